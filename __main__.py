@@ -1,0 +1,163 @@
+"""The task migration's infrastructure: reads the stack's configuration, wires the components, exports outputs."""
+
+from __future__ import annotations
+
+import pulumi
+
+from components.backups import Backups, BackupsArgs
+from components.database import TargetDatabase, TargetDatabaseArgs
+from components.monitoring import Monitoring, MonitoringArgs
+from components.naming import Naming
+from components.replication import Replication, ReplicationArgs
+from components.routes import SMOKE_HEADER, Routes, RoutesArgs
+from components.service import TaskService, TaskServiceArgs
+from components.stack_config import read_smoke_header_value, read_stack_config
+
+config = read_stack_config()
+smoke_header_value = read_smoke_header_value()
+naming = Naming.of(config)
+uses_dms = config.replication_engine == "dms"
+
+backups = Backups("backups", BackupsArgs(naming=naming, bucket=config.backup_bucket))
+
+database = TargetDatabase(
+    "database",
+    TargetDatabaseArgs(
+        naming=naming,
+        vpc_id=config.vpc_id,
+        subnet_ids=config.private_subnet_ids,
+        database=config.target_database,
+        instance_class=config.db_instance_class,
+        allocated_storage_gb=config.db_allocated_storage_gb,
+        native_peer_security_group_id=None if uses_dms else config.source_security_group_id,
+        native_peer_port=config.source_port,
+    ),
+)
+
+replication = (
+    Replication(
+        "replication",
+        ReplicationArgs(
+            naming=naming,
+            vpc_id=config.vpc_id,
+            subnet_ids=config.private_subnet_ids,
+            instance_class=config.dms_instance_class,
+            allocated_storage_gb=config.dms_allocated_storage_gb,
+            key_arn=database.key_arn,
+            create_account_roles=config.dms_create_account_roles,
+            schema=config.db_schema,
+            tables=config.tables,
+            source_database=config.source_database,
+            source_port=config.source_port,
+            source_secret_arn=config.source_secret_arn,
+            source_security_group_id=config.source_security_group_id,
+            target_database=config.target_database,
+            target_security_group_id=database.security_group_id,
+            forward_slot=config.subscription,
+            reverse_slot=config.reverse_subscription,
+            forward_start_position=config.cdc_start_position,
+            reverse_start_position=config.reverse_cdc_start_position,
+        ),
+    )
+    if uses_dms
+    else None
+)
+
+routes = Routes(
+    "routes",
+    RoutesArgs(
+        naming=naming,
+        vpc_id=config.vpc_id,
+        subnet_ids=config.private_subnet_ids,
+        listener_arn=config.listener_arn,
+        listener_server_name=config.listener_server_name,
+        load_balancer_security_group_id=config.load_balancer_security_group_id,
+        monolith_target_group_arn=config.monolith_target_group_arn,
+        live_rule_priority=config.live_rule_priority,
+        canary_weight=config.canary_weight,
+        smoke_header_value=smoke_header_value,
+        deregistration_delay_seconds=config.deregistration_delay_seconds,
+        user_pool_id=config.cognito_user_pool_id,
+        client_ids=config.cognito_client_ids,
+    ),
+)
+
+service = TaskService(
+    "service",
+    TaskServiceArgs(
+        naming=naming,
+        vpc_id=config.vpc_id,
+        subnet_ids=config.private_subnet_ids,
+        cluster_arn=config.cluster_arn,
+        target_group_arn=routes.target_group_arn,
+        attachment=routes.attachment,
+        load_balancer_security_group_id=config.load_balancer_security_group_id,
+        database_security_group_id=database.security_group_id,
+        database_host=database.endpoint,
+        database_name=config.target_database,
+        database_role=config.target_role,
+        image_tag=config.service_image_tag,
+        cpu=config.service_cpu,
+        memory_mb=config.service_memory_mb,
+        min_tasks=config.service_min_tasks,
+        max_tasks=config.service_max_tasks,
+    ),
+)
+
+monitoring = Monitoring(
+    "monitoring",
+    MonitoringArgs(
+        naming=naming,
+        cluster_arn=config.cluster_arn,
+        service_name=service.service_name,
+        log_group_name=service.log_group_name,
+        database_identifier=database.identifier,
+        source_identifier=config.source_instance_identifier,
+        api_id=routes.api_id,
+        listener_arn=config.listener_arn,
+        task_target_group_suffix=routes.target_group_suffix,
+        monolith_target_group_arn=config.monolith_target_group_arn,
+        connections_limit=config.database_alarm_connections,
+        error_rate_limit_percent=config.gates.error_rate_percent,
+        p95_limit_ms=config.gates.p95_ms,
+        replication_lag_limit_seconds=config.gates.replication_lag_seconds,
+        emails=config.alarm_emails,
+        replication_instance_id=replication.instance_id if replication else None,
+        replication_tasks={"forward": replication.forward_task_arn, "reverse": replication.reverse_task_arn}
+        if replication
+        else {},
+    ),
+)
+
+pulumi.export("canaryWeight", config.canary_weight)
+pulumi.export("targetEndpoint", database.endpoint)
+pulumi.export("targetPort", database.port)
+pulumi.export("targetDatabase", config.target_database)
+pulumi.export("targetSecretArn", database.master_secret_arn)
+pulumi.export("sourceHost", config.source_host)
+pulumi.export("sourcePort", config.source_port)
+pulumi.export("sourceDatabase", config.source_database)
+pulumi.export("sourceSecretArn", config.source_secret_arn)
+pulumi.export("liveRuleArn", routes.live_rule_arn)
+pulumi.export("smokeRuleArn", routes.smoke_rule_arn)
+pulumi.export("listenerArn", config.listener_arn)
+pulumi.export("taskTargetGroupArn", routes.target_group_arn)
+pulumi.export("monolithTargetGroupArn", config.monolith_target_group_arn)
+pulumi.export("clusterArn", config.cluster_arn)
+pulumi.export("serviceName", service.service_name)
+pulumi.export("servicePasswordSecretArn", service.password_secret_arn)
+pulumi.export("repositoryUrl", service.repository_url)
+pulumi.export("apiId", routes.api_id)
+pulumi.export("apiEndpoint", routes.api_endpoint)
+pulumi.export("userPoolId", config.cognito_user_pool_id)
+pulumi.export("backupBucket", backups.bucket)
+pulumi.export("alarmTopicArn", monitoring.topic_arn)
+pulumi.export("smokeHeaderName", SMOKE_HEADER)
+pulumi.export("smokeHeaderValue", pulumi.Output.secret(smoke_header_value))
+if replication:
+    pulumi.export("dmsForwardTaskArn", replication.forward_task_arn)
+    pulumi.export("dmsReverseTaskArn", replication.reverse_task_arn)
+    pulumi.export("dmsInstanceArn", replication.instance_arn)
+    pulumi.export("dmsSourceEndpointArn", replication.source_endpoint_arn)
+    pulumi.export("dmsTargetEndpointArn", replication.target_endpoint_arn)
+    pulumi.export("dmsTargetSecretArn", replication.target_secret_arn)

@@ -1,0 +1,185 @@
+"""The HTTP API: eight task routes behind a Cognito JWT authorizer, and /health without one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.naming import Naming
+from components.network import security_group
+
+COMPONENT = "api"
+API_NAME = "myteacher-tasks"
+#: Logical name of each route and its route key; all but the last take a token.
+TASK_ROUTES = {
+    "list": "GET /api/tasks",
+    "create": "POST /api/tasks",
+    "show": "GET /api/tasks/{id}",
+    "update": "PUT /api/tasks/{id}",
+    "delete": "DELETE /api/tasks/{id}",
+    "complete": "POST /api/tasks/{id}/complete",
+    "approve": "POST /api/tasks/{id}/approve",
+    "reject": "POST /api/tasks/{id}/reject",
+}
+HEALTH_ROUTE = "GET /health"
+#: Longest that API Gateway waits for the listener, in ms; an HTTP API allows 30,000.
+INTEGRATION_TIMEOUT_MS = 29_000
+#: Requests per second and burst; ten times the load test. The provider sends 0 for a limit that is left out beside
+#: other settings of a stage, and 0 refuses every request.
+THROTTLE_RATE = 500
+THROTTLE_BURST = 1000
+
+#: Fields of an access log line. No token, no header, no body; `integrationStatus` tells the gateway's errors from ours.
+ACCESS_LOG_FIELDS = {
+    "requestId": "$context.requestId",
+    "requestTime": "$context.requestTime",
+    "routeKey": "$context.routeKey",
+    "status": "$context.status",
+    "integrationStatus": "$context.integrationStatus",
+    "integrationLatency": "$context.integrationLatency",
+    "responseLatency": "$context.responseLatency",
+    "error": "$context.error.message",
+}
+
+
+@dataclass(frozen=True)
+class TaskApiArgs:
+    """Arguments of :class:`TaskApi`; see ``RoutesArgs`` for their meaning."""
+
+    naming: Naming
+    vpc_id: pulumi.Input[str]
+    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    listener_arn: pulumi.Input[str]
+    listener_server_name: pulumi.Input[str] | None
+    user_pool_id: pulumi.Input[str]
+    client_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+
+
+class TaskApi(pulumi.ComponentResource):
+    """HTTP API with its stage, authorizer, VPC link, integration and routes."""
+
+    api_id: pulumi.Output[str]
+    api_endpoint: pulumi.Output[str]
+    link_security_group_id: pulumi.Output[str]
+
+    def __init__(self, name: str, args: TaskApiArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("task-migration:components:TaskApi", f"{name}-api", None, opts)
+        naming = args.naming
+        child = pulumi.ResourceOptions(parent=self)
+
+        api = aws.apigatewayv2.Api(
+            f"{name}-api",
+            name=API_NAME,
+            protocol_type="HTTP",
+            description="Task endpoints of MyTeacher",
+            tags=naming.tags(COMPONENT, API_NAME),
+            opts=child,
+        )
+        self._declare_stage(name, args, api)
+        authorizer = aws.apigatewayv2.Authorizer(
+            f"{name}-authorizer",
+            api_id=api.id,
+            name="cognito",
+            authorizer_type="JWT",
+            identity_sources=["$request.header.Authorization"],
+            jwt_configuration=aws.apigatewayv2.AuthorizerJwtConfigurationArgs(
+                issuer=pulumi.Output.concat(f"https://cognito-idp.{naming.region}.amazonaws.com/", args.user_pool_id),
+                audiences=args.client_ids,
+            ),
+            opts=child,
+        )
+        group = security_group(
+            name,
+            naming=naming,
+            component="vpc-link",
+            vpc_id=args.vpc_id,
+            purpose="API Gateway VPC link",
+            opts=child,
+        )
+        link = aws.apigatewayv2.VpcLink(
+            f"{name}-vpc-link",
+            name=API_NAME,
+            subnet_ids=args.subnet_ids,
+            security_group_ids=[group.id],
+            tags=naming.tags(COMPONENT, API_NAME),
+            opts=child,
+        )
+        integration = aws.apigatewayv2.Integration(
+            f"{name}-integration",
+            api_id=api.id,
+            description="The existing listener of the load balancer",
+            integration_type="HTTP_PROXY",
+            integration_method="ANY",
+            # A private integration names the listener by its ARN (API Gateway, 'Private integrations for HTTP APIs').
+            integration_uri=args.listener_arn,
+            connection_type="VPC_LINK",
+            connection_id=link.id,
+            payload_format_version="1.0",
+            timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
+            # API Gateway speaks TLS to the listener only when it is told which name the certificate bears.
+            tls_config=None
+            if args.listener_server_name is None
+            else aws.apigatewayv2.IntegrationTlsConfigArgs(server_name_to_verify=args.listener_server_name),
+            opts=child,
+        )
+        target = pulumi.Output.concat("integrations/", integration.id)
+        for suffix, route_key in TASK_ROUTES.items():
+            aws.apigatewayv2.Route(
+                f"{name}-route-{suffix}",
+                api_id=api.id,
+                route_key=route_key,
+                target=target,
+                authorization_type="JWT",
+                authorizer_id=authorizer.id,
+                opts=child,
+            )
+        aws.apigatewayv2.Route(
+            f"{name}-route-health",
+            api_id=api.id,
+            route_key=HEALTH_ROUTE,
+            target=target,
+            authorization_type="NONE",
+            opts=child,
+        )
+
+        self.api_id = api.id
+        self.api_endpoint = api.api_endpoint
+        self.link_security_group_id = group.id
+        self.register_outputs(
+            {
+                "apiId": self.api_id,
+                "apiEndpoint": self.api_endpoint,
+                "linkSecurityGroupId": self.link_security_group_id,
+            }
+        )
+
+    def _declare_stage(self, name: str, args: TaskApiArgs, api: aws.apigatewayv2.Api) -> None:
+        naming = args.naming
+        log_group = aws.cloudwatch.LogGroup(
+            f"{name}-access-log",
+            name=f"/aws/apigateway/{API_NAME}",
+            retention_in_days=naming.log_retention_days,
+            tags=naming.tags(COMPONENT, f"/aws/apigateway/{API_NAME}"),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        aws.apigatewayv2.Stage(
+            f"{name}-stage",
+            api_id=api.id,
+            # The default stage has no prefix, so the listener's rules see the paths that the clients sent.
+            name="$default",
+            auto_deploy=True,
+            access_log_settings=aws.apigatewayv2.StageAccessLogSettingsArgs(
+                destination_arn=log_group.arn, format=json.dumps(ACCESS_LOG_FIELDS)
+            ),
+            default_route_settings=aws.apigatewayv2.StageDefaultRouteSettingsArgs(
+                detailed_metrics_enabled=True,
+                throttling_rate_limit=THROTTLE_RATE,
+                throttling_burst_limit=THROTTLE_BURST,
+            ),
+            tags=naming.tags(COMPONENT, API_NAME),
+            opts=pulumi.ResourceOptions(parent=self),
+        )

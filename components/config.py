@@ -1,0 +1,314 @@
+"""The one validated model of a stack's configuration.
+
+Everything that declares (``components``) and everything that carries out (``scripts``) reads the same model, so the list of
+moved tables, the engine and the limits are written down once, in ``Pulumi.<stack>.yaml``. No I/O happens here except in
+:func:`read_stack_file`; nothing here imports pulumi.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.alias_generators import to_camel
+
+PROJECT = "task-migration"
+DEFAULT_TABLES = (
+    "tasks",
+    "task_images",
+    "task_tag",
+    "scheduled_group_tasks",
+    "scheduled_task_executions",
+    "scheduled_task_tags",
+)
+DEFAULT_REFERENCED_TABLES = ("users", "groups", "tags", "task_proposals")
+DEFAULT_DROPPED_FOREIGN_KEYS = (
+    "tasks_user_id_foreign",
+    "tasks_assigned_by_user_id_foreign",
+    "tasks_approved_by_user_id_foreign",
+    "tasks_source_proposal_id_foreign",
+    "task_tag_tag_id_foreign",
+    "scheduled_group_tasks_group_id_foreign",
+    "scheduled_group_tasks_created_by_foreign",
+    "scheduled_group_tasks_assigned_user_id_foreign",
+)
+
+
+class ConfigError(Exception):
+    """The stack's configuration is not usable. The text names each key, its value, the limit and the remedy."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, validate_default=True
+    )
+
+
+class GateLimits(_Model):
+    """Limits a canary step must stay under to go on (plan.md, step 2.3)."""
+
+    error_rate_percent: float = Field(1.0, gt=0, le=100, description="Failed requests (5xx), percent of all; below it.")
+    p50_ms: float = Field(200.0, gt=0, description="Median latency in milliseconds; below it.")
+    p95_ms: float = Field(500.0, gt=0, description="95th percentile of latency in milliseconds; below it.")
+    cpu_percent: float = Field(70.0, gt=0, le=100, description="ECS CPU, percent; below it.")
+    memory_percent: float = Field(80.0, gt=0, le=100, description="ECS memory, percent; below it.")
+    minimum_requests: int = Field(100, ge=1, description="Fewer requests than this in the watch: hold, never promote.")
+    replication_lag_seconds: float = Field(10.0, gt=0, description="A fence must return within this, either way.")
+
+
+class MigrationConfig(_Model):
+    """What the database commands need: with both database URLs set, nothing of AWS is asked for."""
+
+    db_schema: str = Field("public", alias="schema", min_length=1, max_length=63, description="Schema of the tables.")
+    tables: tuple[str, ...] = Field(
+        DEFAULT_TABLES, min_length=1, description="The tables that move, in the plan's order."
+    )
+    referenced_tables: tuple[str, ...] = Field(
+        DEFAULT_REFERENCED_TABLES, description="Tables that stay behind and are only referenced."
+    )
+    dropped_foreign_keys: tuple[str, ...] = Field(
+        DEFAULT_DROPPED_FOREIGN_KEYS, description="Foreign keys across the border that cannot exist on the target."
+    )
+    replication_engine: Literal["dms", "native"] = Field(
+        "dms", description="What carries changes, both ways: AWS DMS, or PostgreSQL logical replication."
+    )
+    publication: str = Field(
+        "task_service_pub", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Publication (native)."
+    )
+    subscription: str = Field(
+        "task_service_sub", pattern=r"^[a-z_][a-z0-9_]{0,50}$", description="Subscription and slot name (native)."
+    )
+    sequence_band_start: int = Field(
+        1_000_000_000, ge=1, lt=2**62, description="First id the target hands out; far above the source's ids."
+    )
+    sequence_band_warn_percent: int = Field(
+        80, ge=1, le=99, description="A source sequence past this share of the way to the band is reported."
+    )
+    source_role: str = Field("myteacher_app_user", min_length=1, max_length=63, description="The monolith's role.")
+    target_role: str = Field("task_service_user", min_length=1, max_length=63, description="The Task Service's role.")
+    canary_ladder: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
+        (5, 25, 50, 100), min_length=1, description="The canary weights, in order, percent."
+    )
+    watch_seconds: float = Field(1800.0, gt=0, description="How long each canary step is watched; 30 minutes.")
+    rollback_limit_seconds: float = Field(300.0, gt=0, le=300, description="The rollback budget: 5 minutes at most.")
+    gates: GateLimits = Field(default_factory=GateLimits, description="Limits of a canary step.")
+
+    @field_validator("tables", "referenced_tables", "dropped_foreign_keys")
+    @classmethod
+    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            # PostgreSQL, 'Lexical Structure': identifiers are cut at NAMEDATALEN - 1 = 63 bytes.
+            if not name or len(name.encode()) > 63 or "\0" in name:
+                raise ValueError(f"{name!r} is no identifier: 1 to 63 bytes; correct the name")
+        if len(set(names)) != len(names):
+            raise ValueError("a name stands in it twice; remove one")
+        return names
+
+    @field_validator("canary_ladder")
+    @classmethod
+    def _ladder(cls, ladder: tuple[int, ...]) -> tuple[int, ...]:
+        if list(ladder) != sorted(set(ladder)) or ladder[-1] != 100:
+            raise ValueError(f"{list(ladder)} must rise and end at 100; for example [5, 25, 50, 100]")
+        return ladder
+
+    # A field's validator, not the model's: it must speak up beside the other wrong keys, not after them.
+    @field_validator("referenced_tables")
+    @classmethod
+    def _disjoint(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        both = sorted(set(info.data.get("tables", ())) & set(names))
+        if both:
+            raise ValueError(f"{', '.join(both)}: a table either moves or stays; take it out of one list")
+        return names
+
+    @property
+    def reverse_publication(self) -> str:
+        """Publication on the target for the way back."""
+        return f"{self.publication}_reverse"
+
+    @property
+    def reverse_subscription(self) -> str:
+        """Subscription on the source, and its slot on the target, for the way back."""
+        return f"{self.subscription}_reverse"
+
+
+def _aws_id(prefix: str, example: str) -> Any:
+    return Field(pattern=rf"^{prefix}-[0-9a-z]+$", description=f"For example {example}.")
+
+
+_ARN = r"^arn:aws[a-z-]*:{service}:[a-z0-9-]+:\d{{12}}:{rest}$"
+SubnetId = Annotated[str, _aws_id("subnet", "subnet-0a1b2c3d")]
+SecurityGroupId = Annotated[str, _aws_id("sg", "sg-0a1b2c3d")]
+
+
+class StackConfig(MigrationConfig):
+    """A whole stack: what the database commands need and what the declared infrastructure needs."""
+
+    environment: Literal["staging", "prod"] = Field(description="Which stack this is; production is Multi-AZ.")
+    region: str = Field("ap-northeast-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region.")
+    canary_weight: int = Field(0, ge=0, le=100, description="Percent of task requests that the Task Service gets.")
+    vpc_id: Annotated[str, _aws_id("vpc", "vpc-0a1b2c3d")]
+    private_subnet_ids: tuple[SubnetId, ...] = Field(
+        min_length=2, description="Private subnets in two availability zones or more: database, DMS, service, VPC link."
+    )
+    listener_arn: str = Field(
+        pattern=_ARN.format(service="elasticloadbalancing", rest=r"listener/app/.+"),
+        description="The existing HTTPS listener of the load balancer in front of the monolith.",
+    )
+    listener_server_name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9*.-]+$",
+        description="Name in that listener's certificate, which API Gateway checks; without it the link speaks plain HTTP.",
+    )
+    load_balancer_security_group_id: SecurityGroupId = Field(description="Security group of that load balancer.")
+    monolith_target_group_arn: str = Field(
+        pattern=_ARN.format(service="elasticloadbalancing", rest=r"targetgroup/.+"),
+        description="The monolith's existing target group.",
+    )
+    live_rule_priority: int = Field(
+        110, ge=2, le=50_000, description="Priority of the live rule; the smoke rule stands one above (smaller number)."
+    )
+    cluster_arn: str = Field(
+        pattern=_ARN.format(service="ecs", rest=r"cluster/.+"), description="ECS cluster `myteacher-cluster`."
+    )
+    cognito_user_pool_id: str = Field(
+        pattern=r"^[a-z]{2}(-[a-z]+)+-\d_[0-9A-Za-z]+$", description="User pool that issues the tokens."
+    )
+    cognito_client_ids: tuple[str, ...] = Field(min_length=1, description="App clients whose tokens are accepted.")
+    source_host: str = Field(min_length=1, description="Host name of the monolith's PostgreSQL.")
+    source_port: int = Field(5432, ge=1, le=65535, description="Its port.")
+    source_database: str = Field("myteacher_production", min_length=1, description="Its database.")
+    source_instance_identifier: str = Field(min_length=1, description="RDS identifier of the source, for its alarms.")
+    source_security_group_id: SecurityGroupId = Field(description="Security group of the source database.")
+    source_secret_arn: str = Field(
+        pattern=_ARN.format(service="secretsmanager", rest=r"secret:.+"),
+        description="Secret with username, password, host and port of the replication role on the source; DMS reads all four.",
+    )
+    target_database: str = Field(
+        "task_service_production", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Target DB."
+    )
+    db_instance_class: str = Field("db.t3.medium", pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$", description="RDS class.")
+    db_allocated_storage_gb: int = Field(100, ge=20, le=65536, description="gp3 storage, GB.")
+    dms_instance_class: str = Field("dms.t3.medium", pattern=r"^dms\.[a-z0-9]+\.[a-z0-9]+$", description="DMS class.")
+    dms_allocated_storage_gb: int = Field(50, ge=5, le=6144, description="DMS storage, GB.")
+    dms_create_account_roles: bool = Field(
+        False, description="Make the two account-wide DMS roles; only where they do not exist yet."
+    )
+    cdc_start_position: str | None = Field(
+        None,
+        pattern=r"^[0-9A-F]{1,8}/[0-9A-F]{1,8}$",
+        description="LSN of the slot that `copy` made; DMS starts there. Unset until the copy ran.",
+    )
+    reverse_cdc_start_position: str | None = Field(
+        None, pattern=r"^[0-9A-F]{1,8}/[0-9A-F]{1,8}$", description="The same for the way back, on the target."
+    )
+    service_image_tag: str = Field("latest", pattern=r"^[\w][\w.-]{0,127}$", description="Image tag to run.")
+    service_cpu: Literal[256, 512, 1024, 2048, 4096] = Field(512, description="Fargate CPU units of one task.")
+    service_memory_mb: int = Field(1024, ge=512, le=30720, description="Fargate memory of one task, MiB.")
+    service_min_tasks: int = Field(2, ge=1, le=100, description="Least number of tasks; also the number wanted.")
+    service_max_tasks: int = Field(10, ge=1, le=100, description="Largest number of tasks.")
+    deregistration_delay_seconds: int = Field(
+        30, ge=0, le=120, description="Drain of a target; the 300 s default would eat the rollback budget."
+    )
+    database_alarm_connections: int = Field(80, ge=1, description="RDS connections above this: critical.")
+    backup_bucket: str = Field(
+        "myteacher-backups", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="S3 bucket of the backups."
+    )
+    alarm_emails: tuple[str, ...] = Field((), description="Addresses that the alarm topic mails to.")
+
+    @field_validator("service_max_tasks")
+    @classmethod
+    def _tasks(cls, largest: int, info: ValidationInfo) -> int:
+        least = info.data.get("service_min_tasks", 1)
+        if largest < least:
+            raise ValueError(f"{largest} is below serviceMinTasks ({least}); raise it")
+        return largest
+
+
+#: Keys that carry a secret and therefore never are a plain field of the model.
+SECRET_KEYS = frozenset({"smokeHeaderValue"})
+
+
+def known_keys(model: type[BaseModel]) -> dict[str, str]:
+    """The camelCase keys of a model and what each one means."""
+    return {field.alias or name: field.description or "" for name, field in model.model_fields.items()}
+
+
+def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> ConfigError:
+    lines = []
+    meanings = known_keys(model)
+    aliases = {name: field.alias or name for name, field in model.model_fields.items()}
+    for item in error.errors(include_url=False):
+        top = aliases.get(str(item["loc"][0]), str(item["loc"][0])) if item["loc"] else ""
+        key = ".".join([top, *(str(part) for part in item["loc"][1:])]) or "(whole)"
+        meaning = meanings.get(top, "")
+        if item["type"] == "missing":
+            text = f"{key}: no value; {meaning} Set it: pulumi config set {PROJECT}:{key} VALUE"
+        elif item["type"] == "extra_forbidden":
+            text = (
+                f"{key}: unknown key; known keys are {', '.join(sorted(meanings))}. Remove it or correct its spelling"
+            )
+        else:
+            text = f"{key}: value {item['input']!r}; limit: {item['msg']}. {meaning} Correct it: pulumi config set {PROJECT}:{key} VALUE"
+        lines.append(text)
+    return ConfigError(f"{origin} is not usable:\n  " + "\n  ".join(lines))
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def parse(model: type[M], values: Mapping[str, Any], origin: str = "the configuration") -> M:
+    """Validate camelCase ``values`` into ``model``.
+
+    An empty string counts as not set, as the stack files list every key that a team has to fill in.
+
+    Raises:
+        ConfigError: naming each wrong key, its value, the limit and the remedy.
+    """
+    try:
+        return model.model_validate({key: value for key, value in values.items() if value not in ("", None, [])})
+    except ValidationError as error:
+        raise _explain(error, model, origin) from None
+
+
+def read_stack_file(path: Path) -> dict[str, Any]:
+    """The ``task-migration:`` keys of a ``Pulumi.<stack>.yaml``, without their prefix; encrypted values are left out.
+
+    Raises:
+        ConfigError: the file is missing or is not YAML of the expected shape.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; name another stack with --stack, or make the file") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}; correct it") from None
+    config = document.get("config", {}) if isinstance(document, dict) else None
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path} has no `config:` map; compare it with Pulumi.staging.yaml")
+    prefix = f"{PROJECT}:"
+    return {
+        key.removeprefix(prefix): value
+        for key, value in config.items()
+        if key.startswith(prefix)
+        and key.removeprefix(prefix) not in SECRET_KEYS
+        and not (isinstance(value, dict) and "secure" in value)
+    }
+
+
+def migration_config(values: Mapping[str, Any], origin: str = "the configuration") -> MigrationConfig:
+    """The part of a stack's values that the database commands need; the rest may still be unset, but not unknown.
+
+    Raises:
+        ConfigError: a key is unknown, or one of this part's values is not usable.
+    """
+    unknown = sorted(set(values) - set(known_keys(StackConfig)))
+    if unknown:
+        raise ConfigError(
+            f"{origin} is not usable:\n  {', '.join(unknown)}: unknown key; known keys are "
+            f"{', '.join(sorted(known_keys(StackConfig)))}. Remove it or correct its spelling"
+        )
+    own = known_keys(MigrationConfig)
+    return parse(MigrationConfig, {key: value for key, value in values.items() if key in own}, origin)

@@ -1,0 +1,247 @@
+"""The Task Service's own PostgreSQL 16 on RDS (plan.md, step 0.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.keys import encryption_key
+from components.naming import POSTGRES_PORT, Naming
+from components.network import permit, security_group
+from components.policies import trust
+
+COMPONENT = "database"
+MASTER_USER = "task_service_admin"
+BACKUP_DAYS = 7
+MONITORING_SECONDS = 60
+LOG_EXPORTS = ("postgresql", "upgrade")
+
+#: Parameters of the group. All but the last are static in RDS for PostgreSQL ('Working with parameters'): AWS refuses
+#: them with any other apply method than pending-reboot. A new instance starts with them, so no reboot is needed here.
+STATIC_PARAMETERS = {
+    "rds.force_ssl": "1",
+    "rds.logical_replication": "1",
+    "track_commit_timestamp": "1",
+    "max_replication_slots": "20",
+    "max_wal_senders": "20",
+    "max_logical_replication_workers": "10",
+    "max_worker_processes": "20",
+}
+DYNAMIC_PARAMETERS = {"log_min_duration_statement": "500"}
+
+
+@dataclass(frozen=True)
+class TargetDatabaseArgs:
+    """Arguments of :class:`TargetDatabase`.
+
+    ``native_peer_security_group_id`` is the source database's group when PostgreSQL itself replicates: then each
+    server connects to the other. With DMS it is unset, as the replication instance connects to both.
+    """
+
+    naming: Naming
+    vpc_id: pulumi.Input[str]
+    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    database: pulumi.Input[str]
+    instance_class: pulumi.Input[str]
+    allocated_storage_gb: int
+    native_peer_security_group_id: pulumi.Input[str] | None = None
+    native_peer_port: int = POSTGRES_PORT
+
+
+class TargetDatabase(pulumi.ComponentResource):
+    """RDS instance with its parameter group, network, key, monitoring role and log groups.
+
+    The instance and its key are protected: an instance that is gone with its key cannot be restored from its final
+    snapshot either.
+    """
+
+    endpoint: pulumi.Output[str]
+    """Host name, without port."""
+    port: pulumi.Output[int]
+    identifier: pulumi.Output[str]
+    master_secret_arn: pulumi.Output[str]
+    """The secret that RDS keeps the master password in; the value never passes through this program."""
+    security_group_id: pulumi.Output[str]
+    key_arn: pulumi.Output[str]
+
+    def __init__(self, name: str, args: TargetDatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("task-migration:components:TargetDatabase", name, None, opts)
+        naming = args.naming
+        child = pulumi.ResourceOptions(parent=self)
+        protected = pulumi.ResourceOptions(parent=self, protect=True)
+
+        key = encryption_key(
+            name,
+            naming=naming,
+            component=COMPONENT,
+            purpose="Target database, its snapshots, master secret and replication storage",
+            opts=protected,
+        )
+        subnets = aws.rds.SubnetGroup(
+            f"{name}-subnet-group",
+            name=naming.prefix,
+            description="Private subnets of the Task Service database",
+            subnet_ids=args.subnet_ids,
+            tags=naming.tags(COMPONENT, naming.prefix),
+            opts=child,
+        )
+        group = security_group(
+            name,
+            naming=naming,
+            component=COMPONENT,
+            vpc_id=args.vpc_id,
+            purpose="Task Service database",
+            opts=child,
+        )
+        self._instance = self._declare_instance(name, args, key, subnets, group)
+        if args.native_peer_security_group_id is not None:
+            self._permit_native_replication(name, args, group.id, args.native_peer_security_group_id)
+
+        self.endpoint = self._instance.address
+        self.port = self._instance.port
+        self.identifier = self._instance.identifier
+        self.master_secret_arn = self._instance.master_user_secrets.apply(_secret_arn)
+        self.security_group_id = group.id
+        self.key_arn = key.arn
+        self.register_outputs(
+            {
+                "endpoint": self.endpoint,
+                "port": self.port,
+                "identifier": self.identifier,
+                "masterSecretArn": self.master_secret_arn,
+                "securityGroupId": self.security_group_id,
+                "keyArn": self.key_arn,
+            }
+        )
+
+    def _declare_instance(
+        self,
+        name: str,
+        args: TargetDatabaseArgs,
+        key: aws.kms.Key,
+        subnets: aws.rds.SubnetGroup,
+        group: aws.ec2.SecurityGroup,
+    ) -> aws.rds.Instance:
+        naming = args.naming
+        identifier = naming.prefix
+        child = pulumi.ResourceOptions(parent=self)
+        parameters = aws.rds.ParameterGroup(
+            f"{name}-parameters",
+            name=naming.prefix,
+            family="postgres16",
+            description="Task Service database, logical replication both ways",
+            parameters=[
+                *(
+                    aws.rds.ParameterGroupParameterArgs(name=key_, value=value, apply_method="pending-reboot")
+                    for key_, value in STATIC_PARAMETERS.items()
+                ),
+                *(
+                    aws.rds.ParameterGroupParameterArgs(name=key_, value=value, apply_method="immediate")
+                    for key_, value in DYNAMIC_PARAMETERS.items()
+                ),
+            ],
+            tags=naming.tags(COMPONENT, naming.prefix),
+            opts=child,
+        )
+        role = aws.iam.Role(
+            f"{name}-monitoring-role",
+            name=f"{naming.prefix}-rds-monitoring",
+            description="Enhanced Monitoring of the Task Service database",
+            assume_role_policy=trust("monitoring.rds.amazonaws.com"),
+            tags=naming.tags(COMPONENT, f"{naming.prefix}-rds-monitoring"),
+            opts=child,
+        )
+        attachment = aws.iam.RolePolicyAttachment(
+            f"{name}-monitoring-policy",
+            role=role.name,
+            policy_arn=naming.managed_policy("service-role/AmazonRDSEnhancedMonitoringRole"),
+            opts=child,
+        )
+        # Made before the instance: RDS would otherwise make them itself, and keep every line for ever.
+        logs = [
+            aws.cloudwatch.LogGroup(
+                f"{name}-log-{export}",
+                name=f"/aws/rds/instance/{identifier}/{export}",
+                retention_in_days=naming.log_retention_days,
+                tags=naming.tags(COMPONENT, f"/aws/rds/instance/{identifier}/{export}"),
+                opts=child,
+            )
+            for export in LOG_EXPORTS
+        ]
+        return aws.rds.Instance(
+            f"{name}-instance",
+            identifier=identifier,
+            engine="postgres",
+            # The major version only: AWS picks the newest minor, and a later minor is no difference.
+            engine_version="16",
+            # A minor upgrade restarts the server; during the move that is the operator's decision.
+            auto_minor_version_upgrade=False,
+            allow_major_version_upgrade=False,
+            apply_immediately=False,
+            instance_class=args.instance_class,
+            allocated_storage=args.allocated_storage_gb,
+            # A replication slot that nobody reads keeps WAL; growing storage is better than a full disk.
+            max_allocated_storage=2 * args.allocated_storage_gb,
+            storage_type="gp3",
+            storage_encrypted=True,
+            kms_key_id=key.arn,
+            db_name=args.database,
+            port=POSTGRES_PORT,
+            username=MASTER_USER,
+            manage_master_user_password=True,
+            master_user_secret_kms_key_id=key.arn,
+            ca_cert_identifier="rds-ca-rsa2048-g1",
+            parameter_group_name=parameters.name,
+            db_subnet_group_name=subnets.name,
+            vpc_security_group_ids=[group.id],
+            publicly_accessible=False,
+            multi_az=naming.is_production,
+            backup_retention_period=BACKUP_DAYS,
+            backup_window="17:00-18:00",
+            maintenance_window="sun:18:30-sun:19:30",
+            copy_tags_to_snapshot=True,
+            delete_automated_backups=False,
+            monitoring_interval=MONITORING_SECONDS,
+            monitoring_role_arn=role.arn,
+            performance_insights_enabled=True,
+            performance_insights_kms_key_id=key.arn,
+            performance_insights_retention_period=7,
+            enabled_cloudwatch_logs_exports=list(LOG_EXPORTS),
+            deletion_protection=True,
+            skip_final_snapshot=False,
+            final_snapshot_identifier=f"{identifier}-final",
+            tags=naming.tags(COMPONENT, identifier),
+            opts=pulumi.ResourceOptions(parent=self, protect=True, depends_on=[attachment, *logs]),
+        )
+
+    def _permit_native_replication(
+        self, name: str, args: TargetDatabaseArgs, group_id: pulumi.Input[str], peer: pulumi.Input[str]
+    ) -> None:
+        child = pulumi.ResourceOptions(parent=self)
+        permit(
+            f"{name}-to-source",
+            naming=args.naming,
+            component=COMPONENT,
+            origin=group_id,
+            destination=peer,
+            port=args.native_peer_port,
+            purpose="Subscription of the target on the source",
+            opts=child,
+        )
+        permit(
+            f"{name}-from-source",
+            naming=args.naming,
+            component=COMPONENT,
+            origin=peer,
+            destination=group_id,
+            port=POSTGRES_PORT,
+            purpose="Subscription of the source on the target",
+            opts=child,
+        )
+
+
+def _secret_arn(secrets: Sequence[aws.rds.outputs.InstanceMasterUserSecret]) -> str:
+    return secrets[0].secret_arn or "" if secrets else ""

@@ -1,0 +1,164 @@
+"""What watches the move: topic, alarms, dashboard and saved queries (plan.md, 'Watching')."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_aws as aws
+
+from components.alarms import AlarmScope, declare_alarms
+from components.dashboard import dashboard_body
+from components.keys import encryption_key
+from components.naming import ALARM_TOPIC, Naming
+from components.policies import document, statement
+
+COMPONENT = "monitoring"
+#: Saved Logs Insights queries, by name.
+QUERIES: Mapping[str, str] = {
+    "task-service/errors-per-5-minutes": (
+        "fields @timestamp, @message\n| filter @message like /ERROR/\n| stats count(*) as errors by bin(5m)"
+    ),
+    "task-service/response-time-per-5-minutes": (
+        "filter ispresent(responseTime)\n"
+        "| stats avg(responseTime) as average, max(responseTime) as maximum, pct(responseTime, 95) as p95 by bin(5m)"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class MonitoringArgs:
+    """Arguments of :class:`Monitoring`.
+
+    ``replication_tasks`` maps the direction, ``forward`` or ``reverse``, to the ARN of its DMS task; it is empty when
+    PostgreSQL itself replicates.
+    """
+
+    naming: Naming
+    cluster_arn: str
+    service_name: pulumi.Input[str]
+    log_group_name: pulumi.Input[str]
+    database_identifier: pulumi.Input[str]
+    source_identifier: pulumi.Input[str]
+    api_id: pulumi.Input[str]
+    listener_arn: str
+    task_target_group_suffix: pulumi.Input[str]
+    monolith_target_group_arn: str
+    connections_limit: int
+    error_rate_limit_percent: float
+    p95_limit_ms: float
+    replication_lag_limit_seconds: float
+    emails: Sequence[str] = ()
+    replication_instance_id: pulumi.Input[str] | None = None
+    replication_tasks: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+
+
+class Monitoring(pulumi.ComponentResource):
+    """Encrypted topic with its subscriptions, the alarms, the dashboard and the saved queries."""
+
+    topic_arn: pulumi.Output[str]
+    dashboard_name: pulumi.Output[str]
+
+    def __init__(self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("task-migration:components:Monitoring", name, None, opts)
+        naming = args.naming
+        child = pulumi.ResourceOptions(parent=self)
+
+        topic = self._declare_topic(name, args)
+        scope = AlarmScope(
+            cluster=args.cluster_arn.rsplit("/", 1)[-1],
+            service=args.service_name,
+            database=args.database_identifier,
+            source=args.source_identifier,
+            api_id=args.api_id,
+            connections_limit=args.connections_limit,
+            error_rate_limit_percent=args.error_rate_limit_percent,
+            p95_limit_ms=args.p95_limit_ms,
+            replication_lag_limit_seconds=args.replication_lag_limit_seconds,
+            replication_instance=args.replication_instance_id,
+            replication_tasks={
+                way: pulumi.Output.from_input(arn).apply(_resource_id) for way, arn in args.replication_tasks.items()
+            },
+        )
+        declare_alarms(name, naming=naming, component=COMPONENT, scope=scope, topic_arn=topic.arn, opts=child)
+        dashboard = aws.cloudwatch.Dashboard(
+            f"{name}-dashboard",
+            dashboard_name=naming.prefix,
+            dashboard_body=dashboard_body(
+                region=naming.region,
+                scope=scope,
+                load_balancer=args.listener_arn.split(":listener/", 1)[1].rsplit("/", 1)[0],
+                monolith=args.monolith_target_group_arn.rsplit(":", 1)[1],
+                task_service=args.task_target_group_suffix,
+            ),
+            opts=child,
+        )
+        for number, (query_name, query) in enumerate(QUERIES.items(), start=1):
+            aws.cloudwatch.QueryDefinition(
+                f"{name}-query-{number}",
+                name=query_name,
+                log_group_names=[args.log_group_name],
+                query_string=query,
+                opts=child,
+            )
+        self.topic_arn = topic.arn
+        self.dashboard_name = dashboard.dashboard_name
+        self.register_outputs({"topicArn": self.topic_arn, "dashboardName": self.dashboard_name})
+
+    def _declare_topic(self, name: str, args: MonitoringArgs) -> aws.sns.Topic:
+        naming = args.naming
+        child = pulumi.ResourceOptions(parent=self)
+        alarms_only = {
+            "StringEquals": {"aws:SourceAccount": naming.account},
+            "ArnLike": {"aws:SourceArn": naming.arn("cloudwatch", "alarm:*")},
+        }
+        key = encryption_key(
+            name,
+            naming=naming,
+            component=COMPONENT,
+            purpose="Alarm topic",
+            # CloudWatch publishes in its own name, and an encrypted topic asks it for the key (Amazon SNS,
+            # 'Key management').
+            users=(
+                statement(
+                    "Alarms",
+                    ["kms:Decrypt", "kms:GenerateDataKey"],
+                    ["*"],
+                    principal={"Service": "cloudwatch.amazonaws.com"},
+                    condition={"StringEquals": {"aws:SourceAccount": naming.account}},
+                ),
+            ),
+            opts=child,
+        )
+        topic = aws.sns.Topic(
+            f"{name}-topic",
+            name=ALARM_TOPIC,
+            kms_master_key_id=key.arn,
+            tags=naming.tags(COMPONENT, ALARM_TOPIC),
+            opts=child,
+        )
+        aws.sns.TopicPolicy(
+            f"{name}-topic-policy",
+            arn=topic.arn,
+            policy=document(
+                statement(
+                    "Alarms",
+                    ["sns:Publish"],
+                    [topic.arn],
+                    principal={"Service": "cloudwatch.amazonaws.com"},
+                    condition=alarms_only,
+                )
+            ),
+            opts=child,
+        )
+        for address in args.emails:
+            aws.sns.TopicSubscription(
+                f"{name}-mail-{address}", topic=topic.arn, protocol="email", endpoint=address, opts=child
+            )
+        return topic
+
+
+def _resource_id(arn: str) -> str:
+    """DMS names a task in its metrics by the last part of its ARN, not by its identifier."""
+    return arn.rsplit(":", 1)[-1]

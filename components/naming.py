@@ -1,0 +1,75 @@
+"""Names and tags: names that the plan leaves open are derived here, and every taggable resource gets the same tags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.config import PROJECT, StackConfig
+
+#: Names that plan.md fixes, the same in each environment.
+SERVICE_NAME = "task-service"
+REPOSITORY_NAME = "myteacher-task-service"
+SERVICE_LOG_GROUP = "/ecs/task-service"
+ALARM_TOPIC = "myteacher-alerts"
+DATABASE_PASSWORD_SECRET = "task-service/db-password"  # noqa: S105 - the secret's name
+COGNITO_SECRET = "task-service/cognito-config"  # noqa: S105 - the secret's name
+SERVICE_PORT = 3001
+HEALTH_PATH = "/health"
+POSTGRES_PORT = 5432
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Where a stack stands (AWS partition, region, account) and what its resources are called."""
+
+    environment: str
+    partition: str
+    region: str
+    account: str
+
+    @classmethod
+    def of(cls, config: StackConfig) -> Naming:
+        """Derive it from the stack's configuration.
+
+        The account is the cluster's: reading it from that ARN spares a call to AWS while the program runs.
+        """
+        _, partition, _, _, account, _ = config.cluster_arn.split(":", 5)
+        return cls(environment=config.environment, partition=partition, region=config.region, account=account)
+
+    @property
+    def is_production(self) -> bool:
+        """Whether this is production: Multi-AZ and long retention."""
+        return self.environment == "prod"
+
+    @property
+    def prefix(self) -> str:
+        """Start of the names that the plan leaves open, for example ``task-service-prod``."""
+        return f"{SERVICE_NAME}-{self.environment}"
+
+    @property
+    def log_retention_days(self) -> int:
+        """How long logs are kept, in days: a quarter in production, a month in staging."""
+        return 90 if self.is_production else 30
+
+    def arn(self, service: str, resource: str) -> str:
+        """An ARN in this account and region, for example ``arn("logs", "log-group:/ecs/task-service")``."""
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
+
+    def managed_policy(self, name: str) -> str:
+        """ARN of a policy that AWS manages, for example ``service-role/AmazonRDSEnhancedMonitoringRole``."""
+        return f"arn:{self.partition}:iam::aws:policy/{name}"
+
+    @property
+    def root_principal(self) -> str:
+        """The account itself as a principal: its IAM policies then decide."""
+        return f"arn:{self.partition}:iam::{self.account}:root"
+
+    def tags(self, component: str, name: str) -> dict[str, str]:
+        """Tags of one resource; ``component`` is the declaring component, ``name`` is what the console shows."""
+        return {
+            "Name": name,
+            "Project": PROJECT,
+            "Environment": self.environment,
+            "Component": component,
+            "ManagedBy": "pulumi",
+        }

@@ -1,0 +1,290 @@
+"""AWS DMS, both ways (plan.md, step 1.2; design.md, 'DMS facts that decide settings')."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components import dms_settings
+from components.naming import POSTGRES_PORT, Naming
+from components.network import permit, permit_https, security_group
+from components.policies import document, read_secret, trust
+
+COMPONENT = "replication"
+INSTANCE_ID = "myteacher-task-replication"
+FORWARD_TASK_ID = "myteacher-task-migration"
+REVERSE_TASK_ID = "myteacher-task-migration-reverse"
+#: A DMS endpoint is either a source or a target, so the way back has two of its own.
+SOURCE_ENDPOINT_ID = "myteacher-source"
+TARGET_ENDPOINT_ID = "task-service-target"
+REVERSE_SOURCE_ENDPOINT_ID = "task-service-source"
+REVERSE_TARGET_ENDPOINT_ID = "myteacher-target"
+TARGET_SECRET = "task-service/replication"  # noqa: S105 - the secret's name
+
+
+@dataclass(frozen=True)
+class ReplicationArgs:
+    """Arguments of :class:`Replication`.
+
+    ``forward_slot`` and ``reverse_slot`` are the slots that `copy` makes, on the source and on the target; the start
+    positions are their LSNs and stay unset until they exist. A start position needs a slot (AWS DMS, 'Using native
+    CDC start points to set up a CDC load of a PostgreSQL source').
+    """
+
+    naming: Naming
+    vpc_id: pulumi.Input[str]
+    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    instance_class: pulumi.Input[str]
+    allocated_storage_gb: pulumi.Input[int]
+    key_arn: pulumi.Input[str]
+    create_account_roles: bool
+    schema: str
+    tables: Sequence[str]
+    source_database: pulumi.Input[str]
+    source_port: int
+    source_secret_arn: pulumi.Input[str]
+    source_security_group_id: pulumi.Input[str]
+    target_database: pulumi.Input[str]
+    target_security_group_id: pulumi.Input[str]
+    forward_slot: pulumi.Input[str]
+    reverse_slot: pulumi.Input[str]
+    forward_start_position: pulumi.Input[str] | None
+    reverse_start_position: pulumi.Input[str] | None
+
+
+class Replication(pulumi.ComponentResource):
+    """Replication instance, four endpoints, a task for each way, all declared stopped: `replicate` starts them."""
+
+    instance_arn: pulumi.Output[str]
+    instance_id: pulumi.Output[str]
+    forward_task_arn: pulumi.Output[str]
+    reverse_task_arn: pulumi.Output[str]
+    source_endpoint_arn: pulumi.Output[str]
+    target_endpoint_arn: pulumi.Output[str]
+    target_secret_arn: pulumi.Output[str]
+    """Secret with username, password, host and port of the target's replication role; an operator puts its value."""
+
+    def __init__(self, name: str, args: ReplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("task-migration:components:Replication", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+
+        secret = aws.secretsmanager.Secret(
+            f"{name}-target-secret",
+            name=TARGET_SECRET,
+            description="username, password, host and port of the replication role on the target database",
+            kms_key_id=args.key_arn,
+            recovery_window_in_days=7,
+            tags=args.naming.tags(COMPONENT, TARGET_SECRET),
+            opts=child,
+        )
+        access, access_policy = self._declare_access_role(name, args, secret.arn)
+        instance = self._declare_instance(name, args)
+
+        def endpoint(suffix: str, endpoint_id: str, *, reads: bool, on_source: bool) -> aws.dms.Endpoint:
+            slot = args.forward_slot if on_source else args.reverse_slot
+            return aws.dms.Endpoint(
+                f"{name}-{suffix}",
+                endpoint_id=endpoint_id,
+                endpoint_type="source" if reads else "target",
+                engine_name="postgres",
+                database_name=args.source_database if on_source else args.target_database,
+                ssl_mode="require",
+                secrets_manager_arn=args.source_secret_arn if on_source else secret.arn,
+                secrets_manager_access_role_arn=access.arn,
+                postgres_settings=_reader_settings(slot) if reads else _writer_settings(),
+                tags=args.naming.tags(COMPONENT, endpoint_id),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[access_policy]),
+            )
+
+        source = endpoint("source", SOURCE_ENDPOINT_ID, reads=True, on_source=True)
+        target = endpoint("target", TARGET_ENDPOINT_ID, reads=False, on_source=False)
+        reverse_source = endpoint("reverse-source", REVERSE_SOURCE_ENDPOINT_ID, reads=True, on_source=False)
+        reverse_target = endpoint("reverse-target", REVERSE_TARGET_ENDPOINT_ID, reads=False, on_source=True)
+
+        def task(
+            suffix: str,
+            task_id: str,
+            origin: aws.dms.Endpoint,
+            destination: aws.dms.Endpoint,
+            start: pulumi.Input[str] | None,
+        ) -> aws.dms.ReplicationTask:
+            return aws.dms.ReplicationTask(
+                f"{name}-{suffix}",
+                replication_task_id=task_id,
+                migration_type="cdc",
+                replication_instance_arn=instance.replication_instance_arn,
+                source_endpoint_arn=origin.endpoint_arn,
+                target_endpoint_arn=destination.endpoint_arn,
+                table_mappings=dms_settings.table_mappings(args.schema, args.tables),
+                replication_task_settings=dms_settings.task_settings(),
+                cdc_start_position=start,
+                # A task that `up` starts would run before the copy; and `up` would restart one that was stopped.
+                start_replication_task=False,
+                tags=args.naming.tags(COMPONENT, task_id),
+                # AWS answers the settings with its own additions, so the provider sees a difference for ever, and
+                # stops the task to mend it. A change of settings therefore goes through a new task.
+                opts=pulumi.ResourceOptions(parent=self, ignore_changes=["replicationTaskSettings"]),
+            )
+
+        forward = task("forward-task", FORWARD_TASK_ID, source, target, args.forward_start_position)
+        reverse = task("reverse-task", REVERSE_TASK_ID, reverse_source, reverse_target, args.reverse_start_position)
+
+        self.instance_arn = instance.replication_instance_arn
+        self.instance_id = instance.replication_instance_id
+        self.forward_task_arn = forward.replication_task_arn
+        self.reverse_task_arn = reverse.replication_task_arn
+        self.source_endpoint_arn = source.endpoint_arn
+        self.target_endpoint_arn = target.endpoint_arn
+        self.target_secret_arn = secret.arn
+        self.register_outputs(
+            {
+                "instanceArn": self.instance_arn,
+                "instanceId": self.instance_id,
+                "forwardTaskArn": self.forward_task_arn,
+                "reverseTaskArn": self.reverse_task_arn,
+                "sourceEndpointArn": self.source_endpoint_arn,
+                "targetEndpointArn": self.target_endpoint_arn,
+                "targetSecretArn": self.target_secret_arn,
+            }
+        )
+
+    def _declare_instance(self, name: str, args: ReplicationArgs) -> aws.dms.ReplicationInstance:
+        naming = args.naming
+        child = pulumi.ResourceOptions(parent=self)
+        roles = self._declare_account_roles(name, args) if args.create_account_roles else []
+        subnets = aws.dms.ReplicationSubnetGroup(
+            f"{name}-subnet-group",
+            replication_subnet_group_id=INSTANCE_ID,
+            replication_subnet_group_description="Private subnets of the task replication",
+            subnet_ids=args.subnet_ids,
+            tags=naming.tags(COMPONENT, INSTANCE_ID),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=roles),
+        )
+        group = security_group(
+            name,
+            naming=naming,
+            component=COMPONENT,
+            vpc_id=args.vpc_id,
+            purpose="DMS replication instance",
+            opts=child,
+        )
+        for side, destination, port in (
+            ("source", args.source_security_group_id, args.source_port),
+            ("target", args.target_security_group_id, POSTGRES_PORT),
+        ):
+            permit(
+                f"{name}-to-{side}",
+                naming=naming,
+                component=COMPONENT,
+                origin=group.id,
+                destination=destination,
+                port=port,
+                purpose=f"DMS to the {side} database",
+                opts=child,
+            )
+        # DMS reads the secrets over the public API endpoint or a VPC endpoint, both HTTPS.
+        permit_https(
+            name,
+            naming=naming,
+            component=COMPONENT,
+            origin=group.id,
+            purpose="Secrets Manager and CloudWatch Logs",
+            opts=child,
+        )
+        return aws.dms.ReplicationInstance(
+            f"{name}-instance",
+            replication_instance_id=INSTANCE_ID,
+            replication_instance_class=args.instance_class,
+            allocated_storage=args.allocated_storage_gb,
+            kms_key_arn=args.key_arn,
+            multi_az=naming.is_production,
+            publicly_accessible=False,
+            auto_minor_version_upgrade=False,
+            allow_major_version_upgrade=False,
+            apply_immediately=False,
+            preferred_maintenance_window="sun:20:00-sun:21:00",
+            replication_subnet_group_id=subnets.replication_subnet_group_id,
+            vpc_security_group_ids=[group.id],
+            tags=naming.tags(COMPONENT, INSTANCE_ID),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=roles),
+        )
+
+    def _declare_access_role(
+        self, name: str, args: ReplicationArgs, target_secret_arn: pulumi.Input[str]
+    ) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
+        naming = args.naming
+        child = pulumi.ResourceOptions(parent=self)
+        role = aws.iam.Role(
+            f"{name}-secrets-role",
+            name=f"{naming.prefix}-dms-secrets",
+            description="DMS reads the two database secrets",
+            # The regional principal (AWS DMS, 'Using secrets to access AWS Database Migration Service endpoints').
+            assume_role_policy=trust(f"dms.{naming.region}.amazonaws.com"),
+            tags=naming.tags(COMPONENT, f"{naming.prefix}-dms-secrets"),
+            opts=child,
+        )
+        policy = aws.iam.RolePolicy(
+            f"{name}-secrets-policy",
+            name="read-database-secrets",
+            role=role.name,
+            policy=document(
+                *read_secret(naming, "Source", args.source_secret_arn),
+                *read_secret(naming, "Target", target_secret_arn),
+            ),
+            opts=child,
+        )
+        return role, policy
+
+    def _declare_account_roles(self, name: str, args: ReplicationArgs) -> list[pulumi.Resource]:
+        """The two roles that DMS looks up by fixed names, once per account (AWS DMS, 'Creating the IAM roles')."""
+        attachments: list[pulumi.Resource] = []
+        for role_name, policy in (
+            ("dms-vpc-role", "service-role/AmazonDMSVPCManagementRole"),
+            ("dms-cloudwatch-logs-role", "service-role/AmazonDMSCloudWatchLogsRole"),
+        ):
+            role = aws.iam.Role(
+                f"{name}-{role_name}",
+                name=role_name,
+                description="AWS DMS, account-wide",
+                assume_role_policy=trust("dms.amazonaws.com"),
+                tags=args.naming.tags(COMPONENT, role_name),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            attachments.append(
+                aws.iam.RolePolicyAttachment(
+                    f"{name}-{role_name}-policy",
+                    role=role.name,
+                    policy_arn=args.naming.managed_policy(policy),
+                    opts=pulumi.ResourceOptions(parent=self),
+                )
+            )
+        return attachments
+
+
+def _reader_settings(slot: pulumi.Input[str]) -> aws.dms.EndpointPostgresSettingsArgs:
+    """Settings of an endpoint that DMS reads changes from."""
+    return aws.dms.EndpointPostgresSettingsArgs(
+        slot_name=slot,
+        plugin_name="test-decoding",
+        # No event trigger on the monolith's database: schema changes are not replicated.
+        capture_ddls=False,
+        fail_tasks_on_lob_truncation=True,
+        map_boolean_as_boolean=True,
+        # Keeps the slot moving while the six tables are quiet and others write; minutes.
+        heartbeat_enable=True,
+        heartbeat_frequency=dms_settings.HEARTBEAT_MINUTES,
+        heartbeat_schema=dms_settings.HELPER_SCHEMA,
+        execute_timeout=dms_settings.EXECUTE_TIMEOUT_SECONDS,
+    )
+
+
+def _writer_settings() -> aws.dms.EndpointPostgresSettingsArgs:
+    """Settings of an endpoint that DMS applies changes to."""
+    return aws.dms.EndpointPostgresSettingsArgs(
+        after_connect_script=dms_settings.AFTER_CONNECT_SCRIPT,
+        map_boolean_as_boolean=True,
+        execute_timeout=dms_settings.EXECUTE_TIMEOUT_SECONDS,
+    )

@@ -1,0 +1,202 @@
+"""The way of a request: HTTP API, VPC link, existing listener, and two rules that choose who answers (plan.md, step 2).
+
+The weight stands in the live rule alone. `GET /health` of the API reaches the listener as well and meets no live rule:
+it is the listener's default action that answers, the monolith's, before and after the move. The Task Service's own
+/health is reached by the load balancer's health check, and through the API with the smoke header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.api import TaskApi, TaskApiArgs
+from components.naming import HEALTH_PATH, SERVICE_PORT, Naming
+from components.network import permit
+
+COMPONENT = "routes"
+TASK_PATHS = ("/api/tasks", "/api/tasks/*")
+SMOKE_HEADER = "X-Task-Service-Smoke"
+
+
+@dataclass(frozen=True)
+class RoutesArgs:
+    """Arguments of :class:`Routes`. ``canary_weight`` is percent of the task requests, 0 to 100.
+
+    ``listener_server_name`` is the host name on an HTTPS listener's certificate; unset for a listener without TLS.
+    """
+
+    naming: Naming
+    vpc_id: pulumi.Input[str]
+    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    listener_arn: pulumi.Input[str]
+    load_balancer_security_group_id: pulumi.Input[str]
+    monolith_target_group_arn: pulumi.Input[str]
+    live_rule_priority: int
+    canary_weight: int
+    smoke_header_value: pulumi.Input[str]
+    deregistration_delay_seconds: pulumi.Input[int]
+    user_pool_id: pulumi.Input[str]
+    client_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    listener_server_name: str | None = None
+
+
+def weighted_groups(
+    weight: int, monolith: pulumi.Input[str], task_service: pulumi.Input[str]
+) -> list[aws.lb.ListenerRuleActionForwardTargetGroupArgs]:
+    """Target groups of the live rule at ``weight`` percent.
+
+    At 0 and at 100 there is exactly one: a group of weight 0 would still be named, and could hold sticky clients.
+    """
+    shares = ((monolith, 100 - weight), (task_service, weight))
+    return [
+        aws.lb.ListenerRuleActionForwardTargetGroupArgs(arn=arn, weight=share) for arn, share in shares if share > 0
+    ]
+
+
+class Routes(pulumi.ComponentResource):
+    """Target group of the Task Service, live rule, smoke rule, and the HTTP API in front of them."""
+
+    live_rule_arn: pulumi.Output[str]
+    smoke_rule_arn: pulumi.Output[str]
+    target_group_arn: pulumi.Output[str]
+    target_group_suffix: pulumi.Output[str]
+    api_id: pulumi.Output[str]
+    api_endpoint: pulumi.Output[str]
+    attachment: pulumi.Resource
+    """What attaches the target group to the load balancer; a service on that group depends on it."""
+
+    def __init__(self, name: str, args: RoutesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("task-migration:components:Routes", name, None, opts)
+        target_group = self._declare_target_group(name, args)
+        smoke = self._declare_smoke_rule(name, args, target_group)
+        live = self._declare_live_rule(name, args, target_group, smoke)
+        api = TaskApi(
+            name,
+            TaskApiArgs(
+                naming=args.naming,
+                vpc_id=args.vpc_id,
+                subnet_ids=args.subnet_ids,
+                listener_arn=args.listener_arn,
+                listener_server_name=args.listener_server_name,
+                user_pool_id=args.user_pool_id,
+                client_ids=args.client_ids,
+            ),
+            pulumi.ResourceOptions(parent=self),
+        )
+        permit(
+            f"{name}-link-to-load-balancer",
+            naming=args.naming,
+            component=COMPONENT,
+            origin=api.link_security_group_id,
+            destination=args.load_balancer_security_group_id,
+            port=443 if args.listener_server_name else 80,
+            purpose="API Gateway VPC link to the load balancer",
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+        self.live_rule_arn = live.arn
+        self.smoke_rule_arn = smoke.arn
+        self.target_group_arn = target_group.arn
+        self.target_group_suffix = target_group.arn_suffix
+        self.api_id = api.api_id
+        self.api_endpoint = api.api_endpoint
+        self.attachment = smoke
+        self.register_outputs(
+            {
+                "liveRuleArn": self.live_rule_arn,
+                "smokeRuleArn": self.smoke_rule_arn,
+                "targetGroupArn": self.target_group_arn,
+                "apiId": self.api_id,
+                "apiEndpoint": self.api_endpoint,
+            }
+        )
+
+    def _declare_target_group(self, name: str, args: RoutesArgs) -> aws.lb.TargetGroup:
+        return aws.lb.TargetGroup(
+            f"{name}-target-group",
+            name=args.naming.prefix,
+            port=SERVICE_PORT,
+            protocol="HTTP",
+            # Fargate tasks have network interfaces of their own.
+            target_type="ip",
+            vpc_id=args.vpc_id,
+            deregistration_delay=args.deregistration_delay_seconds,
+            health_check=aws.lb.TargetGroupHealthCheckArgs(
+                enabled=True,
+                path=HEALTH_PATH,
+                protocol="HTTP",
+                port="traffic-port",
+                matcher="200",
+                interval=10,
+                timeout=5,
+                healthy_threshold=2,
+                unhealthy_threshold=2,
+            ),
+            tags=args.naming.tags(COMPONENT, args.naming.prefix),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _declare_smoke_rule(self, name: str, args: RoutesArgs, target_group: aws.lb.TargetGroup) -> aws.lb.ListenerRule:
+        """Above the live rule: who knows the header's secret value gets the Task Service at every weight.
+
+        It also attaches the target group to the load balancer at weight 0, without which ECS makes no service on it.
+        """
+        return aws.lb.ListenerRule(
+            f"{name}-smoke-rule",
+            listener_arn=args.listener_arn,
+            priority=args.live_rule_priority - 1,
+            actions=[
+                aws.lb.ListenerRuleActionArgs(
+                    type="forward",
+                    forward=aws.lb.ListenerRuleActionForwardArgs(
+                        target_groups=[
+                            aws.lb.ListenerRuleActionForwardTargetGroupArgs(arn=target_group.arn, weight=100)
+                        ]
+                    ),
+                )
+            ],
+            conditions=[
+                aws.lb.ListenerRuleConditionArgs(
+                    http_header=aws.lb.ListenerRuleConditionHttpHeaderArgs(
+                        http_header_name=SMOKE_HEADER, values=[args.smoke_header_value]
+                    )
+                ),
+                aws.lb.ListenerRuleConditionArgs(
+                    path_pattern=aws.lb.ListenerRuleConditionPathPatternArgs(values=[*TASK_PATHS, HEALTH_PATH])
+                ),
+            ],
+            tags=args.naming.tags(COMPONENT, f"{args.naming.prefix}-smoke"),
+            opts=pulumi.ResourceOptions(parent=self, additional_secret_outputs=["conditions"]),
+        )
+
+    def _declare_live_rule(
+        self, name: str, args: RoutesArgs, target_group: aws.lb.TargetGroup, smoke: aws.lb.ListenerRule
+    ) -> aws.lb.ListenerRule:
+        """The one resource that a change of the weight changes."""
+        return aws.lb.ListenerRule(
+            f"{name}-live-rule",
+            listener_arn=args.listener_arn,
+            priority=args.live_rule_priority,
+            actions=[
+                aws.lb.ListenerRuleActionArgs(
+                    type="forward",
+                    forward=aws.lb.ListenerRuleActionForwardArgs(
+                        target_groups=weighted_groups(
+                            args.canary_weight, args.monolith_target_group_arn, target_group.arn
+                        )
+                    ),
+                )
+            ],
+            conditions=[
+                aws.lb.ListenerRuleConditionArgs(
+                    path_pattern=aws.lb.ListenerRuleConditionPathPatternArgs(values=list(TASK_PATHS))
+                )
+            ],
+            tags=args.naming.tags(COMPONENT, f"{args.naming.prefix}-live"),
+            # The smoke rule first, so that nobody finds the live rule's group without a way to check it.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[smoke]),
+        )

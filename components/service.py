@@ -1,0 +1,295 @@
+"""The Task Service on ECS Fargate (plan.md, step 2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.keys import encryption_key
+from components.naming import (
+    COGNITO_SECRET,
+    DATABASE_PASSWORD_SECRET,
+    POSTGRES_PORT,
+    SERVICE_LOG_GROUP,
+    SERVICE_NAME,
+    SERVICE_PORT,
+    Naming,
+)
+from components.network import permit, permit_https, security_group
+from components.policies import statement
+from components.service_image import declare_repository
+from components.service_roles import ServiceRoles, declare_roles
+from components.service_scaling import declare_scaling
+
+COMPONENT = "service"
+
+
+@dataclass(frozen=True)
+class TaskServiceArgs:
+    """Arguments of :class:`TaskService`. ``cpu`` in units of 1/1024 vCPU, ``memory_mb`` in MiB.
+
+    ``attachment`` is the resource that attaches the target group to the load balancer: ECS refuses a service on a
+    group that no listener uses.
+    """
+
+    naming: Naming
+    vpc_id: pulumi.Input[str]
+    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    cluster_arn: str
+    target_group_arn: pulumi.Input[str]
+    attachment: pulumi.Resource
+    load_balancer_security_group_id: pulumi.Input[str]
+    database_security_group_id: pulumi.Input[str]
+    database_host: pulumi.Input[str]
+    database_name: pulumi.Input[str]
+    database_role: pulumi.Input[str]
+    image_tag: pulumi.Input[str]
+    cpu: int
+    memory_mb: int
+    min_tasks: int
+    max_tasks: int
+
+
+class TaskService(pulumi.ComponentResource):
+    """Repository, secrets, roles, log group, task definition, service and its scaling."""
+
+    service_name: pulumi.Output[str]
+    repository_url: pulumi.Output[str]
+    log_group_name: pulumi.Output[str]
+    password_secret_arn: pulumi.Output[str]
+    """Secret of the application role's password. Declared without a value; an operator puts it."""
+
+    def __init__(self, name: str, args: TaskServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("task-migration:components:TaskService", name, None, opts)
+        naming = args.naming
+        child = pulumi.ResourceOptions(parent=self)
+
+        key = self._declare_key(name, naming)
+        repository = declare_repository(name, naming=naming, component=COMPONENT, key_arn=key.arn, opts=child)
+        password = self._declare_secret(
+            f"{name}-db-password", naming, key, DATABASE_PASSWORD_SECRET, "Password of the Task Service's database role"
+        )
+        cognito = self._declare_secret(
+            f"{name}-cognito-config", naming, key, COGNITO_SECRET, "User pool and client that the Task Service trusts"
+        )
+        log_group = aws.cloudwatch.LogGroup(
+            f"{name}-log",
+            name=SERVICE_LOG_GROUP,
+            retention_in_days=naming.log_retention_days,
+            kms_key_id=key.arn,
+            tags=naming.tags(COMPONENT, SERVICE_LOG_GROUP),
+            opts=child,
+        )
+        roles = declare_roles(
+            name,
+            naming=naming,
+            component=COMPONENT,
+            repository_arn=repository.arn,
+            log_group_arn=log_group.arn,
+            secret_arns=[password.arn, cognito.arn],
+            key_arn=key.arn,
+            opts=child,
+        )
+        definition = self._declare_task_definition(name, args, roles, repository, log_group, password, cognito)
+        service = self._declare_service(name, args, roles, definition)
+        declare_scaling(
+            name,
+            naming=naming,
+            component=COMPONENT,
+            cluster_arn=args.cluster_arn,
+            service_name=service.name,
+            min_tasks=args.min_tasks,
+            max_tasks=args.max_tasks,
+            opts=child,
+        )
+
+        self.service_name = service.name
+        self.repository_url = repository.repository_url
+        self.log_group_name = log_group.name
+        self.password_secret_arn = password.arn
+        self.register_outputs(
+            {
+                "serviceName": self.service_name,
+                "repositoryUrl": self.repository_url,
+                "logGroupName": self.log_group_name,
+                "passwordSecretArn": self.password_secret_arn,
+            }
+        )
+
+    def _declare_key(self, name: str, naming: Naming) -> aws.kms.Key:
+        logs = statement(
+            "Logs",
+            [
+                "kms:Decrypt",
+                "kms:DescribeKey",
+                "kms:Encrypt",
+                "kms:GenerateDataKey",
+                "kms:ReEncryptFrom",
+                "kms:ReEncryptTo",
+            ],
+            ["*"],
+            principal={"Service": f"logs.{naming.region}.amazonaws.com"},
+            # CloudWatch Logs, 'Encrypt log data using KMS': the log group is the encryption context.
+            condition={
+                "ArnEquals": {
+                    "kms:EncryptionContext:aws:logs:arn": naming.arn("logs", f"log-group:{SERVICE_LOG_GROUP}")
+                }
+            },
+        )
+        return encryption_key(
+            name,
+            naming=naming,
+            component=COMPONENT,
+            purpose="Secrets, images and logs of the Task Service",
+            users=(logs,),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _declare_secret(
+        self, name: str, naming: Naming, key: aws.kms.Key, secret_name: str, description: str
+    ) -> aws.secretsmanager.Secret:
+        return aws.secretsmanager.Secret(
+            name,
+            name=secret_name,
+            description=description,
+            kms_key_id=key.arn,
+            recovery_window_in_days=7,
+            tags=naming.tags(COMPONENT, secret_name),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _declare_task_definition(
+        self,
+        name: str,
+        args: TaskServiceArgs,
+        roles: ServiceRoles,
+        repository: aws.ecr.Repository,
+        log_group: aws.cloudwatch.LogGroup,
+        password: aws.secretsmanager.Secret,
+        cognito: aws.secretsmanager.Secret,
+    ) -> aws.ecs.TaskDefinition:
+        naming = args.naming
+        environment = {
+            "PORT": str(SERVICE_PORT),
+            "NODE_ENV": "production",
+            "DB_HOST": args.database_host,
+            "DB_PORT": str(POSTGRES_PORT),
+            "DB_NAME": args.database_name,
+            "DB_USER": args.database_role,
+            "DB_SSLMODE": "require",
+        }
+        container = {
+            "name": SERVICE_NAME,
+            "image": pulumi.Output.concat(repository.repository_url, ":", args.image_tag),
+            "essential": True,
+            "portMappings": [{"containerPort": SERVICE_PORT, "hostPort": SERVICE_PORT, "protocol": "tcp"}],
+            "environment": [{"name": key, "value": value} for key, value in environment.items()],
+            # By ARN: ECS puts the values into the container when it starts; they are in no state and no definition.
+            "secrets": [
+                {"name": "DB_PASSWORD", "valueFrom": password.arn},
+                {"name": "COGNITO_CONFIG", "valueFrom": cognito.arn},
+            ],
+            "logConfiguration": {
+                "logDriver": "awslogs",
+                "options": {
+                    "awslogs-group": log_group.name,
+                    "awslogs-region": naming.region,
+                    "awslogs-stream-prefix": SERVICE_NAME,
+                },
+            },
+            "stopTimeout": 30,
+        }
+        return aws.ecs.TaskDefinition(
+            f"{name}-task-definition",
+            family=SERVICE_NAME,
+            cpu=str(args.cpu),
+            memory=str(args.memory_mb),
+            network_mode="awsvpc",
+            requires_compatibilities=["FARGATE"],
+            runtime_platform=aws.ecs.TaskDefinitionRuntimePlatformArgs(
+                cpu_architecture="X86_64", operating_system_family="LINUX"
+            ),
+            execution_role_arn=roles.execution.arn,
+            task_role_arn=roles.task.arn,
+            container_definitions=pulumi.Output.json_dumps([container], sort_keys=True),
+            tags=naming.tags(COMPONENT, SERVICE_NAME),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _declare_service(
+        self, name: str, args: TaskServiceArgs, roles: ServiceRoles, definition: aws.ecs.TaskDefinition
+    ) -> aws.ecs.Service:
+        naming = args.naming
+        group_id = self._declare_network(name, args)
+        return aws.ecs.Service(
+            f"{name}-service",
+            name=SERVICE_NAME,
+            cluster=args.cluster_arn,
+            task_definition=definition.arn,
+            desired_count=args.min_tasks,
+            launch_type="FARGATE",
+            platform_version="LATEST",
+            deployment_minimum_healthy_percent=100,
+            deployment_maximum_percent=200,
+            deployment_circuit_breaker=aws.ecs.ServiceDeploymentCircuitBreakerArgs(enable=True, rollback=True),
+            health_check_grace_period_seconds=60,
+            load_balancers=[
+                aws.ecs.ServiceLoadBalancerArgs(
+                    target_group_arn=args.target_group_arn, container_name=SERVICE_NAME, container_port=SERVICE_PORT
+                )
+            ],
+            network_configuration=aws.ecs.ServiceNetworkConfigurationArgs(
+                subnets=args.subnet_ids, security_groups=[group_id], assign_public_ip=False
+            ),
+            enable_execute_command=False,
+            enable_ecs_managed_tags=True,
+            propagate_tags="SERVICE",
+            # The image comes after the repository: the first `up` must not wait for tasks that cannot start yet.
+            wait_for_steady_state=False,
+            tags=naming.tags(COMPONENT, SERVICE_NAME),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[args.attachment, roles.execution_policy],
+                # Autoscaling sets the count, and so does a rollback that stops the service; `up` must undo neither.
+                ignore_changes=["desiredCount"],
+            ),
+        )
+
+    def _declare_network(self, name: str, args: TaskServiceArgs) -> pulumi.Output[str]:
+        naming = args.naming
+        child = pulumi.ResourceOptions(parent=self)
+        group = security_group(
+            name, naming=naming, component=COMPONENT, vpc_id=args.vpc_id, purpose="Task Service", opts=child
+        )
+        permit(
+            f"{name}-from-load-balancer",
+            naming=naming,
+            component=COMPONENT,
+            origin=args.load_balancer_security_group_id,
+            destination=group.id,
+            port=SERVICE_PORT,
+            purpose="Load balancer to the Task Service",
+            opts=child,
+        )
+        permit(
+            f"{name}-to-database",
+            naming=naming,
+            component=COMPONENT,
+            origin=group.id,
+            destination=args.database_security_group_id,
+            port=POSTGRES_PORT,
+            purpose="Task Service to its database",
+            opts=child,
+        )
+        permit_https(
+            name,
+            naming=naming,
+            component=COMPONENT,
+            origin=group.id,
+            purpose="Images, secrets, logs, the monolith and Cognito keys",
+            opts=child,
+        )
+        return group.id

@@ -1,0 +1,80 @@
+"""The two roles of an ECS task, with the least that each needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.naming import Naming
+from components.policies import document, statement, trust
+
+
+@dataclass(frozen=True)
+class ServiceRoles:
+    """What the service is declared with."""
+
+    execution: aws.iam.Role
+    execution_policy: aws.iam.RolePolicy
+    task: aws.iam.Role
+
+
+def declare_roles(
+    name: str,
+    *,
+    naming: Naming,
+    component: str,
+    repository_arn: pulumi.Input[str],
+    log_group_arn: pulumi.Input[str],
+    secret_arns: Sequence[pulumi.Input[str]],
+    key_arn: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> ServiceRoles:
+    """Declare the execution role (ECS itself: image, secrets, logs) and the task role (the program: nothing of AWS)."""
+
+    def role(suffix: str, description: str) -> aws.iam.Role:
+        role_name = f"{naming.prefix}-{suffix}"
+        return aws.iam.Role(
+            f"{name}-{suffix}-role",
+            name=role_name,
+            description=description,
+            # Only for tasks of this account (Amazon ECS, 'Task IAM role', confused deputy).
+            assume_role_policy=trust(
+                "ecs-tasks.amazonaws.com",
+                {
+                    "StringEquals": {"aws:SourceAccount": naming.account},
+                    "ArnLike": {"aws:SourceArn": naming.arn("ecs", "*")},
+                },
+            ),
+            tags=naming.tags(component, role_name),
+            opts=opts,
+        )
+
+    execution = role("execution", "ECS starts the Task Service with it")
+    policy = aws.iam.RolePolicy(
+        f"{name}-execution-policy",
+        name="start-tasks",
+        role=execution.name,
+        policy=document(
+            # This one action knows no resource (Service Authorization Reference, Amazon ECR).
+            statement("RegistryToken", ["ecr:GetAuthorizationToken"], ["*"]),
+            statement(
+                "Image",
+                ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+                [repository_arn],
+            ),
+            statement(
+                "Logs",
+                ["logs:CreateLogStream", "logs:PutLogEvents"],
+                [pulumi.Output.concat(log_group_arn, ":log-stream:*")],
+            ),
+            statement("Secrets", ["secretsmanager:GetSecretValue"], secret_arns),
+            statement("Key", ["kms:Decrypt"], [key_arn]),
+        ),
+        opts=opts,
+    )
+    return ServiceRoles(
+        execution=execution, execution_policy=policy, task=role("task", "The Task Service runs under it")
+    )

@@ -1,0 +1,75 @@
+"""Reads the selected stack's configuration into the validated model."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pulumi
+
+from components.config import PROJECT, SECRET_KEYS, ConfigError, StackConfig, known_keys, parse
+
+
+def _is_text(annotation: Any) -> bool:
+    return bool(annotation is str or annotation == (str | None))
+
+
+def _value(raw: str, annotation: Any) -> Any:
+    """Pulumi hands every value over as text: lists, maps, numbers and booleans are JSON, texts are themselves."""
+    if _is_text(annotation):
+        return raw
+    try:
+        return json.loads(raw)
+    except json.JSONDecodeError:
+        return raw
+
+
+def _configured() -> set[str]:
+    """The keys of this project's namespace that are set, without the namespace."""
+    everything = {**pulumi.runtime.config.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
+    prefix = f"{PROJECT}:"
+    return {key.removeprefix(prefix) for key in everything if key.startswith(prefix)}
+
+
+def read_stack_config() -> StackConfig:
+    """The stack's configuration.
+
+    Raises:
+        pulumi.RunError: naming each wrong key, its value, the limit and the remedy; Pulumi shows it without a trace.
+    """
+    config = pulumi.Config(PROJECT)
+    fields = {field.alias or name: field.annotation for name, field in StackConfig.model_fields.items()}
+    unknown = sorted(_configured() - set(fields) - SECRET_KEYS)
+    origin = f"Pulumi.{pulumi.get_stack()}.yaml"
+    if unknown:
+        raise pulumi.RunError(
+            f"{origin} is not usable:\n  {', '.join(unknown)}: unknown key; known keys are "
+            f"{', '.join(sorted({*known_keys(StackConfig), *SECRET_KEYS}))}. Remove it or correct its spelling"
+        )
+    values: dict[str, Any] = {}
+    for key, annotation in fields.items():
+        raw = config.get(key)
+        if raw is not None and raw != "":
+            values[key] = _value(raw, annotation)
+    region = pulumi.Config("aws").get("region")
+    if region and "region" not in values:
+        values["region"] = region
+    try:
+        parsed = parse(StackConfig, values, origin)
+    except ConfigError as error:
+        raise pulumi.RunError(str(error)) from None
+    if region and region != parsed.region:
+        raise pulumi.RunError(
+            f"{origin} is not usable:\n  region: value {parsed.region!r}; limit: aws:region, {region!r}. Set "
+            "both to the region of the stack's resources"
+        )
+    return parsed
+
+
+def read_smoke_header_value() -> pulumi.Output[str]:
+    """The secret value of the smoke header.
+
+    Raises:
+        pulumi.RunError: it is not set; the text has the command that sets it.
+    """
+    return pulumi.Config(PROJECT).require_secret("smokeHeaderValue")

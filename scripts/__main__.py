@@ -1,0 +1,49 @@
+"""The entry point: turns errors into the exit statuses of the command contract. Only it exits."""
+
+from __future__ import annotations
+
+import sys
+
+import psycopg
+import typer
+
+from scripts.cli import app
+from scripts.support.console import say
+from scripts.support.errors import DatabaseError, MigrationError
+
+#: 128 + SIGINT, as shells report a command that Ctrl-C ended.
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run one command and exit: 0 done; 1 crash; 2 usage; 10 refused; 11 the data differ; 12 timed out."""
+    sys.exit(_run())
+
+
+def _stopped() -> int:
+    say("stopped by the operator; the command is safe to run again", "yellow")
+    return INTERRUPTED
+
+
+def _run() -> int:
+    try:
+        typer.main.get_command(app).main(prog_name="task-migration")
+    except SystemExit as ended:
+        # typer ends this way always: with a command's status, with 2 for a usage error, with 130 for Ctrl-C.
+        return _stopped() if ended.code == INTERRUPTED else int(ended.code or 0)
+    except KeyboardInterrupt:
+        return _stopped()
+    except MigrationError as error:
+        say(str(error), "red")
+        return error.exit_status
+    except psycopg.Error as error:
+        say(
+            f"PostgreSQL: {str(error).strip()} (SQLSTATE {error.sqlstate}); mend its cause and run the command again",
+            "red",
+        )
+        return DatabaseError.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    main()

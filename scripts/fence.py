@@ -1,0 +1,103 @@
+"""Fences: proof that everything committed on one side before a moment has been applied on the other.
+
+A heartbeat row is written on one side and waited for on the other. One apply worker applies transactions in the order in
+which they were committed (PostgreSQL, 'Logical Replication'), so the row's arrival proves all that went before it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from scripts import catalog_state
+from scripts.catalog_state import Side
+from scripts.support.errors import Refused, TimedOut
+from scripts.support.postgres import Connection, connect, domain_errors
+from scripts.support.settings import Settings
+
+
+def forward(settings: Settings, timeout: float = 30.0) -> float:
+    """Fence source -> target; returns the seconds it took: the lag. Raises TimedOut, Refused."""
+    return _between(settings, "source", timeout)
+
+
+def reverse(settings: Settings, timeout: float = 30.0) -> float:
+    """Fence target -> source; returns the seconds it took: the lag. Raises TimedOut, Refused."""
+    return _between(settings, "target", timeout)
+
+
+def both(settings: Settings, timeout: float = 30.0) -> dict[str, float]:
+    """Fence both ways: ``{"forward_seconds", "reverse_seconds"}``."""
+    return {"forward_seconds": forward(settings, timeout), "reverse_seconds": reverse(settings, timeout)}
+
+
+def available(settings: Settings) -> bool:
+    """Whether replication is set up both ways, so that fences have a meaning."""
+    with connect(settings.target(), step="fence", name="TARGET_DATABASE_URL") as target:
+        ahead = _subscribed(target, settings.config.subscription)
+    with connect(settings.source(), step="fence", name="SOURCE_DATABASE_URL") as source:
+        return ahead and _subscribed(source, settings.config.reverse_subscription)
+
+
+def _subscribed(connection: Connection, name: str) -> bool:
+    row = connection.execute(
+        "SELECT subenabled FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
+        "WHERE d.datname = current_database() AND subname = %s",
+        (name,),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def beat(connection: Connection, side: Side) -> int:
+    """Write a heartbeat on ``side`` and return its number, one above the last: several fences may run at once."""
+    peer = "target" if side == "source" else "source"
+    row = connection.execute(
+        "UPDATE task_migration.heartbeat SET beat = beat + 1, beat_at = clock_timestamp(), "
+        "peer_beat_at = greatest(peer_beat_at, (SELECT beat_at FROM task_migration.heartbeat WHERE side = %s)) "
+        "WHERE side = %s RETURNING beat",
+        (peer, side),
+    ).fetchone()
+    if row is None:
+        raise Refused(
+            f"the heartbeat row of the {side} is missing; run `task-migration rollback --abandon`, then start anew"
+        )
+    return int(row[0])
+
+
+def _between(settings: Settings, side: Side, timeout: float) -> float:
+    here, there = (settings.source, settings.target) if side == "source" else (settings.target, settings.source)
+    slot = settings.config.subscription if side == "source" else settings.config.reverse_subscription
+    with (
+        domain_errors(f"fence from the {side}"),
+        connect(here(), step="fence", name=f"the {side}'s URL") as first,
+        connect(there(), step="fence", name="the peer's URL") as second,
+    ):
+        if not catalog_state.installed(first) or not catalog_state.installed(second):
+            raise Refused(
+                "no fence without replication: the schema task_migration is missing; run `task-migration copy` first"
+            )
+        started = time.monotonic()
+        number = beat(first, side)
+        pause = 0.002
+        while True:
+            row = second.execute("SELECT beat FROM task_migration.heartbeat WHERE side = %s", (side,)).fetchone()
+            if row and row[0] >= number:
+                return round(time.monotonic() - started, 4)
+            if time.monotonic() - started > timeout:
+                raise TimedOut(
+                    f"fence from the {side}: not through after {timeout:g} s (the limit); last seen: {_observe(first, slot)}; "
+                    "see `task-migration replicate status` for why the worker is behind"
+                )
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+
+
+def _observe(publisher: Connection, slot: str) -> dict[str, Any]:
+    row = publisher.execute(
+        "SELECT active, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint "
+        "FROM pg_replication_slots WHERE slot_name = %s",
+        (slot,),
+    ).fetchone()
+    if row is None:
+        return {"slot": slot, "exists": False}
+    return {"slot": slot, "active": row[0], "wal_status": row[1], "lag_bytes": row[2]}

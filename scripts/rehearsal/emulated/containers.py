@@ -1,0 +1,256 @@
+"""The service: images (ECR), task definition and service (ECS)."""
+
+# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from botocore.exceptions import ClientError
+
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    first,
+    is_missing,
+    removed_tags,
+    tag_list,
+    with_tags,
+)
+
+
+def camel_tags(inputs: Inputs) -> list[dict[str, str]]:
+    """Tags as ECS spells them: ``key`` and ``value``."""
+    return [{"key": tag["Key"], "value": tag["Value"]} for tag in tag_list(inputs)]
+
+
+class Repository(Kind):
+    """aws.ecr.Repository."""
+
+    resource_type = "aws:ecr/repository:Repository"
+    service = "ecr"
+    params: ClassVar[Mapping[str, Any]] = {
+        "name": "repositoryName",
+        "imageTagMutability": "imageTagMutability",
+        "imageScanningConfiguration": "imageScanningConfiguration",
+    }
+    special = frozenset({"encryptionConfigurations"})
+    kept = frozenset({"forceDelete"})
+    force_new = frozenset({"name", "encryptionConfigurations"})
+    unique = ("name",)
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        parameters = with_tags(self.parameters(inputs), inputs, "tags")
+        for item in inputs.get("encryptionConfigurations") or []:
+            parameters["encryptionConfiguration"] = {key: value for key, value in item.items() if value is not None}
+        return str(aws.client("ecr").create_repository(**parameters)["repository"]["repositoryName"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        found = aws.client("ecr").describe_repositories(repositoryNames=[id_])["repositories"][0]
+        return {
+            "arn": found["repositoryArn"],
+            "repositoryUrl": found["repositoryUri"],
+            "registryId": found["registryId"],
+            "name": found["repositoryName"],
+        }
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        ecr = aws.client("ecr")
+        if "imageTagMutability" in changed:
+            mutability = new.get("imageTagMutability") or "MUTABLE"
+            ecr.put_image_tag_mutability(repositoryName=id_, imageTagMutability=mutability)
+        if "imageScanningConfiguration" in changed:
+            scanning = new.get("imageScanningConfiguration") or {"scanOnPush": False}
+            ecr.put_image_scanning_configuration(repositoryName=id_, imageScanningConfiguration=scanning)
+        arn = self.read(aws, id_, new)["arn"]
+        if gone := removed_tags(old, new):
+            ecr.untag_resource(resourceArn=arn, tagKeys=gone)
+        if new.get("tags"):
+            ecr.tag_resource(resourceArn=arn, tags=tag_list(new))
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("ecr").delete_repository(repositoryName=id_, force=bool(state.get("forceDelete")))
+
+    def named(self, inputs: Inputs) -> str | None:
+        return str(inputs["name"])
+
+
+class LifecyclePolicy(Kind):
+    """aws.ecr.LifecyclePolicy; putting is idempotent."""
+
+    resource_type = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
+    service = "ecr"
+    params: ClassVar[Mapping[str, Any]] = {"repository": "repositoryName", "policy": "lifecyclePolicyText"}
+    force_new = frozenset({"repository"})
+    unique = ("repository",)
+    documents = frozenset({"policy"})
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        aws.client("ecr").put_lifecycle_policy(**self.parameters(inputs))
+        return str(inputs["repository"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        return {"registryId": aws.client("ecr").get_lifecycle_policy(repositoryName=id_)["registryId"]}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        aws.client("ecr").put_lifecycle_policy(**self.parameters(new))
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("ecr").delete_lifecycle_policy(repositoryName=id_)
+
+    def named(self, inputs: Inputs) -> str | None:
+        return str(inputs["repository"])
+
+
+class TaskDefinition(Kind):
+    """aws.ecs.TaskDefinition: every change is a new revision, the old one is deregistered."""
+
+    resource_type = "aws:ecs/taskDefinition:TaskDefinition"
+    service = "ecs"
+    params: ClassVar[Mapping[str, Any]] = {
+        "family": "family",
+        "cpu": "cpu",
+        "memory": "memory",
+        "networkMode": "networkMode",
+        "requiresCompatibilities": "requiresCompatibilities",
+        "executionRoleArn": "executionRoleArn",
+        "taskRoleArn": "taskRoleArn",
+        "runtimePlatform": "runtimePlatform",
+        "ephemeralStorage": "ephemeralStorage",
+    }
+    special = frozenset({"containerDefinitions"})
+    kept = frozenset({"skipDestroy", "trackLatest"})
+    force_new = frozenset(params) | {"containerDefinitions"}
+    documents = frozenset({"containerDefinitions"})
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        parameters = self.parameters(inputs)
+        if inputs.get("tags"):
+            parameters["tags"] = camel_tags(inputs)
+        parameters["containerDefinitions"] = json.loads(inputs["containerDefinitions"])
+        answer = aws.client("ecs").register_task_definition(**parameters)["taskDefinition"]
+        return str(answer["taskDefinitionArn"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        found = aws.client("ecs").describe_task_definition(taskDefinition=id_)["taskDefinition"]
+        arn = found["taskDefinitionArn"]
+        return {"arn": arn, "arnWithoutRevision": arn.rpartition(":")[0], "revision": found["revision"]}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        retag(aws, id_, old, new)
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("ecs").deregister_task_definition(taskDefinition=id_)
+
+    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        listed = aws.client("ecs").list_task_definitions(familyPrefix=inputs["family"], status="ACTIVE", sort="DESC")
+        found = first(listed["taskDefinitionArns"], lambda arn: arn not in taken)
+        return str(found) if found else None
+
+
+def retag(aws: Aws, arn: str, old: Inputs, new: Inputs) -> None:
+    """Bring an ECS resource's tags from ``old`` to ``new``."""
+    ecs = aws.client("ecs")
+    if gone := removed_tags(old, new):
+        ecs.untag_resource(resourceArn=arn, tagKeys=gone)
+    if new.get("tags"):
+        ecs.tag_resource(resourceArn=arn, tags=camel_tags(new))
+
+
+class Service(Kind):
+    """aws.ecs.Service on Fargate."""
+
+    resource_type = "aws:ecs/service:Service"
+    service = "ecs"
+    params: ClassVar[Mapping[str, Any]] = {
+        "name": "serviceName",
+        "cluster": "cluster",
+        "taskDefinition": "taskDefinition",
+        "desiredCount": "desiredCount",
+        "launchType": "launchType",
+        "platformVersion": "platformVersion",
+        "loadBalancers": "loadBalancers",
+        "healthCheckGracePeriodSeconds": "healthCheckGracePeriodSeconds",
+        "enableExecuteCommand": "enableExecuteCommand",
+        "enableEcsManagedTags": "enableECSManagedTags",
+        "propagateTags": "propagateTags",
+        "availabilityZoneRebalancing": "availabilityZoneRebalancing",
+        "schedulingStrategy": "schedulingStrategy",
+    }
+    special = frozenset(
+        {
+            "networkConfiguration",
+            "deploymentCircuitBreaker",
+            "deploymentMinimumHealthyPercent",
+            "deploymentMaximumPercent",
+        }
+    )
+    kept = frozenset({"waitForSteadyState", "forceDelete", "forceNewDeployment"})
+    force_new = frozenset({"name", "cluster", "launchType", "schedulingStrategy"})
+    unique = ("name", "cluster")
+
+    def _call(self, inputs: Inputs) -> dict[str, Any]:
+        call = self.parameters(inputs)
+        call["loadBalancers"] = [
+            {key: value for key, value in item.items() if value is not None}
+            for item in inputs.get("loadBalancers") or []
+        ]
+        if network := inputs.get("networkConfiguration"):
+            call["networkConfiguration"] = {
+                "awsvpcConfiguration": {
+                    "subnets": network["subnets"],
+                    "securityGroups": network.get("securityGroups") or [],
+                    "assignPublicIp": "ENABLED" if network.get("assignPublicIp") else "DISABLED",
+                }
+            }
+        deployment: dict[str, Any] = {}
+        if breaker := inputs.get("deploymentCircuitBreaker"):
+            deployment["deploymentCircuitBreaker"] = dict(breaker)
+        if inputs.get("deploymentMinimumHealthyPercent") is not None:
+            deployment["minimumHealthyPercent"] = inputs["deploymentMinimumHealthyPercent"]
+        if inputs.get("deploymentMaximumPercent") is not None:
+            deployment["maximumPercent"] = inputs["deploymentMaximumPercent"]
+        if deployment:
+            call["deploymentConfiguration"] = deployment
+        return call
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        call = self._call(inputs)
+        if inputs.get("tags"):
+            call["tags"] = camel_tags(inputs)
+        return str(aws.client("ecs").create_service(**call)["service"]["serviceArn"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        answer = aws.client("ecs").describe_services(cluster=inputs["cluster"], services=[inputs["name"]])
+        found = first(answer["services"], lambda item: item["status"] != "INACTIVE")
+        if found is None:
+            raise ClientError(
+                {"Error": {"Code": "ServiceNotFoundException", "Message": inputs["name"]}}, "DescribeServices"
+            )
+        return {"arn": found["serviceArn"], "name": found["serviceName"]}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        call = {key: value for key, value in self._call(new).items() if key not in {"serviceName", "launchType"}}
+        call.pop("schedulingStrategy", None)
+        if "desiredCount" not in changed:
+            call.pop("desiredCount", None)  # Autoscaling may have moved it.
+        if changed - {"tags"}:
+            aws.client("ecs").update_service(service=new["name"], **call)
+        retag(aws, id_, old, new)
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("ecs").delete_service(cluster=state["cluster"], service=state["name"], force=True)
+
+    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        try:
+            return str(self.read(aws, "", inputs)["arn"])
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+
+
+KINDS = (Repository(), LifecyclePolicy(), TaskDefinition(), Service())

@@ -1,0 +1,235 @@
+"""What every kind of resource has in common: clients, parameters, the contract of create, read, update and delete."""
+
+# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
+
+from __future__ import annotations
+
+import json
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
+from scripts.support.errors import MigrationError
+from scripts.support.redact import redact
+
+Inputs = Mapping[str, Any]
+
+#: Error codes by which the services say 'there is no such thing' (their API references, 'Errors').
+_MISSING = (
+    "404",
+    "NotFound",
+    "NoSuch",
+    "DoesNotExist",
+    "ResourceNotFound",
+    "NotFoundException",
+    "NonExistent",
+    "MISSING",
+)
+
+
+class ProviderError(MigrationError):
+    """The API, or botocore before it, refused what a resource declares. The text names the resource's type and the cause."""
+
+
+class Aws:
+    """Clients of one account and region, made once each; safe to share between threads.
+
+    Args:
+        environment: AWS_ENDPOINT_URL and credentials, where they are not in the process's own environment.
+    """
+
+    def __init__(self, region: str, environment: Mapping[str, str] | None = None) -> None:
+        self.region = region
+        given = environment or {}
+        self._endpoint_url = given.get("AWS_ENDPOINT_URL")
+        self._session = boto3.session.Session(
+            aws_access_key_id=given.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=given.get("AWS_SECRET_ACCESS_KEY"),
+            aws_session_token=given.get("AWS_SESSION_TOKEN"),
+            region_name=region,
+        )
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.RLock()
+        self._account: str | None = None
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of ``service``."""
+        with self._lock:
+            if service not in self._clients:
+                # Few attempts: an emulator on this machine answers or is gone.
+                config = Config(inject_host_prefix=False, retries={"total_max_attempts": 2}, max_pool_connections=32)
+                factory = cast(Any, self._session)
+                self._clients[service] = factory.client(service, endpoint_url=self._endpoint_url, config=config)
+            return self._clients[service]
+
+    @property
+    def account_id(self) -> str:
+        """The account that the credentials belong to."""
+        with self._lock:
+            if self._account is None:
+                self._account = str(self.client("sts").get_caller_identity()["Account"])
+            return self._account
+
+    def arn(self, service: str, resource: str) -> str:
+        """An ARN of this account and region."""
+        return f"arn:aws:{service}:{self.region}:{self.account_id}:{resource}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a create call left: the provider's id and the output properties that the API answered."""
+
+    id: str
+    outputs: dict[str, Any]
+
+
+class Kind(ABC):
+    """One resource type as API calls.
+
+    ``params`` maps an input property to the API parameter of the create call; ``special`` are inputs that the kind turns into
+    parameters itself; ``kept`` are inputs that steer the provider and never reach the API. An input outside these is
+    refused, so that nothing declared is silently dropped.
+    """
+
+    resource_type: ClassVar[str]
+    service: ClassVar[str]
+    params: ClassVar[Mapping[str, str]] = {}
+    special: ClassVar[frozenset[str]] = frozenset()
+    kept: ClassVar[frozenset[str]] = frozenset()
+    #: Properties whose change makes AWS's provider replace the resource (registry documentation of the type).
+    force_new: ClassVar[frozenset[str]] = frozenset()
+    #: Inputs by which AWS knows the thing: while they stay, the old one must go before its replacement can come.
+    unique: ClassVar[tuple[str, ...]] = ()
+    #: Inputs that are JSON texts and are compared by meaning.
+    documents: ClassVar[frozenset[str]] = frozenset()
+
+    def check(self, inputs: Inputs) -> list[tuple[str, str]]:
+        """Problems of the inputs that no API call is needed to see: (property, reason)."""
+        known = set(self.params) | self.special | self.kept | {"tags", "region"}
+        return [
+            (key, "the emulated provider does not know this property; teach it in scripts/rehearsal/emulated")
+            for key in sorted(inputs)
+            if key not in known
+        ]
+
+    def parameters(self, inputs: Inputs, only: Iterable[str] | None = None) -> dict[str, Any]:
+        """The inputs that are set, under their API names."""
+        keys = self.params if only is None else [key for key in self.params if key in set(only)]
+        return {self.params[key]: inputs[key] for key in keys if inputs.get(key) is not None}
+
+    @abstractmethod
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        """Make it; the id."""
+
+    @abstractmethod
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        """The output properties beyond the inputs, as the API answers them. Raises ClientError when it is gone."""
+
+    @abstractmethod
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        """Unmake it. ``state`` has the inputs and outputs last seen. Raises ClientError when it is gone already."""
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        """Change it in place. ``changed`` never holds a ``force_new`` property."""
+        raise NotImplementedError(f"{self.resource_type} has no update in place; make {sorted(changed)} force_new")
+
+    def named(self, inputs: Inputs) -> str | None:
+        """The id, where the inputs alone determine it."""
+        return None
+
+    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        """The id of one that stands already for these inputs and is not ``taken``; None when there is none.
+
+        Asked only after a run that was killed between a create call and the record of its answer.
+        """
+        id_ = self.named(inputs)
+        if id_ is None:
+            return None
+        try:
+            self.read(aws, id_, inputs)
+        except IndexError:  # Some services answer an empty list instead of an error.
+            return None
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+        return id_
+
+
+def tag_list(inputs: Inputs) -> list[dict[str, str]]:
+    """``tags`` as most APIs want them: a list of Key and Value."""
+    return [{"Key": key, "Value": str(value)} for key, value in (inputs.get("tags") or {}).items()]
+
+
+def with_tags(parameters: dict[str, Any], inputs: Inputs, name: str = "Tags") -> dict[str, Any]:
+    """``parameters`` and, when there are any, the tags as a list under ``name``."""
+    return {**parameters, name: tag_list(inputs)} if inputs.get("tags") else parameters
+
+
+def removed_tags(old: Inputs, new: Inputs) -> list[str]:
+    """Keys of tags that are no longer wanted."""
+    return sorted(set(old.get("tags") or {}) - set(new.get("tags") or {}))
+
+
+def pascal(value: Any) -> Any:
+    """``value`` with the keys of every map in it capitalised, as most APIs spell them; unset ones are left out."""
+    if isinstance(value, Mapping):
+        return {key[:1].upper() + key[1:]: pascal(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [pascal(item) for item in value]
+    return value
+
+
+def compact(value: Any) -> Any:
+    """``value`` without unset entries in any map."""
+    if isinstance(value, Mapping):
+        return {key: compact(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [compact(item) for item in value]
+    return value
+
+
+def pages(client: Any, operation: str, key: str, **parameters: Any) -> Iterator[Any]:
+    """All items of a paginated list operation."""
+    for page in client.get_paginator(operation).paginate(**parameters):
+        yield from page.get(key) or []
+
+
+def first(items: Iterable[Any], wanted: Callable[[Any], bool] = bool) -> Any | None:
+    """The first item that ``wanted`` accepts, or None."""
+    return next((item for item in items if wanted(item)), None)
+
+
+def same_document(left: Any, right: Any) -> bool:
+    """Whether two JSON texts mean the same; texts that are not JSON are compared as they stand."""
+    try:
+        return bool(json.loads(left) == json.loads(right))
+    except (TypeError, ValueError):
+        return bool(left == right)
+
+
+def is_missing(error: ClientError) -> bool:
+    """Whether the API says that the thing does not exist."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    message = str(error.response.get("Error", {}).get("Message", "")).lower()
+    return any(mark in code for mark in _MISSING) or ("does not exist" in message) or ("not found" in message)
+
+
+def explain(error: BaseException, token: str, what: str) -> ProviderError:
+    """The domain error of a failed call: type, attempted step, cause."""
+    if isinstance(error, ProviderError):
+        return error
+    if isinstance(error, ParamValidationError):
+        cause = f"botocore refuses the parameters: {error}"
+    elif isinstance(error, ClientError | BotoCoreError):
+        cause = str(error)
+    else:
+        cause = f"{type(error).__name__}: {error}"
+    # One line: botocore's report has one for each parameter, and Pulumi shows a message's first.
+    return ProviderError(redact(f"{what} {token}: {'; '.join(cause.splitlines())}"))

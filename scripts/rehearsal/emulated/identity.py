@@ -1,0 +1,276 @@
+"""Roles and their policies (IAM), keys (KMS), secrets (Secrets Manager)."""
+
+# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from botocore.exceptions import ClientError
+
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    is_missing,
+    pages,
+    removed_tags,
+    tag_list,
+    with_tags,
+)
+
+
+class Role(Kind):
+    """aws.iam.Role."""
+
+    resource_type = "aws:iam/role:Role"
+    service = "iam"
+    params: ClassVar[Mapping[str, Any]] = {
+        "name": "RoleName",
+        "path": "Path",
+        "assumeRolePolicy": "AssumeRolePolicyDocument",
+        "description": "Description",
+        "maxSessionDuration": "MaxSessionDuration",
+        "permissionsBoundary": "PermissionsBoundary",
+    }
+    kept = frozenset({"forceDetachPolicies"})
+    force_new = frozenset({"name", "path"})
+    unique = ("name",)
+    documents = frozenset({"assumeRolePolicy"})
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        return str(aws.client("iam").create_role(**with_tags(self.parameters(inputs), inputs))["Role"]["RoleName"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        role = aws.client("iam").get_role(RoleName=id_)["Role"]
+        return {"arn": role["Arn"], "uniqueId": role["RoleId"], "name": role["RoleName"], "path": role["Path"]}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        iam = aws.client("iam")
+        if "assumeRolePolicy" in changed:
+            iam.update_assume_role_policy(RoleName=id_, PolicyDocument=new["assumeRolePolicy"])
+        if changed & {"description", "maxSessionDuration"}:
+            iam.update_role(RoleName=id_, **self.parameters(new, {"description", "maxSessionDuration"}))
+        if "permissionsBoundary" in changed:
+            if new.get("permissionsBoundary"):
+                iam.put_role_permissions_boundary(RoleName=id_, PermissionsBoundary=new["permissionsBoundary"])
+            elif old.get("permissionsBoundary"):
+                iam.delete_role_permissions_boundary(RoleName=id_)
+        if gone := removed_tags(old, new):
+            iam.untag_role(RoleName=id_, TagKeys=gone)
+        if new.get("tags"):
+            iam.tag_role(RoleName=id_, Tags=tag_list(new))
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("iam").delete_role(RoleName=id_)
+
+    def named(self, inputs: Inputs) -> str | None:
+        return str(inputs["name"])
+
+
+class RolePolicy(Kind):
+    """aws.iam.RolePolicy: an inline policy."""
+
+    resource_type = "aws:iam/rolePolicy:RolePolicy"
+    service = "iam"
+    params: ClassVar[Mapping[str, Any]] = {"role": "RoleName", "name": "PolicyName", "policy": "PolicyDocument"}
+    force_new = frozenset({"role", "name"})
+    unique = ("role", "name")
+    documents = frozenset({"policy"})
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        aws.client("iam").put_role_policy(**self.parameters(inputs))
+        return f"{inputs['role']}:{inputs['name']}"
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        role, name = id_.split(":", 1)
+        aws.client("iam").get_role_policy(RoleName=role, PolicyName=name)
+        return {"role": role, "name": name}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        aws.client("iam").put_role_policy(**self.parameters(new))
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        role, name = id_.split(":", 1)
+        aws.client("iam").delete_role_policy(RoleName=role, PolicyName=name)
+
+    def named(self, inputs: Inputs) -> str | None:
+        return f"{inputs['role']}:{inputs['name']}"
+
+
+class RolePolicyAttachment(Kind):
+    """aws.iam.RolePolicyAttachment."""
+
+    resource_type = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
+    service = "iam"
+    params: ClassVar[Mapping[str, Any]] = {"role": "RoleName", "policyArn": "PolicyArn"}
+    force_new = frozenset({"role", "policyArn"})
+    unique = ("role", "policyArn")
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        aws.client("iam").attach_role_policy(**self.parameters(inputs))
+        return f"{inputs['role']}/{inputs['policyArn']}"
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        role, policy = id_.split("/", 1)
+        attached = pages(aws.client("iam"), "list_attached_role_policies", "AttachedPolicies", RoleName=role)
+        if not any(item["PolicyArn"] == policy for item in attached):
+            raise ClientError({"Error": {"Code": "NoSuchEntity", "Message": id_}}, "ListAttachedRolePolicies")
+        return {}
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("iam").detach_role_policy(RoleName=state["role"], PolicyArn=state["policyArn"])
+
+    def named(self, inputs: Inputs) -> str | None:
+        return f"{inputs['role']}/{inputs['policyArn']}"
+
+
+class Key(Kind):
+    """aws.kms.Key. Deleting schedules the deletion, as AWS knows no other."""
+
+    resource_type = "aws:kms/key:Key"
+    service = "kms"
+    params: ClassVar[Mapping[str, Any]] = {
+        "description": "Description",
+        "keyUsage": "KeyUsage",
+        "customerMasterKeySpec": "KeySpec",
+        "policy": "Policy",
+        "multiRegion": "MultiRegion",
+    }
+    kept = frozenset({"deletionWindowInDays"})
+    special = frozenset({"enableKeyRotation", "isEnabled", "rotationPeriodInDays"})
+    force_new = frozenset({"keyUsage", "customerMasterKeySpec", "multiRegion"})
+    documents = frozenset({"policy"})
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        kms = aws.client("kms")
+        tags = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in tag_list(inputs)]
+        key = kms.create_key(**self.parameters(inputs), Tags=tags)["KeyMetadata"]["KeyId"]
+        if inputs.get("enableKeyRotation"):
+            self._rotate(kms, key, inputs)
+        return str(key)
+
+    @staticmethod
+    def _rotate(kms: Any, key: str, inputs: Inputs) -> None:
+        period = inputs.get("rotationPeriodInDays")
+        kms.enable_key_rotation(KeyId=key, **({"RotationPeriodInDays": period} if period else {}))
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        kms = aws.client("kms")
+        key = kms.describe_key(KeyId=id_)["KeyMetadata"]
+        policy = inputs.get("policy") or kms.get_key_policy(KeyId=id_, PolicyName="default")["Policy"]
+        return {"arn": key["Arn"], "keyId": key["KeyId"], "policy": policy}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        kms = aws.client("kms")
+        if "description" in changed:
+            kms.update_key_description(KeyId=id_, Description=new.get("description") or "")
+        if "policy" in changed and new.get("policy"):
+            kms.put_key_policy(KeyId=id_, PolicyName="default", Policy=new["policy"])
+        if changed & {"enableKeyRotation", "rotationPeriodInDays"}:
+            if new.get("enableKeyRotation"):
+                self._rotate(kms, id_, new)
+            else:
+                kms.disable_key_rotation(KeyId=id_)
+        if gone := removed_tags(old, new):
+            kms.untag_resource(KeyId=id_, TagKeys=gone)
+        if new.get("tags"):
+            tags = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in tag_list(new)]
+            kms.tag_resource(KeyId=id_, Tags=tags)
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        days = state.get("deletionWindowInDays") or 30
+        aws.client("kms").schedule_key_deletion(KeyId=id_, PendingWindowInDays=days)
+
+    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        kms = aws.client("kms")
+        for item in pages(kms, "list_keys", "Keys"):
+            key = kms.describe_key(KeyId=item["KeyId"])["KeyMetadata"]
+            same = key["KeyId"] not in taken and key.get("Description", "") == (inputs.get("description") or "")
+            if same and key["KeyState"] == "Enabled" and key.get("KeyManager") == "CUSTOMER":
+                return str(key["KeyId"])
+        return None
+
+
+class Alias(Kind):
+    """aws.kms.Alias."""
+
+    resource_type = "aws:kms/alias:Alias"
+    service = "kms"
+    params: ClassVar[Mapping[str, Any]] = {"name": "AliasName", "targetKeyId": "TargetKeyId"}
+    force_new = frozenset({"name"})
+    unique = ("name",)
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        aws.client("kms").create_alias(**self.parameters(inputs))
+        return str(inputs["name"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        key = aws.client("kms").describe_key(KeyId=id_)["KeyMetadata"]
+        return {"arn": aws.arn("kms", id_), "targetKeyArn": key["Arn"], "name": id_}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        if "targetKeyId" in changed:
+            aws.client("kms").update_alias(AliasName=id_, TargetKeyId=new["targetKeyId"])
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("kms").delete_alias(AliasName=id_)
+
+    def named(self, inputs: Inputs) -> str | None:
+        return str(inputs["name"])
+
+
+class Secret(Kind):
+    """aws.secretsmanager.Secret. With a recovery window of 0 the secret goes at once."""
+
+    resource_type = "aws:secretsmanager/secret:Secret"
+    service = "secretsmanager"
+    params: ClassVar[Mapping[str, Any]] = {"name": "Name", "description": "Description", "kmsKeyId": "KmsKeyId"}
+    special = frozenset({"policy"})
+    kept = frozenset({"recoveryWindowInDays", "forceOverwriteReplicaSecret"})
+    force_new = frozenset({"name"})
+    unique = ("name",)
+    documents = frozenset({"policy"})
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        client = aws.client("secretsmanager")
+        arn = str(client.create_secret(**with_tags(self.parameters(inputs), inputs))["ARN"])
+        if inputs.get("policy"):
+            client.put_resource_policy(SecretId=arn, ResourcePolicy=inputs["policy"])
+        return arn
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        secret = aws.client("secretsmanager").describe_secret(SecretId=id_)
+        return {"arn": secret["ARN"], "name": secret["Name"]}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        client = aws.client("secretsmanager")
+        if changed & {"description", "kmsKeyId"}:
+            client.update_secret(SecretId=id_, **self.parameters(new, {"description", "kmsKeyId"}))
+        if "policy" in changed:
+            if new.get("policy"):
+                client.put_resource_policy(SecretId=id_, ResourcePolicy=new["policy"])
+            elif old.get("policy"):
+                client.delete_resource_policy(SecretId=id_)
+        if gone := removed_tags(old, new):
+            client.untag_resource(SecretId=id_, TagKeys=gone)
+        if new.get("tags"):
+            client.tag_resource(SecretId=id_, Tags=tag_list(new))
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        window = state.get("recoveryWindowInDays")
+        how = {"ForceDeleteWithoutRecovery": True} if window == 0 else {"RecoveryWindowInDays": window or 30}
+        aws.client("secretsmanager").delete_secret(SecretId=id_, **how)
+
+    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        try:
+            secret = aws.client("secretsmanager").describe_secret(SecretId=inputs["name"])
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+        return None if secret.get("DeletedDate") else str(secret["ARN"])
+
+
+KINDS = (Role(), RolePolicy(), RolePolicyAttachment(), Key(), Alias(), Secret())

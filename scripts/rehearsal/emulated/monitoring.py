@@ -1,0 +1,218 @@
+"""Watching: log groups and saved queries (CloudWatch Logs), alarms and dashboard (CloudWatch), the topic (SNS)."""
+
+# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from botocore.exceptions import ClientError
+
+from scripts.rehearsal.emulated import limits
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    first,
+    pages,
+    pascal,
+    removed_tags,
+    tag_list,
+    with_tags,
+)
+
+
+class LogGroup(Kind):
+    """aws.cloudwatch.LogGroup."""
+
+    resource_type = "aws:cloudwatch/logGroup:LogGroup"
+    service = "logs"
+    params: ClassVar[Mapping[str, Any]] = {
+        "name": "logGroupName",
+        "kmsKeyId": "kmsKeyId",
+        "logGroupClass": "logGroupClass",
+    }
+    special = frozenset({"retentionInDays"})
+    kept = frozenset({"skipDestroy"})
+    force_new = frozenset({"name", "logGroupClass"})
+    unique = ("name",)
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        logs = aws.client("logs")
+        tags = {"tags": dict(inputs["tags"])} if inputs.get("tags") else {}
+        logs.create_log_group(**self.parameters(inputs), **tags)
+        if inputs.get("retentionInDays"):
+            logs.put_retention_policy(logGroupName=inputs["name"], retentionInDays=inputs["retentionInDays"])
+        return str(inputs["name"])
+
+    def _one(self, aws: Aws, name: str) -> Any | None:
+        groups = pages(aws.client("logs"), "describe_log_groups", "logGroups", logGroupNamePrefix=name)
+        return first(groups, lambda group: group["logGroupName"] == name)
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        found = self._one(aws, id_)
+        if found is None:
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": id_}}, "DescribeLogGroups")
+        return {"arn": str(found["arn"]).removesuffix(":*"), "name": found["logGroupName"]}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        logs = aws.client("logs")
+        if "retentionInDays" in changed:
+            if new.get("retentionInDays"):
+                logs.put_retention_policy(logGroupName=id_, retentionInDays=new["retentionInDays"])
+            elif old.get("retentionInDays"):
+                logs.delete_retention_policy(logGroupName=id_)
+        if "kmsKeyId" in changed:
+            if new.get("kmsKeyId"):
+                call = {"logGroupName": id_, "kmsKeyId": new["kmsKeyId"]}
+                limits.judge(aws, limits.LOGS_ASSOCIATE_KEY, call)
+            elif old.get("kmsKeyId"):
+                limits.judge(aws, limits.LOGS_DISASSOCIATE_KEY, {"logGroupName": id_})
+        arn = self.read(aws, id_, new)["arn"]
+        if gone := removed_tags(old, new):
+            logs.untag_resource(resourceArn=arn, tagKeys=gone)
+        if new.get("tags"):
+            logs.tag_resource(resourceArn=arn, tags=dict(new["tags"]))
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("logs").delete_log_group(logGroupName=id_)
+
+    def named(self, inputs: Inputs) -> str | None:
+        return str(inputs["name"])
+
+
+class QueryDefinition(Kind):
+    """aws.cloudwatch.QueryDefinition: judged and answered from the inputs (limits.QUERY_DEFINITION_PUT)."""
+
+    resource_type = "aws:cloudwatch/queryDefinition:QueryDefinition"
+    service = "logs"
+    params: ClassVar[Mapping[str, Any]] = {
+        "name": "name",
+        "queryString": "queryString",
+        "logGroupNames": "logGroupNames",
+    }
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        limits.judge(aws, limits.QUERY_DEFINITION_PUT, self.parameters(inputs))
+        return hashlib.sha256(str(inputs["name"]).encode()).hexdigest()[:32]
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        return {"queryDefinitionId": id_}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        limits.judge(aws, limits.QUERY_DEFINITION_PUT, {**self.parameters(new), "queryDefinitionId": id_})
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        limits.judge(aws, limits.QUERY_DEFINITION_DELETE, {"queryDefinitionId": id_})
+
+
+class MetricAlarm(Kind):
+    """aws.cloudwatch.MetricAlarm; putting is idempotent."""
+
+    resource_type = "aws:cloudwatch/metricAlarm:MetricAlarm"
+    service = "cloudwatch"
+    params: ClassVar[Mapping[str, Any]] = {
+        "name": "AlarmName",
+        "alarmDescription": "AlarmDescription",
+        "actionsEnabled": "ActionsEnabled",
+        "okActions": "OKActions",
+        "alarmActions": "AlarmActions",
+        "insufficientDataActions": "InsufficientDataActions",
+        "metricName": "MetricName",
+        "namespace": "Namespace",
+        "statistic": "Statistic",
+        "extendedStatistic": "ExtendedStatistic",
+        "period": "Period",
+        "unit": "Unit",
+        "evaluationPeriods": "EvaluationPeriods",
+        "datapointsToAlarm": "DatapointsToAlarm",
+        "threshold": "Threshold",
+        "comparisonOperator": "ComparisonOperator",
+        "treatMissingData": "TreatMissingData",
+        "evaluateLowSampleCountPercentiles": "EvaluateLowSampleCountPercentile",
+        "thresholdMetricId": "ThresholdMetricId",
+    }
+    special = frozenset({"dimensions", "metricQueries"})
+    force_new = frozenset({"name"})
+    unique = ("name",)
+
+    @staticmethod
+    def _dimensions(dimensions: Any) -> list[dict[str, str]]:
+        return [{"Name": name, "Value": str(value)} for name, value in sorted((dimensions or {}).items())]
+
+    def _call(self, inputs: Inputs) -> dict[str, Any]:
+        call = with_tags(self.parameters(inputs), inputs)
+        if inputs.get("dimensions"):
+            call["Dimensions"] = self._dimensions(inputs["dimensions"])
+        queries = []
+        for query in inputs.get("metricQueries") or []:
+            made = pascal({key: value for key, value in query.items() if key != "metric"})
+            if metric := query.get("metric"):
+                stat = {"period": "Period", "stat": "Stat", "unit": "Unit"}
+                made["MetricStat"] = {name: metric[key] for key, name in stat.items() if metric.get(key) is not None}
+                made["MetricStat"]["Metric"] = {
+                    "MetricName": metric["metricName"],
+                    "Dimensions": self._dimensions(metric.get("dimensions")),
+                    **({"Namespace": metric["namespace"]} if metric.get("namespace") else {}),
+                }
+            queries.append(made)
+        if queries:
+            call["Metrics"] = queries
+        return call
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        aws.client("cloudwatch").put_metric_alarm(**self._call(inputs))
+        return str(inputs["name"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        alarms = aws.client("cloudwatch").describe_alarms(AlarmNames=[id_])["MetricAlarms"]
+        if not alarms:
+            raise ClientError({"Error": {"Code": "ResourceNotFound", "Message": id_}}, "DescribeAlarms")
+        return {"arn": alarms[0]["AlarmArn"]}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        cloudwatch = aws.client("cloudwatch")
+        cloudwatch.put_metric_alarm(**self._call(new))
+        arn = self.read(aws, id_, new)["arn"]
+        if gone := removed_tags(old, new):
+            cloudwatch.untag_resource(ResourceARN=arn, TagKeys=gone)
+        if new.get("tags") and new.get("tags") != old.get("tags"):
+            cloudwatch.tag_resource(ResourceARN=arn, Tags=tag_list(new))
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("cloudwatch").delete_alarms(AlarmNames=[id_])
+
+    def named(self, inputs: Inputs) -> str | None:
+        return str(inputs["name"])
+
+
+class Dashboard(Kind):
+    """aws.cloudwatch.Dashboard; putting is idempotent."""
+
+    resource_type = "aws:cloudwatch/dashboard:Dashboard"
+    service = "cloudwatch"
+    params: ClassVar[Mapping[str, Any]] = {"dashboardName": "DashboardName", "dashboardBody": "DashboardBody"}
+    force_new = frozenset({"dashboardName"})
+    unique = ("dashboardName",)
+    documents = frozenset({"dashboardBody"})
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        aws.client("cloudwatch").put_dashboard(**self.parameters(inputs))
+        return str(inputs["dashboardName"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        return {"dashboardArn": aws.client("cloudwatch").get_dashboard(DashboardName=id_)["DashboardArn"]}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        aws.client("cloudwatch").put_dashboard(**self.parameters(new))
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("cloudwatch").delete_dashboards(DashboardNames=[id_])
+
+    def named(self, inputs: Inputs) -> str | None:
+        return str(inputs["dashboardName"])
+
+
+KINDS = (LogGroup(), QueryDefinition(), MetricAlarm(), Dashboard())

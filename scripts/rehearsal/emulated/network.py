@@ -1,0 +1,163 @@
+"""Security groups and their rules (EC2)."""
+
+# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, first, pages, removed_tags, tag_list
+
+
+def _tags(resource_type: str, inputs: Inputs) -> dict[str, Any]:
+    tags = tag_list(inputs)
+    return {"TagSpecifications": [{"ResourceType": resource_type, "Tags": tags}]} if tags else {}
+
+
+def retag(aws: Aws, id_: str, old: Inputs, new: Inputs) -> None:
+    """Bring an EC2 resource's tags from ``old`` to ``new``."""
+    ec2 = aws.client("ec2")
+    if gone := removed_tags(old, new):
+        ec2.delete_tags(Resources=[id_], Tags=[{"Key": key} for key in gone])
+    if new.get("tags"):
+        ec2.create_tags(Resources=[id_], Tags=tag_list(new))
+
+
+class SecurityGroup(Kind):
+    """aws.ec2.SecurityGroup without inline rules; like AWS's provider it takes the default egress rule away."""
+
+    resource_type = "aws:ec2/securityGroup:SecurityGroup"
+    service = "ec2"
+    params: ClassVar[Mapping[str, Any]] = {"name": "GroupName", "description": "Description", "vpcId": "VpcId"}
+    kept = frozenset({"revokeRulesOnDelete"})
+    force_new = frozenset({"name", "description", "vpcId"})
+    unique = ("name", "vpcId")
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        ec2 = aws.client("ec2")
+        parameters = {"Description": "Managed by Pulumi", **self.parameters(inputs)}
+        id_ = str(ec2.create_security_group(**parameters, **_tags("security-group", inputs))["GroupId"])
+        self._drop_default_egress(ec2, id_)
+        return id_
+
+    @staticmethod
+    def _drop_default_egress(ec2: Any, id_: str) -> None:
+        every = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+        rules = pages(
+            ec2, "describe_security_group_rules", "SecurityGroupRules", Filters=[{"Name": "group-id", "Values": [id_]}]
+        )
+        if any(
+            rule["IsEgress"] and rule.get("CidrIpv4") == "0.0.0.0/0" and not rule.get("Description") for rule in rules
+        ):
+            ec2.revoke_security_group_egress(GroupId=id_, IpPermissions=every)
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        group = aws.client("ec2").describe_security_groups(GroupIds=[id_])["SecurityGroups"][0]
+        return {
+            "arn": group.get("SecurityGroupArn") or aws.arn("ec2", f"security-group/{id_}"),
+            "ownerId": group["OwnerId"],
+            "name": group["GroupName"],
+            "description": group["Description"],
+            "vpcId": group["VpcId"],
+        }
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        retag(aws, id_, old, new)
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("ec2").delete_security_group(GroupId=id_)
+
+    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        filters = [{"Name": "group-name", "Values": [inputs["name"]]}, {"Name": "vpc-id", "Values": [inputs["vpcId"]]}]
+        groups = aws.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"]
+        found = first(groups)
+        if found:
+            self._drop_default_egress(aws.client("ec2"), str(found["GroupId"]))
+        return str(found["GroupId"]) if found else None
+
+
+class _Rule(Kind):
+    service = "ec2"
+    special = frozenset(
+        {"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "referencedSecurityGroupId", "description"}
+    )
+    force_new = frozenset(
+        {"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "referencedSecurityGroupId", "description"}
+    )
+    unique = ("securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "referencedSecurityGroupId")
+    egress = False
+
+    @staticmethod
+    def _permission(inputs: Inputs) -> dict[str, Any]:
+        said = {"Description": inputs["description"]} if inputs.get("description") else {}
+        permission: dict[str, Any] = {"IpProtocol": str(inputs["ipProtocol"])}
+        if inputs.get("fromPort") is not None:
+            permission |= {"FromPort": inputs["fromPort"], "ToPort": inputs["toPort"]}
+        if inputs.get("cidrIpv4"):
+            permission["IpRanges"] = [{"CidrIp": inputs["cidrIpv4"], **said}]
+        if inputs.get("referencedSecurityGroupId"):
+            permission["UserIdGroupPairs"] = [{"GroupId": inputs["referencedSecurityGroupId"], **said}]
+        return permission
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        ec2 = aws.client("ec2")
+        call = ec2.authorize_security_group_egress if self.egress else ec2.authorize_security_group_ingress
+        answer = call(
+            GroupId=inputs["securityGroupId"],
+            IpPermissions=[self._permission(inputs)],
+            **_tags("security-group-rule", inputs),
+        )
+        return str(answer["SecurityGroupRules"][0]["SecurityGroupRuleId"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        rules = aws.client("ec2").describe_security_group_rules(SecurityGroupRuleIds=[id_])["SecurityGroupRules"]
+        return {
+            "securityGroupRuleId": str(rules[0]["SecurityGroupRuleId"]),
+            "arn": aws.arn("ec2", f"security-group-rule/{id_}"),
+        }
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        retag(aws, id_, old, new)
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        ec2 = aws.client("ec2")
+        call = ec2.revoke_security_group_egress if self.egress else ec2.revoke_security_group_ingress
+        # By permission: moto 5.2.5 does not take SecurityGroupRuleIds here; AWS takes both.
+        call(GroupId=state["securityGroupId"], IpPermissions=[self._permission(state)])
+
+    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        rules = pages(
+            aws.client("ec2"),
+            "describe_security_group_rules",
+            "SecurityGroupRules",
+            Filters=[{"Name": "group-id", "Values": [inputs["securityGroupId"]]}],
+        )
+
+        def same(rule: Any) -> bool:
+            return (
+                rule["IsEgress"] == self.egress
+                and rule["IpProtocol"] == str(inputs["ipProtocol"])
+                and rule.get("FromPort", -1) == (inputs.get("fromPort") if inputs.get("fromPort") is not None else -1)
+                and rule.get("CidrIpv4") == inputs.get("cidrIpv4")
+                and (rule.get("ReferencedGroupInfo") or {}).get("GroupId") == inputs.get("referencedSecurityGroupId")
+            )
+
+        found = first(rules, same)
+        return str(found["SecurityGroupRuleId"]) if found else None
+
+
+class IngressRule(_Rule):
+    """aws.vpc.SecurityGroupIngressRule."""
+
+    resource_type = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+
+
+class EgressRule(_Rule):
+    """aws.vpc.SecurityGroupEgressRule."""
+
+    resource_type = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
+    egress = True
+
+
+KINDS = (SecurityGroup(), IngressRule(), EgressRule())

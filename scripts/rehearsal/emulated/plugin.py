@@ -1,0 +1,222 @@
+"""The emulated provider as a plugin of Pulumi's engine: the gRPC service ResourceProvider (pulumi/proto, provider.proto).
+
+The engine starts ``pulumi-resource-aws``, reads the port from its standard output and asks; :func:`write_launcher` makes
+that program. Everything is answered by the same table as in the embedded engine.
+"""
+
+# ruff: noqa: ARG002 - arguments of the methods are the protocol's.
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf import empty_pb2
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+
+from scripts.rehearsal.emulated import properties, registry
+from scripts.rehearsal.emulated.core import Aws
+from scripts.support.errors import MigrationError
+from scripts.support.settings import PROJECT_ROOT
+
+VERSION = "7.0.0"
+
+
+class Provider(provider_pb2_grpc.ResourceProviderServicer):
+    """One provider instance; the engine calls it from several threads."""
+
+    def __init__(self, stopped: threading.Event) -> None:
+        self._stopped = stopped
+        self._region = os.environ.get("AWS_REGION", "us-east-1")
+        self._aws: Aws | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def aws(self) -> Aws:
+        """The clients of the region that Configure gave."""
+        with self._lock:
+            if self._aws is None:
+                self._aws = Aws(self._region)
+            return self._aws
+
+    def Handshake(self, request: Any, context: Any) -> Any:
+        """Secrets are accepted and come back marked."""
+        return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
+
+    def GetPluginInfo(self, request: Any, context: Any) -> Any:
+        """The version; the engine compares it with the SDK's only for plugins that it downloads."""
+        return plugin_pb2.PluginInfo(version=VERSION)
+
+    def GetSchema(self, request: Any, context: Any) -> Any:
+        """An empty schema: programs in Python carry their own."""
+        return provider_pb2.GetSchemaResponse(schema=f'{{"name": "aws", "version": "{VERSION}"}}')
+
+    def GetMapping(self, request: Any, context: Any) -> Any:
+        """Nothing to convert from."""
+        return provider_pb2.GetMappingResponse()
+
+    def GetMappings(self, request: Any, context: Any) -> Any:
+        """Nothing to convert from."""
+        return provider_pb2.GetMappingsResponse()
+
+    def Attach(self, request: Any, context: Any) -> Any:
+        """The engine's own address is of no use here."""
+        return empty_pb2.Empty()
+
+    def CheckConfig(self, request: Any, context: Any) -> Any:
+        """Every configuration is taken as it is."""
+        return provider_pb2.CheckResponse(inputs=request.news)
+
+    def DiffConfig(self, request: Any, context: Any) -> Any:
+        """A changed region would replace everything; nothing else matters."""
+        before = properties.from_struct(request.old_inputs or request.olds)
+        after = properties.from_struct(request.news)
+        changed = sorted(key for key in set(before) | set(after) if before.get(key) != after.get(key))
+        return _diff(changed, [key for key in changed if key == "region"], delete_first=False)
+
+    def Configure(self, request: Any, context: Any) -> Any:
+        """Keep the region."""
+        region = request.variables.get("aws:config:region") or properties.from_struct(request.args).get("region")
+        if region:
+            self._region = str(region)
+        return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True, acceptResources=False)
+
+    def Check(self, request: Any, context: Any) -> Any:
+        """The inputs, and what is wrong with them as far as that is seen without a call."""
+        inputs = properties.from_struct(request.news)
+        try:
+            found = registry.check(_type(request), properties.plain(inputs))
+        except MigrationError as error:
+            return _fail(context, error)
+        failures = [provider_pb2.CheckFailure(property=key, reason=reason) for key, reason in found]
+        return provider_pb2.CheckResponse(inputs=request.news, failures=failures)
+
+    def Diff(self, request: Any, context: Any) -> Any:
+        """Compare the old inputs with the new ones; the engine applied ignoreChanges to them already."""
+        old = properties.from_struct(request.old_inputs)
+        new = properties.ignore_changes(properties.from_struct(request.news), old, request.ignoreChanges)
+        found = registry.difference(_type(request), properties.plain(old), properties.plain(new))
+        return _diff(list(found.changed), list(found.replaces), delete_first=found.delete_first)
+
+    def Create(self, request: Any, context: Any) -> Any:
+        """Make it; in a preview only the inputs are known."""
+        inputs = properties.from_struct(request.properties)
+        if request.preview:
+            return provider_pb2.CreateResponse(properties=request.properties)
+        try:
+            made = registry.create(self.aws, _type(request), properties.plain(inputs))
+        except MigrationError as error:
+            return _fail(context, error)
+        outputs = properties.with_secrets_of(made.outputs, inputs)
+        return provider_pb2.CreateResponse(id=made.id, properties=properties.to_struct(outputs))
+
+    def Read(self, request: Any, context: Any) -> Any:
+        """What the API answers now; an empty answer when it is gone."""
+        inputs = properties.from_struct(request.inputs) or properties.from_struct(request.properties)
+        try:
+            found = registry.read(self.aws, _type(request), request.id, properties.plain(inputs))
+        except MigrationError as error:
+            return _fail(context, error)
+        if found is None:
+            return provider_pb2.ReadResponse()
+        outputs = properties.with_secrets_of(found, inputs)
+        return provider_pb2.ReadResponse(
+            id=request.id, properties=properties.to_struct(outputs), inputs=properties.to_struct(inputs)
+        )
+
+    def Update(self, request: Any, context: Any) -> Any:
+        """Change it in place; a preview keeps the outputs that it has."""
+        old, new = properties.from_struct(request.old_inputs), properties.from_struct(request.news)
+        new = properties.ignore_changes(new, old, request.ignoreChanges)
+        if request.preview:
+            outputs = {**properties.from_struct(request.olds), **new}
+            return provider_pb2.UpdateResponse(properties=properties.to_struct(outputs))
+        try:
+            answer = registry.update(self.aws, _type(request), request.id, properties.plain(old), properties.plain(new))
+        except MigrationError as error:
+            return _fail(context, error)
+        return provider_pb2.UpdateResponse(properties=properties.to_struct(properties.with_secrets_of(answer, new)))
+
+    def Delete(self, request: Any, context: Any) -> Any:
+        """Unmake it."""
+        state = {**properties.from_struct(request.old_inputs), **properties.from_struct(request.properties)}
+        try:
+            registry.delete(self.aws, _type(request), request.id, properties.plain(state))
+        except MigrationError as error:
+            return _fail(context, error)
+        return empty_pb2.Empty()
+
+    def Invoke(self, request: Any, context: Any) -> Any:
+        """There are no data sources."""
+        return _fail(context, MigrationError(f"the emulated provider has no data source {request.tok}"))
+
+    def Cancel(self, request: Any, context: Any) -> Any:
+        """Calls that run are short and are let end."""
+        return empty_pb2.Empty()
+
+
+def _type(request: Any) -> str:
+    """The resource type: a field since 2024, before that the last part of the URN's types."""
+    return str(request.type or request.urn.split("::")[2].rpartition("$")[2])
+
+
+def _diff(changed: list[str], replaces: list[str], *, delete_first: bool) -> Any:
+    answer = provider_pb2.DiffResponse
+    return answer(
+        changes=answer.DIFF_SOME if changed else answer.DIFF_NONE,
+        diffs=changed,
+        replaces=replaces,
+        deleteBeforeReplace=delete_first,
+    )
+
+
+def _fail(context: Any, error: MigrationError) -> Any:
+    context.abort(grpc.StatusCode.UNKNOWN, str(error))
+
+
+def write_launcher(directory: Path) -> Path:
+    """Write the program ``pulumi-resource-aws`` into ``directory``; that directory belongs first on the engine's PATH."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "pulumi-resource-aws"
+    python, root = shlex.quote(sys.executable), shlex.quote(str(PROJECT_ROOT))
+    path.write_text(
+        f'#!/bin/sh\nPYTHONPATH={root}:"$PYTHONPATH" exec {python} -m scripts.rehearsal.emulated.plugin "$@"\n',
+        encoding="utf-8",
+    )
+    path.chmod(0o700)
+    return path
+
+
+def main() -> int:
+    """Serve on a free port of this machine, whose number is the first line on standard output, until told to stop."""
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopped.set())
+    # Ctrl-C goes to the whole process group; the engine ends its plugins itself once its calls are recorded.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The engine sends whole states in one message: 400 MB is its own limit (pulumi/sdk/go, rpcutil).
+    limit = 400 * 1024 * 1024
+    options = [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=16), options=options)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Provider(stopped), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
+    parent = os.getppid()
+    while not stopped.wait(1.0):
+        if os.getppid() != parent:  # The engine is gone without a word.
+            break
+    server.stop(grace=2.0).wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""The one table of resource types, and the operations that both engines ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+
+from scripts.rehearsal.emulated import (
+    containers,
+    database,
+    gateway,
+    identity,
+    monitoring,
+    network,
+    replication,
+    routes,
+    scaling,
+    storage,
+    topics,
+)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Made, ProviderError, explain, is_missing, same_document
+
+KINDS: Mapping[str, Kind] = {
+    kind.resource_type: kind
+    for module in (
+        containers,
+        database,
+        gateway,
+        identity,
+        monitoring,
+        network,
+        replication,
+        routes,
+        scaling,
+        storage,
+        topics,
+    )
+    for kind in module.KINDS
+}
+
+#: What a call may raise when the API or the declared inputs are at fault; anything else is a defect of this program.
+CALL_ERRORS = (
+    ClientError,
+    BotoCoreError,
+    ResponseParserError,
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    NotImplementedError,
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs between old and new inputs: all properties, and those that make a replacement necessary."""
+
+    changed: tuple[str, ...]
+    replaces: tuple[str, ...]
+    delete_first: bool
+
+
+def kind_of(token: str) -> Kind:
+    """The kind of a type token. Raises ProviderError for a type that the emulation does not know."""
+    try:
+        return KINDS[token]
+    except KeyError:
+        raise ProviderError(
+            f"the emulated provider does not know {token}; add it to scripts/rehearsal/emulated (it knows {len(KINDS)} types)"
+        ) from None
+
+
+def difference(token: str, old: Inputs, new: Inputs, replace_on: Iterable[str] = ()) -> Difference:
+    """Compare inputs property by property; unset and null are the same, JSON documents are compared by meaning."""
+    kind = kind_of(token)
+    changed = []
+    for key in sorted(set(old) | set(new)):
+        before, after = old.get(key), new.get(key)
+        if before == after or (key in kind.documents and same_document(before, after)):
+            continue
+        if before in (None, {}, []) and after in (None, {}, []):
+            continue
+        changed.append(key)
+    wanted = set(replace_on)
+    replaces = tuple(key for key in changed if key in kind.force_new or key in wanted or "*" in wanted)
+    named = bool(kind.unique) and all(old.get(key) == new.get(key) for key in kind.unique)
+    return Difference(tuple(changed), replaces, bool(replaces) and named)
+
+
+def check(token: str, inputs: Inputs) -> list[tuple[str, str]]:
+    """(property, reason) of every input that can be judged without a call."""
+    return kind_of(token).check(inputs)
+
+
+def create(aws: Aws, token: str, inputs: Inputs) -> Made:
+    """Make it. Raises ProviderError."""
+    kind = kind_of(token)
+    try:
+        id_ = kind.create(aws, inputs)
+        return Made(id_, {**inputs, **kind.read(aws, id_, inputs)})
+    except CALL_ERRORS as error:
+        raise explain(error, token, "cannot create") from error
+
+
+def adopt(aws: Aws, token: str, inputs: Inputs, taken: frozenset[str]) -> Made | None:
+    """Take over what a killed run left for these inputs, bringing it to them; None when it left nothing.
+
+    Raises:
+        ProviderError: the API refuses.
+    """
+    kind = kind_of(token)
+    try:
+        id_ = kind.find(aws, inputs, taken)
+        if id_ is None:
+            return None
+        # A create of several calls may have been cut between two of them: everything that can change is said again.
+        changeable = frozenset(inputs) - kind.force_new
+        if changeable:
+            kind.update(aws, id_, {}, inputs, changeable)
+        return Made(id_, {**inputs, **kind.read(aws, id_, inputs)})
+    except CALL_ERRORS as error:
+        raise explain(error, token, "cannot take over") from error
+
+
+def update(aws: Aws, token: str, id_: str, old: Inputs, new: Inputs) -> dict[str, Any]:
+    """Change it in place; the new outputs. Raises ProviderError."""
+    kind = kind_of(token)
+    changed = frozenset(difference(token, old, new).changed)
+    try:
+        kind.update(aws, id_, old, new, changed)
+        return {**new, **kind.read(aws, id_, new)}
+    except CALL_ERRORS as error:
+        raise explain(error, token, "cannot update") from error
+
+
+def read(aws: Aws, token: str, id_: str, inputs: Inputs) -> dict[str, Any] | None:
+    """Its outputs as they are now, None when it is gone. Raises ProviderError."""
+    try:
+        return {**inputs, **kind_of(token).read(aws, id_, inputs)}
+    except ClientError as error:
+        if is_missing(error):
+            return None
+        raise explain(error, token, "cannot read") from error
+    except CALL_ERRORS as error:
+        raise explain(error, token, "cannot read") from error
+
+
+def delete(aws: Aws, token: str, id_: str, state: Inputs) -> None:
+    """Unmake it; that it is gone already is no error. Raises ProviderError."""
+    try:
+        kind_of(token).delete(aws, id_, state)
+    except ClientError as error:
+        if not is_missing(error):
+            raise explain(error, token, "cannot delete") from error
+    except CALL_ERRORS as error:
+        raise explain(error, token, "cannot delete") from error

@@ -1,0 +1,207 @@
+"""The load balancer's side of the way in: target group and listener rules (Elastic Load Balancing v2)."""
+
+# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from botocore.exceptions import ClientError
+
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    first,
+    is_missing,
+    pascal,
+    removed_tags,
+    tag_list,
+    with_tags,
+)
+
+
+def _retag(aws: Aws, arn: str, old: Inputs, new: Inputs) -> None:
+    elb = aws.client("elbv2")
+    if gone := removed_tags(old, new):
+        elb.remove_tags(ResourceArns=[arn], TagKeys=gone)
+    if new.get("tags"):
+        elb.add_tags(ResourceArns=[arn], Tags=tag_list(new))
+
+
+class TargetGroup(Kind):
+    """aws.lb.TargetGroup."""
+
+    resource_type = "aws:lb/targetGroup:TargetGroup"
+    service = "elbv2"
+    params: ClassVar[Mapping[str, Any]] = {
+        "name": "Name",
+        "port": "Port",
+        "protocol": "Protocol",
+        "protocolVersion": "ProtocolVersion",
+        "targetType": "TargetType",
+        "vpcId": "VpcId",
+        "ipAddressType": "IpAddressType",
+    }
+    special = frozenset({"healthCheck", "deregistrationDelay", "slowStart", "loadBalancingAlgorithmType", "stickiness"})
+    force_new = frozenset(params)
+    unique = ("name",)
+
+    @staticmethod
+    def _health(inputs: Inputs) -> dict[str, Any]:
+        names = {
+            "enabled": "HealthCheckEnabled",
+            "path": "HealthCheckPath",
+            "protocol": "HealthCheckProtocol",
+            "interval": "HealthCheckIntervalSeconds",
+            "timeout": "HealthCheckTimeoutSeconds",
+            "healthyThreshold": "HealthyThresholdCount",
+            "unhealthyThreshold": "UnhealthyThresholdCount",
+        }
+        check = inputs.get("healthCheck") or {}
+        call = {name: check[key] for key, name in names.items() if check.get(key) is not None}
+        if check.get("port") is not None:
+            call["HealthCheckPort"] = str(check["port"])
+        if check.get("matcher"):
+            call["Matcher"] = {"HttpCode": check["matcher"]}
+        if unknown := set(check) - set(names) - {"port", "matcher"}:
+            raise ValueError(f"healthCheck has properties that are not known: {', '.join(sorted(unknown))}")
+        return call
+
+    @staticmethod
+    def _attributes(inputs: Inputs) -> list[dict[str, str]]:
+        wanted: dict[str, Any] = {
+            "deregistration_delay.timeout_seconds": inputs.get("deregistrationDelay"),
+            "slow_start.duration_seconds": inputs.get("slowStart"),
+            "load_balancing.algorithm.type": inputs.get("loadBalancingAlgorithmType"),
+        }
+        sticky = inputs.get("stickiness") or {}
+        if sticky:
+            enabled = sticky.get("enabled")
+            wanted["stickiness.enabled"] = "false" if enabled is False else "true"
+            wanted["stickiness.type"] = sticky.get("type")
+            wanted["stickiness.lb_cookie.duration_seconds"] = sticky.get("cookieDuration")
+        return [{"Key": key, "Value": str(value)} for key, value in wanted.items() if value is not None]
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        elb = aws.client("elbv2")
+        call = with_tags({**self.parameters(inputs), **self._health(inputs)}, inputs)
+        arn = str(elb.create_target_group(**call)["TargetGroups"][0]["TargetGroupArn"])
+        if attributes := self._attributes(inputs):
+            elb.modify_target_group_attributes(TargetGroupArn=arn, Attributes=attributes)
+        return arn
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        found = aws.client("elbv2").describe_target_groups(TargetGroupArns=[id_])["TargetGroups"][0]
+        arn = str(found["TargetGroupArn"])
+        return {
+            "arn": arn,
+            "arnSuffix": arn.rpartition(":")[2],
+            "name": found["TargetGroupName"],
+            "loadBalancerArns": found.get("LoadBalancerArns") or [],
+        }
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        elb = aws.client("elbv2")
+        if "healthCheck" in changed:
+            elb.modify_target_group(TargetGroupArn=id_, **self._health(new))
+        attributes = self._attributes(new)
+        if changed - {"healthCheck", "tags"} and attributes:
+            elb.modify_target_group_attributes(TargetGroupArn=id_, Attributes=attributes)
+        _retag(aws, id_, old, new)
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("elbv2").delete_target_group(TargetGroupArn=id_)
+
+    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        try:
+            groups = aws.client("elbv2").describe_target_groups(Names=[inputs["name"]])["TargetGroups"]
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+        found = first(groups)
+        return str(found["TargetGroupArn"]) if found else None
+
+
+class ListenerRule(Kind):
+    """aws.lb.ListenerRule with forward actions; the live rule and the smoke rule."""
+
+    resource_type = "aws:lb/listenerRule:ListenerRule"
+    service = "elbv2"
+    params: ClassVar[Mapping[str, Any]] = {"listenerArn": "ListenerArn", "priority": "Priority"}
+    special = frozenset({"actions", "conditions"})
+    force_new = frozenset({"listenerArn"})
+    unique = ("listenerArn", "priority")
+
+    #: Condition of the provider -> (field, member) of the API (elbv2 API reference, RuleCondition).
+    _FIELDS: ClassVar[Mapping[str, Any]] = {
+        "pathPattern": ("path-pattern", "PathPatternConfig"),
+        "hostHeader": ("host-header", "HostHeaderConfig"),
+        "httpHeader": ("http-header", "HttpHeaderConfig"),
+        "httpRequestMethod": ("http-request-method", "HttpRequestMethodConfig"),
+        "sourceIp": ("source-ip", "SourceIpConfig"),
+    }
+
+    @classmethod
+    def _conditions(cls, inputs: Inputs) -> list[dict[str, Any]]:
+        call = []
+        for condition in inputs["conditions"]:
+            for key, value in condition.items():
+                if value is not None:
+                    field, member = cls._FIELDS[key]
+                    call.append({"Field": field, member: pascal(value)})
+        return call
+
+    @staticmethod
+    def _actions(inputs: Inputs) -> list[dict[str, Any]]:
+        call = []
+        for action in inputs["actions"]:
+            made: dict[str, Any] = {"Type": action["type"]}
+            if action.get("order") is not None:
+                made["Order"] = action["order"]
+            if action.get("targetGroupArn"):
+                made["TargetGroupArn"] = action["targetGroupArn"]
+            if forward := action.get("forward"):
+                groups = [
+                    {"TargetGroupArn": group["arn"], **({"Weight": group["weight"]} if "weight" in group else {})}
+                    for group in forward["targetGroups"]
+                ]
+                made["ForwardConfig"] = {"TargetGroups": groups}
+                if sticky := forward.get("stickiness"):
+                    config: dict[str, Any] = {"Enabled": bool(sticky.get("enabled"))}
+                    if sticky.get("duration") is not None:
+                        config["DurationSeconds"] = sticky["duration"]
+                    made["ForwardConfig"]["TargetGroupStickinessConfig"] = config
+            if unknown := set(action) - {"type", "order", "targetGroupArn", "forward"}:
+                raise ValueError(f"actions has properties that are not known: {', '.join(sorted(unknown))}")
+            call.append(made)
+        return call
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        call = {**self.parameters(inputs), "Conditions": self._conditions(inputs), "Actions": self._actions(inputs)}
+        return str(aws.client("elbv2").create_rule(**with_tags(call, inputs))["Rules"][0]["RuleArn"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        found = aws.client("elbv2").describe_rules(RuleArns=[id_])["Rules"][0]
+        return {"arn": found["RuleArn"], "priority": int(found["Priority"])}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        elb = aws.client("elbv2")
+        if "priority" in changed and self.read(aws, id_, new)["priority"] != new["priority"]:
+            elb.set_rule_priorities(RulePriorities=[{"RuleArn": id_, "Priority": new["priority"]}])
+        if changed & {"actions", "conditions"}:
+            elb.modify_rule(RuleArn=id_, Conditions=self._conditions(new), Actions=self._actions(new))
+        _retag(aws, id_, old, new)
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("elbv2").delete_rule(RuleArn=id_)
+
+    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        rules = aws.client("elbv2").describe_rules(ListenerArn=inputs["listenerArn"])["Rules"]
+        found = first(rules, lambda rule: rule["Priority"] == str(inputs["priority"]))
+        return str(found["RuleArn"]) if found else None
+
+
+KINDS = (TargetGroup(), ListenerRule())

@@ -1,0 +1,200 @@
+"""The bucket of the backups (S3), each aspect a resource of its own as in AWS's provider since v4."""
+
+# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from scripts.rehearsal.emulated import limits
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, compact, pascal, tag_list
+
+
+class Bucket(Kind):
+    """aws.s3.Bucket."""
+
+    resource_type = "aws:s3/bucket:Bucket"
+    service = "s3"
+    params: ClassVar[Mapping[str, Any]] = {"bucket": "Bucket", "objectLockEnabled": "ObjectLockEnabledForBucket"}
+    kept = frozenset({"forceDestroy"})
+    force_new = frozenset({"bucket", "objectLockEnabled"})
+    unique = ("bucket",)
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
+        aws.client("s3").create_bucket(**self.parameters(inputs), **where)
+        self._tag(aws, inputs["bucket"], inputs)
+        return str(inputs["bucket"])
+
+    @staticmethod
+    def _tag(aws: Aws, bucket: str, inputs: Inputs) -> None:
+        if inputs.get("tags"):
+            aws.client("s3").put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tag_list(inputs)})
+        else:
+            aws.client("s3").delete_bucket_tagging(Bucket=bucket)
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        aws.client("s3").head_bucket(Bucket=id_)
+        return {
+            "arn": f"arn:aws:s3:::{id_}",
+            "bucket": id_,
+            "bucketDomainName": f"{id_}.s3.amazonaws.com",
+            "bucketRegionalDomainName": f"{id_}.s3.{aws.region}.amazonaws.com",
+        }
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        if "tags" in changed:
+            self._tag(aws, id_, new)
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        s3 = aws.client("s3")
+        if state.get("forceDestroy"):
+            for page in s3.get_paginator("list_object_versions").paginate(Bucket=id_):
+                for item in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+                    s3.delete_object(Bucket=id_, Key=item["Key"], VersionId=item["VersionId"])
+        s3.delete_bucket(Bucket=id_)
+
+    def named(self, inputs: Inputs) -> str | None:
+        return str(inputs["bucket"])
+
+
+class _Aspect(Kind):
+    """One setting of a bucket: put when created or changed, deleted or set back when it goes. Putting is idempotent."""
+
+    service = "s3"
+    put: ClassVar[str]
+    undo: ClassVar[str | None] = None
+    force_new = frozenset({"bucket"})
+    unique = ("bucket",)
+
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        """Parameters of the put call, without the bucket."""
+        raise NotImplementedError
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        getattr(aws.client("s3"), self.put)(Bucket=inputs["bucket"], **self.call(inputs))
+        return str(inputs["bucket"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        aws.client("s3").head_bucket(Bucket=id_)
+        return {"bucket": id_}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        self.create(aws, new)
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        if self.undo:
+            getattr(aws.client("s3"), self.undo)(Bucket=id_)
+
+    def named(self, inputs: Inputs) -> str | None:
+        return str(inputs["bucket"])
+
+
+class Versioning(_Aspect):
+    """aws.s3.BucketVersioning; versioning cannot be taken away, only suspended."""
+
+    resource_type = "aws:s3/bucketVersioning:BucketVersioning"
+    special = frozenset({"bucket", "versioningConfiguration", "expectedBucketOwner"})
+    put = "put_bucket_versioning"
+
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        settings = pascal(inputs["versioningConfiguration"])
+        if "MfaDelete" in settings:
+            settings["MFADelete"] = settings.pop("MfaDelete")
+        return {"VersioningConfiguration": settings}
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("s3").put_bucket_versioning(Bucket=id_, VersioningConfiguration={"Status": "Suspended"})
+
+
+class Encryption(_Aspect):
+    """aws.s3.BucketServerSideEncryptionConfiguration."""
+
+    resource_type = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
+    special = frozenset({"bucket", "rules"})
+    put = "put_bucket_encryption"
+    undo = "delete_bucket_encryption"
+
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        rules = []
+        for rule in inputs["rules"]:
+            made: dict[str, Any] = {}
+            if default := rule.get("applyServerSideEncryptionByDefault"):
+                names = {"sseAlgorithm": "SSEAlgorithm", "kmsMasterKeyId": "KMSMasterKeyID"}
+                made["ApplyServerSideEncryptionByDefault"] = {
+                    names[key]: value for key, value in compact(default).items()
+                }
+            if rule.get("bucketKeyEnabled") is not None:
+                made["BucketKeyEnabled"] = rule["bucketKeyEnabled"]
+            rules.append(made)
+        return {"ServerSideEncryptionConfiguration": {"Rules": rules}}
+
+
+class PublicAccessBlock(_Aspect):
+    """aws.s3.BucketPublicAccessBlock."""
+
+    resource_type = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
+    special = frozenset({"bucket", "blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"})
+    kept = frozenset({"skipDestroy"})
+    put = "put_public_access_block"
+    undo = "delete_public_access_block"
+
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        keys = self.special - {"bucket"}
+        settings = {key[:1].upper() + key[1:]: bool(inputs.get(key)) for key in sorted(keys)}
+        return {"PublicAccessBlockConfiguration": settings}
+
+
+class OwnershipControls(_Aspect):
+    """aws.s3.BucketOwnershipControls."""
+
+    resource_type = "aws:s3/bucketOwnershipControls:BucketOwnershipControls"
+    special = frozenset({"bucket", "rule"})
+    put = "put_bucket_ownership_controls"
+    undo = "delete_bucket_ownership_controls"
+
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        return {"OwnershipControls": {"Rules": [pascal(inputs["rule"])]}}
+
+
+class Policy(_Aspect):
+    """aws.s3.BucketPolicy."""
+
+    resource_type = "aws:s3/bucketPolicy:BucketPolicy"
+    special = frozenset({"bucket", "policy"})
+    documents = frozenset({"policy"})
+    put = "put_bucket_policy"
+    undo = "delete_bucket_policy"
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        limits.judge(aws, limits.BUCKET_POLICY, {"Bucket": inputs["bucket"], "Policy": inputs["policy"]})
+        statements = json.loads(inputs["policy"])["Statement"]
+        if any(item["Effect"] == "Deny" and item.get("Condition") for item in statements):
+            return str(inputs["bucket"])
+        return super().create(aws, inputs)
+
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        return {"Policy": inputs["policy"]}
+
+
+class Lifecycle(_Aspect):
+    """aws.s3.BucketLifecycleConfiguration."""
+
+    resource_type = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
+    special = frozenset({"bucket", "rules", "transitionDefaultMinimumObjectSize"})
+    put = "put_bucket_lifecycle_configuration"
+    undo = "delete_bucket_lifecycle"
+
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        rules = []
+        for rule in inputs["rules"]:
+            made = pascal({key: value for key, value in rule.items() if key != "id"})
+            made["ID"] = rule["id"]
+            made.setdefault("Filter", {"Prefix": ""})
+            rules.append(made)
+        return {"LifecycleConfiguration": {"Rules": rules}}
+
+
+KINDS = (Bucket(), Versioning(), Encryption(), PublicAccessBlock(), OwnershipControls(), Policy(), Lifecycle())

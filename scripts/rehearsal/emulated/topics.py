@@ -1,0 +1,134 @@
+"""The topic that alarms are told on (SNS)."""
+
+# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, first, pages, removed_tags, tag_list, with_tags
+
+
+class Topic(Kind):
+    """aws.sns.Topic; creating one again with the same attributes answers the same ARN."""
+
+    resource_type = "aws:sns/topic:Topic"
+    service = "sns"
+    params: ClassVar[Mapping[str, Any]] = {"name": "Name"}
+    special = frozenset({"kmsMasterKeyId", "displayName", "policy", "deliveryPolicy"})
+    force_new = frozenset({"name"})
+    unique = ("name",)
+    documents = frozenset({"policy", "deliveryPolicy"})
+    _ATTRIBUTES: ClassVar[Mapping[str, Any]] = {
+        "kmsMasterKeyId": "KmsMasterKeyId",
+        "displayName": "DisplayName",
+        "policy": "Policy",
+        "deliveryPolicy": "DeliveryPolicy",
+    }
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        attributes = {name: inputs[key] for key, name in self._ATTRIBUTES.items() if inputs.get(key) is not None}
+        call = with_tags({**self.parameters(inputs), "Attributes": attributes}, inputs)
+        return str(aws.client("sns").create_topic(**call)["TopicArn"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        attributes = aws.client("sns").get_topic_attributes(TopicArn=id_)["Attributes"]
+        return {"arn": id_, "owner": attributes.get("Owner", ""), "name": id_.rpartition(":")[2]}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        sns = aws.client("sns")
+        for key in sorted(changed & set(self._ATTRIBUTES)):
+            if new.get(key) is not None or old.get(key) is not None:
+                sns.set_topic_attributes(
+                    TopicArn=id_, AttributeName=self._ATTRIBUTES[key], AttributeValue=new.get(key) or ""
+                )
+        if gone := removed_tags(old, new):
+            sns.untag_resource(ResourceArn=id_, TagKeys=gone)
+        if new.get("tags"):
+            sns.tag_resource(ResourceArn=id_, Tags=tag_list(new))
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("sns").delete_topic(TopicArn=id_)
+
+    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        suffix = f":{inputs['name']}"
+        found = first(pages(aws.client("sns"), "list_topics", "Topics"), lambda item: item["TopicArn"].endswith(suffix))
+        return str(found["TopicArn"]) if found else None
+
+
+class TopicPolicy(Kind):
+    """aws.sns.TopicPolicy; deleting it sets the owner-only policy, as AWS's provider does, since a topic has always one."""
+
+    resource_type = "aws:sns/topicPolicy:TopicPolicy"
+    service = "sns"
+    special = frozenset({"arn", "policy"})
+    force_new = frozenset({"arn"})
+    unique = ("arn",)
+    documents = frozenset({"policy"})
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        aws.client("sns").set_topic_attributes(
+            TopicArn=inputs["arn"], AttributeName="Policy", AttributeValue=inputs["policy"]
+        )
+        return str(inputs["arn"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        return {"owner": aws.client("sns").get_topic_attributes(TopicArn=id_)["Attributes"].get("Owner", "")}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        self.create(aws, new)
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        sns = aws.client("sns")
+        owner = sns.get_topic_attributes(TopicArn=id_)["Attributes"].get("Owner", "")
+        statement = {
+            "Sid": "__default_statement_ID",
+            "Effect": "Allow",
+            "Principal": {"AWS": "*"},
+            "Action": ["SNS:Publish", "SNS:Subscribe", "SNS:GetTopicAttributes", "SNS:SetTopicAttributes"],
+            "Resource": id_,
+            "Condition": {"StringEquals": {"AWS:SourceOwner": owner}},
+        }
+        policy = json.dumps({"Version": "2008-10-17", "Id": "__default_policy_ID", "Statement": [statement]})
+        sns.set_topic_attributes(TopicArn=id_, AttributeName="Policy", AttributeValue=policy)
+
+    def named(self, inputs: Inputs) -> str | None:
+        return str(inputs["arn"])
+
+
+class TopicSubscription(Kind):
+    """aws.sns.TopicSubscription; subscribing the same endpoint again answers the same ARN."""
+
+    resource_type = "aws:sns/topicSubscription:TopicSubscription"
+    service = "sns"
+    params: ClassVar[Mapping[str, Any]] = {"topic": "TopicArn", "protocol": "Protocol", "endpoint": "Endpoint"}
+    kept = frozenset({"endpointAutoConfirms", "confirmationTimeoutInMinutes"})
+    force_new = frozenset({"topic", "protocol", "endpoint"})
+    unique = ("topic", "protocol", "endpoint")
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        answer = aws.client("sns").subscribe(**self.parameters(inputs), ReturnSubscriptionArn=True)
+        return str(answer["SubscriptionArn"])
+
+    def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        aws.client("sns").get_subscription_attributes(SubscriptionArn=id_)
+        return {"arn": id_}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        """Nothing of what may change in place is the API's."""
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        aws.client("sns").unsubscribe(SubscriptionArn=id_)
+
+    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        topic = {"TopicArn": inputs["topic"]}
+        found = first(
+            pages(aws.client("sns"), "list_subscriptions_by_topic", "Subscriptions", **topic),
+            lambda item: (item["Protocol"], item["Endpoint"]) == (inputs["protocol"], inputs["endpoint"]),
+        )
+        return str(found["SubscriptionArn"]) if found else None
+
+
+KINDS = (Topic(), TopicPolicy(), TopicSubscription())

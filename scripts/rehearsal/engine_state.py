@@ -1,0 +1,188 @@
+"""What the embedded engine knows of the world: one JSON file, whole at any moment, written after every operation."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scripts.support.errors import MigrationError, Refused
+
+VERSION = 1
+
+
+@dataclass
+class Resource:
+    """One resource as it was last seen. ``inputs`` and ``outputs`` are raw values: secrets are marked in them."""
+
+    urn: str
+    type: str
+    name: str
+    id: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    protect: bool = False
+    retain: bool = False
+    dependencies: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Pending:
+    """A create call that was begun; when a run is killed it tells the next one that the thing may stand already."""
+
+    urn: str
+    type: str
+    name: str
+    inputs: dict[str, Any]
+    protect: bool = False
+    dependencies: list[str] = field(default_factory=list)
+
+
+class State:
+    """The state file. Mutating methods write it before they return; safe to call from several threads.
+
+    The file holds secrets (marked, not encrypted), so only its owner may read it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config: dict[str, Any] = {}
+        self.outputs: dict[str, Any] = {}
+        self.resources: dict[str, Resource] = {}
+        #: Replaced ones that still have to go.
+        self.doomed: list[Resource] = []
+        self.pending: dict[str, Pending] = {}
+        self._lock = threading.RLock()
+
+    @classmethod
+    def load(cls, path: Path) -> State:
+        """Read the file; a missing one is an empty state.
+
+        Raises:
+            MigrationError: the file is not one of this engine.
+        """
+        state = cls(path)
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return state
+        except json.JSONDecodeError as error:
+            raise MigrationError(
+                f"{path} is no state file ({error}); restore it, or remove it with its world"
+            ) from None
+        if document.get("version") != VERSION:
+            raise MigrationError(
+                f"{path} has version {document.get('version')}, this engine reads {VERSION}; remove it"
+            )
+        state.config = document["config"]
+        state.outputs = document["outputs"]
+        state.resources = {item["urn"]: Resource(**item) for item in document["resources"]}
+        state.doomed = [Resource(**item) for item in document["doomed"]]
+        state.pending = {item["urn"]: Pending(**item) for item in document["pending"]}
+        return state
+
+    def save(self) -> None:
+        """Replace the file by what is known now, in one step."""
+        with self._lock:
+            document = {
+                "version": VERSION,
+                "config": self.config,
+                "outputs": self.outputs,
+                "resources": [asdict(item) for item in self.resources.values()],
+                "doomed": [asdict(item) for item in self.doomed],
+                "pending": [asdict(item) for item in self.pending.values()],
+            }
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self.path.with_name(f"{self.path.name}.new")
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(document, file, ensure_ascii=False, separators=(",", ":"))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+
+    def begin(self, pending: Pending) -> None:
+        """Note that a create call is about to be made."""
+        with self._lock:
+            self.pending[pending.urn] = pending
+            self.save()
+
+    def refused(self, urn: str) -> None:
+        """Note that the create call made nothing."""
+        with self._lock:
+            self.pending.pop(urn, None)
+            self.save()
+
+    def put(self, resource: Resource, replaced: Resource | None = None) -> None:
+        """Note a resource as made or changed; ``replaced`` is its predecessor, which has to go."""
+        with self._lock:
+            self.pending.pop(resource.urn, None)
+            self.resources.pop(resource.urn, None)
+            self.resources[resource.urn] = resource
+            if replaced is not None:
+                self.doomed.append(replaced)
+            self.save()
+
+    def keep(self, resource: Resource) -> None:
+        """Note changed bookkeeping of a resource (protection, dependencies) without any call."""
+        with self._lock:
+            if self.resources.get(resource.urn) != resource:
+                self.resources[resource.urn] = resource
+                self.save()
+
+    def gone(self, resource: Resource) -> None:
+        """Note a resource as deleted."""
+        with self._lock:
+            if self.resources.get(resource.urn) is resource:
+                del self.resources[resource.urn]
+            self.doomed = [item for item in self.doomed if item is not resource]
+            self.save()
+
+    def taken(self, type_: str) -> frozenset[str]:
+        """Ids of this type that belong to a resource of this state."""
+        with self._lock:
+            everything = [*self.resources.values(), *self.doomed]
+            return frozenset(item.id for item in everything if item.type == type_)
+
+
+def deletion_order(resources: list[Resource], dependencies: Mapping[str, list[str]]) -> list[Resource]:
+    """Dependents before what they depend on; otherwise the youngest first.
+
+    ``dependencies`` maps a URN to URNs that it needs; a cycle, which Pulumi does not make, falls back to age.
+    """
+    position = {resource.urn: index for index, resource in enumerate(resources)}
+    depth: dict[str, int] = {}
+
+    def level(urn: str, path: frozenset[str]) -> int:
+        if urn not in depth:
+            below = [item for item in dependencies.get(urn, []) if item not in path]
+            depth[urn] = 1 + max((level(item, path | {item}) for item in below), default=0)
+        return depth[urn]
+
+    return sorted(resources, key=lambda item: (-level(item.urn, frozenset({item.urn})), -position[item.urn]))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the state for one operation. The lock goes with the process, so a kill leaves none behind.
+
+    Raises:
+        Refused: another operation holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f"{path.name}.lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"{path} is locked by another operation of the embedded engine; wait for it to end") from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,103 @@
+"""What the gateway measures: one sample per answered request, and the figures of a window of them."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+#: At 100 requests/s this holds more than half an hour.
+CAPACITY = 200_000
+
+
+class Sample(NamedTuple):
+    """One answered request. ``group`` is the target group's ARN, None when the gateway itself answered."""
+
+    at: float
+    group: str | None
+    rule: str | None
+    status: int
+    milliseconds: float
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """The nearest-rank percentile of values in rising order; None of none."""
+    if not ordered:
+        return None
+    rank = max(1, -(-len(ordered) * share // 100))
+    return ordered[int(rank) - 1]
+
+
+def _figures(samples: Sequence[Sample]) -> dict[str, Any]:
+    times = sorted(sample.milliseconds for sample in samples)
+
+    def rounded(share: float) -> float | None:
+        value = percentile(times, share)
+        return None if value is None else round(value, 2)
+
+    return {
+        "requests": len(samples),
+        "5xx": sum(sample.status >= 500 for sample in samples),
+        "4xx": sum(400 <= sample.status < 500 for sample in samples),
+        "p50_ms": rounded(50),
+        "p95_ms": rounded(95),
+    }
+
+
+class Stats:
+    """Samples of the newest requests, and what is in flight."""
+
+    def __init__(self) -> None:
+        self._samples: deque[Sample] = deque(maxlen=CAPACITY)
+        self._last_request: dict[tuple[str, str], float] = {}
+        self._in_flight: Counter[str] = Counter()
+
+    def begin(self, group: str, rule: str, at: float) -> None:
+        """A request goes to this target group by this rule. ``at`` is in seconds since the epoch."""
+        self._in_flight[group] += 1
+        self._last_request[group, rule] = at
+
+    def _last(self, group: str, rule: str | None = None) -> float | None:
+        times = [at for (to, by), at in self._last_request.items() if to == group and rule in (None, by)]
+        return max(times, default=None)
+
+    def end(self, group: str) -> None:
+        """The request that :meth:`begin` counted was answered or failed."""
+        self._in_flight[group] -= 1
+
+    def record(self, sample: Sample) -> None:
+        """One request was answered."""
+        self._samples.append(sample)
+
+    def window(self, since: float, groups: Sequence[str], live_rule: str | None) -> dict[str, Any]:
+        """The figures of requests answered from ``since`` (seconds since the epoch) on.
+
+        ``share`` counts only requests that the live rule sent, so that smoke checks do not blur the measured split.
+        """
+        chosen: list[Sample] = []
+        for sample in reversed(self._samples):
+            if sample.at < since:
+                break
+            chosen.append(sample)
+        by_group: dict[str, list[Sample]] = {group: [] for group in groups}
+        for sample in chosen:
+            if sample.group is not None:
+                by_group.setdefault(sample.group, []).append(sample)
+        live = Counter(sample.group for sample in chosen if sample.group is not None and sample.rule == live_rule)
+        total = live.total()
+        share: Mapping[str, float] = {group: round(live[group] / total, 4) for group in by_group} if total else {}
+        return {
+            "total": _figures(chosen),
+            "gateway": _figures([sample for sample in chosen if sample.group is None]),
+            "target_groups": {
+                group: {
+                    **_figures(samples),
+                    "in_flight": self._in_flight[group],
+                    "last_request_at": self._last(group),
+                    # Smoke checks left out: it tells when the last request of the live traffic went there.
+                    "last_live_request_at": self._last(group, live_rule) if live_rule else None,
+                }
+                for group, samples in by_group.items()
+            },
+            "share": share,
+        }

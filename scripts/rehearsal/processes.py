@@ -1,0 +1,75 @@
+"""The rehearsal's child processes: each in a session of its own, each stopped by its id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from scripts.support.errors import MigrationError
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Processes:
+    """Starts processes, watches that they live, stops every one of them, the newest first."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], cwd: Path | None = None) -> int:
+        """Start ``command`` with its output in ``<logs>/<name>.log``; returns the process id."""
+        with (self.logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                list(command),
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=cwd,
+                start_new_session=True,  # Ctrl-C reaches the rehearsal alone, which then stops them in order.
+            )
+        self._running[name] = process
+        return process.pid
+
+    def check(self) -> None:
+        """Raise MigrationError when one of them ended by itself."""
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                tail = (self.logs / f"{name}.log").read_text(errors="replace")[-1500:]
+                raise MigrationError(f"{name} ended by itself with status {process.returncode}; its log ends:\n{tail}")
+
+    def stop(self, name: str, timeout: float = 15.0, how: signal.Signals = signal.SIGTERM) -> None:
+        """Stop ``name`` and what it started."""
+        process = self._running.pop(name, None)
+        if process is not None:
+            end(process, timeout, how)
+
+    def stop_all(self) -> None:
+        """Stop every process, the newest first."""
+        for name in reversed(list(self._running)):
+            self.stop(name)
+
+
+def end(process: subprocess.Popen[bytes], timeout: float, how: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the leader of a session, and what it started in it, to end by ``how``; kill what is left after ``timeout`` seconds."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, how)
+    deadline = time.monotonic() + timeout
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    # The session's other processes must not outlive their leader.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

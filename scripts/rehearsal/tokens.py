@@ -1,0 +1,186 @@
+"""Tokens of the Cognito pool: making users and logging them in, and validating what they bring.
+
+A user of the monolith with id N is the pool's user ``user-N``; the id token carries that name as ``cognito:username``
+(Amazon Cognito, 'Understanding the identity (ID) token'), the access token as ``username``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from scripts.support.errors import MigrationError
+from scripts.support.redact import remember_secret
+
+USER_PREFIX = "user-"
+#: Clock difference in seconds that a token's times may show.
+LEEWAY = 5
+#: A key that is not in the set is looked for again at most this often: bad tokens must not make a storm of requests.
+REFRESH_SECONDS = 10.0
+_CACHE_LIMIT = 2000
+
+
+class InvalidToken(MigrationError):
+    """The token is missing, malformed, expired, of another issuer or audience, or its signature is wrong."""
+
+
+class KeysUnavailable(MigrationError):
+    """The issuer's public keys could not be read, so no token can be judged."""
+
+
+def create_users(cognito: Any, pool_id: str, user_ids: Iterable[int], password: str) -> None:
+    """Make confirmed users ``user-<id>`` with this password; those that exist get the password.
+
+    Args:
+        cognito: boto3 client ``cognito-idp``.
+        password: at least 8 characters with upper and lower case, figure and symbol (the pool's default policy).
+    """
+    remember_secret(password)
+    for user_id in user_ids:
+        name = f"{USER_PREFIX}{user_id}"
+        with contextlib.suppress(cognito.exceptions.UsernameExistsException):
+            cognito.admin_create_user(UserPoolId=pool_id, Username=name, MessageAction="SUPPRESS")
+        cognito.admin_set_user_password(UserPoolId=pool_id, Username=name, Password=password, Permanent=True)
+
+
+def login(cognito: Any, client_id: str, username: str, password: str) -> str:
+    """The id token of this user, by USER_PASSWORD_AUTH, which the app client must allow.
+
+    Raises:
+        botocore.exceptions.ClientError: unknown user or wrong password.
+        InvalidToken: the pool answers with a challenge instead of tokens.
+    """
+    answer = cognito.initiate_auth(
+        ClientId=client_id,
+        AuthFlow="USER_PASSWORD_AUTH",
+        AuthParameters={"USERNAME": username, "PASSWORD": password},
+    )
+    result = answer.get("AuthenticationResult")
+    if not result:
+        raise InvalidToken(
+            f"{username} got the challenge {answer.get('ChallengeName')} instead of a token; give the user a permanent "
+            "password: aws cognito-idp admin-set-user-password --permanent"
+        )
+    token = str(result["IdToken"])
+    remember_secret(token)
+    return token
+
+
+def tokens_for(cognito: Any, client_id: str, user_ids: Iterable[int], password: str) -> dict[int, str]:
+    """User id -> id token, for users that :func:`create_users` made."""
+    return {user_id: login(cognito, client_id, f"{USER_PREFIX}{user_id}", password) for user_id in user_ids}
+
+
+def write_tokens_file(path: Path, tokens: Mapping[int, str]) -> None:
+    """Write the file that the load test reads (TASK_LOAD_TOKENS_FILE), readable by its owner only."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(json.dumps([{"user_id": user_id, "token": token} for user_id, token in tokens.items()]))
+
+
+def user_of(claims: Mapping[str, Any]) -> int:
+    """The monolith's user id of validated claims. Raises InvalidToken when the token names no such user."""
+    name = str(claims.get("cognito:username") or claims.get("username") or "")
+    number = name.removeprefix(USER_PREFIX)
+    if name == number or not (number.isascii() and number.isdigit()) or len(number) > 18:
+        raise InvalidToken("the token's username is not of the form user-<id>")
+    return int(number)
+
+
+def bearer(authorization: str | None) -> str:
+    """The token in an Authorization header's value. Raises InvalidToken when there is none."""
+    scheme, _, token = (authorization or "").strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise InvalidToken("there is no `Authorization: Bearer <token>` header")
+    return token.strip()
+
+
+class Verifier:
+    """Judges tokens of one issuer as an HTTP API's JWT authorizer does (API Gateway, 'Control access to HTTP APIs with
+    JWT authorizers'): signature by the issuer's keys, ``iss``, ``exp``, ``nbf``, ``iat``, and ``aud``, or ``client_id``
+    when there is no ``aud``. The constructor reads nothing; keys are fetched with the first token.
+    """
+
+    def __init__(self, jwks_url: str, issuer: str, audiences: Collection[str], client: httpx.AsyncClient) -> None:
+        self.jwks_url = jwks_url
+        self.issuer = issuer
+        self.audiences = frozenset(audiences)
+        self._client = client
+        self._keys: KeySet | None = None
+        self._fetched_at = float("-inf")
+        self._judged: dict[str, dict[str, Any]] = {}
+
+    async def verify(self, token: str) -> dict[str, Any]:
+        """The claims of a valid token.
+
+        Raises:
+            InvalidToken: it is not valid.
+            KeysUnavailable: the keys were never read and cannot be read now.
+        """
+        claims = self._judged.get(token)
+        if claims is None:
+            claims = await self._decode(token)
+            self._check_names(claims)
+            if len(self._judged) >= _CACHE_LIMIT:
+                self._judged.clear()
+            self._judged[token] = claims
+        self._check_times(claims)
+        return claims
+
+    async def _decode(self, token: str) -> dict[str, Any]:
+        keys = await self._key_set(refresh=False)
+        try:
+            return dict(jwt.decode(token, keys, algorithms=["RS256"]).claims)
+        except (JoseError, ValueError):
+            pass
+        # The issuer may have a new key; a set read just now is not read again.
+        newer = await self._key_set(refresh=True)
+        try:
+            return dict(jwt.decode(token, newer, algorithms=["RS256"]).claims)
+        except (JoseError, ValueError):
+            raise InvalidToken("the token is malformed or its signature is wrong") from None
+
+    def _check_names(self, claims: Mapping[str, Any]) -> None:
+        if claims.get("iss") != self.issuer:
+            raise InvalidToken("the token is of another issuer")
+        named = claims.get("aud", claims.get("client_id"))
+        given = {str(name) for name in named} if isinstance(named, list) else {str(named)}
+        if not given & self.audiences:
+            raise InvalidToken("the token is for another audience")
+
+    def _check_times(self, claims: Mapping[str, Any]) -> None:
+        now = time.time()
+        expires = claims.get("exp")
+        if not isinstance(expires, int | float) or expires <= now - LEEWAY:
+            raise InvalidToken("the token has expired")
+        for name in ("nbf", "iat"):
+            moment = claims.get(name)
+            if moment is not None and not (isinstance(moment, int | float) and moment <= now + LEEWAY):
+                raise InvalidToken(f"the token's {name} lies in the future")
+
+    async def _key_set(self, *, refresh: bool) -> KeySet:
+        recent = time.monotonic() - self._fetched_at < REFRESH_SECONDS
+        if self._keys is not None and (recent or not refresh):
+            return self._keys
+        try:
+            answer = await self._client.get(self.jwks_url, timeout=5.0)
+            answer.raise_for_status()
+            self._keys = KeySet.import_key_set(answer.json())
+        except (httpx.HTTPError, JoseError, ValueError, KeyError, TypeError) as error:
+            if self._keys is None:
+                raise KeysUnavailable(
+                    f"the issuer's keys cannot be read from {self.jwks_url}: {type(error).__name__}; check that it is "
+                    "the pool's /.well-known/jwks.json and can be reached"
+                ) from None
+        # After a failure too: the next bad token must not ask again at once.
+        self._fetched_at = time.monotonic()
+        return self._keys

@@ -1,0 +1,217 @@
+"""The emulated AWS account of the rehearsal, and in it what a real account has before the plan starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import boto3
+from botocore.config import Config
+
+from scripts.rehearsal.processes import free_port
+from scripts.support.errors import MigrationError, TimedOut
+
+REGION = "ap-northeast-1"
+
+
+class EmulatedAws:
+    """moto's server as a process of its own, on a free port of this machine. Use it as a context manager.
+
+    Args:
+        log: a file for the server's output; none is kept without it.
+        port: a fixed port, else a free one.
+    """
+
+    def __init__(self, log: Path | None = None, port: int | None = None, region: str = REGION) -> None:
+        self.region = region
+        self.port = port
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where every emulated service answers."""
+        if self.port is None:
+            raise MigrationError("the emulated AWS is not started; call start() first")
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        return self._process.pid if self._process else None
+
+    def environment(self) -> dict[str, str]:
+        """Variables that lead boto3, and so the emulated provider and every command, to this account."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",  # moto takes any; no real account knows this one
+            "AWS_SESSION_TOKEN": "testing",
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_REGION": self.region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def session(self) -> boto3.session.Session:
+        """A boto3 session with this account's credentials; its clients still need :attr:`endpoint_url`."""
+        return boto3.session.Session(
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",  # noqa: S106 - moto takes any
+            region_name=self.region,
+        )
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of one emulated service."""
+        # Short waits: the server is on this machine.
+        config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2})
+        return cast(Any, self.session()).client(service, endpoint_url=self.endpoint_url, config=config)
+
+    def start(self, timeout: float = 30.0) -> EmulatedAws:
+        """Start the server and wait until it answers.
+
+        Raises:
+            MigrationError: it ended at once.
+            TimedOut: it did not answer within ``timeout`` seconds.
+        """
+        if self.port is None:
+            self.port = free_port()
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+        # Attaching one of AWS's managed policies needs moto to know them.
+        environment["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+        log = self._log.open("ab") if self._log else None
+        try:
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log or subprocess.DEVNULL,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        finally:
+            if log:
+                log.close()
+        deadline = time.monotonic() + timeout
+        while not self._answers():
+            if self._process.poll() is not None:
+                raise MigrationError(f"moto's server ended with exit {self._process.returncode} before it answered")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise TimedOut(f"moto's server did not answer on port {self.port} within {timeout:.0f} s")
+            time.sleep(0.05)
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.endpoint_url}/moto-api/data.json", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def reset(self) -> None:
+        """Empty the account."""
+        with urllib.request.urlopen(f"{self.endpoint_url}/moto-api/reset", data=b"", timeout=30) as answer:
+            answer.read()
+
+    def stop(self) -> None:
+        """Stop the server and whatever it started; safe to call twice."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def __enter__(self) -> EmulatedAws:
+        return self if self._process else self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def build_world(aws: EmulatedAws) -> dict[str, object]:
+    """Make what exists before the plan: network, load balancer with listener, cluster, user pool, source database.
+
+    Returns:
+        configuration values of a stack (camelCase keys) that name it; ``smokeHeaderValue`` and the DMS start
+        positions are not among them.
+    """
+    ec2 = aws.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.20.{number}.0/24", AvailabilityZone=f"{aws.region}{zone}")[
+            "Subnet"
+        ]["SubnetId"]
+        for number, zone in enumerate("ac")
+    ]
+    groups = {
+        name: ec2.create_security_group(GroupName=name, Description=text, VpcId=vpc)["GroupId"]
+        for name, text in {
+            "myteacher-load-balancer": "The load balancer in front of the monolith",
+            "myteacher-database": "The monolith's database",
+        }.items()
+    }
+    listener, target_group = _load_balancer(aws, vpc, subnets, groups["myteacher-load-balancer"])
+    cluster = aws.client("ecs").create_cluster(clusterName="myteacher-cluster")["cluster"]["clusterArn"]
+    cognito = aws.client("cognito-idp")
+    pool = cognito.create_user_pool(PoolName="myteacher")["UserPool"]["Id"]
+    application = cognito.create_user_pool_client(
+        UserPoolId=pool,
+        ClientName="myteacher-web",
+        ExplicitAuthFlows=["ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"],
+    )["UserPoolClient"]["ClientId"]
+    secret = aws.client("secretsmanager").create_secret(
+        Name="myteacher/replication",
+        SecretString='{"username": "replicator", "password": "emulated", "host": "localhost", "port": 5432}',
+    )["ARN"]
+    return {
+        "environment": "staging",
+        "region": aws.region,
+        "vpcId": vpc,
+        "privateSubnetIds": subnets,
+        "listenerArn": listener,
+        "listenerServerName": "api.myteacher.example",
+        "loadBalancerSecurityGroupId": groups["myteacher-load-balancer"],
+        "monolithTargetGroupArn": target_group,
+        "clusterArn": cluster,
+        "cognitoUserPoolId": pool,
+        "cognitoClientIds": [application],
+        "sourceHost": "localhost",
+        "sourceInstanceIdentifier": "myteacher-production",
+        "sourceSecurityGroupId": groups["myteacher-database"],
+        "sourceSecretArn": secret,
+    }
+
+
+def _load_balancer(aws: EmulatedAws, vpc: str, subnets: list[str], group: str) -> tuple[str, str]:
+    """The monolith's load balancer; the ARNs of its HTTPS listener and of its target group."""
+    elb = aws.client("elbv2")
+    certificate = aws.client("acm").request_certificate(DomainName="api.myteacher.example")["CertificateArn"]
+    balancer = elb.create_load_balancer(
+        Name="myteacher", Subnets=subnets, SecurityGroups=[group], Scheme="internal", Type="application"
+    )["LoadBalancers"][0]["LoadBalancerArn"]
+    target_group = elb.create_target_group(
+        Name="myteacher-monolith", Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip", HealthCheckPath="/health"
+    )["TargetGroups"][0]["TargetGroupArn"]
+    listener = elb.create_listener(
+        LoadBalancerArn=balancer,
+        Protocol="HTTPS",
+        Port=443,
+        Certificates=[{"CertificateArn": certificate}],
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": target_group}],
+    )["Listeners"][0]["ListenerArn"]
+    return str(listener), str(target_group)

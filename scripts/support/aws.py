@@ -1,0 +1,77 @@
+"""AWS at the edge: the databases' addresses from a stack's outputs, their passwords from Secrets Manager, objects in S3."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from psycopg import conninfo
+
+from scripts.support.errors import MigrationError, UsageError
+from scripts.support.redact import remember_secret
+
+Side = Literal["source", "target"]
+
+
+def client(service: str, region: str | None = None) -> Any:
+    """A boto3 client; endpoint and credentials come from the environment, as boto3 finds them."""
+    return boto3.client(service, region_name=region)  # type: ignore[call-overload]
+
+
+def region_of(arn: str) -> str:
+    """The region in an ARN."""
+    return arn.split(":")[3]
+
+
+def conninfo_of(side: Side, outputs: Mapping[str, Any], secret: str) -> str:
+    """The connection string of one side, of the stack's outputs and the secret's text (AWS Secrets Manager, 'JSON structure
+    of AWS Secrets Manager database credential secrets'). TLS is required, as the parameter group forces it.
+
+    Raises:
+        MigrationError: the secret is no JSON with username and password; its text is not in the message.
+    """
+    try:
+        values = json.loads(secret)
+        username, password = str(values["username"]), str(values["password"])
+    except (ValueError, KeyError, TypeError):
+        raise MigrationError(
+            f"the secret {outputs.get(f'{side}SecretArn')} is no JSON object with `username` and `password`; put them in"
+        ) from None
+    remember_secret(password)
+    host = outputs["sourceHost"] if side == "source" else outputs["targetEndpoint"]
+    return conninfo.make_conninfo(
+        host=str(host).rsplit(":", 1)[0] if str(host).count(":") == 1 else str(host),
+        port=int(outputs[f"{side}Port"]),
+        dbname=str(outputs[f"{side}Database"]),
+        user=username,
+        password=password,
+        sslmode="require",
+    )
+
+
+def database_url(side: Side, outputs: Mapping[str, Any]) -> str:
+    """The connection string of one side of a deployed stack; secret.
+
+    Raises:
+        MigrationError: an output is missing or the secret cannot be read.
+    """
+    arn = outputs.get(f"{side}SecretArn")
+    if not arn:
+        raise MigrationError(f"the stack has no output {side}SecretArn; deploy it: pulumi up")
+    try:
+        answer = client("secretsmanager", region_of(str(arn))).get_secret_value(SecretId=str(arn))
+    except (ClientError, BotoCoreError) as error:
+        raise MigrationError(f"the secret {arn} cannot be read: {error}; check secretsmanager:GetSecretValue") from None
+    return conninfo_of(side, outputs, str(answer["SecretString"]))
+
+
+def bucket_and_prefix(url: str) -> tuple[str, str]:
+    """``s3://bucket/prefix`` in two parts. Raises UsageError for anything else."""
+    parts = urlsplit(url)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise UsageError(f"{url!r} is no S3 location; write s3://bucket/prefix")
+    return parts.netloc, parts.path.strip("/")

@@ -1,0 +1,39 @@
+"""One exception tree. Each error carries the exit status of the command contract (design.md, 'What is carried out')."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MigrationError(Exception):
+    """Something this program knows how to name. The text states what was found, the limit and the remedy."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class UsageError(MigrationError):
+    """The command line or the configuration is wrong (exit 2)."""
+
+    exit_status = 2
+
+
+class Refused(MigrationError):
+    """A precondition or a gate does not hold; nothing was changed (exit 10)."""
+
+    exit_status = 10
+
+
+class DataDiffer(MigrationError):
+    """The two databases do not hold the same rows (exit 11)."""
+
+    exit_status = 11
+
+
+class TimedOut(MigrationError):
+    """A wait reached its deadline; the text has the last observation (exit 12)."""
+
+    exit_status = 12
+
+
+class DatabaseError(MigrationError):
+    """PostgreSQL refused or could not be reached; the text never holds a connection string."""

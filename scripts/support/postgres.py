@@ -1,0 +1,93 @@
+"""The one way to connect to PostgreSQL: timeouts, an application name, pinned settings, errors without the DSN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import conninfo
+from psycopg.rows import TupleRow
+
+from scripts.support.errors import DatabaseError, UsageError
+from scripts.support.redact import redact, remember_secret
+
+Connection = psycopg.Connection[TupleRow]
+
+#: What the program's own checksums and dumps of values depend on, so it is pinned on every session.
+PINNED_SETTINGS = {
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "iso_8601",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+}
+
+
+def parameters(url: str, name: str) -> dict[str, Any]:
+    """The connection parameters of a libpq URL or keyword string; the password is remembered for redaction.
+
+    Raises:
+        UsageError: naming the variable ``name``, never the value, when it cannot be read.
+    """
+    try:
+        values = conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise UsageError(
+            f"{name} is not a PostgreSQL connection string; write postgresql://user:password@host:5432/database with "
+            "special characters of the password percent-encoded"
+        ) from None
+    password = values.get("password")
+    remember_secret(str(password) if password is not None else None)
+    return values
+
+
+def connect(
+    url: str,
+    *,
+    step: str,
+    name: str = "the database URL",
+    autocommit: bool = True,
+    replication: bool = False,
+    lock_timeout_ms: int = 0,
+    statement_timeout_ms: int = 0,
+    connect_timeout: int = 10,
+) -> Connection:
+    """Open a connection named ``task-migration <step>``, with TCP keepalives that notice a cut line within 20 s.
+
+    Args:
+        replication: open it for replication commands (``replication=database``); settings are not pinned then.
+
+    Raises:
+        DatabaseError: the server cannot be reached or refuses; without host secrets.
+        UsageError: the URL cannot be read.
+    """
+    values = parameters(url, name)
+    settings = {**PINNED_SETTINGS, "lock_timeout": str(lock_timeout_ms), "statement_timeout": str(statement_timeout_ms)}
+    values.setdefault("connect_timeout", str(connect_timeout))
+    values["application_name"] = f"task-migration {step}"
+    values |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "2"}
+    if replication:
+        values["replication"] = "database"
+    else:
+        given = str(values.get("options", ""))
+        pinned = " ".join(f"-c {key}={value.replace(' ', chr(92) + ' ')}" for key, value in settings.items())
+        values["options"] = f"{given} {pinned}".strip()
+    try:
+        return psycopg.connect(conninfo.make_conninfo("", **values), autocommit=autocommit)
+    except psycopg.OperationalError as error:
+        raise DatabaseError(
+            f"cannot connect for {step} with {name}: {redact(str(error)).strip()}; check host, port, rights and that the server runs"
+        ) from None
+
+
+@contextmanager
+def domain_errors(what: str) -> Iterator[None]:
+    """Turn a psycopg error inside into a DatabaseError with its SQLSTATE and without any connection string."""
+    try:
+        yield
+    except psycopg.Error as error:
+        state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
+        raise DatabaseError(f"{what}: {redact(str(error)).strip()}{state}") from error

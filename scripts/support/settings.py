@@ -1,0 +1,98 @@
+"""What a command runs with: the stack's configuration, the two database URLs, the state directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from components.config import ConfigError, MigrationConfig, migration_config, read_stack_file
+from scripts.support.aws import Side, database_url
+from scripts.support.errors import UsageError
+from scripts.support.journal import Journal, open_journal
+from scripts.support.redact import remember_secret
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Environment(BaseSettings):
+    """Environment variables that the commands read."""
+
+    model_config = SettingsConfigDict(extra="ignore", case_sensitive=True)
+
+    source_database_url: SecretStr | None = Field(None, alias="SOURCE_DATABASE_URL")
+    target_database_url: SecretStr | None = Field(None, alias="TARGET_DATABASE_URL")
+    pulumi_stack: str | None = Field(None, alias="PULUMI_STACK")
+    state_dir: str = Field(".task-migration", alias="TASK_MIGRATION_STATE_DIR")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One command's settings. The URLs are secret: pass them to ``postgres.connect`` only."""
+
+    config: MigrationConfig
+    stack: str | None
+    source_url: SecretStr | None
+    target_url: SecretStr | None
+    state_dir: Path | str
+
+    @property
+    def journal(self) -> Journal:
+        """The journal in the state directory, which may be ``s3://bucket/prefix``."""
+        return open_journal(str(self.state_dir))
+
+    def source(self) -> str:
+        """The source's connection string. Raises UsageError when nothing gives it, Refused without the Pulumi CLI."""
+        return self._url(self.source_url, "source")
+
+    def target(self) -> str:
+        """The target's connection string. Raises UsageError when nothing gives it, Refused without the Pulumi CLI."""
+        return self._url(self.target_url, "target")
+
+    def _url(self, url: SecretStr | None, side: Side) -> str:
+        if url is not None and url.get_secret_value():
+            return url.get_secret_value()
+        name = f"{side.upper()}_DATABASE_URL"
+        if self.stack is None:
+            raise UsageError(
+                f"{name} is not set and no stack is selected; export {name}=postgresql://..., or name a deployed stack with --stack"
+            )
+        from scripts.deploy import CliDeployer  # only here: with both URLs set nothing of Pulumi is asked for
+
+        return database_url(side, CliDeployer(self.stack, stack_file(self.stack).parent).outputs())
+
+
+def stack_file(stack: str) -> Path:
+    """Where the stack's configuration stands: the working directory's file, else the project's."""
+    name = f"Pulumi.{stack}.yaml"
+    here = Path.cwd() / name
+    return here if here.exists() else PROJECT_ROOT / name
+
+
+def load_settings(stack: str | None = None) -> Settings:
+    """Settings from ``--stack``, else ``PULUMI_STACK``, else the defaults; URLs from the environment.
+
+    Raises:
+        UsageError: the stack's file is missing or not usable.
+    """
+    environment = Environment()
+    stack = stack or environment.pulumi_stack
+    try:
+        if stack:
+            path = stack_file(stack)
+            config = migration_config(read_stack_file(path), str(path.name))
+        else:
+            config = MigrationConfig()
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+    for url in (environment.source_database_url, environment.target_database_url):
+        remember_secret(url.get_secret_value() if url else None)
+    return Settings(
+        config=config,
+        stack=stack,
+        source_url=environment.source_database_url,
+        target_url=environment.target_database_url,
+        state_dir=environment.state_dir,
+    )

@@ -1,0 +1,163 @@
+"""Two real PostgreSQL 16 servers for the whole run, fresh databases for each test. A missing server fails; nothing skips."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+
+from components.config import MigrationConfig
+from scripts.rehearsal.data import populate
+from scripts.rehearsal.data_schema import create_source_schema
+from scripts.rehearsal.postgres_server import EmbeddedPostgres
+from scripts.support.settings import Settings
+from scripts.support.wait import wait_until
+
+#: Everything that a naive DSN or log would trip over.
+AWKWARD_PASSWORD = "p'a@s%20s w/o:rd"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server_directory() -> Iterator[Path]:
+    """A directory that PostgreSQL's system user may enter, which pytest's own is not when tests run as root."""
+    directory = Path(tempfile.mkdtemp(prefix="task-migration-tests-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def source_server(server_directory: Path) -> Iterator[EmbeddedPostgres]:
+    """The monolith's server."""
+    with EmbeddedPostgres(server_directory, "source", password=AWKWARD_PASSWORD) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def target_server(server_directory: Path) -> Iterator[EmbeddedPostgres]:
+    """The Task Service's server."""
+    with EmbeddedPostgres(server_directory, "target", password=AWKWARD_PASSWORD) as server:
+        yield server
+
+
+@dataclass
+class Pair:
+    """A source and a target database, and the settings of a migration between them."""
+
+    settings: Settings
+    source: psycopg.Connection[Any]
+    target: psycopg.Connection[Any]
+    source_server: EmbeddedPostgres
+    target_server: EmbeddedPostgres
+
+    def config(self, **changes: Any) -> Settings:
+        """The settings with other configuration values (field names)."""
+        values = {**self.settings.config.model_dump(by_alias=True), **changes}
+        config = MigrationConfig.model_validate(values)
+        self.settings = Settings(
+            config=config,
+            stack=None,
+            source_url=self.settings.source_url,
+            target_url=self.settings.target_url,
+            state_dir=self.settings.state_dir,
+        )
+        return self.settings
+
+
+def _drop_subscriptions(server: EmbeddedPostgres, database: str) -> None:
+    with psycopg.connect(server.url(database), autocommit=True) as connection:
+        for (name,) in connection.execute(
+            "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = current_database()"
+        ).fetchall():
+            for action in ("DISABLE", "SET (slot_name = NONE)"):
+                connection.execute(sql.SQL("ALTER SUBSCRIPTION {} " + action).format(sql.Identifier(name)))
+            connection.execute(sql.SQL("DROP SUBSCRIPTION {}").format(sql.Identifier(name)))
+
+
+def _drop_database(server: EmbeddedPostgres, database: str) -> None:
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        mine = (database,)
+        wait_until(
+            lambda: connection.execute(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = %s AND active", mine
+            ).fetchall(),
+            lambda ended: not ended,
+            what="slots to be free",
+            timeout=20,
+        )
+        connection.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s", mine
+        )
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
+        # A session that has just been ended lets go of its origin a moment later.
+        wait_until(lambda: _drop_origins(connection), bool, what="origins to be free", timeout=20)
+
+
+def _drop_origins(connection: psycopg.Connection[Any]) -> bool:
+    try:
+        connection.execute("SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin")
+    except psycopg.errors.ObjectInUse:
+        return False
+    return True
+
+
+@pytest.fixture
+def make_pair(
+    source_server: EmbeddedPostgres, target_server: EmbeddedPostgres, tmp_path: Path
+) -> Iterator[Callable[..., Pair]]:
+    """Makes pairs of fresh databases: ``make_pair(rows=200)``, or ``rows=None`` for empty databases."""
+    made: list[tuple[Pair, str]] = []
+
+    def make(rows: int | None = 200, seed: int = 1, **config: Any) -> Pair:
+        source_server.start()
+        target_server.start()
+        number = next(_numbers)
+        name = f'myteacher "prod" {number}'
+        for server in (source_server, target_server):
+            server.execute(f'CREATE DATABASE "{name.replace(chr(34), chr(34) * 2)}"')
+            for role in ("myteacher_app_user", "task_service_user"):
+                with psycopg.connect(server.url(), autocommit=True) as connection:
+                    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+                        connection.execute(
+                            sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret-of-role'").format(sql.Identifier(role))
+                        )
+        source = psycopg.connect(source_server.url(name), autocommit=True)
+        target = psycopg.connect(target_server.url(name), autocommit=True)
+        # Slots are unique per server, so each pair has names of its own.
+        values = {"subscription": f"sub_{number}", "publication": f"pub_{number}", **config}
+        settings = Settings(
+            config=MigrationConfig.model_validate(values),
+            stack=None,
+            source_url=SecretStr(source_server.url(name)),
+            target_url=SecretStr(target_server.url(name)),
+            state_dir=tmp_path / f"state-{number}",
+        )
+        pair = Pair(settings, source, target, source_server, target_server)
+        made.append((pair, name))
+        if rows is not None:
+            create_source_schema(source)
+            populate(source, rows, seed)
+            source.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO myteacher_app_user")
+            source.execute("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO myteacher_app_user")
+        return pair
+
+    yield make
+    # What a test left is removed whole: a failed test must not make the next one fail.
+    for pair, _ in made:
+        pair.source.close()
+        pair.target.close()
+    for step in (_drop_subscriptions, _drop_database):
+        for _, name in made:
+            for server in (source_server, target_server):
+                server.start()
+                step(server, name)

@@ -1,0 +1,37 @@
+"""Fixtures of the tests that need the stand-in applications."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.rehearsal.postgres_server import EmbeddedPostgres
+from scripts.rehearsal.world import EmulatedAws
+from tests.integration.app_world import AppWorld, Caller
+
+
+@pytest.fixture(scope="session")
+def app_world(server_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppWorld]:
+    """Both guises, once for the whole run: starting them takes longer than most of their tests.
+
+    Their server is their own, as tests of the data plane kill and restart theirs.
+    """
+    directory = tmp_path_factory.mktemp("apps")
+    with EmulatedAws(directory / "aws.log") as aws, EmbeddedPostgres(server_directory, "apps") as server:
+        world = AppWorld(aws, directory)
+        try:
+            world.login_users()
+            world.start_apps(world.make_databases(server))
+            yield world
+        finally:
+            world.stop()
+
+
+@pytest.fixture(params=("monolith", "task-service"))
+def api(request: pytest.FixtureRequest, app_world: AppWorld) -> Iterator[Caller]:
+    """Each guise in turn, spoken to over HTTP."""
+    caller = Caller(app_world, request.param)
+    yield caller
+    caller.http.close()

@@ -1,0 +1,253 @@
+"""The plan's load test: 100 users, 50 requests/s, reads and writes on all 8 endpoints and /health, with a ledger.
+
+    locust -f tests/load/task_service_load_test.py --headless -u 100 -r 50 -t 3m --host https://API
+
+From the project's root; the same file for the rehearsal and for staging. Each user sends one request every two seconds.
+
+Environment:
+    TASK_LOAD_TOKENS_FILE    JSON list of {"user_id", "token"}; or, to log in to Cognito,
+    TASK_LOAD_CLIENT_ID and TASK_LOAD_USERS_FILE (JSON list of {"username", "password"}), AWS_REGION, AWS_ENDPOINT_URL
+    TASK_LOAD_LEDGER         the ledger, JSON lines, appended to (default build/load/ledger.jsonl)
+    TASK_LOAD_STATS          a JSON file with the figures so far, replaced every second (default: none)
+    TASK_LOAD_MAX_P95_MS, TASK_LOAD_MAX_ERROR_PERCENT   limits (500 and 1); above one of them the exit status is 1
+    TASK_LOAD_RATE           requests/s of one user (default 0.5)
+    TASK_LOAD_THINK_SECONDS, TASK_LOAD_LAG_SECONDS      see actor.py (defaults 1.5 and 10)
+    TASK_LOAD_SEED           makes the users' choices repeatable (default 1)
+
+A user whose token is used by two of the -u users would break the order of writes: there must be a token for each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import math
+import os
+import time
+from collections import Counter, deque
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import boto3
+import gevent
+from locust import FastHttpUser, events, task
+from locust.env import Environment
+from locust.exception import StopUser
+
+from scripts.rehearsal.gateway_stats import percentile
+from scripts.rehearsal.ledger import Ledger
+from scripts.rehearsal.tokens import login
+from tests.load.actor import Actor, Result
+
+log = logging.getLogger(__name__)
+RECENT_SECONDS = 10.0
+#: Requests under way get this long to end when the load stops, so that their outcome is known.
+STOP_TIMEOUT = 10.0
+
+
+def _number(name: str, default: float) -> float:
+    return float(os.environ.get(name) or default)
+
+
+def load_tokens() -> list[tuple[int | None, str]]:
+    """User ids (None when not known) and tokens, from the file or by logging in."""
+    path = os.environ.get("TASK_LOAD_TOKENS_FILE")
+    if path:
+        return [(item.get("user_id"), item["token"]) for item in json.loads(Path(path).read_text(encoding="utf-8"))]
+    client_id, users = os.environ.get("TASK_LOAD_CLIENT_ID"), os.environ.get("TASK_LOAD_USERS_FILE")
+    if not client_id or not users:
+        raise SystemExit("set TASK_LOAD_TOKENS_FILE, or TASK_LOAD_CLIENT_ID and TASK_LOAD_USERS_FILE")
+    cognito: Any = boto3.client("cognito-idp")
+    listed = json.loads(Path(users).read_text(encoding="utf-8"))
+    return [(None, login(cognito, client_id, item["username"], item["password"])) for item in listed]
+
+
+#: Seconds between two requests of one user.
+PERIOD = 1.0 / _number("TASK_LOAD_RATE", 0.5)
+
+
+class Load:
+    """What all users of the run share: tokens, ledger, counts."""
+
+    def __init__(self) -> None:
+        self.tokens = load_tokens()
+        self.places = itertools.count()
+        self.started = time.monotonic()
+        self.run = f"load-{int(time.time()):x}"
+        self.ledger = Ledger(Path(os.environ.get("TASK_LOAD_LEDGER") or "build/load/ledger.jsonl"))
+        self.verdicts: Counter[str] = Counter()
+        self.served_by: Counter[str] = Counter()
+        self.acknowledged = 0
+        self.messages: Counter[str] = Counter()
+        #: (at, milliseconds, failed, served by) of the newest requests.
+        self.recent: deque[tuple[float, float, bool, str | None]] = deque(maxlen=10_000)
+
+    def account(self, result: Result, milliseconds: float, target: str | None) -> None:
+        """Count one answered request."""
+        self.verdicts[result.verdict] += 1
+        self.served_by[target or "none"] += 1
+        self.recent.append((time.time(), milliseconds, result.verdict == "failed", target))
+        if result.message:
+            self.messages[result.message] += 1
+        if result.entry is not None:
+            self.acknowledged += result.entry.acknowledged
+            self.ledger.write(result.entry)
+
+    def figures(self, environment: Environment) -> dict[str, Any]:
+        """The statistics so far, and those of the last ten seconds."""
+        total = environment.stats.total
+        since = time.time() - RECENT_SECONDS
+        recent = [item for item in self.recent if item[0] >= since]
+        times = sorted(item[1] for item in recent)
+        return {
+            "at": time.time(),
+            "users": environment.runner.user_count if environment.runner else 0,
+            "requests": total.num_requests,
+            "failures": total.num_failures,
+            "p50_ms": total.get_response_time_percentile(0.5) if total.num_requests else None,
+            "p95_ms": total.get_response_time_percentile(0.95) if total.num_requests else None,
+            "served_by": dict(self.served_by),
+            "acknowledged_writes": self.acknowledged,
+            "lag_misses": self.verdicts["lag_miss"],
+            "stale_reads": self.verdicts["stale_read"],
+            "problems": dict(self.messages.most_common(10)),
+            "recent": {
+                "seconds": RECENT_SECONDS,
+                "requests": len(recent),
+                "failures": sum(item[2] for item in recent),
+                "p50_ms": percentile(times, 50),
+                "p95_ms": percentile(times, 95),
+                "served_by": dict(Counter(item[3] or "none" for item in recent)),
+            },
+        }
+
+
+def write_figures(load: Load, environment: Environment) -> None:
+    """Replace the file of TASK_LOAD_STATS in one step."""
+    name = os.environ.get("TASK_LOAD_STATS")
+    if name:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.new")
+        fresh.write_text(json.dumps(load.figures(environment), ensure_ascii=False), encoding="utf-8")
+        fresh.replace(path)
+
+
+class TaskUser(FastHttpUser):
+    """One person at work on tasks of their own."""
+
+    # A certificate is checked, as a browser does.
+    insecure = False
+    connection_timeout = 10.0
+    network_timeout = 30.0
+
+    def on_start(self) -> None:
+        """Take the next token."""
+        self.load: Load = self.environment.task_load
+        place = next(self.load.places)
+        if place >= len(self.load.tokens):
+            log.error("there are %d tokens, a user more than that has none; give a token per user", place)
+            raise StopUser
+        user_id, token = self.load.tokens[place]
+        self.headers = {"Authorization": f"Bearer {token}"}
+        self.actor = Actor(
+            random=Random(f"{os.environ.get('TASK_LOAD_SEED', '1')}:{place}"),
+            marker=f"{self.load.run}-{place}",
+            user=user_id,
+            think_seconds=_number("TASK_LOAD_THINK_SECONDS", 1.5),
+            lag_seconds=_number("TASK_LOAD_LAG_SECONDS", 10.0),
+        )
+        # Locust starts users in batches; without an offset of their own they would all send in the same moment for ever.
+        # Users that start together would send together for ever: 50 requests at one instant, then none for a second.
+        users = self.environment.parsed_options.num_users or len(self.load.tokens)
+        self.due: float = self.load.started + PERIOD * (place / users - 1)
+        gevent.sleep(self.wait_time())
+
+    def wait_time(self) -> float:
+        """Seconds until this user's next place in the timetable, one request per period.
+
+        Not locust's constant_throughput: that takes a sleep in on_start for run time, and so undoes the even spread.
+        """
+        now = time.monotonic()
+        # Turns that a slow answer cost are left out, not made up for in a burst.
+        self.due += PERIOD * max(1, math.ceil((now - self.due) / PERIOD))
+        return self.due - now
+
+    @task
+    def act(self) -> None:
+        """One request."""
+        call = self.actor.next_call(time.monotonic())
+        headers = {} if call.op == "health" else self.headers
+        settled = False
+        started = time.monotonic()
+        try:
+            with self.client.request(
+                call.method, call.path, name=call.name, json=call.body, headers=headers, catch_response=True
+            ) as response:
+                now = time.monotonic()
+                status = int(response.status_code or 0)
+                target = response.headers.get("x-served-by") if response.headers else None
+                result = self.actor.settle(call, status, _json(response, status), target, now, time.time())
+                self.load.account(result, (now - started) * 1000, target)
+                settled = True
+                if result.verdict == "failed":
+                    response.failure(result.message)
+                else:
+                    response.success()
+        finally:
+            # Cut off by the end of the run: the write may be there or not, and the ledger must say so.
+            entry = None if settled else self.actor.abandon(call, time.time())
+            if entry is not None:
+                self.load.ledger.write(entry)
+
+
+def _json(response: Any, status: int) -> Any:
+    if status in (0, 204):
+        return None
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def prepare(environment: Environment, **_: Any) -> None:
+    """Read tokens and open the ledger before the first user starts."""
+    environment.stop_timeout = environment.stop_timeout or STOP_TIMEOUT
+    load = environment.task_load = Load()  # type: ignore[attr-defined]
+
+    def tick() -> None:
+        while True:
+            write_figures(load, environment)
+            gevent.sleep(1.0)
+
+    environment.task_load_ticker = gevent.spawn(tick)  # type: ignore[attr-defined]
+
+
+@events.quitting.add_listener  # type: ignore[untyped-decorator]
+def judge(environment: Environment, **_: Any) -> None:
+    """Exit status 0 only when requests were made, and errors and P95 stay within the limits."""
+    load: Load | None = getattr(environment, "task_load", None)
+    if load is None:
+        return
+    if environment.runner is not None:
+        # Locust fires this event before it stops the users: what they have under way must get into the ledger first.
+        environment.runner.stop()
+    environment.task_load_ticker.kill()  # type: ignore[attr-defined]
+    write_figures(load, environment)
+    load.ledger.close()
+    total = environment.stats.total
+    errors = 100.0 * total.fail_ratio
+    p95 = total.get_response_time_percentile(0.95) if total.num_requests else None
+    max_errors, max_p95 = _number("TASK_LOAD_MAX_ERROR_PERCENT", 1.0), _number("TASK_LOAD_MAX_P95_MS", 500.0)
+    passed = p95 is not None and errors < max_errors and p95 < max_p95
+    log.log(
+        logging.INFO if passed else logging.ERROR,
+        "%s requests, errors %.2f %% (limit below %g), P95 %s ms (limit below %g), %d acknowledged writes, "
+        "%d lag misses, %d stale reads: %s",
+        total.num_requests, errors, max_errors, p95, max_p95, load.acknowledged, load.verdicts["lag_miss"],
+        load.verdicts["stale_read"], "passed" if passed else "failed",
+    )  # fmt: skip
+    environment.process_exit_code = 0 if passed else 1

@@ -1,0 +1,113 @@
+"""The whole rehearsal, end to end, in a process of its own: what it proves, and what it leaves when it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = [5, 25, 50, 0, 5, 25, 50, 100]
+
+
+def command(output: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "scripts", "rehearse", "--engine", "embedded", "--output", str(output)),
+        *("--rows", "300", "--users", "50", "--watch", "6", "--json"),
+    ]
+
+
+def data_directories() -> set[Path]:
+    """Where servers put their data when the output's directory is closed to PostgreSQL's user, as pytest's are."""
+    return {
+        path for side in ("source", "target") for path in Path(tempfile.gettempdir()).glob(f"task-migration-{side}-*")
+    }
+
+
+def environment() -> dict[str, str]:
+    hidden = ("AWS_", "PULUMI", "TASK_", "SOURCE_DATABASE_URL", "TARGET_DATABASE_URL")
+    return {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+
+
+def left_behind(output: Path) -> list[str]:
+    """Processes that were started for this rehearsal and still run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values()]
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(
+            str(output) in word or "task-migration-scratch" in word for word in words
+        ):
+            found.append(f"{process.pid} {process.cmdline()[:4]}")
+    return found
+
+
+@pytest.mark.timeout(400)
+def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path) -> None:
+    output = tmp_path / "rehearsal"
+    done = subprocess.run(command(output), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    report = json.loads((output / "report.json").read_text())
+    failed = [criterion for criterion in report["criteria"] if not criterion["passed"]]
+    # The latency limit is the machine's to miss when it is busy with other tests; everything else must hold.
+    assert [criterion for criterion in failed if criterion["name"] != "load test passed"] == [], done.stderr[-3000:]
+    assert done.returncode == (0 if not failed else 10)
+    assert json.loads(done.stdout) == report
+    assert report["requests"]["failed"] == 0
+    assert report["requests"]["total"] > 1000
+    assert report["acknowledged_writes"]["lost"] == 0
+    assert report["acknowledged_writes"]["total"] > 100
+    assert report["rollback"]["acknowledged_writes_lost"] == 0
+    assert 0 < report["rollback"]["seconds"] < 300
+    assert [step["weight"] for step in report["steps"]] == WEIGHTS
+    assert report["steps"][-1]["share"] == 100.0
+    assert left_behind(output) == []
+    tokens = [item["token"] for item in json.loads((output / "tokens.json").read_text())]
+    written = done.stdout + done.stderr + "".join(log.read_text() for log in (output / "logs").iterdir())
+    assert len(tokens) == 50
+    assert not [token for token in tokens if token in written]
+
+
+def test_an_interrupt_while_servers_start_and_a_second_one_leave_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "rehearsal"
+    before = data_directories()
+    with subprocess.Popen(command(output), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as running:
+        while len(left_behind(output)) < 2:
+            assert running.poll() is None, running.communicate()
+        running.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert left_behind(output) == []
+    assert data_directories() <= before
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_under_load_leaves_no_process_and_no_database(tmp_path: Path, how: signal.Signals) -> None:
+    output = tmp_path / "rehearsal"
+    before = data_directories()
+    with subprocess.Popen(command(output), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "preflight:" in line:
+                break
+        time.sleep(1.2)  # the backup's scratch server is starting or running: the command's own child
+        assert left_behind(output), "nothing was running: the test would prove nothing"
+        running.send_signal(how)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "stopped by the operator" in errors
+    assert left_behind(output) == []
+    assert not (output / "postgres").exists()
+    assert data_directories() <= before
+    assert not (output / "report.json").exists()
