@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from typing import Any
@@ -93,12 +94,34 @@ def _keys(table: str, key: dict[str, Any]) -> tuple[str, tuple[tuple[str, str], 
     return table, tuple(sorted((name, str(value)) for name, value in key.items()))
 
 
+def apply_errors(pair: Pair) -> list[str]:
+    """The errors of this pair's apply workers, from the logs of both servers."""
+    origins = [
+        row[0]
+        for connection in (pair.source, pair.target)
+        for row in connection.execute(
+            "SELECT 'pg_' || s.oid FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
+            "WHERE d.datname = current_database()"
+        )
+    ]
+    logs = "\n".join(server.log.read_text(errors="replace") for server in (pair.source_server, pair.target_server))
+    # One error: its own line, then those of the same process that explain it; the last names the origin.
+    found = re.findall(
+        r"\[(\d+)\] ERROR:  (.*)\n(?:.*\[\1\] (?:DETAIL|HINT):.*\n|\t.*\n)*.*\[\1\] CONTEXT:  (?:.*\n\t)*?.*"
+        r'processing remote data for replication origin "(\w+)"',
+        logs,
+    )
+    return [message for _, message, origin in found if origin in origins]
+
+
 def check_and_mend(pair: Pair) -> int:
     """Differences before the mend: all of them logged; none after it. Returns their number."""
     replicate.wait(pair.settings, timeout=60)
     status = replicate.status(pair.settings)
-    assert status["forward"]["apply_errors"] == 0, status
-    assert status["reverse"]["apply_errors"] == 0, status
+    # A worker that meets an application's bulk update in the other order loses one of the deadlocks, and tries again.
+    assert set(apply_errors(pair)) <= {"deadlock detected"}, apply_errors(pair)
+    assert status["forward"]["running"], status
+    assert status["reverse"]["running"], status
     logged = {_keys(entry["table"], entry["key"]) for entry in conflicts.logged(pair.settings, open_only=False)}
     found = verify.run(pair.settings)
     differing = {
