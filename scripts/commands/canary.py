@@ -1,0 +1,110 @@
+"""canary, rollback, api-check: the weight and what stands behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scripts import abandon as abandoning
+from scripts import api_check as checking
+from scripts import canary as canarying
+from scripts import rollback as rolling_back
+from scripts import stage as stages
+from scripts.commands.options import REFUSED, DryRun, Json, Stack
+from scripts.support.console import emit
+from scripts.support.errors import UsageError
+from scripts.support.settings import load_settings
+
+app = typer.Typer()
+canary_app = typer.Typer(help="The canary weight, one deployment a step.", no_args_is_help=True)
+app.add_typer(canary_app, name="canary")
+
+
+@canary_app.command("status")
+def canary_status(stack: Stack = None, json: Json = False) -> int:
+    """The declared weight, the load balancer's, and the ladder's next; exit 10 when the two differ."""
+    document = canarying.status(stages.build(load_settings(stack)))
+    emit(document, as_json=json)
+    return REFUSED if document["drift"] else 0
+
+
+def _status_of(document: dict[str, Any]) -> int:
+    return 0 if document["decision"] == "promote" else REFUSED
+
+
+@canary_app.command("step")
+def canary_step(
+    stack: Stack = None,
+    json: Json = False,
+    dry_run: DryRun = False,
+    to: Annotated[
+        int | None, typer.Option("--to", min=1, max=100, help="Weight, percent; else the ladder's next.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Allow a weight that is not the ladder's next.")] = False,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the journal. Goes with --force.")] = None,
+) -> int:
+    """Raise the weight by one step, watch, decide; exit 10 unless the decision is promote."""
+    if force != bool(reason):
+        raise UsageError("--force and --reason go together; give both or neither")
+    document = canarying.step(stages.build(load_settings(stack)), to, force_reason=reason, dry_run=dry_run)
+    emit(document, as_json=json)
+    return 0 if dry_run and document["decision"] == "hold" else _status_of(document)
+
+
+@canary_app.command("run")
+def canary_run(stack: Stack = None, json: Json = False) -> int:
+    """The whole ladder, step after step, with a rollback on a breach; exit 10 unless it ends at 100 %."""
+    document = canarying.run(stages.build(load_settings(stack)))
+    emit(document, as_json=json)
+    return _status_of(document)
+
+
+@app.command()
+def rollback(
+    stack: Stack = None,
+    json: Json = False,
+    dry_run: DryRun = False,
+    abandon: Annotated[
+        bool,
+        typer.Option("--abandon", help="Give the migration up: remove slots, publications, triggers on both sides."),
+    ] = False,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the journal.")] = None,
+) -> int:
+    """Back to the monolith with every acknowledged write: weight 0, drain, fence. Exit 12 when that is not proven."""
+    settings = load_settings(stack)
+    if abandon:
+        emit(abandoning.run(settings, dry_run), as_json=json)
+        return 0
+    stage = stages.build(settings)
+    if dry_run:
+        changes = stage.deployer.preview({"canaryWeight": 0}).changes
+        emit({"from": stage.declared_weight(), "to": 0, "would": [f"{c.op} {c.name}" for c in changes]}, as_json=json)
+        return 0
+    document = rolling_back.run(stage, reasons=(reason,) if reason else ())
+    emit(document, as_json=json)
+    return 0
+
+
+@app.command("api-check")
+def api_check(
+    base_url: Annotated[str, typer.Option("--base-url", help="Of the API, for example https://api.example.com.")],
+    token_file: Annotated[Path, typer.Option("--token-file", help="File with a JWT; a token is no argument.")],
+    other_token_file: Annotated[
+        Path | None, typer.Option("--other-token-file", help="Another user's JWT, for the 404 of another's task.")
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Through the smoke rule; the header's value from the stack.")
+    ] = False,
+    stack: Stack = None,
+    json: Json = False,
+) -> int:
+    """Check the contract of all 8 endpoints and /health; exit 10 when one answers otherwise."""
+    headers: dict[str, str] = {}
+    if smoke:
+        outputs = stages.build(load_settings(stack)).deployer.outputs()
+        headers[str(outputs["smokeHeaderName"])] = str(outputs["smokeHeaderValue"])
+    document = checking.run(base_url, token_file, other_token_file, headers=headers)
+    emit(document, as_json=json)
+    return 0 if document["healthy"] else REFUSED

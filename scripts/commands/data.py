@@ -1,0 +1,95 @@
+"""replicate, verify, finalize: the rows of both sides."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from scripts import finalize as finalizing
+from scripts import replicate as replicating
+from scripts import stage as stages
+from scripts import verify as verifying
+from scripts.commands.options import DIFFER, REFUSED, DryRun, Json, Stack, Timeout
+from scripts.support.console import emit
+from scripts.support.errors import Refused
+from scripts.support.settings import Settings, load_settings
+
+app = typer.Typer()
+replicate_app = typer.Typer(help="Change replication, both ways.", no_args_is_help=True)
+app.add_typer(replicate_app, name="replicate")
+
+
+def _native(stack: str | None) -> Settings:
+    settings = load_settings(stack)
+    if settings.config.replication_engine != "native":
+        raise Refused(
+            f"replicationEngine is {settings.config.replication_engine!r}; this command drives 'native' only so far. "
+            f"Set it in Pulumi.{settings.stack or '<stack>'}.yaml: task-migration:replicationEngine: native"
+        )
+    return settings
+
+
+@replicate_app.command("start")
+def replicate_start(stack: Stack = None, json: Json = False) -> int:
+    """Start both directions from the copy's slot; conflict rules first."""
+    emit(replicating.start(_native(stack)), as_json=json)
+    return 0
+
+
+@replicate_app.command("status")
+def replicate_status(stack: Stack = None, json: Json = False) -> int:
+    """Whether both directions run and how far each is behind; exit 10 when one does not run."""
+    document = replicating.status(_native(stack))
+    emit(document, as_json=json)
+    return 0 if document["forward"]["running"] and document["reverse"]["running"] else REFUSED
+
+
+@replicate_app.command("wait")
+def replicate_wait(stack: Stack = None, json: Json = False, timeout: Timeout = 60.0) -> int:
+    """Wait until everything written so far is on the other side, both ways; exit 12 at the deadline."""
+    emit(replicating.wait(_native(stack), timeout=timeout), as_json=json)
+    return 0
+
+
+@replicate_app.command("stop")
+def replicate_stop(stack: Stack = None, json: Json = False, timeout: Timeout = 60.0) -> int:
+    """Drain both directions, then stop them."""
+    emit(replicating.stop(_native(stack), timeout=timeout), as_json=json)
+    return 0
+
+
+class Repair(StrEnum):
+    """Which side a repair takes a row from."""
+
+    newest = "newest"
+    source = "source"
+    target = "target"
+
+
+@app.command()
+def verify(
+    stack: Stack = None,
+    json: Json = False,
+    show_values: Annotated[bool, typer.Option("--show-values", help="Show the values that differ.")] = False,
+    repair: Annotated[Repair | None, typer.Option("--repair", help="Mend what differs, from this side.")] = None,
+) -> int:
+    """Compare every row of the moved tables on both sides; exit 11 when they differ."""
+    document = verifying.run(load_settings(stack), show_values=show_values, repair=repair.value if repair else None)
+    emit(document, as_json=json)
+    return 0 if document["match"] else DIFFER
+
+
+@app.command()
+def finalize(stack: Stack = None, json: Json = False, dry_run: DryRun = False) -> int:
+    """Stop replication, leave nothing of it behind, make the source's tables read-only for the monolith."""
+    settings = load_settings(stack)
+    if (settings.stack or stages.rehearsal()) and not dry_run:
+        weight = stages.build(settings).load_balancer.weight()
+        if weight != 100:
+            raise Refused(
+                f"the canary weight is {weight} %, finalize needs 100 %; go on with: task-migration canary step"
+            )
+    emit(finalizing.run(settings, dry_run), as_json=json)
+    return 0
