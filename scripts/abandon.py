@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
-from scripts import catalog, catalog_state, conflicts, copy_slot, fence, verify_repair
+from scripts import catalog, catalog_state, conflicts, fence, replicate_engine, verify_repair
 from scripts.support.errors import DatabaseError, Refused, TimedOut
 from scripts.support.postgres import Connection, connect, domain_errors
 from scripts.support.settings import Settings
-from scripts.support.wait import wait_until
 
 
 def run(
@@ -87,20 +85,13 @@ def _drain(settings: Settings, timeout: float, force: bool) -> bool:
 def remove(settings: Settings) -> None:
     """Remove all of ours on both sides. Safe to run again after it was killed anywhere: it removes what is there."""
     config = settings.config
+    replicate_engine.of(settings).drop(settings)
     with (
-        domain_errors("removing replication"),
+        domain_errors("removing what is ours"),
         connect(settings.source(), step="remove", name="SOURCE_DATABASE_URL", lock_timeout_ms=1000) as source,
         connect(settings.target(), step="remove", name="TARGET_DATABASE_URL", lock_timeout_ms=1000) as target,
     ):
-        _drop_subscription(target, config.subscription)
-        _drop_subscription(source, config.reverse_subscription)
-        for side, publication, slot in (
-            (source, config.publication, config.subscription),
-            (target, config.reverse_publication, config.reverse_subscription),
-        ):
-            copy_slot.drop_leftover(side, slot)
-            drop = sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(publication))
-            _retry(side, drop, f"dropping publication {publication}")
+        for side in (source, target):
             conflicts.uninstall(side, config.db_schema, list(config.tables))
             _retry(side, sql.SQL("DROP SCHEMA IF EXISTS task_migration CASCADE"), "dropping the schema task_migration")
             side.execute(
@@ -114,54 +105,18 @@ def _retry(connection: Connection, statement: sql.Composed | sql.SQL, what: str)
     catalog_state.with_lock_retries(work, what)
 
 
-def _drop_subscription(connection: Connection, name: str) -> None:
-    found = connection.execute(
-        "SELECT 1 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
-        "WHERE d.datname = current_database() AND subname = %s",
-        (name,),
-    ).fetchone()
-    if found is None:
-        return
-    identifier = sql.Identifier(name)
-    # The slot is dropped on its own server: a subscription that still names it would need the peer for its own drop.
-    connection.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(identifier))
-    connection.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(identifier))
-
-    def drop() -> bool:
-        try:
-            connection.execute(sql.SQL("DROP SUBSCRIPTION {}").format(identifier))
-        except psycopg.errors.ObjectInUse:
-            return False
-        return True
-
-    wait_until(drop, bool, what=f"subscription {name} to be dropped", timeout=30)
-
-
 def leftovers(settings: Settings) -> list[str]:
     """Everything of ours that the catalogs of both sides still show, in words; empty when all is gone."""
-    config = settings.config
-    found = []
+    found = replicate_engine.of(settings).leftovers(settings)
     for side, url in (("source", settings.source()), ("target", settings.target())):
         with domain_errors(f"looking for leftovers on the {side}"), connect(url, step="leftovers") as connection:
             rows = connection.execute(
                 """
-                SELECT 'subscription ' || subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
-                WHERE d.datname = current_database() AND subname = ANY(%(subscriptions)s)
-                UNION ALL SELECT 'slot ' || slot_name FROM pg_replication_slots
-                WHERE database = current_database() AND slot_name = ANY(%(subscriptions)s)
-                UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname = ANY(%(publications)s)
-                UNION ALL SELECT 'trigger on ' || tgrelid::regclass::text FROM pg_trigger WHERE tgname = %(trigger)s
+                SELECT 'trigger on ' || tgrelid::regclass::text FROM pg_trigger WHERE tgname = %(trigger)s
                 UNION ALL SELECT 'schema task_migration' FROM pg_namespace WHERE nspname = 'task_migration'
                 UNION ALL SELECT 'origin ' || roname FROM pg_replication_origin WHERE roname = %(origin)s
-                UNION ALL SELECT 'origin ' || roname || ' of no subscription' FROM pg_replication_origin
-                WHERE roname ~ '^pg_[0-9]+$' AND NOT EXISTS (SELECT 1 FROM pg_subscription WHERE 'pg_' || oid = roname)
                 """,
-                {
-                    "subscriptions": [config.subscription, config.reverse_subscription],
-                    "publications": [config.publication, config.reverse_publication],
-                    "trigger": conflicts.TRIGGER,
-                    "origin": verify_repair.origin_name(settings),
-                },
+                {"trigger": conflicts.TRIGGER, "origin": verify_repair.origin_name(settings)},
             ).fetchall()
             found += [f"{side}: {row[0]}" for row in rows]
     return found

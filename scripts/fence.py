@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from scripts import catalog_state
+from scripts import catalog_state, replicate_engine
 from scripts.catalog_state import Side
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.postgres import Connection, connect, domain_errors
@@ -32,20 +32,8 @@ def both(settings: Settings, timeout: float = 30.0) -> dict[str, float]:
 
 
 def available(settings: Settings) -> bool:
-    """Whether replication is set up both ways, so that fences have a meaning."""
-    with connect(settings.target(), step="fence", name="TARGET_DATABASE_URL") as target:
-        ahead = _subscribed(target, settings.config.subscription)
-    with connect(settings.source(), step="fence", name="SOURCE_DATABASE_URL") as source:
-        return ahead and _subscribed(source, settings.config.reverse_subscription)
-
-
-def _subscribed(connection: Connection, name: str) -> bool:
-    row = connection.execute(
-        "SELECT subenabled FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
-        "WHERE d.datname = current_database() AND subname = %s",
-        (name,),
-    ).fetchone()
-    return bool(row and row[0])
+    """Whether replication is set up both ways and switched on, so that fences have a meaning."""
+    return replicate_engine.of(settings).enabled(settings)
 
 
 def beat(connection: Connection, side: Side) -> int:

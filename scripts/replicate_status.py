@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg import sql
 
-from scripts import catalog, catalog_state, copy_slot, fence, schema
+from scripts import catalog, catalog_state, fence, replicate_engine, schema
 from scripts.catalog_state import Side
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.postgres import Connection, connect, domain_errors
@@ -21,14 +21,13 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> dict[str, Any]:
         where D is ``{"running", "lag_bytes", "lag_seconds", "reason", "apply_errors", "slot"}``: ``lag_seconds`` is a
         fence's time, None when it did not come through, ``reason`` says why it is not running, else None.
     """
-    config = settings.config
+    engine = replicate_engine.of(settings)
+    forward, reverse = (engine.state(settings, direction) for direction in replicate_engine.DIRECTIONS)
     with (
         domain_errors("replicate status"),
         connect(settings.source(), step="status", name="SOURCE_DATABASE_URL") as source,
         connect(settings.target(), step="status", name="TARGET_DATABASE_URL") as target,
     ):
-        forward = _direction(source, target, config.subscription)
-        reverse = _direction(target, source, config.reverse_subscription)
         conflicts = {side: _open_conflicts(c) for side, c in (("source", source), ("target", target))}
         bands = sequences(settings, source, target)
     for direction, measure in ((forward, fence.forward), (reverse, fence.reverse)):
@@ -56,39 +55,6 @@ def _open_conflicts(connection: Connection) -> int:
         return 0
     row = connection.execute("SELECT count(*) FROM task_migration.conflicts WHERE settled IS NULL").fetchone()
     return int(row[0]) if row else 0
-
-
-def _direction(publisher: Connection, subscriber: Connection, name: str) -> dict[str, Any]:
-    slot = copy_slot.describe(publisher, name)
-    row = subscriber.execute(
-        "SELECT s.subenabled, w.pid, e.apply_error_count FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
-        "LEFT JOIN pg_stat_subscription w ON w.subid = s.oid AND w.relid IS NULL "
-        "LEFT JOIN pg_stat_subscription_stats e ON e.subid = s.oid "
-        "WHERE d.datname = current_database() AND s.subname = %s",
-        (name,),
-    ).fetchone()
-    reason = None
-    if slot is None:
-        reason = f"the slot {name} does not exist: changes since it went cannot be had; abandon and copy again"
-    elif slot["wal_status"] == "lost":
-        reason = f"the slot {name} is lost (max_slot_wal_keep_size was passed); abandon and copy again"
-    elif row is None:
-        reason = f"the subscription {name} does not exist; run `task-migration replicate start`"
-    elif not row[0]:
-        reason = f"the subscription {name} is disabled; run `task-migration replicate start`"
-    elif row[1] is None or not slot["active"]:
-        reason = (
-            f"the apply worker of {name} is down (apply errors so far: {row[2] or 0}); the failing row and the error stand in the "
-            "subscriber's log; it tries again by itself every wal_retrieve_retry_interval"
-        )
-    return {
-        "running": reason is None,
-        "lag_bytes": slot["lag_bytes"] if slot else None,
-        "lag_seconds": None,
-        "reason": reason,
-        "apply_errors": int(row[2] or 0) if row else 0,
-        "slot": slot,
-    }
 
 
 def sequences(settings: Settings, source: Connection, target: Connection) -> list[dict[str, Any]]:

@@ -134,7 +134,12 @@ def make_pair(
         source = psycopg.connect(source_server.url(name), autocommit=True)
         target = psycopg.connect(target_server.url(name), autocommit=True)
         # Slots are unique per server, so each pair has names of its own.
-        values = {"subscription": f"sub_{number}", "publication": f"pub_{number}", **config}
+        values = {
+            "replicationEngine": "native",
+            "subscription": f"sub_{number}",
+            "publication": f"pub_{number}",
+            **config,
+        }
         settings = Settings(
             config=MigrationConfig.model_validate(values),
             stack=None,

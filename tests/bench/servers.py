@@ -41,7 +41,7 @@ class Servers:
     def settings(self, source: str, target: str) -> Settings:
         """Settings of a migration from one database to another, with the configuration's defaults."""
         return Settings(
-            config=MigrationConfig(),
+            config=MigrationConfig(replication_engine="native"),
             stack=None,
             source_url=SecretStr(self.source.url(source)),
             target_url=SecretStr(self.target.url(target)),
