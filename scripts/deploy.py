@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -10,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
-import yaml
 from pulumi import automation
 
-from components.config import PROJECT, SECRET_KEYS, StackConfig, read_stack_file
-from scripts.support.errors import MigrationError, Refused, UsageError
+from components.config import PROJECT, SECRET_KEYS
+from scripts.stack_file import StackFile, refuse_unknown, text_of
+from scripts.support.errors import MigrationError, Refused
 from scripts.support.redact import redact, remember_secret
 
 Op = Literal["create", "update", "replace", "delete"]
@@ -57,6 +56,13 @@ class Deployer(Protocol):
     def preview(self, overrides: Mapping[str, object]) -> PreviewResult:
         """What ``up`` with these overrides would change; nothing is kept. Raises MigrationError with the cause."""
 
+    def keep(self, overrides: Mapping[str, object]) -> None:
+        """Write the overrides into the configuration and deploy nothing: the next ``up`` carries them out.
+
+        Needs neither the engine nor its backend; see :class:`scripts.stack_file.StackFile` for a stack whose deployer
+        cannot even be made.
+        """
+
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs; secret ones are remembered for redaction."""
 
@@ -65,24 +71,6 @@ class Deployer(Protocol):
 
     def destroy(self) -> None:
         """Delete everything. Raises Refused while something is protected."""
-
-
-def typed(key: str, value: Any) -> Any:
-    """A configuration value as its key's type has it: Pulumi keeps lists, numbers and booleans as JSON texts."""
-    for name, field in StackConfig.model_fields.items():
-        if key == (field.alias or name) and isinstance(value, str):
-            if field.annotation is str or str in get_args(field.annotation):
-                return value
-            try:
-                return json.loads(value)
-            except json.JSONDecodeError:
-                return value
-    return value
-
-
-def text_of(value: object) -> str:
-    """A configuration value as Pulumi keeps it: texts as they are, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 class CliDeployer:
@@ -110,6 +98,7 @@ class CliDeployer:
         self.stack = stack
         self.directory = directory
         self.timeout = timeout
+        self._file = StackFile(stack, directory)
         self._environment = {"PULUMI_SKIP_UPDATE_CHECK": "true", **(environment or {})}
         path = self._environment.get("PATH")
         if shutil.which("pulumi", path=path) is None:
@@ -122,8 +111,10 @@ class CliDeployer:
             self._stack = make(stack_name=stack, work_dir=str(directory), opts=options)
 
     def config(self) -> dict[str, Any]:
-        values = read_stack_file(self._stack_file)
-        return {key: typed(key, value) for key, value in values.items()}
+        return self._file.config()
+
+    def keep(self, overrides: Mapping[str, object]) -> None:
+        self._file.keep(overrides)
 
     def up(self, overrides: Mapping[str, object]) -> UpResult:
         self._keep(overrides)
@@ -136,7 +127,7 @@ class CliDeployer:
         collected = _Collected()
         with tempfile.TemporaryDirectory(prefix="task-migration-") as name, _named("pulumi preview"):
             # A copy of the stack's file, so that a preview that is killed leaves no override behind.
-            file = self._with(overrides, Path(name)) if overrides else None
+            file = str(self._file.copy(overrides, Path(name))) if overrides else None
             self._stack.preview(on_event=collected.take, config_file=file, color="never", suppress_outputs=True)
         return PreviewResult(collected.changes())
 
@@ -160,36 +151,17 @@ class CliDeployer:
         with _named("pulumi cancel"):
             self._stack.cancel()
 
-    @property
-    def _stack_file(self) -> Path:
-        return self.directory / f"Pulumi.{self.stack}.yaml"
-
     def _keep(self, overrides: Mapping[str, object]) -> None:
-        _refuse_unknown(overrides)
-        values = {
-            f"{PROJECT}:{key}": automation.ConfigValue(text_of(value), secret=key in SECRET_KEYS)
+        refuse_unknown(overrides)
+        hidden = {
+            f"{PROJECT}:{key}": automation.ConfigValue(text_of(value), secret=True)
             for key, value in overrides.items()
+            if key in SECRET_KEYS
         }
-        if values:
+        if hidden:
             with _named("pulumi config set"):
-                self._stack.set_all_config(values)
-
-    def _with(self, overrides: Mapping[str, object], directory: Path) -> str:
-        _refuse_unknown(overrides)
-        if hidden := sorted(SECRET_KEYS & set(overrides)):
-            raise UsageError(f"{', '.join(hidden)}: secret; set it with pulumi config set --secret before a preview")
-        document = yaml.safe_load(self._stack_file.read_text(encoding="utf-8")) or {}
-        config = document.setdefault("config", {})
-        config |= {f"{PROJECT}:{key}": text_of(value) for key, value in overrides.items()}
-        copy = directory / self._stack_file.name
-        copy.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
-        return str(copy)
-
-
-def _refuse_unknown(overrides: Mapping[str, object]) -> None:
-    known = {field.alias or name for name, field in StackConfig.model_fields.items()} | SECRET_KEYS
-    if unknown := sorted(set(overrides) - known):
-        raise UsageError(f"{', '.join(unknown)}: no configuration key of {PROJECT}; correct its spelling")
+                self._stack.set_all_config(hidden)
+        self._file.keep({key: value for key, value in overrides.items() if key not in SECRET_KEYS})
 
 
 def _values(outputs: Mapping[str, automation.OutputValue]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from components.config import PROJECT, SECRET_KEYS
-from scripts.deploy import Change, PreviewResult, UpResult, typed
+from scripts.deploy import Change, PreviewResult, UpResult
 from scripts.rehearsal.engine_state import State
+from scripts.stack_file import refuse_unknown, typed
 from scripts.support import errors
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.redact import redact, remember_secret
@@ -66,7 +67,7 @@ class EmbeddedDeployer:
             Refused: the state is locked, or something protected would have to go.
         """
         if overrides:
-            self._keep(overrides)
+            self.keep(overrides)
         result = self._run("up", overrides)
         return UpResult(_changes(result), self._remembered(result["outputs"]))
 
@@ -96,9 +97,11 @@ class EmbeddedDeployer:
             remember_secret(str(outputs[key]))
         return outputs
 
-    def _keep(self, overrides: Mapping[str, object]) -> None:
+    def keep(self, overrides: Mapping[str, object]) -> None:
+        """Write the overrides into the state and deploy nothing. Raises Refused while an operation holds the state."""
         from scripts.rehearsal.engine_state import locked
 
+        refuse_unknown(overrides)
         with locked(self.state_path):
             state = State.load(self.state_path)
             state.config |= dict(overrides)

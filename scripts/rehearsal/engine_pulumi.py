@@ -13,11 +13,12 @@ import yaml
 from pulumi import automation
 
 from components.config import PROJECT, SECRET_KEYS
-from scripts.deploy import CliDeployer, text_of
+from scripts.deploy import CliDeployer
 from scripts.rehearsal.emulated import registry
 from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.emulated.plugin import write_launcher
 from scripts.rehearsal.engine import EmbeddedDeployer
+from scripts.stack_file import text_of
 from scripts.support.errors import Refused
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT

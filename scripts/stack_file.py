@@ -1,0 +1,176 @@
+"""A stack's configuration file, read and changed without the Pulumi CLI and without its backend.
+
+`pulumi config set` asks the backend even for a plain value; a rollback at night must not depend on that. A value is
+changed where it stands, so that comments, order and every other line stay as a team wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from components.config import PROJECT, SECRET_KEYS, ConfigError, StackConfig, known_keys, read_stack_file
+from scripts.support.errors import MigrationError, UsageError
+
+
+def typed(key: str, value: Any) -> Any:
+    """A configuration value as its key's type has it: Pulumi keeps lists, numbers and booleans as JSON texts."""
+    for name, field in StackConfig.model_fields.items():
+        if key == (field.alias or name) and isinstance(value, str):
+            if field.annotation is str or str in get_args(field.annotation):
+                return value
+            try:
+                return json.loads(value)
+            except json.JSONDecodeError:
+                return value
+    return value
+
+
+def text_of(value: object) -> str:
+    """A configuration value as Pulumi keeps it: texts as they are, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def refuse_unknown(overrides: Mapping[str, object]) -> None:
+    """Raises UsageError for a key that the configuration does not have."""
+    known = known_keys(StackConfig).keys() | SECRET_KEYS
+    if unknown := sorted(set(overrides) - known):
+        raise UsageError(f"{', '.join(unknown)}: no configuration key of {PROJECT}; correct its spelling")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of the file: its text before and after."""
+
+    path: Path
+    before: str
+    after: str
+
+    def undo(self) -> bool:
+        """Put the text back as it was; False when somebody else changed the file since, which then stays."""
+        if _read(self.path) != self.after:
+            return False
+        _write(self.path, self.before)
+        return True
+
+
+class StackFile:
+    """``Pulumi.<stack>.yaml`` in ``directory``."""
+
+    def __init__(self, stack: str, directory: Path) -> None:
+        self.stack = stack
+        self.path = directory / f"Pulumi.{stack}.yaml"
+
+    def config(self) -> dict[str, Any]:
+        """The stack's values (camelCase keys without namespace), as their keys' types have them; secret ones are left out.
+
+        Raises:
+            UsageError: the file is missing or is no stack's file.
+        """
+        try:
+            return {key: typed(key, value) for key, value in read_stack_file(self.path).items()}
+        except ConfigError as error:
+            raise UsageError(str(error)) from None
+
+    def keep(self, overrides: Mapping[str, object]) -> Edit:
+        """Write the overrides into the file, whole or not at all.
+
+        Raises:
+            UsageError: a key is unknown or secret (the CLI alone encrypts), or the file is no stack's file.
+            MigrationError: the file cannot be written.
+        """
+        before = _read(self.path)
+        after = self._with(overrides)
+        if after != before:
+            _write(self.path, after)
+        return Edit(self.path, before, after)
+
+    def copy(self, overrides: Mapping[str, object], directory: Path) -> Path:
+        """A copy of the file with the overrides, in ``directory``. Raises as :meth:`keep`."""
+        path = directory / self.path.name
+        _write(path, self._with(overrides))
+        return path
+
+    def _with(self, overrides: Mapping[str, object]) -> str:
+        refuse_unknown(overrides)
+        if hidden := sorted(SECRET_KEYS & set(overrides)):
+            raise UsageError(f"{', '.join(hidden)}: secret; set it by itself first: pulumi config set --secret")
+        self.config()  # a file that is none is refused by name
+        text = _read(self.path)
+        for key, value in overrides.items():
+            text = _replaced(text, f"{PROJECT}:{key}", value)
+        return text
+
+
+def _replaced(text: str, key: str, value: object) -> str:
+    """The YAML ``text`` with ``config.<key>`` set to ``value``; every other character stays."""
+    wanted = yaml.safe_load(text) or {}
+    wanted["config"] = {**(wanted.get("config") or {}), key: value}
+    with suppress(yaml.YAMLError):
+        changed = _spliced(text, key, value)
+        if changed is not None and yaml.safe_load(changed) == wanted:
+            return changed
+    # A form that is not edited in place (an alias, a flow map): the values are what counts.
+    return yaml.safe_dump(wanted, allow_unicode=True, sort_keys=False)
+
+
+def _spliced(text: str, key: str, value: object) -> str | None:
+    # A list keeps to its key's line: as an item of a flow list, without that list's brackets.
+    written = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=float("inf"))[1:-2]
+    top = yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(top, yaml.MappingNode):
+        return f"config:\n  {key}: {written}\n{text}"
+    config = next((node for name, node in top.value if name.value == "config"), None)
+    if not isinstance(config, yaml.MappingNode) or not config.value:
+        return None
+    for name, node in config.value:
+        if name.value == key:
+            colon = text.index(":", name.end_mark.index) + 1
+            return f"{text[:colon]} {written}{text[max(colon, _last_leaf(node).end_mark.index) :]}"
+    first = config.value[0][0].start_mark
+    return f"{text[: first.index]}{key}: {written}\n{' ' * first.column}{text[first.index :]}"
+
+
+def _last_leaf(node: yaml.Node) -> yaml.Node:
+    """Where a value ends: a block list or map says it ends at the next key, after the comments between."""
+    while isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style:
+        last = node.value[-1]
+        node = last[1] if isinstance(last, tuple) else last
+    return node
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); name another stack with --stack") from None
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file by ``text`` in one step, with the rights that it had."""
+    try:
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh = Path(name)
+            fresh.chmod(mode)
+            fresh.replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise MigrationError(
+            f"{path} cannot be written ({error.strerror}); nothing of it was changed: give this user the right to write it"
+        ) from None
