@@ -119,12 +119,23 @@ def _replaced(text: str, key: str, value: object) -> str:
         if changed is not None and yaml.safe_load(changed) == wanted:
             return changed
     # A form that is not edited in place (an alias, a flow map): the values are what counts.
-    return yaml.safe_dump(wanted, allow_unicode=True, sort_keys=False)
+    return _dumped(wanted, flow=False)
+
+
+def _dumped(value: object, *, flow: bool) -> str:
+    """The value as YAML that reads back as it: PyYAML writes a few controls (U+0085) so that they do not."""
+    for readable in (True, False):
+        text = yaml.safe_dump(
+            value, default_flow_style=flow, allow_unicode=readable, width=float("inf"), sort_keys=False
+        )
+        if yaml.safe_load(text) == value:
+            break
+    return text
 
 
 def _spliced(text: str, key: str, value: object) -> str | None:
     # A list keeps to its key's line: as an item of a flow list, without that list's brackets.
-    written = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=float("inf"))[1:-2]
+    written = _dumped([value], flow=True)[1:-2]
     top = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(top, yaml.MappingNode):
         return f"config:\n  {key}: {written}\n{text}"

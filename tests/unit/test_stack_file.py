@@ -90,7 +90,7 @@ def test_any_value_in_any_file_is_what_yaml_reads_back(
     values: dict[str, Any], key: str, value: Any, flow: bool
 ) -> None:
     """Fails when a value with a quote, a colon or a line end corrupts its neighbours."""
-    text = yaml.safe_dump({"config": values, "encryptionsalt": "v1:x"}, default_flow_style=flow, allow_unicode=True)
+    text = yaml.safe_dump({"config": values, "encryptionsalt": "v1:x"}, default_flow_style=flow)
     found = yaml.safe_load(_replaced(text, key, value))
     assert found == {"config": {**values, key: value}, "encryptionsalt": "v1:x"}
 
