@@ -169,7 +169,8 @@ def test_storm_of_the_design(make_pair: MakePair) -> None:
     storm = Storm(pair, hot, [1], TASK_WRITES[:2], 7)
     storm.blow(6, rate=650)
     check_and_mend(pair)
-    assert min(storm.done.values()) > 6 * 200
+    # Two writes a row at the least; an idle machine does 3,900.
+    assert min(storm.done.values()) > 400
 
 
 def test_the_tie_of_one_user(make_pair: MakePair) -> None:
