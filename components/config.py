@@ -87,6 +87,15 @@ class MigrationConfig(_Model):
     sequence_band_warn_percent: int = Field(
         80, ge=1, le=99, description="A source sequence past this share of the way to the band is reported."
     )
+    slot_stalled_seconds: float = Field(
+        60.0, gt=0, description="A slot that does not advance for so long while its log grows is reported as stalled."
+    )
+    wal_allowance_gb: float = Field(
+        10.0, gt=0, description="Disk (GiB) that the log kept for a slot may use on either server; alarms look at 10."
+    )
+    wal_runway_warn_hours: float = Field(
+        24.0, gt=0, description="Less time than this until that disk is used, at the present rate, is reported."
+    )
     source_role: str = Field("myteacher_app_user", min_length=1, max_length=63, description="The monolith's role.")
     target_role: str = Field("task_service_user", min_length=1, max_length=63, description="The Task Service's role.")
     canary_ladder: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from scripts import catalog_state, conflicts, fence, replicate_engine, replicate_status
@@ -48,22 +49,38 @@ def status(settings: Settings, fence_timeout: float = 5.0) -> dict[str, Any]:
     return replicate_status.read(settings, fence_timeout)
 
 
-def wait(settings: Settings, timeout: float = 60.0, max_lag_seconds: float | None = None) -> dict[str, float]:
-    """Wait until a fence comes through both ways, quicker than ``max_lag_seconds`` when given.
+def wait(settings: Settings, timeout: float = 60.0, max_lag_seconds: float | None = None) -> dict[str, Any]:
+    """Wait until a fence comes through both ways, quicker than ``max_lag_seconds`` when given; then look at the bands.
 
     Returns:
-        ``{"forward_seconds", "reverse_seconds"}`` of the last fences.
+        ``{"forward_seconds", "reverse_seconds", "sequences"}``: the last fences, and each sequence's place in its band.
 
     Raises:
         TimedOut: not within ``timeout`` seconds; with the last observation.
+        Refused: a sequence of the source has reached the target's band, so that both sides would hand out the same ids.
     """
     limit = max_lag_seconds if max_lag_seconds is not None else timeout
-    return wait_until(
-        lambda: fence.both(settings, timeout),
+    deadline = time.monotonic() + timeout
+    lag = wait_until(
+        # Each fence has what is left, so that the whole wait ends at its deadline.
+        lambda: fence.both(settings, max(0.1, deadline - time.monotonic())),
         lambda lag: max(lag.values()) <= limit,
         what=f"replication lag of at most {limit:g} s both ways",
         timeout=timeout,
     )
+    bands = replicate_status.bands(settings)
+    reached = [band for band in bands if band["status"] == "fail"]
+    if reached:
+        raise Refused(
+            "; ".join(
+                f"sequence {band['sequence']}: the source stands at {band['source_last']}, the target at {band['target_last']}, the band "
+                f"begins at {band['band_start']}"
+                for band in reached
+            )
+            + ": both sides may hand out the same ids; route all writes to one side (`task-migration rollback`), raise "
+            "sequenceBandStart and copy again"
+        )
+    return {**lag, "sequences": bands}
 
 
 def stop(settings: Settings, timeout: float = 60.0, drain: bool = True) -> dict[str, Any]:

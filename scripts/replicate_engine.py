@@ -53,7 +53,9 @@ class Engine(Protocol):
 
         Returns:
             ``{"running": bool, "lag_bytes": int | None, "lag_seconds": None, "reason": str | None, "apply_errors": int,
-            "slot": {...} | None}``; ``reason`` says why it does not run, else None. An engine may add keys.
+            "slot": {...} | None}``; ``reason`` says why it does not run, else None. Optional: ``error`` (the row that cannot
+            be applied: table, operation, key, sqlstate, condition, message) and ``blocked_by`` (server processes whose locks
+            the applying session waits for).
         """
         ...
 

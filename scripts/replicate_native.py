@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, sql
 
-from scripts import catalog, catalog_state, copy_slot, replicate_engine
+from scripts import catalog, catalog_state, copy_slot, replicate_engine, replicate_why
 from scripts.catalog_state import Side
 from scripts.replicate_engine import Direction
 from scripts.support.errors import Refused
@@ -93,7 +93,8 @@ class Native:
             open_side(settings, replicate_engine.publisher(direction), "status") as publisher,
             open_side(settings, replicate_engine.subscriber(direction), "status") as subscriber,
         ):
-            return _state(publisher, subscriber, names(settings, direction)[1])
+            url = settings.source() if direction == "forward" else settings.target()
+            return _state(publisher, subscriber, *names(settings, direction), peer_conninfo(url))
 
     def stop(self, settings: Settings, timeout: float) -> list[str]:
         """Disable both subscriptions and wait for their workers to end; the slots stay."""
@@ -202,26 +203,30 @@ def _subscription(connection: Connection, name: str, publication: str, peer: str
     return True
 
 
-def keep_out_of_log(connection: Connection) -> None:
-    """Keep the transaction's statements, which carry a password, out of the server's log, where the role may."""
+def keep_out_of_log(connection: Connection) -> bool:
+    """Keep the transaction's statements, which carry a password, out of the server's log; False where the role may not."""
     row = connection.execute(
         "SELECT rolsuper OR has_parameter_privilege(current_user, 'log_statement', 'SET') FROM pg_roles WHERE rolname = current_user"
     ).fetchone()
-    if row and row[0]:
-        for name in ("log_statement = 'none'", "log_min_error_statement = 'panic'", "log_min_duration_statement = -1"):
-            connection.execute(sql.SQL("SET LOCAL " + name))
+    if not row or not row[0]:
+        return False
+    for name in ("log_statement = 'none'", "log_min_error_statement = 'panic'", "log_min_duration_statement = -1"):
+        connection.execute(sql.SQL("SET LOCAL " + name))
+    return True
 
 
-def _state(publisher: Connection, subscriber: Connection, name: str) -> dict[str, Any]:
+def _state(publisher: Connection, subscriber: Connection, publication: str, name: str, peer: str) -> dict[str, Any]:
     slot = copy_slot.describe(publisher, name)
     row = subscriber.execute(
-        "SELECT s.subenabled, w.pid, e.apply_error_count FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
+        "SELECT s.subenabled, w.pid, e.apply_error_count, pg_blocking_pids(w.pid) FROM pg_subscription s "
+        "JOIN pg_database d ON d.oid = s.subdbid "
         "LEFT JOIN pg_stat_subscription w ON w.subid = s.oid AND w.relid IS NULL "
         "LEFT JOIN pg_stat_subscription_stats e ON e.subid = s.oid "
         "WHERE d.datname = current_database() AND s.subname = %s",
         (name,),
     ).fetchone()
-    reason = None
+    reason: str | None = None
+    error: replicate_why.Failure | None = None
     if slot is None:
         reason = f"the slot {name} does not exist: changes since it went cannot be had; abandon and copy again"
     elif slot["wal_status"] == "lost":
@@ -231,16 +236,16 @@ def _state(publisher: Connection, subscriber: Connection, name: str) -> dict[str
     elif not row[0]:
         reason = f"the subscription {name} is disabled; run `task-migration replicate start`"
     elif row[1] is None or not slot["active"]:
-        reason = (
-            f"the apply worker of {name} is down (apply errors so far: {row[2] or 0}); the failing row and the error stand in the "
-            "subscriber's log; it tries again by itself every wal_retrieve_retry_interval"
-        )
+        why, error = replicate_why.explain(publisher, subscriber, name, publication, peer)
+        reason = f"the apply worker of {name} is down (apply errors so far: {row[2] or 0}): {why}"
     return {
         "running": reason is None,
         "lag_bytes": slot["lag_bytes"] if slot else None,
         "lag_seconds": None,
         "reason": reason,
         "apply_errors": int(row[2] or 0) if row else 0,
+        "error": error.document() if error else None,
+        "blocked_by": list(row[3] or ()) if row else [],
         "slot": slot,
     }
 

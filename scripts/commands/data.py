@@ -40,10 +40,10 @@ def replicate_start(stack: Stack = None, json: Json = False) -> int:
 
 @replicate_app.command("status")
 def replicate_status(stack: Stack = None, json: Json = False) -> int:
-    """Whether both directions run and how far each is behind; exit 10 when one does not run."""
+    """Whether both directions run, how far each is behind and what threatens them; exit 10 when something fails."""
     document = replicating.status(_native(stack))
     emit(document, as_json=json)
-    return 0 if document["forward"]["running"] and document["reverse"]["running"] else REFUSED
+    return REFUSED if document["status"] == "fail" else 0
 
 
 @replicate_app.command("wait")

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from components.config import MigrationConfig
 from scripts import backup, copy, fence, replicate, schema, verify
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.settings import Settings
-from tests.conftest import AWKWARD_PASSWORD
+from scripts.support.wait import wait_until
+from tests.conftest import AWKWARD_PASSWORD, Pair
 from tests.integration.test_data_chain import MakePair, Writer, count, running
 
 _COPY = """
@@ -122,23 +124,52 @@ def test_a_lost_slot_is_named_and_never_bridged(make_pair: MakePair) -> None:
     assert verify.run(pair.settings)["match"]
 
 
+def _until(pair: Pair, what: str, done: Callable[[dict[str, Any]], bool], timeout: float = 40.0) -> dict[str, Any]:
+    """The first status that is ``done``."""
+    return wait_until(lambda: replicate.status(pair.settings, 0.5), done, what=what, timeout=timeout, interval=0.1)
+
+
 def test_status_says_why_a_worker_is_down(make_pair: MakePair) -> None:
-    """Prevents a stopped worker that looks like lag."""
+    """Prevents a stopped worker that looks like lag: the row, the error and where to go on are named, values are not."""
     pair = running(make_pair)
-    pair.target.execute("ALTER TABLE tasks ADD CONSTRAINT no_more CHECK (title <> 'forbidden') NOT VALID")
-    pair.source.execute("UPDATE tasks SET title = 'forbidden' WHERE id = (SELECT min(id) FROM tasks)")
-    deadline = time.monotonic() + 15
-    while (state := replicate.status(pair.settings, 0.5))["forward"][
-        "apply_errors"
-    ] == 0 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert state["forward"]["apply_errors"] > 0
-    assert state["forward"]["reason"]
-    assert state["forward"]["lag_seconds"] is None
-    assert not state["schema_match"]
+    secret = "geheim 山田太郎"
+    pair.target.execute("ALTER TABLE tasks ADD CONSTRAINT no_more CHECK (title NOT LIKE 'geheim%') NOT VALID")
+    row = pair.source.execute("SELECT min(id) + 3, count(*) FROM tasks").fetchone()
+    assert row is not None
+    pair.source.execute("UPDATE tasks SET description = repeat('x', 1000000) WHERE id = %s", (row[0] - 1,))
+    # The row at fault stands within a transaction, behind one that can be applied.
+    with pair.source.transaction():
+        pair.source.execute("UPDATE tasks SET title = 'allowed' WHERE id = %s", (row[0] + 1,))
+        pair.source.execute("UPDATE tasks SET title = %s WHERE id = %s", (secret, row[0]))
+    state = _until(pair, "the row at fault to be named", lambda seen: seen["forward"].get("error") is not None)
+    forward = state["forward"]
+    assert forward["error"]["table"] == "tasks"
+    assert forward["error"]["operation"] == "UPDATE"
+    assert forward["error"]["key"] == {"id": str(row[0])}
+    assert forward["error"]["sqlstate"] == "23514"
+    assert forward["error"]["constraint"] == "no_more"
+    assert "no_more" in forward["reason"]
+    assert forward["apply_errors"] > 0
+    assert forward["lag_seconds"] is None
+    assert secret not in str(state)
+    assert {f["what"] for f in state["findings"] if f["status"] == "fail"} >= {"forward: not running", "schema drift"}
+    assert any("no_more" in text for text in state["drift"])
+    # The look changed nothing: no slot stays, the row is as it was.
+    assert (
+        count(pair.source, "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'task_migration_why%'") == 0
+    )
+    assert count(pair.target, "SELECT count(*) FROM tasks WHERE title = 'allowed'") == 0
+    # The way back does not suffer from it.
+    pair.target.execute("UPDATE tasks SET title = 'from the target' WHERE id = %s", (row[0] + 2,))
+    fence.reverse(pair.settings)
     pair.target.execute("ALTER TABLE tasks DROP CONSTRAINT no_more")
-    replicate.wait(pair.settings, 20)
-    assert verify.run(pair.settings)["match"]
+    replicate.wait(pair.settings, 40)
+    assert count(pair.target, "SELECT count(*) FROM tasks") == row[1]
+    found = verify.run(pair.settings)
+    assert found["match"], found
+    # The test writes faster than any night: the runway may be short, nothing else is found.
+    left = replicate.status(pair.settings)
+    assert {finding["what"] for finding in left["findings"]} <= {"forward: log runway", "reverse: log runway"}, left
 
 
 def test_a_second_copy_and_foreign_rows_are_refused(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
