@@ -83,7 +83,8 @@ class Backups(pulumi.ComponentResource):
         aws.s3.BucketPolicy(
             f"{name}-policy",
             bucket=bucket.bucket,
-            # A refusal may be as wide as it can be; only grants name their actions.
+            # A refusal is as wide as it can be, what AWS adds tomorrow included (Amazon S3, 'Security best practices');
+            # only grants name their actions one by one.
             policy=document(
                 statement(
                     "TlsOnly",

@@ -43,6 +43,19 @@ def test_no_grant_has_a_wildcard_action(stack: Declared) -> None:
         assert not [action for action in item["Action"] if "*" in action], name
 
 
+def test_the_one_refusal_covers_everything_without_tls(stack: Declared) -> None:
+    """A refusal that names its actions lets through over plain HTTP whatever it forgot, so here the wildcard is right."""
+    refused = [(resource.type, item) for resource, item in policies(stack) if item["Effect"] == "Deny"]
+    assert [type_ for type_, _ in refused] == ["aws:s3/bucketPolicy:BucketPolicy"]
+    item = refused[0][1]
+    assert item["Action"] == ["s3:*"]
+    assert item["Principal"] == "*"
+    assert item["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    bucket, objects = sorted(item["Resource"])
+    assert bucket.endswith("backups-bucket")
+    assert objects == f"{bucket}/*"
+
+
 def test_grants_of_roles_name_their_resources(stack: Declared) -> None:
     """`*` as a resource is right for the one action that knows no resource, and nowhere else."""
     for resource, item in policies(stack):
