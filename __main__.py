@@ -45,6 +45,7 @@ replication = (
             allocated_storage_gb=config.dms_allocated_storage_gb,
             key_arn=database.key_arn,
             create_account_roles=config.dms_create_account_roles,
+            lob_max_size_kb=config.dms_lob_max_size_kb,
             schema=config.db_schema,
             tables=config.tables,
             source_database=config.source_database,
@@ -55,8 +56,6 @@ replication = (
             target_security_group_id=database.security_group_id,
             forward_slot=config.subscription,
             reverse_slot=config.reverse_subscription,
-            forward_start_position=config.cdc_start_position,
-            reverse_start_position=config.reverse_cdc_start_position,
         ),
     )
     if uses_dms

@@ -75,6 +75,12 @@ class MigrationConfig(_Model):
     replication_engine: Literal["dms", "native"] = Field(
         "dms", description="What carries changes, both ways: AWS DMS, or PostgreSQL logical replication."
     )
+    dms_lob_max_size_kb: int = Field(
+        4096,
+        ge=1,
+        le=102_400,
+        description="Largest text, json or bytea value that DMS carries, KB; above what preflight measured. A larger one stops the task.",
+    )
     publication: str = Field(
         "task_service_pub", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Publication (native)."
     )
@@ -204,14 +210,6 @@ class StackConfig(MigrationConfig):
     dms_allocated_storage_gb: int = Field(50, ge=5, le=6144, description="DMS storage, GB.")
     dms_create_account_roles: bool = Field(
         False, description="Make the two account-wide DMS roles; only where they do not exist yet."
-    )
-    cdc_start_position: str | None = Field(
-        None,
-        pattern=r"^[0-9A-F]{1,8}/[0-9A-F]{1,8}$",
-        description="LSN of the slot that `copy` made; DMS starts there. Unset until the copy ran.",
-    )
-    reverse_cdc_start_position: str | None = Field(
-        None, pattern=r"^[0-9A-F]{1,8}/[0-9A-F]{1,8}$", description="The same for the way back, on the target."
     )
     service_image_tag: str = Field("latest", pattern=r"^[\w][\w.-]{0,127}$", description="Image tag to run.")
     service_cpu: Literal[256, 512, 1024, 2048, 4096] = Field(512, description="Fargate CPU units of one task.")

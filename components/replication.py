@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
 from components import dms_settings
+from components.dms_settings import (
+    FORWARD_TASK_ID,
+    INSTANCE_ID,
+    REVERSE_SOURCE_ENDPOINT_ID,
+    REVERSE_TARGET_ENDPOINT_ID,
+    REVERSE_TASK_ID,
+    SOURCE_ENDPOINT_ID,
+    TARGET_ENDPOINT_ID,
+)
 from components.naming import POSTGRES_PORT, Naming
 from components.network import permit, permit_https, security_group
 from components.policies import document, read_secret, trust
 
 COMPONENT = "replication"
-INSTANCE_ID = "myteacher-task-replication"
-FORWARD_TASK_ID = "myteacher-task-migration"
-REVERSE_TASK_ID = "myteacher-task-migration-reverse"
-#: A DMS endpoint is either a source or a target, so the way back has two of its own.
-SOURCE_ENDPOINT_ID = "myteacher-source"
-TARGET_ENDPOINT_ID = "task-service-target"
-REVERSE_SOURCE_ENDPOINT_ID = "task-service-source"
-REVERSE_TARGET_ENDPOINT_ID = "myteacher-target"
 TARGET_SECRET = "task-service/replication"  # noqa: S105 - the secret's name
 
 
@@ -29,9 +32,8 @@ TARGET_SECRET = "task-service/replication"  # noqa: S105 - the secret's name
 class ReplicationArgs:
     """Arguments of :class:`Replication`.
 
-    ``forward_slot`` and ``reverse_slot`` are the slots that `copy` makes, on the source and on the target; the start
-    positions are their LSNs and stay unset until they exist. A start position needs a slot (AWS DMS, 'Using native
-    CDC start points to set up a CDC load of a PostgreSQL source').
+    ``forward_slot`` and ``reverse_slot`` are the slots that `copy` and `replicate start` make, on the source and on the
+    target. Their LSNs are known after this is declared, so `replicate start` hands them to the tasks as it starts them.
     """
 
     naming: Naming
@@ -41,6 +43,7 @@ class ReplicationArgs:
     allocated_storage_gb: pulumi.Input[int]
     key_arn: pulumi.Input[str]
     create_account_roles: bool
+    lob_max_size_kb: int
     schema: str
     tables: Sequence[str]
     source_database: pulumi.Input[str]
@@ -51,8 +54,6 @@ class ReplicationArgs:
     target_security_group_id: pulumi.Input[str]
     forward_slot: pulumi.Input[str]
     reverse_slot: pulumi.Input[str]
-    forward_start_position: pulumi.Input[str] | None
-    reverse_start_position: pulumi.Input[str] | None
 
 
 class Replication(pulumi.ComponentResource):
@@ -109,7 +110,6 @@ class Replication(pulumi.ComponentResource):
             task_id: str,
             origin: aws.dms.Endpoint,
             destination: aws.dms.Endpoint,
-            start: pulumi.Input[str] | None,
         ) -> aws.dms.ReplicationTask:
             return aws.dms.ReplicationTask(
                 f"{name}-{suffix}",
@@ -119,18 +119,20 @@ class Replication(pulumi.ComponentResource):
                 source_endpoint_arn=origin.endpoint_arn,
                 target_endpoint_arn=destination.endpoint_arn,
                 table_mappings=dms_settings.table_mappings(args.schema, args.tables),
-                replication_task_settings=dms_settings.task_settings(),
-                cdc_start_position=start,
+                replication_task_settings=dms_settings.task_settings(lob_max_size_kb=args.lob_max_size_kb),
                 # A task that `up` starts would run before the copy; and `up` would restart one that was stopped.
                 start_replication_task=False,
                 tags=args.naming.tags(COMPONENT, task_id),
-                # AWS answers the settings with its own additions, so the provider sees a difference for ever, and
-                # stops the task to mend it. A change of settings therefore goes through a new task.
-                opts=pulumi.ResourceOptions(parent=self, ignore_changes=["replicationTaskSettings"]),
+                # AWS answers the settings with its own additions, and the start position that `replicate start` gave,
+                # so the provider sees a difference for ever, and stops the task to mend it. A change of settings
+                # therefore goes through a new task.
+                opts=pulumi.ResourceOptions(
+                    parent=self, ignore_changes=["replicationTaskSettings", "cdcStartPosition"]
+                ),
             )
 
-        forward = task("forward-task", FORWARD_TASK_ID, source, target, args.forward_start_position)
-        reverse = task("reverse-task", REVERSE_TASK_ID, reverse_source, reverse_target, args.reverse_start_position)
+        forward = task("forward-task", FORWARD_TASK_ID, source, target)
+        reverse = task("reverse-task", REVERSE_TASK_ID, reverse_source, reverse_target)
 
         self.instance_arn = instance.replication_instance_arn
         self.instance_id = instance.replication_instance_id
@@ -264,27 +266,15 @@ class Replication(pulumi.ComponentResource):
         return attachments
 
 
+def _snake(settings: dict[str, Any]) -> dict[str, Any]:
+    return {re.sub(r"[A-Z]", lambda match: f"_{match[0].lower()}", key): value for key, value in settings.items()}
+
+
 def _reader_settings(slot: pulumi.Input[str]) -> aws.dms.EndpointPostgresSettingsArgs:
     """Settings of an endpoint that DMS reads changes from."""
-    return aws.dms.EndpointPostgresSettingsArgs(
-        slot_name=slot,
-        plugin_name="test-decoding",
-        # No event trigger on the monolith's database: schema changes are not replicated.
-        capture_ddls=False,
-        fail_tasks_on_lob_truncation=True,
-        map_boolean_as_boolean=True,
-        # Keeps the slot moving while the six tables are quiet and others write; minutes.
-        heartbeat_enable=True,
-        heartbeat_frequency=dms_settings.HEARTBEAT_MINUTES,
-        heartbeat_schema=dms_settings.HELPER_SCHEMA,
-        execute_timeout=dms_settings.EXECUTE_TIMEOUT_SECONDS,
-    )
+    return aws.dms.EndpointPostgresSettingsArgs(**_snake(dms_settings.reader_settings(slot)))
 
 
 def _writer_settings() -> aws.dms.EndpointPostgresSettingsArgs:
     """Settings of an endpoint that DMS applies changes to."""
-    return aws.dms.EndpointPostgresSettingsArgs(
-        after_connect_script=dms_settings.AFTER_CONNECT_SCRIPT,
-        map_boolean_as_boolean=True,
-        execute_timeout=dms_settings.EXECUTE_TIMEOUT_SECONDS,
-    )
+    return aws.dms.EndpointPostgresSettingsArgs(**_snake(dms_settings.writer_settings()))

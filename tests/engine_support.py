@@ -20,8 +20,6 @@ def stack_config(world: dict[str, object]) -> dict[str, object]:
         "smokeHeaderValue": SMOKE_VALUE,
         "serviceImageTag": "3f2c1a9",
         "alarmEmails": ["operations@example.com"],
-        "cdcStartPosition": "0/16B3748",
-        "reverseCdcStartPosition": "0/16B3750",
         "dmsCreateAccountRoles": True,
         "canaryWeight": 0,
     }
