@@ -72,8 +72,13 @@ class Engine(Protocol):
         ...
 
 
-def of(settings: Settings) -> Engine:  # noqa: ARG001 - the one engine that is driven so far needs no choice
-    """The engine of these settings."""
-    from scripts.replicate_native import Native  # here: an engine uses what uses this seam
+def of(settings: Settings) -> Engine:
+    """The engine of these settings: `replicationEngine`."""
+    # Here: an engine uses what uses this seam.
+    if settings.config.replication_engine == "dms":
+        from scripts.dms import DmsEngine
+
+        return DmsEngine()
+    from scripts.replicate_native import Native
 
     return Native()

@@ -20,7 +20,7 @@ import yaml
 from psycopg import sql
 from pydantic import SecretStr
 
-from components.config import PROJECT, MigrationConfig, read_stack_file
+from components.config import PROJECT, MigrationConfig, migration_config, read_stack_file
 from scripts import replicate_status
 from scripts.rehearsal import tokens
 from scripts.rehearsal.data import create_source_schema, populate
@@ -32,7 +32,7 @@ from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.stage import REHEARSAL_VARIABLE
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.redact import remember_secret
-from scripts.support.settings import PROJECT_ROOT, Settings, load_settings
+from scripts.support.settings import PROJECT_ROOT, Settings
 from scripts.support.wait import wait_until
 
 STACK = "rehearsal"
@@ -335,9 +335,10 @@ class Setting:
     def lag(self) -> dict[str, Any]:
         """How replication stands, for the live view."""
         if self._settings is None:
-            base = load_settings(None)
+            file = self.directory / f"Pulumi.{STACK}.yaml"
             self._settings = Settings(
-                config=base.config,
+                # The stack's own, as the engine is in it.
+                config=migration_config(read_stack_file(file), file.name),
                 stack=None,
                 source_url=SecretStr(self.source_url),
                 target_url=SecretStr(self.target_url),

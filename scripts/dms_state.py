@@ -1,0 +1,202 @@
+"""What an observation of DMS means: pure functions from the API's answers to sentences with a remedy. No I/O.
+
+Sources: AWS DMS, 'Task status', 'Table states during tasks', 'Monitoring AWS DMS tasks', 'Replication instance status'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+#: Statuses that pass by themselves.
+PASSING = frozenset({"creating", "starting", "stopping", "modifying", "moving", "testing", "deleting"})
+#: A task that `replicate start` may start: made and never run, or ended.
+STARTABLE = frozenset({"ready", "stopped", "failed", "failed-move"})
+#: Tables that DMS no longer replicates though its task runs.
+LOST_TABLES = ("error", "suspended")
+#: What DMS writes for an UPDATE or a DELETE that found no row, whatever case it is written in.
+NO_ROW = "0 rows affected"
+#: Share of the instance's disk from which on it is reported, percent: full, every task on it stops.
+STORAGE_LIMIT_PERCENT = 90.0
+
+Kind = Literal["insert", "update", "delete", "other"]
+
+
+@dataclass(frozen=True)
+class ApplyException:
+    """One row of `awsdms_apply_exceptions`: a change that DMS did not apply. ``statement`` holds values: never print it."""
+
+    task: str
+    table: str
+    at: str
+    error: str
+    kind: Kind
+
+    @property
+    def expected(self) -> bool:
+        """Whether it is an UPDATE or DELETE of a row that this side deleted, or whose conflict a rule decided."""
+        return self.kind in ("update", "delete") and NO_ROW in self.error.lower()
+
+
+def kind_of(statement: str) -> Kind:
+    """What the statement of an exception does, by its first word."""
+    word = statement.lstrip("( \n\t").split(None, 1)[0].lower() if statement.strip() else ""
+    return {"insert": "insert", "update": "update", "delete": "delete"}.get(word, "other")  # type: ignore[return-value]
+
+
+def unexpected(found: Iterable[ApplyException]) -> list[ApplyException]:
+    """The exceptions that mean a row which is not where it should be."""
+    return [entry for entry in found if not entry.expected]
+
+
+def task_problem(task: Mapping[str, Any]) -> str | None:
+    """Why a task does not run, with what to do; None when it runs."""
+    name, status = str(task["ReplicationTaskIdentifier"]), str(task.get("Status", "unknown"))
+    if status == "running":
+        return None
+    message = str(task.get("LastFailureMessage") or task.get("StopReason") or "no reason given")
+    if status == "ready":
+        return f"the task {name} was never started; run `task-migration replicate start`"
+    if status == "stopped":
+        return f"the task {name} is stopped ({message}); run `task-migration replicate start`, which resumes it where it was"
+    if status in PASSING:
+        return f"the task {name} is {status}; wait a minute and look again"
+    return f"the task {name} has failed ({status}): {message}; {remedy(message)}"
+
+
+def remedy(message: str) -> str:
+    """What to do about a failure, by what DMS says of it; always ends in the command that goes on."""
+    text = message.lower()
+    goes_on = "then `task-migration replicate start`, which resumes it where it was"
+    if "lob" in text and ("truncat" in text or "exceed" in text):
+        return (
+            "a value is larger than dmsLobMaxSizeKb: raise that above what `task-migration preflight` measures and make the tasks "
+            "anew (rollback --abandon, pulumi up --refresh, copy): settings are a task's for life"
+        )
+    if "replication slot" in text or "slot_name" in text or "wal segment" in text:
+        return (
+            "the slot is gone or lost, and with it the changes since: `task-migration rollback --abandon`, then "
+            "`task-migration copy`; raise max_slot_wal_keep_size before it"
+        )
+    if any(word in text for word in ("disk", "storage", "no space", "out of memory", "swap")):
+        return (
+            f"the replication instance is full: raise dmsAllocatedStorageGb or dmsInstanceClass, pulumi up, {goes_on}"
+        )
+    if any(word in text for word in ("connect", "timeout", "timed out", "network", "unreachable", "authentication")):
+        return (
+            "an endpoint cannot be reached: compare its secret (host, port, username, password), the security groups and "
+            f"`rds.force_ssl`, test it (aws dms test-connection), {goes_on}"
+        )
+    if "permission" in text or "privilege" in text:
+        return (
+            "its role lacks a right: rds_replication on the side it reads, rds_superuser for session_replication_role on the side it "
+            f"writes; grant it, {goes_on}"
+        )
+    return f"read the failing row in task_migration.awsdms_apply_exceptions and in the task's log, mend it, {goes_on}"
+
+
+def table_problems(statistics: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Tables whose changes no longer come through, of DescribeTableStatistics."""
+    found = []
+    for entry in statistics:
+        state = str(entry.get("TableState", ""))
+        if any(word in state.lower() for word in LOST_TABLES):
+            found.append(
+                f"table {entry.get('SchemaName')}.{entry.get('TableName')} is in state {state!r}: its changes are no longer applied and "
+                "cannot be had again from the slot; `task-migration rollback --abandon`, then `task-migration copy`"
+            )
+    return found
+
+
+def validation(statistics: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """DMS's own comparison over all tables: ``{"state", "pending", "failed", "suspended", "tables": {name: state}}``.
+
+    ``state`` is ``mismatched`` when a record failed, ``pending`` while records wait, ``validated`` when all tables are,
+    else ``not enabled``. It is a watch only: `verify` decides, as rows that both sides write differ for a while.
+    """
+    entries = list(statistics)
+    totals = {
+        key: sum(int(entry.get(name) or 0) for entry in entries)
+        for key, name in (
+            ("pending", "ValidationPendingRecords"),
+            ("failed", "ValidationFailedRecords"),
+            ("suspended", "ValidationSuspendedRecords"),
+        )
+    }
+    states = {
+        f"{entry.get('SchemaName')}.{entry.get('TableName')}": str(entry.get("ValidationState") or "Not enabled")
+        for entry in entries
+    }
+    if totals["failed"] or totals["suspended"]:
+        state = "mismatched"
+    elif states and all(value == "Validated" for value in states.values()):
+        state = "validated"
+    elif all(value == "Not enabled" for value in states.values()):
+        state = "not enabled"
+    else:
+        state = "pending"
+    return {"state": state, **totals, "tables": states}
+
+
+def connection_problem(endpoint: str, connection: Mapping[str, Any] | None) -> str | None:
+    """Why an endpoint's test did not succeed; None when it did."""
+    if connection is None:
+        return f"the endpoint {endpoint} was never tested"
+    status = str(connection.get("Status", "unknown"))
+    if status == "successful":
+        return None
+    message = str(connection.get("LastFailureMessage") or "no reason given")
+    return (
+        f"the endpoint {endpoint} cannot be reached from the replication instance (test: {status}): {message}; compare its secret "
+        "(host, port, username, password), the access role, the security groups and `rds.force_ssl`"
+    )
+
+
+def instance_problem(instance: Mapping[str, Any], free_gb: float | None = None) -> str | None:
+    """Why the replication instance cannot work; None when it can. ``free_gb`` is CloudWatch's FreeStorageSpace."""
+    name, status = (
+        str(instance["ReplicationInstanceIdentifier"]),
+        str(instance.get("ReplicationInstanceStatus", "unknown")),
+    )
+    size = float(instance.get("AllocatedStorage") or 0)
+    if status in ("storage-full", "inaccessible-encryption-credentials", "failed", "incompatible-network"):
+        what = {
+            "storage-full": f"its {size:g} GB are full: raise dmsAllocatedStorageGb, then pulumi up",
+            "incompatible-network": "its subnets or security groups no longer fit: mend privateSubnetIds, then pulumi up",
+        }.get(status, "make it anew: pulumi up --refresh")
+        return f"the replication instance {name} is {status}; {what}"
+    if status not in ("available", "modifying", "maintenance", "upgrading", "creating", "rebooting"):
+        return f"the replication instance {name} is {status}, it must be available; look at its events in the console"
+    if free_gb is not None and size and 100.0 * (1.0 - free_gb / size) >= STORAGE_LIMIT_PERCENT:
+        return (
+            f"the replication instance {name} has {free_gb:.1f} GB of {size:g} GB left, the limit is "
+            f"{100 - STORAGE_LIMIT_PERCENT:g} % free; raise dmsAllocatedStorageGb, then pulumi up"
+        )
+    return None
+
+
+def mapping_problem(task: Mapping[str, Any], wanted: str) -> str | None:
+    """Whether the deployed task maps what the configuration lists; both texts in normal form."""
+    import json
+
+    def members(text: str) -> set[tuple[str, str]]:
+        return {
+            (rule["object-locator"]["schema-name"], rule["object-locator"]["table-name"])
+            for rule in json.loads(text)["rules"]
+            if rule["rule-type"] == "selection"
+        }
+
+    missing = members(wanted) - members(str(task["TableMappings"]))
+    if missing:
+        names = ", ".join(sorted(f"{schema}.{table}" for schema, table in missing))
+        return (
+            f"the task {task['ReplicationTaskIdentifier']} does not replicate {names}; it was deployed with another list: pulumi up, then "
+            "run the command again"
+        )
+    return None
+
+
+def first(problems: Sequence[str | None]) -> str | None:
+    """The first that is one."""
+    return next((problem for problem in problems if problem), None)
