@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from psycopg import sql
-
-from scripts import backup_store, backup_tools, catalog, verify_compare
-from scripts.rehearsal.postgres_server import EmbeddedPostgres
+from scripts import backup_compare, backup_scratch, backup_store, backup_tools
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, UsageError
-from scripts.support.postgres import Connection, connect, domain_errors, parameters
+from scripts.support.postgres import connect, domain_errors, parameters
 from scripts.support.settings import Settings
-
-SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "task_migration")
 
 
 def run(settings: Settings, output: str, scratch_url: str | None = None, plain_inserts: bool = False) -> dict[str, Any]:
     """Dump the source, store it, bring the stored file back, restore it into a scratch server and compare every table.
 
+    A manifest that says "not verified" is stored before anything else, so that a run killed anywhere leaves no backup that
+    could be taken for a good one.
+
     Args:
         output: a folder or ``s3://bucket/prefix``.
-        scratch_url: an empty database to restore into; without it a PostgreSQL of the wheel is started for it. It is
-            emptied afterwards only when it is the wheel's.
+        scratch_url: an empty database to restore into, for a source with extensions that the wheel does not have; without
+            it a PostgreSQL of the wheel is started for it and removed.
         plain_inserts: the dump holds INSERTs (pg_dump --inserts), as the plan's text asks.
 
     Returns:
         ``{"location", "manifest", "sha256", "bytes", "restore_verified": true, "tables": [{"table", "rows", "checksum"}],
-        "database", "server_version", "seconds"}``.
+        "objects": {kind: number}, "database", "server_version", "server_major", "client_version", "inserts", "seconds"}``.
 
     Raises:
         DataDiffer: the restored tables differ from the dumped ones, or the stored file from the dump.
         DatabaseError, StoreError: dump, upload or restore failed. In each case the manifest says not verified.
+        Refused: no client program is new enough, or the scratch database is not empty.
     """
     started = datetime.now(UTC)
     store = backup_store.open_store(output)
@@ -44,27 +40,32 @@ def run(settings: Settings, output: str, scratch_url: str | None = None, plain_i
         "created_at": started.isoformat(),
         "file": name,
         "restore_verified": False,
-        "reason": "unfinished",
+        "reason": "unfinished: the backup is being made, or was killed",
+        "inserts": plain_inserts,
     }
-    with tempfile.TemporaryDirectory(prefix="task-migration-backup-") as scratch:
-        local = Path(scratch) / "dump"
-        try:
+    store.write_json(f"{name}.manifest.json", manifest)
+    try:
+        with backup_scratch.directory() as scratch:
+            local = scratch / "dump"
             manifest |= _dump(settings, local, plain_inserts)
             manifest |= {"sha256": backup_store.sha256(local), "bytes": local.stat().st_size}
-            store.write_json(f"{name}.manifest.json", manifest)
             manifest["location"] = store.put(local, name)
             local.unlink()
-            back = Path(scratch) / "stored"
+            back = scratch / "stored"
             store.get(name, back)
             _same_file(back, manifest)
-            with _scratch(scratch_url) as url:
-                _restore(back, url, int(manifest["server_major"]))
-                _compare(url, manifest["tables"])
-        except MigrationError as error:
-            manifest |= {"restore_verified": False, "reason": str(error)}
-            _note_failure(store, name, manifest)
-            settings.journal.record("backup", "failed", reason=str(error))
-            raise
+            with backup_scratch.database(scratch_url, scratch) as url:
+                _restore(back, url, manifest)
+                backup_compare.same(url, manifest)
+    except (MigrationError, OSError) as error:
+        manifest |= {"restore_verified": False, "reason": str(error)}
+        _note_failure(store, name, manifest)
+        settings.journal.record("backup", "failed", reason=str(error))
+        if isinstance(error, OSError):
+            raise backup_store.StoreError(
+                f"the backup could not be made: {error}; free space in the temporary directory (TMPDIR), then run it again"
+            ) from None
+        raise
     manifest |= {"restore_verified": True, "seconds": round((datetime.now(UTC) - started).total_seconds(), 2)}
     del manifest["reason"]
     manifest["manifest"] = store.write_json(f"{name}.manifest.json", manifest)
@@ -72,33 +73,41 @@ def run(settings: Settings, output: str, scratch_url: str | None = None, plain_i
     return manifest
 
 
-def restore(manifest_location: str, url: str, clean: bool = False) -> dict[str, Any]:
-    """Put a backup back into the database of ``url`` and compare it with its manifest.
+def restore(manifest_location: str, url: str, force: bool = False) -> dict[str, Any]:
+    """Put a backup back into the database of ``url``, whole or not at all, and compare it with its manifest.
+
+    The file's SHA-256 is looked at before the database is touched; pg_restore runs in one transaction, so that a kill or an
+    error half-way leaves the database as it was.
 
     Args:
-        manifest_location: what ``run`` returned as ``manifest``.
-        clean: drop the objects of the backup there first (pg_restore --clean --if-exists).
+        manifest_location: what ``run`` returned as ``manifest``: a path or ``s3://bucket/key``.
+        force: the database need not be empty; objects of the backup that it holds are replaced.
 
     Returns:
-        ``{"location", "sha256", "tables", "restored": true}``.
+        ``{"location", "sha256", "database", "tables", "restored": true}``.
 
     Raises:
+        UsageError: the manifest says that the backup is not verified.
         DataDiffer: the file is not the one of the manifest, or the restored tables differ.
+        Refused: the database is not empty and ``force`` was not given.
     """
     folder, _, file = manifest_location.rpartition("/")
     store = backup_store.open_store(folder or ".")
     manifest = store.read_json(file)
     if not manifest.get("restore_verified"):
         raise UsageError(f"{manifest_location} says not verified ({manifest.get('reason')}); choose a verified backup")
-    with tempfile.TemporaryDirectory(prefix="task-migration-restore-") as scratch:
-        local = Path(scratch) / "dump"
+    if not force:
+        backup_scratch.refuse_filled(url, "the database to restore into")
+    with backup_scratch.directory() as scratch:
+        local = scratch / "dump"
         store.get(str(manifest["file"]), local)
         _same_file(local, manifest)
-        _restore(local, url, int(manifest["server_major"]), clean)
-    _compare(url, manifest["tables"])
+        _restore(local, url, manifest, force)
+    backup_compare.same(url, manifest)
     return {
         "location": manifest["location"],
         "sha256": manifest["sha256"],
+        "database": str(parameters(url, "the database to restore into").get("dbname", "")),
         "tables": manifest["tables"],
         "restored": True,
     }
@@ -113,7 +122,7 @@ def _note_failure(store: backup_store.Store, name: str, manifest: dict[str, Any]
     try:
         store.write_json(f"{name}.manifest.json", manifest)
     except backup_store.StoreError:
-        # The store is what failed: no manifest, or the one that says unfinished, is as good as a "not verified".
+        # The store is what failed: the manifest that says unfinished is as good as a "not verified".
         return
 
 
@@ -143,29 +152,9 @@ def _dump(settings: Settings, local: Path, plain_inserts: bool) -> dict[str, Any
             "server_version": row[2],
             "server_major": row[3],
             "client_version": backup_tools.version(program),
-            "tables": checksums(source),
+            "tables": backup_compare.checksums(source),
+            "objects": backup_compare.objects(source),
         }
-
-
-def checksums(connection: Connection) -> list[dict[str, Any]]:
-    """Rows and checksum of every ordinary table of the database, in the session's snapshot."""
-    names = connection.execute(
-        "SELECT n.nspname, array_agg(c.relname ORDER BY c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.relkind = 'r' AND n.nspname <> ALL(%s) AND n.nspname !~ '^pg_' GROUP BY 1 ORDER BY 1",
-        (list(SYSTEM_SCHEMAS),),
-    ).fetchall()
-    found = []
-    for schema, tables in names:
-        for table in catalog.read(connection, schema, tables, "database").values():
-            row = connection.execute(
-                sql.SQL("SELECT count(*), coalesce(sum({}), 0) FROM {} t").format(
-                    verify_compare.row_hash(table, "hash"), table.identifier
-                )
-            ).fetchone()
-            count, total = (int(row[0]), int(row[1])) if row else (0, 0)
-            shown = table.name if schema == "public" else f"{schema}.{table.name}"
-            found.append({"table": shown, "rows": count, "checksum": f"{total % 2**64:016x}"})
-    return found
 
 
 def _same_file(path: Path, manifest: dict[str, Any]) -> None:
@@ -177,33 +166,9 @@ def _same_file(path: Path, manifest: dict[str, Any]) -> None:
         )
 
 
-@contextmanager
-def _scratch(url: str | None) -> Iterator[str]:
-    if url is not None:
-        yield url
-        return
-    with tempfile.TemporaryDirectory(prefix="task-migration-scratch-") as directory:
-        Path(directory).chmod(0o755)
-        # Nothing of it is kept, so it need not wait for the disk.
-        quick = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
-        server = EmbeddedPostgres(Path(directory), "scratch", settings=quick)
-        with server:
-            server.execute("CREATE DATABASE restored")
-            yield server.url("restored")
-
-
-def _restore(path: Path, url: str, server_major: int, clean: bool = False) -> None:
-    program = backup_tools.find("pg_restore", server_major)
-    arguments = ["--no-owner", "--no-privileges", "--exit-on-error", *(["--clean", "--if-exists"] if clean else [])]
+def _restore(path: Path, url: str, manifest: dict[str, Any], clean: bool = False) -> None:
+    # An archive is read by the version that wrote it or a newer one.
+    program = backup_tools.find("pg_restore", int(manifest.get("client_version") or manifest["server_major"]))
+    arguments = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
+    arguments += ["--clean", "--if-exists"] if clean else []
     backup_tools.run(program, [*arguments, str(path)], url)
-
-
-def _compare(url: str, wanted: list[dict[str, Any]]) -> None:
-    with (
-        domain_errors("comparing the restored backup"),
-        connect(url, step="backup", name="the restored database") as restored,
-    ):
-        found = {entry["table"]: entry for entry in checksums(restored)}
-    wrong = [entry["table"] for entry in wanted if found.get(entry["table"]) != entry]
-    if wrong:
-        raise DataDiffer(f"the restored backup differs from the source in {', '.join(wrong)}; make a new backup")

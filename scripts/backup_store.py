@@ -18,7 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scripts.support.errors import MigrationError, UsageError
 
 CHUNK = 1024 * 1024
-PART_BYTES = 16 * CHUNK
+#: S3 takes 10,000 parts of 5 MiB or more; boto3 makes them larger for files above 80 GB.
+PART_BYTES = 8 * CHUNK
 
 
 class StoreError(MigrationError):

@@ -20,6 +20,8 @@ from scripts.support.redact import redact
 def find(program: str, server_major: int) -> Path:
     """The program of at least the server's major version: the one on PATH, else the wheel's.
 
+    The very version goes first: a newer pg_dump writes settings into its archive that an older server does not know.
+
     Raises:
         Refused: neither is new enough (PostgreSQL, 'pg_dump': it cannot dump from newer servers).
     """
@@ -30,8 +32,8 @@ def find(program: str, server_major: int) -> Path:
         candidates.append(bin_path() / program)
     except DatabaseError:
         seen.append("the wheel is not installed")
-    for candidate in candidates:
-        major = version(candidate)
+    majors = [(candidate, version(candidate)) for candidate in candidates]
+    for candidate, major in sorted(majors, key=lambda pair: pair[1] != server_major):
         if major >= server_major:
             return candidate
         seen.append(f"{candidate} is {major}")

@@ -49,6 +49,8 @@ class Index:
     definition: str
     unique: bool
     columns: tuple[str, ...]
+    #: Every column it depends on, those of its expressions and its predicate as well.
+    uses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,10 @@ ORDER BY c.conrelid, c.contype, c.conname
 _INDEXES = """
 SELECT i.indrelid, c.relname, pg_get_indexdef(i.indexrelid), i.indisunique,
        ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(n, o)
-             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE k.o <= i.indnkeyatts ORDER BY k.o)
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE k.o <= i.indnkeyatts ORDER BY k.o),
+       ARRAY(SELECT DISTINCT a.attname::text FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+             WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refclassid = 'pg_class'::regclass
+             AND d.refobjid = i.indrelid AND d.refobjsubid > 0)
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = ANY(%s) AND NOT EXISTS (SELECT 1 FROM pg_constraint x WHERE x.conindid = i.indexrelid AND x.contype IN ('p','u','x'))
 ORDER BY i.indrelid, c.relname
@@ -220,7 +225,7 @@ def read(connection: Connection, schema: str, names: Sequence[str], side: str) -
             pages=pages,
             columns=tuple(Column(*row[1:]) for row in columns if row[0] == oid),
             constraints=own,
-            indexes=tuple(Index(r[1], r[2], r[3], tuple(r[4])) for r in indexes if r[0] == oid),
+            indexes=tuple(Index(r[1], r[2], r[3], tuple(r[4]), tuple(r[5])) for r in indexes if r[0] == oid),
             sequences=tuple(Sequence_(*row[1:]) for row in sequences if row[0] == oid),
             key=next((constraint.columns for constraint in own if constraint.kind == "p"), ()),
         )

@@ -25,15 +25,110 @@ def _raw(text: str) -> sql.SQL:
     return sql.SQL(text)
 
 
-def column_text(column: Column) -> str:
-    """A column's definition as it stands in CREATE TABLE."""
+def literal(text: str) -> str:
+    """``text`` as an SQL literal."""
+    return sql.Literal(text).as_string(None)
+
+
+_ELEMENT = r"'(?:[^']|'')*'::[a-z_][a-z_ ]*(?:\(\d+\))?"
+_CAST_ARRAY = re.compile(rf"\(ARRAY\[({_ELEMENT}(?:, {_ELEMENT})*)\]\)::([a-z_][a-z_ ]*)\[\]")
+
+
+def normal(text: str) -> str:
+    """An expression of the catalog in one form.
+
+    PostgreSQL does not print an IN list as it prints it once it was read back: `ANY ((ARRAY['a'::character varying])::text[])`
+    comes back as `ANY (ARRAY[('a'::character varying)::text])`. A check or an index made from the other side's text would
+    otherwise differ for ever.
+    """
+
+    def inside(found: re.Match[str]) -> str:
+        elements = re.findall(_ELEMENT, found.group(1))
+        return "ARRAY[" + ", ".join(f"({element})::{found.group(2)}" for element in elements) + "]"
+
+    return _CAST_ARRAY.sub(inside, text)
+
+
+_FAMILIES = (
+    {"int2", "int4", "int8", "numeric", "float4", "float8"},
+    {"date", "timestamp", "timestamptz"},
+    {"json", "jsonb"},
+)
+
+
+def using(column: Column, other: Column) -> str:
+    """The USING of a change of type, where PostgreSQL has no assignment cast of its own.
+
+    Its own refuses a value that does not fit, while a cast written out would cut `varchar(255)` to `varchar(40)` in silence.
+    """
+    if column.base_type in ("text", "varchar", "bpchar") or column.base_type == other.base_type:
+        return ""
+    if any({column.base_type, other.base_type} <= family for family in _FAMILIES):
+        return ""
+    return f" USING {quote(column.name)}::text::{column.type}"
+
+
+def option_parts(sequence: Sequence_) -> list[str]:
+    """Its options as ALTER SEQUENCE takes them; where it starts and stands is not among them, as that is the band's."""
+    return [
+        f"INCREMENT BY {sequence.increment}",
+        f"MINVALUE {sequence.minimum}",
+        f"MAXVALUE {sequence.maximum}",
+        f"CACHE {sequence.cache}",
+        "CYCLE" if sequence.cycle else "NO CYCLE",
+    ]
+
+
+def sequence_options(sequence: Sequence_) -> str:
+    """The options in one text."""
+    return " ".join(option_parts(sequence))
+
+
+def same_options(one: Sequence_, other: Sequence_) -> bool:
+    """Whether both hand out the same numbers from the same place."""
+    return option_parts(one) == option_parts(other)
+
+
+_LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+
+
+def identity_text(column: Column, sequence: Sequence_ | None) -> str:
+    """GENERATED .. AS IDENTITY, with the options of its sequence where they are not the defaults."""
+    text = f"GENERATED {'ALWAYS' if column.identity == 'a' else 'BY DEFAULT'} AS IDENTITY"
+    if sequence is None:
+        return text
+    plain = replace(sequence, increment=1, minimum=1, maximum=_LARGEST.get(column.type, 0), cache=1, cycle=False)
+    return text if same_options(sequence, plain) else f"{text} ({sequence_options(sequence)})"
+
+
+def owned_by(sequence: Sequence_, table: Table) -> str:
+    """The ALTER SEQUENCE that binds it to its column."""
+    return (
+        f"ALTER SEQUENCE {sequence.identifier.as_string(None)} OWNED BY "
+        f"{table.identifier.as_string(None)}.{quote(sequence.column)}"
+    )
+
+
+def into_band(sequence: Sequence_, table: Table, band: int | None) -> list[str]:
+    """The statement that sets a sequence made by a mend into the target's band, above every id there is."""
+    if band is None or not sequence.minimum <= band < sequence.maximum:
+        return []
+    name, column = table.identifier.as_string(None), quote(sequence.column)
+    return [
+        f"SELECT setval(pg_get_serial_sequence({literal(name)}, {literal(sequence.column)}), "
+        f"greatest({band}, (SELECT coalesce(max({column}), 0) + 1 FROM {name})), false)"
+    ]
+
+
+def column_text(column: Column, sequence: Sequence_ | None = None) -> str:
+    """A column's definition as it stands in CREATE TABLE; an identity's options only when ``sequence`` is given."""
     parts = [quote(column.name), column.type]
     if column.collation:
         parts.append(f"COLLATE {column.collation}")
     if column.generated:
         parts.append(f"GENERATED ALWAYS AS ({column.default}) STORED")
     elif column.identity:
-        parts.append(f"GENERATED {'ALWAYS' if column.identity == 'a' else 'BY DEFAULT'} AS IDENTITY")
+        parts.append(identity_text(column, sequence))
     elif column.default is not None:
         parts.append(f"DEFAULT {column.default}")
     if column.not_null:
@@ -41,27 +136,9 @@ def column_text(column: Column) -> str:
     return " ".join(parts)
 
 
-def column_mend(table: str, wanted: Column, found: Column) -> str:
-    """The ALTER TABLE that turns ``found`` into ``wanted``."""
-    name = quote(wanted.name)
-    actions = []
-    if wanted.type != found.type or wanted.collation != found.collation:
-        collation = f" COLLATE {wanted.collation}" if wanted.collation else ""
-        actions.append(f"ALTER COLUMN {name} TYPE {wanted.type}{collation} USING {name}::{wanted.type}")
-    if wanted.default != found.default and not wanted.generated:
-        actions.append(
-            f"ALTER COLUMN {name} " + (f"SET DEFAULT {wanted.default}" if wanted.default else "DROP DEFAULT")
-        )
-    if wanted.not_null != found.not_null:
-        actions.append(f"ALTER COLUMN {name} {'SET' if wanted.not_null else 'DROP'} NOT NULL")
-    if not actions:
-        return f"recreate column {name} of {table} as {column_text(wanted)}"
-    return f"ALTER TABLE {table} {', '.join(actions)}"
-
-
 def index_shape(index: Index) -> str:
-    """An index's definition without its name."""
-    return re.sub(r"^(CREATE (?:UNIQUE )?INDEX )(?:\"(?:[^\"]|\"\")+\"|\S+)( ON )", r"\1\2", index.definition)
+    """An index's definition without its name, in one form."""
+    return normal(re.sub(r"^(CREATE (?:UNIQUE )?INDEX )(?:\"(?:[^\"]|\"\")+\"|\S+)( ON )", r"\1\2", index.definition))
 
 
 def read_enums(connection: Connection, tables: Mapping[str, Table]) -> Enums:
@@ -76,93 +153,67 @@ def read_enums(connection: Connection, tables: Mapping[str, Table]) -> Enums:
     return {(row[0], row[1]): tuple(row[2]) for row in rows}
 
 
-def _sequence(sequence: Sequence_) -> sql.Composed:
-    return sql.SQL(
-        "CREATE SEQUENCE IF NOT EXISTS {} AS {} INCREMENT BY {} MINVALUE {} MAXVALUE {} START WITH {} CACHE {} {}"
-    ).format(
+def enums_there(connection: Connection, wanted: Enums) -> Enums:
+    """Those of ``wanted`` that this side has, with its own labels in order."""
+    rows = connection.execute(
+        "SELECT n.nspname, t.typname, ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid "
+        "ORDER BY e.enumsortorder) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace "
+        "JOIN unnest(%s::text[], %s::text[]) w(space, name) ON w.space = n.nspname AND w.name = t.typname WHERE t.typtype = 'e'",
+        ([space for space, _ in wanted], [name for _, name in wanted]),
+    ).fetchall()
+    return {(row[0], row[1]): tuple(row[2]) for row in rows}
+
+
+def create_sequence(sequence: Sequence_) -> sql.Composed:
+    """CREATE SEQUENCE IF NOT EXISTS."""
+    return sql.SQL("CREATE SEQUENCE IF NOT EXISTS {} AS {} START WITH {} {}").format(
         sequence.identifier,
         _raw(sequence.type),
-        sql.Literal(sequence.increment),
-        sql.Literal(sequence.minimum),
-        sql.Literal(sequence.maximum),
         sql.Literal(sequence.start),
-        sql.Literal(sequence.cache),
-        sql.SQL("CYCLE" if sequence.cycle else "NO CYCLE"),
+        _raw(sequence_options(sequence)),
     )
 
 
-def pre_data(tables: Sequence[Table], schema: str, enums: Enums, target: Connection) -> list[sql.Composed | sql.SQL]:
-    """Schema, enum types, sequences and bare tables with their defaults and checks, in order."""
+def pre_data(tables: Sequence[Table], schema: str, enums: Enums, there: Enums) -> list[sql.Composed | sql.SQL]:
+    """Schema, enum types that are not ``there``, sequences and bare tables with their defaults and checks, in order."""
     statements: list[sql.Composed | sql.SQL] = [
         sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
     ]
     for (space, name), labels in enums.items():
-        if not target.execute(
-            "SELECT 1 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE nspname = %s AND typname = %s",
-            (space, name),
-        ).fetchone():
+        if (space, name) not in there:
             members = sql.SQL(", ").join(map(sql.Literal, labels))
             statements.append(sql.SQL("CREATE TYPE {} AS ENUM ({})").format(sql.Identifier(space, name), members))
+    return statements + tables_sql(tables)
+
+
+def tables_sql(tables: Sequence[Table]) -> list[sql.Composed | sql.SQL]:
+    """Sequences and bare tables with their defaults and checks, in order."""
+    statements: list[sql.Composed | sql.SQL] = []
     for table in tables:
         serials = [sequence for sequence in table.sequences if not sequence.identity]
-        statements += [_sequence(sequence) for sequence in serials]
+        identities = {sequence.column: sequence for sequence in table.sequences if sequence.identity}
+        statements += [create_sequence(sequence) for sequence in serials]
         checks = [
             f"CONSTRAINT {quote(constraint.name)} {constraint.definition}"
             for constraint in table.constraints
             if constraint.kind == "c"
         ]
-        body = ",\n  ".join([column_text(column) for column in table.columns] + checks)
+        columns = [column_text(column, identities.get(column.name)) for column in table.columns]
+        body = ",\n  ".join(columns + checks)
         unlogged = "UNLOGGED " if table.persistence == "u" else ""
         statements.append(sql.SQL("CREATE {}TABLE {} (\n  {}\n)").format(_raw(unlogged), table.identifier, _raw(body)))
-        statements += [
-            sql.SQL("ALTER SEQUENCE {} OWNED BY {}").format(
-                sequence.identifier, sql.Identifier(table.schema, table.name, sequence.column)
-            )
-            for sequence in serials
-        ]
-    return statements
-
-
-def owners(tables: Iterable[Table], role: str) -> list[sql.Composed | sql.SQL]:
-    """Tables made here belong to the target role; its sequences follow their tables."""
-    tables = list(tables)
-    first: list[sql.Composed | sql.SQL] = [
-        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(role))
-        for schema in sorted({table.schema for table in tables})
-    ]
-    return first + [
-        sql.SQL("ALTER TABLE {} OWNER TO {}").format(table.identifier, sql.Identifier(role)) for table in tables
-    ]
-
-
-def grants(tables: Iterable[Table], role: str, schema: str) -> list[sql.Composed | sql.SQL]:
-    """What the target role needs on tables that another tool made."""
-    statements: list[sql.Composed | sql.SQL] = []
-    for table in tables:
-        statements.append(
-            sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(table.identifier, sql.Identifier(role))
-        )
-        statements += [
-            sql.SQL("GRANT USAGE, SELECT ON SEQUENCE {} TO {}").format(
-                sql.SQL("{}").format(sequence.identifier), sql.Identifier(role)
-            )
-            for sequence in table.sequences
-        ]
-    if statements:
-        statements.insert(
-            0, sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(role))
-        )
+        statements += [_raw(owned_by(sequence, table)) for sequence in serials]
     return statements
 
 
 def after_rows(wanted: Table, found: Table, moved: Iterable[str]) -> list[tuple[int, str, sql.Composed | sql.SQL]]:
     """Keys (stage 0), indexes (stage 1) and foreign keys (stage 2) that the target's table still lacks."""
     moved = set(moved)
-    have = {(constraint.kind, constraint.definition) for constraint in found.constraints}
+    have = {(constraint.kind, normal(constraint.definition)) for constraint in found.constraints}
     shapes = {index_shape(index) for index in found.indexes}
     todo: list[tuple[int, str, sql.Composed | sql.SQL]] = []
     for constraint in wanted.constraints:
-        if (constraint.kind, constraint.definition) in have or constraint.kind == "c":
+        if (constraint.kind, normal(constraint.definition)) in have or constraint.kind == "c":
             continue
         if constraint.kind == "f" and constraint.references not in moved:
             continue

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from psycopg import conninfo
 
 from scripts import backup as backing_up
 from scripts import copy as copying
 from scripts import preflight as preflighting
 from scripts import schema as schemas
+from scripts import schema_password
 from scripts.commands.options import DIFFER, REFUSED, DryRun, Json, Stack
 from scripts.support.console import emit
 from scripts.support.errors import UsageError
-from scripts.support.settings import load_settings
+from scripts.support.postgres import parameters
+from scripts.support.settings import Environment, load_settings
 
 app = typer.Typer()
 schema_app = typer.Typer(help="The target's schema, from the source's catalog.", no_args_is_help=True)
@@ -39,31 +42,65 @@ def _remedy(check: dict[str, Any]) -> str:
 def backup(
     context: typer.Context,
     output: Annotated[str | None, typer.Option("--output", help="A folder, or s3://bucket/prefix.")] = None,
+    inserts: Annotated[bool, typer.Option("--inserts", help="Rows as INSERT statements instead of COPY.")] = False,
     stack: Stack = None,
     json: Json = False,
 ) -> int:
-    """Dump the whole source, restore the dump into a scratch server and compare; exit 11 when they differ."""
+    """Dump the whole source, restore the dump into a scratch server and compare; exit 11 when they differ.
+
+    SCRATCH_DATABASE_URL names an empty database to restore into, for a source with extensions; else a server of the
+    installed wheel is started for it.
+    """
     if context.invoked_subcommand is not None:
         return 0
     if output is None:
         raise UsageError("--output is not given; name a folder or s3://bucket/prefix")
-    document = backing_up.run(load_settings(stack), output)
+    scratch = Environment().scratch_database_url
+    document = backing_up.run(
+        load_settings(stack), output, scratch.get_secret_value() if scratch else None, plain_inserts=inserts
+    )
     emit(document, as_json=json)
     return 0 if document["restore_verified"] else DIFFER
 
 
+@backup_app.command("restore")
+def backup_restore(
+    manifest: Annotated[str, typer.Argument(help="The backup's manifest: a path, or s3://bucket/key.")],
+    database: Annotated[
+        str | None, typer.Option("--database", help="Into this database of the server, not the URL's.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what the database holds of the backup.")] = False,
+    stack: Stack = None,
+    json: Json = False,
+) -> int:
+    """Put a verified backup back into an empty database, whole or not at all, and compare; exit 11 when it differs.
+
+    The server is RESTORE_DATABASE_URL, else the target. A database that is not empty is refused without --force.
+    """
+    given = Environment().restore_database_url
+    url = given.get_secret_value() if given else load_settings(stack).target()
+    if database is not None:
+        url = conninfo.make_conninfo("", **(parameters(url, "RESTORE_DATABASE_URL") | {"dbname": database}))
+    emit(backing_up.restore(manifest, url, force), as_json=json)
+    return 0
+
+
 @schema_app.command("apply")
 def schema_apply(stack: Stack = None, json: Json = False, dry_run: DryRun = False) -> int:
-    """Make the moved tables on the target, without the foreign keys that cross the border."""
-    emit(schemas.apply(load_settings(stack), dry_run), as_json=json)
+    """Make the moved tables on the target, without the foreign keys that cross the border, and the Task Service's role.
+
+    The role's password is TARGET_ROLE_PASSWORD, else the secret task-service/db-password of the selected stack.
+    """
+    settings = load_settings(stack)
+    emit(schemas.apply(settings, dry_run, schema_password.find(settings)), as_json=json)
     return 0
 
 
 @schema_app.command("diff")
 def schema_diff(stack: Stack = None, json: Json = False) -> int:
-    """Compare the two catalogs; exit 11 when they differ."""
+    """Compare the two catalogs; print what differs and the SQL that mends it; exit 11 when they differ."""
     document = schemas.diff(load_settings(stack))
-    emit(document, as_json=json)
+    emit(document, as_json=json, text=schemas.script(document))
     return 0 if document["match"] else DIFFER
 
 
