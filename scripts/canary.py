@@ -1,8 +1,8 @@
-"""The canary: one step, moved by a deployment of the program, watched, decided.
+"""The canary: one step, moved by a deployment of the program, watched, decided; and the whole ladder of them.
 
 A step is: readiness gate, preview (refused when anything but the live rule would change), up, confirmation at the load
-balancer, watch, decision. What was done is in the journal; a step that was killed is told by the stack's weight and the
-load balancer's, which the next command compares first.
+balancer, watch, decision. What was done is in the journal; a step that was killed is told by it, by the stack's weight and
+by the load balancer's, which the next command compares first: it goes on, or ends the rollback that was owed.
 """
 
 from __future__ import annotations
@@ -10,31 +10,41 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from components.config import PROJECT
-from scripts import conflicts, fence, gates, replicate, rollback
-from scripts.deploy import Change, Deployer
-from scripts.support.errors import MigrationError, TimedOut
-from scripts.support.settings import Settings
-from scripts.traffic import LoadBalancer, Metrics
+from scripts import conflicts, decisions, fence, gates, operator_lock, readiness, ready, rollback, written
+from scripts.deploy import Change, UpResult
+from scripts.figures import Observed, with_replication
+from scripts.gates import Decision
+from scripts.operator_lock import Held
+from scripts.stage import Stage
+from scripts.support.errors import DatabaseError, MigrationError, TimedOut
 
 LIVE_RULE = "aws:lb/listenerRule:ListenerRule"
+#: Longest between two looks of a watch, in seconds.
+LOOK_SECONDS = 30.0
+#: Periods that a watch may last beyond its length, for the first one to begin and the last one to settle.
+GRACE_PERIODS = 3
+
+Tell = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What a step acts on: the deployment, the load balancer, the figures."""
+class _Run:
+    """What the parts of one step share."""
 
-    settings: Settings
-    deployer: Deployer
-    load_balancer: LoadBalancer
-    metrics: Metrics
-
-    def declared_weight(self) -> int:
-        """The stack's ``canaryWeight``, percent."""
-        return int(self.deployer.config().get("canaryWeight", 0))
+    stage: Stage
+    lock: Held
+    tell: Tell
+    started: float
+    unattended: bool = False
 
 
 def only_live_rule(changes: tuple[Change, ...]) -> bool:
@@ -42,35 +52,18 @@ def only_live_rule(changes: tuple[Change, ...]) -> bool:
     return [(change.type, change.op) for change in changes] == [(LIVE_RULE, "update")] and "live" in changes[0].name
 
 
-def readiness(settings: Settings) -> gates.Readiness:
-    """Look whether a rollback from here would keep every write: both directions run, both fences return (seconds)."""
-    status = replicate.status(settings)
-    limit = settings.config.gates.replication_lag_seconds
-
-    def returned(crossing: Callable[..., float]) -> float | None:
-        try:
-            return crossing(settings, timeout=limit)
-        except TimedOut:
-            return None
-
-    forward, reverse = bool(status["forward"]["running"]), bool(status["reverse"]["running"])
-    return gates.Readiness(
-        forward_running=forward,
-        reverse_running=reverse,
-        forward_fence_seconds=returned(fence.forward) if forward else None,
-        reverse_fence_seconds=returned(fence.reverse) if reverse else None,
-    )
-
-
 def status(stage: Stage) -> dict[str, Any]:
-    """The declared weight, the load balancer's and the ladder's next."""
+    """The declared weight, the load balancer's, the ladder's next, and what was not brought to its end."""
     declared, live = stage.declared_weight(), stage.load_balancer.weight()
+    past = ready.past(readiness.events(stage.settings))
     return {
         "declared": declared,
         "live": live,
         "drift": declared != live,
-        "next": gates.next_weight(declared, stage.settings.config.canary_ladder),
+        "next": ready.next_weight(declared, stage.settings.config.canary_ladder),
         "ladder": list(stage.settings.config.canary_ladder),
+        "unfinished": None if past.unfinished is None else {"from": past.unfinished[0], "to": past.unfinished[1]},
+        "rollback_owed": None if past.owed is None else list(past.owed),
         "last": stage.settings.journal.last("canary", "decided"),
     }
 
@@ -81,41 +74,86 @@ def step(
     *,
     force_reason: str | None = None,
     dry_run: bool = False,
-    watching: Callable[[gates.Observed], None] | None = None,
+    take_over: bool = False,
+    tell: Tell = _silent,
 ) -> dict[str, Any]:
     """Raise the weight by one step of the ladder (or to ``to`` percent) and decide.
 
     Args:
         force_reason: allows a weight that is not the ladder's next; kept in the journal.
         dry_run: gate and preview only.
-        watching: called with each observation of the watch.
+        take_over: end another operator's session that holds the lock.
+        tell: called with lines for people: what the gate saw, each look of the watch.
 
     Returns:
-        ``from``, ``to`` (percent), ``decision`` (promote, hold, rollback, refused), ``reasons``, ``seconds``, ``evidence``.
+        ``from``, ``to`` (percent), ``decision`` (promote, hold, rollback, refused), ``reasons``, ``seconds``, ``readiness``,
+        ``evidence``, ``findings`` and, where the weight moved, ``changed``.
 
     Raises:
+        Refused: another operator moves the weight.
         MigrationError: a deployment failed; the weight is what the message says.
     """
-    config, journal, started = stage.settings.config, stage.settings.journal, time.monotonic()
-    current = stage.declared_weight()
-    resumed = _unfinished(stage, current)
-    wanted = (
-        to if to is not None else (current if resumed is not None else gates.next_weight(current, config.canary_ladder))
-    )
-    if wanted is None:
-        return _result(
-            stage, current, current, gates.Decision("refused", ("the weight is 100 %: the ladder's end",)), started
+    with operator_lock.locked(stage.settings, "canary step", take_over=take_over) as lock:
+        return _step(_Run(stage, lock, tell, time.monotonic()), to, force_reason, dry_run)
+
+
+def run(stage: Stage, *, take_over: bool = False, tell: Tell = _silent) -> dict[str, Any]:
+    """The whole ladder unattended: step after step while each one says promote, a hold watched again up to `watchRounds`
+    times, a rollback on a breach or when a deployment fails. Run again after a kill, it goes on where it was.
+
+    Returns:
+        The last step's document with the first one's ``from``, and all of them in ``steps``.
+    """
+    steps: list[dict[str, Any]] = []
+    rounds = 0
+    with operator_lock.locked(stage.settings, "canary run", take_over=take_over) as lock:
+        while True:
+            last = _step(_Run(stage, lock, tell, time.monotonic(), unattended=True), None, None, False)
+            steps.append(last)
+            rounds = rounds + 1 if last["decision"] == "hold" else 0
+            again = last["decision"] == "hold" and rounds < stage.settings.config.watch_rounds
+            if not again and (last["decision"] != "promote" or last["to"] >= 100):
+                return {**last, "from": steps[0]["from"], "steps": steps}
+
+
+def _step(this: _Run, to: int | None, force_reason: str | None, dry_run: bool) -> dict[str, Any]:
+    stage = this.stage
+    config = stage.settings.config
+    past = ready.past(readiness.events(stage.settings))
+    if past.owed is not None and not dry_run:
+        this.tell("a rollback was begun or decided and did not end; ending it first")
+        return rollback.execute(
+            stage, this.lock, reasons=("to end what was begun", *past.owed), unattended=this.unattended
         )
-    begun = current
-    if resumed is not None and wanted == current:
-        begun = resumed
-    else:
-        allowed = gates.check_step(current, wanted, config.canary_ladder, forced=force_reason is not None)
+    current, live = stage.declared_weight(), stage.load_balancer.weight()
+    begun, resumed = current, False
+    if past.unfinished is not None and {current, live} <= set(past.unfinished):
+        resumed = past.unfinished[1] == current
+        begun = past.unfinished[0] if resumed else current
+    elif live != current:
+        text = (
+            f"the stack declares {current} %, the load balancer has {live} %: somebody changed the rule beside the program; see "
+            "which one is meant, then: pulumi up --refresh, or task-migration rollback"
+        )
+        return _result(this, current, current, Decision("refused", (text,)))
+    wanted = to if to is not None else current if resumed else ready.next_weight(current, config.canary_ladder)
+    if wanted is None:
+        return _result(this, current, current, Decision("refused", ("the weight is 100 %: the ladder's end",)))
+    if not resumed or wanted != current:
+        allowed = ready.check_step(current, wanted, config.canary_ladder, forced=force_reason is not None)
         if allowed.verdict == "refused":
-            return _result(stage, current, wanted, allowed, started)
-    prepared = gates.ready(readiness(stage.settings), config.gates)
+            return _result(this, current, wanted, allowed)
+    return _move(this, begun, wanted, force_reason, dry_run)
+
+
+def _move(this: _Run, begun: int, wanted: int, force_reason: str | None, dry_run: bool) -> dict[str, Any]:
+    stage, config = this.stage, this.stage.settings.config
+    prepared = ready.ready(readiness.observe(stage), config.gates, config.rollback_limit_seconds)
+    for finding in prepared.findings:
+        this.tell(f"{'ok' if finding.state == 'good' else 'NO':>3}  {finding.text}")
+    before = prepared.explained()
     if prepared.verdict == "refused":
-        return _result(stage, begun, wanted, prepared, started)
+        return _result(this, begun, wanted, prepared, readiness=before)
 
     changes = stage.deployer.preview({"canaryWeight": wanted}).changes
     if changes and not only_live_rule(changes):
@@ -123,92 +161,137 @@ def step(
         refusal = (
             f"the deployment would change more than the live rule: {listed}; deploy that first, by itself: pulumi up"
         )
-        return _result(stage, begun, wanted, gates.Decision("refused", (refusal,)), started)
+        return _result(this, begun, wanted, Decision("refused", (refusal,)), readiness=before)
     if dry_run:
         preview = tuple(f"would {change.op} {change.name}" for change in changes) or ("nothing would change",)
-        return _result(stage, begun, wanted, gates.Decision("hold", preview), started, final=False)
+        return _result(this, begun, wanted, Decision("hold", preview), final=False, readiness=before)
 
-    journal.record("canary", "begun", **{"from": begun, "to": wanted, "reason": force_reason})
-    deployed = stage.deployer.up({"canaryWeight": wanted})
-    stage.load_balancer.confirm(wanted)
-    if wanted == 100:
-        # From here on the Task Service alone takes writes, so its version of a row counts (design.md).
-        conflicts.set_tie_winner(stage.settings, "target")
-    journal.record("canary", "moved", **{"from": begun, "to": wanted, "changes": [c.urn for c in deployed.changes]})
-
-    observed = _watch(stage, watching)
+    stage.settings.journal.record(
+        "canary",
+        "begun",
+        **{"from": begun, "to": wanted, "reason": force_reason},
+        target_time=written.now_on_target(stage.settings),
+    )
+    this.lock.check()
+    try:
+        deployed = _up(this, begun, wanted)
+    except MigrationError as error:
+        if not this.unattended:
+            raise
+        reason = f"the deployment of {wanted} % failed, so nobody knows what the rule says: {error}"
+        document = _result(this, begun, wanted, Decision("rollback", (reason,)), readiness=before)
+        document["rollback"] = rollback.execute(stage, this.lock, reasons=(reason,), unattended=True)
+        return document
+    observed = _watch(this)
     decision = gates.decide(observed, config.gates, config.watch_seconds)
-    document = _result(stage, begun, wanted, decision, started, evidence=gates.as_json(observed))
-    document["changed"] = [change.name for change in deployed.changes]
+    changed = [change.name for change in deployed.changes]
+    document = _result(this, begun, wanted, decision, observed=observed, readiness=before, changed=changed)
     if decision.verdict == "rollback":
-        document["rollback"] = rollback.run(stage, reasons=decision.reasons)
+        document["rollback"] = rollback.execute(stage, this.lock, reasons=decision.reasons, unattended=True)
     return document
 
 
-def run(stage: Stage, watching: Callable[[gates.Observed], None] | None = None) -> dict[str, Any]:
-    """The whole ladder: step after step while each one says promote. Returns the steps and the last decision."""
-    steps: list[dict[str, Any]] = []
-    while not steps or (steps[-1]["decision"] == "promote" and steps[-1]["to"] < 100):
-        steps.append(step(stage, watching=watching))
-    last = steps[-1]
-    return {**last, "from": steps[0]["from"], "steps": steps}
+def _up(this: _Run, begun: int, wanted: int) -> UpResult:
+    stage, started = this.stage, time.monotonic()
+    deployed = stage.deployer.up({"canaryWeight": wanted})
+    stage.load_balancer.confirm(wanted)
+    seconds = time.monotonic() - started
+    if wanted == 100:
+        # From here on the Task Service alone takes writes, so its version of a row counts (design.md).
+        conflicts.set_tie_winner(stage.settings, "target")
+    stage.settings.journal.record(
+        "canary",
+        "moved",
+        **{"from": begun, "to": wanted, "seconds": round(seconds, 3), "changes": [c.urn for c in deployed.changes]},
+    )
+    this.tell(f"the live rule gives the Task Service {wanted} %, confirmed at the load balancer after {seconds:.1f} s")
+    return deployed
 
 
-def _unfinished(stage: Stage, current: int) -> int | None:
-    """The weight that a step to ``current`` came from when it was never promoted: killed on the way, or held."""
-    origin: int | None = None
-    for event in stage.settings.journal.events():
-        if event["step"] == "canary" and event["event"] == "begun":
-            origin = int(event["from"]) if event["to"] == current else None
-        elif (event["step"] == "rollback" and event["event"] == "done") or event.get("decision") in (
-            "promote",
-            "rollback",
-        ):
-            origin = None
-    return origin
-
-
-def _watch(stage: Stage, watching: Callable[[gates.Observed], None] | None) -> gates.Observed:
-    config = stage.settings.config
+def _watch(this: _Run) -> Observed:
+    """Look until a breach, or the whole watch decides, or its grace is over."""
+    stage, config = this.stage, this.stage.settings.config
     since, begun = time.time(), time.monotonic()
-    elapsed = 0.0
+    last = config.watch_seconds + config.metric_delay_seconds + GRACE_PERIODS * config.period_seconds
+    pause = min(LOOK_SECONDS, config.period_seconds / 2)
+    fences: list[tuple[float, float]] = []
+    unreadable: str | None = None
+    seen = 0
     while True:
-        time.sleep(max(0.0, min(config.watch_seconds / 10, 30.0, config.watch_seconds - elapsed)))
-        elapsed = time.monotonic() - begun
+        time.sleep(pause)
+        with suppress(DatabaseError):  # a source that is away fails the fence below, and that is what rolls back
+            this.lock.check()
+        fences.append((time.time(), _fenced(stage)))
         try:
-            # One clock for the length of the watch: the wall clock may be set back while it lasts.
-            observed = replace(stage.metrics.observe(since), watched_seconds=elapsed)
+            observed = with_replication(stage.metrics.observe(since), fences)
         except MigrationError as error:
-            # A metric that cannot be read is no figure: the gate holds on it.
-            observed = gates.Observed(elapsed, None, None, None)
-            stage.settings.journal.record("canary", "metrics_unreadable", reason=str(error))
-        # A heartbeat each way settles ties of both writers by the order of their commits while the canary runs.
-        with suppress(TimedOut):
-            fence.both(stage.settings, timeout=config.gates.replication_lag_seconds)
-        if watching is not None:
-            watching(observed)
-        breached = gates.decide(observed, config.gates, config.watch_seconds).verdict == "rollback"
-        if breached or elapsed >= config.watch_seconds:
+            # Metrics that cannot be read are no figures: the gate holds on them.
+            observed = Observed(config.period_seconds)
+            if unreadable != str(error):
+                unreadable = str(error)
+                stage.settings.journal.record("canary", "metrics-unreadable", reason=unreadable)
+        verdict = gates.decide(observed, config.gates, config.watch_seconds).verdict
+        if len(observed.periods) != seen:
+            seen = len(observed.periods)
+            this.tell(f"watched {observed.watched_seconds:g} of {config.watch_seconds:g} s: {verdict}")
+        if verdict != "hold" or time.monotonic() - begun >= last:
             return observed
 
 
+def _fenced(stage: Stage) -> float:
+    """Seconds of the slower fence; the limit, which is a breach, when one does not return.
+
+    A heartbeat each way also settles ties of both writers by the order of their commits while the canary runs.
+    """
+    limit = stage.settings.config.gates.replication_lag_seconds
+    try:
+        return max(fence.both(stage.settings, timeout=limit).values(), default=0.0)
+    except TimedOut:
+        return limit
+    except MigrationError as error:
+        stage.settings.journal.record("canary", "fence-failed", reason=str(error))
+        return limit
+
+
 def _result(
-    stage: Stage,
+    this: _Run,
     begun: int,
     wanted: int,
-    decision: gates.Decision,
-    started: float,
+    decision: Decision,
     *,
-    evidence: dict[str, Any] | None = None,
+    observed: Observed | None = None,
     final: bool = True,
+    **facts: Any,
 ) -> dict[str, Any]:
+    """The step's document; when final it is kept, journaled and told to the topic, none of which stops a rollback."""
+    settings = this.stage.settings
     document: dict[str, Any] = {
         "from": begun,
         "to": wanted,
         **decision.document(),
-        "seconds": round(time.monotonic() - started, 3),
-        "evidence": evidence,
+        "seconds": round(time.monotonic() - this.started, 3),
+        "evidence": observed.document() if observed is not None else None,
+        "findings": decision.explained(),
+        **facts,
     }
-    if final:
-        stage.settings.journal.record("canary", "decided", project=PROJECT, **document)
+    if not final:
+        return document
+    kept = {
+        **document,
+        "project": PROJECT,
+        "limits": settings.config.gates.model_dump(by_alias=True),
+        "watch_seconds": settings.config.watch_seconds,
+    }
+    rolling = decision.verdict == "rollback"
+    try:
+        document["document"] = decisions.keep(settings, datetime.now(UTC).isoformat(timespec="microseconds"), kept)
+        short = {key: document[key] for key in ("from", "to", "decision", "reasons", "seconds", "document")}
+        settings.journal.record("canary", "decided", **short)
+    except MigrationError as error:
+        if not rolling:
+            raise
+        this.tell(f"the decision could not be kept, the rollback goes on: {error}")
+    if not rolling:
+        # A rollback tells of itself when it is done: nothing may delay it.
+        this.stage.notices.send(settings, f"canary {begun} -> {wanted} %: {decision.verdict}", decision.document())
     return document

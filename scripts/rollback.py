@@ -1,62 +1,232 @@
-"""Back to the monolith: weight 0 by config and a deployment, drain, then a fence that proves every write arrived."""
+"""Back to the monolith: weight 0, drain, a fence, and the rows themselves: proof that every write arrived.
+
+The routes go first, whatever state the data are in: a fence that does not return must not keep traffic on the side that
+is being left.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
-from scripts import conflicts, fence
-from scripts.support.errors import MigrationError, TimedOut
+from scripts import conflicts, fence, operator_lock, readiness, ready, written
+from scripts.notices import Notices
+from scripts.operator_lock import Held, NoLock
+from scripts.service_control import ServiceControl
+from scripts.stage import Emergency, Stage
+from scripts.support.console import say
+from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, TimedOut
+from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
+from scripts.traffic import LoadBalancer
 
-if TYPE_CHECKING:
-    from scripts.canary import Stage
+#: The Task Service must have had no request for so long, in seconds, where that can be seen.
+QUIET_SECONDS = 1.0
+#: Share of the budget that a deployment may take before it counts as hanging.
+UP_SHARE = 0.5
+ZERO = {"canaryWeight": 0}
 
 
-def run(stage: Stage, *, reasons: tuple[str, ...] = (), drain_seconds: float = 1.0) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Way:
+    """How this rollback moves the routes, and what it ends with."""
+
+    settings: Settings
+    load_balancer: LoadBalancer
+    #: Moves the routes; gives facts for the report. Raises MigrationError.
+    move: Callable[[], dict[str, Any]]
+    idle: Callable[[], float | None]
+    service: ServiceControl | None
+    notices: Notices
+    declared: Callable[[], int]
+
+
+def run(stage: Stage, *, reasons: tuple[str, ...] = (), stop_service: bool = False) -> dict[str, Any]:
+    """Roll back by an operator's wish; see :func:`execute`. Whoever else moves the weight is stopped: going back wins."""
+    with _lock(stage.settings, "rollback") as lock:
+        return execute(stage, lock, reasons=reasons, stop_service=stop_service)
+
+
+def execute(
+    stage: Stage,
+    _lock: Held,
+    *,
+    reasons: tuple[str, ...] = (),
+    stop_service: bool = False,
+    unattended: bool = False,
+) -> dict[str, Any]:
     """Move every request to the monolith and prove that it has every write the Task Service acknowledged.
 
-    The routes go first, whatever state the data are in: a fence that does not return must not keep traffic on the side
-    that is being left. It is reported, with exit 12, after the routes moved.
-
     Args:
+        _lock: held by the caller. It is not asked again: nothing that happens to its session may stop a rollback.
         reasons: why; kept in the journal.
-        drain_seconds: the Task Service must have had no request for so long.
+        stop_service: ask ECS for no task at the end (the plan's scenario 2).
+        unattended: when Pulumi cannot run, change the rule by the load balancer's API instead of asking a person to.
 
     Returns:
-        ``from``, ``to`` (0), ``decision``, ``reasons``, ``seconds`` and, in ``phases``, the seconds each part took.
+        ``from``, ``to`` (0), ``decision``, ``reasons``, ``seconds``, ``limit_seconds``, ``within_limit``, ``by``, ``rows`` (what
+        was compared), ``service_stopped`` and, in ``phases``, the seconds each part took.
 
     Raises:
         MigrationError: the deployment failed; the weight is unchanged.
-        TimedOut: the routes moved, but requests go on or the fence did not return within the budget.
+        TimedOut: the routes moved, but requests go on, or the fence did not return within the budget.
+        DataDiffer: the routes moved, and rows of the Task Service are not as such on the monolith.
     """
     limit = stage.settings.config.rollback_limit_seconds
-    journal, started = stage.settings.journal, time.monotonic()
-    begun = max(stage.declared_weight(), stage.load_balancer.weight())
-    journal.record("rollback", "begun", **{"from": begun, "reasons": list(reasons)})
 
-    stage.deployer.up({"canaryWeight": 0})
-    stage.load_balancer.confirm(0)
-    routed = time.monotonic() - started
-    journal.record("rollback", "routed", seconds=routed)
+    def move() -> dict[str, Any]:
+        started = time.monotonic()
+        try:
+            _bounded(lambda: stage.deployer.up(ZERO), UP_SHARE * limit)
+        except MigrationError as error:
+            if not unattended:
+                raise type(error)(
+                    f"Pulumi cannot move the routes: {error}; at once and without it: task-migration rollback --emergency"
+                ) from None
+            return {**_at_once(stage.load_balancer, stage.deployer), "pulumi": str(error)}
+        return {"by": "pulumi up", "seconds_of_up": round(time.monotonic() - started, 3)}
 
-    wait_until(
-        lambda: _idle(stage),
-        lambda idle: idle is not None and idle >= drain_seconds,
-        what=f"no request on the Task Service for {drain_seconds:g} s",
-        timeout=max(1.0, limit - routed),
-        remedy="the routes are on the monolith; look who still calls the Task Service directly",
+    way = _Way(
+        stage.settings,
+        stage.load_balancer,
+        move,
+        stage.metrics.idle_seconds,
+        stage.service,
+        stage.notices,
+        stage.declared_weight,
     )
-    drained = time.monotonic() - started
+    return _back(way, reasons, stop_service)
+
+
+def emergency(at: Emergency, *, reasons: tuple[str, ...] = (), stop_service: bool = False) -> dict[str, Any]:
+    """Roll back without Pulumi: the rule by the load balancer's API at once, the weight 0 into the stack's configuration,
+    so that the next ``up`` agrees; then drain and proof as :func:`execute`. Returns and raises as that."""
+
+    def weight() -> int:
+        return int(at.file.config().get("canaryWeight", 0))
+
+    with ExitStack() as held:
+
+        def move() -> dict[str, Any]:
+            # Routes before anything else, the database's lock included: it may be the database that is down.
+            facts = _at_once(at.load_balancer, at.file)
+            held.enter_context(_lock(at.settings, "rollback --emergency"))
+            return facts
+
+        way = _Way(at.settings, at.load_balancer, move, at.idle, at.service, at.notices, weight)
+        return _back(way, reasons, stop_service)
+
+
+def _at_once(balancer: LoadBalancer, configuration: Any) -> dict[str, Any]:
+    """Change the rule by the API and keep weight 0 in the configuration, whichever of the two works."""
+    balancer.to_monolith()
+    drift = (
+        "Pulumi's state still has the old weight: the next `up` will show an update of the live rule to 0 % and change nothing "
+        "at the load balancer"
+    )
     try:
-        conflicts.set_tie_winner(stage.settings, "source")
-        fence.reverse(stage.settings, timeout=max(1.0, limit - drained))
-    except (MigrationError, TimedOut) as error:
-        journal.record("rollback", "unproven", reason=str(error))
+        configuration.keep(ZERO)
+    except MigrationError as error:
+        drift = (
+            f"canaryWeight could NOT be set to 0 in the configuration ({error}): set it before the next `up`, or that raises the "
+            "weight again"
+        )
+    return {"by": "load balancer API", "drift": drift}
+
+
+@contextmanager
+def _lock(settings: Settings, command: str) -> Iterator[Held]:
+    try:
+        held = operator_lock.locked(settings, command, take_over=True)
+        lock = held.__enter__()
+    except (DatabaseError, TimedOut) as error:
+        say(f"the lock on the canary cannot be had, the routes go back without it: {error}", "yellow")
+        yield NoLock()
+        return
+    try:
+        yield lock
+    finally:
+        held.__exit__(None, None, None)
+
+
+def _note(settings: Settings, event: str, **facts: Any) -> None:
+    """Journal an event of the rollback; a journal that cannot be written stops no rollback."""
+    try:
+        settings.journal.record("rollback", event, **facts)
+    except (MigrationError, OSError) as error:
+        say(f"not journaled, the rollback goes on: {error}", "yellow")
+
+
+def _bounded(work: Callable[[], object], seconds: float) -> None:
+    """Run ``work`` in a thread and give up waiting after ``seconds``: a backend that is away answers late or never."""
+    failure: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
+            failure.append(error)
+
+    thread = threading.Thread(target=call, name="up", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
         raise TimedOut(
-            f"all routes are on the monolith since {routed:.1f} s, but the reverse fence did not return: {error}; writes of the "
-            "Task Service may be missing on the monolith: keep both databases, mend replication, then run rollback again"
+            f"the deployment did not end within {seconds:.0f} s (the limit, half of the rollback budget); look at its backend"
+        )
+    if failure:
+        raise failure[0]
+
+
+def _begin(way: _Way) -> tuple[int, str | None]:
+    """The weight that is left, and since when the Task Service had live writes; unknown is no reason to wait."""
+    weights = []
+    for look in (way.declared, way.load_balancer.weight):
+        try:
+            weights.append(look())
+        except MigrationError as error:
+            say(f"the weight is not known for sure, the rollback goes on: {error}", "yellow")
+    try:
+        since = ready.past(readiness.events(way.settings)).since
+    except (MigrationError, OSError):
+        since = None
+    return max(weights, default=0), since
+
+
+def _back(way: _Way, reasons: tuple[str, ...], stop_service: bool) -> dict[str, Any]:
+    settings, started = way.settings, time.monotonic()
+    limit = settings.config.rollback_limit_seconds
+    begun, since = _begin(way)
+    _note(settings, "begun", **{"from": begun, "reasons": list(reasons)})
+    moved = way.move()
+    way.load_balancer.confirm(0)
+    routed = time.monotonic() - started
+    _note(settings, "routed", seconds=round(routed, 3), **moved)
+    say(f"all routes are on the monolith after {routed:.1f} s, by {moved['by']}", "green")
+
+    def left() -> float:
+        return max(1.0, limit - (time.monotonic() - started))
+
+    try:
+        _drain(way, left())
+        drained = time.monotonic() - started
+        conflicts.set_tie_winner(settings, "source")
+        fence.reverse(settings, timeout=left())
+        fenced = time.monotonic() - started
+        rows = written.check(settings, since, left())
+    except MigrationError as error:
+        _note(settings, "unproven", reason=str(error))
+        way.notices.send(settings, f"rollback from {begun} %: routes moved, NOT proven", {"reason": str(error)})
+        raise TimedOut(
+            f"all routes are on the monolith since {routed:.1f} s, but it is not proven that every write arrived: {error}; keep both "
+            "databases, mend replication, then run rollback again"
         ) from None
+    again = _held_there(way)
+    stopped = _stop(way) if stop_service else False
     seconds = time.monotonic() - started
     document = {
         "from": begun,
@@ -66,18 +236,70 @@ def run(stage: Stage, *, reasons: tuple[str, ...] = (), drain_seconds: float = 1
         "seconds": round(seconds, 3),
         "limit_seconds": limit,
         "within_limit": seconds <= limit,
+        **moved,
+        "moved_again": again,
+        "rows": rows,
+        "service_stopped": stopped,
         "phases": {
             "routed": round(routed, 3),
             "drained": round(drained - routed, 3),
-            "fenced": round(seconds - drained, 3),
+            "fenced": round(fenced - drained, 3),
+            "compared": round(seconds - fenced, 3),
         },
     }
-    journal.record("rollback", "done", **document)
+    if rows["different"]:
+        _note(settings, "unproven", **document)
+        way.notices.send(settings, f"rollback from {begun} %: rows differ", document)
+        first = "; ".join(f"{one['table']} {one['key']} {one['kind']}" for one in rows["different"][:5])
+        raise DataDiffer(
+            f"all routes are on the monolith since {routed:.1f} s, but {len(rows['different'])} rows that the Task Service wrote are not "
+            f"the same there, none may differ: {first}; mend them: task-migration verify --repair newest, then rollback again"
+        )
+    _note(settings, "done", **document)
+    way.notices.send(settings, f"rollback from {begun} % done in {seconds:.0f} s", document)
     return document
 
 
-def _idle(stage: Stage) -> float | None:
-    try:
-        return stage.metrics.idle_seconds()
-    except MigrationError:
-        return None
+def _drain(way: _Way, budget: float) -> None:
+    """Wait until no request is under way on the Task Service: seen where it can be seen, else the longest that one may take.
+
+    Raises:
+        TimedOut: requests are still seen when the budget is over.
+    """
+    wait, begun = way.settings.config.drain_seconds, time.monotonic()
+
+    def look() -> tuple[float | None, float]:
+        try:
+            return way.idle(), time.monotonic() - begun
+        except MigrationError:
+            return None, time.monotonic() - begun
+
+    wait_until(
+        look,
+        lambda seen: seen[0] >= QUIET_SECONDS if seen[0] is not None else seen[1] >= wait,
+        what=f"no request on the Task Service for {QUIET_SECONDS:g} s",
+        timeout=max(budget, wait + 1.0),
+        remedy="the routes are on the monolith; look who still calls the Task Service directly",
+    )
+
+
+def _held_there(way: _Way) -> bool:
+    """Whether the rule had to be moved once more: a deployment that ran meanwhile may have raised the weight again."""
+    if way.load_balancer.weight() == 0:
+        return False
+    way.load_balancer.to_monolith()
+    wait_until(
+        way.load_balancer.weight,
+        lambda weight: weight == 0,
+        what="the live rule at 0 %, for the second time",
+        timeout=30.0,
+        remedy="a deployment raises the weight: stop it (pulumi cancel), then roll back again",
+    )
+    return True
+
+
+def _stop(way: _Way) -> bool:
+    if way.service is None:
+        raise MigrationError("there is no ECS service here to stop; leave --stop-service out")
+    way.service.stop()
+    return True

@@ -1,21 +1,62 @@
-"""Puts together what a canary command acts on: a real stack by the Pulumi CLI, or the running rehearsal."""
+"""What a canary command acts on, and how it is put together: a real stack by the Pulumi CLI, or the running rehearsal."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.config import Config
 
-from scripts.canary import Stage
+from components.config import ConfigError, StackConfig, parse
+from components.naming import ALARM_TOPIC, SERVICE_NAME, Naming
+from scripts.cloudwatch import CloudWatchMetrics
+from scripts.deploy import CliDeployer, Deployer
+from scripts.notices import Notices
+from scripts.service_control import ServiceControl
+from scripts.stack_file import StackFile
 from scripts.support.errors import UsageError
 from scripts.support.settings import Settings, stack_file
-from scripts.traffic import CloudWatchMetrics, LoadBalancer
+from scripts.traffic import LoadBalancer, Metrics, find_rule, rule_of_outputs
 
 #: Names the file that describes a running rehearsal; `rehearse` sets it for the commands that it runs.
 REHEARSAL_VARIABLE = "TASK_MIGRATION_REHEARSAL"
+#: Nothing at night waits long for AWS: seconds to connect and to answer, and attempts.
+QUICK = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a step acts on: the deployment, the load balancer, the figures, the service, who is told."""
+
+    settings: Settings
+    deployer: Deployer
+    load_balancer: LoadBalancer
+    metrics: Metrics
+    service: ServiceControl | None = None
+    notices: Notices = field(default_factory=lambda: Notices(None, None))
+
+    def declared_weight(self) -> int:
+        """The stack's ``canaryWeight``, percent."""
+        return int(self.deployer.config().get("canaryWeight", 0))
+
+
+@dataclass(frozen=True)
+class Emergency:
+    """What an emergency acts on: no Pulumi, no outputs; the stack's file and the AWS API alone."""
+
+    settings: Settings
+    load_balancer: LoadBalancer
+    #: Writes configuration without the CLI; the next ``up`` carries it out.
+    file: StackFile | Deployer
+    service: ServiceControl | None = None
+    notices: Notices = field(default_factory=lambda: Notices(None, None))
+    #: As :meth:`scripts.traffic.Metrics.idle_seconds`.
+    idle: Callable[[], float | None] = lambda: None  # noqa: E731 - a field's default
 
 
 def rehearsal() -> dict[str, Any] | None:
@@ -35,6 +76,16 @@ def rehearsal() -> dict[str, Any] | None:
         ) from None
 
 
+def _client(service: str, region: str) -> Any:
+    return boto3.client(service, region_name=region, config=QUICK)  # type: ignore[call-overload]
+
+
+def _stack(settings: Settings) -> str:
+    if settings.stack is None:
+        raise UsageError("no stack is selected; name it with --stack staging|prod, or export PULUMI_STACK")
+    return settings.stack
+
+
 def build(settings: Settings) -> Stage:
     """The stage of the selected stack.
 
@@ -47,16 +98,53 @@ def build(settings: Settings) -> Stage:
         from scripts.rehearsal.stage import rehearsal_stage  # its packages are there only with the rehearsal extra
 
         return rehearsal_stage(settings, running)
-    if settings.stack is None:
-        raise UsageError("no stack is selected; name it with --stack staging|prod, or export PULUMI_STACK")
-    from scripts.deploy import CliDeployer
-
-    deployer = CliDeployer(settings.stack, stack_file(settings.stack).parent)
+    stack = _stack(settings)
+    deployer = CliDeployer(stack, stack_file(stack).parent)
     outputs = deployer.outputs()
-    session = boto3.Session(region_name=str(outputs["listenerArn"]).split(":")[3])
+    region = str(outputs["listenerArn"]).split(":")[3]
+    config = settings.config
     return Stage(
         settings=settings,
         deployer=deployer,
-        load_balancer=LoadBalancer(session.client("elbv2"), outputs),
-        metrics=CloudWatchMetrics(session.client("cloudwatch"), outputs),
+        load_balancer=LoadBalancer(_client("elbv2", region), rule_of_outputs(outputs)),
+        metrics=CloudWatchMetrics(
+            _client("cloudwatch", region), outputs, config.period_seconds, config.metric_delay_seconds
+        ),
+        service=ServiceControl(_client("ecs", region), _client("application-autoscaling", region), outputs),
+        notices=Notices(_client("sns", region), outputs.get("alarmTopicArn")),
+    )
+
+
+def build_emergency(settings: Settings) -> Emergency:
+    """What an emergency needs, from the stack's file and the load balancer itself.
+
+    Raises:
+        UsageError: no stack is selected, or its file is not whole.
+        Refused: the live rule is not where the file says.
+        MigrationError: AWS cannot be reached.
+    """
+    running = rehearsal()
+    if running is not None:
+        from scripts.rehearsal.stage import rehearsal_stage
+
+        stage = rehearsal_stage(settings, running)
+        return Emergency(
+            settings, stage.load_balancer, stage.deployer, stage.service, stage.notices, stage.metrics.idle_seconds
+        )
+    stack = _stack(settings)
+    file = StackFile(stack, stack_file(stack).parent)
+    try:
+        config = parse(StackConfig, file.config(), file.path.name)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+    region = config.region
+    balancer = _client("elbv2", region)
+    rule = find_rule(balancer, config.listener_arn, config.live_rule_priority, config.monolith_target_group_arn)
+    names = {"clusterArn": config.cluster_arn, "serviceName": SERVICE_NAME}
+    return Emergency(
+        settings,
+        LoadBalancer(balancer, rule),
+        file,
+        ServiceControl(_client("ecs", region), _client("application-autoscaling", region), names),
+        Notices(_client("sns", region), Naming.of(config).arn("sns", ALARM_TOPIC)),
     )

@@ -10,22 +10,39 @@ import typer
 from scripts import abandon as abandoning
 from scripts import api_check as checking
 from scripts import canary as canarying
+from scripts import decisions
 from scripts import rollback as rolling_back
 from scripts import stage as stages
 from scripts.commands.options import REFUSED, DryRun, Json, Stack
-from scripts.support.console import emit
-from scripts.support.errors import UsageError
-from scripts.support.settings import load_settings
+from scripts.support.console import emit, say
+from scripts.support.errors import MigrationError, Refused, UsageError
+from scripts.support.settings import Settings, load_settings
 
 app = typer.Typer()
 canary_app = typer.Typer(help="The canary weight, one deployment a step.", no_args_is_help=True)
 app.add_typer(canary_app, name="canary")
 
 
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="End another operator's session that holds the lock and hangs.")
+]
+
+
 @canary_app.command("status")
-def canary_status(stack: Stack = None, json: Json = False) -> int:
+def canary_status(
+    stack: Stack = None,
+    json: Json = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="The last decision, rule by rule, judged anew from its evidence.")
+    ] = False,
+) -> int:
     """The declared weight, the load balancer's, and the ladder's next; exit 10 when the two differ."""
-    document = canarying.status(stages.build(load_settings(stack)))
+    settings = load_settings(stack)
+    if explain:
+        answer = decisions.explain(settings)
+        emit(answer, as_json=json, text=decisions.as_text(answer))
+        return 0
+    document = canarying.status(stages.build(settings))
     emit(document, as_json=json)
     return REFUSED if document["drift"] else 0
 
@@ -44,21 +61,37 @@ def canary_step(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Allow a weight that is not the ladder's next.")] = False,
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the journal. Goes with --force.")] = None,
+    take_over: TakeOver = False,
 ) -> int:
     """Raise the weight by one step, watch, decide; exit 10 unless the decision is promote."""
     if force != bool(reason):
         raise UsageError("--force and --reason go together; give both or neither")
-    document = canarying.step(stages.build(load_settings(stack)), to, force_reason=reason, dry_run=dry_run)
+    document = canarying.step(
+        stages.build(load_settings(stack)), to, force_reason=reason, dry_run=dry_run, take_over=take_over, tell=say
+    )
     emit(document, as_json=json)
     return 0 if dry_run and document["decision"] == "hold" else _status_of(document)
 
 
 @canary_app.command("run")
-def canary_run(stack: Stack = None, json: Json = False) -> int:
+def canary_run(stack: Stack = None, json: Json = False, take_over: TakeOver = False) -> int:
     """The whole ladder, step after step, with a rollback on a breach; exit 10 unless it ends at 100 %."""
-    document = canarying.run(stages.build(load_settings(stack)))
+    document = canarying.run(stages.build(load_settings(stack)), take_over=take_over, tell=say)
     emit(document, as_json=json)
     return _status_of(document)
+
+
+@canary_app.command("start-service")
+def canary_start_service(stack: Stack = None, json: Json = False) -> int:
+    """Undo `rollback --stop-service`: tasks of the Task Service again, and its autoscaling goes on."""
+    settings = load_settings(stack)
+    service = stages.build(settings).service
+    if service is None:
+        raise Refused("there is no ECS service here; a stack has one: --stack staging|prod")
+    tasks = service.start()
+    settings.journal.record("canary", "service-started", tasks=tasks)
+    emit({"status": "started", "tasks": tasks}, as_json=json)
+    return 0
 
 
 @app.command()
@@ -70,21 +103,51 @@ def rollback(
         bool,
         typer.Option("--abandon", help="Give the migration up: remove slots, publications, triggers on both sides."),
     ] = False,
+    emergency: Annotated[
+        bool,
+        typer.Option("--emergency", help="Without Pulumi: change the rule by the load balancer's API at once."),
+    ] = False,
+    stop_service: Annotated[
+        bool, typer.Option("--stop-service", help="Ask ECS for no task of the Task Service afterwards.")
+    ] = False,
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the journal.")] = None,
 ) -> int:
-    """Back to the monolith with every acknowledged write: weight 0, drain, fence. Exit 12 when that is not proven."""
+    """Back to the monolith with every acknowledged write: weight 0, drain, fence, rows. Exit 12 when that is not proven."""
+    if abandon and (emergency or stop_service):
+        raise UsageError("--abandon goes alone: roll back first, then give the migration up")
     settings = load_settings(stack)
     if abandon:
         emit(abandoning.run(settings, dry_run), as_json=json)
         return 0
-    stage = stages.build(settings)
+    reasons = (reason,) if reason else ()
+    if emergency:
+        at = stages.build_emergency(settings)
+        if dry_run:
+            emit(
+                {"from": at.load_balancer.weight(), "to": 0, "would": ["change the live rule by the API"]}, as_json=json
+            )
+            return 0
+        emit(rolling_back.emergency(at, reasons=reasons, stop_service=stop_service), as_json=json)
+        return 0
+    stage = _stage_to_leave(settings)
     if dry_run:
         changes = stage.deployer.preview({"canaryWeight": 0}).changes
         emit({"from": stage.declared_weight(), "to": 0, "would": [f"{c.op} {c.name}" for c in changes]}, as_json=json)
         return 0
-    document = rolling_back.run(stage, reasons=(reason,) if reason else ())
-    emit(document, as_json=json)
+    emit(rolling_back.run(stage, reasons=reasons, stop_service=stop_service), as_json=json)
     return 0
+
+
+def _stage_to_leave(settings: Settings) -> stages.Stage:
+    """The stage; when Pulumi cannot even be asked, the error names the way that needs none."""
+    try:
+        return stages.build(settings)
+    except UsageError:
+        raise
+    except MigrationError as error:
+        raise type(error)(
+            f"{error}; Pulumi cannot run: to move the routes at once and without it, task-migration rollback --emergency"
+        ) from None
 
 
 @app.command("api-check")

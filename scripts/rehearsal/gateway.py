@@ -26,6 +26,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Endpoint
 
+from scripts.figures import settled
 from scripts.rehearsal.app import serve
 from scripts.rehearsal.gateway_rules import Rule, choose_target, find_route, find_rule, group_name
 from scripts.rehearsal.gateway_stats import Sample, Stats
@@ -38,6 +39,7 @@ from scripts.support.errors import UsageError
 PAYLOAD_LIMIT = 10 * 1024 * 1024
 INTEGRATION_TIMEOUT = 29.0
 DEFAULT_WINDOW = 60.0
+PERIODS_KEPT = 1000
 #: RFC 9110, 7.6.1: these belong to one connection and are not passed on; the length is written anew.
 _HOP = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer"}
 _HOP |= {b"transfer-encoding", b"upgrade"}
@@ -196,16 +198,21 @@ class Gateway:
         return _Answer(response, group, rule.arn)
 
     async def report(self, request: Request) -> Response:
-        """``GET /__gateway/stats``: figures since ``since`` (default: of the last 60 s) and the rules in force."""
+        """``GET /__gateway/stats``: figures since ``since`` (default: of the last 60 s) and the rules in force; with ``period``
+        (seconds) also those of each whole period since."""
         now = time.time()
         try:
             since = float(request.query_params.get("since", now - DEFAULT_WINDOW))
+            period = float(request.query_params.get("period", "0"))
         except ValueError:
-            return JSONResponse({"message": "since must be a number: seconds since the epoch"}, 422)
+            return JSONResponse({"message": "since and period must be numbers: seconds (since the epoch)"}, 422)
         view, live = self.watcher.view, self.watcher.view.live_rule()
         rules = [rule for rules in view.rules.values() for rule in sorted(rules, key=lambda item: item.priority)]
         groups = sorted({group for rule in rules for group in rule.weights})
         figures: dict[str, Any] = self.stats.window(since, groups, live.arn if live else None)
+        if period > 0:
+            begins = settled(since, now, period, 0.0)[-PERIODS_KEPT:]
+            figures["periods"] = self.stats.periods(begins, period, groups)
         return JSONResponse(
             {
                 "at": now,

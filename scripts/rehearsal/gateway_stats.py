@@ -101,3 +101,17 @@ class Stats:
             },
             "share": share,
         }
+
+    def periods(self, begins: Sequence[float], seconds: float, groups: Sequence[str]) -> list[dict[str, Any]]:
+        """Figures of each target group in each period of so many ``seconds`` that begins there (since the epoch)."""
+        samples: dict[tuple[int, str], list[Sample]] = {}
+        first = min(begins, default=0.0)
+        for sample in reversed(self._samples):
+            if sample.at < first - 1.0:  # answers are noted in order, but for a moment
+                break
+            if sample.group is not None:
+                samples.setdefault((int(sample.at // seconds), sample.group), []).append(sample)
+        return [
+            {"at": at, "target_groups": {g: _figures(samples.get((round(at / seconds), g), [])) for g in groups}}
+            for at in begins
+        ]

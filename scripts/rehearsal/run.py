@@ -139,7 +139,7 @@ class Rehearsal:
                 f"the step to {weight} % was not promoted: {document['decision']}: {document['reasons']}"
             )
         self.view.event(
-            f"canary {document['from']} -> {weight} %: {document['decision']}, {'; '.join(document['reasons'])}"
+            f"canary {document['from']} -> {weight} %: {document['decision']}, {'; '.join(document['reasons'][:5])}"
         )
 
     def _note(self, weight: int, since: float, seconds: float, decision: str) -> None:

@@ -165,8 +165,17 @@ class Setting:
             "serviceImageTag": "rehearsal",
             "replicationEngine": "native",
             "watchSeconds": watch,
-            # Seconds instead of 30 minutes: a fifth of the requests that 5 % should bring, or the split itself is wrong.
-            "gates": {"minimumRequests": max(3, int(watch * rate * 0.05 / 5))},
+            # Seconds instead of 30 minutes: a watch has six periods, and the gateway's figures are complete at once.
+            "periodSeconds": watch / 6,
+            "metricDelaySeconds": 0.2,
+            "gates": {
+                # A fifth of the requests that 5 % should bring, or the split itself is wrong.
+                "minimumRequests": max(3, int(watch * rate * 0.05 / 5)),
+                "minimumPeriodRequests": 3,
+                "comparisonPeriods": 5,
+                # What this machine has left is not what is rehearsed.
+                "databaseFreeStorageGb": 0.1,
+            },
         }
         config = {key: value for key, value in config.items() if value not in ("", [], None)}
         file = {f"{PROJECT}:{key}": value for key, value in config.items()}
@@ -233,7 +242,12 @@ class Setting:
                 "LISTENER_ARN": str(self.outputs["listenerArn"]),
             },
         )
-        self._running |= {"gateway": self.gateway, "task_service_pid": pids["task-service"]}
+        self._running |= {
+            "gateway": self.gateway,
+            "task_service_pid": pids["task-service"],
+            "target_pid": self.target.pid,
+            "target_directory": str(self.target.data),
+        }
         file = self.directory / "running.json"
         file.touch(mode=0o600)
         file.write_text(json.dumps(self._running))

@@ -13,7 +13,7 @@ from scripts.support.aws import database_url
 from scripts.support.errors import MigrationError, Refused, TimedOut, UsageError
 from scripts.support.journal import S3Journal, open_journal
 from scripts.support.postgres import parameters
-from scripts.traffic import LoadBalancer
+from scripts.traffic import LoadBalancer, Rule
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,7 @@ def test_the_weight_is_read_from_the_rule_and_a_stranger_in_it_is_refused(aws: E
         Conditions=[{"Field": "path-pattern", "Values": ["/api/tasks"]}],
         Actions=forward({monolith: 75, groups[0]: 25}),
     )["Rules"][0]["RuleArn"]
-    balancer = LoadBalancer(
-        elb, {"liveRuleArn": rule, "taskTargetGroupArn": groups[0], "monolithTargetGroupArn": monolith}
-    )
+    balancer = LoadBalancer(elb, Rule(rule, groups[0], monolith))
     assert balancer.weight() == 25
     with pytest.raises(TimedOut, match=r"the live rule at 50 %: not so after 0\.1 s .*last seen: 25"):
         balancer.confirm(50, timeout=0.1)

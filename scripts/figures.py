@@ -1,0 +1,121 @@
+"""What a watch saw: figures per period, of both target groups side by side and of what they rest on. No I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one target group answered in one period. A latency is None when it could not be had.
+
+    ``errors`` are 5xx, and connections to a target that failed; ``refusals`` are 4xx.
+    """
+
+    requests: int
+    errors: int = 0
+    refusals: int = 0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+    @property
+    def error_rate_percent(self) -> float:
+        """Server errors, percent of all requests; 0 without requests."""
+        return 100.0 * self.errors / self.requests if self.requests else 0.0
+
+
+@dataclass(frozen=True)
+class Period:
+    """One whole period, begun at ``at`` (seconds since the epoch). None means that the figure is missing."""
+
+    at: float
+    task_service: Traffic | None = None
+    monolith: Traffic | None = None
+    cpu_percent: float | None = None
+    memory_percent: float | None = None
+    database_cpu_percent: float | None = None
+    database_connections: float | None = None
+    database_free_bytes: float | None = None
+    slot_bytes: float | None = None
+    replication_seconds: float | None = None
+    healthy_hosts: float | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything a decision rests on: the whole periods of a watch whose figures are settled, oldest first."""
+
+    period_seconds: float
+    periods: tuple[Period, ...] = ()
+
+    @property
+    def watched_seconds(self) -> float:
+        """How long the periods are together."""
+        return len(self.periods) * self.period_seconds
+
+    def total(self, side: Callable[[Period], Traffic | None]) -> Traffic:
+        """One side's sums over all its periods, without latencies."""
+        seen = [traffic for period in self.periods if (traffic := side(period)) is not None]
+        return Traffic(*(sum(getattr(one, name) for one in seen) for name in ("requests", "errors", "refusals")))
+
+    def document(self) -> dict[str, Any]:
+        """The figures as JSON."""
+        return {"watched_seconds": self.watched_seconds, **asdict(self)}
+
+
+def read_observed(document: Mapping[str, Any]) -> Observed:
+    """Figures that :meth:`Observed.document` gave, for explaining a decision again."""
+
+    def traffic(values: Mapping[str, Any] | None) -> Traffic | None:
+        return None if values is None else Traffic(**values)
+
+    periods = (
+        Period(**{**one, "task_service": traffic(one["task_service"]), "monolith": traffic(one["monolith"])})
+        for one in document["periods"]
+    )
+    return Observed(float(document["period_seconds"]), tuple(periods))
+
+
+def settled(since: float, now: float, period_seconds: float, delay_seconds: float) -> list[float]:
+    """Begins of the whole periods from ``since`` on whose figures are complete by ``now`` (seconds since the epoch).
+
+    Periods stand on multiples of their length, as CloudWatch's do (CloudWatch API reference, 'GetMetricData', StartTime).
+    What is younger than ``delay_seconds`` may still be missing or partial, so it counts neither as good nor as bad.
+    """
+    first = -(-since // period_seconds)
+    last = (now - delay_seconds) // period_seconds
+    return [number * period_seconds for number in range(int(first), int(last))]
+
+
+def with_replication(observed: Observed, samples: Sequence[tuple[float, float]]) -> Observed:
+    """``observed`` with the worst fence of each period: ``samples`` are (seconds since the epoch, seconds it took).
+
+    A period between two looks takes the fences of the periods beside it.
+    """
+    length = observed.period_seconds
+
+    def within(begin: float, end: float) -> list[float]:
+        return [took for at, took in samples if begin <= at < end]
+
+    def worst(period: Period) -> float | None:
+        found = within(period.at, period.at + length) or within(period.at - length, period.at + 2 * length)
+        found += [] if period.replication_seconds is None else [period.replication_seconds]
+        return max(found, default=None)
+
+    return replace(
+        observed, periods=tuple(replace(period, replication_seconds=worst(period)) for period in observed.periods)
+    )
+
+
+def weighted_median(values: Iterable[tuple[float, int]]) -> float | None:
+    """The median of (value, weight), the lower one of two; None without weight. It never falls when a value rises."""
+    ordered = sorted((value, weight) for value, weight in values if weight > 0)
+    half = sum(weight for _, weight in ordered) / 2
+    reached = 0.0
+    for value, weight in ordered:
+        reached += weight
+        if reached >= half:
+            return value
+    return None
