@@ -56,7 +56,7 @@ class Emergency:
     service: ServiceControl | None = None
     notices: Notices = field(default_factory=lambda: Notices(None, None))
     #: As :meth:`scripts.traffic.Metrics.idle_seconds`.
-    idle: Callable[[], float | None] = lambda: None  # noqa: E731 - a field's default
+    idle: Callable[[], float | None] = lambda: None
 
 
 def rehearsal() -> dict[str, Any] | None:

@@ -45,7 +45,7 @@ def result(key: str, values: dict[int, float], status: str = "Complete") -> dict
 
 def test_one_call_gives_both_sides_and_all_they_rest_on(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents a figure of another target group, a percentile in seconds, and a missing minute that counts as quiet."""
-    monkeypatch.setattr(cloudwatch.time, "time", lambda: NOON + 5 * 60 + 10)
+    monkeypatch.setattr("time.time", lambda: NOON + 5 * 60 + 10)
     answer = [
         result("task_requests", {0: 100.0, 1: 50.0}),
         result("task_errors", {0: 2.0}),
@@ -84,7 +84,7 @@ def test_one_call_gives_both_sides_and_all_they_rest_on(client: Any, monkeypatch
 
 
 def test_nothing_is_asked_before_a_period_has_settled(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloudwatch.time, "time", lambda: NOON + 170)
+    monkeypatch.setattr("time.time", lambda: NOON + 170)
     with Stubber(client):
         assert CloudWatchMetrics(client, OUTPUTS).observe(NOON).periods == ()
 

@@ -203,9 +203,12 @@ def test_sign_test_gives_the_binomial_tail(worse: int, pairs: int, p: float) -> 
 
 
 def test_impossible_counts_are_refused() -> None:
-    for call in (lambda: fisher_exact(5, 4, 0, 1), lambda: fisher_exact(0, 4, 2, 1), lambda: sign_test(3, 2)):
-        with pytest.raises(ValueError, match="than"):
-            call()
+    with pytest.raises(ValueError, match="more events than requests"):
+        fisher_exact(5, 4, 0, 1)
+    with pytest.raises(ValueError, match="more events than requests"):
+        fisher_exact(0, 4, 2, 1)
+    with pytest.raises(ValueError, match="more than there are"):
+        sign_test(3, 2)
 
 
 def random_watch(seed: int) -> Observed:
