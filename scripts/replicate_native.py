@@ -109,6 +109,26 @@ class Native:
                     stopped.append(name)
         return stopped
 
+    def unapplied(self, settings: Settings, direction: Direction) -> list[str]:
+        """Read ahead in a copy of the slot, from where the subscriber has applied."""
+        publication, name = names(settings, direction)
+        with (
+            domain_errors(f"reading what is left in the slot {name}"),
+            open_side(settings, replicate_engine.publisher(direction), "confirm") as publisher,
+            open_side(settings, replicate_engine.subscriber(direction), "confirm") as subscriber,
+        ):
+            if copy_slot.describe(publisher, name) is None:
+                return []
+            applied = replicate_why.applied_lsn(subscriber, name)
+            steps = replicate_why.waiting(publisher, name, publication, applied, whole=True)
+            tables = {(settings.config.db_schema, table) for table in settings.config.tables}
+            found = {
+                step.change.relation.name
+                for step in steps
+                if (step.change.relation.schema, step.change.relation.name) in tables
+            }
+        return sorted(found)
+
     def drop(self, settings: Settings) -> None:
         """Both subscriptions first, so that nobody reads the slots; then slots and publications."""
         with (

@@ -95,14 +95,20 @@ def statement(change: pgoutput.Change, key: tuple[str, ...]) -> tuple[sql.Compos
     )
 
 
-def next_transaction(
-    publisher: Connection, slot: str, publication: str, applied_lsn: str | None, limit: int = ROWS
+def waiting(
+    publisher: Connection,
+    slot: str,
+    publication: str,
+    applied_lsn: str | None,
+    limit: int = ROWS,
+    whole: bool = False,
 ) -> Iterator[pgoutput.Step]:
     """The rows of the first transaction that the slot's reader has not applied; the slot itself is not touched.
 
     Args:
         applied_lsn: up to where the subscriber has applied; None when it does not say, the slot's own position then.
         limit: rows at most.
+        whole: of all transactions up to now, not of the first alone.
 
     Raises:
         psycopg.Error: no free slot on the publisher (SQLSTATE 53400), or no right to copy one.
@@ -121,9 +127,9 @@ def next_transaction(
         with publisher.transaction(), publisher.cursor(name="why") as cursor:
             cursor.itersize = 500
             cursor.execute(
-                "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, NULL, 1, 'proto_version', '1', "
+                "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, NULL, %s, 'proto_version', '1', "
                 "'publication_names', %s, 'origin', 'none')",
-                (name, sql.Identifier(publication).as_string(publisher)),
+                (name, None if whole else 1, sql.Identifier(publication).as_string(publisher)),
             )
             yield from islice(pgoutput.read(bytes(part[0]) for part in cursor), limit)
     finally:
@@ -166,13 +172,14 @@ def applied_lsn(subscriber: Connection, subscription: str) -> str | None:
     """Up to where the subscriber has applied, or None when the role may not read that."""
     try:
         row = subscriber.execute(
-            "SELECT o.remote_lsn::text FROM pg_replication_origin_status o JOIN pg_subscription s ON o.external_id = 'pg_' || s.oid "
-            "JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND s.subname = %s",
+            "SELECT pg_replication_origin_progress(o.roname, false)::text FROM pg_subscription s "
+            "JOIN pg_database d ON d.oid = s.subdbid JOIN pg_replication_origin o ON o.roname = 'pg_' || s.oid "
+            "WHERE d.datname = current_database() AND s.subname = %s",
             (subscription,),
         ).fetchone()
     except psycopg.errors.InsufficientPrivilege:
         return None
-    return str(row[0]) if row else None
+    return str(row[0]) if row and row[0] is not None else None
 
 
 def explain(
@@ -185,7 +192,7 @@ def explain(
     try:
         found, tried = attempt(
             subscriber,
-            next_transaction(publisher, subscription, publication, applied_lsn(subscriber, subscription)),
+            waiting(publisher, subscription, publication, applied_lsn(subscriber, subscription)),
         )
     except (psycopg.Error, DatabaseError) as error:
         return f"the row at fault could not be looked for: {_short(error)}", None
