@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -58,7 +58,7 @@ class Writer:
         row = connection.execute("SELECT to_regclass('users') IS NOT NULL").fetchone()
         return bool(row and row[0])
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
