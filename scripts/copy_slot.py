@@ -74,6 +74,23 @@ def drop_leftover(connection: Connection, name: str, timeout: float = 15.0) -> b
 
 
 @contextmanager
+def copied(connection: Connection, name: str) -> Iterator[str]:
+    """A temporary copy of the slot, under another name, which can be read in while the slot itself stays as it is.
+
+    Raises:
+        psycopg.Error: no slot is free on the server (SQLSTATE 53400), or the role may not make one.
+    """
+    row = connection.execute("SELECT 'task_migration_why_' || pg_backend_pid()").fetchone()
+    copy = str(row[0]) if row else "task_migration_why"
+    connection.execute("SELECT pg_copy_logical_replication_slot(%s, %s, true)", (name, copy))
+    try:
+        yield copy
+    finally:
+        if not connection.closed and not connection.broken:
+            connection.execute("SELECT pg_drop_replication_slot(%s)", (copy,))
+
+
+@contextmanager
 def create(url: str, name: str) -> Iterator[Slot]:
     """Make the slot; inside, its exported snapshot can be used by other sessions. The slot itself stays afterwards.
 

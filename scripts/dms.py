@@ -188,6 +188,20 @@ class DmsEngine:
         dms = self._dms(settings)
         return [dms_api.TASKS[direction] for direction in DIRECTIONS if dms.stop(direction, timeout)]
 
+    def unapplied(self, settings: Settings, direction: Direction) -> list[str]:
+        """Tables that changed after the last heartbeat: it came through a fence, so what stands before it was applied."""
+        name, side = slot_name(settings, direction), publisher(direction)
+        with domain_errors(f"reading the rest of the slot {name}"), _open(settings, side, "confirm") as reader:
+            if copy_slot.describe(reader, name) is None:
+                return []
+            with copy_slot.copied(reader, name) as copy:
+                lines = reader.execute(
+                    "SELECT data FROM pg_logical_slot_peek_changes(%s, NULL, NULL, 'skip-empty-xacts', '1')", (copy,)
+                ).fetchall()
+        return dms_state.changed_after_beat(
+            [str(line[0]) for line in lines], side, settings.config.db_schema, settings.config.tables
+        )
+
     def drop(self, settings: Settings) -> None:
         """Delete the tasks that ever ran, as each would resume where the slot no longer is; then the slots."""
         dms = self._dms(settings)

@@ -200,3 +200,41 @@ def mapping_problem(task: Mapping[str, Any], wanted: str) -> str | None:
 def first(problems: Sequence[str | None]) -> str | None:
     """The first that is one."""
     return next((problem for problem in problems if problem), None)
+
+
+def changed_after_beat(lines: Iterable[str], side: str, schema: str, tables: Iterable[str]) -> list[str]:
+    """Which of ``tables`` the slot's rest changes after the last heartbeat of ``side``, which a fence has seen arrive.
+
+    What DMS itself applied there is left out: its transactions write to the table of loopback prevention as well (AWS DMS,
+    'Performing bidirectional replication').
+
+    Args:
+        lines: of `test_decoding`, with BEGIN and COMMIT, in the order of the commits.
+    """
+    heads = {
+        f"table {first}.{second}: ": table
+        for table in tables
+        for first in _written(schema)
+        for second in _written(table)
+    }
+    changed: set[str] = set()
+    own: set[str] = set()
+    applied = False
+    for line in lines:
+        if line.startswith("BEGIN"):
+            own, applied = set(), False
+        elif line.startswith("COMMIT"):
+            changed |= set() if applied else own
+        elif "awsdms_loopback_prevention" in line.split(": ", 1)[0]:
+            applied = True
+        elif line.startswith("table task_migration.heartbeat: ") and f"side[text]:'{side}'" in line:
+            changed, own = set(), set()
+        else:
+            own |= {table for head, table in heads.items() if line.startswith(head)}
+    return sorted(changed)
+
+
+def _written(name: str) -> tuple[str, str]:
+    """The two ways in which `test_decoding` may write a name: plain, or quoted where it needs it."""
+    doubled = name.replace('"', '""')
+    return name, f'"{doubled}"'

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from scripts import pgoutput
+from scripts import copy_slot, pgoutput
 from scripts.support.errors import DatabaseError
 from scripts.support.postgres import Connection
 from scripts.support.redact import redact
@@ -113,10 +113,7 @@ def waiting(
     Raises:
         psycopg.Error: no free slot on the publisher (SQLSTATE 53400), or no right to copy one.
     """
-    row = publisher.execute("SELECT 'task_migration_why_' || pg_backend_pid()").fetchone()
-    name = str(row[0]) if row else "task_migration_why"
-    publisher.execute("SELECT pg_copy_logical_replication_slot(%s, %s, true)", (slot, name))
-    try:
+    with copy_slot.copied(publisher, slot) as name:
         if applied_lsn is not None:
             publisher.execute(
                 "SELECT pg_replication_slot_advance(slot_name, least(%s::pg_lsn, pg_current_wal_lsn())) "
@@ -132,9 +129,6 @@ def waiting(
                 (name, None if whole else 1, sql.Identifier(publication).as_string(publisher)),
             )
             yield from islice(pgoutput.read(bytes(part[0]) for part in cursor), limit)
-    finally:
-        if not publisher.closed and not publisher.broken:
-            publisher.execute("SELECT pg_drop_replication_slot(%s)", (name,))
 
 
 def attempt(subscriber: Connection, steps: Iterator[pgoutput.Step]) -> tuple[Failure | None, int]:
