@@ -198,7 +198,8 @@ def read(connection: Connection, schema: str, names: Sequence[str], side: str) -
             connection.execute("SET LOCAL search_path = pg_catalog")
             heads = connection.execute(
                 "SELECT c.oid, c.relname, c.relkind::text, c.relpersistence::text, c.relreplident::text, "
-                "greatest(c.reltuples, 0)::bigint, (pg_relation_size(c.oid) / current_setting('block_size')::int)::bigint "
+                # Estimates: pg_relation_size would wait behind whoever locks the table, and so would everything that looks here.
+                "greatest(c.reltuples, 0)::bigint, c.relpages::bigint "
                 "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = ANY(%s)",
                 (schema, list(names)),
             ).fetchall()

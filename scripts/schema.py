@@ -79,10 +79,18 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
 
 
 def diff(settings: Settings) -> dict[str, Any]:
-    """Compare the two catalogs of the configured tables; see :func:`between`."""
+    """Compare the two catalogs of the configured tables; see :func:`between`.
+
+    DDL that is under way holds its table, and the catalog's functions wait for it: that ends as a DatabaseError after
+    :data:`LOCK_TIMEOUT_MS`, so that no watch hangs behind it.
+    """
     with (
-        connect(settings.source(), step="schema", name="SOURCE_DATABASE_URL") as source,
-        connect(settings.target(), step="schema", name="TARGET_DATABASE_URL") as target,
+        connect(
+            settings.source(), step="schema", name="SOURCE_DATABASE_URL", lock_timeout_ms=LOCK_TIMEOUT_MS
+        ) as source,
+        connect(
+            settings.target(), step="schema", name="TARGET_DATABASE_URL", lock_timeout_ms=LOCK_TIMEOUT_MS
+        ) as target,
     ):
         return between(settings.config, source, target)
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from psycopg import conninfo
 
@@ -17,9 +18,18 @@ from scripts.support.redact import remember_secret
 Side = Literal["source", "target"]
 
 
-def client(service: str, region: str | None = None) -> Any:
-    """A boto3 client; endpoint and credentials come from the environment, as boto3 finds them."""
-    return boto3.client(service, region_name=region)  # type: ignore[call-overload]
+def client(service: str, region: str | None = None, timeout: float | None = None) -> Any:
+    """A boto3 client; endpoint and credentials come from the environment, as boto3 finds them.
+
+    Args:
+        timeout: seconds for each of two attempts, for what a command can do without; boto3's defaults are minutes.
+    """
+    config = (
+        Config(connect_timeout=timeout, read_timeout=timeout, retries={"total_max_attempts": 2})
+        if timeout is not None
+        else None
+    )
+    return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
 
 
 def region_of(arn: str) -> str:
