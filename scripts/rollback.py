@@ -43,6 +43,8 @@ class _Way:
     service: ServiceControl | None
     notices: Notices
     declared: Callable[[], int]
+    #: Keeps the weight without deploying.
+    configuration: Any
 
 
 def run(stage: Stage, *, reasons: tuple[str, ...] = (), stop_service: bool = False) -> dict[str, Any]:
@@ -98,6 +100,7 @@ def execute(
         stage.service,
         stage.notices,
         stage.declared_weight,
+        stage.deployer,
     )
     return _back(way, reasons, stop_service)
 
@@ -117,17 +120,17 @@ def emergency(at: Emergency, *, reasons: tuple[str, ...] = (), stop_service: boo
             held.enter_context(_lock(at.settings, "rollback --emergency"))
             return facts
 
-        way = _Way(at.settings, at.load_balancer, move, at.idle, at.service, at.notices, weight)
+        way = _Way(at.settings, at.load_balancer, move, at.idle, at.service, at.notices, weight, at.file)
         return _back(way, reasons, stop_service)
 
 
 def _at_once(balancer: LoadBalancer, configuration: Any) -> dict[str, Any]:
     """Change the rule by the API and keep weight 0 in the configuration, whichever of the two works."""
     balancer.to_monolith()
-    drift = (
-        "Pulumi's state still has the old weight: the next `up` will show an update of the live rule to 0 % and change nothing "
-        "at the load balancer"
-    )
+    return {"by": "load balancer API", **_kept(configuration)}
+
+
+def _kept(configuration: Any) -> dict[str, Any]:
     try:
         configuration.keep(ZERO)
     except MigrationError as error:
@@ -135,7 +138,12 @@ def _at_once(balancer: LoadBalancer, configuration: Any) -> dict[str, Any]:
             f"canaryWeight could NOT be set to 0 in the configuration ({error}): set it before the next `up`, or that raises the "
             "weight again"
         )
-    return {"by": "load balancer API", "drift": drift}
+        return {"config_set": False, "drift": drift}
+    drift = (
+        "Pulumi's state still has the old weight: the next `up` will show an update of the live rule to 0 % and change nothing "
+        "at the load balancer; commit the stack's file, so that no other copy of it raises the weight again"
+    )
+    return {"config_set": True, "drift": drift}
 
 
 @contextmanager
@@ -225,6 +233,9 @@ def _back(way: _Way, reasons: tuple[str, ...], stop_service: bool) -> dict[str, 
             f"all routes are on the monolith since {routed:.1f} s, but it is not proven that every write arrived: {error}; keep both "
             "databases, mend replication, then run rollback again"
         ) from None
+    if moved.get("config_set") is False:
+        # The lock that kept the configuration from being written may be gone by now.
+        moved |= _kept(way.configuration)
     again = _held_there(way)
     stopped = _stop(way) if stop_service else False
     seconds = time.monotonic() - started

@@ -157,6 +157,12 @@ def api_check(
     other_token_file: Annotated[
         Path | None, typer.Option("--other-token-file", help="Another user's JWT, for the 404 of another's task.")
     ] = None,
+    member_id: Annotated[
+        int | None, typer.Option("--member-id", help="Another user of the token's group: may be given a task.")
+    ] = None,
+    stranger_id: Annotated[
+        int | None, typer.Option("--stranger-id", help="A user of another group: may not be given a task.")
+    ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Through the smoke rule; the header's value from the stack.")
     ] = False,
@@ -168,6 +174,7 @@ def api_check(
     if smoke:
         outputs = stages.build(load_settings(stack)).deployer.outputs()
         headers[str(outputs["smokeHeaderName"])] = str(outputs["smokeHeaderValue"])
-    document = checking.run(base_url, token_file, other_token_file, headers=headers)
+    people = checking.People(member_id, stranger_id)
+    document = checking.run(base_url, token_file, other_token_file, people=people, headers=headers)
     emit(document, as_json=json)
     return 0 if document["healthy"] else REFUSED

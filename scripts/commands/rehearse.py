@@ -75,6 +75,9 @@ def rehearse(
     output: Annotated[Path, typer.Option("--output", help="Where the report and the logs go.")] = Path(
         "build/rehearsal"
     ),
+    drill: Annotated[
+        bool, typer.Option("--drill", help="Instead: a rollback from each weight of the ladder, timed and proven.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """The whole migration on this machine, under live load; exit 0 only if every criterion passed."""
@@ -85,7 +88,14 @@ def rehearse(
             f"{error.name} is not installed; the rehearsal needs its extra: pip install 'task-migration[rehearsal]'"
         ) from None
     plan = rehearsing.Plan(
-        rows=rows, users=users, rate=rate, watch=watch, seed=seed, engine=ENGINES[engine], output=output.resolve()
+        rows=rows,
+        users=users,
+        rate=rate,
+        watch=watch,
+        seed=seed,
+        engine=ENGINES[engine],
+        output=output.resolve(),
+        drill=drill,
     )
     document = rehearsing.rehearse(plan)
     from scripts.rehearsal import report as reporting

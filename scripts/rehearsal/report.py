@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scripts.rehearsal import drill as drilling
 from scripts.support.errors import UsageError
 
 #: plan.md, 'What must be true at the end' and the load test.
@@ -32,6 +33,7 @@ class Evidence:
     rollback_ledger: Mapping[str, Any] | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)
     changed: list[Sequence[str]] = field(default_factory=list)
+    drills: list[dict[str, Any]] = field(default_factory=list)
     failure: str | None = None
 
 
@@ -126,10 +128,20 @@ def criteria(
 
 
 def document(
-    seen: Evidence, tables: Sequence[str], ladder: Sequence[int], users: int, rate: float, **facts: Any
+    seen: Evidence,
+    tables: Sequence[str],
+    ladder: Sequence[int],
+    users: int,
+    rate: float,
+    *,
+    drill: bool = False,
+    **facts: Any,
 ) -> dict[str, Any]:
-    """The report as JSON, with the fields that issue and design name; ``facts`` are added."""
-    judged = criteria(seen, tables, ladder, users, rate)
+    """The report as JSON, with the fields that issue and design name; ``facts`` are added. ``drill``: of a rollback drill."""
+    if drill:
+        judged = drilling.criteria(seen.drills, ladder, seen.load, seen.verify, seen.failure)
+    else:
+        judged = criteria(seen, tables, ladder, users, rate)
     load, ledger, lost = seen.load or {}, seen.ledger or {}, seen.rollback_ledger or {}
     return {
         "passed": all(criterion["passed"] for criterion in judged),
@@ -146,6 +158,7 @@ def document(
             "acknowledged_writes_lost": lost.get("lost"),
         },
         "steps": seen.steps,
+        "drills": seen.drills,
         **facts,
     }
 

@@ -22,6 +22,7 @@ from typing import Any
 import psycopg
 
 from components.config import MigrationConfig
+from scripts.rehearsal import drill as drilling
 from scripts.rehearsal import report
 from scripts.rehearsal.engine_pulumi import EngineName
 from scripts.rehearsal.ledger import check_ledger
@@ -47,6 +48,8 @@ class Plan:
     seed: int
     engine: EngineName
     output: Path
+    #: The rollback drill from every weight instead of the whole plan.
+    drill: bool = False
 
 
 class Rehearsal:
@@ -120,7 +123,10 @@ class Rehearsal:
             str(first),
             "--other-token-file",
             str(second),
+            *(word for option, user in self.setting.neighbours().items() for word in (option, str(user))),
         )
+        if checked["not_checked"]:
+            raise MigrationError(f"the generated data leaves clauses unchecked: {'; '.join(checked['not_checked'])}")
         if checked["served_by"] != ["task-service"]:
             raise MigrationError(f"the smoke rule led to {checked['served_by']}, not to the Task Service alone")
         self.evidence.api_check = checked
@@ -132,7 +138,7 @@ class Rehearsal:
         """One canary step; anything but a promotion ends the rehearsal."""
         since = time.time()
         document = self.command("canary", "step", accept=(0, Refused.exit_status))
-        self._note(weight, since, document["seconds"], document["decision"])
+        self.note(weight, since, document["seconds"], document["decision"])
         self.evidence.changed.append(document.get("changed", []))
         if document["decision"] != "promote" or document["to"] != weight:
             raise MigrationError(
@@ -142,7 +148,8 @@ class Rehearsal:
             f"canary {document['from']} -> {weight} %: {document['decision']}, {'; '.join(document['reasons'][:5])}"
         )
 
-    def _note(self, weight: int, since: float, seconds: float, decision: str) -> None:
+    def note(self, weight: int, since: float, seconds: float, decision: str) -> None:
+        """Keep what a step came to, with the share that was measured while it was watched."""
         # Of the step, the last watch alone: the weight moved somewhere before it.
         window = max(since, time.time() - self.plan.watch)
         stats = self.setting.stats(window)
@@ -161,17 +168,31 @@ class Rehearsal:
         back = self.command("rollback", "--reason", "rehearsed")
         self.evidence.rollback = back
         self.evidence.steps.append({"weight": 0, "share": None, "seconds": back["seconds"], "decision": "rollback"})
+        found = self.look_up("ledger-rollback.json")
+        self.evidence.rollback_ledger = found
+        self.view.event(
+            f"rollback {back['from']} -> 0 % in {back['seconds']} s; {found['lost']} of {found['total']} acknowledged writes lost"
+        )
+
+    def climb(self) -> None:
+        """Up to half, back, up the whole ladder, and to the end."""
+        for weight in (5, 25, 50):
+            self.step(weight)
+        self.roll_back()
+        for weight in self.config.canary_ladder:
+            self.step(weight)
+        self.finish()
+
+    def look_up(self, name: str) -> dict[str, Any]:
+        """Every write acknowledged until now in the monolith's database, under load; kept under ``name``."""
         until = time.time()
         with psycopg.connect(self.setting.source_url) as connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.execute("SELECT 1")  # takes the snapshot
             time.sleep(LEDGER_SETTLES)
             found = check_ledger(self.setting.ledger, connection, until=until)
-        self._keep("ledger-rollback.json", found)
-        self.evidence.rollback_ledger = found
-        self.view.event(
-            f"rollback {back['from']} -> 0 % in {back['seconds']} s; {found['lost']} of {found['total']} acknowledged writes lost"
-        )
+        self._keep(name, found)
+        return found
 
     def finish(self) -> None:
         """Verify live and at rest, finalize under load, then look every acknowledged write up on the target."""
@@ -266,17 +287,15 @@ def rehearse(plan: Plan) -> dict[str, Any]:
         with View(_sampler(setting)) as view:
             run = Rehearsal(plan, setting, processes, view)
             try:
-                setting.prepare(view.event, users=plan.users, rate=plan.rate, watch=plan.watch)
+                setting.prepare(view.event, users=plan.users, rate=plan.rate, watch=plan.watch, patient=plan.drill)
                 setting.start_load(plan.users, plan.rate)
                 view.event(f"load: {plan.users} users, {plan.rate:g} requests/s through the gateway, weight 0")
                 run.data_plane()
                 run.smoke()
-                for weight in (5, 25, 50):
-                    run.step(weight)
-                run.roll_back()
-                for weight in run.config.canary_ladder:
-                    run.step(weight)
-                run.finish()
+                if plan.drill:
+                    drilling.drill(run)
+                else:
+                    run.climb()
             except MigrationError as error:
                 run.evidence.failure = redact(str(error))
                 say(str(error), "red")
@@ -293,6 +312,7 @@ def rehearse(plan: Plan) -> dict[str, Any]:
             engine=setting.engine,
             rows=setting.rows_made,
             load=run.evidence.load,
+            drill=plan.drill,
         )
         report.save(plan.output / "report.json", document)
     return document

@@ -39,6 +39,8 @@ STACK = "rehearsal"
 LOAD_TEST = PROJECT_ROOT / "tests" / "load" / "task_service_load_test.py"
 SUMMED = ("requests", "failed", "acknowledged_writes", "lag_misses", "stale_reads")
 SOURCE_DATABASE, TARGET_DATABASE = "myteacher_production", "task_service_production"
+#: Limits of the gate for a drill of rollbacks, in milliseconds.
+PATIENT = {"p50Ms": 10_000.0, "p95Ms": 20_000.0, "worseLatencyMs": 10_000.0}
 
 
 class Setting:
@@ -106,8 +108,13 @@ class Setting:
             "PYTHONPATH": str(PROJECT_ROOT),
         }
 
-    def prepare(self, event: Callable[[str], None], *, users: int, rate: float, watch: float) -> None:
+    def prepare(
+        self, event: Callable[[str], None], *, users: int, rate: float, watch: float, patient: bool = False
+    ) -> None:
         """Start and fill everything, deploy the program at weight 0, give the users their tokens.
+
+        Args:
+            patient: latency limits that a busy machine does not reach, where it is not latency that is rehearsed.
 
         Raises:
             Refused: the generated data has fewer users than the load.
@@ -119,7 +126,7 @@ class Setting:
             for started in databases:
                 started.result()
         event(f"two PostgreSQL 16 servers; {sum(self.rows_made.values()):,} rows in the monolith's database")
-        config = self._deploy(watch, rate)
+        config = self._deploy(watch, rate, PATIENT if patient else {})
         event(f"pulumi program deployed on emulated AWS ({self.engine} engine), canaryWeight 0")
         user_ids = self._user_ids(users)
         self._applications(config)
@@ -156,7 +163,7 @@ class Setting:
             connection.execute(statement)
         return password
 
-    def _deploy(self, watch: float, rate: float) -> dict[str, Any]:
+    def _deploy(self, watch: float, rate: float, limits: Mapping[str, float]) -> dict[str, Any]:
         """Staging's own configuration with the emulated account's values and compressed time."""
         world = build_world(self.aws)
         config: dict[str, Any] = {
@@ -175,6 +182,7 @@ class Setting:
                 "comparisonPeriods": 5,
                 # What this machine has left is not what is rehearsed.
                 "databaseFreeStorageGb": 0.1,
+                **limits,
             },
         }
         config = {key: value for key, value in config.items() if value not in ("", [], None)}
@@ -272,9 +280,21 @@ class Setting:
         tokens.create_users(cognito, str(config["cognitoUserPoolId"]), user_ids, password)
         given = tokens.tokens_for(cognito, config["cognitoClientIds"][0], user_ids, password)
         tokens.write_tokens_file(self.directory / "tokens.json", given)
+        self.api_user = user_ids[-2]
         for file, user in zip(self.token_files, user_ids[-2:], strict=True):
             file.touch(mode=0o600)
             file.write_text(given[user])
+
+    def neighbours(self) -> dict[str, int]:
+        """For the API's checks, by option: a user of the group that the first token's user is in, and one of another."""
+        query = """
+            SELECT (SELECT min(o.id) FROM users o WHERE o.group_id = u.group_id AND o.id <> u.id),
+                   (SELECT min(o.id) FROM users o WHERE o.group_id <> u.group_id) FROM users u WHERE u.id = %s
+        """
+        with psycopg.connect(self.source_url) as connection:
+            row = connection.execute(query, (self.api_user,)).fetchone() or (None, None)
+        found = {"--member-id": row[0], "--stranger-id": row[1]}
+        return {option: int(user) for option, user in found.items() if user is not None}
 
     def start_load(self, users: int, rate: float) -> None:
         """Start Locust with the same file that a team runs against staging, and wait until all users are at work."""

@@ -77,6 +77,21 @@ def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path
     assert not [token for token in tokens if token in written]
 
 
+@pytest.mark.timeout(900)
+def test_a_drill_rolls_back_from_every_weight_and_loses_no_write(tmp_path: Path) -> None:
+    """Prevents a way back that is too slow, or loses a write, from a weight that no other test leaves."""
+    output = tmp_path / "drill"
+    words = [*command(output), "--drill", "--users", "20", "--rate", "20", "--watch", "3"]
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    report = json.loads((output / "report.json").read_text())
+    assert report["passed"], done.stderr[-3000:]
+    assert [one["from"] for one in report["drills"]] == [5, 25, 50, 100]
+    for one in report["drills"]:
+        assert one["lost"] == 0
+        assert 0 < one["last_request_seconds"] <= one["proof_seconds"] < 300
+    assert report["requests"]["failed"] == 0
+
+
 def test_an_interrupt_while_servers_start_and_a_second_one_leave_nothing(tmp_path: Path) -> None:
     output = tmp_path / "rehearsal"
     before = data_directories()

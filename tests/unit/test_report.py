@@ -107,3 +107,46 @@ def test_a_report_is_read_back_as_written_and_a_missing_one_names_the_command(tm
     assert report.load(tmp_path / "a" / "report.json") == document
     with pytest.raises(UsageError, match="make rehearsal"):
         report.load(tmp_path / "report.json")
+
+
+def drilled(weight: int) -> dict[str, Any]:
+    return {
+        "weight": weight,
+        "from": weight,
+        "last_request_seconds": 2.0,
+        "proof_seconds": 9.0,
+        "rows_compared": 5,
+        "total": 30,
+        "lost": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "fails"),
+    [
+        ({}, None),
+        ({"lost": 1}, "rollback from 5 %"),
+        ({"total": 0}, "rollback from 5 %"),
+        ({"from": 0}, "rollback from 5 %"),
+        ({"proof_seconds": 300.0}, "rollback from 5 %"),
+        ({"last_request_seconds": 300.0}, "rollback from 5 %"),
+        ({"last_request_seconds": None}, "rollback from 5 %"),
+        ({"weight": 7}, "rollback from 5 %"),
+    ],
+)
+def test_a_drill_passes_only_when_each_weight_was_left_in_time_without_a_loss(
+    change: dict[str, Any], fails: str | None
+) -> None:
+    """Prevents a drill that says it passed where a write was lost, no request was there, or a weight was left out."""
+    evidence = proven()
+    evidence.drills = [{**drilled(5), **change}, drilled(100)]
+    evidence.verify = {"match": True}
+    document = report.document(evidence, TABLES, LADDER, 10, 50.0, drill=True)
+    assert {c["name"] for c in document["criteria"] if not c["passed"]} == ({fails} if fails else set())
+    assert document["passed"] is (fails is None)
+    for spoilt in ({"load": {"requests": 9, "failed": 1}}, {"verify": {"match": False}}, {"failure": "x"}):
+        evidence = proven()
+        evidence.drills, evidence.verify = [drilled(5), drilled(100)], {"match": True}
+        for name, value in spoilt.items():
+            setattr(evidence, name, value)
+        assert not report.document(evidence, TABLES, LADDER, 10, 50.0, drill=True)["passed"]
