@@ -95,12 +95,13 @@ class Upstream:
             "approved_at",
             "completed_at",
         )
-        task = dict.fromkeys(names) | {
-            "id": 100 + len(self.tasks) + len(self.deleted), "user_id": owner, "assigned_by_user_id": user if owner != user else None,
+        number = 100 + len(self.tasks) + len(self.deleted)
+        task: dict[str, Any] = {
+            **dict.fromkeys(names), "id": number, "user_id": owner, "assigned_by_user_id": user if owner != user else None,
             "priority": 3, "requires_approval": False, "requires_image": False, "is_completed": False, "tags": [], "images": [],
             "created_at": NOW, "updated_at": NOW, **body,
         }  # fmt: skip
-        self.tasks[task["id"]] = task
+        self.tasks[number] = task
         return 201, {"task": task}
 
     def change(self, body: dict[str, Any], task: dict[str, Any]) -> Answer:
