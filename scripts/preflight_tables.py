@@ -124,12 +124,13 @@ def triggers(side: Side, connection: Connection, tables: dict[str, Table]) -> It
 
 def truncation(settings: Settings, side: Side, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
     """TRUNCATE is carried by neither engine: what may empty a table, and what already does so."""
-    role = settings.config.source_role if side == "source" else settings.config.target_role
+    role = settings.config.source_role
     oids = [table.oid for table in tables.values()]
+    # On the target the service's role owns the tables, and `copy` empties them with its right.
     rights = connection.execute(
-        "SELECT c.oid::regclass::text FROM pg_class c, pg_roles r WHERE c.oid = ANY(%s) AND r.rolname = %s "
+        "SELECT c.oid::regclass::text FROM pg_class c, pg_roles r WHERE c.oid = ANY(%s) AND r.rolname = %s AND %s = 'source' "
         "AND NOT r.rolsuper AND has_table_privilege(r.oid, c.oid, 'TRUNCATE') ORDER BY 1",
-        (oids, role),
+        (oids, role, side),
     ).fetchall()
     fired = connection.execute(
         "SELECT tgrelid::regclass::text || '.' || tgname FROM pg_trigger WHERE tgrelid = ANY(%s) AND NOT tgisinternal "
@@ -143,7 +144,7 @@ def truncation(settings: Settings, side: Side, connection: Connection, tables: d
     yield named(
         f"{side}: truncate",
         wrong,
-        f"{role} may not, no trigger waits for it, none was seen",
+        f"{f'{role} may not, ' if side == 'source' else ''}no trigger waits for it, none was seen",
         "warn",
         "neither engine carries TRUNCATE, so the other side keeps the rows; empty tables by DELETE, and: "
         + "; ".join(f"REVOKE TRUNCATE ON {row[0]} FROM {_quoted(role)}" for row in rights),

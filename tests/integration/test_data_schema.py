@@ -13,11 +13,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from scripts import catalog_state, schema, schema_password
+from scripts.cli import app
 from scripts.rehearsal.data_schema import create_source_schema
 from scripts.rehearsal.world import EmulatedAws
-from scripts.support.errors import MigrationError
+from scripts.support.errors import DataDiffer, MigrationError
 from scripts.support.settings import Settings
 from tests.conftest import Pair
 
@@ -282,6 +284,33 @@ def test_without_a_password_the_missing_role_is_a_warning(make_pair: MakePair) -
     made = schema.apply(pair.config(targetRole="nobody_of_test"))
     assert made["role"] is None
     assert "TARGET_ROLE_PASSWORD" in made["warnings"][0]
+
+
+def test_the_command_line_prints_the_sql_and_its_status(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a difference that ends with 0, and SQL that only the JSON has."""
+    pair = make_pair(rows=5)
+    for name, value in (
+        ("SOURCE_DATABASE_URL", pair.settings.source()),
+        ("TARGET_DATABASE_URL", pair.settings.target()),
+        ("TARGET_ROLE_PASSWORD", "secret-of-role"),
+        ("TASK_MIGRATION_STATE_DIR", str(pair.settings.state_dir)),
+    ):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PULUMI_STACK", raising=False)
+    runner = CliRunner()
+    applied = runner.invoke(app, ["schema", "apply", "--json"])
+    assert applied.exit_code == 0
+    assert (json.loads(applied.stdout)["role"], json.loads(applied.stdout)["match"]) == ("task_service_user", True)
+    assert "secret-of-role" not in applied.stdout
+    agreed = runner.invoke(app, ["schema", "diff"])
+    assert (agreed.exit_code, agreed.stdout) == (0, "the two schemas agree\n")
+    pair.target.execute("ALTER TABLE tasks ALTER COLUMN title TYPE text")
+    differ = runner.invoke(app, ["schema", "diff"])
+    assert differ.exit_code == DataDiffer.exit_status
+    statement = 'ALTER TABLE "public"."tasks" ALTER COLUMN "title" TYPE character varying(255);'
+    assert differ.stdout.rstrip().endswith(statement)
+    pair.target.execute(json.loads(runner.invoke(app, ["schema", "diff", "--json"]).stdout)["mend"].encode())
+    assert runner.invoke(app, ["schema", "diff"]).exit_code == 0
 
 
 def test_the_password_comes_from_the_variable_or_the_secret(
