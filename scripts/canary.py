@@ -22,12 +22,16 @@ from scripts.gates import Decision
 from scripts.operator_lock import Held
 from scripts.stage import Stage
 from scripts.support.errors import DatabaseError, MigrationError, TimedOut
+from scripts.support.wait import bounded
 
 LIVE_RULE = "aws:lb/listenerRule:ListenerRule"
 #: Longest between two looks of a watch, in seconds.
 LOOK_SECONDS = 30.0
 #: Periods that a watch may last beyond its length, for the first one to begin and the last one to settle.
 GRACE_PERIODS = 3
+
+#: Longest that the deployment of one rule may take, in seconds.
+UP_SECONDS = 600.0
 
 Tell = Callable[[str], None]
 
@@ -120,7 +124,10 @@ def _step(this: _Run, to: int | None, force_reason: str | None, dry_run: bool) -
     stage = this.stage
     config = stage.settings.config
     past = ready.past(readiness.events(stage.settings))
-    if past.owed is not None and not dry_run:
+    if past.owed is not None and dry_run:
+        would = f"would end the rollback that was begun or decided: {'; '.join(past.owed)}"
+        return _result(this, stage.declared_weight(), 0, Decision("hold", (would,)), final=False)
+    if past.owed is not None:
         this.tell("a rollback was begun or decided and did not end; ending it first")
         return rollback.execute(
             stage, this.lock, reasons=("to end what was begun", *past.owed), unattended=this.unattended
@@ -193,7 +200,12 @@ def _move(this: _Run, begun: int, wanted: int, force_reason: str | None, dry_run
 
 def _up(this: _Run, begun: int, wanted: int) -> UpResult:
     stage, started = this.stage, time.monotonic()
-    deployed = stage.deployer.up({"canaryWeight": wanted})
+    deployed = bounded(
+        lambda: stage.deployer.up({"canaryWeight": wanted}),
+        UP_SECONDS,
+        what=f"the deployment of {wanted} %",
+        remedy="look at its backend; run the step again, or task-migration rollback --emergency",
+    )
     stage.load_balancer.confirm(wanted)
     seconds = time.monotonic() - started
     if wanted == 100:

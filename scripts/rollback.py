@@ -6,7 +6,6 @@ is being left.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,11 +20,13 @@ from scripts.stage import Emergency, Stage
 from scripts.support.console import say
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, TimedOut
 from scripts.support.settings import Settings
-from scripts.support.wait import wait_until
+from scripts.support.wait import bounded, wait_until
 from scripts.traffic import LoadBalancer
 
 #: The Task Service must have had no request for so long, in seconds, where that can be seen.
 QUIET_SECONDS = 1.0
+#: Longest that the journal may keep a rollback waiting, in seconds.
+JOURNAL_SECONDS = 10.0
 #: Share of the budget that a deployment may take before it counts as hanging.
 UP_SHARE = 0.5
 ZERO = {"canaryWeight": 0}
@@ -83,7 +84,12 @@ def execute(
     def move() -> dict[str, Any]:
         started = time.monotonic()
         try:
-            _bounded(lambda: stage.deployer.up(ZERO), UP_SHARE * limit)
+            bounded(
+                lambda: stage.deployer.up(ZERO),
+                UP_SHARE * limit,
+                what="the deployment of weight 0",
+                remedy="look at its backend",
+            )
         except MigrationError as error:
             if not unattended:
                 raise type(error)(
@@ -162,53 +168,46 @@ def _lock(settings: Settings, command: str) -> Iterator[Held]:
 
 
 def _note(settings: Settings, event: str, **facts: Any) -> None:
-    """Journal an event of the rollback; a journal that cannot be written stops no rollback."""
+    """Journal an event of the rollback; a journal that cannot be written, or not now, stops no rollback."""
     try:
-        settings.journal.record("rollback", event, **facts)
+        bounded(
+            lambda: settings.journal.record("rollback", event, **facts),
+            JOURNAL_SECONDS,
+            what="writing the journal",
+            remedy="look at TASK_MIGRATION_STATE_DIR",
+        )
     except (MigrationError, OSError) as error:
         say(f"not journaled, the rollback goes on: {error}", "yellow")
 
 
-def _bounded(work: Callable[[], object], seconds: float) -> None:
-    """Run ``work`` in a thread and give up waiting after ``seconds``: a backend that is away answers late or never."""
-    failure: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
-            failure.append(error)
-
-    thread = threading.Thread(target=call, name="up", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise TimedOut(
-            f"the deployment did not end within {seconds:.0f} s (the limit, half of the rollback budget); look at its backend"
-        )
-    if failure:
-        raise failure[0]
-
-
-def _begin(way: _Way) -> tuple[int, str | None]:
-    """The weight that is left, and since when the Task Service had live writes; unknown is no reason to wait."""
+def _weight(way: _Way) -> int:
+    """The weight that is left; that it is not known is no reason to wait."""
     weights = []
     for look in (way.declared, way.load_balancer.weight):
         try:
             weights.append(look())
         except MigrationError as error:
             say(f"the weight is not known for sure, the rollback goes on: {error}", "yellow")
+    return max(weights, default=0)
+
+
+def _since(settings: Settings) -> str | None:
+    """Since when the Task Service had live writes; None when the journal cannot tell."""
     try:
-        since = ready.past(readiness.events(way.settings)).since
+        return bounded(
+            lambda: ready.past(readiness.events(settings)).since,
+            JOURNAL_SECONDS,
+            what="reading the journal",
+            remedy="look at TASK_MIGRATION_STATE_DIR",
+        )
     except (MigrationError, OSError):
-        since = None
-    return max(weights, default=0), since
+        return None
 
 
 def _back(way: _Way, reasons: tuple[str, ...], stop_service: bool) -> dict[str, Any]:
     settings, started = way.settings, time.monotonic()
     limit = settings.config.rollback_limit_seconds
-    begun, since = _begin(way)
+    begun = _weight(way)
     _note(settings, "begun", **{"from": begun, "reasons": list(reasons)})
     moved = way.move()
     way.load_balancer.confirm(0)
@@ -225,7 +224,7 @@ def _back(way: _Way, reasons: tuple[str, ...], stop_service: bool) -> dict[str, 
         conflicts.set_tie_winner(settings, "source")
         fence.reverse(settings, timeout=left())
         fenced = time.monotonic() - started
-        rows = written.check(settings, since, left())
+        rows = written.check(settings, _since(settings), left())
     except MigrationError as error:
         _note(settings, "unproven", reason=str(error))
         way.notices.send(settings, f"rollback from {begun} %: routes moved, NOT proven", {"reason": str(error)})

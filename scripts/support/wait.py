@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -37,3 +38,31 @@ def wait_until(
         if time.monotonic() >= deadline:
             raise TimedOut(f"{what}: not so after {timeout:g} s (the limit); last seen: {seen}; {remedy}")
         time.sleep(min(interval, max(0.0, deadline - time.monotonic())))
+
+
+def bounded(work: Callable[[], T], seconds: float, *, what: str, remedy: str) -> T:
+    """Run ``work`` in a thread and give up waiting for it after ``seconds``: what is far away answers late or never.
+
+    Returns:
+        what ``work`` returned. What it raises is raised here.
+
+    Raises:
+        TimedOut: it did not end; the thread goes on alone and ends with the process at the latest.
+    """
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
+            failures.append(error)
+
+    thread = threading.Thread(target=call, name=what, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    if not results:
+        raise TimedOut(f"{what}: did not end within {seconds:g} s (the limit); {remedy}")
+    return results[0]

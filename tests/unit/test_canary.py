@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -249,6 +250,7 @@ def test_a_rollback_killed_at_any_boundary_is_ended_before_anything_else(tmp_pat
         canary.step(at)
     cloud.at, cloud.observed = lambda name: None, HEALTHY
     assert canary.status(at)["rollback_owed"]
+    assert "would end the rollback" in canary.step(at, dry_run=True)["reasons"][0]
     document = canary.step(at)
     assert (document["decision"], document["to"], cloud.declared, cloud.live) == ("rollback", 0, 0, 0)
     assert canary.status(at)["rollback_owed"] is None
@@ -421,3 +423,25 @@ def test_a_deployment_that_raises_the_weight_meanwhile_is_undone(
     at = stage(cloud, tmp_path)
     document = rollback.emergency(Emergency(at.settings, cloud, cloud, None, cloud))  # type: ignore[arg-type]
     assert (document["moved_again"], cloud.live) == (True, 0)
+
+
+def test_a_hanging_deployment_and_a_hanging_journal_are_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a rollback that waits for S3, or for a backend that never answers, while users meet errors."""
+    cloud, over = Cloud(weight=50), threading.Event()
+    at = stage(cloud, tmp_path, rollback_limit_seconds=0.4)
+
+    def hang(*_: Any, **__: Any) -> Any:
+        over.wait(30)
+        raise MigrationError("too late")
+
+    cloud.at = lambda name: hang() if name == "before up" else None
+    monkeypatch.setattr(rollback, "JOURNAL_SECONDS", 0.1)
+    monkeypatch.setattr(type(at.settings.journal), "record", hang)
+    try:
+        document = rollback.execute(at, NoLock(), unattended=True)
+    finally:
+        over.set()
+    assert (cloud.live, document["by"]) == (0, "load balancer API")
+    assert "did not end within 0.2 s" in document["pulumi"]
