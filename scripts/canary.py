@@ -19,7 +19,7 @@ from scripts import conflicts, decisions, fence, gates, operator_lock, readiness
 from scripts.deploy import Change, UpResult
 from scripts.figures import Observed, with_replication
 from scripts.gates import Decision
-from scripts.operator_lock import Held
+from scripts.operator_lock import Held, TakenOver
 from scripts.stage import Stage
 from scripts.support.errors import DatabaseError, MigrationError, TimedOut
 from scripts.support.wait import bounded
@@ -183,7 +183,7 @@ def _move(this: _Run, begun: int, wanted: int, force_reason: str | None, dry_run
     try:
         deployed = _up(this, begun, wanted)
     except MigrationError as error:
-        if not this.unattended:
+        if not this.unattended or isinstance(error, TakenOver):
             raise
         reason = f"the deployment of {wanted} % failed, so nobody knows what the rule says: {error}"
         document = _result(this, begun, wanted, Decision("rollback", (reason,)), readiness=before)
@@ -208,6 +208,7 @@ def _up(this: _Run, begun: int, wanted: int) -> UpResult:
     )
     stage.load_balancer.confirm(wanted)
     seconds = time.monotonic() - started
+    _still_wanted(this, begun, wanted)
     if wanted == 100:
         # From here on the Task Service alone takes writes, so its version of a row counts (design.md).
         conflicts.set_tie_winner(stage.settings, "target")
@@ -218,6 +219,26 @@ def _up(this: _Run, begun: int, wanted: int) -> UpResult:
     )
     this.tell(f"the live rule gives the Task Service {wanted} %, confirmed at the load balancer after {seconds:.1f} s")
     return deployed
+
+
+def _still_wanted(this: _Run, begun: int, wanted: int) -> None:
+    """Undo the deployment when somebody rolled back while it ran: going back wins, whichever ended last.
+
+    Raises:
+        TakenOver: another operator acts now.
+    """
+    try:
+        with suppress(DatabaseError):
+            this.lock.check()
+        back = ready.past(readiness.events(this.stage.settings)).unfinished != (begun, wanted)
+        lost = TakenOver(f"a rollback was begun while the deployment of {wanted} % ran; the weight is 0 % again")
+    except TakenOver as error:
+        back, lost = "task-migration rollback" in str(error), error
+        if not back:
+            raise
+    if back:
+        rollback.at_once(this.stage.load_balancer, this.stage.deployer)
+        raise lost
 
 
 def _watch(this: _Run) -> Observed:

@@ -46,11 +46,15 @@ class Holder:
         return f"{self.name} from {self.address} since {self.since} (session {self.pid} of the source)"
 
 
+class TakenOver(Refused):
+    """Another operator acts now: this command stops, and what is left is the other one's."""
+
+
 class Held(Protocol):
     """A lock while it is held."""
 
     def check(self) -> None:
-        """Make sure that it still is. Raises Refused when another operator took it over, DatabaseError without the source."""
+        """Make sure that it still is. Raises TakenOver when another operator has it, DatabaseError without the source."""
 
 
 class _Lock:
@@ -74,7 +78,7 @@ class _Lock:
                 return
             other = holder(fresh)
             fresh.close()
-        raise Refused(
+        raise TakenOver(
             f"the lock on the canary was taken over by {other or 'another operator'}: this command stops here; see "
             "task-migration canary status"
         )

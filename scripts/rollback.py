@@ -95,7 +95,7 @@ def execute(
                 raise type(error)(
                     f"Pulumi cannot move the routes: {error}; at once and without it: task-migration rollback --emergency"
                 ) from None
-            return {**_at_once(stage.load_balancer, stage.deployer), "pulumi": str(error)}
+            return {**at_once(stage.load_balancer, stage.deployer), "pulumi": str(error)}
         return {"by": "pulumi up", "seconds_of_up": round(time.monotonic() - started, 3)}
 
     way = _Way(
@@ -122,7 +122,7 @@ def emergency(at: Emergency, *, reasons: tuple[str, ...] = (), stop_service: boo
 
         def move() -> dict[str, Any]:
             # Routes before anything else, the database's lock included: it may be the database that is down.
-            facts = _at_once(at.load_balancer, at.file)
+            facts = at_once(at.load_balancer, at.file)
             held.enter_context(_lock(at.settings, "rollback --emergency"))
             return facts
 
@@ -130,7 +130,7 @@ def emergency(at: Emergency, *, reasons: tuple[str, ...] = (), stop_service: boo
         return _back(way, reasons, stop_service)
 
 
-def _at_once(balancer: LoadBalancer, configuration: Any) -> dict[str, Any]:
+def at_once(balancer: LoadBalancer, configuration: Any) -> dict[str, Any]:
     """Change the rule by the API and keep weight 0 in the configuration, whichever of the two works."""
     balancer.to_monolith()
     return {"by": "load balancer API", **_kept(configuration)}

@@ -138,8 +138,13 @@ class Rehearsal:
         """One canary step; anything but a promotion ends the rehearsal."""
         since = time.time()
         document = self.command("canary", "step", accept=(0, Refused.exit_status))
+        changed = document.get("changed", [])
+        if document["decision"] == "hold":
+            # As an operator does, and `canary run`: one busy moment at a watch's end is watched on.
+            self.view.event(f"canary at {weight} %: hold, {'; '.join(document['reasons'])}; watched again")
+            document = self.command("canary", "step", accept=(0, Refused.exit_status))
         self.note(weight, since, document["seconds"], document["decision"])
-        self.evidence.changed.append(document.get("changed", []))
+        self.evidence.changed.append(changed)
         if document["decision"] != "promote" or document["to"] != weight:
             raise MigrationError(
                 f"the step to {weight} % was not promoted: {document['decision']}: {document['reasons']}"

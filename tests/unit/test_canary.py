@@ -318,7 +318,7 @@ def test_run_rolls_back_at_the_load_balancer_when_deployments_fail(tmp_path: Pat
 
     def broken(name: str) -> None:
         if name == boundary:
-            raise MigrationError("the backend is away")
+            raise Refused("the backend is away") if boundary == "config set" else MigrationError("the backend is away")
 
     cloud.at = broken
     document = canary.run(stage(cloud, tmp_path))
@@ -445,3 +445,19 @@ def test_a_hanging_deployment_and_a_hanging_journal_are_not_waited_for(
         over.set()
     assert (cloud.live, document["by"]) == (0, "load balancer API")
     assert "did not end within 0.2 s" in document["pulumi"]
+
+
+def test_a_rollback_begun_while_a_deployment_ran_wins_over_it(tmp_path: Path) -> None:
+    """Prevents an `up` that ends after an emergency rollback from having the last word."""
+    cloud = Cloud(weight=5)
+    at = stage(cloud, tmp_path)
+
+    def meanwhile(name: str) -> None:
+        if name == "up done":
+            at.settings.journal.record("rollback", "begun", reasons=["another operator"])
+            at.settings.journal.record("rollback", "done")
+
+    cloud.at = meanwhile
+    with pytest.raises(Refused, match="a rollback was begun while the deployment of 25 % ran"):
+        canary.run(at)
+    assert (cloud.live, cloud.declared, cloud.ups) == (0, 0, [25])
