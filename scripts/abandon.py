@@ -112,7 +112,7 @@ def start_over(
 
     Args:
         weight: percent of the requests that the Task Service gets; the caller has asked the load balancer.
-        reason: why; kept in the journal. Goes with ``force``.
+        reason: why; kept in the journal. ``force`` needs one.
         force: give up rows of the target that the source is not proven to have.
 
     Returns:
@@ -123,8 +123,8 @@ def start_over(
         Refused: the weight is not 0, the monolith no longer writes, or the target has rows of its own and no ``force``.
         DatabaseError: something of ours is still there afterwards.
     """
-    if force != bool(reason):
-        raise UsageError("--force and --reason go together; give both or neither")
+    if force and not reason:
+        raise UsageError("--force and --reason go together: say why those rows are given up, it is kept in the journal")
     leads = _source_leads(settings)
     role = settings.config.source_role
     # What needs no look at rows is said first, whatever state replication is in.

@@ -38,7 +38,7 @@ BEGIN
             UPDATE task_migration.conflicts c SET settled = CASE WHEN written > 0 THEN 'by commit time' ELSE 'stands' END
             WHERE c.settled IS NULL AND c.kind = 'tie' AND c.table_name = best.table_name AND c.key = best.key
                 AND (c.decision <> 'skipped' OR pg_xact_commit_timestamp(c.xid::xid) IS NOT NULL);
-        EXCEPTION WHEN unique_violation OR check_violation OR lock_not_available THEN
+        EXCEPTION WHEN unique_violation OR check_violation OR lock_not_available OR deadlock_detected THEN
             -- Left open for `verify --repair`: a fence must not stop for it.
             NULL;
         END;

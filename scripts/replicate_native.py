@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, sql
 
-from scripts import catalog, catalog_state, copy_slot, replicate_engine, replicate_why
+from scripts import catalog, catalog_state, copy_slot, replicate_engine, replicate_why, replicate_yield
 from scripts.catalog_state import Side
 from scripts.replicate_engine import Direction
 from scripts.support.errors import Refused
@@ -68,6 +68,9 @@ class Native:
                 target.execute(
                     "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (config.reverse_subscription,)
                 )
+            for connection, role in ((source, config.source_role), (target, config.target_role)):
+                for problem in replicate_yield.set_up(connection, role):
+                    settings.journal.record("replicate", "no-preferred-victim", reason=problem)
             # The rows of the copy are behind the reverse slot; what forward applies carries an origin, which `none` leaves out.
             for connection, name, publication, peer in (
                 (source, config.reverse_subscription, config.reverse_publication, settings.target()),
@@ -139,6 +142,8 @@ class Native:
             sides: dict[Side, Connection] = {"source": source, "target": target}
             for direction in replicate_engine.DIRECTIONS:
                 _drop_subscription(sides[replicate_engine.subscriber(direction)], names(settings, direction)[1])
+            replicate_yield.take_back(source)
+            replicate_yield.take_back(target)
             for direction in replicate_engine.DIRECTIONS:
                 publication, slot = names(settings, direction)
                 side = sides[replicate_engine.publisher(direction)]
@@ -162,6 +167,7 @@ class Native:
                 open_side(settings, side, "leftovers") as server,
             ):
                 found += [f"{side}: {row[0]}" for row in server.execute(_LEFTOVERS, given).fetchall()]
+                found += [f"{side}: {text}" for text in replicate_yield.leftovers(server)]
         return found
 
 
@@ -256,7 +262,8 @@ def _state(publisher: Connection, subscriber: Connection, publication: str, name
     elif not row[0]:
         reason = f"the subscription {name} is disabled; run `task-migration replicate start`"
     elif row[1] is None or not slot["active"]:
-        why, error = replicate_why.explain(publisher, subscriber, name, publication, peer)
+        kept = _kept_conninfo(subscriber, name) or peer
+        why, error = replicate_why.explain(publisher, subscriber, name, publication, kept)
         reason = f"the apply worker of {name} is down (apply errors so far: {row[2] or 0}): {why}"
     return {
         "running": reason is None,
@@ -268,6 +275,23 @@ def _state(publisher: Connection, subscriber: Connection, publication: str, name
         "blocked_by": list(row[3] or ()) if row else [],
         "slot": slot,
     }
+
+
+def _kept_conninfo(connection: Connection, name: str) -> str | None:
+    """The connection string that the subscription itself keeps, where the role may read it; its password is remembered for
+    redaction. It may be another than ours by now: a rotated password, a moved host."""
+    try:
+        row = connection.execute(
+            "SELECT subconninfo FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
+            "WHERE d.datname = current_database() AND subname = %s",
+            (name,),
+        ).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return None
+    if row is None:
+        return None
+    parameters(str(row[0]), f"the connection of {name}")
+    return str(row[0])
 
 
 def _worker_ended(connection: Connection, name: str, timeout: float) -> None:

@@ -26,8 +26,8 @@ ROWS = 10_000
 #: The attempt gives way to anything live: far below `deadlock_timeout` (1 s), so that no application is a deadlock's victim.
 LOCK_MS, STATEMENT_MS, PROBE_MS = 300, 5_000, 12_000
 #: SQLSTATE classes whose message names tables, columns and constraints, never a row's values: integrity, transaction
-#: state, rollback, syntax or access, resources, limits, object state (PostgreSQL, 'PostgreSQL Error Codes').
-_NO_VALUES = ("23", "25", "40", "42", "53", "54", "55", "57")
+#: state, rollback, syntax or access, resources, limits, object state, system and internal errors (PostgreSQL, 'PostgreSQL Error Codes').
+_NO_VALUES = ("23", "25", "40", "42", "53", "54", "55", "57", "58", "XX")
 
 
 @dataclass(frozen=True)

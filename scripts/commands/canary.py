@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,6 +95,14 @@ def canary_start_service(stack: Stack = None, json: Json = False) -> int:
     return 0
 
 
+class Scenario(StrEnum):
+    """What failed, as the plan's section on rollback lists it."""
+
+    copy = "copy"
+    deployment = "deployment"
+    data = "data"
+
+
 @app.command()
 def rollback(
     stack: Stack = None,
@@ -110,12 +119,40 @@ def rollback(
     stop_service: Annotated[
         bool, typer.Option("--stop-service", help="Ask ECS for no task of the Task Service afterwards.")
     ] = False,
+    scenario: Annotated[
+        Scenario | None,
+        typer.Option(
+            "--scenario",
+            help="The plan's: copy (failed: end replication, empty the target), deployment (failed: routes, then no tasks), data "
+            "(disagree: routes, then empty the target).",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --scenario copy or data: give up rows that only the target has.")
+    ] = False,
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the journal.")] = None,
 ) -> int:
     """Back to the monolith with every acknowledged write: weight 0, drain, fence, rows. Exit 12 when that is not proven."""
     if abandon and (emergency or stop_service):
         raise UsageError("--abandon goes alone: roll back first, then give the migration up")
+    if scenario and (abandon or emergency or stop_service):
+        raise UsageError(
+            "--scenario goes without --abandon, --emergency and --stop-service: it says what is to be done"
+        )
+    if force and scenario not in (Scenario.copy, Scenario.data):
+        raise UsageError("--force goes with --scenario copy or data only")
     settings = load_settings(stack)
+    if scenario in (Scenario.copy, Scenario.data):
+        # Without a stack there is no load balancer of ours, and nothing that could have moved a request.
+        leaving = stages.build(settings) if settings.stack or stages.rehearsal() else None
+        weight = max(leaving.declared_weight(), leaving.load_balancer.weight()) if leaving else 0
+        if leaving and weight and scenario is Scenario.data and not dry_run:
+            rolling_back.run(leaving, reasons=(reason or "the data disagree",))
+            weight = leaving.load_balancer.weight()
+        kind: abandoning.Scenario = "copy" if scenario is Scenario.copy else "data"
+        emit(abandoning.start_over(settings, kind, weight, reason, force, dry_run), as_json=json)
+        return 0
+    stop_service = stop_service or scenario is Scenario.deployment
     if abandon:
         emit(abandoning.run(settings, dry_run), as_json=json)
         return 0

@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +171,51 @@ def test_status_says_why_a_worker_is_down(make_pair: MakePair) -> None:
     # The test writes faster than any night: the runway may be short, nothing else is found.
     left = replicate.status(pair.settings)
     assert {finding["what"] for finding in left["findings"]} <= {"forward: log runway", "reverse: log runway"}, left
+
+
+def test_the_worker_gives_way_to_the_application(make_pair: MakePair) -> None:
+    """Prevents a request that fails as a deadlock's victim because replication takes the same rows in another order."""
+    pair = running(make_pair)
+    ids = [row[0] for row in pair.source.execute("SELECT id FROM tasks ORDER BY id LIMIT 120")]
+    end = time.monotonic() + 5
+    done = {"application": 0, "victim": 0}
+    database = pair.target.info.dbname
+    service = pair.target_server.url(database, "task_service_user", "secret-of-role")
+
+    def application() -> None:
+        with psycopg.connect(service, autocommit=True) as connection:
+            while time.monotonic() < end:
+                try:
+                    with connection.transaction():
+                        connection.execute("UPDATE tasks SET priority = 1 WHERE id = %s", (ids[110],))
+                        time.sleep(0.01)
+                        connection.execute("UPDATE tasks SET priority = 1 WHERE id = %s", (ids[10],))
+                    done["application"] += 1
+                except psycopg.errors.DeadlockDetected:
+                    done["victim"] += 1
+
+    bulk = threading.Thread(target=application)
+    bulk.start()
+    while time.monotonic() < end:
+        pair.source.execute("UPDATE tasks SET reward = 7 WHERE id BETWEEN %s AND %s", (ids[0], ids[-1]))
+        time.sleep(0.02)
+    bulk.join()
+    assert done["victim"] == 0, done
+    assert done["application"] > 20
+    # A long transaction of the application makes the worker late, and loses nothing.
+    with psycopg.connect(service) as long:
+        long.execute("UPDATE tasks SET span = 3 WHERE id = %s", (ids[50],))
+        pair.source.execute("UPDATE tasks SET reward = 8 WHERE id BETWEEN %s AND %s", (ids[0], ids[-1]))
+        seen = _until(pair, "the waiting row to be named", lambda state: bool(state["forward"]["reason"]))
+        assert count(pair.target, "SELECT count(*) FROM tasks WHERE reward = 8") == 0, seen
+        long.commit()
+    state = replicate.status(pair.settings)
+    replicate.wait(pair.settings, 60)
+    # It has met deadlocks, else this test proves nothing.
+    assert state["forward"]["apply_errors"] > 0, state
+    mended = verify.run(pair.settings, repair="newest")
+    assert mended["match"], mended["tables"]
+    assert count(pair.target, "SELECT count(*) FROM tasks") == count(pair.source, "SELECT count(*) FROM tasks")
 
 
 def test_a_second_copy_and_foreign_rows_are_refused(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
