@@ -266,7 +266,7 @@ def _watch(this: _Run) -> Observed:
         verdict = gates.decide(observed, config.gates, config.watch_seconds).verdict
         if len(observed.periods) != seen:
             seen = len(observed.periods)
-            this.tell(f"watched {observed.watched_seconds:g} of {config.watch_seconds:g} s: {verdict}")
+            this.tell(f"watched {observed.watched_seconds:.4g} of {config.watch_seconds:g} s: {verdict}")
         if verdict != "hold" or time.monotonic() - begun >= last:
             return observed
 
