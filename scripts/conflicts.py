@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg import sql
 
-from scripts import catalog, catalog_state, conflicts_settle, conflicts_sql
+from scripts import catalog, catalog_state, conflicts_dms, conflicts_settle, conflicts_sql
 from scripts.catalog_state import Side
 from scripts.support.errors import Refused
 from scripts.support.postgres import Connection, connect, domain_errors
@@ -31,6 +31,8 @@ def install(settings: Settings, side: Side, tie_winner: Side = "source") -> list
     """
     url = settings.source() if side == "source" else settings.target()
     config = settings.config
+    # What AWS DMS applies carries no replication origin, and no commit time of the other side to settle ties by.
+    origins = config.replication_engine == "native"
     with (
         domain_errors(f"conflict triggers on the {side}"),
         connect(url, step="conflicts", name=f"the {side}'s URL", lock_timeout_ms=500) as connection,
@@ -43,11 +45,14 @@ def install(settings: Settings, side: Side, tie_winner: Side = "source") -> list
             # Two commands at once would replace the same functions.
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('task_migration install'))")
             connection.execute(conflicts_sql.COMMON)
-            connection.execute(conflicts_settle.SETTLE)
-            for table in tables.values():
-                _keep_settle_statement(connection, table)
+            if origins:
+                connection.execute(conflicts_settle.SETTLE)
+                for table in tables.values():
+                    _keep_settle_statement(connection, table)
+            else:
+                connection.execute(conflicts_dms.COMMON)
         for table in tables.values():
-            connection.execute(conflicts_sql.function(table, tables, side))
+            connection.execute(conflicts_sql.function(table, tables, side, origins=origins))
 
             def work(table: catalog.Table = table) -> None:
                 with connection.transaction():

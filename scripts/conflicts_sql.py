@@ -45,13 +45,14 @@ DECLARE
     takes boolean;
 BEGIN
     -- A mend decides for itself; depth 2 is this function's own insert or update.
+    {applying}
     IF pg_trigger_depth() > 1 OR current_setting('task_migration.mend', true) = 'on' THEN
+        {mending}
         IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
         RETURN NEW;
     END IF;
     IF TG_OP = 'DELETE' THEN
-        SELECT c.timestamp, c.roident INTO written, origin
-        FROM {table} t, LATERAL pg_xact_commit_timestamp_origin(t.xmin) c WHERE {old_key};
+        {writer_old}
         IF origin = 0 AND written > task_migration.known_until({peer}) THEN
             PERFORM task_migration.log_conflict({name}, {old_json}, 'delete_over_write', 'applied',
                 {old_updated}, NULL, written, OLD::text, NULL);
@@ -71,8 +72,7 @@ BEGIN
                     {new_updated}, NULL, NULL, NULL);
                 RETURN NULL;
             END IF;
-            SELECT c.timestamp, c.roident INTO written, origin
-            FROM {table} t, LATERAL pg_xact_commit_timestamp_origin(t.xmin) c WHERE {new_key};
+            {writer_new}
             takes := {insert_takes};
             PERFORM task_migration.log_conflict({name}, {new_json}, 'duplicate_insert',
                 CASE WHEN takes THEN 'applied' ELSE 'skipped' END, {here_updated}, {new_updated}, written, here::text, NEW::text);
@@ -86,8 +86,7 @@ BEGIN
         RETURN NULL;
     END IF;
     {uniques_update}
-    SELECT c.timestamp, c.roident INTO written, origin
-    FROM {table} t, LATERAL pg_xact_commit_timestamp_origin(t.xmin) c WHERE {old_key};
+    {writer_old}
     -- Last written by the other side, or known to it: nothing to decide. Timestamps of old commits are not kept (NULL).
     IF origin IS DISTINCT FROM 0 OR written IS NULL OR written <= task_migration.known_until({peer}) THEN
         RETURN NEW;
@@ -229,8 +228,23 @@ def _uniques(table: Table, side: Side, update: bool) -> sql.Composed:
     return sql.SQL("\n        ").join(parts)
 
 
-def function(table: Table, tables: Mapping[str, Table], side: Side) -> sql.Composed:
-    """CREATE FUNCTION with the rules for ``table`` as ``side`` applies them."""
+def _writer(table: Table, record: str, local_write: bool) -> sql.Composed:
+    """Who wrote the row that is there, and when: `origin` is 0 for a local writer (PostgreSQL, 'Replication Progress
+    Tracking'). Without origins the helper function `local_write` tells (scripts/conflicts_dms.py)."""
+    asked = "task_migration.local_write(t.xmin)" if local_write else "pg_xact_commit_timestamp_origin(t.xmin)"
+    columns = "c.timestamp, c.roident"
+    return sql.SQL(f"SELECT {columns} INTO written, origin FROM {{table}} t, LATERAL {asked} c WHERE {{key}};").format(
+        table=table.identifier, key=_equal("t", table.key, record)
+    )
+
+
+def function(table: Table, tables: Mapping[str, Table], side: Side, *, origins: bool = True) -> sql.Composed:
+    """CREATE FUNCTION with the rules for ``table`` as ``side`` applies them.
+
+    Args:
+        origins: whether applied changes carry a replication origin; if not, the rules write down which transactions
+            apply, and ask that (scripts/conflicts_dms.py, which must be installed first).
+    """
     mine, peer = sql.Literal(side), sql.Literal("target" if side == "source" else "source")
     tie = sql.SQL("NOT task_migration.wins_ties({})").format(mine)
     dated = "updated_at" in table.stored
@@ -260,6 +274,12 @@ def function(table: Table, tables: Mapping[str, Table], side: Side) -> sql.Compo
         table=table.identifier,
         name=sql.Literal(table.name),
         peer=peer,
+        applying=sql.SQL("" if origins else "PERFORM task_migration.applying();"),
+        mending=sql.SQL(
+            "" if origins else "IF pg_trigger_depth() = 1 THEN PERFORM task_migration.mark_mend(); END IF;"
+        ),
+        writer_old=_writer(table, "OLD", not origins),
+        writer_new=_writer(table, "NEW", not origins),
         columns=sql.SQL(", ").join(map(sql.Identifier, table.stored)),
         new_values=_fields("NEW", table.stored),
         old_key=_equal("t", table.key, "OLD"),

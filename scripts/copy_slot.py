@@ -91,8 +91,9 @@ def copied(connection: Connection, name: str) -> Iterator[str]:
 
 
 @contextmanager
-def create(url: str, name: str) -> Iterator[Slot]:
-    """Make the slot; inside, its exported snapshot can be used by other sessions. The slot itself stays afterwards.
+def create(url: str, name: str, plugin: str = "pgoutput") -> Iterator[Slot]:
+    """Make the slot, with the output plugin that the engine reads. Inside, its exported snapshot can be used by other
+    sessions. The slot itself stays afterwards.
 
     Raises:
         TimedOut: transactions older than the slot did not end within :data:`SLOT_SECONDS`.
@@ -102,7 +103,9 @@ def create(url: str, name: str) -> Iterator[Slot]:
         timer.start()
         try:
             row = connection.execute(
-                sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export')").format(sql.Identifier(name))
+                sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL {} (SNAPSHOT 'export')").format(
+                    sql.Identifier(name), sql.Identifier(plugin)
+                )
             ).fetchone()
         except psycopg.errors.QueryCanceled:
             raise TimedOut(

@@ -76,7 +76,7 @@ class Dms:
         interval: seconds between two looks in a wait.
     """
 
-    def __init__(self, client: Any, cloudwatch: Any, interval: float = 2.0) -> None:
+    def __init__(self, client: Any, cloudwatch: Any, interval: float = 1.0) -> None:
         self._client, self._cloudwatch, self._interval = client, cloudwatch, interval
 
     # --- looking ---------------------------------------------------------------------------------------------------

@@ -32,7 +32,8 @@ def mend(
     their children, and deletions go the other way.
     """
     counts = dict.fromkeys(differences, 0)
-    origin = origin_name(settings)
+    # AWS DMS leaves out what has its own mark instead, which the conflict rules set for a mend (scripts/conflicts_dms.py).
+    origin = origin_name(settings) if settings.config.replication_engine == "native" else None
     with mender(settings.source(), origin) as source, mender(settings.target(), origin) as target:
         sides: dict[Side, Connection] = {"source": source, "target": target}
         plan: list[tuple[Table, Difference, Side]] = [
@@ -44,7 +45,14 @@ def mend(
         deletions = [item for item in reversed(plan) if _deletes(item[1], item[2])]
         for table, difference, best in writes + deletions:
             worst: Side = "target" if best == "source" else "source"
-            done = _write(sides[best], sides[worst], table, difference, worst)
+
+            def work(
+                best: Side = best, worst: Side = worst, table: Table = table, difference: Difference = difference
+            ) -> bool:
+                return _write(sides[best], sides[worst], table, difference, worst)
+
+            # An applying session that meets the mend in the other order may make it a deadlock's victim.
+            done = catalog_state.with_lock_retries(work, f"mending {table.name}")
             if done:
                 counts[table.name] += 1
                 _settled(sides, table, difference.key, f"{rule}: {best}")
@@ -53,16 +61,17 @@ def mend(
 
 
 @contextmanager
-def mender(url: str, origin: str) -> Iterator[Connection]:
+def mender(url: str, origin: str | None) -> Iterator[Connection]:
     """A session whose writes fire no triggers or foreign keys, pass the conflict rules by and do not travel back."""
     with connect(url, step="repair", lock_timeout_ms=5000) as connection:
         catalog_state.install(connection)
         connection.execute("SET session_replication_role = replica")
         connection.execute("SET task_migration.mend = 'on'")
-        connection.execute(
-            "SELECT pg_replication_origin_create(%s) WHERE pg_replication_origin_oid(%s) IS NULL", (origin, origin)
-        )
-        connection.execute("SELECT pg_replication_origin_session_setup(%s)", (origin,))
+        if origin is not None:
+            connection.execute(
+                "SELECT pg_replication_origin_create(%s) WHERE pg_replication_origin_oid(%s) IS NULL", (origin, origin)
+            )
+            connection.execute("SELECT pg_replication_origin_session_setup(%s)", (origin,))
         yield connection
 
 

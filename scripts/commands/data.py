@@ -14,34 +14,24 @@ from scripts import verify as verifying
 from scripts.commands.options import DIFFER, REFUSED, DryRun, Json, Stack, Timeout
 from scripts.support.console import emit
 from scripts.support.errors import Refused
-from scripts.support.settings import Settings, load_settings
+from scripts.support.settings import load_settings
 
 app = typer.Typer()
 replicate_app = typer.Typer(help="Change replication, both ways.", no_args_is_help=True)
 app.add_typer(replicate_app, name="replicate")
 
 
-def _native(stack: str | None) -> Settings:
-    settings = load_settings(stack)
-    if settings.config.replication_engine != "native":
-        raise Refused(
-            f"replicationEngine is {settings.config.replication_engine!r}; this command drives 'native' only so far. "
-            f"Set it in Pulumi.{settings.stack or '<stack>'}.yaml: task-migration:replicationEngine: native"
-        )
-    return settings
-
-
 @replicate_app.command("start")
 def replicate_start(stack: Stack = None, json: Json = False) -> int:
     """Start both directions from the copy's slot; conflict rules first."""
-    emit(replicating.start(_native(stack)), as_json=json)
+    emit(replicating.start(load_settings(stack)), as_json=json)
     return 0
 
 
 @replicate_app.command("status")
 def replicate_status(stack: Stack = None, json: Json = False) -> int:
     """Whether both directions run, how far each is behind and what threatens them; exit 10 when something fails."""
-    document = replicating.status(_native(stack))
+    document = replicating.status(load_settings(stack))
     emit(document, as_json=json)
     return REFUSED if document["status"] == "fail" else 0
 
@@ -49,14 +39,14 @@ def replicate_status(stack: Stack = None, json: Json = False) -> int:
 @replicate_app.command("wait")
 def replicate_wait(stack: Stack = None, json: Json = False, timeout: Timeout = 60.0) -> int:
     """Wait until everything written so far is on the other side, both ways; exit 12 at the deadline."""
-    emit(replicating.wait(_native(stack), timeout=timeout), as_json=json)
+    emit(replicating.wait(load_settings(stack), timeout=timeout), as_json=json)
     return 0
 
 
 @replicate_app.command("stop")
 def replicate_stop(stack: Stack = None, json: Json = False, timeout: Timeout = 60.0) -> int:
     """Drain both directions, then stop them."""
-    emit(replicating.stop(_native(stack), timeout=timeout), as_json=json)
+    emit(replicating.stop(load_settings(stack), timeout=timeout), as_json=json)
     return 0
 
 

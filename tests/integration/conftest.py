@@ -10,6 +10,7 @@ import pytest
 from scripts.rehearsal.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.world import EmulatedAws
 from tests.integration.app_world import AppWorld, Caller
+from tests.integration.dms_world import DmsWorld
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,24 @@ def api(request: pytest.FixtureRequest, app_world: AppWorld) -> Iterator[Caller]
     caller = Caller(app_world, request.param)
     yield caller
     caller.http.close()
+
+
+@pytest.fixture(scope="session")
+def dms_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAws]:
+    """One emulated account for all tests of AWS DMS; each empties it."""
+    with EmulatedAws(tmp_path_factory.mktemp("dms") / "aws.log") as aws:
+        yield aws
+
+
+@pytest.fixture
+def dms_world(dms_account: EmulatedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DmsWorld]:
+    """An empty account with the stand-in of AWS DMS in front of it; this process's boto3 speaks to both."""
+    dms_account.reset()
+    world = DmsWorld(dms_account, tmp_path)
+    for name, value in world.environment().items():
+        monkeypatch.setenv(name, value)
+    try:
+        world.start()
+        yield world
+    finally:
+        world.stop()
