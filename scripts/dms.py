@@ -186,7 +186,9 @@ class DmsEngine:
     def stop(self, settings: Settings, timeout: float) -> list[str]:
         """Stop both tasks and confirm it; slots and checkpoints stay."""
         dms = self._dms(settings)
-        return [dms_api.TASKS[direction] for direction in DIRECTIONS if dms.stop(direction, timeout)]
+        # A task ends the transactions that it holds first; a stop that is given up would leave it in `stopping`.
+        limit = max(timeout, dms_api.STOP_SECONDS)
+        return [dms_api.TASKS[direction] for direction in DIRECTIONS if dms.stop(direction, limit)]
 
     def unapplied(self, settings: Settings, direction: Direction) -> list[str]:
         """Tables that changed after the last heartbeat: it came through a fence, so what stands before it was applied."""

@@ -60,6 +60,16 @@ ENGINES: dict[Engine, Literal["auto", "pulumi", "embedded"]] = {
 }
 
 
+class Replication(StrEnum):
+    """What carries changes in a rehearsal."""
+
+    native = "native"
+    dms = "dms"
+
+
+REPLICATIONS: dict[Replication, Literal["native", "dms"]] = {Replication.native: "native", Replication.dms: "dms"}
+
+
 @app.command()
 def rehearse(
     rows: Annotated[
@@ -72,6 +82,10 @@ def rehearse(
     ] = 10.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the generated data.")] = 1,
     engine: Annotated[Engine, typer.Option("--engine", help="auto takes `pulumi` when it is on PATH.")] = Engine.auto,
+    replication: Annotated[
+        Replication,
+        typer.Option("--replication", help="What carries changes: PostgreSQL itself, or a stand-in of AWS DMS."),
+    ] = Replication.native,
     output: Annotated[Path, typer.Option("--output", help="Where the report and the logs go.")] = Path(
         "build/rehearsal"
     ),
@@ -96,6 +110,7 @@ def rehearse(
         engine=ENGINES[engine],
         output=output.resolve(),
         drill=drill,
+        replication=REPLICATIONS[replication],
     )
     document = rehearsing.rehearse(plan)
     from scripts.rehearsal import report as reporting

@@ -219,11 +219,11 @@ class Applier:
                         raise _Stop from error
                     self._refused(target, change, str(error))
         if stopped is not None:
-            change, error = stopped
-            self._log(target, change, str(error))
+            change, cause = stopped
+            self._log(target, change, str(cause))
             raise Failed(
                 f"Last Error stopped by ApplyError{change.operation.capitalize()}Policy on table {change.schema}.{change.table}: "
-                f"{type(error).__name__} {error.sqlstate}"
+                f"{type(cause).__name__} {cause.sqlstate}"
             )
 
     def _wanted(self, entry: Transaction) -> list[Change]:
@@ -343,12 +343,12 @@ class Applier:
             there = catalog.existing(target, schema, names)
             if len(there) < len(names) and self.work.settings["ErrorBehavior"]["FailOnNoTablesCaptured"]:
                 raise Failed(f"tables {', '.join(sorted(set(names) - set(there)))} of {schema} are not on the target")
-            for table in catalog.read(target, schema, there, "target").values():
-                self._tables[schema, table.name] = table
+            for described in catalog.read(target, schema, there, "target").values():
+                self._tables[schema, described.name] = described
 
     # --- control tables --------------------------------------------------------------------------------------------
     def _control(self, statement: str, table: str) -> sql.Composed:
-        return sql.SQL(statement).format(t=sql.Identifier(self.work.control_schema, table))  # type: ignore[arg-type]
+        return sql.SQL(statement).format(t=sql.Identifier(self.work.control_schema, table))
 
     def _position(self, target: Connection) -> str | None:
         row = target.execute(

@@ -28,7 +28,7 @@ from scripts.rehearsal.engine_pulumi import EngineName
 from scripts.rehearsal.ledger import check_ledger
 from scripts.rehearsal.live import View
 from scripts.rehearsal.processes import Processes, end
-from scripts.rehearsal.setting import Setting
+from scripts.rehearsal.setting import ReplicationName, Setting
 from scripts.support.console import say
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.redact import redact
@@ -50,6 +50,7 @@ class Plan:
     output: Path
     #: The rollback drill from every weight instead of the whole plan.
     drill: bool = False
+    replication: ReplicationName = "native"
 
 
 class Rehearsal:
@@ -109,7 +110,7 @@ class Rehearsal:
         rows = sum(int(table["rows"]) for table in seen.copy["tables"])
         event(f"copy: {rows:,} rows of {len(seen.copy['tables'])} tables under the snapshot at {seen.copy['lsn']}")
         self.command("replicate", "start")
-        event("replicate: both directions run, a fence returned each way")
+        event(f"replicate ({self.plan.replication}): both directions run, a fence returned each way")
 
     def smoke(self) -> None:
         """The contract of the API on the Task Service, at weight 0, through the smoke rule."""
@@ -286,7 +287,9 @@ def rehearse(plan: Plan) -> dict[str, Any]:
     if plan.output.exists():
         shutil.rmtree(plan.output)
     with _interruptible(), ExitStack() as cleanup:
-        setting = cleanup.enter_context(Setting(plan.output, rows=plan.rows, seed=plan.seed, engine=plan.engine))
+        setting = cleanup.enter_context(
+            Setting(plan.output, rows=plan.rows, seed=plan.seed, engine=plan.engine, replication=plan.replication)
+        )
         cleanup.callback(_undisturbed)
         processes = setting.processes
         with View(_sampler(setting)) as view:

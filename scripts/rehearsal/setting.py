@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import psycopg
@@ -24,6 +24,7 @@ from components.config import PROJECT, MigrationConfig, migration_config, read_s
 from scripts import replicate_status
 from scripts.rehearsal import tokens
 from scripts.rehearsal.data import create_source_schema, populate
+from scripts.rehearsal.dms import Dms
 from scripts.rehearsal.engine_pulumi import EngineName, PulumiDeployer, make_deployer
 from scripts.rehearsal.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.processes import Processes, free_port
@@ -36,6 +37,8 @@ from scripts.support.settings import PROJECT_ROOT, Settings
 from scripts.support.wait import wait_until
 
 STACK = "rehearsal"
+#: `replicationEngine` of the rehearsed stack.
+ReplicationName = Literal["native", "dms"]
 LOAD_TEST = PROJECT_ROOT / "tests" / "load" / "task_service_load_test.py"
 SUMMED = ("requests", "failed", "acknowledged_writes", "lag_misses", "stale_reads")
 SOURCE_DATABASE, TARGET_DATABASE = "myteacher_production", "task_service_production"
@@ -46,13 +49,18 @@ PATIENT = {"p50Ms": 10_000.0, "p95Ms": 20_000.0, "worseLatencyMs": 10_000.0}
 class Setting:
     """A context manager: leaving it stops every process and removes the databases; logs and reports stay."""
 
-    def __init__(self, directory: Path, *, rows: int, seed: int, engine: EngineName) -> None:
+    def __init__(
+        self, directory: Path, *, rows: int, seed: int, engine: EngineName, replication: ReplicationName = "native"
+    ) -> None:
         self.directory, self.rows, self.seed, self.engine = directory, rows, seed, engine
+        self.replication = replication
         self.logs = directory / "logs"
         self.processes = Processes(self.logs)
         self.aws = EmulatedAws(log=self.logs / "moto.log")
-        self.source = EmbeddedPostgres(directory / "postgres", "source")
-        self.target = EmbeddedPostgres(directory / "postgres", "target")
+        self.dms = Dms(self.aws, self.processes, directory) if replication == "dms" else None
+        servers = self.dms.server_settings() if self.dms else None
+        self.source = EmbeddedPostgres(directory / "postgres", "source", settings=servers)
+        self.target = EmbeddedPostgres(directory / "postgres", "target", settings=servers)
         self.outputs: dict[str, Any] = {}
         self.rows_made: dict[str, int] = {}
         self.gateway = ""
@@ -100,6 +108,7 @@ class Setting:
         """What the commands get in their environment."""
         return {
             **self.aws.environment(),
+            **(self.dms.environment() if self.dms else {}),
             "SOURCE_DATABASE_URL": self.source_url,
             "TARGET_DATABASE_URL": self.target_url,
             "PULUMI_STACK": STACK,
@@ -123,6 +132,8 @@ class Setting:
         with ThreadPoolExecutor() as pool:
             databases = [pool.submit(self._source), pool.submit(self._target)]
             self.aws.start()
+            if self.dms:
+                self.dms.start()
             for started in databases:
                 started.result()
         event(f"two PostgreSQL 16 servers; {sum(self.rows_made.values()):,} rows in the monolith's database")
@@ -170,7 +181,7 @@ class Setting:
             **read_stack_file(PROJECT_ROOT / "Pulumi.staging.yaml"),
             **world,
             "serviceImageTag": "rehearsal",
-            "replicationEngine": "native",
+            "replicationEngine": self.replication,
             "watchSeconds": watch,
             # Seconds instead of 30 minutes: a watch has six periods, and the gateway's figures are complete at once.
             "periodSeconds": watch / 6,
@@ -200,6 +211,9 @@ class Setting:
         self.engine = "pulumi" if isinstance(deployer, PulumiDeployer) else "embedded"
         self._running["engine"] = self.engine
         self.outputs = deployer.up({}).outputs
+        if self.dms:
+            self.dms.put_secrets(str(self.outputs["sourceSecretArn"]), self.source_url)
+            self.dms.put_secrets(str(self.outputs["dmsTargetSecretArn"]), self.target_url)
         return config
 
     def _user_ids(self, users: int) -> list[int]:

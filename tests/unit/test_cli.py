@@ -68,7 +68,7 @@ def test_every_step_of_the_plan_is_a_command() -> None:
         (("preflight", "--stack", "nowhere"), 2, "Pulumi.nowhere.yaml does not exist"),
         (("report",), 2, "report.json does not exist; run first: make rehearsal"),
         (("canary", "status"), 2, "no stack is selected"),
-        (("replicate", "start", "--stack", "staging"), 10, "replicationEngine is 'dms'"),
+        (("rehearse", "--replication", "kafka"), 2, "'kafka' is not one of 'native', 'dms'"),
     ],
 )
 def test_bad_input_ends_with_its_status_and_a_remedy(
