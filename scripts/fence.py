@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from scripts import catalog_state, replicate_engine
+from scripts import catalog_state, dms_settle, replicate_engine
 from scripts.catalog_state import Side
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.postgres import Connection, connect, domain_errors
@@ -70,7 +70,11 @@ def _between(settings: Settings, side: Side, timeout: float) -> float:
         while True:
             row = second.execute("SELECT beat FROM task_migration.heartbeat WHERE side = %s", (side,)).fetchone()
             if row and row[0] >= number:
-                return round(time.monotonic() - started, 4)
+                seconds = round(time.monotonic() - started, 4)
+                if settings.config.replication_engine == "dms":
+                    # Where PostgreSQL replicates, the beat's arrival itself does that.
+                    dms_settle.settle(settings)
+                return seconds
             if time.monotonic() - started > timeout:
                 raise TimedOut(
                     f"fence from the {side}: not through after {timeout:g} s (the limit); last seen: {_observe(first, slot)}; "

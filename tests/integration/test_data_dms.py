@@ -239,29 +239,44 @@ def test_a_short_transaction_id_is_the_nearest(make_pair: MakePair, short: int, 
     assert row == (None if full is None else str(full),)
 
 
-def test_a_mend_does_not_travel_back(make_pair: MakePair, dms_world: DmsWorld) -> None:
-    """Prevents a mend that comes back as a change of its own, and one made before DMS can know it."""
+def test_the_tie_of_one_user_and_a_mend(make_pair: MakePair, dms_world: DmsWorld) -> None:
+    """Prevents the loss of an update that followed the other side's within the same second, and a mend that comes back as
+    a change of its own."""
     pair = running(make_pair, dms_world)
     settings = pair.settings
-    replicate.stop(settings)
-    ids = [row[0] for row in pair.source.execute("SELECT id FROM tasks ORDER BY id LIMIT 2")]
-    # Ties: both sides keep or lose their own, and the log says so.
-    for connection, side in ((pair.source, "source"), (pair.target, "target")):
-        connection.execute("UPDATE tasks SET title = %s, updated_at = '2031-01-01' WHERE id = ANY(%s)", (side, ids))
-    replicate.start(settings)
-    logged = {(entry["kind"], entry["settled"]) for entry in conflicts.logged(settings, open_only=False)}
-    assert logged == {("tie", None)}
-    found = verify.run(settings, repair="target")
-    assert found["match"]
-    before = [
-        count(connection, "SELECT count(*) FROM task_migration.conflicts") for connection in (pair.source, pair.target)
-    ]
+    ids = [row[0] for row in pair.source.execute("SELECT id FROM tasks ORDER BY id LIMIT 50")]
+    write = "UPDATE tasks SET title = %s, updated_at = '2031-01-01' WHERE id = %s"
+    for number in ids:
+        pair.source.execute(write, ("first", number))
+    fence.forward(settings)
+    for number in ids:
+        pair.target.execute(write, ("second", number))
+    # The beat brings the ties, and the fence settles them by the order of their commits.
+    fence.both(settings)
+    logged = conflicts.logged(settings, open_only=False)
+    assert {entry["settled"] for entry in logged} <= {"by commit time", "stands"}
+    assert {entry["kind"] for entry in logged} <= {"tie"}
+    assert verify.run(settings)["match"]
+    for connection in (pair.source, pair.target):
+        assert connection.execute("SELECT count(*) FROM tasks WHERE title = 'second'").fetchone() == (50,)
+
+    def conflicts_now() -> list[int]:
+        return [count(side, "SELECT count(*) FROM task_migration.conflicts") for side in (pair.source, pair.target)]
+
+    # Damage that nobody's log tells: found, mended, and neither it nor the mend travels.
+    before = conflicts_now()
+    with psycopg.connect(settings.target(), autocommit=True) as damage:
+        damage.execute("SET session_replication_role = replica")
+        damage.execute("SET task_migration.mend = 'on'")
+        damage.execute("UPDATE tasks SET title = 'damaged' WHERE id = %s", (ids[0],))
+        damage.execute("DELETE FROM tasks WHERE id = %s", (ids[1],))
+    fence.both(settings)
+    assert verify.run(settings)["tables"][0]["differences_total"] == 2
+    assert verify.run(settings, repair="source")["match"]
     fence.both(settings)
     assert verify.run(settings)["match"]
-    after = [
-        count(connection, "SELECT count(*) FROM task_migration.conflicts") for connection in (pair.source, pair.target)
-    ]
-    assert before == after
+    assert count(pair.source, "SELECT count(*) FROM tasks WHERE title = 'damaged'") == 0
+    assert conflicts_now() == before
 
 
 def test_without_a_deployment_the_error_says_what_to_do(make_pair: MakePair, dms_world: DmsWorld) -> None:
