@@ -69,11 +69,11 @@ def test_lines_of_the_plugin(line: str, change: Change) -> None:
     assert parse(line) == change
 
 
-NAMES = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), min_size=1, max_size=12)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 VALUES = st.one_of(
     st.none(),
     st.just(Unchanged.TOAST),
-    st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=30),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30),
 )
 
 
