@@ -46,7 +46,8 @@ def _group(side: str, arn: str, balancer: str) -> Iterator[Query]:
     ):
         yield Query(f"{side}_{name}", BALANCER, metric, statistic, where)
     if side == "task":
-        yield Query("task_healthy", BALANCER, "HealthyHostCount", "Minimum", where)
+        # Each zone's node reports what it sees, and a zone without a target of the group sees none: the most of them counts.
+        yield Query("task_healthy", BALANCER, "HealthyHostCount", "Maximum", where)
 
 
 def queries(outputs: Mapping[str, Any]) -> tuple[Query, ...]:
