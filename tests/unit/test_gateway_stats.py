@@ -53,3 +53,24 @@ def test_the_window_counts_per_target_group_from_the_moment_on() -> None:
     assert seen["gateway"]["4xx"] == 1
     assert seen["total"]["requests"] == 5
     assert seen["share"] == {"a": pytest.approx(2 / 3, abs=1e-4), "b": pytest.approx(1 / 3, abs=1e-4), "c": 0.0}
+
+
+def test_periods_hold_the_samples_of_their_own_time_and_group() -> None:
+    """Prevents a canary's gate that judges a period by another period's answers, or the monolith's."""
+    stats = Stats()
+    for at, group, status in (
+        (9.9, "task", 500),
+        (10.0, "task", 200),
+        (11.9, "task", 503),
+        (11.8, "monolith", 404),
+        (12.0, "task", 200),
+        (14.5, "task", 500),
+    ):
+        stats.record(Sample(at, group, "live", status, 5.0))
+    stats.record(Sample(11.0, None, None, 401, 1.0))
+    first, second = stats.periods([10.0, 12.0], 2.0, ["task", "monolith"])
+    assert first["at"] == 10.0
+    assert (first["target_groups"]["task"]["requests"], first["target_groups"]["task"]["5xx"]) == (2, 1)
+    assert (first["target_groups"]["monolith"]["requests"], first["target_groups"]["monolith"]["4xx"]) == (1, 1)
+    assert (second["target_groups"]["task"]["requests"], second["target_groups"]["monolith"]["requests"]) == (1, 0)
+    assert stats.periods([], 2.0, ["task"]) == []
