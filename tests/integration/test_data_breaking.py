@@ -132,7 +132,7 @@ def _until(pair: Pair, what: str, done: Callable[[dict[str, Any]], bool], timeou
 
 def test_status_says_why_a_worker_is_down(make_pair: MakePair) -> None:
     """Prevents a stopped worker that looks like lag: the row, the error and where to go on are named, values are not."""
-    pair = running(make_pair)
+    pair = running(make_pair, slotStalledSeconds=1)
     secret = "geheim 山田太郎"
     pair.target.execute("ALTER TABLE tasks ADD CONSTRAINT no_more CHECK (title NOT LIKE 'geheim%') NOT VALID")
     row = pair.source.execute("SELECT min(id) + 3, count(*) FROM tasks").fetchone()
@@ -142,7 +142,11 @@ def test_status_says_why_a_worker_is_down(make_pair: MakePair) -> None:
     with pair.source.transaction():
         pair.source.execute("UPDATE tasks SET title = 'allowed' WHERE id = %s", (row[0] + 1,))
         pair.source.execute("UPDATE tasks SET title = %s WHERE id = %s", (secret, row[0]))
-    state = _until(pair, "the row at fault to be named", lambda seen: seen["forward"].get("error") is not None)
+    state = _until(
+        pair,
+        "the row at fault to be named, and the slot found to stand still",
+        lambda seen: seen["forward"]["error"] is not None and seen["forward"]["stalled_seconds"] >= 1,
+    )
     forward = state["forward"]
     assert forward["error"]["table"] == "tasks"
     assert forward["error"]["operation"] == "UPDATE"
@@ -153,7 +157,11 @@ def test_status_says_why_a_worker_is_down(make_pair: MakePair) -> None:
     assert forward["apply_errors"] > 0
     assert forward["lag_seconds"] is None
     assert secret not in str(state)
-    assert {f["what"] for f in state["findings"] if f["status"] == "fail"} >= {"forward: not running", "schema drift"}
+    assert {f["what"] for f in state["findings"] if f["status"] == "fail"} >= {
+        "forward: not running",
+        "forward: slot stalled",
+        "schema drift",
+    }
     assert any("no_more" in text for text in state["drift"])
     # The look changed nothing: no slot stays, the row is as it was.
     assert (

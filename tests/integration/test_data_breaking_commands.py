@@ -15,8 +15,20 @@ import psycopg
 import pytest
 
 from scripts import __main__ as command_line
-from scripts import abandon, copy, fence, finalize, replicate, replicate_native, schema, verify
+from scripts import (
+    abandon,
+    copy,
+    fence,
+    finalize,
+    replicate,
+    replicate_native,
+    replicate_why,
+    replicate_yield,
+    schema,
+    verify,
+)
 from scripts.support.errors import Refused, UsageError
+from scripts.support.postgres import connect
 from scripts.support.settings import Settings
 from tests.conftest import AWKWARD_PASSWORD, Pair
 from tests.integration.test_data_chain import MakePair, Writer, count, running
@@ -238,6 +250,45 @@ def test_the_target_is_emptied_only_when_nothing_is_lost(make_pair: MakePair) ->
     replicate.start(settings)
     assert verify.run(settings)["match"]
     assert _ids(pair.target) == _ids(pair.source)
+
+
+def test_a_role_that_is_no_superuser_gives_way_as_far_as_it_may(make_pair: MakePair) -> None:
+    """Prevents a start that fails on RDS for a right that is only nice to have, an application cut off by a lock timeout of
+    ours, and an operator's setting overwritten or forgotten in the catalogs."""
+    pair = make_pair(rows=None)
+    password = "no-superuser"
+    pair.source.execute(
+        f"CREATE ROLE replicator_{pair.settings.config.subscription} LOGIN PASSWORD '{password}'".encode()
+    )
+    role = f"replicator_{pair.settings.config.subscription}"
+    try:
+        url = pair.source_server.url(pair.source.info.dbname, role, password)
+        with connect(url, step="test") as mine:
+            assert replicate_yield.set_up(mine, role)[0].startswith(f"{role} is the application's role")
+            assert replicate_yield.leftovers(mine) == []
+            (left_out,) = replicate_yield.set_up(mine, "myteacher_app_user")
+            assert "GRANT SET ON PARAMETER deadlock_timeout" in left_out
+            assert replicate_yield.leftovers(mine) == ["setting lock_timeout of the role"]
+            with psycopg.connect(url) as another:
+                assert another.execute("SHOW lock_timeout").fetchone() == ("400ms",)
+            replicate_yield.take_back(mine)
+            assert replicate_yield.leftovers(mine) == []
+            mine.execute(
+                psycopg.sql.SQL("ALTER ROLE {} IN DATABASE {} SET lock_timeout = '7s'").format(
+                    psycopg.sql.Identifier(role), psycopg.sql.Identifier(pair.source.info.dbname)
+                )
+            )
+            replicate_yield.set_up(mine, "myteacher_app_user")
+            replicate_yield.take_back(mine)
+            with psycopg.connect(url) as another:
+                assert another.execute("SHOW lock_timeout").fetchone() == ("7s",)
+            # Neither the probe, which would log a password, nor the origin's progress is for such a role.
+            assert replicate_why.probe(mine, "none", "host=127.0.0.1 port=1 password=never-logged") is None
+            assert replicate_why.applied_lsn(mine, "none") is None
+    finally:
+        pair.source.execute(f"DROP OWNED BY {role}".encode())
+        pair.source.execute(f"DROP ROLE {role}".encode())
+    assert "never-logged" not in pair.source_server.log.read_text(errors="replace")
 
 
 def test_no_output_has_a_password(
