@@ -16,6 +16,11 @@ from scripts.support.settings import Settings
 Status = Literal["pass", "warn", "fail"]
 #: Transactions older than this hold up the slot (it waits for all of them).
 LONG_TRANSACTION_SECONDS = 30
+#: Processes that take no place of max_worker_processes (PostgreSQL, 'pg_stat_activity', backend_type); all others do.
+BUILT_IN = (
+    *("client backend", "walsender", "walreceiver", "startup", "checkpointer", "background writer", "walwriter"),
+    *("autovacuum launcher", "autovacuum worker", "archiver", "standalone backend", "slotsync worker"),
+)
 #: Connections that a copy with four jobs, both directions and the commands beside it take.
 CONNECTIONS = 15
 
@@ -68,7 +73,11 @@ def server(settings: Settings, side: Side, connection: Connection) -> Iterator[C
 def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterator[Check]:
     config = settings.config
     native = config.replication_engine == "native"
-    values = {"names": [config.subscription, config.reverse_subscription], "mend": f"{config.subscription}_mend"}
+    values = {
+        "names": [config.subscription, config.reverse_subscription],
+        "mend": f"{config.subscription}_mend",
+        "built_in": list(BUILT_IN),
+    }
     # Of each: what we take beside what others have, and one to spare. Our own of an earlier run do not count as taken.
     wanted: list[tuple[str, str, str, int]] = [
         (
@@ -102,8 +111,7 @@ def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterato
             (
                 "max_worker_processes",
                 "background workers",
-                "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker' OR backend_type ~ '^logical replication' "
-                "AND application_name <> ALL(%(names)s)",
+                "SELECT count(*) FROM pg_stat_activity WHERE backend_type <> ALL(%(built_in)s) AND application_name <> ALL(%(names)s)",
                 2,
             ),
         ]
