@@ -213,8 +213,11 @@ def test_an_upload_that_fails_or_ends_early_is_not_verified(
         backup.run(pair.settings, "s3://no-such-bucket/x")
 
 
-def test_inserts_into_a_folder_and_a_scratch_database_that_is_named(make_pair: MakePair, tmp_path: Path) -> None:
-    """Prevents --inserts that is ignored, and a scratch database whose rows are written over."""
+def test_inserts_into_a_folder_and_a_scratch_database_that_is_named(
+    make_pair: MakePair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents --inserts that is ignored, a scratch database whose rows are written over, and a backup that is compared
+    with itself."""
     pair = make_pair(rows=30)
     with pytest.raises(Refused, match="not empty"):
         backup.run(pair.settings, str(tmp_path / "a"), scratch_url=pair.settings.source())
@@ -229,6 +232,23 @@ def test_inserts_into_a_folder_and_a_scratch_database_that_is_named(make_pair: M
     )
     assert listing.stdout.count(b"INSERT INTO public.tasks VALUES") == 30
     assert b"COPY public.tasks" not in listing.stdout
+    # What was restored is what is compared: one row less there, and the backup does not count.
+    real = backup._restore
+
+    def losing(path: Path, into: str, manifest: dict[str, Any], clean: bool = False) -> None:
+        real(path, into, manifest, clean)
+        with psycopg.connect(into) as connection:
+            connection.execute("DELETE FROM task_images WHERE id = (SELECT max(id) FROM task_images)")
+
+    monkeypatch.setattr(backup, "_restore", losing)
+    drop(pair, name)
+    fresh(pair, "scratch")
+    with pytest.raises(
+        DataDiffer, match=r"differs from the source: task_images \(source 15 rows \w+, restored 14 rows"
+    ):
+        backup.run(pair.settings, str(tmp_path / "c"), scratch_url=url)
+    (manifest,) = (tmp_path / "c").glob("*.manifest.json")
+    assert json.loads(manifest.read_text())["restore_verified"] is False
     drop(pair, name)
 
 
