@@ -172,6 +172,11 @@ def _column_mend(wanted: Table, found: Table, column: Column, other: Column, ban
         yield f"{alter} SET NOT NULL"
     if column.default is not None and not default_stays:
         yield f"{alter} SET DEFAULT {column.default}"
+    if column.type != other.type:
+        have = {(sequence.schema, sequence.name) for sequence in found.sequences if not sequence.identity}
+        for serial in wanted.sequences:
+            if serial.column == column.name and not serial.identity and (serial.schema, serial.name) not in have:
+                yield from statements.into_band(serial, wanted, band)
     if column.identity and not other.identity:
         sequence = next((s for s in wanted.sequences if s.identity and s.column == column.name), None)
         yield f"{alter} ADD {statements.identity_text(column, sequence)}"
@@ -226,7 +231,10 @@ def _sequences(wanted: Table, found: Table, band: int | None) -> Iterator[Differ
                 create.insert(
                     0, f"ALTER TABLE {name_of(wanted)} ALTER COLUMN {quote(column.name)} DROP IDENTITY IF EXISTS"
                 )
-            create += [statements.owned_by(sequence, wanted), *statements.into_band(sequence, wanted, band)]
+            create.append(statements.owned_by(sequence, wanted))
+            if column.type == wanted.column(sequence.column).type:
+                # Else when the column has its type: what is no number has no largest one.
+                create += statements.into_band(sequence, wanted, band)
         yield Difference(wanted.name, "sequence", sequence.name, f"{sequence.type} {text}", None, tuple(create), CREATE)
     for extra in plain.values():
         mend = (f"DROP SEQUENCE IF EXISTS {extra.identifier.as_string(None)}",)

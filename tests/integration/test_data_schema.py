@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -129,9 +129,20 @@ def test_the_printed_sql_mends_whatever_was_changed(equal: Pair) -> None:
     done: list[bool] = []
 
     @hypothesis_settings(
-        max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+        max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
     )
     @given(st.lists(ddl(), min_size=1, max_size=6))
+    # Found by this test once: a sequence whose column is no number yet, a type without a cast, the same check twice.
+    @example(
+        [
+            ("source", "ALTER TABLE task_images ADD COLUMN x1 bigserial"),
+            ("target", "ALTER TABLE task_images ADD COLUMN x1 text"),
+        ]
+    )
+    @example(
+        [("source", "ALTER TABLE tasks ADD COLUMN x1 int"), ("target", "ALTER TABLE tasks ADD COLUMN x1 timestamptz")]
+    )
+    @example([("target", f"ALTER TABLE tasks ADD CONSTRAINT x{i} CHECK (title IN ('a', 'b'))") for i in (1, 2)])
     def mends(changes: list[tuple[str, str]]) -> None:
         with rolled_back(equal.source), rolled_back(equal.target):
             for side, statement in changes:
