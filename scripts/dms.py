@@ -121,7 +121,10 @@ class DmsEngine:
         return done
 
     def enabled(self, settings: Settings) -> bool:
-        """Both tasks run."""
+        """Both tasks run. Without a start from this copy AWS is not asked: `verify` works with the two URLs alone."""
+        with domain_errors("looking whether DMS was started"), _open(settings, "target", "fence") as target:
+            if not all(started(target, direction) for direction in DIRECTIONS):
+                return False
         dms = self._dms(settings)
         found = [dms.find(direction) for direction in DIRECTIONS]
         return all(task is not None and task["Status"] == "running" for task in found)

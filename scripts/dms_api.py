@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,6 +29,14 @@ ENDPOINTS: Mapping[Direction, tuple[str, str]] = {
     "forward": (dms_settings.SOURCE_ENDPOINT_ID, dms_settings.TARGET_ENDPOINT_ID),
     "reverse": (dms_settings.REVERSE_SOURCE_ENDPOINT_ID, dms_settings.REVERSE_TARGET_ENDPOINT_ID),
 }
+#: What may lead boto3 elsewhere while this process runs.
+_LED_BY = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_DATABASE_MIGRATION_SERVICE",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_ACCESS_KEY_ID",
+)
 #: A task of this size starts in 20 to 60 s; a stop waits for the transactions under way.
 START_SECONDS = 300.0
 STOP_SECONDS = 300.0
@@ -47,9 +57,14 @@ def region(settings: Settings) -> str | None:
 
 def build(settings: Settings) -> Dms:
     """What operates the DMS of these settings."""
-    where = region(settings)
     with _asking("reaching AWS DMS"):
-        return Dms(aws.client("dms", where), aws.client("cloudwatch", where))
+        return _dms(region(settings), tuple(os.environ.get(name) for name in _LED_BY))
+
+
+@lru_cache(maxsize=4)
+def _dms(where: str | None, _led: tuple[str | None, ...]) -> Dms:
+    # Making a client reads the service's whole model, and a fence asks for one each time.
+    return Dms(aws.client("dms", where), aws.client("cloudwatch", where))
 
 
 @contextmanager

@@ -172,7 +172,7 @@ def test_starts_that_would_leave_a_hole_are_refused(make_pair: MakePair, dms_wor
     replicate.start(settings)
     replicate.stop(settings, drain=False)
     pair.source.execute("SELECT pg_drop_replication_slot(%s)", (settings.config.subscription,))
-    with pytest.raises(Refused, match="was started .* but no good copy"):
+    with pytest.raises(Refused, match="was started but no good copy"):
         copy.run(settings)
 
 

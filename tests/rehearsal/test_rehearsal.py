@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[2]
 WEIGHTS = [5, 25, 50, 0, 5, 25, 50, 100]
 
 
-def command(output: Path, replication: str = "native") -> list[str]:
+def command(output: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "scripts", "rehearse", "--engine", "embedded", "--output", str(output)),
-        *("--rows", "300", "--users", "50", "--watch", "6", "--json", "--replication", replication),
+        *("--rows", "300", "--users", "50", "--watch", "6", "--json"),
     ]
 
 
