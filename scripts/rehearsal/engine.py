@@ -60,15 +60,19 @@ class EmbeddedDeployer:
         return {key: typed(key, value) for key, value in values.items() if key not in SECRET_KEYS}
 
     def up(self, overrides: Mapping[str, object]) -> UpResult:
-        """Carry the program out. The overrides stay, also when it fails on the way.
+        """Carry the program out. The overrides stay, also when it fails on the way, but not when it changed nothing.
 
         Raises:
             MigrationError: naming the resource and the cause.
             Refused: the state is locked, or something protected would have to go.
         """
+        before = State.load(self.state_path).config
         if overrides:
             self.keep(overrides)
-        result = self._run("up", overrides)
+        answer = self._ask("up", overrides)
+        if overrides and answer.get("begun") == []:
+            self._put_back(before)
+        result = _checked(answer)
         return UpResult(_changes(result), self._remembered(result["outputs"]))
 
     def preview(self, overrides: Mapping[str, object]) -> PreviewResult:
@@ -107,6 +111,14 @@ class EmbeddedDeployer:
             state.config |= dict(overrides)
             state.save()
 
+    def _put_back(self, config: dict[str, Any]) -> None:
+        from scripts.rehearsal.engine_state import locked
+
+        with locked(self.state_path):
+            state = State.load(self.state_path)
+            state.config = config
+            state.save()
+
     def _request(self, operation: str, overrides: Mapping[str, object], unprotect: bool) -> dict[str, Any]:
         values = {**self._config, **State.load(self.state_path).config, **overrides}
         return {
@@ -122,7 +134,10 @@ class EmbeddedDeployer:
         }
 
     def _run(self, operation: str, overrides: Mapping[str, object], *, unprotect: bool = False) -> dict[str, Any]:
-        """Run one operation in a child process, which never outlives this call; its result."""
+        return _checked(self._ask(operation, overrides, unprotect=unprotect))
+
+    def _ask(self, operation: str, overrides: Mapping[str, object], *, unprotect: bool = False) -> dict[str, Any]:
+        """Run one operation in a child process, which never outlives this call; its answer, an error included."""
         with tempfile.TemporaryDirectory(prefix="task-migration-") as name:
             request, result, output = Path(name, "request"), Path(name, "result"), Path(name, "output")
             request.write_text(json.dumps(self._request(operation, overrides, unprotect)), encoding="utf-8")
@@ -154,9 +169,14 @@ class EmbeddedDeployer:
                     f"the program failed during {operation} (exit {child.returncode}): {_tail(output)}"
                 )
             answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-        if "error" in answer:
-            raise getattr(errors, answer["kind"], MigrationError)(redact(answer["error"]))
         return answer
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, unless it is an error, which is raised."""
+    if "error" in answer:
+        raise getattr(errors, answer["kind"], MigrationError)(redact(answer["error"]))
+    return answer
 
 
 def _changes(result: dict[str, Any]) -> tuple[Change, ...]:

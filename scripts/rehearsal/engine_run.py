@@ -59,24 +59,28 @@ def _run_program(request: dict[str, Any], operation: Operation) -> dict[str, Any
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Carry out the request; the result as JSON.
+    """Carry out the request; the result as JSON. A failure on the way names in ``begun`` what was being changed.
 
     Raises:
-        MigrationError: with the resource and the cause.
+        MigrationError: before anything was looked at.
     """
     path = Path(request["state"])
     kind = request["operation"]
     with locked(path):
         state = State.load(path)
         operation = Operation(state, Aws(request["region"]), dry=kind == "preview")
-        if kind == "destroy":
-            operation.destroy(unprotect=request["unprotect"])
-        else:
-            outputs = _run_program(request, operation)
-            operation.finish()
-            if kind == "up":
-                state.outputs = outputs
-                state.save()
+        try:
+            if kind == "destroy":
+                operation.destroy(unprotect=request["unprotect"])
+            else:
+                outputs = _run_program(request, operation)
+                operation.finish()
+                if kind == "up":
+                    state.outputs = outputs
+                    state.save()
+        except MigrationError as error:
+            begun = [change.name for change in operation.changes]
+            return {"error": str(error), "kind": type(error).__name__, "begun": begun}
         return {"changes": [asdict(change) for change in operation.changes], "outputs": properties.plain(state.outputs)}
 
 

@@ -219,6 +219,11 @@ def test_overrides_stay(make: Make) -> None:
     assert deployer.up({"canaryWeight": 5}).outputs == {"weight": 5}
     assert make(program, {"canaryWeight": 0}).up({}).outputs == {"weight": 5}
     assert make(program, {"canaryWeight": 0}).config() == {"canaryWeight": 5}
+    with pytest.raises(UsageError, match="no"):
+        make("raise pulumi.RunError('no')").up({"canaryWeight": 50})
+    assert make(program, {"canaryWeight": 0}).config() == {"canaryWeight": 5}, (
+        "an `up` that changed nothing keeps nothing"
+    )
 
 
 def _forget(path: Path) -> dict[str, str]:

@@ -8,13 +8,27 @@ from pathlib import Path
 
 import pytest
 
+from components.config import read_stack_file
 from scripts.rehearsal.engine import EmbeddedDeployer
-from scripts.rehearsal.engine_pulumi import PulumiDeployer, make_deployer
+from scripts.rehearsal.engine_pulumi import EngineName, PulumiDeployer, make_deployer
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import Refused
+from scripts.support.settings import PROJECT_ROOT
 from tests.engine_support import SMOKE_VALUE, difference, inventory, stack_config, weights
 
 LIVE_RULE = "aws:lb/listenerRule:ListenerRule"
+
+
+ENGINES = [
+    "embedded",
+    pytest.param(
+        "pulumi",
+        marks=[
+            pytest.mark.engine,
+            pytest.mark.skipif(shutil.which("pulumi") is None, reason="the Pulumi CLI is not on PATH"),
+        ],
+    ),
+]
 
 
 @pytest.fixture
@@ -24,26 +38,14 @@ def aws() -> Iterator[EmulatedAws]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    "engine",
-    [
-        "embedded",
-        pytest.param(
-            "pulumi",
-            marks=[
-                pytest.mark.engine,
-                pytest.mark.skipif(shutil.which("pulumi") is None, reason="the Pulumi CLI is not on PATH"),
-            ],
-        ),
-    ],
-)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_weight_moves_live_rule_only_and_destroy_leaves_nothing(
-    engine: str, aws: EmulatedAws, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    engine: EngineName, aws: EmulatedAws, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Fails when a deployment touches more than the live rule, moves no weight, or forgets something in the account."""
     config = stack_config(build_world(aws))
     before = inventory(aws)
-    deployer = make_deployer("embedded" if engine == "embedded" else "pulumi", tmp_path, config, aws.environment())
+    deployer = make_deployer(engine, tmp_path, config, aws.environment())
 
     first = deployer.up({"canaryWeight": 0})
     assert {change.op for change in first.changes} == {"create"}
@@ -84,6 +86,23 @@ def test_weight_moves_live_rule_only_and_destroy_leaves_nothing(
     assert difference(before, inventory(aws)) == {}
     assert difference(inventory(aws), before) == {}
     assert SMOKE_VALUE not in "".join(capfd.readouterr())
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("stack", "replication"), [("staging", "native"), ("prod", "native"), ("prod", "dms")])
+def test_a_second_preview_shows_nothing(
+    engine: EngineName, stack: str, replication: str, aws: EmulatedAws, tmp_path: Path
+) -> None:
+    """Fails when a resource differs from itself for ever: a canary step would be refused for it. Staging with DMS: above."""
+    declared = read_stack_file(PROJECT_ROOT / f"Pulumi.{stack}.yaml")
+    filled = {key: value for key, value in declared.items() if value not in ("", [], None)}
+    config = {**filled, **stack_config(build_world(aws)), "environment": stack, "replicationEngine": replication}
+    deployer = make_deployer(engine, tmp_path, config, aws.environment())
+    made = deployer.up({})
+    assert any(change.type.startswith("aws:dms/") for change in made.changes) == (replication == "dms")
+    assert deployer.preview({}).changes == ()
+    assert deployer.up({}).changes == ()
 
 
 def test_the_real_engine_is_refused_without_its_command(

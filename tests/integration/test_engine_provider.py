@@ -90,7 +90,7 @@ def test_deleting_what_is_gone_is_no_error_and_reading_it_finds_nothing(aws: Aws
         "aws:apigatewayv2/api:Api": {"name": "a", "protocolType": "HTTP"},
     }.items():
         made = registry.create(aws, token, inputs)
-        assert registry.read(aws, token, made.id, inputs) == made.outputs
+        assert registry.read(aws, token, made.id, inputs) == registry.Found(inputs, made.outputs)
         registry.delete(aws, token, made.id, made.outputs)
         registry.delete(aws, token, made.id, made.outputs)
         assert registry.read(aws, token, made.id, inputs) is None

@@ -139,6 +139,13 @@ class Kind(ABC):
         """Change it in place. ``changed`` never holds a ``force_new`` property."""
         raise NotImplementedError(f"{self.resource_type} has no update in place; make {sorted(changed)} force_new")
 
+    def drift(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        """Inputs that the API holds otherwise than ``inputs`` says, as it holds them; what a refresh shows.
+
+        Only what somebody may well change behind the program's back is looked at; the other kinds answer nothing.
+        """
+        return {}
+
     def named(self, inputs: Inputs) -> str | None:
         """The id, where the inputs alone determine it."""
         return None

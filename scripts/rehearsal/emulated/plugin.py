@@ -118,7 +118,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.CreateResponse(id=made.id, properties=properties.to_struct(outputs))
 
     def Read(self, request: Any, context: Any) -> Any:
-        """What the API answers now; an empty answer when it is gone."""
+        """What the API holds now, drift included; an empty answer when it is gone."""
         inputs = properties.from_struct(request.inputs) or properties.from_struct(request.properties)
         try:
             found = registry.read(self.aws, _type(request), request.id, properties.plain(inputs))
@@ -126,9 +126,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             return _fail(context, error)
         if found is None:
             return provider_pb2.ReadResponse()
-        outputs = properties.with_secrets_of(found, inputs)
         return provider_pb2.ReadResponse(
-            id=request.id, properties=properties.to_struct(outputs), inputs=properties.to_struct(inputs)
+            id=request.id,
+            properties=properties.to_struct(properties.with_secrets_of(found.outputs, inputs)),
+            inputs=properties.to_struct(properties.with_secrets_of(found.inputs, inputs)),
         )
 
     def Update(self, request: Any, context: Any) -> Any:

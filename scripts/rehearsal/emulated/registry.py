@@ -137,10 +137,21 @@ def update(aws: Aws, token: str, id_: str, old: Inputs, new: Inputs) -> dict[str
         raise explain(error, token, "cannot update") from error
 
 
-def read(aws: Aws, token: str, id_: str, inputs: Inputs) -> dict[str, Any] | None:
-    """Its outputs as they are now, None when it is gone. Raises ProviderError."""
+@dataclass(frozen=True)
+class Found:
+    """A resource as it is now: the inputs that would declare it so, and its outputs."""
+
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+
+def read(aws: Aws, token: str, id_: str, inputs: Inputs) -> Found | None:
+    """What the API holds, None when it is gone. Raises ProviderError."""
+    kind = kind_of(token)
     try:
-        return {**inputs, **kind_of(token).read(aws, id_, inputs)}
+        found = kind.read(aws, id_, inputs)
+        now = {**inputs, **kind.drift(aws, id_, inputs)}
+        return Found(now, {**now, **found})
     except ClientError as error:
         if is_missing(error):
             return None

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
@@ -125,6 +125,24 @@ class TargetGroup(Kind):
         return str(found["TargetGroupArn"]) if found else None
 
 
+def forwards(actions: Iterable[Mapping[str, Any]]) -> list[tuple[str, dict[str, int | None], int | None]]:
+    """What actions of the API mean: type, weight by target group, seconds of stickiness (None without).
+
+    One group can be written three ways (by its ARN, as a list of one, with any weight): its weight is None
+    (Elastic Load Balancing API, 'Action').
+    """
+    meant = []
+    for action in actions:
+        config = action.get("ForwardConfig") or {}
+        listed = config.get("TargetGroups") or [{"TargetGroupArn": action.get("TargetGroupArn", "")}]
+        groups = {str(group["TargetGroupArn"]): int(group.get("Weight", 1)) for group in listed}
+        sticky = config.get("TargetGroupStickinessConfig") or {}
+        seconds = int(sticky.get("DurationSeconds") or 0) if sticky.get("Enabled") in (True, "true") else None
+        weights: dict[str, int | None] = dict.fromkeys(groups) if len(groups) == 1 else dict(groups)
+        meant.append((str(action["Type"]), weights, seconds))
+    return meant
+
+
 class ListenerRule(Kind):
     """aws.lb.ListenerRule with forward actions; the live rule and the smoke rule."""
 
@@ -186,6 +204,22 @@ class ListenerRule(Kind):
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         found = aws.client("elbv2").describe_rules(RuleArns=[id_])["Rules"][0]
         return {"arn": found["RuleArn"], "priority": int(found["Priority"])}
+
+    def drift(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        found = aws.client("elbv2").describe_rules(RuleArns=[id_])["Rules"][0]
+        if not inputs.get("actions") or forwards(found["Actions"]) == forwards(self._actions(inputs)):
+            return {}
+        return {"actions": [self._declared(action) for action in found["Actions"]]}
+
+    @staticmethod
+    def _declared(action: Mapping[str, Any]) -> dict[str, Any]:
+        """An action of the API as the program would declare it."""
+        [(type_, groups, sticky)] = forwards([action])
+        targets = [{"arn": arn, "weight": 1 if weight is None else weight} for arn, weight in groups.items()]
+        forward: dict[str, Any] = {"targetGroups": targets}
+        if sticky is not None:
+            forward["stickiness"] = {"enabled": True, "duration": sticky}
+        return {"type": type_, "forward": forward}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         elb = aws.client("elbv2")

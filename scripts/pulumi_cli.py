@@ -1,0 +1,267 @@
+"""The Pulumi CLI as a child process: with a deadline, with errors that give cause and remedy, with a lock that a kill left.
+
+The CLI's words are matched where its exit status says nothing; they are those of v3.259 (pulumi/pkg, backend/diy and
+backend/httpstate) and a test holds them against the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from pulumi import automation
+from pulumi.automation.errors import create_command_error
+
+from scripts.support.errors import MigrationError, Refused, TimedOut
+from scripts.support.redact import redact
+
+#: Commands that change or compare a whole stack; everything else asks the backend one question.
+LONG = frozenset({"up", "preview", "refresh", "destroy"})
+#: Those among them that hold the stack's lock.
+LOCKING = LONG - {"preview"}
+#: Seconds for such a question.
+QUICK = 60.0
+#: Seconds that an operation gets to end in good order once it was asked to.
+GRACE = 15.0
+#: When Pulumi cannot run there is a way that needs neither it nor its backend.
+AT_ONCE = "to take every request back at once without it: task-migration rollback --emergency"
+
+Why = Literal["cli", "locked", "backend"]
+
+
+class CannotDeploy(Refused):
+    """Pulumi cannot run: no CLI, the stack locked, the backend away. Nothing was changed."""
+
+    def __init__(self, why: Why, text: str) -> None:
+        super().__init__(text)
+        self.why = why
+
+
+class Killed(MigrationError):
+    """A signal ended the CLI in the middle: what it changed is not known."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One CLI process of ours: enough to know it again after it was killed."""
+
+    pid: int
+    hostname: str
+    boot: str
+
+    @classmethod
+    def of(cls, pid: int) -> Run:
+        """That process of this machine, now."""
+        boot = ""
+        with suppress(OSError):
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        return cls(pid, socket.gethostname(), boot)
+
+
+def left_behind(locks: str, begun: Run | None, now: Run, alive: Callable[[int], bool]) -> bool:
+    """Whether the only lock that the CLI's message tells of was left by a process of ours that is gone.
+
+    Args:
+        locks: the message of a locked stack (a backend of Pulumi's own kind has no process in it: never ours to take).
+        begun: the last process that was started here for this stack.
+        now: this machine as it is.
+    """
+    holders = re.findall(r"created by \S+@(\S+) \(pid (\d+)\)", locks)
+    if begun is None or len(holders) != 1 or (begun.hostname, begun.boot) != (now.hostname, now.boot):
+        return False
+    return holders[0] == (begun.hostname, str(begun.pid)) and not alive(begun.pid)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class Command(automation.PulumiCommand):
+    """The CLI with a deadline for each call.
+
+    Args:
+        timeout: seconds that an operation may take; a question to the backend gets :data:`QUICK` at most.
+        record: file that names the process of an operation while it runs; a kill leaves it.
+    """
+
+    def __init__(self, timeout: float, record: Path) -> None:
+        self.timeout = timeout
+        self.record = record
+        super().__init__()
+
+    def begun(self) -> Run | None:
+        """The operation that was begun here and never ended."""
+        try:
+            return Run(**json.loads(self.record.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def run(
+        self,
+        args: list[str],
+        cwd: str,
+        additional_env: Mapping[str, str],
+        on_output: Callable[[str], object] | None = None,
+        on_error: Callable[[str], object] | None = None,
+    ) -> automation.CommandResult:
+        """As the SDK's, which waits for ever. Raises TimedOut, and Killed when a signal ended the CLI."""
+        verb = next((word for word in args if not word.startswith("-")), "")
+        limit = self.timeout if verb in LONG else min(self.timeout, QUICK)
+        # Files, not pipes: what the CLI started may hold a pipe open long after it.
+        with tempfile.TemporaryFile() as out_file, tempfile.TemporaryFile() as err_file:
+            child = subprocess.Popen(
+                [self.command, "--non-interactive", *args],
+                stdin=subprocess.DEVNULL,
+                stdout=out_file,
+                stderr=err_file,
+                cwd=cwd,
+                env={**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"},
+                start_new_session=True,  # Ctrl-C in the terminal is ours to pass on; a kill takes the whole family
+            )
+            if verb in LOCKING:
+                self._note(child.pid)
+            try:
+                late = not _ended(child, limit)
+            except BaseException:
+                _stop(child)
+                raise
+            if late:
+                _stop(child)
+            out, err = _text(out_file), _text(err_file)
+        if late:
+            raise TimedOut(
+                f"pulumi {verb} did not end within {limit:g} s; its last words: {_last_words(out + err)}; look whether the "
+                f"backend answers (pulumi whoami -v), then run the command again; {AT_ONCE}"
+            )
+        if verb in LOCKING and child.returncode >= 0:
+            self.record.unlink(missing_ok=True)
+        for lines, callback in ((out, on_output), (err, on_error)):
+            for line in lines.splitlines() if callback else ():
+                callback(line)  # type: ignore[misc]
+        if child.returncode < 0:
+            _end_family(child.pid)  # the language host alone would wait five minutes for its engine
+            raise Killed(
+                f"pulumi {verb} was ended by {signal.Signals(-child.returncode).name}; run the command again: it goes on from what the "
+                f"stack's state says; its last words: {_last_words(out + err)}"
+            )
+        result = automation.CommandResult(stdout=out.rstrip(), stderr=err.rstrip(), code=child.returncode)
+        if child.returncode:
+            raise create_command_error(result)
+        return result
+
+    def _note(self, pid: int) -> None:
+        # Without it a lock that a kill left is a person's to take away; nothing else hangs on it.
+        with suppress(OSError):
+            self.record.parent.mkdir(parents=True, exist_ok=True)
+            self.record.write_text(json.dumps(asdict(Run.of(pid))), encoding="utf-8")
+
+
+def _ended(child: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", errors="replace")
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Ctrl-C, so that the engine records what runs and gives its lock back; then kill."""
+    child.send_signal(signal.SIGINT)
+    if not _ended(child, GRACE):
+        _end_family(child.pid)
+        child.wait()
+
+
+def _end_family(leader: int) -> None:
+    """Kill everything of the CLI's session; the engine gives each plugin a process group of its own."""
+    for entry in [Path(str(leader)), *Path("/proc").glob("[0-9]*")]:
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(int(entry.name)) == leader:
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def _last_words(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return redact(" | ".join(lines[-3:])) or "none"
+
+
+#: What the CLI says when its backend does not answer, does not exist or does not know us.
+_AWAY = re.compile(
+    r"unable to open (state directory|bucket)|\.pulumi/meta\.yaml|could not list bucket|error listing stacks|"
+    r"performing HTTP request|dial tcp|connection refused|no such host|i/o timeout|deadline exceeded|"
+    r"PULUMI_ACCESS_TOKEN must be set|invalid access token|pulumi login"
+)
+
+
+@contextmanager
+def named(what: str, backend: str) -> Iterator[None]:
+    """Turn the CLI's failures inside into errors that give the value, the cause and the remedy.
+
+    Args:
+        what: the attempted command, such as ``pulumi up``.
+        backend: where the stack's state stands, for people.
+    """
+    try:
+        yield
+    except automation.ConcurrentUpdateError as error:
+        raise CannotDeploy(
+            "locked",
+            f"{what}: the stack is locked by another update: wait for it to end, or, when its process is gone, run `pulumi "
+            f"cancel`; {AT_ONCE}. The lock: {cause(error)}",
+        ) from error
+    except automation.StackNotFoundError as error:
+        raise Refused(f"{what} does not exist; make it with `pulumi stack init`: {cause(error)}") from None
+    except automation.CommandError as error:
+        text = cause(error)
+        # With diagnostics the engine ran: then it is a resource's cloud that does not answer.
+        if "\nDiagnostics:\n" not in str(error) and _AWAY.search(text):
+            raise CannotDeploy(
+                "backend",
+                f"{what}: the backend {backend} does not answer or refuses us: {text}; look with `pulumi whoami -v`, mend the way to it "
+                f"or its credentials and run the command again; {AT_ONCE}",
+            ) from None
+        raise MigrationError(f"{what} failed: {text}") from None
+    except automation.InvalidVersionError as error:
+        raise Refused(f"{what}: the Pulumi CLI is too old: {error}") from None
+
+
+def cause(error: Exception) -> str:
+    """What the CLI's message says under 'Diagnostics' (resource and cause), else its lines that name an error."""
+    text = str(error)
+    _, found, diagnostics = text.rpartition("\nDiagnostics:\n")
+    if found:
+        text = re.split(r"\n(?:Outputs|Resources|Duration|Policies):", diagnostics)[0]
+    lines = [line.strip().removeprefix("stderr:").strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not re.fullmatch(r"error: (update|preview) failed", line)]
+    if found:
+        lines = [line for line in lines if not line.startswith("warning:")]
+        trace = next((i for i, line in enumerate(lines) if line.startswith("Traceback")), None)
+        # A resource's failure interrupts the program, whose trace then tells nothing; a failing program has only its trace.
+        if trace is not None and not any("unhandled exception" in line for line in lines):
+            lines = lines[:trace]
+    telling = lines if found else [line for line in lines if "error:" in line.lower()] or lines
+    if isinstance(error, automation.ConcurrentUpdateError):
+        telling += [line for line in lines if "created by" in line and line not in telling]
+    return redact(" | ".join(telling[:20]))
