@@ -21,6 +21,7 @@ from scripts.support.errors import MigrationError, Refused
 from scripts.support.redact import remember_secret
 
 T = TypeVar("T")
+WEIGHT = "canaryWeight"
 Op = Literal["create", "update", "replace", "delete"]
 
 
@@ -111,9 +112,9 @@ class CliDeployer:
         path = self._environment.get("PATH", os.environ.get("PATH", ""))
         if shutil.which("pulumi", path=path) is None:
             raise CannotDeploy(
-                "cli",
                 f"the Pulumi CLI is not on PATH ({path}); install it (https://www.pulumi.com/docs/install/) and log in to the stack's "
                 f"backend; {AT_ONCE}",
+                "cli",
             )
         self._command = Command(timeout, directory / ".task-migration" / f"pulumi-{stack}.json")
         options = automation.LocalWorkspaceOptions(
@@ -141,14 +142,16 @@ class CliDeployer:
     def up(self, overrides: Mapping[str, object]) -> UpResult:
         """As :class:`Deployer`; when it fails before it changed anything, the overrides are taken back.
 
+        A lower weight stays all the same: whoever leaves the Task Service is not to be sent back by the next ``up``.
+
         Raises:
             CannotDeploy: the stack is locked or the backend away; nothing was changed, and the configuration says so.
             TimedOut, MigrationError: with the cause, and with what the configuration says now.
         """
-        self._recover()
         edit = self._keep(overrides)
         collected = _Collected()
         try:
+            self._recover()
             result = self._operate(
                 "pulumi up", lambda: self._stack.up(on_event=collected.take, color="never", suppress_outputs=True)
             )
@@ -265,6 +268,11 @@ def _settled(
         begun = ", ".join(change.name for change in changes) or "something, perhaps"
         return (
             f"{keys} is kept in {edit.path.name}, since {begun} was being changed: run the command again to finish it"
+        )
+    if edit.lowers(WEIGHT):
+        return (
+            f"nothing was changed; {keys} is kept in {edit.path.name}, since a way back is not undone: the load balancer still has the old "
+            "weight until the next `up`"
         )
     if edit.undo():
         return f"nothing was changed, and {edit.path.name} is as it was before {keys}"

@@ -42,7 +42,7 @@ Why = Literal["cli", "locked", "backend"]
 class CannotDeploy(Refused):
     """Pulumi cannot run: no CLI, the stack locked, the backend away. Nothing was changed."""
 
-    def __init__(self, why: Why, text: str) -> None:
+    def __init__(self, text: str, why: Why | None = None) -> None:
         super().__init__(text)
         self.why = why
 
@@ -227,9 +227,9 @@ def named(what: str, backend: str) -> Iterator[None]:
         yield
     except automation.ConcurrentUpdateError as error:
         raise CannotDeploy(
-            "locked",
             f"{what}: the stack is locked by another update: wait for it to end, or, when its process is gone, run `pulumi "
             f"cancel`; {AT_ONCE}. The lock: {cause(error)}",
+            "locked",
         ) from error
     except automation.StackNotFoundError as error:
         raise Refused(f"{what} does not exist; make it with `pulumi stack init`: {cause(error)}") from None
@@ -238,9 +238,9 @@ def named(what: str, backend: str) -> Iterator[None]:
         # With diagnostics the engine ran: then it is a resource's cloud that does not answer.
         if "\nDiagnostics:\n" not in str(error) and _AWAY.search(text):
             raise CannotDeploy(
-                "backend",
                 f"{what}: the backend {backend} does not answer or refuses us: {text}; look with `pulumi whoami -v`, mend the way to it "
                 f"or its credentials and run the command again; {AT_ONCE}",
+                "backend",
             ) from None
         raise MigrationError(f"{what} failed: {text}") from None
     except automation.InvalidVersionError as error:

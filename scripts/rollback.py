@@ -92,6 +92,8 @@ def execute(
             )
         except MigrationError as error:
             if not unattended:
+                if "rollback --emergency" in str(error):
+                    raise
                 raise type(error)(
                     f"Pulumi cannot move the routes: {error}; at once and without it: task-migration rollback --emergency"
                 ) from None

@@ -54,6 +54,11 @@ class Edit:
     before: str
     after: str
 
+    def lowers(self, key: str) -> bool:
+        """Whether a number became smaller, compared with 0 where there was none."""
+        was, now = (typed(key, _values(text).get(f"{PROJECT}:{key}", 0)) for text in (self.before, self.after))
+        return isinstance(was, int) and isinstance(now, int) and now < was
+
     def undo(self) -> bool:
         """Put the text back as it was; False when somebody else changed the file since, which then stays."""
         if _read(self.path) != self.after:
@@ -108,6 +113,10 @@ class StackFile:
         for key, value in overrides.items():
             text = _replaced(text, f"{PROJECT}:{key}", value)
         return text
+
+
+def _values(text: str) -> dict[str, Any]:
+    return dict((yaml.safe_load(text) or {}).get("config") or {})
 
 
 def _replaced(text: str, key: str, value: object) -> str:

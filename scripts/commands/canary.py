@@ -182,6 +182,8 @@ def _stage_to_leave(settings: Settings) -> stages.Stage:
     except UsageError:
         raise
     except MigrationError as error:
+        if "rollback --emergency" in str(error):
+            raise
         raise type(error)(
             f"{error}; Pulumi cannot run: to move the routes at once and without it, task-migration rollback --emergency"
         ) from None

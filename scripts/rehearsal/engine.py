@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.config import PROJECT, SECRET_KEYS
-from scripts.deploy import Change, PreviewResult, UpResult
+from scripts.deploy import WEIGHT, Change, PreviewResult, UpResult
 from scripts.rehearsal.engine_state import State
 from scripts.stack_file import refuse_unknown, typed
 from scripts.support import errors
@@ -60,17 +60,19 @@ class EmbeddedDeployer:
         return {key: typed(key, value) for key, value in values.items() if key not in SECRET_KEYS}
 
     def up(self, overrides: Mapping[str, object]) -> UpResult:
-        """Carry the program out. The overrides stay, also when it fails on the way, but not when it changed nothing.
+        """Carry the program out. The overrides stay, also when it fails on the way, but not when it changed nothing
+        (a lower weight stays even then).
 
         Raises:
             MigrationError: naming the resource and the cause.
             Refused: the state is locked, or something protected would have to go.
         """
         before = State.load(self.state_path).config
+        weights = [int({**self._config, **before, **values}.get(WEIGHT, 0)) for values in ({}, overrides)]
         if overrides:
             self.keep(overrides)
         answer = self._ask("up", overrides)
-        if overrides and answer.get("begun") == []:
+        if overrides and answer.get("begun") == [] and weights[1] >= weights[0]:
             self._put_back(before)
         result = _checked(answer)
         return UpResult(_changes(result), self._remembered(result["outputs"]))

@@ -221,9 +221,10 @@ def test_overrides_stay(make: Make) -> None:
     assert make(program, {"canaryWeight": 0}).config() == {"canaryWeight": 5}
     with pytest.raises(UsageError, match="no"):
         make("raise pulumi.RunError('no')").up({"canaryWeight": 50})
-    assert make(program, {"canaryWeight": 0}).config() == {"canaryWeight": 5}, (
-        "an `up` that changed nothing keeps nothing"
-    )
+    assert make(program, {"canaryWeight": 0}).config() == {"canaryWeight": 5}, "what changed nothing keeps nothing"
+    with pytest.raises(UsageError, match="no"):
+        make("raise pulumi.RunError('no')").up({"canaryWeight": 0})
+    assert make(program, {"canaryWeight": 0}).config() == {"canaryWeight": 0}, "a way back is not undone"
 
 
 def _forget(path: Path) -> dict[str, str]:

@@ -118,6 +118,11 @@ def test_a_deployment_that_could_not_begin_keeps_no_override(
         small.up({"canaryWeight": 50})
     assert caught.value.why == "locked"
     assert "nothing was changed, and Pulumi.rehearsal.yaml is as it was before canaryWeight 50" in str(caught.value)
+    with pytest.raises(
+        CannotDeploy, match=r"canaryWeight 0 is kept in Pulumi\.rehearsal\.yaml, since a way back is not undone"
+    ):
+        small.up({"canaryWeight": 0})
+    small.keep({"canaryWeight": 5})
     small.cancel()
 
     # The program refuses the configuration: the engine ran, and changed nothing.

@@ -51,6 +51,16 @@ def test_an_undone_edit_restores_the_text_and_never_a_strangers(file: StackFile)
     assert file.config()["canaryWeight"] == 50
 
 
+def test_a_lower_weight_is_told_from_a_higher_one(file: StackFile) -> None:
+    """Fails when a rollback that could not run is undone in the file, so that the next `up` raises the weight again."""
+    up = file.keep({"canaryWeight": 50})
+    down = file.keep({"canaryWeight": 5})
+    other = file.keep({"sourceHost": "x"})
+    wrong = file.keep({"canaryWeight": "many"})
+    found = [edit.lowers("canaryWeight") for edit in (up, down, other, wrong)]
+    assert found == [False, True, False, False]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
