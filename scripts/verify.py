@@ -2,149 +2,200 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from scripts import catalog, fence, replicate_status, schema, verify_compare, verify_orphans, verify_repair
 from scripts.support.errors import Refused
-from scripts.support.postgres import connect, domain_errors
+from scripts.support.postgres import domain_errors
 from scripts.support.settings import Settings
+from scripts.verify_compare import Compared, Task
+from scripts.verify_hash import Algorithm
+from scripts.verify_rows import Difference, Pair
+from scripts.verify_sessions import Sessions, Settle, sessions
 
 Repair = Literal["newest", "source", "target"]
 #: Differences listed for a table; more are counted, not listed.
 LISTED = 1000
+#: Differences of a table that are mended between two comparisons.
+MENDED = 10_000
+#: A table with more than this share of all pages is summed by bucket at once: a second pass over it would cost too much.
+SHARE = 0.25
 
 
 def run(
     settings: Settings,
     show_values: bool = False,
     repair: Repair | None = None,
-    algorithm: verify_compare.Algorithm = "hash",
+    algorithm: Algorithm = "hash",
     fence_timeout: float = 30.0,
 ) -> dict[str, Any]:
     """Compare counts and checksums of every table, then single rows where they differ, then look again after a fence.
 
     A row is reported only when both sides held still around a fence and it differed before and after; a row that keeps
-    being written is looked at again, up to :data:`scripts.verify_compare.ROUNDS` times, and then counted in ``unsettled``.
+    being written is looked at again, up to :data:`scripts.verify_rows.ROUNDS` times, and then counted in ``unsettled``.
+    Memory does not grow with the tables nor with the number of differences.
 
     Args:
+        show_values: list the rows' values as text too, each cut at :data:`scripts.verify_rows.SHOWN` characters.
         repair: mend the differences: the newest version wins (updated_at, then the commit's time; a row that is there wins
             over one that is not), or always the source's, or always the target's. The mend does not travel back.
         algorithm: ``hash`` (PostgreSQL's own, fast) or ``md5``, as the plan names it.
+        fence_timeout: seconds that a fence may take.
 
     Returns:
         ``{"match", "tables": [{"table", "source_rows", "target_rows", "source_checksum", "target_checksum", "match",
-        "differences": [{"key", "kind", "columns"[, "values"]}], "differences_total", "repaired", "unsettled"}], "sequences",
-        "orphans": [{"constraint", "table", "columns", "references", "count", "samples"}], "schema_match", "live", "algorithm"}``.
-        Counts and checksums are those measured last; while rows are under way they may be a moment apart though ``match``
-        is true. ``match`` is about rows, orphans and failed sequences; ``differences`` are those before a repair, and a repair that
-        mends them all leaves ``match`` true.
+        "differences": [{"key", "kind", "columns"[, "values"]}], "differences_total", "differences_by_kind", "repaired",
+        "unsettled"}], "sequences", "orphans": [{"constraint", "table", "columns", "references", "count", "samples"}],
+        "schema_match", "schema": [{"table", "kind", "name", "source", "target", "sql"}], "live", "algorithm"}``.
+        At most :data:`LISTED` differences are listed for a table, ``differences_total`` counts all. Columns that one side
+        lacks are in ``schema``, not in ``columns``. Counts and checksums are those measured last; while rows are under way
+        they may be a moment apart though ``match`` is true. ``match`` is about rows, orphans, failed sequences and the schema;
+        ``differences`` are those before a repair, and a repair that mends them all leaves ``match`` true.
 
     Raises:
-        Refused: the tables do not exist, or ``repair`` is unknown.
+        Refused: the tables do not exist or have no primary key, or ``repair`` is unknown.
         TimedOut: a fence did not come through.
     """
     if repair not in (None, "newest", "source", "target"):
         raise Refused(f"repair {repair!r}: it must be newest, source or target")
-    config = settings.config
-    with (
-        domain_errors("verify"),
-        connect(settings.source(), step="verify", name="SOURCE_DATABASE_URL") as source,
-        connect(settings.target(), step="verify", name="TARGET_DATABASE_URL") as target,
-    ):
-        tables = catalog.read(source, config.db_schema, config.tables, "source")
-        theirs = catalog.read(target, config.db_schema, config.tables, "target")
-        live = fence.available(settings)
-        pair = verify_compare.Pair(source, target)
-
-        def settle() -> None:
-            if live:
-                fence.both(settings, fence_timeout)
-
-        settle()
-        results = []
-        with ThreadPoolExecutor(2, thread_name_prefix="verify") as pool:
-            for name, table in tables.items():
-                compared = verify_compare.compare(pair, table, theirs[name], pool, algorithm, settle)
-                results.append((table, compared))
-        repaired: dict[str, int] = {}
-        left = {table.name: compared.differences for table, compared in results}
-        if repair is not None and any(left.values()):
-            repaired = verify_repair.mend(settings, tables, left, repair)
-            settle()
-            with ThreadPoolExecutor(2, thread_name_prefix="verify") as pool:
-                again = [
-                    (table, verify_compare.compare(pair, table, theirs[table.name], pool, algorithm, settle))
-                    for table in tables.values()
-                ]
-            left = {table.name: compared.differences for table, compared in again}
-            results = [
-                (table, replace(new, differences=old.differences))
-                for (table, new), (_, old) in zip(again, results, strict=True)
-            ]
-        report = [
-            _table(table, compared, left[table.name], repaired.get(table.name, 0), pair if show_values else None)
-            for table, compared in results
-        ]
-        sequences = replicate_status.sequences(settings, source, target)
-        orphans = verify_orphans.audit(source, target, tables, settle)
-    schema_match = bool(schema.diff(settings)["match"])
+    with domain_errors("verify"), sessions(settings) as opened:
+        run_ = _Run.begin(settings, opened, algorithm, show_values, MENDED if repair else LISTED, fence_timeout)
+        first, (bands, drift) = run_.compare(
+            [partial(_sequences, settings), lambda _: schema.diff(settings)["differences"]]
+        )
+        last, repaired = first, Counter[str]()
+        while repair is not None and any(compared.differences for compared in last.values()):
+            left = {name: compared.differences for name, compared in last.items()}
+            mended = verify_repair.mend(settings, run_.tables, run_.theirs, left, repair)
+            repaired.update(mended)
+            run_.settle()
+            last, _ = run_.compare([])
+            if not any(mended.values()):
+                break
+        orphans = run_.orphans(last)
+    report = [_table(run_.tables[name], first[name], last[name], repaired[name]) for name in run_.tables]
     match = (
         all(entry["match"] for entry in report)
         and not orphans
-        and all(entry["status"] != "fail" for entry in sequences)
+        and not drift
+        and all(entry["status"] != "fail" for entry in bands)
     )
-    document = {
-        "match": match,
-        "tables": report,
-        "sequences": sequences,
-        "orphans": orphans,
-        "schema_match": schema_match,
-        "live": live,
-        "algorithm": algorithm,
-    }
     settings.journal.record(
         "verify",
         "compared",
         match=match,
         repair=repair,
+        algorithm=algorithm,
+        schema_match=not drift,
         differences={entry["table"]: entry["differences_total"] for entry in report},
         rows={entry["table"]: entry["source_rows"] for entry in report},
     )
-    return document
+    return {
+        "match": match,
+        "tables": report,
+        "sequences": bands,
+        "orphans": orphans,
+        "schema_match": not drift,
+        "schema": drift,
+        "live": run_.settle.live,
+        "algorithm": algorithm,
+    }
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One verification: what both catalogs say, and how to compare."""
+
+    sessions: Sessions
+    settle: Settle
+    tables: dict[str, catalog.Table]
+    theirs: dict[str, catalog.Table]
+    keys: dict[str, list[catalog.Constraint]]
+    algorithm: Algorithm
+    values: bool
+    limit: int
+    schema: str
+    #: By table, the keys that the last comparison looked up for each row.
+    covered: dict[str, list[catalog.Constraint]] = field(default_factory=dict)
+
+    @classmethod
+    def begin(
+        cls, settings: Settings, opened: Sessions, algorithm: Algorithm, values: bool, limit: int, timeout: float
+    ) -> _Run:
+        config = settings.config
+        first, second = opened.pairs[0], opened.pairs[1 % len(opened.pairs)]
+        asked = second.pool.submit(fence.available, settings)
+        other = first.pool.submit(catalog.read, first.target, config.db_schema, config.tables, "target")
+        tables = catalog.read(first.source, config.db_schema, config.tables, "source")
+        theirs = other.result()
+        settle = Settle(settings, asked.result(), timeout)
+        settle()
+        keys = verify_orphans.crossing(tables, theirs)
+        return cls(opened, settle, tables, theirs, keys, algorithm, values, limit, config.db_schema)
+
+    def compare(self, beside: list[Callable[[Pair], Any]]) -> tuple[dict[str, Compared], list[Any]]:
+        """Compare every table, the largest first, and do what is wanted ``beside``."""
+        parents = verify_orphans.Parents(self.schema)
+        pages = {name: max(table.pages, self.theirs[name].pages) for name, table in self.tables.items()}
+        names = sorted(pages, key=lambda name: -pages[name])
+        limit = SHARE * sum(pages.values())
+
+        def one(name: str, pair: Pair) -> Compared:
+            lost, self.covered[name] = parents.condition(pair.source, self.theirs[name], self.keys[name])
+            at_once = pages[name] > limit
+            task = Task(self.tables[name], self.theirs[name], self.algorithm, lost, at_once, self.limit, self.values)
+            return verify_compare.compare(pair, task, self.settle)
+
+        work: list[Callable[[Pair], Any]] = [partial(one, name) for name in names]
+        done = self.sessions.each([*work, *beside])
+        return dict(zip(names, done, strict=False)), done[len(names) :]
+
+    def orphans(self, compared: dict[str, Compared]) -> list[dict[str, Any]]:
+        """Audit the keys that the pass over the rows did not cover, and all of a table in which it found something."""
+        pair = self.sessions.pairs[0]
+        wanted = [
+            (self.theirs[name], key)
+            for name, keys in self.keys.items()
+            for key in keys
+            if compared[name].lost or key not in self.covered[name]
+        ]
+        return verify_orphans.audit(pair.source, pair.target, wanted, self.settle)
+
+
+def _sequences(settings: Settings, pair: Pair) -> list[dict[str, Any]]:
+    return replicate_status.sequences(settings, pair.source, pair.target)
 
 
 def _plain(table: catalog.Table, name: str, text: str) -> int | str:
     return int(text) if table.column(name).base_type in ("int2", "int4", "int8") else text
 
 
-def _table(
-    table: catalog.Table,
-    compared: verify_compare.Compared,
-    left: list[verify_compare.Difference],
-    repaired: int,
-    values_from: verify_compare.Pair | None,
-) -> dict[str, Any]:
-    differences = []
-    for difference in compared.differences[:LISTED]:
-        entry: dict[str, Any] = {
-            "key": {name: _plain(table, name, text) for name, text in zip(table.key, difference.key, strict=True)},
-            "kind": difference.kind,
-            "columns": list(difference.columns),
-        }
-        if values_from is not None:
-            entry["values"] = {"source": difference.source_values, "target": difference.target_values}
-        differences.append(entry)
+def _table(table: catalog.Table, first: Compared, last: Compared, repaired: int) -> dict[str, Any]:
     return {
         "table": table.name,
-        "source_rows": compared.source_rows,
-        "target_rows": compared.target_rows,
-        "source_checksum": compared.source_checksum,
-        "target_checksum": compared.target_checksum,
-        "match": not left and not compared.unsettled,
-        "differences": differences,
-        "differences_total": len(compared.differences),
+        "source_rows": last.source_rows,
+        "target_rows": last.target_rows,
+        "source_checksum": last.source_checksum,
+        "target_checksum": last.target_checksum,
+        "match": not last.found.total and not last.found.unsettled,
+        "differences": [_entry(table, difference) for difference in first.differences[:LISTED]],
+        "differences_total": first.found.total,
+        "differences_by_kind": dict(sorted(first.found.kinds.items())),
         "repaired": repaired,
-        "unsettled": compared.unsettled,
+        "unsettled": last.found.unsettled,
     }
+
+
+def _entry(table: catalog.Table, difference: Difference) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "key": {name: _plain(table, name, text) for name, text in zip(table.key, difference.key, strict=True)},
+        "kind": difference.kind,
+        "columns": list(difference.columns),
+    }
+    if difference.source_values is not None or difference.target_values is not None:
+        entry["values"] = {"source": difference.source_values, "target": difference.target_values}
+    return entry

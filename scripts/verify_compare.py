@@ -1,47 +1,51 @@
-"""Comparing one table: bucket sums on both sides at once, rows of the buckets that differ, rows again after a fence."""
+"""Comparing one table: one sum on each side, then sums of buckets, then the rows of the buckets that differ.
+
+A table that is equal costs one pass over it on each side, both at once. What differs is narrowed down by buckets (see
+:mod:`scripts.verify_buckets`) to single rows (:mod:`scripts.verify_rows`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
-from psycopg import sql
+from psycopg import ServerCursor, sql
+from psycopg.rows import TupleRow
 
-from scripts.catalog import Table, identifiers
+from scripts.catalog import Table
+from scripts.support.errors import Refused
 from scripts.support.postgres import Connection
+from scripts.verify_buckets import Buckets
+from scripts.verify_hash import Algorithm
+from scripts.verify_hash import row_hash as row_hash  # `backup` makes its checksums with it
+from scripts.verify_rows import Difference, Found, Key, Looks, Pair, Reader, differing, order, settled
 
-Algorithm = Literal["hash", "md5"]
-Kind = Literal["missing_on_target", "missing_on_source", "different"]
-Key = tuple[str, ...]
-#: Rows a bucket holds, about.
-BUCKET_ROWS = 1000
-#: How often a row that keeps changing is looked at.
-ROUNDS = 8
-#: How often a table is passed over until counts and sums come out equal, while rows are under way.
+#: How often the buckets that differ are passed over until their sums come out equal, while rows are under way.
 PASSES = 5
-#: Keys looked up with one statement.
-BATCH = 2000
+#: Rows that differ, sorted out with one fence; rows read from a side at a time. Both bound the memory.
+TOGETHER = 10_000
+FETCH = 5_000
+_numbers = count(1)
+#: Of a bucket, or of the whole table: rows, sum of their hashes, rows whose references look lost.
+Sum = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A session on each side."""
+class Task:
+    """What is to be compared, and how."""
 
-    source: Connection
-    target: Connection
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One row that is not the same; key values and values as text."""
-
-    key: Key
-    kind: Kind
-    columns: tuple[str, ...]
-    source_values: dict[str, str | None] | None = field(default=None, repr=False)
-    target_values: dict[str, str | None] | None = field(default=None, repr=False)
+    table: Table
+    theirs: Table
+    algorithm: Algorithm
+    #: A condition on a row ``t`` of the target that is true when a reference leads nowhere, or None.
+    lost: sql.Composable | None
+    #: Sum by bucket at once: for a table that a second pass over would cost too much.
+    at_once: bool
+    #: Differences kept; the others are counted.
+    limit: int
+    values: bool
 
 
 @dataclass(frozen=True)
@@ -52,197 +56,177 @@ class Compared:
     target_rows: int
     source_checksum: str
     target_checksum: str
-    differences: list[Difference]
-    unsettled: int
+    found: Found
+    #: The target's rows for which the condition of references was true.
+    lost: int
+
+    @property
+    def differences(self) -> list[Difference]:
+        """Those that are kept, by key."""
+        return self.found.listed
 
 
-def row_hash(table: Table, algorithm: Algorithm) -> sql.Composed:
-    """A 64-bit hash of a row ``t``: the columns in the source's order, by name, so that the target's order does not matter.
+def compare(pair: Pair, task: Task, settle: Callable[[], None]) -> Compared:
+    """Compare a table on both sides; ``settle`` waits until both have applied what the other had committed.
 
-    ``json`` has no equality and no hash, so such columns count by their text. The MD5 is cut to 64 bits to be summed.
+    Counts and sums are those of the last pass over each bucket: with rows under way they agree when a pass met a moment in
+    which they did.
+
+    Raises:
+        Refused: the table has no primary key, or not the same on both sides.
     """
-    if algorithm == "md5":
-        fields = [sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in table.stored]
-        return sql.SQL("('x' || substr(md5(ROW({})::text), 1, 16))::bit(64)::bigint").format(sql.SQL(", ").join(fields))
-    parts = []
-    for name in table.stored:
-        column = table.column(name)
-        cast = sql.SQL("" if column.hashable and column.builtin else "::text")
-        parts.append(sql.SQL("t.{}{}").format(sql.Identifier(name), cast))
-    return sql.SQL("hash_record_extended(ROW({}), 0)").format(sql.SQL(", ").join(parts))
-
-
-def _bucket(table: Table, rows: int) -> sql.Composable:
-    if table.numeric_key:
-        return sql.SQL("t.{} / {}").format(sql.Identifier(table.numeric_key), sql.Literal(BUCKET_ROWS))
-    mask = 1
-    while mask * BUCKET_ROWS < rows:
-        mask *= 2
-    return sql.SQL("hashtextextended(ROW({})::text, 0) & {}").format(
-        sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in table.key),
-        sql.Literal(mask - 1),
-    )
-
-
-def compare(
-    pair: Pair, table: Table, theirs: Table, pool: ThreadPoolExecutor, algorithm: Algorithm, settle: Callable[[], None]
-) -> Compared:
-    """Compare ``table`` on both sides; ``settle`` waits until both have applied what the other had committed."""
-    bucket = _bucket(table, max(table.rows_estimate, theirs.rows_estimate))
-    sums = sql.SQL("SELECT {}, count(*), sum({}) FROM {} t GROUP BY 1").format(
-        bucket, row_hash(table, algorithm), table.identifier
-    )
-    differences: list[Difference] = []
-    unsettled = 0
-    # Rows under way make a pass unequal without a difference: another pass gives counts and sums taken at a better moment.
-    for _ in range(PASSES if table.rows_estimate < 100_000 else 2):
-        ours, others = (
-            {row[0]: (int(row[1]), int(row[2])) for row in rows}
-            for rows in pool.map(lambda side: side.execute(sums).fetchall(), (pair.source, pair.target))
+    table, theirs = task.table, task.theirs
+    if not table.key or set(table.key) - set(theirs.stored):
+        raise Refused(
+            f"{table.name}: rows are told apart by the primary key, which is {table.key or 'missing'} on the source and "
+            f"{theirs.key or 'missing'} on the target; make it the same (see `task-migration schema diff`), then verify again"
         )
-        suspect = sorted(b for b in ours.keys() | others.keys() if ours.get(b) != others.get(b))
-        differences, unsettled = [], 0
-        if not suspect:
-            break
-        keys = _suspect_keys(pair, table, bucket, suspect, pool, algorithm)
-        differences, unsettled = recheck(pair, table, keys, algorithm, settle)
-        if differences or unsettled:
-            break
-    return Compared(
-        source_rows=sum(count for count, _ in ours.values()),
-        target_rows=sum(count for count, _ in others.values()),
-        source_checksum=_checksum(ours.values()),
-        target_checksum=_checksum(others.values()),
-        differences=differences,
-        unsettled=unsettled,
-    )
-
-
-def _checksum(sums: Iterable[tuple[int, int]]) -> str:
-    return f"{sum(total for _, total in sums) % 2**64:016x}"
-
-
-def _key_texts(table: Table) -> sql.Composed:
-    return sql.SQL("ARRAY[{}]").format(
-        sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in table.key)
-    )
-
-
-def _suspect_keys(
-    pair: Pair,
-    table: Table,
-    bucket: sql.Composable,
-    suspect: Sequence[int],
-    pool: ThreadPoolExecutor,
-    algorithm: Algorithm,
-) -> list[Key]:
-    """Keys whose rows differ, within the buckets that differ; read bucket by bucket where the key is a number."""
-    if table.numeric_key:
-        number = sql.Identifier(table.numeric_key)
-        width = BUCKET_ROWS
-        # SQL's division goes towards zero, so bucket 0 reaches to both sides of it.
-        bounds = [
-            ((b if b > 0 else b - 1) * width + (1 if b <= 0 else 0), (b + 1 if b >= 0 else b) * width) for b in suspect
-        ]
-        condition = sql.SQL(
-            "EXISTS (SELECT 1 FROM unnest(%(low)s::bigint[], %(high)s::bigint[]) r(low, high) "
-            "WHERE t.{0} >= r.low AND t.{0} < r.high)"
-        ).format(number)
-        if len(bounds) <= 64:
-            condition = sql.SQL("({})").format(
-                sql.SQL(" OR ").join(
-                    sql.SQL("(t.{0} >= {1} AND t.{0} < {2})").format(number, sql.Literal(low), sql.Literal(high))
-                    for low, high in bounds
-                )
-            )
+    found = Found(task.limit)
+    if not task.at_once:
+        ours, others = pair.both(lambda side: _sums(side, task, None, None, lost=side is pair.target))
+        if ours[0][:2] == others[0][:2]:
+            return _compared(ours, others, found)
+        rows = max(ours[0][0], others[0][0])
     else:
-        bounds = []
-        condition = sql.SQL("{} = ANY(%(buckets)s)").format(bucket)
-    query = sql.SQL("SELECT {}, {} FROM {} t WHERE {}").format(
-        _key_texts(table), row_hash(table, algorithm), table.identifier, condition
-    )
-    values = {"low": [b[0] for b in bounds], "high": [b[1] for b in bounds], "buckets": list(suspect)}
-    ours, others = (
-        {tuple(row[0]): row[1] for row in rows}
-        for rows in pool.map(lambda side: side.execute(query, values).fetchall(), (pair.source, pair.target))
-    )
-    return [key for key in ours.keys() | others.keys() if ours.get(key) != others.get(key)]
-
-
-def read_rows(
-    connection: Connection, table: Table, keys: Sequence[Key], algorithm: Algorithm
-) -> dict[Key, tuple[str, int, dict[str, str | None]]]:
-    """The rows of ``keys``: their version (xmin, place), hash, and values as text."""
-    found: dict[Key, tuple[str, int, dict[str, str | None]]] = {}
-    match = sql.SQL(" AND ").join(
-        sql.SQL("t.{} = k.{}::{}").format(
-            sql.Identifier(name), sql.Identifier(f"k{i}"), sql.SQL(table.column(name).type)
-        )
-        for i, name in enumerate(table.key)
-    )
-    query = sql.SQL("SELECT {}, t.xmin::text, {}, ARRAY[{}] FROM unnest({}) k({}) JOIN {} t ON {}").format(
-        _key_texts(table),
-        row_hash(table, algorithm),
-        sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in table.stored),
-        sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in table.key),
-        identifiers([f"k{i}" for i in range(len(table.key))]),
-        table.identifier,
-        match,
-    )
-    for start in range(0, len(keys), BATCH):
-        batch = keys[start : start + BATCH]
-        columns = [[key[i] for key in batch] for i in range(len(table.key))]
-        for key, version, digest, values in connection.execute(query, columns).fetchall():
-            found[tuple(key)] = (version, digest, dict(zip(table.stored, values, strict=True)))
-    return found
-
-
-def recheck(
-    pair: Pair, table: Table, keys: Sequence[Key], algorithm: Algorithm, settle: Callable[[], None]
-) -> tuple[list[Difference], int]:
-    """The differences among ``keys`` that are real, and how many rows kept changing.
-
-    A fence between two looks at a row that neither side changed in between has brought everything that was under way.
-    """
-    waiting = list(keys)
-    real: list[Difference] = []
-    for _ in range(ROUNDS):
-        if not waiting:
+        rows = max(_about(table), _about(theirs))
+    buckets = Buckets.of(table, theirs, rows)
+    reader = Reader(table, theirs, task.algorithm)
+    ours, others = pair.both(lambda side: _sums(side, task, buckets, None, lost=side is pair.target))
+    bounds: tuple[int, int] | None = None
+    explained: set[int] = set()
+    for _ in range(PASSES):
+        suspect = sorted(b for b in ours.keys() | others.keys() if ours.get(b, _NONE)[:2] != others.get(b, _NONE)[:2])
+        open_ = [b for b in suspect if b not in explained]
+        if not open_:
             break
-        before = [read_rows(side, table, waiting, algorithm) for side in (pair.source, pair.target)]
-        waiting = [key for key in waiting if _digest(before[0], key) != _digest(before[1], key)]
-        if not waiting:
-            break
-        settle()
-        after = [read_rows(side, table, waiting, algorithm) for side in (pair.source, pair.target)]
-        moving = []
-        for key in waiting:
-            if _digest(after[0], key) == _digest(after[1], key):
-                continue
-            if all(_version(b, key) == _version(a, key) for b, a in zip(before, after, strict=True)):
-                real.append(_difference(table, key, after[0].get(key), after[1].get(key)))
-            else:
-                moving.append(key)
-        waiting = moving
-    return sorted(real, key=lambda d: _order(d.key)), len(waiting)
+        if buckets.by_range:
+            bounds = _bounds(pair, table)
+        chosen = buckets.rows(open_, bounds)
+        with pair.source.transaction(), pair.target.transaction():
+            for places, looks in _together(_streams(pair, reader, buckets, chosen)):
+                explained.update(places[key] for key in settled(pair, reader, looks, settle, found, task.values))
+        again = pair.both(partial(_sums_again, pair, task, buckets, chosen))
+        for sums, fresh in zip((ours, others), again, strict=True):
+            for bucket in open_:
+                sums.pop(bucket, None)
+            sums.update(fresh)
+    found.listed.sort(key=lambda difference: order(difference.key))
+    return _compared(ours, others, found)
 
 
-def _digest(rows: dict[Key, tuple[str, int, dict[str, str | None]]], key: Key) -> int | None:
-    return rows[key][1] if key in rows else None
+_NONE: Sum = (0, 0, 0)
 
 
-def _version(rows: dict[Key, tuple[str, int, dict[str, str | None]]], key: Key) -> tuple[str, int] | None:
-    return rows[key][:2] if key in rows else None
+def _about(table: Table) -> int:
+    # Never analysed: a row takes 24 bytes at least, and usually four times as much.
+    return max(table.rows_estimate, table.pages * 80)
 
 
-def _order(key: Key) -> tuple[tuple[int, str], ...]:
-    return tuple((int(part), "") if part.lstrip("-").isdigit() else (0, part) for part in key)
+def _compared(ours: dict[int, Sum], others: dict[int, Sum], found: Found) -> Compared:
+    rows = [sum(entry[0] for entry in sums.values()) for sums in (ours, others)]
+    totals = [f"{sum(entry[1] for entry in sums.values()) % 2**64:016x}" for sums in (ours, others)]
+    return Compared(rows[0], rows[1], totals[0], totals[1], found, sum(entry[2] for entry in others.values()))
 
 
-def _difference(table: Table, key: Key, ours: Any, theirs: Any) -> Difference:
-    if theirs is None:
-        return Difference(key, "missing_on_target", (), ours[2], None)
-    if ours is None:
-        return Difference(key, "missing_on_source", (), None, theirs[2])
-    columns = tuple(name for name in table.stored if ours[2][name] != theirs[2][name])
-    return Difference(key, "different", columns, ours[2], theirs[2])
+def _sums(
+    side: Connection, task: Task, buckets: Buckets | None, chosen: sql.Composable | None, lost: bool
+) -> dict[int, Sum]:
+    """Rows and sums by bucket, or in one (0) without ``buckets``."""
+    rows = chosen if chosen is not None else sql.SQL("FROM {} t").format(task.table.identifier)
+    digest = row_hash(task.table, task.algorithm, task.theirs)
+    gone: sql.Composable = sql.SQL("0::bigint")
+    if buckets is None:
+        if lost and task.lost is not None:
+            gone = sql.SQL("count(*) FILTER (WHERE {})").format(task.lost)
+        query = sql.SQL("SELECT 0, count(*), coalesce(sum({}), 0), {} {}").format(digest, gone, rows)
+    else:
+        flag: sql.Composable = sql.SQL("false")
+        if lost and task.lost is not None:
+            flag, gone = task.lost, sql.SQL("count(*) FILTER (WHERE x.lost)")
+        # OFFSET 0 keeps the planner from pulling the expressions up: it would take every row for a group and sort them all.
+        query = sql.SQL(
+            "SELECT x.bucket, count(*), sum(x.digest), {} FROM (SELECT {} AS bucket, {} AS digest, {} AS lost {} OFFSET 0) x GROUP BY 1"
+        ).format(gone, buckets.expression, digest, flag, rows)
+    return {int(row[0]): (int(row[1]), int(row[2]), int(row[3])) for row in side.execute(query).fetchall()}
+
+
+def _sums_again(pair: Pair, task: Task, buckets: Buckets, chosen: sql.Composable, side: Connection) -> dict[int, Sum]:
+    return _sums(side, task, buckets, chosen, lost=side is pair.target)
+
+
+def _bounds(pair: Pair, table: Table) -> tuple[int, int] | None:
+    query = sql.SQL("SELECT min({0}), max({0}) FROM {1}").format(sql.Identifier(table.key[0]), table.identifier)
+    ends = [row for row in pair.both(lambda side: side.execute(query).fetchone()) if row and row[0] is not None]
+    return (min(int(low) for low, _ in ends), max(int(high) for _, high in ends)) if ends else None
+
+
+def _streams(
+    pair: Pair, reader: Reader, buckets: Buckets, chosen: sql.Composable
+) -> Iterator[tuple[int, tuple[Looks, Looks]]]:
+    """The rows of the chosen buckets, bucket by bucket in order, both sides side by side, however many there are."""
+    query = sql.SQL("SELECT {}, {} {} ORDER BY 1").format(buckets.expression, reader.head, chosen)
+
+    def begin(cursor: ServerCursor[TupleRow]) -> Iterator[tuple[int, Looks]]:
+        cursor.execute(query)
+        return _started(_by_bucket(reader, iter(lambda: cursor.fetchmany(FETCH), [])))
+
+    with (
+        pair.source.cursor(name=f"verify_{next(_numbers)}") as one,
+        pair.target.cursor(name=f"verify_{next(_numbers)}") as other,
+    ):
+        ours, theirs = pair.pool.map(begin, (one, other))
+        left, right = next(ours, None), next(theirs, None)
+        while left or right:
+            at = min(side[0] for side in (left, right) if side)
+            both: tuple[Looks, Looks] = ({}, {})
+            if left and left[0] == at:
+                both, left = (left[1], both[1]), next(ours, None)
+            if right and right[0] == at:
+                both, right = (both[0], right[1]), next(theirs, None)
+            yield at, both
+
+
+def _started(rows: Iterator[tuple[int, Looks]]) -> Iterator[tuple[int, Looks]]:
+    """The same iterator with its first item fetched, so that both servers sort at once."""
+    first = next(rows, None)
+
+    def again() -> Iterator[tuple[int, Looks]]:
+        if first is not None:
+            yield first
+            yield from rows
+
+    return again()
+
+
+def _by_bucket(reader: Reader, batches: Iterator[Sequence[Sequence[object]]]) -> Iterator[tuple[int, Looks]]:
+    at: int | None = None
+    looks: Looks = {}
+    for batch in batches:
+        for row in batch:
+            bucket = int(str(row[0]))
+            if at is not None and bucket != at:
+                yield at, looks
+                looks = {}
+            at = bucket
+            key, look = reader.split(row[1:])
+            looks[key] = look
+    if at is not None:
+        yield at, looks
+
+
+def _together(
+    streams: Iterator[tuple[int, tuple[Looks, Looks]]],
+) -> Iterator[tuple[dict[Key, int], tuple[Looks, Looks]]]:
+    """What differs, by as many rows as are sorted out at once, and each row's bucket; no other row is held."""
+    places: dict[Key, int] = {}
+    held: tuple[Looks, Looks] = ({}, {})
+    for bucket, looks in streams:
+        keys = differing(looks)
+        places.update(dict.fromkeys(keys, bucket))
+        for side, seen in zip(held, looks, strict=True):
+            side.update((key, seen[key]) for key in keys if key in seen)
+        if len(places) >= TOGETHER:
+            yield places, held
+            places, held = {}, ({}, {})
+    if places:
+        yield places, held

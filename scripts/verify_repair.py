@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from psycopg import sql
@@ -15,7 +16,8 @@ from scripts.catalog import Table, identifiers
 from scripts.catalog_state import Side
 from scripts.support.postgres import Connection, connect
 from scripts.support.settings import Settings
-from scripts.verify_compare import Difference, Key
+from scripts.verify_hash import as_text, shared
+from scripts.verify_rows import Difference, Key, Values
 
 
 def origin_name(settings: Settings) -> str:
@@ -24,9 +26,15 @@ def origin_name(settings: Settings) -> str:
 
 
 def mend(
-    settings: Settings, tables: dict[str, Table], differences: dict[str, list[Difference]], rule: str
+    settings: Settings,
+    tables: dict[str, Table],
+    theirs: dict[str, Table],
+    differences: dict[str, list[Difference]],
+    rule: str,
 ) -> dict[str, int]:
     """Write the winner's row over the loser's, row by row; returns rows mended by table.
+
+    ``tables`` are as the source's catalog describes them, ``theirs`` as the target's; columns that one lacks stay as they are.
 
     A loser's row that was written since it was compared is left alone: its write travels by itself. Parents come before
     their children, and deletions go the other way.
@@ -45,14 +53,11 @@ def mend(
         deletions = [item for item in reversed(plan) if _deletes(item[1], item[2])]
         for table, difference, best in writes + deletions:
             worst: Side = "target" if best == "source" else "source"
-
-            def work(
-                best: Side = best, worst: Side = worst, table: Table = table, difference: Difference = difference
-            ) -> bool:
-                return _write(sides[best], sides[worst], table, difference, worst)
-
+            names = shared(table, theirs[table.name])
             # An applying session that meets the mend in the other order may make it a deadlock's victim.
-            done = catalog_state.with_lock_retries(work, f"mending {table.name}")
+            done = catalog_state.with_lock_retries(
+                partial(_write, sides[best], sides[worst], table, names, difference, worst), f"mending {table.name}"
+            )
             if done:
                 counts[table.name] += 1
                 _settled(sides, table, difference.key, f"{rule}: {best}")
@@ -109,61 +114,86 @@ def winner(sides: dict[Side, Connection], table: Table, difference: Difference, 
         return "source"
     if difference.kind == "missing_on_source":
         return "target"
-    ours, theirs = (
-        (difference.source_values or {}).get("updated_at"),
-        (difference.target_values or {}).get("updated_at"),
-    )
-    if ours and theirs and ours != theirs:
-        return "source" if datetime.fromisoformat(ours) > datetime.fromisoformat(theirs) else "target"
+    if (newer := _newer(sides, table, difference.key)) is not None:
+        return newer
     times = {side: _committed(connection, table, difference.key) for side, connection in sides.items()}
     if times["source"] is None or times["target"] is None:
         return "target" if times["source"] is None and times["target"] is not None else "source"
     return "source" if times["source"] >= times["target"] else "target"
 
 
-def _where(table: Table) -> sql.Composed:
+def _newer(sides: dict[Side, Connection], table: Table, key: Key) -> Side | None:
+    """The side whose updated_at is later; None when that does not tell."""
+    if "updated_at" not in table.stored:
+        return None
+    seen = [_values(connection, table, ("updated_at",), key, lock=False) for connection in sides.values()]
+    ours, theirs = (values["updated_at"] if values else None for values in seen)
+    if ours is None or theirs is None or ours == theirs:
+        return None
+    # The server compares: it knows infinity, years before Christ and whatever type the column has.
+    kind = sql.SQL(table.column("updated_at").type)
+    row = (
+        sides["source"]
+        .execute(sql.SQL("SELECT {0}::{2} > {1}::{2}").format(sql.Literal(ours), sql.Literal(theirs), kind))
+        .fetchone()
+    )
+    return "source" if row and row[0] else "target"
+
+
+def _is(table: Table, name: str, value: str | None) -> sql.Composed:
+    # A literal, not a parameter: with parameters a percent sign in a name would count as one.
+    return sql.SQL("{}::text::{}").format(sql.Literal(value), sql.SQL(table.column(name).type))
+
+
+def _where(table: Table, key: Key) -> sql.Composed:
     return sql.SQL(" AND ").join(
-        sql.SQL("t.{} = %s::text::{}").format(sql.Identifier(name), sql.SQL(table.column(name).type))
-        for name in table.key
+        sql.SQL("t.{} = {}").format(sql.Identifier(name), _is(table, name, value))
+        for name, value in zip(table.key, key, strict=True)
     )
 
 
 def _committed(connection: Connection, table: Table, key: Key) -> datetime | None:
     row = connection.execute(
-        sql.SQL("SELECT pg_xact_commit_timestamp(t.xmin) FROM {} t WHERE {}").format(table.identifier, _where(table)),
-        key,
+        sql.SQL("SELECT pg_xact_commit_timestamp(t.xmin) FROM {} t WHERE {}").format(
+            table.identifier, _where(table, key)
+        )
     ).fetchone()
     return row[0] if row else None
 
 
-def _values(connection: Connection, table: Table, key: Key, lock: bool) -> dict[str, str | None] | None:
+def _values(connection: Connection, table: Table, names: Sequence[str], key: Key, lock: bool) -> Values | None:
     row = connection.execute(
         sql.SQL("SELECT ARRAY[{}] FROM {} t WHERE {} {}").format(
-            sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in table.stored),
+            sql.SQL(", ").join(as_text(table.column(name)) for name in names),
             table.identifier,
-            _where(table),
+            _where(table, key),
             sql.SQL("FOR UPDATE" if lock else ""),
-        ),
-        key,
-    ).fetchone()
-    return dict(zip(table.stored, row[0], strict=True)) if row else None
-
-
-def _write(best: Connection, worst: Connection, table: Table, difference: Difference, side: Side) -> bool:
-    compared = difference.source_values if side == "source" else difference.target_values
-    with worst.transaction():
-        now = _values(worst, table, difference.key, lock=True)
-        if now != compared:
-            return False
-        wanted = _values(best, table, difference.key, lock=False)
-        if wanted is None:
-            worst.execute(sql.SQL("DELETE FROM {} t WHERE {}").format(table.identifier, _where(table)), difference.key)
-            return True
-        _clear_clashes(worst, table, wanted)
-        casts = sql.SQL(", ").join(
-            sql.SQL("%s::text::{}").format(sql.SQL(table.column(name).type)) for name in table.stored
         )
-        others = [name for name in table.stored if name not in table.key and table.column(name).identity != "a"]
+    ).fetchone()
+    return dict(zip(names, row[0], strict=True)) if row else None
+
+
+def _version(connection: Connection, table: Table, key: Key) -> str | None:
+    """The row's version, locked until the transaction's end; None when it is not there."""
+    row = connection.execute(
+        sql.SQL("SELECT t.xmin::text FROM {} t WHERE {} FOR UPDATE").format(table.identifier, _where(table, key))
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
+def _write(
+    best: Connection, worst: Connection, table: Table, names: Sequence[str], difference: Difference, side: Side
+) -> bool:
+    compared = difference.source_look if side == "source" else difference.target_look
+    with worst.transaction():
+        if _version(worst, table, difference.key) != (compared[0] if compared else None):
+            return False
+        wanted = _values(best, table, names, difference.key, lock=False)
+        if wanted is None:
+            worst.execute(sql.SQL("DELETE FROM {} t WHERE {}").format(table.identifier, _where(table, difference.key)))
+            return True
+        _clear_clashes(worst, table, difference.key, wanted)
+        others = [name for name in names if name not in table.key and table.column(name).identity != "a"]
         action: sql.Composable = sql.SQL("NOTHING")
         if others:
             action = sql.SQL("UPDATE SET {}").format(
@@ -171,25 +201,27 @@ def _write(best: Connection, worst: Connection, table: Table, difference: Differ
             )
         worst.execute(
             sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT ({}) DO {}").format(
-                table.identifier, identifiers(table.stored), casts, identifiers(table.key), action
-            ),
-            [wanted[name] for name in table.stored],
+                table.identifier,
+                identifiers(names),
+                sql.SQL(", ").join(_is(table, name, wanted[name]) for name in names),
+                identifiers(table.key),
+                action,
+            )
         )
     return True
 
 
-def _clear_clashes(worst: Connection, table: Table, wanted: dict[str, str | None]) -> None:
+def _clear_clashes(worst: Connection, table: Table, key: Key, wanted: Values) -> None:
     """Rows of other keys that hold a unique value of the row to be written give way; they differ themselves."""
     for constraint in table.constraints:
-        if constraint.kind != "u" or any(wanted[name] is None for name in constraint.columns):
+        if constraint.kind != "u" or any(wanted.get(name) is None for name in constraint.columns):
             continue
         match = sql.SQL(" AND ").join(
-            sql.SQL("t.{} = %s::text::{}").format(sql.Identifier(name), sql.SQL(table.column(name).type))
+            sql.SQL("t.{} = {}").format(sql.Identifier(name), _is(table, name, wanted[name]))
             for name in constraint.columns
         )
         worst.execute(
-            sql.SQL("DELETE FROM {} t WHERE {} AND NOT ({})").format(table.identifier, match, _where(table)),
-            [*(wanted[name] for name in constraint.columns), *(wanted[name] for name in table.key)],
+            sql.SQL("DELETE FROM {} t WHERE {} AND NOT ({})").format(table.identifier, match, _where(table, key))
         )
 
 

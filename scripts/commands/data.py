@@ -58,15 +58,31 @@ class Repair(StrEnum):
     target = "target"
 
 
+class Algorithm(StrEnum):
+    """How rows are hashed."""
+
+    hash = "hash"
+    md5 = "md5"
+
+
 @app.command()
 def verify(
     stack: Stack = None,
     json: Json = False,
     show_values: Annotated[bool, typer.Option("--show-values", help="Show the values that differ.")] = False,
     repair: Annotated[Repair | None, typer.Option("--repair", help="Mend what differs, from this side.")] = None,
+    algorithm: Annotated[
+        Algorithm,
+        typer.Option("--algorithm", help="PostgreSQL's own hash functions, fast; or MD5, as the plan names it."),
+    ] = Algorithm.hash,
 ) -> int:
     """Compare every row of the moved tables on both sides; exit 11 when they differ."""
-    document = verifying.run(load_settings(stack), show_values=show_values, repair=repair.value if repair else None)
+    document = verifying.run(
+        load_settings(stack),
+        show_values=show_values,
+        repair=repair.value if repair else None,
+        algorithm=algorithm.value,
+    )
     emit(document, as_json=json)
     return 0 if document["match"] else DIFFER
 

@@ -116,7 +116,7 @@ def measure(servers: Servers, source: str, jobs: int, runs: int) -> list[Row]:
     equal = seen.get("equal")
     return [
         Row("verify", "equal, against count(*) on both sides at once", equal, seen.get("count(*)"), 2.5,
-            note="verify also compares schemas, sequences and orphans"),
+            note="verify also compares schemas and sequences and looks up every reference that crosses the border"),
         Row("verify", "equal, against reladiff", equal, seen.get(RELADIFF) if there else None, 1 / 3, note=note),
         Row("verify", f"{differing} scattered differences, against equal", seen.get("differing"), equal, 1.5,
             note="all of them found, key by key"),
