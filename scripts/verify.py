@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from scripts import catalog, fence, replicate_status, schema, verify_compare, verify_orphans, verify_repair
 from scripts.support.errors import Refused
-from scripts.support.postgres import domain_errors
+from scripts.support.postgres import Connection, domain_errors
 from scripts.support.settings import Settings
 from scripts.verify_compare import Compared, Task
 from scripts.verify_hash import Algorithm
@@ -126,16 +126,15 @@ class _Run:
     def begin(
         cls, settings: Settings, opened: Sessions, algorithm: Algorithm, values: bool, limit: int, timeout: float
     ) -> _Run:
-        config = settings.config
-        first, second = opened.pairs[0], opened.pairs[1 % len(opened.pairs)]
-        asked = second.pool.submit(fence.available, settings)
-        other = first.pool.submit(catalog.read, first.target, config.db_schema, config.tables, "target")
-        tables = catalog.read(first.source, config.db_schema, config.tables, "source")
-        theirs = other.result()
-        settle = Settle(settings, asked.result(), timeout)
+        asks: list[Callable[[Pair], Any]] = [
+            lambda pair: pair.both(partial(_catalog, settings, pair)),
+            lambda _: fence.available(settings),
+        ]
+        (tables, theirs), live = opened.each(asks)
+        settle = Settle(settings, live, timeout)
         settle()
         keys = verify_orphans.crossing(tables, theirs)
-        return cls(opened, settle, tables, theirs, keys, algorithm, values, limit, config.db_schema)
+        return cls(opened, settle, tables, theirs, keys, algorithm, values, limit, settings.config.db_schema)
 
     def compare(self, beside: list[Callable[[Pair], Any]]) -> tuple[dict[str, Compared], list[Any]]:
         """Compare every table, the largest first, and do what is wanted ``beside``."""
@@ -164,6 +163,11 @@ class _Run:
             if compared[name].lost or key not in self.covered[name]
         ]
         return verify_orphans.audit(pair.source, pair.target, wanted, self.settle)
+
+
+def _catalog(settings: Settings, pair: Pair, side: Connection) -> dict[str, catalog.Table]:
+    name = "source" if side is pair.source else "target"
+    return catalog.read(side, settings.config.db_schema, settings.config.tables, name)
 
 
 def _sequences(settings: Settings, pair: Pair) -> list[dict[str, Any]]:

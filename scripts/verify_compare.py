@@ -174,7 +174,7 @@ def _streams(
         pair.source.cursor(name=f"verify_{next(_numbers)}") as one,
         pair.target.cursor(name=f"verify_{next(_numbers)}") as other,
     ):
-        ours, theirs = pair.pool.map(begin, (one, other))
+        ours, theirs = pair.each(begin, one, other)
         left, right = next(ours, None), next(theirs, None)
         while left or right:
             at = min(side[0] for side in (left, right) if side)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from psycopg import sql
 
@@ -22,6 +22,8 @@ Key = tuple[str, ...]
 Look = tuple[str, int]
 Looks = dict[Key, Look]
 Values = dict[str, str | None]
+S = TypeVar("S")
+T = TypeVar("T")
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
 #: How often a row that keeps changing is looked at.
 ROUNDS = 8
@@ -33,16 +35,22 @@ SHOWN = 2000
 
 @dataclass(frozen=True)
 class Pair:
-    """A session on each side, and two threads that use them at once."""
+    """A session on each side, and the threads that use them at once; without threads, one after the other."""
 
     source: Connection
     target: Connection
-    pool: ThreadPoolExecutor
+    pool: ThreadPoolExecutor | None = None
 
-    def both(self, ask: Callable[[Connection], Any]) -> tuple[Any, Any]:
-        """What ``ask`` gives on the source and on the target, asked at once."""
-        ours, theirs = self.pool.map(ask, (self.source, self.target))
-        return ours, theirs
+    def both(self, ask: Callable[[Connection], T]) -> tuple[T, T]:
+        """What ``ask`` gives on the source and on the target."""
+        return self.each(ask, self.source, self.target)
+
+    def each(self, ask: Callable[[S], T], ours: S, theirs: S) -> tuple[T, T]:
+        """What ``ask`` gives for the source's and for the target's part."""
+        if self.pool is None:
+            return ask(ours), ask(theirs)
+        first, second = self.pool.map(ask, (ours, theirs))
+        return first, second
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,18 @@ class Reader:
                 what, sql.SQL(", ").join(columns), identifiers(names), self.table.identifier, match
             )
             yield from connection.execute(query).fetchall()
+
+
+def recheck(
+    pair: Pair, table: Table, keys: Sequence[Key], algorithm: Algorithm, settle: Callable[[], None]
+) -> tuple[list[Difference], int]:
+    """The differences among the rows ``keys`` that are real, and how many rows kept changing."""
+    reader = Reader(table, table, algorithm)
+    found = Found(len(keys))
+    for start in range(0, len(keys), BATCH):
+        before = pair.both(partial(_looks, reader, list(keys[start : start + BATCH])))
+        settled(pair, reader, before, settle, found, values=False)
+    return found.listed, found.unsettled
 
 
 def _looks(reader: Reader, keys: list[Key], side: Connection) -> Looks:

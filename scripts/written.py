@@ -8,10 +8,10 @@ from typing import Any
 
 from psycopg import sql
 
-from scripts import catalog, fence, verify_compare
+from scripts import catalog, fence, verify_rows
 from scripts.support.postgres import Connection, connect, domain_errors
 from scripts.support.settings import Settings
-from scripts.verify_compare import Key
+from scripts.verify_rows import Key
 
 #: Rounds of looking for what was written while the round before compared; a side that takes no requests needs one.
 ROUNDS = 3
@@ -45,17 +45,17 @@ def _changed(target: Connection, table: catalog.Table, since: str | None, engine
 
 
 @contextmanager
-def _sides(settings: Settings) -> Iterator[tuple[verify_compare.Pair, dict[str, catalog.Table]]]:
+def _sides(settings: Settings) -> Iterator[tuple[verify_rows.Pair, dict[str, catalog.Table]]]:
     with (
         domain_errors("comparing rows"),
         connect(settings.source(), step="compare", name="SOURCE_DATABASE_URL") as source,
         connect(settings.target(), step="compare", name="TARGET_DATABASE_URL") as target,
     ):
         tables = catalog.read(source, settings.config.db_schema, settings.config.tables, "source")
-        yield verify_compare.Pair(source, target), tables
+        yield verify_rows.Pair(source, target), tables
 
 
-def _named(table: catalog.Table, difference: verify_compare.Difference) -> dict[str, Any]:
+def _named(table: catalog.Table, difference: verify_rows.Difference) -> dict[str, Any]:
     return {
         "table": table.name,
         "key": dict(zip(table.key, difference.key, strict=True)),
@@ -98,7 +98,7 @@ def check(settings: Settings, since: str | None, timeout: float) -> dict[str, An
             unsettled = differing = 0
             different = []
             for name, keys in found.items():
-                real, moving = verify_compare.recheck(pair, tables[name], keys, "hash", settle)
+                real, moving = verify_rows.recheck(pair, tables[name], keys, "hash", settle)
                 checked += len(keys)
                 unsettled += moving
                 differing += len(real)
@@ -140,7 +140,7 @@ def unmended(settings: Settings, timeout: float, fences: Callable[[], object] | 
                 if name in tables and set(key) == set(tables[name].key):
                     claimed.setdefault(name, set()).add(tuple(str(key[column]) for column in tables[name].key))
         for name, keys in claimed.items():
-            real, _ = verify_compare.recheck(pair, tables[name], _ordered(keys), "hash", settle)
+            real, _ = verify_rows.recheck(pair, tables[name], _ordered(keys), "hash", settle)
             found += [f"{name} {'/'.join(one.key)}" for one in real]
     return tuple(found)
 

@@ -10,6 +10,8 @@ import threading
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any, LiteralString
 
 import psycopg
@@ -17,9 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
+from pydantic import SecretStr
 
 from scripts import fence, verify, verify_compare, verify_orphans
-from scripts.support.errors import Refused
+from scripts.support.errors import DatabaseError, Refused
 from scripts.support.settings import PROJECT_ROOT
 from scripts.support.wait import wait_until
 from scripts.verify_hash import Algorithm
@@ -316,8 +319,8 @@ def test_random_edits_are_reported_exactly(make_pair: MakePair) -> None:
     pair = bare(
         make_pair,
         ["edited", "by_name"],
-        f"CREATE TABLE edited (id bigint PRIMARY KEY, {columns})".replace("'", "''"),  # type: ignore[arg-type]
-        f"CREATE TABLE by_name (id text, {columns}, PRIMARY KEY (id, b))".replace("b numeric", "b int"),  # type: ignore[arg-type]
+        f"CREATE TABLE edited (id bigint PRIMARY KEY, {columns})".replace("'", "''"),
+        f"CREATE TABLE by_name (id text, {columns}, PRIMARY KEY (id, b))".replace("b numeric", "b int"),
         "INSERT INTO edited SELECT i, 'x', i, '[1]', i, 'epoch' FROM generate_series(-300, 900, 3) i",
         "INSERT INTO by_name SELECT i, 'x', i, '[1]', i, 'epoch' FROM generate_series(-300, 900, 3) i",
     )
@@ -466,14 +469,8 @@ def test_rows_that_row_security_hides_are_an_error(make_pair: MakePair) -> None:
     ):
         pair.target.execute(statement)
     limited = pair.target_server.url(pair.target.info.dbname, "task_service_user", "secret-of-role")
-    pair.settings = type(pair.settings)(
-        pair.settings.config,
-        None,
-        pair.settings.source_url,
-        type(pair.settings.target_url)(limited),
-        pair.settings.state_dir,
-    )  # type: ignore[call-arg, arg-type, misc]
-    with pytest.raises(Exception, match="row-level security"):
+    pair.settings = replace(pair.settings, target_url=SecretStr(limited))
+    with pytest.raises(DatabaseError, match="row-level security"):
         verify.run(pair.settings)
 
 
@@ -589,6 +586,10 @@ def test_no_false_report_and_no_blind_eye_while_both_sides_write(make_pair: Make
         assert entry["source_checksum"] == entry["target_checksum"]
 
 
+def _one(connection: psycopg.Connection[Any], query: str) -> Any:
+    return connection.execute(query.encode()).fetchone()
+
+
 def command(pair: Pair, *arguments: str) -> subprocess.Popen[str]:
     """`task-migration verify` in a process of its own."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PULUMI", "TASK_", "SOURCE_", "TARGET_"))}
@@ -653,7 +654,7 @@ def test_killed_half_way_it_leaves_nothing(make_pair: MakePair) -> None:
             process.communicate(timeout=60)
         for connection in (pair.source, pair.target):
             wait_until(
-                lambda connection=connection: connection.execute(mine.encode()).fetchone(),  # type: ignore[misc]
+                partial(_one, connection, mine),
                 lambda row: row == (0,),
                 what="its sessions to end, though the lock is still held",
                 timeout=60,
