@@ -12,18 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 from pydantic import SecretStr
 
-from scripts import fence, verify, verify_compare, verify_orphans
+from scripts import fence, replicate, verify, verify_compare, verify_orphans
 from scripts.support.errors import DatabaseError, Refused
-from scripts.support.settings import PROJECT_ROOT
+from scripts.support.settings import PROJECT_ROOT, Settings
 from scripts.support.wait import wait_until
 from scripts.verify_hash import Algorithm
 from tests.conftest import AWKWARD_PASSWORD, Pair
@@ -590,29 +592,37 @@ def _one(connection: psycopg.Connection[Any], query: str) -> Any:
     return connection.execute(query.encode()).fetchone()
 
 
-def command(pair: Pair, *arguments: str) -> subprocess.Popen[str]:
-    """`task-migration verify` in a process of its own."""
+def command(pair: Pair, directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`task-migration verify` in a process of its own, with the pair's configuration in a stack's file of ``directory``."""
+    config = pair.settings.config.model_dump(by_alias=True, mode="json", exclude_unset=True)
+    stack = {"config": {f"task-migration:{key}": value for key, value in config.items()}}
+    (directory / "Pulumi.test.yaml").write_text(yaml.safe_dump(stack, allow_unicode=True), encoding="utf-8")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PULUMI", "TASK_", "SOURCE_", "TARGET_"))}
     urls = {"SOURCE_DATABASE_URL": pair.settings.source(), "TARGET_DATABASE_URL": pair.settings.target()}
     return subprocess.Popen(
-        [sys.executable, "-m", "scripts", "verify", *arguments],
-        cwd=PROJECT_ROOT,
-        env={**clean, **urls, "TASK_MIGRATION_STATE_DIR": str(pair.settings.state_dir)},
+        [sys.executable, "-m", "scripts", "verify", "--stack", "test", *arguments],
+        cwd=directory,
+        env={
+            **clean,
+            **urls,
+            "PYTHONPATH": str(PROJECT_ROOT),
+            "TASK_MIGRATION_STATE_DIR": str(pair.settings.state_dir),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def test_the_command_says_which_rows_and_never_what_they_hold(make_pair: MakePair) -> None:
+def test_the_command_says_which_rows_and_never_what_they_hold(make_pair: MakePair, tmp_path: Path) -> None:
     """Prevents a document that others cannot read, an exit status that hides a difference, values that nobody asked for."""
     pair = running(make_pair, rows=50)
     with unseen(pair.target, "damage_said"):
         pair.target.execute("UPDATE tasks SET title = 'very private' WHERE id = (SELECT min(id) FROM tasks)")
     quiet, shown, wrong = (
-        command(pair, "--json", "--algorithm", "md5"),
-        command(pair, "--json", "--show-values"),
-        command(pair, "--algorithm", "sha1"),
+        command(pair, tmp_path, "--json", "--algorithm", "md5"),
+        command(pair, tmp_path, "--json", "--show-values"),
+        command(pair, tmp_path, "--algorithm", "sha1"),
     )
     said = {
         name: process.communicate(timeout=120)
@@ -625,11 +635,32 @@ def test_the_command_says_which_rows_and_never_what_they_hold(make_pair: MakePai
     assert "very private" not in said["quiet"][0] + said["quiet"][1]
     assert json.loads(said["shown"][0])["algorithm"] == "hash"
     assert "very private" in said["shown"][0]
+    assert document["live"]
     for out, err in said.values():
         assert AWKWARD_PASSWORD not in out + err
 
 
-def test_killed_half_way_it_leaves_nothing(make_pair: MakePair) -> None:
+def test_an_engine_that_cannot_be_asked(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a verification that needs AWS, or that takes rows under way for differences when AWS does not answer."""
+    pair = running(make_pair, rows=20)
+
+    def unreachable(_: Settings) -> bool:
+        raise DatabaseError("no way to AWS")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fence, "available", unreachable)
+        found = verify.run(pair.settings)
+    assert found["live"]
+    assert found["match"]
+    replicate.stop(pair.settings)
+    monkeypatch.setattr(verify, "ASKED_BY_FENCE", 0.3)
+    monkeypatch.setattr(fence, "available", unreachable)
+    found = verify.run(pair.settings)
+    assert not found["live"]
+    assert found["match"]
+
+
+def test_killed_half_way_it_leaves_nothing(make_pair: MakePair, tmp_path: Path) -> None:
     """Prevents a killed verification whose queries read on for nobody, hold locks, or leave something in a catalog."""
     pair = running(make_pair, rows=20)
     mine = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'task-migration verify' AND datname = current_database()"
@@ -641,7 +672,7 @@ def test_killed_half_way_it_leaves_nothing(make_pair: MakePair) -> None:
     # In a transaction pg_stat_activity does not change, so the lock is another session's.
     with psycopg.connect(pair.settings.target()) as locker:
         locker.execute("LOCK TABLE task_tag")
-        process = command(pair)
+        process = command(pair, tmp_path)
         try:
             wait_until(
                 lambda: pair.target.execute(waiting.encode()).fetchone(),
