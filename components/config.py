@@ -152,6 +152,12 @@ class MigrationConfig(_Model):
     wal_runway_warn_hours: float = Field(
         24.0, gt=0, description="Less time than this until that disk is used, at the present rate, is reported."
     )
+    copy_memory_mb: int = Field(
+        512,
+        ge=64,
+        le=65_536,
+        description="Memory of the target for building indexes while `copy` runs, MiB, shared by its jobs (64 each at least).",
+    )
     source_role: str = Field("myteacher_app_user", min_length=1, max_length=63, description="The monolith's role.")
     target_role: str = Field("task_service_user", min_length=1, max_length=63, description="The Task Service's role.")
     canary_ladder: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(

@@ -99,6 +99,8 @@ def create(url: str, name: str, plugin: str = "pgoutput") -> Iterator[Slot]:
         TimedOut: transactions older than the slot did not end within :data:`SLOT_SECONDS`.
     """
     with connect(url, step="slot", name="SOURCE_DATABASE_URL", replication=True) as connection:
+        # The session that exports the snapshot is idle in its transaction for as long as others import it.
+        connection.execute("SET idle_in_transaction_session_timeout = 0")
         timer = threading.Timer(SLOT_SECONDS, connection.cancel)
         timer.start()
         try:

@@ -1,31 +1,23 @@
-"""Moving rows: page ranges of tables, read under one snapshot and written by binary COPY, with flat memory."""
+"""Moving rows: parts of tables, read under one snapshot and written by binary COPY, with flat memory."""
 
 from __future__ import annotations
 
-import threading
+import select
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import ExecStatus
 
 from scripts.catalog import Table, identifiers
-from scripts.support.postgres import Connection, connect
+from scripts.copy_plan import Part, Size
+from scripts.support.errors import DatabaseError
+from scripts.support.postgres import Connection
 
-#: Bytes that are gathered before they are handed on; memory per job stays near this.
-CHUNK_BYTES = 256 * 1024
-#: Below this many pages (8 KiB each) a table is one part.
-SMALLEST_PART_PAGES = 1024
-
-
-@dataclass(frozen=True)
-class Part:
-    """The pages ``first`` to ``last`` (exclusive; None: to the end) of a table."""
-
-    table: Table
-    first: int
-    last: int | None
-    pages: int
+#: Bytes that are gathered before they are handed on; memory per job stays near this, or near the largest row.
+CHUNK_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True)
@@ -38,98 +30,127 @@ class Moved:
 
 
 def enter_snapshot(connection: Connection, snapshot: str) -> None:
-    """Begin the session's transaction with exactly the exported view."""
-    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+    """Begin the session's transaction with exactly the exported view.
 
-
-def cut(guard: Connection, tables: list[Table], jobs: int) -> list[Part]:
-    """Cut the tables into parts of about equal size, the largest first.
-
-    Rows visible to the snapshot do not move between pages while the guard's locks keep rewrites out, so page ranges hold
-    each row once, with or without gaps in the keys. The last part is open: pages added since hold no visible row or hold it.
+    Raises:
+        DatabaseError: the snapshot is gone, as the connection that exported it ended.
     """
-    parts = []
-    for table in tables:
-        row = guard.execute(
-            "SELECT pg_relation_size(%s::oid) / current_setting('block_size')::int", (table.oid,)
-        ).fetchone()
-        pages = int(row[0]) if row else 0
-        # Two parts a job even out differences between parts.
-        size = max(SMALLEST_PART_PAGES, -(-pages // (jobs * 2)))
-        starts = list(range(0, max(pages, 1), size))
-        for start in starts:
-            last = None if start == starts[-1] else start + size
-            parts.append(Part(table, start, last, (last or max(pages, 1)) - start))
-    return sorted(parts, key=lambda part: -part.pages)
+    # The reader and the guard are idle in their transactions for as long as the others need.
+    connection.execute("SET idle_in_transaction_session_timeout = 0")
+    connection.commit()
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    try:
+        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+    except (
+        psycopg.errors.ObjectNotInPrerequisiteState,
+        psycopg.errors.InvalidParameterValue,
+        psycopg.errors.UndefinedObject,
+    ) as error:
+        raise DatabaseError(
+            f"the snapshot {snapshot} is lost, as the connection that exported it ended ({str(error).strip()}): what was copied "
+            "under it cannot be completed; run `task-migration copy` again, it starts over with a new slot and snapshot"
+        ) from None
 
 
-class Workers:
-    """One pair of connections a thread, kept for all parts that the thread moves."""
+def sizes(guard: Connection, tables: dict[str, Table]) -> dict[str, Size]:
+    """How large the tables are on the source."""
+    rows = guard.execute(
+        "SELECT oid, pg_relation_size(oid) / current_setting('block_size')::int, pg_table_size(oid) "
+        "FROM pg_class WHERE oid = ANY(%s)",
+        ([table.oid for table in tables.values()],),
+    ).fetchall()
+    found = {int(oid): Size(int(pages), int(size)) for oid, pages, size in rows}
+    return {name: found[table.oid] for name, table in tables.items()}
 
-    def __init__(self, source_url: str, target_url: str, snapshot: str) -> None:
-        self._source_url, self._target_url, self._snapshot = source_url, target_url, snapshot
-        self._local = threading.local()
-        self._lock = threading.Lock()
-        self._open: list[Connection] = []
 
-    def move(self, part: Part) -> Moved:
-        """Copy one part; committed on the target as a whole."""
-        started = time.monotonic()
-        source, target = self._pair()
-        table = part.table
-        names = identifiers(table.stored)
-        pages = sql.SQL("WHERE ctid >= {}::tid").format(sql.Literal(f"({part.first},0)"))
-        if part.last is not None:
-            pages += sql.SQL(" AND ctid < {}::tid").format(sql.Literal(f"({part.last},0)"))
-        # Types made by CREATE TYPE have other oids on the other server, which binary arrays would carry along.
-        form = "BINARY" if all(column.builtin for column in table.columns) else "TEXT"
-        out = sql.SQL("COPY (SELECT {} FROM {} {}) TO STDOUT (FORMAT {})").format(
-            names, table.identifier, pages, sql.SQL(form)
-        )
-        into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(table.identifier, names, sql.SQL(form))
+def statements(table: Table, part: Part, freeze: bool) -> tuple[sql.Composed, sql.Composed]:
+    """The COPY that reads the part, and the one that writes it."""
+    names = identifiers(table.stored)
+    pages = sql.SQL("WHERE ctid >= {}::tid").format(sql.Literal(f"({part.first},0)"))
+    if part.last is not None:
+        pages += sql.SQL(" AND ctid < {}::tid").format(sql.Literal(f"({part.last},0)"))
+    # Types made by CREATE TYPE have other oids on the other server, which binary arrays would carry along.
+    form = sql.SQL("BINARY" if all(column.builtin for column in table.columns) else "TEXT")
+    out = sql.SQL("COPY (SELECT {} FROM {} {}) TO STDOUT (FORMAT {})").format(
+        names, table.identifier, sql.SQL("") if part.whole else pages, form
+    )
+    into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {}{})").format(
+        table.identifier, names, form, sql.SQL(", FREEZE") if freeze else sql.SQL("")
+    )
+    return out, into
+
+
+def move(
+    source: Connection,
+    target: Connection,
+    table: Table,
+    part: Part,
+    *,
+    freeze: bool,
+    admit: Callable[[], None],
+    moved: Callable[[int], None],
+) -> Moved:
+    """Copy one part; committed on the target as a whole, together with the emptying of a table that is loaded frozen.
+
+    Args:
+        admit: called once the table is locked on the target; raises when this run may not write any more.
+        moved: called with the number of bytes of each chunk that was handed on.
+    """
+    started = time.monotonic()
+    out, into = statements(table, part, freeze)
+    with target.transaction(), source.cursor() as reader, target.cursor() as writer:
+        lock = "TRUNCATE {}" if freeze else "LOCK TABLE {} IN ROW EXCLUSIVE MODE"
+        target.execute(sql.SQL(lock).format(table.identifier))
+        admit()
         size = 0
-        gathered = bytearray()
-        with target.transaction(), source.cursor() as reader, target.cursor() as writer:
-            with reader.copy(out) as rows, writer.copy(into) as sink:
-                for data in rows:
-                    gathered += data
-                    if len(gathered) >= CHUNK_BYTES:
-                        size += len(gathered)
-                        sink.write(bytes(gathered))
-                        gathered.clear()
-                size += len(gathered)
-                sink.write(bytes(gathered))
-            if reader.rowcount != writer.rowcount:
-                raise psycopg.DataError(
-                    f"{table.name}: {reader.rowcount} rows read, {writer.rowcount} written; run `task-migration copy` again"
-                )
-            return Moved(writer.rowcount, size, time.monotonic() - started)
+        with reader.copy(out), writer.copy(into) as sink:
 
-    def _pair(self) -> tuple[Connection, Connection]:
-        if not hasattr(self._local, "pair"):
-            source = connect(self._source_url, step="copy read", name="SOURCE_DATABASE_URL", autocommit=False)
-            target = connect(self._target_url, step="copy write", name="TARGET_DATABASE_URL")
-            with self._lock:
-                self._open += [source, target]
-            enter_snapshot(source, self._snapshot)
-            # Foreign keys and the application's triggers are off: rows come in any order and are consistent as a whole.
-            target.execute("SET session_replication_role = replica")
-            # The record of completion, written last with a real flush, makes all of it durable.
-            target.execute("SET synchronous_commit = off")
-            self._local.pair = (source, target)
-        pair: tuple[Connection, Connection] = self._local.pair
-        return pair
+            def hand_on(data: bytes) -> None:
+                nonlocal size
+                sink.write(data)
+                size += len(data)
+                moved(len(data))
 
-    def cancel(self) -> None:
-        """Stop what runs, so that a failure of one part does not wait for the others."""
-        with self._lock:
-            for connection in self._open:
-                connection.cancel()
+            read = _pass_on(source, hand_on)
+        if read != writer.rowcount:
+            raise psycopg.DataError(
+                f"{table.name}: {read} rows read, {writer.rowcount} written; run `task-migration copy` again"
+            )
+    return Moved(read, size, time.monotonic() - started)
 
-    def close(self) -> None:
-        """Close all connections; call it when no part is being moved any more."""
-        with self._lock:
-            for connection in self._open:
-                connection.close()
-            self._open.clear()
+
+def _pass_on(source: Connection, hand_on: Callable[[bytes], None]) -> int:
+    """Read what the source sends until its end, gathered into chunks; returns the rows that the source counted.
+
+    The server sends a message a row, and psycopg's own loop costs more than 1 µs for each: with millions of rows, as much as
+    a server's work. So this reads libpq's messages itself (psycopg, 'pq - libpq wrapper module').
+    """
+    connection = source.pgconn
+    take = connection.get_copy_data
+    gathered = bytearray()
+    waiting = select.poll()
+    waiting.register(connection.socket, select.POLLIN)
+    while True:
+        length, data = take(1)
+        if length > 0:
+            gathered += data
+            if len(gathered) >= CHUNK_BYTES:
+                hand_on(bytes(gathered))
+                gathered.clear()
+        elif length == 0:
+            # A dead line is noticed by the keepalives of the connection, which then counts as readable.
+            waiting.poll()
+            connection.consume_input()
+        else:
+            break
+    rows, failed = 0, None
+    while (result := connection.get_result()) is not None:
+        if result.status == ExecStatus.COMMAND_OK:
+            rows = result.command_tuples or 0
+        else:
+            failed = result
+    if failed is not None:
+        raise psycopg.errors.error_from_result(failed)
+    if gathered:
+        hand_on(bytes(gathered))
+    return rows

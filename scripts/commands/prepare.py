@@ -9,6 +9,7 @@ from psycopg import conninfo
 
 from scripts import backup as backing_up
 from scripts import copy as copying
+from scripts import copy_progress
 from scripts import preflight as preflighting
 from scripts import schema as schemas
 from scripts import schema_password
@@ -112,5 +113,6 @@ def copy(
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Parallel connections on each side.")] = 2,
 ) -> int:
     """Copy the rows under the snapshot of the replication slot, so that replication starts without a hole."""
-    emit(copying.run(load_settings(stack), jobs=jobs, dry_run=dry_run), as_json=json)
+    progress = copy_progress.display()
+    emit(copying.run(load_settings(stack), jobs=jobs, dry_run=dry_run, progress=progress), as_json=json)
     return 0

@@ -69,6 +69,8 @@ def connect(
     values.setdefault("connect_timeout", str(connect_timeout))
     values["application_name"] = f"task-migration {step}"
     values |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "2"}
+    # Keepalives rest while sent data waits for its receipt; without this a writer would hang on a dead line for 15 minutes.
+    values.setdefault("tcp_user_timeout", "120000")
     if replication:
         values["replication"] = "database"
     else:

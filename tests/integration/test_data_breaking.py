@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from components.config import MigrationConfig
-from scripts import backup, copy, fence, replicate, schema, verify
+from scripts import backup, copy, copy_state, fence, replicate, schema, verify
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
@@ -236,7 +236,7 @@ def test_a_second_copy_and_foreign_rows_are_refused(make_pair: MakePair, monkeyp
         copy.run(pair.settings)
     pair.target.execute("TRUNCATE task_tag")
     pair.target.execute("SELECT pg_advisory_lock(hashtext('task_migration'), hashtext('copy'))")
-    monkeypatch.setattr(copy, "LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(copy_state, "LOCK_SECONDS", 0.3)
     with pytest.raises(Refused, match="another"):
         copy.run(pair.settings)
 
