@@ -66,6 +66,8 @@ class _Copy:
     def run(self, dry_run: bool) -> dict[str, Any]:
         config = self.settings.config
         copy_state.only_one(self.target)
+        # Before anything is looked at: what they hold locked could not be.
+        copy_state.end_leftovers(self.target)
         tables = catalog.read(self.source, config.db_schema, config.tables, "source")
         found, done, left = copy_state.find(self.settings, self.source, self.target, tables)
         if done is not None:

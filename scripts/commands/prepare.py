@@ -9,10 +9,9 @@ from psycopg import conninfo
 
 from scripts import backup as backing_up
 from scripts import copy as copying
-from scripts import copy_progress
+from scripts import copy_progress, schema_password
 from scripts import preflight as preflighting
 from scripts import schema as schemas
-from scripts import schema_password
 from scripts.commands.options import DIFFER, REFUSED, DryRun, Json, Stack
 from scripts.support.console import emit
 from scripts.support.errors import UsageError
