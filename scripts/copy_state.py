@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
-from scripts import catalog, catalog_state, copy_slot, schema
+from scripts import catalog, catalog_state, copy_slot, dms, schema
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.postgres import Connection
 from scripts.support.settings import Settings
@@ -69,7 +69,7 @@ def find(
         "SELECT 1 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
         "WHERE d.datname = current_database() AND subname = %s",
         (config.subscription,),
-    ).fetchone()
+    ).fetchone() or dms.started(target)
     complete = state is not None and state.get("status") == "complete"
     if complete and slot is not None and slot["wal_status"] != "lost":
         facts = {key: value for key, value in state.items() if key not in ("status", "at", "made", "run")}
@@ -79,7 +79,7 @@ def find(
         return f"a copy complete since {state['at']}; {running}; nothing was changed", facts, made
     if subscribed:
         raise Refused(
-            f"the subscription {config.subscription} exists on the target but no good copy with its slot does (slot: {slot}); "
+            f"replication from {config.subscription} was started but no good copy with its slot is there (slot: {slot}); "
             "the target may hold writes of its own: run `task-migration rollback --abandon` first, then copy again"
         )
     filled = [

@@ -24,6 +24,7 @@ def main() -> None:
     """Measure the sections, then write build/bench/results.json and docs/performance.md (or the files named)."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__, allow_abbrev=False)
     parser.add_argument("--rows", type=int, default=1_000_000, help="number of tasks (default 1000000)")
+    parser.add_argument("--small-rows", type=int, help="tasks of the smaller copy, for memory and linearity (a tenth)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each figure; the median counts (default 3)")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="measure this section only; may be repeated")
     parser.add_argument("--results", type=Path, default=PROJECT_ROOT / "build" / "bench" / "results.json")
@@ -36,7 +37,7 @@ def main() -> None:
     wanted = tuple(options.only or SECTIONS)
     cores = os.cpu_count() or 2
     jobs = max(2, min(4, cores))
-    small, changed = options.rows // 10, min(options.rows, REPLICATION_ROWS)
+    small, changed = options.small_rows or options.rows // 10, min(options.rows, REPLICATION_ROWS)
     load, shared = table.shared_before()
     with servers.running() as pair:
         facts: dict[str, Any] = {
