@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from collections.abc import Iterator
@@ -398,10 +397,8 @@ def test_json_is_one_document_and_progress_goes_elsewhere(
     pair = make_pair(rows=200)
     schema.apply(pair.settings)
     monkeypatch.setattr(copy_progress, "LINE_SECONDS", 0.0)
-    monkeypatch.setenv("SOURCE_DATABASE_URL", pair.settings.source())
-    monkeypatch.setenv("TARGET_DATABASE_URL", pair.settings.target())
-    monkeypatch.setenv("TASK_MIGRATION_STATE_DIR", os.fspath(pair.settings.state_dir))
-    monkeypatch.delenv("PULUMI_STACK", raising=False)
+    # The pair's names of slot and publication, and its engine, as a stack's file would give them.
+    monkeypatch.setattr("scripts.commands.prepare.load_settings", lambda _: pair.settings)
     monkeypatch.setattr("sys.argv", ["task-migration", "copy", "--json", "--jobs", "2"])
     with pytest.raises(SystemExit) as ended:
         __main__.main()
@@ -411,4 +408,3 @@ def test_json_is_one_document_and_progress_goes_elsewhere(
     assert {"slot", "lsn", "tables"} <= set(document)
     assert set(document["tables"][0]) == {"table", "rows", "bytes", "seconds"}
     assert "copy: rows" in seen.err
-    pair.source.execute("SELECT pg_drop_replication_slot(%s)", (document["slot"],))
