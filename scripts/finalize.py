@@ -37,7 +37,7 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0) -> dic
     engine = replicate_engine.of(settings)
     with domain_errors("finalize"), connect(settings.source(), step="finalize", lock_timeout_ms=1000) as source:
         tables = catalog.read(source, config.db_schema, config.tables, "source")
-        warnings = finalize_rights.check_role(source, config.source_role, tables)
+        warnings = finalize_rights.check_role(source, config, tables)
         statements = _statements(tables, config.source_role)
         before = finalize_rights.privileges(source, config.source_role, tables)
         read_only = not any(finalize_rights.writes(entry) for entry in before)

@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
+from components.config import MigrationConfig
 from scripts import catalog
 from scripts.support.errors import DatabaseError, Refused
 from scripts.support.postgres import Connection
@@ -14,12 +15,13 @@ from scripts.support.postgres import Connection
 WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
-def check_role(source: Connection, role: str, tables: dict[str, catalog.Table]) -> list[str]:
-    """What a REVOKE from ``role`` will not prevent, in words.
+def check_role(source: Connection, config: MigrationConfig, tables: dict[str, catalog.Table]) -> list[str]:
+    """What a REVOKE from the monolith's role will not prevent, in words.
 
     Raises:
-        Refused: there is no such role, or it is a superuser, whom no REVOKE binds.
+        Refused: there is no such role, it is a superuser, whom no REVOKE binds, or (native replication) it owns a table.
     """
+    role = config.source_role
     row = source.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
     if row is None:
         raise Refused(f"the role {role} does not exist on the source; set sourceRole to the monolith's role")
@@ -28,15 +30,17 @@ def check_role(source: Connection, role: str, tables: dict[str, catalog.Table]) 
             f"{role} is a superuser, whose writes no REVOKE stops; take that from it: ALTER ROLE ... NOSUPERUSER"
         )
     warnings = _others(source, role, tables)
-    owned = source.execute(
-        "SELECT array_agg(relname ORDER BY relname) FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner "
-        "WHERE r.rolname = %s AND c.oid = ANY(%s)",
-        (role, [table.oid for table in tables.values()]),
-    ).fetchone()
-    if not owned or not owned[0]:
+    owned = owned_by(source, config)
+    if not owned:
         return warnings
+    if config.replication_engine == "native":
+        # Rows that come back are applied with the owner's rights (PostgreSQL 16, 'Logical Replication', security).
+        raise Refused(
+            f"{role} owns {', '.join(owned)}: with its rights to write, the changes that come back from the target would be refused too. "
+            f"Nothing was changed; give the tables another owner, in one transaction: {change_owner(source, config, owned)}"
+        )
     warnings.append(
-        f"{role} owns {', '.join(owned[0])}: it could grant itself the rights again; a role of its own as owner prevents that"
+        f"{role} owns {', '.join(owned)}: it could grant itself the rights again: {change_owner(source, config, owned)}"
     )
     # Referential actions run with the rights of the referencing table's owner (PostgreSQL, ri_triggers.c).
     acting = sorted({str(key.references) for _, key in catalog.crossing(tables) if key.on_delete in ("c", "n", "d")})
@@ -46,6 +50,40 @@ def check_role(source: Connection, role: str, tables: dict[str, catalog.Table]) 
             f"cascades run with the owner's rights; ALTER TABLE ... OWNER TO another role keeps it working"
         )
     return warnings
+
+
+def owned_by(source: Connection, config: MigrationConfig) -> list[str]:
+    """The moved tables that belong to the monolith's own role, by name."""
+    rows = source.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner "
+        "WHERE n.nspname = %s AND c.relname = ANY(%s) AND r.rolname = %s ORDER BY 1",
+        (config.db_schema, list(config.tables), config.source_role),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def change_owner(source: Connection, config: MigrationConfig, tables: Sequence[str]) -> str:
+    """SQL that makes the operator the owner of ``tables`` and leaves the monolith's role all that it has today."""
+    app = sql.Identifier(config.source_role)
+    statements: list[sql.Composable] = [sql.SQL("BEGIN")]
+    for name in tables:
+        table = sql.Identifier(config.db_schema, name)
+        statements += [
+            sql.SQL("ALTER TABLE {} OWNER TO CURRENT_USER").format(table),
+            sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(table, app),
+        ]
+        owned = source.execute(
+            "SELECT d.objid::regclass::text FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' "
+            "WHERE d.refobjid = to_regclass(%s) AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')",
+            (table.as_string(source),),
+        ).fetchall()
+        statements += [
+            # regclass::text is quoted as needed.
+            sql.SQL("GRANT USAGE, SELECT ON SEQUENCE {} TO {}").format(sql.SQL(sequence), app)
+            for (sequence,) in owned
+        ]
+    statements.append(sql.SQL("COMMIT"))
+    return "; ".join(statement.as_string(source) for statement in statements)
 
 
 def _others(source: Connection, role: str, tables: dict[str, catalog.Table]) -> list[str]:

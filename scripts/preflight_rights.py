@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import psycopg
 from psycopg import sql
 
+from scripts import finalize_rights
 from scripts.catalog_state import Side
 from scripts.preflight_server import Check, one
 from scripts.replicate_native import keep_out_of_log, peer_conninfo
@@ -288,32 +289,13 @@ def ownership(settings: Settings, connection: Connection) -> Check:
     an operator who has rights on the table as a member of that role only.
     """
     config = settings.config
-    rows = connection.execute(
-        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s "
-        "AND c.relname = ANY(%s) AND pg_get_userbyid(c.relowner) = %s ORDER BY 1",
-        (config.db_schema, list(config.tables), config.source_role),
-    ).fetchall()
-    role = str(one(connection, "SELECT quote_ident(current_user)"))
-    app = _quoted(connection, config.source_role)
-    remedy = []
-    for (table,) in rows:
-        full = sql.Identifier(config.db_schema, table).as_string(connection)
-        remedy += [
-            f"ALTER TABLE {full} OWNER TO {role}",
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON {full} TO {app}",
-        ]
-        owned = connection.execute(
-            "SELECT d.objid::regclass::text FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' "
-            "WHERE d.refobjid = to_regclass(%s) AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')",
-            (full,),
-        ).fetchall()
-        remedy += [f"GRANT USAGE, SELECT ON SEQUENCE {sequence} TO {app}" for (sequence,) in owned]
+    owned = finalize_rights.owned_by(connection, config)
     return Check(
         "source: owner of the tables",
-        "fail" if rows and config.replication_engine == "native" else ("warn" if rows else "pass"),
-        f"{', '.join(row[0] for row in rows)}: owned by {config.source_role}, whose rights to write `finalize` takes; changes "
+        "fail" if owned and config.replication_engine == "native" else ("warn" if owned else "pass"),
+        f"{', '.join(owned)}: owned by {config.source_role}, whose rights to write `finalize` takes; changes "
         "that come back from the target are applied with the owner's rights"
-        if rows
+        if owned
         else f"not {config.source_role}",
-        "in one transaction: " + "; ".join(remedy) if remedy else "",
+        finalize_rights.change_owner(connection, config, owned) if owned else "",
     )

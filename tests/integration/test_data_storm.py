@@ -53,11 +53,11 @@ class Storm:
         self.done = {"source": 0, "target": 0}
         self.failures: list[str] = []
 
-    def blow(self, seconds: float, rate: float | None = None) -> None:
-        """Write for ``seconds``, at most ``rate`` transactions a second a side."""
+    def blow(self, seconds: float, rate: float | None = None, least: int = 100) -> None:
+        """Write for ``seconds`` and until each side did ``least`` transactions, at most ``rate`` a second a side."""
         end = time.monotonic() + seconds
         threads = [
-            threading.Thread(target=self._write, args=(side, url, end, rate))
+            threading.Thread(target=self._write, args=(side, url, end, rate, least))
             for side, url in (("source", self.pair.settings.source()), ("target", self.pair.settings.target()))
         ]
         for thread in threads:
@@ -66,11 +66,12 @@ class Storm:
             thread.join()
         assert self.failures == []
 
-    def _write(self, side: str, url: str, end: float, rate: float | None) -> None:
+    def _write(self, side: str, url: str, end: float, rate: float | None, least: int) -> None:
         chance = random.Random(f"{self.seed}{side}")
         with psycopg.connect(url, autocommit=True) as connection:
             started = time.monotonic()
-            while time.monotonic() < end:
+            # A busy machine gets the time that it needs: the contention counts, not the second.
+            while time.monotonic() < end or (self.done[side] < least and time.monotonic() < end + 90):
                 statement = chance.choice(self.writes).format(
                     id=chance.choice(self.hot),
                     other=chance.choice(self.hot),
@@ -165,7 +166,7 @@ def test_storm_on_all_tables(make_pair: MakePair, seed: int) -> None:
     storm = Storm(pair, hot, tags, TASK_WRITES + OTHER_WRITES, seed)
     storm.blow(4)
     check_and_mend(pair)
-    assert min(storm.done.values()) > 100
+    assert min(storm.done.values()) >= 100
 
 
 @pytest.mark.parametrize("writes", [TASK_WRITES + OTHER_WRITES, TASK_WRITES[:2]], ids=["all tables", "hot rows"])
@@ -177,7 +178,7 @@ def test_storm_with_dms(make_pair: MakePair, dms_world: DmsWorld, writes: tuple[
     storm = Storm(pair, hot, tags, writes, 11)
     storm.blow(4, rate=300)
     check_and_mend(pair)
-    assert min(storm.done.values()) > 40
+    assert min(storm.done.values()) >= 100
     # Both kinds of writer were met, and the list of applying transactions is cut as beats arrive.
     assert {entry["decision"] for entry in conflicts.logged(pair.settings, open_only=False)} >= {"applied", "skipped"}
     fence.both(pair.settings)
@@ -188,10 +189,10 @@ def test_storm_of_the_design(make_pair: MakePair) -> None:
     pair = running(make_pair, rows=2111)
     hot = [row[0] for row in pair.source.execute("SELECT id FROM tasks ORDER BY id LIMIT 200")]
     storm = Storm(pair, hot, [1], TASK_WRITES[:2], 7)
-    storm.blow(6, rate=650)
+    storm.blow(6, rate=650, least=400)
     check_and_mend(pair)
     # Two writes a row at the least; an idle machine does 3,900.
-    assert min(storm.done.values()) > 400
+    assert min(storm.done.values()) >= 400
 
 
 def test_the_tie_of_one_user(make_pair: MakePair) -> None:
