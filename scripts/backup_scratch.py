@@ -16,6 +16,7 @@ from scripts import backup_compare
 from scripts.rehearsal.postgres_server import EmbeddedPostgres
 from scripts.support.errors import Refused
 from scripts.support.postgres import connect, domain_errors
+from scripts.support.process import is_alive
 
 #: Directories of ours below the system's temporary one; each holds the id of the process that it belongs to.
 PREFIX = "task-migration-backup-"
@@ -41,22 +42,12 @@ def sweep(root: Path | None = None) -> list[Path]:
     gone = []
     for path in sorted((root or Path(tempfile.gettempdir())).glob(f"{PREFIX}*")):
         with contextlib.suppress(OSError, ValueError):
-            if path.stat().st_uid != os.geteuid() or _alive(int((path / OWNER).read_text())):
+            if path.stat().st_uid != os.geteuid() or is_alive(int((path / OWNER).read_text())):
                 continue
             _stop_server(path / "scratch" / "data")
             shutil.rmtree(path, ignore_errors=True)
             gone.append(path)
     return gone
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _stop_server(data: Path, timeout: float = 20.0) -> None:
@@ -69,7 +60,7 @@ def _stop_server(data: Path, timeout: float = 20.0) -> None:
         return
     os.kill(pid, signal.SIGQUIT)
     deadline = time.monotonic() + timeout
-    while _alive(pid) and time.monotonic() < deadline:
+    while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 

@@ -14,10 +14,11 @@ from typing import Any, Literal, Protocol, TypeVar
 from pulumi import automation
 
 from components.config import PROJECT, SECRET_KEYS
-from scripts.pulumi_cli import AT_ONCE, CannotDeploy, Command, Killed, Run, is_alive, left_behind, named
+from scripts.pulumi_cli import AT_ONCE, CannotDeploy, Command, Killed, Run, left_behind, named
 from scripts.stack_file import Edit, StackFile, refuse_unknown, text_of
 from scripts.support.console import say
 from scripts.support.errors import MigrationError, Refused
+from scripts.support.process import is_alive
 from scripts.support.redact import remember_secret
 
 T = TypeVar("T")

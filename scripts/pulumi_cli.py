@@ -82,17 +82,6 @@ def left_behind(locks: str, begun: Run | None, now: Run, alive: Callable[[int], 
     return holders[0] == (begun.hostname, str(begun.pid)) and not alive(begun.pid)
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process of this number runs on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 class Command(automation.PulumiCommand):
     """The CLI with a deadline for each call.
 

@@ -16,6 +16,7 @@ from scripts import pulumi_cli
 from scripts.pulumi_cli import CannotDeploy, Command, Killed, Run, cause, left_behind, named
 from scripts.rehearsal.emulated.routes import forwards
 from scripts.support.errors import MigrationError, Refused, TimedOut
+from scripts.support.process import is_alive
 from scripts.support.wait import wait_until
 
 NOW = Run(1, "here", "boot-1")
@@ -138,7 +139,7 @@ def test_a_killed_cli_leaves_a_note_and_no_child(command: Command, tmp_path: Pat
         command.run(["up", "--yes"], str(tmp_path), {"WHAT": "die"})
     pid = json.loads((tmp_path / "state" / "run.json").read_text())["pid"]
     assert command.begun() == Run.of(pid)
-    assert not pulumi_cli.is_alive(pid)
+    assert not is_alive(pid)
     _gone(tmp_path)
 
 
