@@ -18,7 +18,7 @@ from scripts.operator_lock import Held, NoLock
 from scripts.service_control import ServiceControl
 from scripts.stage import Emergency, Stage
 from scripts.support.console import say
-from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, TimedOut
+from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, TimedOut
 from scripts.support.settings import Settings
 from scripts.support.wait import bounded, wait_until
 from scripts.traffic import LoadBalancer
@@ -98,7 +98,15 @@ def execute(
                     f"Pulumi cannot move the routes: {error}; at once and without it: task-migration rollback --emergency"
                 ) from None
             return {**at_once(stage.load_balancer, stage.deployer), "pulumi": str(error)}
-        return {"by": "pulumi up", "seconds_of_up": round(time.monotonic() - started, 3)}
+        facts = {"by": "pulumi up", "seconds_of_up": round(time.monotonic() - started, 3)}
+        if _elsewhere(stage.load_balancer):
+            # `up` compares with Pulumi's state: a rule that somebody changed beside it is no difference to it.
+            stage.load_balancer.to_monolith()
+            drift = (
+                "the live rule had been changed beside Pulumi; it is at 0 % again. Let the state agree: pulumi refresh"
+            )
+            facts |= {"by": "load balancer API", "config_set": True, "drift": drift}
+        return facts
 
     way = _Way(
         stage.settings,
@@ -130,6 +138,16 @@ def emergency(at: Emergency, *, reasons: tuple[str, ...] = (), stop_service: boo
 
         way = _Way(at.settings, at.load_balancer, move, at.idle, at.service, at.notices, weight, at.file)
         return _back(way, reasons, stop_service)
+
+
+def _elsewhere(balancer: LoadBalancer) -> bool:
+    """Whether the live rule surely gives anything but all to the monolith."""
+    try:
+        return balancer.weight() != 0
+    except Refused:  # it forwards to a target group that is neither of the two
+        return True
+    except MigrationError:  # unreadable: the confirmation says so
+        return False
 
 
 def at_once(balancer: LoadBalancer, configuration: Any) -> dict[str, Any]:

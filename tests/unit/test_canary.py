@@ -409,6 +409,20 @@ def test_a_deployment_that_hangs_or_fails_names_the_emergency(tmp_path: Path) ->
     assert canary.status(at)["rollback_owed"] is None
 
 
+def test_a_rule_that_was_changed_beside_pulumi_goes_back_too(tmp_path: Path) -> None:
+    """Prevents a rollback that changes nothing, as Pulumi's state says 0 % already, while the rule does not."""
+    cloud = Cloud()
+
+    def deployed(name: str) -> None:
+        if name == "up done":
+            cloud.live = 30
+
+    cloud.at = deployed
+    document = rollback.run(stage(cloud, tmp_path))
+    assert (cloud.live, document["by"]) == (0, "load balancer API")
+    assert "pulumi refresh" in document["drift"]
+
+
 def test_a_deployment_that_raises_the_weight_meanwhile_is_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
