@@ -37,14 +37,26 @@ class Native:
     """Logical replication as an engine; see :class:`scripts.replicate_engine.Engine`."""
 
     def check(self, settings: Settings) -> None:
-        """The slot of the copy must still be there. Raises Refused."""
+        """The slot of the copy must still be there and, before the first start, where the copy's snapshot was. Raises Refused."""
         name = settings.config.subscription
-        with domain_errors("looking at the copy's slot"), open_side(settings, "source", "replicate") as source:
+        with (
+            domain_errors("looking at the copy's slot"),
+            open_side(settings, "source", "replicate") as source,
+            open_side(settings, "target", "replicate") as target,
+        ):
             slot = copy_slot.describe(source, name)
+            copied = (catalog_state.get(target, "copy") or {}).get("lsn")
+            begun = subscription_row(target, name) is not None
         if slot is None or slot["wal_status"] == "lost":
             raise Refused(
                 f"the slot {name} of the copy is {'gone' if slot is None else 'lost'}: changes since the copy cannot be had any "
                 "more; run `task-migration rollback --abandon`, then `task-migration copy`"
+            )
+        # Once it is read, it moves; one that was made anew under the name would leave out what came before it.
+        if not begun and slot["confirmed_lsn"] != copied:
+            raise Refused(
+                f"the slot {name} stands at {slot['confirmed_lsn']}, the copy's snapshot was at {copied}: what came between would be "
+                "missing; run `task-migration rollback --abandon`, then `task-migration copy`"
             )
 
     def start(self, settings: Settings) -> list[str]:

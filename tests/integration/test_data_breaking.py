@@ -118,6 +118,13 @@ def test_a_lost_slot_is_named_and_never_bridged(make_pair: MakePair) -> None:
     pair.source.execute("SELECT pg_drop_replication_slot(%s)", (pair.settings.config.subscription,))
     with pytest.raises(Refused, match="gone"):
         replicate.start(pair.settings)
+    # One made by hand under the name would leave out this write, and nobody would notice.
+    pair.source.execute("UPDATE tasks SET title = 'between'")
+    name = pair.settings.config.subscription
+    pair.source.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
+    with pytest.raises(Refused, match="what came between would be missing"):
+        replicate.start(pair.settings)
+    pair.source.execute("SELECT pg_drop_replication_slot(%s)", (name,))
     again = copy.run(pair.settings)
     assert "starts anew" in again["found"]
     assert again["status"] == "complete"
