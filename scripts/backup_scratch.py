@@ -45,9 +45,21 @@ def sweep(root: Path | None = None) -> list[Path]:
             if path.stat().st_uid != os.geteuid() or is_alive(int((path / OWNER).read_text())):
                 continue
             _stop_server(path / "scratch" / "data")
-            shutil.rmtree(path, ignore_errors=True)
-            gone.append(path)
+            if _removed(path):
+                gone.append(path)
     return gone
+
+
+def _removed(path: Path, timeout: float = 20.0) -> bool:
+    """Remove a directory in which the last processes of a stopped server may still write; whether it is gone."""
+    deadline = time.monotonic() + timeout
+    while True:
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
 
 
 def _stop_server(data: Path, timeout: float = 20.0) -> None:
