@@ -18,7 +18,7 @@ REVERSE_TARGET_ENDPOINT_ID = "myteacher-target"
 #: Schema of every helper object, on both databases: DMS control tables, heartbeat and loopback marks live beside the
 #: migration's own, and go with it when the operator finishes or abandons.
 HELPER_SCHEMA = "task_migration"
-#: Replicated with the moved tables, so that a fence (scripts/fence.py) goes the way of every row.
+#: Replicated with the moved tables, so that a fence (scripts/replication/fence.py) goes the way of every row.
 FENCE_TABLE = "heartbeat"
 #: DMS's own names (AWS DMS, 'Control table task settings' and 'Performing bidirectional replication').
 LOOPBACK_TABLE = "awsdms_loopback_prevention"

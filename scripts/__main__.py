@@ -7,7 +7,7 @@ import sys
 import psycopg
 import typer
 
-from scripts.cli import app
+from scripts.cli.app import app
 from scripts.support.console import say
 from scripts.support.errors import DatabaseError, MigrationError
 

@@ -16,9 +16,9 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from components.config import MigrationConfig
-from scripts.rehearsal.data import populate
-from scripts.rehearsal.data_schema import create_source_schema
-from scripts.rehearsal.postgres_server import EmbeddedPostgres
+from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.rehearsal.data.fill import populate
+from scripts.rehearsal.data.schema import create_source_schema
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 

@@ -24,7 +24,7 @@ import psycopg
 from components.config import MigrationConfig
 from scripts.rehearsal import drill as drilling
 from scripts.rehearsal import report
-from scripts.rehearsal.engine_pulumi import EngineName
+from scripts.rehearsal.engine.pulumi_cli import EngineName
 from scripts.rehearsal.ledger import check_ledger
 from scripts.rehearsal.live import View
 from scripts.rehearsal.processes import Processes, end

@@ -21,16 +21,16 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from components.config import PROJECT, MigrationConfig, migration_config, read_stack_file
-from scripts import replicate_status
-from scripts.rehearsal import tokens
-from scripts.rehearsal.data import create_source_schema, populate
-from scripts.rehearsal.dms import Dms
-from scripts.rehearsal.engine_pulumi import EngineName, PulumiDeployer, make_deployer
-from scripts.rehearsal.postgres_server import EmbeddedPostgres
+from scripts.canary.stage import REHEARSAL_VARIABLE
+from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.rehearsal.data.fill import create_source_schema, populate
+from scripts.rehearsal.dms.run import Dms
+from scripts.rehearsal.engine.pulumi_cli import EngineName, PulumiDeployer, make_deployer
+from scripts.rehearsal.gateway import tokens
 from scripts.rehearsal.processes import Processes, free_port
 from scripts.rehearsal.stage import gateway_figures
 from scripts.rehearsal.world import EmulatedAws, build_world
-from scripts.stage import REHEARSAL_VARIABLE
+from scripts.replication import status as replicate_status
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT, Settings
@@ -246,7 +246,7 @@ class Setting:
         for name, variables in guises.items():
             pids[name] = self.processes.start(
                 name,
-                [sys.executable, "-m", "scripts.rehearsal.app", "--guise", name, "--port", str(ports[name])],
+                [sys.executable, "-m", "scripts.rehearsal.app.server", "--guise", name, "--port", str(ports[name])],
                 {**shared, **variables},
             )
         targets = {
@@ -256,7 +256,7 @@ class Setting:
         self.gateway = f"http://127.0.0.1:{ports['gateway']}"
         self.processes.start(
             "gateway",
-            [sys.executable, "-m", "scripts.rehearsal.gateway", "--port", str(ports["gateway"])],
+            [sys.executable, "-m", "scripts.rehearsal.gateway.server", "--port", str(ports["gateway"])],
             {
                 **shared,
                 "GATEWAY_API": str(self.outputs["apiId"]),

@@ -13,15 +13,15 @@ import httpx
 import psutil
 import psycopg
 
-from scripts.figures import Observed, Period, Traffic, settled
-from scripts.notices import Notices
-from scripts.rehearsal.engine_pulumi import make_deployer
-from scripts.service_control import ServiceControl
-from scripts.stage import Stage
+from scripts.canary.figures import Observed, Period, Traffic, settled
+from scripts.canary.notices import Notices
+from scripts.canary.service_control import ServiceControl
+from scripts.canary.stage import Stage
+from scripts.canary.traffic import LoadBalancer, rule_of_outputs
+from scripts.database.connections import connect, domain_errors
+from scripts.rehearsal.engine.pulumi_cli import make_deployer
 from scripts.support.errors import MigrationError
-from scripts.support.postgres import connect, domain_errors
 from scripts.support.settings import Settings
-from scripts.traffic import LoadBalancer, rule_of_outputs
 
 
 def gateway_figures(gateway: str, since: float, period: float = 0.0) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class RehearsalMetrics:
         return found
 
     def observe(self, since: float) -> Observed:
-        """As :meth:`scripts.traffic.Metrics.observe`."""
+        """As :meth:`scripts.canary.traffic.Metrics.observe`."""
         begins = settled(since, time.time(), self.period, self.delay)
         fresh = [at for at in begins if at not in self._sampled]
         if fresh:

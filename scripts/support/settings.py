@@ -62,7 +62,9 @@ class Settings:
             raise UsageError(
                 f"{name} is not set and no stack is selected; export {name}=postgresql://..., or name a deployed stack with --stack"
             )
-        from scripts.deploy import CliDeployer  # only here: with both URLs set nothing of Pulumi is asked for
+        from scripts.deployment.deployer import (
+            CliDeployer,  # only here: with both URLs set nothing of Pulumi is asked for
+        )
 
         return database_url(side, CliDeployer(self.stack, stack_file(self.stack).parent).outputs())
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from components.config import MigrationConfig
-from scripts import copy, schema
+from scripts.copy import run as copy
+from scripts.schema import run as schema
 from scripts.support import console
 from scripts.support.settings import load_settings
 

@@ -14,8 +14,10 @@ import psycopg
 from psycopg import sql
 
 from components.config import DEFAULT_TABLES
-from scripts import copy, replicate, schema
-from scripts.rehearsal.postgres_server import EmbeddedPostgres
+from scripts.copy import run as copy
+from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.replication import run as replicate
+from scripts.schema import run as schema
 from scripts.support import console
 from scripts.support.errors import DatabaseError
 from scripts.support.settings import Settings

@@ -18,9 +18,9 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from components.config import DEFAULT_DROPPED_FOREIGN_KEYS, DEFAULT_REFERENCED_TABLES, DEFAULT_TABLES, MigrationConfig
-from scripts.rehearsal.data import populate
-from scripts.rehearsal.data_schema import create_source_schema
-from scripts.rehearsal.postgres_server import EmbeddedPostgres, bin_path
+from scripts.embedded.postgres_server import EmbeddedPostgres, bin_path
+from scripts.rehearsal.data.fill import populate
+from scripts.rehearsal.data.schema import create_source_schema
 from scripts.support.errors import DatabaseError
 from scripts.support.redact import redact
 from scripts.support.settings import Settings

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from scripts.rehearsal.postgres_server import EmbeddedPostgres
+from scripts.embedded.postgres_server import EmbeddedPostgres
 from tests.bench.figures import Row
 from tests.bench.servers import version
 
@@ -69,7 +69,7 @@ def markdown(sections: Mapping[str, Mapping[str, Any]]) -> str:
         "# Performance",
         "",
         "Written by `make bench` (`python -m tests.bench`); not edited by hand. Two PostgreSQL 16 servers on one machine, data of",
-        "`scripts.rehearsal.data`. Ratios are those of medians within one session; in brackets the least and the greatest run.",
+        "`scripts.rehearsal.data.fill`. Ratios are those of medians within one session; in brackets the least and the greatest run.",
     ]
     for section, title in TITLES.items():
         lines += ["", f"## {title}", ""]

@@ -10,10 +10,12 @@ import psycopg
 from psycopg import sql
 
 from components.config import DEFAULT_TABLES
-from scripts import copy, schema, verify
+from scripts.copy import run as copy
+from scripts.schema import run as schema
 from scripts.support import console
 from scripts.support.errors import DatabaseError
 from scripts.support.settings import Settings
+from scripts.verify import run as verify
 from tests.bench.figures import Collector, Row
 from tests.bench.servers import Servers, tool, version
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.rehearsal.postgres_server import EmbeddedPostgres
+from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.world import EmulatedAws
-from tests.integration.app_world import AppWorld, Caller
-from tests.integration.dms_world import DmsWorld
+from tests.integration.rehearsal.app.app_world import AppWorld, Caller
+from tests.integration.replication.dms.dms_world import DmsWorld
 
 
 @pytest.fixture(scope="session")

@@ -36,9 +36,9 @@ from locust import FastHttpUser, events, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from scripts.rehearsal.gateway_stats import percentile
+from scripts.rehearsal.gateway.stats import percentile
+from scripts.rehearsal.gateway.tokens import login
 from scripts.rehearsal.ledger import Ledger
-from scripts.rehearsal.tokens import login
 from tests.load.actor import Actor, Result
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import pytest
 import typer.main
 import yaml
 
-from scripts.cli import app
+from scripts.cli.app import app
 from scripts.support.settings import PROJECT_ROOT
 
 WORKFLOWS = PROJECT_ROOT / ".github" / "workflows"

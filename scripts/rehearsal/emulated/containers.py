@@ -10,16 +10,7 @@ from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    first,
-    is_missing,
-    removed_tags,
-    tag_list,
-    with_tags,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, first, is_missing, removed_tags, tag_list, with_tags
 
 
 def camel_tags(inputs: Inputs) -> list[dict[str, str]]:

@@ -9,16 +9,7 @@ from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    is_missing,
-    pages,
-    removed_tags,
-    tag_list,
-    with_tags,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, is_missing, pages, removed_tags, tag_list, with_tags
 
 
 class Role(Kind):

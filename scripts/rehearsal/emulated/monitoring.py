@@ -11,17 +11,7 @@ from typing import Any, ClassVar
 from botocore.exceptions import ClientError
 
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    first,
-    pages,
-    pascal,
-    removed_tags,
-    tag_list,
-    with_tags,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, first, pages, pascal, removed_tags, tag_list, with_tags
 
 
 class LogGroup(Kind):

@@ -1,0 +1,108 @@
+"""Where a backup is tried out: a throw-away server of the wheel, or an empty database that is named; nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.backup import compare as backup_compare
+from scripts.database.connections import connect, domain_errors
+from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.support.errors import Refused
+from scripts.support.process import is_alive
+
+#: Directories of ours below the system's temporary one; each holds the id of the process that it belongs to.
+PREFIX = "task-migration-backup-"
+OWNER = "owner.pid"
+#: Nothing of it is kept, so it need not wait for the disk.
+QUICK = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
+
+
+@contextmanager
+def directory() -> Iterator[Path]:
+    """A directory of this process, gone afterwards; what killed runs left (a dump, a running server) goes first."""
+    sweep()
+    path = Path(tempfile.mkdtemp(prefix=PREFIX))
+    try:
+        (path / OWNER).write_text(str(os.getpid()))
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def sweep(root: Path | None = None) -> list[Path]:
+    """Remove the directories of runs that are no more, and stop their servers; returns what was removed."""
+    gone = []
+    for path in sorted((root or Path(tempfile.gettempdir())).glob(f"{PREFIX}*")):
+        with contextlib.suppress(OSError, ValueError):
+            if path.stat().st_uid != os.geteuid() or is_alive(int((path / OWNER).read_text())):
+                continue
+            _stop_server(path / "scratch" / "data")
+            if _removed(path):
+                gone.append(path)
+    return gone
+
+
+def _removed(path: Path, timeout: float = 20.0) -> bool:
+    """Remove a directory in which the last processes of a stopped server may still write; whether it is gone."""
+    deadline = time.monotonic() + timeout
+    while True:
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+
+
+def _stop_server(data: Path, timeout: float = 20.0) -> None:
+    file = data / "postmaster.pid"
+    if not file.exists():
+        return
+    pid = int(file.read_text().splitlines()[0])
+    # The number may be another process's by now: ours works in that data directory.
+    if Path(f"/proc/{pid}/cwd").resolve() != data.resolve():
+        return
+    os.kill(pid, signal.SIGQUIT)
+    deadline = time.monotonic() + timeout
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+@contextmanager
+def database(url: str | None, home: Path) -> Iterator[str]:
+    """The connection string of an empty database: the one given, or one on a server that lives as long as this.
+
+    Raises:
+        Refused: the given database is not empty.
+    """
+    if url is not None:
+        refuse_filled(url, "the scratch database")
+        yield url
+        return
+    # PostgreSQL's own user has to get through to its data.
+    home.chmod(0o711)
+    server = EmbeddedPostgres(home, "scratch", settings=QUICK)
+    with server:
+        server.execute("CREATE DATABASE restored")
+        yield server.url("restored")
+
+
+def refuse_filled(url: str, what: str) -> None:
+    """Raises Refused when the database holds tables, views or sequences of its own."""
+    with domain_errors(f"looking into {what}"), connect(url, step="restore", name=what) as connection:
+        held = backup_compare.own_relations(connection)
+        name = connection.info.dbname
+    if held:
+        shown = ", ".join(held[:5]) + (f" and {len(held) - 5} more" if len(held) > 5 else "")
+        raise Refused(
+            f"{what} {name!r} is not empty: it holds {shown}; the limit is an empty database: CREATE DATABASE another and "
+            "name that, or have its objects replaced with --force"
+        )

@@ -1,0 +1,74 @@
+"""The client programs: pg_dump and pg_restore of the server's version or newer, run without a password on the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from psycopg import conninfo
+
+from scripts.database.connections import parameters
+from scripts.embedded.postgres_server import bin_path
+from scripts.support.errors import DatabaseError, Refused
+from scripts.support.redact import redact
+
+
+def find(program: str, server_major: int) -> Path:
+    """The program of at least the server's major version: the one on PATH, else the wheel's.
+
+    The very version goes first: a newer pg_dump writes settings into its archive that an older server does not know.
+
+    Raises:
+        Refused: neither is new enough (PostgreSQL, 'pg_dump': it cannot dump from newer servers).
+    """
+    seen = []
+    on_path = shutil.which(program)
+    candidates = [Path(on_path)] if on_path else []
+    try:
+        candidates.append(bin_path() / program)
+    except DatabaseError:
+        seen.append("the wheel is not installed")
+    majors = [(candidate, version(candidate)) for candidate in candidates]
+    for candidate, major in sorted(majors, key=lambda pair: pair[1] != server_major):
+        if major >= server_major:
+            return candidate
+        seen.append(f"{candidate} is {major}")
+    raise Refused(
+        f"{program}: version {server_major} or newer is needed, as the server's is {server_major}; found: "
+        f"{'; '.join(seen) or 'none'}; install postgresql-client-{server_major}"
+    )
+
+
+def version(program: Path) -> int:
+    """The program's major version; 0 when it does not say."""
+    done = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"\(PostgreSQL\) (\d+)", done.stdout)
+    return int(found.group(1)) if found else 0
+
+
+def run(program: Path, arguments: Sequence[str], url: str | None = None) -> None:
+    """Run a client program; connection details go by ``--dbname`` without the password, which goes by the environment.
+
+    Raises:
+        DatabaseError: it failed; with its own words, redacted.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+    command = [str(program), *arguments]
+    if url is not None:
+        values = parameters(url, "the database URL")
+        password = values.pop("password", None)
+        if password is not None:
+            environment["PGPASSWORD"] = str(password)
+        command += ["--dbname", conninfo.make_conninfo("", **values)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    except OSError as error:
+        raise DatabaseError(f"{program.name} could not be run: {error}; check the client's installation") from None
+    if done.returncode:
+        raise DatabaseError(
+            f"{program.name} failed with status {done.returncode}: {redact(done.stderr.strip())[-2000:]}"
+        )

@@ -1,0 +1,100 @@
+"""Each decision as one JSON document with its evidence, in the state directory or S3, and explained again from it alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from components.config import GateLimits
+from scripts.canary.figures import read_observed
+from scripts.canary.gates import decide
+from scripts.support.aws import bucket_and_prefix, client
+from scripts.support.errors import MigrationError, Refused
+from scripts.support.redact import redact
+from scripts.support.settings import Settings
+
+FOLDER = "decisions"
+
+
+def keep(settings: Settings, at: str, document: Mapping[str, Any]) -> str:
+    """Write one decision; returns where it stands.
+
+    Args:
+        at: when it was made, ISO 8601; with weights and verdict it makes the name, so names sort by time.
+
+    Raises:
+        MigrationError: it cannot be written.
+    """
+    moment = at.replace(":", "").replace("+0000", "Z")
+    name = f"{moment}-{document['from']}-{document['to']}-{document['decision']}.json"
+    text = redact(json.dumps({"at": at, **document}, ensure_ascii=False, indent=1, default=str)) + "\n"
+    location = str(settings.state_dir)
+    try:
+        if "://" in location:
+            bucket, prefix = bucket_and_prefix(location)
+            key = "/".join(part for part in (prefix, FOLDER, name) if part)
+            client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="application/json")
+            return f"s3://{bucket}/{key}"
+        folder = Path(location) / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".{name}.part"
+        draft.write_text(text, encoding="utf-8")
+        return str(draft.replace(folder / name))
+    except (OSError, ClientError, BotoCoreError) as error:
+        raise MigrationError(
+            f"the decision {name} cannot be kept in {location}: {error}; check TASK_MIGRATION_STATE_DIR and rights"
+        ) from None
+
+
+def read(location: str) -> dict[str, Any]:
+    """The decision at a path or ``s3://`` address. Raises MigrationError when it cannot be read."""
+    try:
+        if "://" in location:
+            bucket, key = bucket_and_prefix(location)
+            text = client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+        else:
+            text = Path(location).read_text(encoding="utf-8")
+        return dict(json.loads(text))
+    except (OSError, ClientError, BotoCoreError, ValueError) as error:
+        raise MigrationError(f"the decision {location} cannot be read: {error}; name one that is there") from None
+
+
+def explain(settings: Settings) -> dict[str, Any]:
+    """The newest decision of the journal, judged anew from nothing but its own evidence.
+
+    Returns:
+        ``at``, ``from``, ``to``, ``decision``, ``reasons``, ``location``, ``findings`` (each rule with its figure and limit),
+        ``again`` (the verdict of judging the kept evidence now; None where there was no watch) and ``same``.
+
+    Raises:
+        Refused: nothing was decided yet.
+        MigrationError: the document cannot be read.
+    """
+    last = settings.journal.last("canary", "decided")
+    if last is None:
+        raise Refused("nothing was decided yet; the first decision comes with: task-migration canary step")
+    document = read(str(last["document"]))
+    known = ("at", "from", "to", "decision", "reasons", "findings")
+    answer: dict[str, Any] = {key: document.get(key) for key in known} | {"location": last["document"]}
+    evidence = document.get("evidence")
+    if evidence is None:
+        return {**answer, "again": None, "same": None}
+    limits = GateLimits.model_validate(document["limits"])
+    judged = decide(read_observed(evidence), limits, float(document["watch_seconds"]))
+    same = (judged.verdict, list(judged.reasons)) == (document["decision"], document["reasons"])
+    return {**answer, "again": judged.verdict, "same": same, "findings": judged.explained()}
+
+
+def as_text(answer: Mapping[str, Any]) -> str:
+    """An explanation for people."""
+    lines = [f"{answer['at']}  {answer['from']} -> {answer['to']} %: {answer['decision']}   ({answer['location']})"]
+    for finding in answer["findings"] or []:
+        lines.append(f"  {finding['state']:>12}  {finding['text']}")
+    if answer["again"] is not None:
+        kept = "the same" if answer["same"] else "NOT THE SAME: the program's rules changed since"
+        lines.append(f"judged again from the evidence kept: {answer['again']}, {kept}")
+    return "\n".join(lines)

@@ -1,0 +1,99 @@
+"""Looks whether a rollback from here would keep every write in time; what follows from it is decided in `ready`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from scripts.canary.ready import Direction, Readiness, past, rollback_estimate
+from scripts.canary.stage import Stage
+from scripts.database.connections import connect, domain_errors
+from scripts.replication import fence
+from scripts.replication import run as replicate
+from scripts.support.errors import TimedOut
+from scripts.support.settings import Settings
+from scripts.verify import written
+
+
+def observe(stage: Stage) -> Readiness:
+    """Measure everything that :func:`scripts.canary.ready.ready` judges.
+
+    Raises:
+        DatabaseError: one of the databases cannot be reached.
+        Refused: replication was never set up.
+    """
+    settings = stage.settings
+    config = settings.config
+    limit = config.gates.replication_lag_seconds
+    status = replicate.status(settings, limit)
+    forward, reverse = (_direction(status[way]) for way in ("forward", "reverse"))
+    flowing = forward.fence_seconds is not None and reverse.fence_seconds is not None
+    return Readiness(
+        forward=forward,
+        reverse=reverse,
+        probe_seconds=probe(settings, limit) if reverse.fence_seconds is not None else None,
+        schema_match=status["schema_match"],
+        unmended=_unmended(settings, limit) if flowing else (),
+        verified=_verified(settings),
+        service_tasks=stage.service.wanted() if stage.service is not None else None,
+        rollback_seconds=rollback_estimate(reverse.fence_seconds, past(events(settings)).ups, config.drain_seconds),
+    )
+
+
+def events(settings: Settings) -> list[dict[str, Any]]:
+    """The journal's events of the canary and of rollbacks, oldest first."""
+    return [event for event in settings.journal.events() if event.get("step") in ("canary", "rollback")]
+
+
+def _direction(found: dict[str, Any]) -> Direction:
+    slot = found.get("slot") or {}
+    return Direction(
+        running=bool(found["running"]),
+        fence_seconds=found["lag_seconds"],
+        reason=found.get("reason"),
+        wal_status=slot.get("wal_status"),
+        retained_bytes=int(slot.get("retained_bytes") or 0),
+        apply_errors=int(found.get("apply_errors") or 0),
+    )
+
+
+def _verified(settings: Settings) -> bool | None:
+    last = settings.journal.last("verify", "compared")
+    return None if last is None else bool(last["match"])
+
+
+def _unmended(settings: Settings, timeout: float) -> tuple[str, ...]:
+    try:
+        return written.unmended(settings, timeout)
+    except TimedOut as late:
+        return (f"unknown, as {late}",)
+
+
+def probe(settings: Settings, timeout: float) -> float | None:
+    """Write a heartbeat on the target and read that very row, value by value, on the source; the seconds it took.
+
+    A row of the helper schema, which the reverse direction carries as it carries the moved tables: no business row is
+    touched. None when it could not be read within ``timeout`` seconds.
+
+    Raises:
+        DatabaseError: one of the databases cannot be reached.
+    """
+    query = "SELECT beat, beat_at FROM task_migration.heartbeat WHERE side = 'target'"
+    with (
+        domain_errors("the synthetic write"),
+        connect(settings.target(), step="probe", name="TARGET_DATABASE_URL") as target,
+        connect(settings.source(), step="probe", name="SOURCE_DATABASE_URL") as source,
+    ):
+        started = time.monotonic()
+        number = fence.beat(target, "target")
+        wrote = target.execute(query).fetchone()
+        pause = 0.002
+        while time.monotonic() - started < timeout:
+            seen = source.execute(query).fetchone()
+            if seen is not None and wrote is not None and seen[0] >= number:
+                # A later beat of somebody else may have arrived over ours; the same one must be the same to the microsecond.
+                same = seen[0] > wrote[0] or tuple(seen) == tuple(wrote)
+                return round(time.monotonic() - started, 4) if same else None
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+    return None

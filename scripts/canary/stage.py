@@ -1,0 +1,150 @@
+"""What a canary command acts on, and how it is put together: a real stack by the Pulumi CLI, or the running rehearsal."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from components.config import ConfigError, StackConfig, parse
+from components.naming import ALARM_TOPIC, SERVICE_NAME, Naming
+from scripts.canary.cloudwatch import CloudWatchMetrics
+from scripts.canary.notices import Notices
+from scripts.canary.service_control import ServiceControl
+from scripts.canary.traffic import LoadBalancer, Metrics, find_rule, rule_of_outputs
+from scripts.deployment.deployer import CliDeployer, Deployer
+from scripts.deployment.stack_file import StackFile
+from scripts.support.errors import UsageError
+from scripts.support.settings import Settings, stack_file
+
+#: Names the file that describes a running rehearsal; `rehearse` sets it for the commands that it runs.
+REHEARSAL_VARIABLE = "TASK_MIGRATION_REHEARSAL"
+#: Nothing at night waits long for AWS: seconds to connect and to answer, and attempts.
+QUICK = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a step acts on: the deployment, the load balancer, the figures, the service, who is told."""
+
+    settings: Settings
+    deployer: Deployer
+    load_balancer: LoadBalancer
+    metrics: Metrics
+    service: ServiceControl | None = None
+    notices: Notices = field(default_factory=lambda: Notices(None, None))
+
+    def declared_weight(self) -> int:
+        """The stack's ``canaryWeight``, percent."""
+        return int(self.deployer.config().get("canaryWeight", 0))
+
+
+@dataclass(frozen=True)
+class Emergency:
+    """What an emergency acts on: no Pulumi, no outputs; the stack's file and the AWS API alone."""
+
+    settings: Settings
+    load_balancer: LoadBalancer
+    #: Writes configuration without the CLI; the next ``up`` carries it out.
+    file: StackFile | Deployer
+    service: ServiceControl | None = None
+    notices: Notices = field(default_factory=lambda: Notices(None, None))
+    #: As :meth:`scripts.canary.traffic.Metrics.idle_seconds`.
+    idle: Callable[[], float | None] = lambda: None
+
+
+def rehearsal() -> dict[str, Any] | None:
+    """What describes the running rehearsal, or None outside of one.
+
+    Raises:
+        UsageError: the variable names a file that cannot be read.
+    """
+    path = os.environ.get(REHEARSAL_VARIABLE)
+    if not path:
+        return None
+    try:
+        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{REHEARSAL_VARIABLE} names {path}, which cannot be read ({error}); unset it outside of a rehearsal"
+        ) from None
+
+
+def _client(service: str, region: str) -> Any:
+    return boto3.client(service, region_name=region, config=QUICK)  # type: ignore[call-overload]
+
+
+def _stack(settings: Settings) -> str:
+    if settings.stack is None:
+        raise UsageError("no stack is selected; name it with --stack staging|prod, or export PULUMI_STACK")
+    return settings.stack
+
+
+def build(settings: Settings) -> Stage:
+    """The stage of the selected stack.
+
+    Raises:
+        UsageError: no stack is selected.
+        Refused: the Pulumi CLI is not on PATH, or the stack is not deployed.
+    """
+    running = rehearsal()
+    if running is not None:
+        from scripts.rehearsal.stage import rehearsal_stage  # its packages are there only with the rehearsal extra
+
+        return rehearsal_stage(settings, running)
+    stack = _stack(settings)
+    deployer = CliDeployer(stack, stack_file(stack).parent)
+    outputs = deployer.outputs()
+    region = str(outputs["listenerArn"]).split(":")[3]
+    config = settings.config
+    return Stage(
+        settings=settings,
+        deployer=deployer,
+        load_balancer=LoadBalancer(_client("elbv2", region), rule_of_outputs(outputs)),
+        metrics=CloudWatchMetrics(
+            _client("cloudwatch", region), outputs, config.period_seconds, config.metric_delay_seconds
+        ),
+        service=ServiceControl(_client("ecs", region), _client("application-autoscaling", region), outputs),
+        notices=Notices(_client("sns", region), outputs.get("alarmTopicArn")),
+    )
+
+
+def build_emergency(settings: Settings) -> Emergency:
+    """What an emergency needs, from the stack's file and the load balancer itself.
+
+    Raises:
+        UsageError: no stack is selected, or its file is not whole.
+        Refused: the live rule is not where the file says.
+        MigrationError: AWS cannot be reached.
+    """
+    running = rehearsal()
+    if running is not None:
+        from scripts.rehearsal.stage import rehearsal_stage
+
+        stage = rehearsal_stage(settings, running)
+        return Emergency(
+            settings, stage.load_balancer, stage.deployer, stage.service, stage.notices, stage.metrics.idle_seconds
+        )
+    stack = _stack(settings)
+    file = StackFile(stack, stack_file(stack).parent)
+    try:
+        config = parse(StackConfig, file.config(), file.path.name)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+    region = config.region
+    balancer = _client("elbv2", region)
+    rule = find_rule(balancer, config.listener_arn, config.live_rule_priority, config.monolith_target_group_arn)
+    names = {"clusterArn": config.cluster_arn, "serviceName": SERVICE_NAME}
+    return Emergency(
+        settings,
+        LoadBalancer(balancer, rule),
+        file,
+        ServiceControl(_client("ecs", region), _client("application-autoscaling", region), names),
+        Notices(_client("sns", region), Naming.of(config).arn("sns", ALARM_TOPIC)),
+    )

@@ -1,0 +1,128 @@
+"""The live rule as the load balancer holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scripts.canary.figures import Observed
+from scripts.support.errors import MigrationError, Refused
+from scripts.support.wait import wait_until
+
+
+class Metrics(Protocol):
+    """What a watch reads."""
+
+    def observe(self, since: float) -> Observed:
+        """The settled periods from ``since`` (seconds since the epoch) on. Raises MigrationError when they cannot be read."""
+        ...
+
+    def idle_seconds(self) -> float | None:
+        """Seconds since the Task Service last had a request; None when that cannot be known."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The live rule and the two groups that it may name, by ARN."""
+
+    arn: str
+    task_group: str
+    monolith_group: str
+
+
+def rule_of_outputs(outputs: Mapping[str, Any]) -> Rule:
+    """The rule that a stack's outputs name."""
+    return Rule(str(outputs["liveRuleArn"]), str(outputs["taskTargetGroupArn"]), str(outputs["monolithTargetGroupArn"]))
+
+
+def find_rule(client: Any, listener: str, priority: int, monolith_group: str) -> Rule:
+    """The live rule, found at the listener alone: without a stack's outputs, so without Pulumi.
+
+    The smoke rule stands one above it (a smaller number by one) and names the Task Service's group and no other.
+
+    Raises:
+        MigrationError: the listener cannot be read.
+        Refused: the rules are not there.
+    """
+    try:
+        rules = client.describe_rules(ListenerArn=listener)["Rules"]
+    except (ClientError, BotoCoreError) as error:
+        raise MigrationError(
+            f"the listener's rules cannot be read: {error}; check elasticloadbalancing:DescribeRules"
+        ) from None
+    by_priority = {rule["Priority"]: rule for rule in rules}
+    live, smoke = by_priority.get(str(priority)), by_priority.get(str(priority - 1))
+    groups = [group for group in _weights(smoke) if group != monolith_group] if smoke else []
+    if live is None or len(groups) != 1:
+        raise Refused(
+            f"the listener has no live rule at priority {priority} with a smoke rule at {priority - 1} above it; correct "
+            "liveRulePriority and listenerArn in the stack's file"
+        )
+    return Rule(str(live["RuleArn"]), groups[0], monolith_group)
+
+
+def _weights(rule: Mapping[str, Any]) -> dict[str, int]:
+    action = rule["Actions"][0]
+    groups: Sequence[Mapping[str, Any]] = action.get("ForwardConfig", {}).get("TargetGroups", [])
+    weights = {str(group["TargetGroupArn"]): int(group.get("Weight", 1)) for group in groups}
+    return weights or ({str(action["TargetGroupArn"]): 1} if "TargetGroupArn" in action else {})
+
+
+class LoadBalancer:
+    """The live rule's weights. Only a deployment moves them, and in an emergency :meth:`to_monolith`."""
+
+    def __init__(self, client: Any, rule: Rule) -> None:
+        self._client = client
+        self.rule = rule
+
+    def weight(self) -> int:
+        """The Task Service's share that the live rule gives, percent.
+
+        Raises:
+            MigrationError: the rule cannot be read.
+            Refused: the rule forwards elsewhere than to the two target groups.
+        """
+        try:
+            rules = self._client.describe_rules(RuleArns=[self.rule.arn])["Rules"]
+        except (ClientError, BotoCoreError) as error:
+            raise MigrationError(f"the live rule cannot be read: {error}; check rights and region") from None
+        weights = _weights(rules[0])
+        strangers = set(weights) - {self.rule.task_group, self.rule.monolith_group}
+        if strangers:
+            raise Refused(
+                f"the live rule forwards to {', '.join(sorted(strangers))}, which is neither the monolith nor the Task "
+                "Service; mend the drift: pulumi up --refresh"
+            )
+        total = sum(weights.values())
+        return round(100 * weights.get(self.rule.task_group, 0) / total) if total else 0
+
+    def to_monolith(self) -> None:
+        """Give the monolith everything, at once and without Pulumi, in the form that the program declares at weight 0.
+
+        Raises:
+            MigrationError: the load balancer refuses.
+        """
+        group = {"TargetGroupArn": self.rule.monolith_group, "Weight": 100}
+        try:
+            self._client.modify_rule(
+                RuleArn=self.rule.arn, Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": [group]}}]
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise MigrationError(
+                f"the live rule cannot be changed: {error}; check elasticloadbalancing:ModifyRule, or change it in the AWS "
+                f"console: rule {self.rule.arn} to {self.rule.monolith_group}"
+            ) from None
+
+    def confirm(self, weight: int, timeout: float = 30.0) -> None:
+        """Wait until the rule says ``weight``. Raises TimedOut with what it says instead."""
+        wait_until(
+            self.weight,
+            lambda seen: seen == weight,
+            what=f"the live rule at {weight} %",
+            timeout=timeout,
+            remedy="compare the stack with the load balancer: pulumi preview --refresh",
+        )

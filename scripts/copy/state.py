@@ -1,0 +1,155 @@
+"""What an earlier copy left, and whether this one may begin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg import sql
+
+from scripts.copy import slot as copy_slot
+from scripts.database import catalog
+from scripts.database import helper_schema as catalog_state
+from scripts.database.connections import Connection
+from scripts.replication.dms import engine as dms
+from scripts.schema import run as schema
+from scripts.support.errors import Refused, TimedOut
+from scripts.support.settings import Settings
+from scripts.support.wait import wait_until
+
+STATE = "copy"
+#: How long a copy that was just killed may hold its lock.
+LOCK_SECONDS = 10.0
+
+
+def only_one(target: Connection) -> None:
+    """Take the lock of `copy`, for as long as the session lasts; then end what a copy that lost it still runs.
+
+    Raises:
+        Refused: another copy holds it.
+    """
+    # A copy that was killed holds its lock until its server process notices, which ends with the statement it runs.
+    try:
+        wait_until(
+            lambda: target.execute(
+                "SELECT pg_try_advisory_lock(hashtext('task_migration'), hashtext('copy'))"
+            ).fetchone(),
+            lambda row: row == (True,),
+            what="the lock of `copy`",
+            timeout=LOCK_SECONDS,
+        )
+    except TimedOut:
+        raise Refused(
+            f"another `task-migration copy` is at work on this target (for {LOCK_SECONDS:g} s at least); wait for it, or end that "
+            "process"
+        ) from None
+
+
+def end_leftovers(target: Connection) -> int:
+    """End sessions of a copy that was killed: a CREATE INDEX goes on for minutes before its server process looks up.
+
+    Whoever holds the lock is the only copy, so these are nobody's. Returns how many there were.
+    """
+    rows = target.execute(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND usename = current_user AND application_name = 'task-migration copy write' AND pid <> pg_backend_pid()"
+    ).fetchall()
+    return len(rows)
+
+
+def find(
+    settings: Settings, source: Connection, target: Connection, tables: Mapping[str, catalog.Table]
+) -> tuple[str, dict[str, Any] | None, list[list[str]]]:
+    """What an earlier run left: in words, its facts when it is complete and still good, and the keys and indexes it made.
+
+    Raises:
+        Refused: the target may hold writes of its own, or rows that no copy of ours put there.
+    """
+    config = settings.config
+    state = catalog_state.get(target, STATE)
+    made: list[list[str]] = (state or {}).get("made", [])
+    slot = copy_slot.describe(source, config.subscription)
+    subscribed = target.execute(
+        "SELECT 1 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
+        "WHERE d.datname = current_database() AND subname = %s",
+        (config.subscription,),
+    ).fetchone() or dms.started(target)
+    complete = state is not None and state.get("status") == "complete"
+    if complete and slot is not None and slot["wal_status"] != "lost":
+        facts = {key: value for key, value in state.items() if key not in ("status", "at", "made", "run")}
+        running = (
+            "replication runs from its slot" if subscribed else "its slot waits for `task-migration replicate start`"
+        )
+        return f"a copy complete since {state['at']}; {running}; nothing was changed", facts, made
+    if subscribed:
+        raise Refused(
+            f"replication from {config.subscription} was started but no good copy with its slot is there (slot: {slot}); "
+            "the target may hold writes of its own: run `task-migration rollback --abandon` first, then copy again"
+        )
+    filled = [
+        name
+        for name in catalog.existing(target, config.db_schema, config.tables)
+        if target.execute(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier(config.db_schema, name))).fetchone()
+    ]
+    if filled and state is None:
+        raise Refused(
+            f"the target's {', '.join(filled)} hold rows that no copy of this program put there; the limit is empty tables: "
+            f"look at them, then TRUNCATE {', '.join(tables)} on the target yourself"
+        )
+    if complete:
+        found = f"a complete copy whose slot is gone (slot: {slot}): its snapshot is lost, so the copy starts anew"
+    elif state is not None:
+        left = f"slot {'left over' if slot else 'not there'}, rows in {', '.join(filled) or 'no table'}"
+        found = f"an unfinished copy ({left}): its snapshot is lost with it, so the copy starts anew"
+    else:
+        found = "nothing of an earlier copy" + (f"; a leftover slot {config.subscription} is dropped" if slot else "")
+    return found, None, made
+
+
+def check(
+    settings: Settings,
+    source: Connection,
+    target: Connection,
+    tables: Mapping[str, catalog.Table],
+    made: list[list[str]],
+) -> None:
+    """Raise Refused unless rows may be moved; ``made`` is what an unfinished copy left, which this one takes away itself."""
+    config = settings.config
+    found = schema.diff(settings)
+    keyless = [table.name for table in tables.values() if not table.key]
+    if keyless:
+        raise Refused(f"{', '.join(keyless)}: no primary key, so updates cannot be replicated; add one on the source")
+    if not found["match"] and not all(_mended(item, made) for item in found["differences"]):
+        raise Refused(f"the two schemas differ, no row was moved; mend them, then copy again:\n{found['text']}")
+    unlogged = [
+        f"{table.name} on the {side}"
+        for side, connection in (("source", source), ("target", target))
+        for table in catalog.read(connection, config.db_schema, config.tables, side).values()
+        if table.persistence != "p"
+    ]
+    if unlogged:
+        raise Refused(
+            f"{', '.join(unlogged)}: unlogged, so a server's crash empties it and no change of it is replicated; "
+            "ALTER TABLE ... SET LOGGED there first"
+        )
+    for table in tables.values():
+        for sequence in table.sequences:
+            row = source.execute(sql.SQL("SELECT last_value FROM {}").format(sequence.identifier)).fetchone()
+            last = int(row[0]) if row else 0
+            if last >= config.sequence_band_start:
+                raise Refused(
+                    f"sequence {sequence.name} stands at {last} on the source, the limit is below sequenceBandStart "
+                    f"({config.sequence_band_start}); raise sequenceBandStart"
+                )
+            if sequence.maximum <= config.sequence_band_start:
+                raise Refused(
+                    f"sequence {sequence.name} ends at {sequence.maximum}, the limit is above sequenceBandStart "
+                    f"({config.sequence_band_start}); lower sequenceBandStart or widen the column"
+                )
+
+
+def _mended(difference: Mapping[str, Any], made: list[list[str]]) -> bool:
+    if difference["kind"] not in ("constraint", "index"):
+        return False
+    # After a lost slot the state still says complete, so keys dropped since are differences that a copy mends itself.
+    return difference["target"] is None or any(name == difference["name"] for _, _, name in made)

@@ -1,0 +1,243 @@
+"""What the catalogs say of the configured tables. Nothing about columns, keys or sequences is listed anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from psycopg import sql
+
+from scripts.database.connections import Connection, domain_errors
+from scripts.support.errors import Refused
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; ``type`` as format_type writes it, ``default`` as pg_get_expr writes it."""
+
+    name: str
+    type: str
+    base_type: str
+    not_null: bool
+    default: str | None
+    generated: bool
+    identity: Literal["", "a", "d"]
+    builtin: bool
+    hashable: bool
+    collation: str | None
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A key, check or foreign key; ``kind`` is pg_constraint.contype (p, u, c, f, x)."""
+
+    name: str
+    kind: str
+    definition: str
+    columns: tuple[str, ...]
+    references: str | None = None
+    references_columns: tuple[str, ...] = ()
+    on_delete: str = ""
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index that no constraint owns; unique ones matter for conflicts."""
+
+    name: str
+    definition: str
+    unique: bool
+    columns: tuple[str, ...]
+    #: Every column it depends on, those of its expressions and its predicate as well.
+    uses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sequence_:
+    """A sequence that a column owns (serial or identity), with its options."""
+
+    name: str
+    schema: str
+    column: str
+    type: str
+    start: int
+    increment: int
+    minimum: int
+    maximum: int
+    cache: int
+    cycle: bool
+    identity: bool
+
+    @property
+    def identifier(self) -> sql.Composable:
+        """Quoted, with its schema."""
+        return sql.Identifier(self.schema, self.name)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table as its catalog describes it."""
+
+    schema: str
+    name: str
+    oid: int
+    kind: str
+    persistence: str
+    replica_identity: str
+    rows_estimate: int
+    pages: int
+    columns: tuple[Column, ...]
+    constraints: tuple[Constraint, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    sequences: tuple[Sequence_, ...] = ()
+    key: tuple[str, ...] = field(default=())
+
+    @property
+    def identifier(self) -> sql.Composable:
+        """Quoted, with its schema."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Names of the columns that hold values of their own, in order (generated ones are computed again)."""
+        return tuple(column.name for column in self.columns if not column.generated)
+
+    def column(self, name: str) -> Column:
+        """The column of that name."""
+        return next(column for column in self.columns if column.name == name)
+
+    @property
+    def numeric_key(self) -> str | None:
+        """The key column when the key is one integer: the table can then be cut into ranges by value."""
+        if len(self.key) == 1 and self.column(self.key[0]).base_type in ("int2", "int4", "int8"):
+            return self.key[0]
+        return None
+
+
+def identifiers(names: Sequence[str]) -> sql.Composed:
+    """``names`` quoted and joined with commas."""
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+_COLUMNS = """
+SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), t.typname, a.attnotnull,
+       pg_get_expr(d.adbin, d.adrelid), a.attgenerated <> '', a.attidentity::text,
+       t.typnamespace = 'pg_catalog'::regnamespace,
+       EXISTS (SELECT 1 FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'hash'
+               WHERE o.opcdefault AND o.opcintype = t.oid) OR t.typname = 'varchar',
+       CASE WHEN a.attcollation <> t.typcollation
+            THEN (SELECT format('%%I.%%I', n.nspname, l.collname) FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
+                  WHERE l.oid = a.attcollation) END
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum
+"""
+_CONSTRAINTS = """
+SELECT c.conrelid, c.conname, c.contype::text, pg_get_constraintdef(c.oid),
+       ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k(n, i)
+             JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.n ORDER BY k.i),
+       r.relname, ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k(n, i)
+             JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n ORDER BY k.i), c.confdeltype::text
+FROM pg_constraint c LEFT JOIN pg_class r ON r.oid = c.confrelid
+WHERE c.conrelid = ANY(%s) AND c.contype IN ('p', 'u', 'c', 'f', 'x') AND c.conparentid = 0
+ORDER BY c.conrelid, c.contype, c.conname
+"""
+_INDEXES = """
+SELECT i.indrelid, c.relname, pg_get_indexdef(i.indexrelid), i.indisunique,
+       ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(n, o)
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE k.o <= i.indnkeyatts ORDER BY k.o),
+       ARRAY(SELECT DISTINCT a.attname::text FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+             WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refclassid = 'pg_class'::regclass
+             AND d.refobjid = i.indrelid AND d.refobjsubid > 0)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = ANY(%s) AND NOT EXISTS (SELECT 1 FROM pg_constraint x WHERE x.conindid = i.indexrelid AND x.contype IN ('p','u','x'))
+ORDER BY i.indrelid, c.relname
+"""
+_SEQUENCES = """
+SELECT d.refobjid, c.relname, n.nspname, a.attname, format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin,
+       s.seqmax, s.seqcache, s.seqcycle, d.deptype = 'i'
+FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S' JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_sequence s ON s.seqrelid = c.oid JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY(%s) AND d.deptype IN ('a', 'i')
+ORDER BY d.refobjid, a.attnum
+"""
+
+
+def existing(connection: Connection, schema: str, names: Sequence[str]) -> list[str]:
+    """Which of ``names`` are tables of ``schema``, in the given order."""
+    rows = connection.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relname = ANY(%s) AND c.relkind IN ('r', 'p')",
+        (schema, list(names)),
+    ).fetchall()
+    found = {str(row[0]) for row in rows}
+    return [name for name in names if name in found]
+
+
+def read(connection: Connection, schema: str, names: Sequence[str], side: str) -> dict[str, Table]:
+    """The tables ``names`` of ``schema``, in that order.
+
+    Args:
+        side: "source" or "target", for the error's text.
+
+    Raises:
+        Refused: one of them does not exist there.
+        DatabaseError: the catalog cannot be read.
+    """
+    with domain_errors(f"reading the {side}'s catalog"):
+        # Unqualified names in definitions depend on search_path; with pg_catalog alone everything comes out qualified.
+        found = existing(connection, schema, names)
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise Refused(
+                f"the {side} has no table {', '.join(missing)} in schema {schema}; correct `tables` of the stack's configuration"
+                + (" or run `task-migration schema apply`" if side == "target" else "")
+            )
+        with connection.transaction():
+            connection.execute("SET LOCAL search_path = pg_catalog")
+            heads = connection.execute(
+                "SELECT c.oid, c.relname, c.relkind::text, c.relpersistence::text, c.relreplident::text, "
+                # Estimates: pg_relation_size would wait behind whoever locks the table, and so would everything that looks here.
+                "greatest(c.reltuples, 0)::bigint, c.relpages::bigint "
+                "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = ANY(%s)",
+                (schema, list(names)),
+            ).fetchall()
+            oids = [row[0] for row in heads]
+            columns = connection.execute(_COLUMNS, (oids,)).fetchall()
+            constraints = connection.execute(_CONSTRAINTS, (oids,)).fetchall()
+            indexes = connection.execute(_INDEXES, (oids,)).fetchall()
+            sequences = connection.execute(_SEQUENCES, (oids,)).fetchall()
+    tables = {}
+    for oid, name, kind, persistence, identity, estimate, pages in heads:
+        own = tuple(
+            Constraint(r[1], r[2], r[3], tuple(r[4]), r[5], tuple(r[6] or ()), r[7].strip())
+            for r in constraints
+            if r[0] == oid
+        )
+        tables[name] = Table(
+            schema=schema,
+            name=name,
+            oid=oid,
+            kind=kind,
+            persistence=persistence,
+            replica_identity=identity,
+            rows_estimate=estimate,
+            pages=pages,
+            columns=tuple(Column(*row[1:]) for row in columns if row[0] == oid),
+            constraints=own,
+            indexes=tuple(Index(r[1], r[2], r[3], tuple(r[4]), tuple(r[5])) for r in indexes if r[0] == oid),
+            sequences=tuple(Sequence_(*row[1:]) for row in sequences if row[0] == oid),
+            key=next((constraint.columns for constraint in own if constraint.kind == "p"), ()),
+        )
+    return {name: tables[name] for name in names}
+
+
+def crossing(tables: dict[str, Table]) -> list[tuple[Table, Constraint]]:
+    """The foreign keys that lead out of the moved tables: they cannot exist on the target."""
+    return [
+        (table, constraint)
+        for table in tables.values()
+        for constraint in table.constraints
+        if constraint.kind == "f" and constraint.references not in tables
+    ]

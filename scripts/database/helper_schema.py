@@ -1,0 +1,102 @@
+"""The program's own schema, ``task_migration``, on both databases: heartbeats for fences, state of the copy, conflict log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from scripts.database.connections import Connection
+from scripts.support.errors import TimedOut
+
+HELPER_SCHEMA = "task_migration"
+Side = Literal["source", "target"]
+T = TypeVar("T")
+
+_INSTALL = """
+CREATE SCHEMA IF NOT EXISTS task_migration;
+CREATE TABLE IF NOT EXISTS task_migration.settings (name text PRIMARY KEY, value jsonb NOT NULL);
+CREATE TABLE IF NOT EXISTS task_migration.heartbeat (
+    side text PRIMARY KEY,
+    -- Counts beats: whoever sees a number sees every commit of that side before it, also when others beat on.
+    beat bigint NOT NULL DEFAULT 0,
+    -- The beating side's clock, and the newest beat of its peer that it had applied by then: every change that arrives
+    -- after this row was made in knowledge of all that its peer had committed before `peer_beat_at`.
+    beat_at timestamptz,
+    peer_beat_at timestamptz
+);
+INSERT INTO task_migration.heartbeat (side) VALUES ('source'), ('target') ON CONFLICT DO NOTHING;
+CREATE TABLE IF NOT EXISTS task_migration.conflicts (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- The applying transaction: its commit timestamp is the one of the change on the other side.
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    table_name text NOT NULL,
+    key jsonb NOT NULL,
+    kind text NOT NULL,
+    decision text NOT NULL,
+    local_updated_at text,
+    incoming_updated_at text,
+    local_committed_at timestamptz,
+    local_row text,
+    incoming_row text,
+    settled text
+);
+CREATE INDEX IF NOT EXISTS conflicts_open ON task_migration.conflicts (id) WHERE settled IS NULL;
+"""
+
+
+def install(connection: Connection) -> None:
+    """Make the helper schema if it is not there. Safe to run again."""
+    with connection.transaction():
+        # Two commands at once would race on IF NOT EXISTS.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('task_migration install'))")
+        if not installed(connection):
+            connection.execute(_INSTALL)
+
+
+def installed(connection: Connection) -> bool:
+    """Whether the helper schema is there, whole."""
+    row = connection.execute("SELECT to_regclass('task_migration.conflicts') IS NOT NULL").fetchone()
+    return bool(row and row[0])
+
+
+def get(connection: Connection, name: str) -> Any:
+    """A value kept in the helper schema, or None."""
+    if not installed(connection):
+        return None
+    row = connection.execute("SELECT value FROM task_migration.settings WHERE name = %s", (name,)).fetchone()
+    return row[0] if row else None
+
+
+def put(connection: Connection, name: str, value: Any) -> None:
+    """Keep a JSON value in the helper schema."""
+    connection.execute(
+        "INSERT INTO task_migration.settings (name, value) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, Jsonb(value)),
+    )
+
+
+def with_lock_retries(work: Callable[[], T], what: str, timeout: float = 60.0) -> T:
+    """Run ``work``, whose session has a ``lock_timeout``, again until it gets its locks: a live table is never queued on.
+
+    Raises:
+        TimedOut: the locks were not to be had within ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    pause = 0.1
+    while True:
+        try:
+            return work()
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+            if time.monotonic() > deadline:
+                raise TimedOut(
+                    f"{what}: no lock after {timeout:g} s (the limit); last seen: {error}; end the long transaction that holds it "
+                    "(SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start) and run the command again"
+                ) from None
+            # Long enough for the queue that built up behind the attempt to pass.
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)

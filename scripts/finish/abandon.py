@@ -1,0 +1,278 @@
+"""Give the attempt up: replication and everything of ours goes, on both sides, and the catalogs prove it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from psycopg import sql
+
+from scripts.database import catalog
+from scripts.database import helper_schema as catalog_state
+from scripts.database.connections import Connection, connect, domain_errors
+from scripts.replication import engine as replicate_engine
+from scripts.replication import fence
+from scripts.replication.conflicts import install as conflicts
+from scripts.support.errors import DatabaseError, Refused, TimedOut, UsageError
+from scripts.support.settings import Settings
+from scripts.verify import repair as verify_repair
+
+
+def run(
+    settings: Settings, dry_run: bool = False, truncate_target: bool = False, force: bool = False, timeout: float = 30.0
+) -> dict[str, Any]:
+    """Stop replication and remove slots, publications, subscriptions, triggers, origins and the helper schema.
+
+    While replication runs, what the Task Service wrote is brought back to the monolith first.
+
+    Args:
+        truncate_target: empty the target's tables as well, so that step 1 can start again (plan.md, rollback 1).
+        force: go on though the way back cannot be drained.
+
+    Returns:
+        ``{"status": "abandoned"|"nothing-there"|"dry-run", "drained", "removed": [what], "leftovers": [], "truncated": [tables]}``.
+
+    Raises:
+        Refused: writes on the target could not be brought back, and ``force`` was not given.
+        DatabaseError: something of ours is still there afterwards; the text names it.
+    """
+    before = leftovers(settings)
+    if dry_run:
+        return {"status": "dry-run", "drained": False, "removed": before, "leftovers": before, "truncated": []}
+    if truncate_target:
+        _source_still_leads(settings)
+    drained = _drain(settings, timeout, force)
+    remove(settings)
+    truncated = _empty(settings) if truncate_target else []
+    left = prove(settings)
+    status = "abandoned" if before else "nothing-there"
+    settings.journal.record("abandon", status, removed=before, truncated=truncated, drained=drained)
+    return {"status": status, "drained": drained, "removed": before, "leftovers": left, "truncated": truncated}
+
+
+def _source_leads(settings: Settings) -> bool:
+    """Not so after `finalize`, when the target holds the only current rows: emptying it would lose them."""
+    config = settings.config
+    with domain_errors("looking at the source's rights"), connect(settings.source(), step="abandon") as source:
+        writable = source.execute(
+            "SELECT bool_or(has_table_privilege(r.oid, c.oid, 'INSERT')) FROM pg_roles r, pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE rolname = %s AND nspname = %s AND relname = ANY(%s)",
+            (config.source_role, config.db_schema, list(config.tables)),
+        ).fetchone()
+    return not (settings.journal.last("finalize", "revoking") or (writable and writable[0] is False))
+
+
+def _source_still_leads(settings: Settings) -> None:
+    if not _source_leads(settings):
+        raise Refused(_NOT_LEADING.format(role=settings.config.source_role))
+
+
+_NOT_LEADING = "{role} can no longer write on the source, so the target holds the current rows and is not emptied; leave the option out"
+Scenario = Literal["copy", "data"]
+
+
+def may_empty(
+    scenario: Scenario, weight: int, leads: bool, role: str, only_there: dict[str, int], forced: bool
+) -> None:
+    """Whether the target may be emptied. Pure.
+
+    Args:
+        weight: percent of the requests that the Task Service gets.
+        leads: whether the monolith can still write, so that the source holds the current rows.
+        only_there: rows by table of which nothing proves that the source has them.
+        forced: they are given up, with a reason.
+
+    Raises:
+        Refused: it may not; the text says what to do first.
+    """
+    if weight > 0:
+        raise Refused(
+            f"{weight} % of the requests are on the Task Service, the limit is 0 %: its rows are in use and the target is not "
+            "emptied; run `task-migration rollback` first"
+        )
+    if not leads:
+        raise Refused(_NOT_LEADING.format(role=role))
+    rows = {table: number for table, number in only_there.items() if number}
+    if rows and not forced:
+        first = "mend them with `task-migration verify --repair newest`" if scenario == "data" else "mend the way back"
+        raise Refused(
+            f"the target has rows of its own that the source is not proven to have: {rows}; the limit is none. Nothing was "
+            f"changed. {first.capitalize()}, or give them up with --force --reason TEXT"
+        )
+
+
+def start_over(
+    settings: Settings,
+    scenario: Scenario,
+    weight: int,
+    reason: str | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    timeout: float = 30.0,
+) -> dict[str, Any]:
+    """Stop replication, empty the target's tables, so that step 1 can start again (plan.md, rollback 1 and 3).
+
+    While replication runs, what the Task Service wrote is brought back first and both sides are compared; where it does not,
+    rows that the target's own sessions wrote since the copy count as not proven (rows that they deleted leave no trace).
+
+    Args:
+        weight: percent of the requests that the Task Service gets; the caller has asked the load balancer.
+        reason: why; kept in the journal. ``force`` needs one.
+        force: give up rows of the target that the source is not proven to have.
+
+    Returns:
+        ``{"scenario", "status": "emptied"|"dry-run", "drained", "only_on_target": {table: rows}, "removed", "leftovers": [],
+        "truncated": [tables], "next"}``.
+
+    Raises:
+        Refused: the weight is not 0, the monolith no longer writes, or the target has rows of its own and no ``force``.
+        DatabaseError: something of ours is still there afterwards.
+    """
+    if force and not reason:
+        raise UsageError("--force and --reason go together: say why those rows are given up, it is kept in the journal")
+    leads = _source_leads(settings)
+    role = settings.config.source_role
+    # What needs no look at rows is said first, whatever state replication is in.
+    may_empty(scenario, weight, leads, role, {}, force)
+    drained, only_there = _only_on_target(settings, timeout)
+    may_empty(scenario, weight, leads, role, only_there, force)
+    before = leftovers(settings)
+    document: dict[str, Any] = {
+        "scenario": scenario,
+        "status": "dry-run",
+        "drained": drained,
+        "only_on_target": only_there,
+        "removed": before,
+        "leftovers": before,
+        "truncated": [],
+        "next": "mend the cause, then `task-migration copy` and `task-migration replicate start`",
+    }
+    if dry_run:
+        return document
+    settings.journal.record("rollback", "emptying", scenario=scenario, reason=reason, only_on_target=only_there)
+    remove(settings)
+    document |= {"status": "emptied", "truncated": _empty(settings), "leftovers": prove(settings)}
+    settings.journal.record("rollback", "emptied", **document)
+    return document
+
+
+def _only_on_target(settings: Settings, timeout: float) -> tuple[bool, dict[str, int]]:
+    """Whether the way back was drained, and the rows by table that the source is not proven to have."""
+    from scripts.verify import run as verify  # needed here only; it brings much along
+
+    try:
+        if fence.available(settings):
+            fence.both(settings, timeout)
+            found = verify.run(settings)
+            own = {
+                entry["table"]: sum(d["kind"] != "missing_on_target" for d in entry["differences"]) + entry["unsettled"]
+                for entry in found["tables"]
+            }
+            # More differences than are listed: any of them may be of either kind.
+            for entry in found["tables"]:
+                own[entry["table"]] += max(0, entry["differences_total"] - len(entry["differences"]))
+            return True, own
+    except (TimedOut, DatabaseError) as broken:
+        settings.journal.record("rollback", "not-drained", reason=str(broken))
+    return False, own_writes(settings)
+
+
+def own_writes(settings: Settings) -> dict[str, int]:
+    """Rows of the target, by table, that its own sessions wrote since the copy; all rows where no copy of ours is known.
+
+    A copy that did not end has no such rows: nothing writes to the target before replication runs.
+    """
+    config = settings.config
+    found = {}
+    with domain_errors("looking for rows of the target's own"), connect(settings.target(), step="abandon") as target:
+        state = catalog_state.get(target, "copy")
+        since = catalog_state.get(target, "copied_at")
+        for name in catalog.existing(target, config.db_schema, config.tables):
+            table = sql.Identifier(config.db_schema, name)
+            if state is None:
+                query = sql.SQL("SELECT count(*) FROM {}").format(table)
+            elif state.get("status") != "complete" or since is None:
+                continue
+            else:
+                query = sql.SQL(
+                    "SELECT count(*) FROM {} t, LATERAL pg_xact_commit_timestamp_origin(t.xmin) c "
+                    "WHERE c.roident = 0 AND c.timestamp > {}::timestamptz"
+                ).format(table, sql.Literal(since))
+            row = target.execute(query).fetchone()
+            found[name] = int(row[0]) if row else 0
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def _empty(settings: Settings) -> list[str]:
+    with domain_errors("emptying the target"), connect(settings.target(), step="abandon") as target:
+        names = catalog.existing(target, settings.config.db_schema, settings.config.tables)
+        if names:
+            tables = sql.SQL(", ").join(sql.Identifier(settings.config.db_schema, name) for name in names)
+            target.execute(sql.SQL("TRUNCATE {}").format(tables))
+    return names
+
+
+def _drain(settings: Settings, timeout: float, force: bool) -> bool:
+    try:
+        if not fence.available(settings):
+            return False
+        fence.both(settings, timeout)
+    except (TimedOut, DatabaseError) as late:
+        if not force:
+            raise Refused(
+                f"writes of the target could not be brought back, nothing was removed: {late}; mend the way back, or give up those "
+                "writes with --force"
+            ) from None
+        return False
+    return True
+
+
+def remove(settings: Settings) -> None:
+    """Remove all of ours on both sides. Safe to run again after it was killed anywhere: it removes what is there."""
+    config = settings.config
+    replicate_engine.of(settings).drop(settings)
+    with (
+        domain_errors("removing what is ours"),
+        connect(settings.source(), step="remove", name="SOURCE_DATABASE_URL", lock_timeout_ms=1000) as source,
+        connect(settings.target(), step="remove", name="TARGET_DATABASE_URL", lock_timeout_ms=1000) as target,
+    ):
+        for side in (source, target):
+            conflicts.uninstall(side, config.db_schema, list(config.tables))
+            side.execute(
+                "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname = %s",
+                (verify_repair.origin_name(settings),),
+            )
+            # The target's schema is the very last: it holds what a killed `finalize` goes on from.
+            _retry(side, sql.SQL("DROP SCHEMA IF EXISTS task_migration CASCADE"), "dropping the schema task_migration")
+
+
+def _retry(connection: Connection, statement: sql.Composed | sql.SQL, what: str) -> None:
+    work: Callable[[], object] = lambda: connection.execute(statement)  # noqa: E731
+    catalog_state.with_lock_retries(work, what)
+
+
+def leftovers(settings: Settings) -> list[str]:
+    """Everything of ours that the catalogs of both sides still show, in words; empty when all is gone."""
+    found = replicate_engine.of(settings).leftovers(settings)
+    for side, url in (("source", settings.source()), ("target", settings.target())):
+        with domain_errors(f"looking for leftovers on the {side}"), connect(url, step="leftovers") as connection:
+            rows = connection.execute(
+                """
+                SELECT 'trigger on ' || tgrelid::regclass::text FROM pg_trigger WHERE tgname = %(trigger)s
+                UNION ALL SELECT 'schema task_migration' FROM pg_namespace WHERE nspname = 'task_migration'
+                UNION ALL SELECT 'origin ' || roname FROM pg_replication_origin WHERE roname = %(origin)s
+                """,
+                {"trigger": conflicts.TRIGGER, "origin": verify_repair.origin_name(settings)},
+            ).fetchall()
+            found += [f"{side}: {row[0]}" for row in rows]
+    return found
+
+
+def prove(settings: Settings) -> list[str]:
+    """The empty list of leftovers. Raises DatabaseError when something is left, naming it."""
+    left = leftovers(settings)
+    if left:
+        raise DatabaseError(
+            f"still there after the removal: {'; '.join(left)}; run the command again, or drop it by hand"
+        )
+    return left

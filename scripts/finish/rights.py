@@ -1,0 +1,150 @@
+"""Who can write to the source's tables, and whether the monolith's role can be kept from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import sql
+
+from components.config import MigrationConfig
+from scripts.database import catalog
+from scripts.database.connections import Connection
+from scripts.support.errors import DatabaseError, Refused
+
+WRITES = ("INSERT", "UPDATE", "DELETE")
+
+
+def check_role(source: Connection, config: MigrationConfig, tables: dict[str, catalog.Table]) -> list[str]:
+    """What a REVOKE from the monolith's role will not prevent, in words.
+
+    Raises:
+        Refused: there is no such role, it is a superuser, whom no REVOKE binds, or (native replication) it owns a table.
+    """
+    role = config.source_role
+    row = source.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
+    if row is None:
+        raise Refused(f"the role {role} does not exist on the source; set sourceRole to the monolith's role")
+    if row[0]:
+        raise Refused(
+            f"{role} is a superuser, whose writes no REVOKE stops; take that from it: ALTER ROLE ... NOSUPERUSER"
+        )
+    warnings = _others(source, role, tables)
+    owned = owned_by(source, config)
+    if not owned:
+        return warnings
+    if config.replication_engine == "native":
+        # Rows that come back are applied with the owner's rights (PostgreSQL 16, 'Logical Replication', security).
+        raise Refused(
+            f"{role} owns {', '.join(owned)}: with its rights to write, the changes that come back from the target would be refused too. "
+            f"Nothing was changed; give the tables another owner, in one transaction: {change_owner(source, config, owned)}"
+        )
+    warnings.append(
+        f"{role} owns {', '.join(owned)}: it could grant itself the rights again: {change_owner(source, config, owned)}"
+    )
+    # Referential actions run with the rights of the referencing table's owner (PostgreSQL, ri_triggers.c).
+    acting = sorted({str(key.references) for _, key in catalog.crossing(tables) if key.on_delete in ("c", "n", "d")})
+    if acting:
+        warnings.append(
+            f"a DELETE from {', '.join(acting)} on the source that would cascade to these tables is refused from now on, as "
+            f"cascades run with the owner's rights; ALTER TABLE ... OWNER TO another role keeps it working"
+        )
+    return warnings
+
+
+def owned_by(source: Connection, config: MigrationConfig) -> list[str]:
+    """The moved tables that belong to the monolith's own role, by name."""
+    rows = source.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner "
+        "WHERE n.nspname = %s AND c.relname = ANY(%s) AND r.rolname = %s ORDER BY 1",
+        (config.db_schema, list(config.tables), config.source_role),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def change_owner(source: Connection, config: MigrationConfig, tables: Sequence[str]) -> str:
+    """SQL that makes the operator the owner of ``tables`` and leaves the monolith's role all that it has today."""
+    app = sql.Identifier(config.source_role)
+    statements: list[sql.Composable] = [sql.SQL("BEGIN")]
+    for name in tables:
+        table = sql.Identifier(config.db_schema, name)
+        statements += [
+            sql.SQL("ALTER TABLE {} OWNER TO CURRENT_USER").format(table),
+            sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(table, app),
+        ]
+        owned = source.execute(
+            "SELECT d.objid::regclass::text FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' "
+            "WHERE d.refobjid = to_regclass(%s) AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')",
+            (table.as_string(source),),
+        ).fetchall()
+        statements += [
+            # regclass::text is quoted as needed.
+            sql.SQL("GRANT USAGE, SELECT ON SEQUENCE {} TO {}").format(sql.SQL(sequence), app)
+            for (sequence,) in owned
+        ]
+    statements.append(sql.SQL("COMMIT"))
+    return "; ".join(statement.as_string(source) for statement in statements)
+
+
+def _others(source: Connection, role: str, tables: dict[str, catalog.Table]) -> list[str]:
+    """Other roles that log in and can write, and roles that ``role`` could change to (SET ROLE) in order to write."""
+    rows = source.execute(
+        r"""
+        SELECT r.rolname, pg_has_role(%(role)s, r.oid, 'MEMBER') AND r.rolname <> %(role)s, r.rolcanlogin
+        FROM pg_roles r WHERE NOT r.rolsuper AND r.rolname NOT IN (%(role)s, current_user) AND r.rolname NOT LIKE 'pg\_%%'
+        AND EXISTS (SELECT 1 FROM unnest(%(oids)s::oid[]) t WHERE has_any_column_privilege(r.oid, t, 'INSERT')
+            OR has_any_column_privilege(r.oid, t, 'UPDATE') OR has_table_privilege(r.oid, t, 'DELETE'))
+        ORDER BY 1
+        """,
+        {"role": role, "oids": [table.oid for table in tables.values()]},
+    ).fetchall()
+    found = []
+    for name, member, login in rows:
+        if member:
+            found.append(f"{role} is a member of {name}, which can write: REVOKE {name} FROM {role}")
+        elif login:
+            found.append(
+                f"the role {name} can write to these tables too and is left alone; what it writes after this is in the old tables only"
+            )
+    return found
+
+
+def try_revoke(
+    source: Connection, role: str, tables: dict[str, catalog.Table], statements: Sequence[sql.Composed]
+) -> None:
+    """Revoke, look, roll back: a role that would still write is found before anything is changed.
+
+    Raises:
+        Refused: it would, by a grant to PUBLIC, to a role that it is in, or by another grantor.
+    """
+    with source.transaction(force_rollback=True):
+        for statement in statements:
+            source.execute(statement)
+        after = privileges(source, role, tables)
+    still = [entry["table"] for entry in after if writes(entry) or not entry["select"]]
+    if still:
+        raise Refused(
+            f"{role} could still write to, or not read, {', '.join(still)} after the revoke: rights of PUBLIC, of a role it is in or of "
+            f"another grantor. Nothing was changed; revoke those (REVOKE INSERT, UPDATE, DELETE ON ... FROM PUBLIC), then finalize "
+            "again"
+        )
+
+
+def privileges(source: Connection, role: str, tables: dict[str, catalog.Table]) -> list[dict[str, Any]]:
+    """What the role can do in effect, by whatever grant (own, PUBLIC, roles it is in, single columns)."""
+    found = []
+    for table in tables.values():
+        row = source.execute(
+            "SELECT has_table_privilege(%(role)s, %(oid)s::oid, 'SELECT'), has_any_column_privilege(%(role)s, %(oid)s::oid, 'INSERT'), "
+            "has_any_column_privilege(%(role)s, %(oid)s::oid, 'UPDATE'), has_table_privilege(%(role)s, %(oid)s::oid, 'DELETE')",
+            {"role": role, "oid": table.oid},
+        ).fetchone()
+        if row is None:
+            raise DatabaseError(f"{table.name}: the source answered nothing about the rights of {role}")
+        found.append({"table": table.name, "select": row[0], "insert": row[1], "update": row[2], "delete": row[3]})
+    return found
+
+
+def writes(entry: dict[str, Any]) -> bool:
+    """Whether a row of :func:`privileges` lets its role write."""
+    return any(entry[right.lower()] for right in WRITES)

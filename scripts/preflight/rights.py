@@ -1,0 +1,301 @@
+"""Preflight of the roles: what a step will do is done, inside a transaction that is rolled back. Nothing is guessed.
+
+The operator's role need not be a superuser, as nobody is on RDS: LOGIN, REPLICATION (RDS: rds_replication),
+pg_create_subscription and CREATE on the database, SET on session_replication_role (RDS: rds_superuser), EXECUTE on the
+functions of replication origins, and the tables for its own. Docs: runbook, 'The operator's role'.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import psycopg
+from psycopg import sql
+
+from scripts.database.connections import Connection, connect, parameters
+from scripts.database.helper_schema import Side
+from scripts.finish import rights as finalize_rights
+from scripts.preflight.server import Check, one
+from scripts.replication.native import keep_out_of_log, peer_conninfo
+from scripts.support.errors import MigrationError
+from scripts.support.redact import redact
+from scripts.support.settings import Settings
+
+NAME = "task_migration_preflight"
+Statement = sql.Composed | sql.SQL
+#: What `verify --repair`, `finalize` and `rollback --abandon` call.
+ORIGIN_FUNCTIONS = (
+    "pg_replication_origin_create(text)",
+    "pg_replication_origin_drop(text)",
+    "pg_replication_origin_oid(text)",
+    "pg_replication_origin_session_setup(text)",
+    "pg_replication_origin_session_reset()",
+)
+#: Until a server says that it cannot reach its peer, in seconds.
+PEER_SECONDS = 10
+
+
+def rights(settings: Settings, side: Side, connection: Connection) -> Iterator[Check]:
+    """What the role of this side's URL has to do."""
+    config = settings.config
+    native = config.replication_engine == "native"
+    role = str(one(connection, "SELECT quote_ident(current_user)"))
+    database = str(one(connection, "SELECT quote_ident(current_database())"))
+    yield _slot(side, connection, role)
+    yield _walsender(settings, side, role)
+    yield _try(
+        f"{side}: create schema",
+        connection,
+        [sql.SQL("CREATE SCHEMA " + NAME)],
+        f"GRANT CREATE ON DATABASE {database} TO {role}",
+    )
+    yield _try(
+        f"{side}: session_replication_role",
+        connection,
+        [sql.SQL("SET LOCAL session_replication_role = replica")],
+        f"GRANT SET ON PARAMETER session_replication_role TO {role} (RDS: GRANT rds_superuser TO {role})",
+    )
+    yield _try(
+        f"{side}: rights on replication origins",
+        connection,
+        [
+            sql.SQL(f"SELECT pg_replication_origin_create('{NAME}')"),
+            sql.SQL(f"SELECT pg_replication_origin_session_setup('{NAME}')"),
+            sql.SQL("SELECT pg_replication_origin_session_reset()"),
+            sql.SQL(f"SELECT pg_replication_origin_oid('{NAME}')"),
+            sql.SQL(f"SELECT pg_replication_origin_drop('{NAME}')"),
+        ],
+        f"as superuser: GRANT EXECUTE ON FUNCTION {', '.join(ORIGIN_FUNCTIONS)} TO {role} (RDS: GRANT rds_superuser TO {role})",
+    )
+    if native:
+        yield _peer(settings, side, connection, role, database)
+    yield from _tables(settings, side, connection, role)
+    if side == "source":
+        yield _everything(connection, role)
+    else:
+        yield from _new_tables(settings, connection, role)
+    yield _application_role(settings, side, connection)
+
+
+def _try(name: str, connection: Connection, statements: Sequence[Statement], remedy: str) -> Check:
+    try:
+        with connection.transaction(force_rollback=True):
+            for statement in statements:
+                connection.execute(statement)
+    except psycopg.errors.LockNotAvailable as error:
+        return Check(name, "warn", f"could not be tried, a lock is held: {error}", "run it again")
+    except psycopg.Error as error:
+        return Check(name, "fail", f"refused: {redact(str(error)).strip()}", remedy)
+    return Check(name, "pass", "tried and rolled back")
+
+
+def _slot(side: Side, connection: Connection, role: str) -> Check:
+    """A temporary slot, gone again at once. The right is looked at first, then wal_level, then all open transactions are
+    waited for, which is not what is asked here."""
+    name, slot = f"{side}: replication right", f"{NAME}_{os.getpid()}"
+    before = one(connection, "SELECT current_setting('statement_timeout')")
+    try:
+        connection.execute("SELECT set_config('statement_timeout', '2s', false)")
+        connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput', true)", (slot,))
+        connection.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+    except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
+        return Check(name, "pass", f"{role} may make slots; this one waited for open transactions and was given up")
+    except psycopg.errors.ObjectNotInPrerequisiteState as error:
+        return Check(name, "pass", f"{role} may make slots; none was made: {str(error).splitlines()[0]}")
+    except psycopg.Error as error:
+        return Check(
+            name,
+            "fail",
+            f"{role} may not make slots: {str(error).splitlines()[0]}",
+            f"ALTER ROLE {role} REPLICATION (RDS: GRANT rds_replication TO {role})",
+        )
+    finally:
+        connection.execute("SELECT set_config('statement_timeout', %s, false)", (before,))
+    return Check(name, "pass", f"{role} made a temporary slot")
+
+
+def _walsender(settings: Settings, side: Side, role: str) -> Check:
+    name = f"{side}: replication connection"
+    url = settings.source() if side == "source" else settings.target()
+    try:
+        with connect(url, step="preflight", name=f"{side.upper()}_DATABASE_URL", replication=True) as connection:
+            connection.execute("IDENTIFY_SYSTEM")
+    except (MigrationError, psycopg.Error) as error:
+        return Check(
+            name,
+            "fail",
+            redact(str(error)).strip(),
+            f"ALTER ROLE {role} REPLICATION (RDS: GRANT rds_replication TO {role}), and a line in pg_hba.conf that lets it in",
+        )
+    return Check(name, "pass", "opened")
+
+
+def _peer(settings: Settings, side: Side, connection: Connection, role: str, database: str) -> Check:
+    """A subscription as `replicate start` makes it: the right to it, the way from server to server, and the password."""
+    name = f"{side}: create subscription"
+    config = settings.config
+    peer, peer_side = (settings.target(), "target") if side == "source" else (settings.source(), "source")
+    remedy = (
+        f"GRANT pg_create_subscription TO {role}; GRANT CREATE ON DATABASE {database} TO {role}; and the {side}'s server itself "
+        f"must reach the host of {peer_side.upper()}_DATABASE_URL, with the password that stands in it"
+    )
+    quiet = one(
+        connection,
+        "SELECT rolsuper OR (has_parameter_privilege(current_user, 'log_statement', 'SET') "
+        "AND has_parameter_privilege(current_user, 'log_min_error_statement', 'SET') "
+        "AND has_parameter_privilege(current_user, 'log_min_duration_statement', 'SET')) FROM pg_roles WHERE rolname = current_user",
+    )
+    # A statement that fails stands in the server's log, with the password in it, unless the role may keep it out.
+    connects = bool(quiet)
+    values = parameters(peer, f"{peer_side.upper()}_DATABASE_URL")
+    if not connects and not values.get("password"):
+        return Check(name, "fail", f"{peer_side.upper()}_DATABASE_URL has no password, which a subscription of a role that is no superuser needs", remedy)  # fmt: skip
+    dsn = peer_conninfo(peer) if connects else "dbname=nowhere password=none"
+    statement = sql.SQL(
+        "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH (connect = {}, create_slot = false, slot_name = NONE, "
+        "enabled = false, copy_data = false)"
+    ).format(
+        sql.Identifier(NAME),
+        sql.Literal(dsn),
+        sql.Identifier(config.publication if side == "target" else config.reverse_publication),
+        sql.SQL("true" if connects else "false"),
+    )
+    try:
+        with connection.transaction(force_rollback=True):
+            if connects:
+                keep_out_of_log(connection)
+            connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(f"{PEER_SECONDS}s")))
+            # libpq in the server knows no deadline of its own; the statement's ends it.
+            connection.execute(statement)
+    except psycopg.errors.QueryCanceled:
+        return Check(name, "fail", f"the {side}'s server did not reach the {peer_side}'s in {PEER_SECONDS} s", remedy)
+    except psycopg.Error as error:
+        return Check(name, "fail", f"refused: {redact(str(error)).strip()}", remedy)
+    if not connects:
+        return Check(
+            name,
+            "warn",
+            f"the right is there; whether the {side}'s server reaches the {peer_side}'s was not tried, as {role} cannot keep a "
+            "failing statement, with the password in it, out of the server's log",
+            f"GRANT SET ON PARAMETER log_statement, log_min_error_statement, log_min_duration_statement TO {role}",
+        )
+    return Check(name, "pass", f"the {side}'s server reached the {peer_side}'s; rolled back")
+
+
+def _tables(settings: Settings, side: Side, connection: Connection, role: str) -> Iterator[Check]:
+    config = settings.config
+    for table in config.tables:
+        identifier = sql.Identifier(config.db_schema, table)
+        text = identifier.as_string(connection)
+        owner = one(connection, "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass(%s)", (text,))
+        if owner is None:
+            continue
+        statements: list[Statement] = [
+            # Trigger, publication and REVOKE are the owner's; rows that a policy hides would be missing in the copy.
+            sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(sql.Identifier(NAME), identifier),
+            sql.SQL("SET LOCAL row_security = off"),
+            sql.SQL("SELECT 1 FROM {} LIMIT 1").format(identifier),
+        ]
+        remedy = f"ALTER TABLE {text} OWNER TO {role}, or GRANT {_quoted(connection, owner)} TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS"
+        if config.replication_engine == "native":
+            # An apply worker acts as the table's owner (PostgreSQL 16, 'Logical Replication', security).
+            statements.append(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(str(owner))))
+        yield _try(f"{side}: publish and read {table}", connection, statements, remedy)
+
+
+def _quoted(connection: Connection, name: object) -> str:
+    return sql.Identifier(str(name)).as_string(connection)
+
+
+def _everything(connection: Connection, role: str) -> Check:
+    """What pg_dump does first: it locks every table, and reads every sequence."""
+    rows = connection.execute(
+        "SELECT n.nspname, c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_' ORDER BY 1, 2"
+    ).fetchall()
+    refused, locked = [], []
+    for schema, name, kind in rows:
+        identifier = sql.Identifier(schema, name)
+        try:
+            with connection.transaction(force_rollback=True):
+                if kind == "S":
+                    connection.execute(sql.SQL("SELECT last_value FROM {}").format(identifier))
+                else:
+                    connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(identifier))
+        except psycopg.errors.InsufficientPrivilege:
+            refused.append(f"{schema}.{name}")
+        except psycopg.errors.LockNotAvailable:
+            locked.append(f"{schema}.{name}")
+    if locked and not refused:
+        return Check("source: back everything up", "warn", f"locked by somebody: {', '.join(locked)}", "run it again")
+    return Check(
+        "source: back everything up",
+        "fail" if refused else "pass",
+        f"not to be read: {', '.join(refused)}" if refused else f"{len(rows)} tables and sequences can be read",
+        f"GRANT pg_read_all_data TO {role}",
+    )
+
+
+def _new_tables(settings: Settings, connection: Connection, role: str) -> Iterator[Check]:
+    schema, target_role = settings.config.db_schema, settings.config.target_role
+    there = one(connection, "SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (schema,))
+    space = sql.Identifier(schema)
+    name = _quoted(connection, schema)
+    table = sql.Identifier(schema, NAME)
+    statements: list[Statement] = [] if there else [sql.SQL("CREATE SCHEMA {}").format(space)]
+    statements.append(sql.SQL("CREATE TABLE {} ()").format(table))
+    remedy = f"GRANT CREATE ON SCHEMA {name} TO {role}"
+    yield _try("target: create tables", connection, statements, remedy)
+    if one(connection, "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = %s)", (target_role,)):
+        given = sql.Identifier(target_role)
+        # The new owner needs CREATE on the schema at that moment; `schema apply` lends it.
+        statements += [
+            sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(space, given),
+            sql.SQL("ALTER TABLE {} OWNER TO {}").format(table, given),
+        ]
+        remedy = f"GRANT {_quoted(connection, target_role)} TO {role}; GRANT USAGE, CREATE ON SCHEMA {name} TO {role} WITH GRANT OPTION"
+    else:
+        statements = [sql.SQL("CREATE ROLE {}").format(sql.Identifier(target_role))]
+        remedy = f"ALTER ROLE {role} CREATEROLE, or CREATE ROLE {_quoted(connection, target_role)} LOGIN yourself"
+    yield _try("target: give tables to the service's role", connection, statements, remedy)
+
+
+def _application_role(settings: Settings, side: Side, connection: Connection) -> Check:
+    config = settings.config
+    wanted = config.source_role if side == "source" else config.target_role
+    name = f"{side}: role {wanted}"
+    row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (wanted,)).fetchone()
+    if row is None:
+        return Check(
+            name,
+            "fail" if side == "source" else "warn",
+            "does not exist",
+            "set sourceRole to the monolith's role"
+            if side == "source"
+            else "`task-migration schema apply` makes it, with TARGET_ROLE_PASSWORD or the stack's secret",
+        )
+    if row[0] and side == "source":
+        remedy = f"ALTER ROLE {_quoted(connection, wanted)} NOSUPERUSER"
+        return Check(name, "fail", "is a superuser, whose writes no REVOKE of `finalize` stops", remedy)
+    return Check(name, "pass", "exists")
+
+
+def ownership(settings: Settings, connection: Connection) -> Check:
+    """Tables of the source that belong to the monolith's own role.
+
+    `finalize` takes the role's rights to write. Rows that come back from the target are applied with the rights of the
+    table's owner (PostgreSQL 16, 'Logical Replication', security), so those would stop at that very moment, and so would
+    an operator who has rights on the table as a member of that role only.
+    """
+    config = settings.config
+    owned = finalize_rights.owned_by(connection, config)
+    return Check(
+        "source: owner of the tables",
+        "fail" if owned and config.replication_engine == "native" else ("warn" if owned else "pass"),
+        f"{', '.join(owned)}: owned by {config.source_role}, whose rights to write `finalize` takes; changes "
+        "that come back from the target are applied with the owner's rights"
+        if owned
+        else f"not {config.source_role}",
+        finalize_rights.change_owner(connection, config, owned) if owned else "",
+    )

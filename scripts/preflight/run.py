@@ -1,0 +1,162 @@
+"""Before step 1: everything that would stop the migration half-way, found while nothing has been changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from scripts.database import catalog
+from scripts.database import helper_schema as catalog_state
+from scripts.database.catalog import Table
+from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.helper_schema import Side
+from scripts.preflight import dms as preflight_dms
+from scripts.preflight import rights as preflight_rights
+from scripts.preflight import server as preflight_server
+from scripts.preflight import tables as preflight_tables
+from scripts.preflight import values as preflight_values
+from scripts.preflight import wal as preflight_wal
+from scripts.preflight.server import Check
+from scripts.support.errors import MigrationError
+from scripts.support.redact import redact
+from scripts.support.settings import Settings
+
+LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS = 1000, 60_000
+
+
+class _Run:
+    """One run: what was found, and what the tables' values measured."""
+
+    def __init__(self, settings: Settings, wal_seconds: float) -> None:
+        self.settings, self.wal_seconds = settings, wal_seconds
+        self.checks: list[Check] = []
+        self.measured: list[preflight_values.Measured] = []
+        self.connections: dict[Side, Connection] = {}
+        self.tables: dict[Side, dict[str, Table]] = {}
+
+    def connect(self) -> None:
+        sides: tuple[tuple[Side, str], ...] = (("source", self.settings.source()), ("target", self.settings.target()))
+        for side, url in sides:
+            try:
+                self.connections[side] = connect(
+                    url,
+                    step="preflight",
+                    name=f"{side.upper()}_DATABASE_URL",
+                    lock_timeout_ms=LOCK_TIMEOUT_MS,
+                    statement_timeout_ms=STATEMENT_TIMEOUT_MS,
+                )
+                self.checks.append(Check(f"{side}: connection", "pass", "reached"))
+            except MigrationError as error:
+                remedy = "mend address, rights or network, then run it again"
+                self.checks.append(Check(f"{side}: connection", "fail", str(error), remedy))
+
+    def take(self, name: str, work: Callable[[], Iterable[Check]]) -> None:
+        """Add what ``work`` finds; an error of it is a failed check, and the others go on."""
+        try:
+            with domain_errors(name):
+                for check in work():
+                    self.checks.append(check)
+        except MigrationError as error:
+            self.checks.append(
+                Check(
+                    name,
+                    "fail",
+                    str(error),
+                    "mend this first, then run it again; other checks of its kind could not be made",
+                )
+            )
+
+    def look(self) -> None:
+        before = {side: preflight_wal.position(connection) for side, connection in self.connections.items()}
+        for side, connection in self.connections.items():
+            self.take(f"{side}: server", partial(preflight_server.server, self.settings, side, connection))
+        if len(self.connections) == 2:
+            source, target = self.connections["source"], self.connections["target"]
+            self.take("both: servers", lambda: preflight_server.both(self.settings, source, target))
+        for side, connection in self.connections.items():
+            self.take(f"{side}: catalog", partial(self.read_catalog, side, connection))
+            for what, work in self.sections(side, connection, self.tables.get(side)):
+                self.take(f"{side}: looking at {what}", work)
+        # What the tries write must not count as the application's, so the log is watched before them.
+        for side, connection in self.connections.items():
+            self.take(f"{side}: hours of WAL", partial(self.wal, side, connection, before[side]))
+        for side, connection in self.connections.items():
+            self.take(f"{side}: rights", partial(preflight_rights.rights, self.settings, side, connection))
+
+    def wal(self, side: Side, connection: Connection, before: preflight_wal.Position) -> Iterator[Check]:
+        yield preflight_wal.check(self.settings, side, connection, before, self.wal_seconds)
+
+    def read_catalog(self, side: Side, connection: Connection) -> Iterator[Check]:
+        config = self.settings.config
+        names = catalog.existing(connection, config.db_schema, config.tables)
+        missing = [name for name in config.tables if name not in names]
+        fine = f"all {len(names)} are there"
+        if side == "target" and not names:
+            yield Check("target: tables", "pass", "none yet; `task-migration schema apply` makes them")
+        elif side == "target":
+            yield preflight_tables.named("target: tables", missing, fine, "fail", "task-migration schema apply")
+        else:
+            remedy = "correct `tables` in the stack's configuration"
+            yield preflight_tables.named("source: tables", missing, fine, "fail", remedy)
+        self.tables[side] = catalog.read(connection, config.db_schema, names, side)
+
+    def sections(
+        self, side: Side, connection: Connection, tables: dict[str, Table] | None
+    ) -> Iterator[tuple[str, Callable[[], Iterable[Check]]]]:
+        """The groups of checks of one side's tables; one that cannot be made does not keep the others from it."""
+        if tables is None:
+            return
+        settings = self.settings
+        state = catalog_state.get(connection, "copy") if side == "target" else None
+        filled = side == "source" or bool(state and state.get("status") == "complete")
+        yield "shapes", lambda: preflight_tables.shape(side, connection, tables, filled)
+        yield "triggers", lambda: preflight_tables.triggers(side, connection, tables)
+        yield "truncate", lambda: preflight_tables.truncation(settings, side, connection, tables)
+        if side == "source":
+            yield "the border", lambda: preflight_tables.border(settings, connection, tables)
+            yield "owners", lambda: [preflight_rights.ownership(settings, connection)]
+            yield "sequences", lambda: preflight_tables.sequences(settings, connection, tables)
+            target = self.connections.get("target")
+            if target is not None:
+                yield "types", lambda: preflight_tables.types(connection, target, tables)
+            yield "values", lambda: self.values(connection, tables)
+        yield "what DMS carries", lambda: preflight_dms.checks(settings, side, connection, tables)
+
+    def values(self, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
+        self.measured = preflight_values.measure(connection, tables)
+        yield from preflight_values.judge(self.settings, self.measured)
+
+
+def run(settings: Settings, wal_seconds: float = preflight_wal.SAMPLE_SECONDS) -> dict[str, Any]:
+    """Look at both servers, the roles and the tables. Changes nothing: what is tried is rolled back.
+
+    Args:
+        wal_seconds: how long, at least, the write rate of the servers is watched.
+
+    Returns:
+        ``{"checks": [{"name", "status": "pass|warn|fail", "detail", "remedy"}], "passed": bool, "largest_values":
+        [{"table", "column", "bytes"}]}``; ``passed`` is whether none failed. A server that cannot be reached is a failed
+        check, not an error.
+
+    Raises:
+        UsageError: a connection string is missing or cannot be read.
+    """
+    found = _Run(settings, wal_seconds)
+    try:
+        found.connect()
+        found.look()
+    finally:
+        for connection in found.connections.values():
+            connection.close()
+    failed = [check.name for check in found.checks if check.status == "fail"]
+    settings.journal.record("preflight", "checked", passed=not failed, failed=failed)
+    return {
+        "checks": [
+            {**asdict(check), "detail": redact(check.detail), "remedy": check.remedy if check.status != "pass" else ""}
+            for check in found.checks
+        ],
+        "passed": not failed,
+        "largest_values": preflight_values.largest(found.measured),
+    }

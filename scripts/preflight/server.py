@@ -1,0 +1,254 @@
+"""Preflight of the servers: settings with their headroom, transactions, slots; what the two must have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from psycopg import sql
+
+from scripts.copy import slot as copy_slot
+from scripts.database.connections import Connection
+from scripts.database.helper_schema import Side
+from scripts.support.settings import Settings
+
+Status = Literal["pass", "warn", "fail"]
+#: Transactions older than this hold up the slot (it waits for all of them).
+LONG_TRANSACTION_SECONDS = 30
+#: Processes that take no place of max_worker_processes (PostgreSQL, 'pg_stat_activity', backend_type); all others do.
+BUILT_IN = (
+    *("client backend", "walsender", "walreceiver", "startup", "checkpointer", "background writer", "walwriter"),
+    *("autovacuum launcher", "autovacuum worker", "archiver", "standalone backend", "slotsync worker"),
+)
+#: Connections that a copy with four jobs, both directions and the commands beside it take.
+CONNECTIONS = 15
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; ``remedy`` is the SQL or the step that mends it."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+def one(connection: Connection, query: sql.Composed | sql.SQL | str, values: Any = None) -> Any:
+    """The first column of the first row, None without a row."""
+    row = connection.execute(sql.SQL(query) if isinstance(query, str) else query, values).fetchone()
+    return row[0] if row else None
+
+
+def least_version(settings: Settings, side: Side) -> int:
+    """origin = none is PostgreSQL 16's. With DMS the source only needs what checksums and triggers use, which is 14's."""
+    return 14 if side == "source" and settings.config.replication_engine == "dms" else 16
+
+
+def server(settings: Settings, side: Side, connection: Connection) -> Iterator[Check]:
+    """Version, static parameters, slots, senders, origins and workers, transactions, existing slots."""
+    version = int(one(connection, "SELECT current_setting('server_version_num')::int / 10000"))
+    needed = least_version(settings, side)
+    yield Check(
+        f"{side}: version",
+        "pass" if version >= needed else "fail",
+        f"PostgreSQL {version}, the limit is {needed} or newer",
+        "upgrade the server" + ("; replicationEngine dms takes 14 or newer" if side == "source" else ""),
+    )
+    for name, wanted in (("wal_level", "logical"), ("track_commit_timestamp", "on")):
+        value = str(one(connection, "SELECT current_setting(%s)", (name,)))
+        yield Check(
+            f"{side}: {name}",
+            "pass" if value == wanted else "fail",
+            f"{value}, it must be {wanted}",
+            f"ALTER SYSTEM SET {name} = '{wanted}'; then restart (RDS: parameter group, pending-reboot, reboot; "
+            "wal_level by rds.logical_replication = 1)",
+        )
+    yield from _headroom(settings, side, connection)
+    yield from _transactions(side, connection)
+    yield from _slots(settings, side, connection)
+
+
+def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterator[Check]:
+    config = settings.config
+    native = config.replication_engine == "native"
+    values = {
+        "names": [config.subscription, config.reverse_subscription],
+        "mend": f"{config.subscription}_mend",
+        "built_in": list(BUILT_IN),
+    }
+    # Of each: what we take beside what others have, and one to spare. Our own of an earlier run do not count as taken.
+    wanted: list[tuple[str, str, str, int]] = [
+        (
+            "max_replication_slots",
+            "slots",
+            "SELECT count(*) FROM pg_replication_slots WHERE slot_name <> ALL(%(names)s)",
+            2,
+        ),
+        (
+            "max_wal_senders",
+            "senders",
+            "SELECT count(*) FROM pg_stat_replication WHERE application_name <> ALL(%(names)s)",
+            2,
+        ),
+        (
+            "max_connections",
+            "connections",
+            "SELECT count(*) + current_setting('superuser_reserved_connections')::int FROM pg_stat_activity "
+            "WHERE coalesce(backend_type, 'client backend') = 'client backend'",
+            CONNECTIONS,
+        ),
+    ]
+    if native:
+        wanted += [
+            (
+                "max_logical_replication_workers",
+                "apply workers",
+                "SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL AND subname <> ALL(%(names)s)",
+                2,
+            ),
+            (
+                "max_worker_processes",
+                "background workers",
+                "SELECT count(*) FROM pg_stat_activity WHERE backend_type <> ALL(%(built_in)s) AND application_name <> ALL(%(names)s)",
+                2,
+            ),
+        ]
+    for name, used, query, needed in wanted:
+        limit = int(one(connection, "SELECT current_setting(%s)::int", (name,)))
+        taken = int(one(connection, query, values))
+        yield Check(
+            f"{side}: {name}",
+            "pass" if limit - taken >= needed else "fail",
+            f"{limit}, of which {taken} {used} are taken; {needed} must be free",
+            f"ALTER SYSTEM SET {name} = {taken + needed + 2}; then restart (RDS: parameter group, reboot)",
+        )
+    # Progress of origins is kept in as many places as there may be slots (PostgreSQL 16, 'max_replication_slots').
+    limit = int(one(connection, "SELECT current_setting('max_replication_slots')::int"))
+    taken = int(
+        one(
+            connection,
+            "SELECT count(*) FROM pg_replication_origin WHERE roname <> %(mend)s AND roname NOT IN "
+            "(SELECT 'pg_' || oid FROM pg_subscription WHERE subname = ANY(%(names)s))",
+            values,
+        )
+    )
+    needed = 2 if native else 1
+    yield Check(
+        f"{side}: replication origins",
+        "pass" if limit - taken >= needed else "fail",
+        f"max_replication_slots {limit} limits origins too, of which {taken} are taken; {needed} must be free",
+        f"ALTER SYSTEM SET max_replication_slots = {taken + needed + 2}; then restart (RDS: parameter group, reboot)",
+    )
+
+
+def _transactions(side: Side, connection: Connection) -> Iterator[Check]:
+    sees = bool(one(connection, "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"))
+    longest = connection.execute(
+        "SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::int FROM pg_stat_activity "
+        "WHERE xact_start IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid() "
+        "AND backend_type = 'client backend' ORDER BY xact_start LIMIT 1"
+    ).fetchone()
+    long = longest is not None and longest[1] > LONG_TRANSACTION_SECONDS
+    if not sees and not long:
+        role = one(connection, "SELECT quote_ident(current_user)")
+        yield Check(
+            f"{side}: long transactions",
+            "warn",
+            f"not seen: {role} may not look at other roles' sessions, and the slot waits for every open transaction",
+            f"GRANT pg_read_all_stats TO {role}",
+        )
+    else:
+        yield Check(
+            f"{side}: long transactions",
+            "warn" if long else "pass",
+            f"oldest: {longest[1]} s (pid {longest[0]}), the limit is {LONG_TRANSACTION_SECONDS} s"
+            if longest
+            else "none",
+            f"it holds up the slot; end it: SELECT pg_terminate_backend({longest[0]})" if longest else "",
+        )
+    prepared = int(one(connection, "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"))
+    yield Check(
+        f"{side}: prepared transactions",
+        "warn" if prepared else "pass",
+        f"{prepared} prepared, the slot waits for them",
+        "COMMIT PREPARED or ROLLBACK PREPARED each: SELECT gid, prepared, owner FROM pg_prepared_xacts",
+    )
+
+
+def _slots(settings: Settings, side: Side, connection: Connection) -> Iterator[Check]:
+    name = settings.config.subscription if side == "source" else settings.config.reverse_subscription
+    slot = copy_slot.describe(connection, name)
+    yield Check(
+        f"{side}: existing slot",
+        "pass" if slot is None else "warn",
+        "none of our name" if slot is None else f"{name} is there already: {slot}",
+        "an earlier attempt; `copy` goes on with it or drops it; `rollback --abandon` removes it",
+    )
+    idle = connection.execute(
+        "SELECT quote_literal(slot_name), coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint, wal_status "
+        "FROM pg_replication_slots WHERE NOT active AND slot_name <> ALL(%s) ORDER BY slot_name",
+        ([settings.config.subscription, settings.config.reverse_subscription],),
+    ).fetchall()
+    yield Check(
+        f"{side}: other slots",
+        "warn" if idle else "pass",
+        ", ".join(f"{row[0]} keeps {row[1] / 2**20:.1f} MiB of WAL ({row[2]})" for row in idle)
+        or "none that nobody reads",
+        "; ".join(f"SELECT pg_drop_replication_slot({row[0]})" for row in idle),
+    )
+
+
+_LOCALE = (
+    "SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text, "
+    "coalesce(to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale', '') FROM pg_database d "
+    "WHERE datname = current_database()"
+)
+
+
+def both(settings: Settings, source: Connection, target: Connection) -> Iterator[Check]:
+    """What the two servers must have in common."""
+    query = _LOCALE if int(one(source, "SELECT current_setting('server_version_num')::int")) >= 150000 else (
+        "SELECT pg_encoding_to_char(encoding), datcollate, datctype, 'c', '' FROM pg_database WHERE datname = current_database()"
+    )  # fmt: skip
+    ours, theirs = source.execute(query).fetchone(), target.execute(query).fetchone()
+    if ours is None or theirs is None:
+        return
+    yield Check(
+        "both: encoding",
+        "pass" if ours[0] == theirs[0] else "fail",
+        f"source {ours[0]}, target {theirs[0]}",
+        f"CREATE DATABASE ... ENCODING '{ours[0]}' TEMPLATE template0 on the target",
+    )
+    yield Check(
+        "both: collation",
+        "pass" if ours[1:] == theirs[1:] else "warn",
+        f"source {ours[1:]}, target {theirs[1:]}",
+        f"lists sorted by text differ; CREATE DATABASE ... LC_COLLATE '{ours[1]}' LC_CTYPE '{ours[2]}' TEMPLATE template0 on "
+        "the target",
+    )
+    clocks = [float(one(side, "SELECT extract(epoch FROM clock_timestamp())")) for side in (source, target)]
+    apart = abs(clocks[0] - clocks[1])
+    yield Check(
+        "both: clocks",
+        "pass" if apart < 1 else "warn",
+        f"{apart:.3f} s apart, the limit is 1 s",
+        "set both by NTP: 'newest wins' trusts them",
+    )
+    same = [str(one(side, "SELECT system_identifier FROM pg_control_system()")) for side in (source, target)]
+    names = [str(one(side, "SELECT current_database()")) for side in (source, target)]
+    twice = same[0] == same[1] and names[0] == names[1]
+    yield Check(
+        "both: two databases",
+        "fail" if twice else "pass",
+        "the same database" if twice else "different databases",
+        "correct TARGET_DATABASE_URL",
+    )
+    band = settings.config.sequence_band_start
+    yield Check(
+        "both: sequence band",
+        "pass" if band >= 10**6 else "warn",
+        f"sequenceBandStart is {band}, at least 1000000 is wanted",
+        "raise sequenceBandStart",
+    )

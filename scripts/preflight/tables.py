@@ -1,0 +1,294 @@
+"""Preflight of the tables: keys, kinds, types, triggers, the border, sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from scripts.database import catalog
+from scripts.database.catalog import Table
+from scripts.database.connections import Connection
+from scripts.database.helper_schema import Side
+from scripts.preflight.server import Check, Status
+from scripts.support.settings import Settings
+
+
+def named(check: str, wrong: list[str], fine: str, status: Status, remedy: str) -> Check:
+    """A check that passes when nothing is wrong, and else names all that is."""
+    if wrong:
+        return Check(check, status, ", ".join(wrong), remedy)
+    return Check(check, "pass", fine)
+
+
+def _quoted(*names: str) -> str:
+    return sql.Identifier(*names).as_string(None)
+
+
+def shape(side: Side, connection: Connection, tables: dict[str, Table], filled: bool) -> Iterator[Check]:
+    """Primary keys, replica identity, kinds of tables and columns.
+
+    Args:
+        filled: the rows are there, so the keys must be; on the target they come after the rows.
+    """
+    every = list(tables.values())
+    keyless = [t for t in every if not t.key] if filled else []
+    yield named(
+        f"{side}: primary keys",
+        [t.name for t in keyless],
+        "every table has one" if filled else "made by `copy`, after the rows",
+        "fail",
+        "updates and deletes cannot be replicated without: "
+        + "; ".join(f"ALTER TABLE {_quoted(t.schema, t.name)} ADD PRIMARY KEY (...)" for t in keyless),
+    )
+    usable = {
+        row[0]
+        for row in connection.execute(
+            "SELECT indrelid FROM pg_index WHERE indrelid = ANY(%s) AND indisreplident AND indisvalid",
+            ([t.oid for t in every],),
+        ).fetchall()
+    }
+    words = {"n": "NOTHING", "f": "FULL without a key", "i": "an index that is gone", "d": "DEFAULT"}
+    wrong = [
+        t
+        for t in every
+        if t.replica_identity == "n"
+        or (t.replica_identity == "f" and not t.key and filled)
+        or (t.replica_identity == "i" and t.oid not in usable)
+    ]
+    yield named(
+        f"{side}: replica identity",
+        [f"{t.name} ({words[t.replica_identity]})" for t in wrong],
+        "the primary key, a unique index, or FULL beside a key",
+        "fail",
+        "FULL without a key fails on json columns, which have no equality: "
+        + "; ".join(f"ALTER TABLE {_quoted(t.schema, t.name)} REPLICA IDENTITY DEFAULT" for t in wrong),
+    )
+    yield named(
+        f"{side}: kinds of tables",
+        [f"{t.name} ({'partitioned' if t.kind == 'p' else f'relkind {t.kind}'})" for t in every if t.kind != "r"],
+        "ordinary tables",
+        "fail",
+        "partitioned tables are not moved; take them out of `tables`",
+    )
+    unlogged = [t for t in every if t.persistence != "p"]
+    yield named(
+        f"{side}: unlogged tables",
+        [t.name for t in unlogged],
+        "none",
+        "fail",
+        "unlogged tables are not replicated: "
+        + "; ".join(f"ALTER TABLE {_quoted(t.schema, t.name)} SET LOGGED" for t in unlogged),
+    )
+    generated = [f"{t.name}.{c.name}" for t in every for c in t.columns if c.generated]
+    note = f"{', '.join(generated)}: computed again by the target" if generated else "none"
+    yield Check(f"{side}: generated columns", "pass", note)
+    found = [f"{t.name}.{c.name}" for t in every for c in t.columns if c.base_type == "json"]
+    note = f"{', '.join(found)}: no equality, so compared and hashed by their text" if found else "none"
+    yield Check(f"{side}: json columns", "pass", note)
+
+
+def triggers(side: Side, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
+    """Triggers that would fire when a change is applied, and inheritance."""
+    oids = [table.oid for table in tables.values()]
+    rows = connection.execute(
+        "SELECT tgrelid::regclass::text, tgname, CASE tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END FROM pg_trigger "
+        "WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgenabled IN ('A', 'R') AND tgname <> 'task_migration_apply' ORDER BY 1, 2",
+        (oids,),
+    ).fetchall()
+    yield named(
+        f"{side}: triggers that fire on apply",
+        [f"{row[0]}.{row[1]} ({row[2]})" for row in rows],
+        "none",
+        "fail",
+        "they act twice, once on each side; let them fire for the application's writes only: "
+        + "; ".join(f"ALTER TABLE {row[0]} ENABLE TRIGGER {_quoted(row[1])}" for row in rows),
+    )
+    rows = connection.execute(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhrelid = ANY(%s) OR inhparent = ANY(%s)", (oids, oids)
+    ).fetchall()
+    yield named(
+        f"{side}: inheritance", [row[0] for row in rows], "none", "fail", "take inherited tables out of `tables`"
+    )
+    rows = connection.execute(
+        "SELECT relname FROM pg_class WHERE oid = ANY(%s) AND (relrowsecurity OR relforcerowsecurity)", (oids,)
+    ).fetchall()
+    yield named(
+        f"{side}: row security",
+        [row[0] for row in rows],
+        "none",
+        "warn",
+        "copy and replication must run as a role with BYPASSRLS, or rows are missing",
+    )
+
+
+def truncation(settings: Settings, side: Side, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
+    """TRUNCATE is carried by neither engine: what may empty a table, and what already does so."""
+    role = settings.config.source_role
+    oids = [table.oid for table in tables.values()]
+    # On the target the service's role owns the tables, and `copy` empties them with its right.
+    rights = connection.execute(
+        "SELECT c.oid::regclass::text FROM pg_class c, pg_roles r WHERE c.oid = ANY(%s) AND r.rolname = %s AND %s = 'source' "
+        "AND NOT r.rolsuper AND has_table_privilege(r.oid, c.oid, 'TRUNCATE') ORDER BY 1",
+        (oids, role, side),
+    ).fetchall()
+    fired = connection.execute(
+        "SELECT tgrelid::regclass::text || '.' || tgname FROM pg_trigger WHERE tgrelid = ANY(%s) AND NOT tgisinternal "
+        "AND tgtype & 32 <> 0 ORDER BY 1",
+        (oids,),
+    ).fetchall()
+    seen = statements_like(connection, tables, r"\mtruncate\M")
+    wrong = [f"{name}: {text}" for name, text in seen]
+    wrong += [f"{row[0]}: a trigger waits for TRUNCATE" for row in fired]
+    wrong += [f"{row[0]}: {role} may" for row in rights]
+    yield named(
+        f"{side}: truncate",
+        wrong,
+        f"{f'{role} may not, ' if side == 'source' else ''}no trigger waits for it, none was seen",
+        "warn",
+        "neither engine carries TRUNCATE, so the other side keeps the rows; empty tables by DELETE, and: "
+        + "; ".join(f"REVOKE TRUNCATE ON {row[0]} FROM {_quoted(role)}" for row in rights),
+    )
+
+
+def statements_like(connection: Connection, tables: dict[str, Table], pattern: str) -> list[tuple[str, str]]:
+    """Statements of this database that pg_stat_statements has seen, that match ``pattern`` and name one of the tables;
+    none where that extension is not there."""
+    # The view's schema is the extension's, which is the operator's choice.
+    row = connection.execute(
+        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = 'pg_stat_statements' "
+        "AND has_table_privilege(c.oid, 'SELECT') LIMIT 1"
+    ).fetchone()
+    if row is None:
+        return []
+    seen = connection.execute(
+        sql.SQL(
+            "SELECT DISTINCT t.name, left(regexp_replace(s.query, '\\s+', ' ', 'g'), 120) FROM {}.pg_stat_statements s "
+            "JOIN unnest(%s::text[]) t(name) ON s.query ~* ('\\m' || t.name || '\\M') "
+            "WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query ~* %s LIMIT 20"
+        ).format(sql.Identifier(str(row[0]))),
+        (list(tables), pattern),
+    ).fetchall()
+    return [(str(name), str(text)) for name, text in seen]
+
+
+def border(settings: Settings, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
+    """The foreign keys across the border are exactly the dropped ones, and none leads back over it."""
+    found = {key.name for _, key in catalog.crossing(tables)}
+    wanted = set(settings.config.dropped_foreign_keys)
+    wrong = [f"not listed: {name}" for name in sorted(found - wanted)]
+    wrong += [f"listed, not found: {name}" for name in sorted(wanted - found)]
+    yield named(
+        "source: foreign keys across the border",
+        wrong,
+        f"exactly the {len(wanted)} of droppedForeignKeys",
+        "fail",
+        "correct droppedForeignKeys, or `tables`",
+    )
+    stays = set(settings.config.referenced_tables)
+    yield named(
+        "source: referenced tables",
+        sorted({str(key.references) for _, key in catalog.crossing(tables)} - stays),
+        "all are listed in referencedTables",
+        "warn",
+        "add them to referencedTables, or move them as well",
+    )
+    rows = connection.execute(
+        "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'f' AND confrelid = ANY(%s) "
+        "AND conrelid <> ALL(%s) ORDER BY 1, 2",
+        ([t.oid for t in tables.values()], [t.oid for t in tables.values()]),
+    ).fetchall()
+    yield named(
+        "source: foreign keys from outside",
+        [f"{row[1]} of {row[0]}" for row in rows],
+        "none",
+        "fail",
+        "a task deleted by the Task Service cascades to nobody there, and a new one is unknown there after the end; move those "
+        "tables too, or: " + "; ".join(f"ALTER TABLE {row[0]} DROP CONSTRAINT {_quoted(row[1])}" for row in rows),
+    )
+
+
+_FOREIGN_TYPES = """
+SELECT DISTINCT format('%%I.%%I', n.nspname, t.typname) FROM pg_attribute a JOIN pg_type c ON c.oid = a.atttypid
+JOIN pg_type t ON t.oid = CASE WHEN c.typelem <> 0 AND c.typcategory = 'A' THEN c.typelem ELSE c.oid END
+JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped AND n.nspname <> 'pg_catalog' AND t.typtype <> 'e' ORDER BY 1
+"""
+
+
+def types(source: Connection, target: Connection, tables: dict[str, Table]) -> Iterator[Check]:
+    """Types and collations that `schema apply` does not make: extensions', domains, composites."""
+    kinds = [str(r[0]) for r in source.execute(_FOREIGN_TYPES, ([t.oid for t in tables.values()],)).fetchall()]
+    collations = sorted({c.collation for t in tables.values() for c in t.columns if c.collation})
+    missing = [
+        f"{what} {name}"
+        for what, function, names in (("type", "to_regtype", kinds), ("collation", "to_regcollation", collations))
+        for name in names
+        if target.execute(sql.SQL("SELECT {}(%s) IS NULL").format(sql.SQL(function)), (name,)).fetchone() == (True,)
+    ]
+    yield named(
+        "both: types and collations",
+        missing,
+        "the target has all that the columns use",
+        "fail",
+        "CREATE EXTENSION, CREATE DOMAIN, CREATE TYPE or CREATE COLLATION on the target, as the source has them",
+    )
+
+
+_BOUNDS = {"int2": 2**15 - 1, "int4": 2**31 - 1}
+
+
+def sequences(settings: Settings, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
+    """Kinds of sequences and identities, and how far each is from the target's band."""
+    start = settings.config.sequence_band_start
+    warn = start * settings.config.sequence_band_warn_percent // 100
+    wrong, near, odd, kinds = [], [], [], []
+    for table in tables.values():
+        for sequence in table.sequences:
+            row = connection.execute(sql.SQL("SELECT last_value FROM {}").format(sequence.identifier)).fetchone()
+            last = int(row[0]) if row else 0
+            column = table.column(sequence.column)
+            end = min(sequence.maximum, _BOUNDS.get(column.base_type, sequence.maximum))
+            if last >= start or end <= start:
+                wrong.append(f"{sequence.name} (at {last}, ends at {end})")
+            elif last >= warn:
+                near.append(f"{sequence.name} (at {last})")
+            if sequence.increment < 1 or sequence.cycle:
+                odd.append(
+                    f"{sequence.name} (increment {sequence.increment}, {'cycles' if sequence.cycle else 'ends'})"
+                )
+            how = {"a": "identity always", "d": "identity by default"}.get(column.identity, "serial")
+            kinds.append(f"{table.name}.{column.name} {how}")
+    yield named(
+        "source: sequence band",
+        wrong,
+        f"all below {start}, and the band within their range",
+        "fail",
+        "choose sequenceBandStart above every id and below the ends: ALTER TABLE ... ALTER COLUMN ... TYPE bigint for a narrow one",
+    )
+    yield named(
+        "source: distance to the band", near, f"far: below {warn}", "warn", "raise sequenceBandStart before the copy"
+    )
+    yield named(
+        "source: kinds of sequences",
+        odd,
+        "; ".join(kinds) or "none",
+        "fail",
+        "bands need rising sequences: ALTER SEQUENCE ... INCREMENT 1 NO CYCLE",
+    )
+    rows = connection.execute(
+        "SELECT c.relname, a.attname, s.oid::regclass::text FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid "
+        "JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum "
+        "JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refclassid = 'pg_class'::regclass "
+        "JOIN pg_class s ON s.oid = p.refobjid AND s.relkind = 'S' WHERE d.adrelid = ANY(%s) AND NOT EXISTS ("
+        "SELECT 1 FROM pg_depend o WHERE o.classid = 'pg_class'::regclass AND o.objid = s.oid AND o.refobjid = d.adrelid "
+        "AND o.refobjsubid = d.adnum AND o.deptype IN ('a', 'i')) ORDER BY 1, 2",
+        ([table.oid for table in tables.values()],),
+    ).fetchall()
+    yield named(
+        "source: sequences of columns",
+        [f"{row[0]}.{row[1]} takes from {row[2]}, which it does not own" for row in rows],
+        "every default takes from a sequence of its own",
+        "fail",
+        "; ".join(f"ALTER SEQUENCE {row[2]} OWNED BY {_quoted(row[0])}.{_quoted(row[1])}" for row in rows),
+    )

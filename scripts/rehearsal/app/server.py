@@ -1,0 +1,267 @@
+"""The stand-in application in two guises: ``python -m scripts.rehearsal.app.server --guise monolith|task-service --port N``.
+
+Environment: DATABASE_URL; JWKS_URL, ISSUER, AUDIENCE (app client ids, separated by commas); for the Task Service
+MONOLITH_DATABASE_URL, where it looks up users and tags; optional APP_TASKS_OFF_FILE: while that file exists, the task
+endpoints answer 410 (at 100 % the monolith's are off).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+import psycopg
+import uvicorn
+from psycopg_pool import PoolTimeout
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from scripts.rehearsal.app.models import (
+    INT8_MAX,
+    ApiError,
+    NewTask,
+    TaskChange,
+    invalid,
+    parse_body,
+    task_id,
+    task_json,
+)
+from scripts.rehearsal.app.store import References, TaskStore, make_pool
+from scripts.rehearsal.gateway.tokens import InvalidToken, KeysUnavailable, Verifier, bearer, user_of
+from scripts.support.errors import UsageError
+from scripts.support.redact import redact
+
+Guise = Literal["monolith", "task-service"]
+SERVED_BY = "x-served-by"
+PAGE_LIMIT = 100
+#: What the database says when it cannot be reached, is too slow, or takes no writes from this role (any more).
+UNAVAILABLE: tuple[type[Exception], ...] = (
+    psycopg.OperationalError,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.ReadOnlySqlTransaction,
+    PoolTimeout,
+)
+
+
+@dataclass(frozen=True)
+class AppSettings:
+    """What one application runs with. The URLs are secret."""
+
+    guise: Guise
+    database_url: str
+    monolith_database_url: str
+    jwks_url: str
+    issuer: str
+    audiences: tuple[str, ...]
+    off_file: Path | None = None
+
+    @classmethod
+    def from_environment(cls, guise: Guise, environment: Mapping[str, str]) -> AppSettings:
+        """Raises UsageError naming the variable that is missing."""
+
+        def need(name: str) -> str:
+            if not environment.get(name):
+                raise UsageError(f"{name} is not set and the {guise} needs it; export {name}=...")
+            return environment[name]
+
+        own = need("DATABASE_URL")
+        off = environment.get("APP_TASKS_OFF_FILE")
+        return cls(
+            guise=guise,
+            database_url=own,
+            monolith_database_url=own if guise == "monolith" else need("MONOLITH_DATABASE_URL"),
+            jwks_url=need("JWKS_URL"),
+            issuer=need("ISSUER"),
+            audiences=tuple(part.strip() for part in need("AUDIENCE").split(",") if part.strip()),
+            off_file=Path(off) if off else None,
+        )
+
+
+class Api:
+    """The endpoints of one guise; the pools are open between entering and leaving :meth:`lifespan`."""
+
+    def __init__(self, settings: AppSettings) -> None:
+        self.settings = settings
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Open pools and the client for the keys; wait up to 10 s for the database."""
+        settings = self.settings
+        async with AsyncExitStack() as stack:
+            pool = make_pool(settings.database_url, settings.guise)
+            await pool.open(wait=True, timeout=10.0)
+            stack.push_async_callback(pool.close)
+            reference_pool = pool
+            if settings.guise == "task-service":
+                reference_pool = make_pool(
+                    settings.monolith_database_url, f"{settings.guise} references", read_only=True, maximum=5
+                )
+                await reference_pool.open(wait=True, timeout=10.0)
+                stack.push_async_callback(reference_pool.close)
+            client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+            self.verifier = Verifier(settings.jwks_url, settings.issuer, settings.audiences, client)
+            self.store = TaskStore(pool, References(reference_pool))
+            yield
+
+    async def caller(self, request: Request) -> int:
+        """The user of the request. Raises ApiError 401, 410 (the endpoints are off) or 503 (keys cannot be read)."""
+        if self.settings.off_file is not None and self.settings.off_file.exists():
+            raise ApiError(410, "The task endpoints of this application are off.")
+        try:
+            return user_of(await self.verifier.verify(bearer(request.headers.get("authorization"))))
+        except InvalidToken:
+            raise ApiError(401, "Unauthenticated.") from None
+        except KeysUnavailable as error:
+            raise ApiError(503, str(error)) from None
+
+    async def health(self, _: Request) -> Response:
+        """200 while the database answers."""
+        await self.store.healthy()
+        return JSONResponse({"status": "ok", "database": "ok"})
+
+    async def index(self, request: Request) -> Response:
+        """GET /api/tasks?limit=20&before_id=&is_completed="""
+        caller = await self.caller(request)
+        query = request.query_params
+        limit = _number(query.get("limit", "20"), "limit", PAGE_LIMIT)
+        before = _number(query["before_id"], "before_id", INT8_MAX) if "before_id" in query else None
+        completed = query.get("is_completed")
+        if completed not in (None, "true", "false"):
+            raise invalid("is_completed", "must be true or false")
+        rows = await self.store.index(caller, limit, before, None if completed is None else completed == "true")
+        following = rows[-1]["id"] if len(rows) == limit else None
+        return JSONResponse({"tasks": [task_json(row) for row in rows], "next_before_id": following})
+
+    async def create(self, request: Request) -> Response:
+        """POST /api/tasks"""
+        caller = await self.caller(request)
+        row = await self.store.create(caller, parse_body(NewTask, await request.body()))
+        return JSONResponse({"task": task_json(row)}, 201)
+
+    async def show(self, request: Request) -> Response:
+        """GET /api/tasks/{id}"""
+        row = await self.store.show(await self.caller(request), task_id(request.path_params["id"]))
+        return JSONResponse({"task": task_json(row)})
+
+    async def change(self, request: Request) -> Response:
+        """PUT /api/tasks/{id}"""
+        caller = await self.caller(request)
+        key = task_id(request.path_params["id"])
+        row = await self.store.change(caller, key, parse_body(TaskChange, await request.body()))
+        return JSONResponse({"task": task_json(row)})
+
+    async def delete(self, request: Request) -> Response:
+        """DELETE /api/tasks/{id}"""
+        await self.store.delete(await self.caller(request), task_id(request.path_params["id"]))
+        return Response(status_code=204)
+
+    async def complete(self, request: Request) -> Response:
+        """POST /api/tasks/{id}/complete"""
+        row = await self.store.complete(await self.caller(request), task_id(request.path_params["id"]))
+        return JSONResponse({"task": task_json(row)})
+
+    async def approve(self, request: Request) -> Response:
+        """POST /api/tasks/{id}/approve"""
+        row = await self.store.approve(await self.caller(request), task_id(request.path_params["id"]))
+        return JSONResponse({"task": task_json(row)})
+
+    async def reject(self, request: Request) -> Response:
+        """POST /api/tasks/{id}/reject"""
+        row = await self.store.reject(await self.caller(request), task_id(request.path_params["id"]))
+        return JSONResponse({"task": task_json(row)})
+
+
+def _number(text: str, name: str, limit: int) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or not 1 <= int(text) <= limit:
+        raise invalid(name, f"must be a number from 1 to {limit}")
+    return int(text)
+
+
+async def _api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return JSONResponse(error.body(), error.status)
+
+
+async def _unavailable(_: Request, error: Exception) -> Response:
+    # Whether a write was committed is not known here; it was not acknowledged.
+    return JSONResponse({"message": f"The database is unavailable: {redact(type(error).__name__)}."}, 503)
+
+
+class ServedBy:
+    """Names the guise in every answer, so that the share of each side can be measured."""
+
+    def __init__(self, app: ASGIApp, guise: str) -> None:
+        self.app = app
+        self.header = (SERVED_BY.encode(), guise.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), self.header]
+            await send(message)
+
+        await self.app(scope, receive, named if scope["type"] == "http" else send)
+
+
+def create_app(settings: AppSettings) -> ASGIApp:
+    """The ASGI application; it connects when its lifespan starts."""
+    api = Api(settings)
+
+    def route(path: str, method: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+        return Route(path, endpoint, methods=[method])
+
+    app = Starlette(
+        routes=[
+            route("/health", "GET", api.health),
+            route("/api/tasks", "GET", api.index),
+            route("/api/tasks", "POST", api.create),
+            route("/api/tasks/{id}", "GET", api.show),
+            route("/api/tasks/{id}", "PUT", api.change),
+            route("/api/tasks/{id}", "DELETE", api.delete),
+            route("/api/tasks/{id}/complete", "POST", api.complete),
+            route("/api/tasks/{id}/approve", "POST", api.approve),
+            route("/api/tasks/{id}/reject", "POST", api.reject),
+        ],
+        lifespan=api.lifespan,
+        exception_handlers={ApiError: _api_error, **dict.fromkeys(UNAVAILABLE, _unavailable)},
+    )
+    return ServedBy(app, settings.guise)
+
+
+def serve(app: ASGIApp, port: int) -> None:
+    """Serve on 127.0.0.1 until SIGTERM or SIGINT; requests in flight have 10 s to end."""
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=port,
+        log_level="warning",
+        access_log=False,
+        # Longer than any client keeps an idle connection: who sends must not meet a closing one.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+        lifespan="on",
+        ws="none",
+    )
+    uvicorn.Server(config).run()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one guise with the settings of the environment. Raises UsageError when one is missing."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.rehearsal.app.server", allow_abbrev=False)
+    parser.add_argument("--guise", choices=("monolith", "task-service"), required=True)
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args(arguments)
+    serve(create_app(AppSettings.from_environment(options.guise, os.environ)), options.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""AWS DMS in a rehearsal: the stand-in as a process, what leads to it, and what the databases need for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from scripts.database.connections import parameters
+from scripts.embedded import decoding
+from scripts.rehearsal.processes import Processes, free_port
+from scripts.rehearsal.world import EmulatedAws
+from scripts.support.settings import PROJECT_ROOT
+from scripts.support.wait import wait_until
+
+
+class Dms:
+    """The stand-in of a rehearsal. The constructor starts nothing."""
+
+    def __init__(self, aws: EmulatedAws, processes: Processes, directory: Path) -> None:
+        self._aws, self._processes, self._directory, self._port = aws, processes, directory, free_port()
+
+    @staticmethod
+    def server_settings() -> dict[str, str]:
+        """What both PostgreSQL servers need: the plugin that DMS reads a slot with. Raises MigrationError without it."""
+        return {"dynamic_library_path": decoding.search_path()}
+
+    def environment(self) -> dict[str, str]:
+        """The variable that leads boto3's DMS calls to the stand-in (AWS SDKs, 'Service-specific endpoints')."""
+        return {"AWS_ENDPOINT_URL_DATABASE_MIGRATION_SERVICE": f"http://127.0.0.1:{self._port}"}
+
+    def start(self) -> None:
+        """Start the stand-in in front of the emulated account, and lead this process to both, as it reads DMS's status."""
+        self._processes.start(
+            "dms",
+            [
+                *(sys.executable, "-m", "scripts.rehearsal.dms.standin", "--port", str(self._port)),
+                *("--upstream", self._aws.endpoint_url, "--state", str(self._directory / "dms.json")),
+            ],
+            {**self._aws.environment(), "PYTHONPATH": str(PROJECT_ROOT)},
+        )
+        os.environ.update({**self._aws.environment(), **self.environment()})
+        wait_until(self._answers, bool, what="the stand-in of AWS DMS answers", timeout=60.0)
+
+    def _answers(self) -> bool:
+        self._processes.check()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def put_secrets(self, arn: str, url: str) -> None:
+        """The value that an operator puts into a database's secret: host, port, username and password."""
+        values = parameters(url, "a database's URL")
+        secret = {"username": values["user"], "password": values["password"]}
+        secret |= {"host": values["host"], "port": int(values["port"])}
+        self._aws.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=json.dumps(secret))

@@ -1,0 +1,376 @@
+"""A stand-in for AWS DMS: its API in front of the emulated account, and the tasks' data path on real PostgreSQL.
+
+What is declared (instance, endpoints, tasks with their settings) stays in the emulated account. Calls that a task's life
+hangs on are answered here; all others go on to the account as they came. Each answer is checked against botocore's model of
+the service before it goes out. State stands in a file, so that a process that was killed goes on with the tasks that ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from botocore.validate import ParamValidator
+from psycopg import conninfo
+
+from scripts.database.connections import connect
+from scripts.rehearsal.dms.apply import Applier, Failed, work_of
+from scripts.support.errors import MigrationError
+from scripts.support.redact import redact, remember_secret
+
+TARGET_PREFIX = "AmazonDMSv20160101."
+#: Seconds between two reports of the latencies to CloudWatch, which has them once a minute on AWS.
+REPORT_SECONDS = 5.0
+JSON = dict[str, Any]
+
+
+class Running:
+    """One task's thread and what DescribeReplicationTasks says of it."""
+
+    def __init__(self) -> None:
+        self.status = "ready"
+        self.failure = ""
+        self.stop_reason = ""
+        self.position: str | None = None
+        self.applier: Applier | None = None
+        self.stop = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def end(self) -> None:
+        """Tell the thread to end and wait for it."""
+        self.stop.set()
+        if self.thread is not None:
+            self.thread.join(timeout=30)
+
+
+class Standin:
+    """Answers DMS's API. ``upstream`` is the emulated account's endpoint."""
+
+    def __init__(self, upstream: str, state: Path) -> None:
+        self.upstream, self._state = upstream, state
+        self._lock = threading.RLock()
+        self._tasks: dict[str, Running] = {}
+        self._client: Any = boto3.client("dms", endpoint_url=upstream)
+        self._secrets: Any = boto3.client("secretsmanager", endpoint_url=upstream)
+        self._watch: Any = boto3.client("cloudwatch", endpoint_url=upstream)
+        self._connections: dict[tuple[str, str], JSON] = {}
+        self.operations: Mapping[str, Callable[[JSON], JSON]] = {
+            "DescribeReplicationTasks": self.describe_tasks,
+            "StartReplicationTask": self.start,
+            "StopReplicationTask": self.stop,
+            "DeleteReplicationTask": self.delete,
+            "DescribeTableStatistics": self.statistics,
+            "TestConnection": self.test_connection,
+            "DescribeConnections": self.describe_connections,
+        }
+
+    # --- the declared tasks ----------------------------------------------------------------------------------------
+    def _task(self, arn: str) -> JSON:
+        every = self._client.describe_replication_tasks()["ReplicationTasks"]
+        for task in every:
+            if task["ReplicationTaskArn"] == arn:
+                return dict(task)
+        raise _fault("ResourceNotFoundFault", f"Task {arn} not found")
+
+    def _endpoint(self, arn: str) -> JSON:
+        for endpoint in self._client.describe_endpoints()["Endpoints"]:
+            if endpoint["EndpointArn"] == arn:
+                return dict(endpoint)
+        raise _fault("ResourceNotFoundFault", f"Endpoint {arn} not found")
+
+    def _url(self, endpoint: JSON) -> str:
+        """An endpoint's connection string, of its secret, as DMS reads it with the access role."""
+        name = (endpoint.get("PostgreSQLSettings") or {}).get("SecretsManagerSecretId")
+        secret = json.loads(self._secrets.get_secret_value(SecretId=name)["SecretString"])
+        remember_secret(str(secret["password"]))
+        return conninfo.make_conninfo(
+            host=secret["host"],
+            port=int(secret["port"]),
+            user=secret["username"],
+            password=secret["password"],
+            dbname=endpoint["DatabaseName"],
+        )
+
+    # --- life of a task --------------------------------------------------------------------------------------------
+    def start(self, request: JSON) -> JSON:
+        """StartReplicationTask: at a position, or where the task was."""
+        arn, how = request["ReplicationTaskArn"], request["StartReplicationTaskType"]
+        with self._lock:
+            running = self._tasks.setdefault(arn, Running())
+            if running.status not in ("ready", "stopped", "failed"):
+                raise _fault("InvalidResourceStateFault", f"Replication Task cannot be started, it is {running.status}")
+            if how == "resume-processing" and running.status == "ready":
+                raise _fault("InvalidResourceStateFault", "resume-processing of a task that never ran")
+            position = request.get("CdcStartPosition")
+            if how == "start-replication" and not position:
+                raise _fault("InvalidParameterValueException", "a task with slotName needs CdcStartPosition")
+            self._launch(arn, position if how == "start-replication" else None)
+        return {"ReplicationTask": self._described(self._task(arn))}
+
+    def _launch(self, arn: str, position: str | None) -> None:
+        running = self._tasks.setdefault(arn, Running())
+        running.end()
+        running.stop = threading.Event()
+        running.status, running.failure, running.stop_reason = "starting", "", ""
+        running.position = position or running.position
+        running.thread = threading.Thread(target=self._work, args=(arn, running, position), daemon=True)
+        self._save()
+        running.thread.start()
+
+    def _work(self, arn: str, running: Running, position: str | None) -> None:
+        try:
+            task = self._task(arn)
+            reads, writes = self._endpoint(task["SourceEndpointArn"]), self._endpoint(task["TargetEndpointArn"])
+            running.applier = Applier(work_of(task, reads, writes, self._url(reads), self._url(writes)))
+            running.applier.prepare(position)
+            running.status = "running"
+            # Only from here on: a start that was killed begins at its position again.
+            self._save()
+            running.applier.run(running.stop)
+            running.status, running.stop_reason = "stopped", "Stop Reason NORMAL"
+        except Failed as error:
+            running.status, running.failure = "failed", redact(str(error))
+        except (MigrationError, ClientError, OSError, KeyError, ValueError) as error:
+            running.status, running.failure = "failed", redact(f"Last Error {type(error).__name__}: {error}")
+        self._save()
+
+    def stop(self, request: JSON) -> JSON:
+        """StopReplicationTask; the task is `stopping` until what it applies is through."""
+        arn = request["ReplicationTaskArn"]
+        with self._lock:
+            running = self._tasks.get(arn)
+            if running is None or running.status != "running":
+                raise _fault("InvalidResourceStateFault", "Replication Task cannot be stopped, it is not running")
+            running.status = "stopping"
+            running.stop.set()
+        return {"ReplicationTask": self._described(self._task(arn))}
+
+    def delete(self, request: JSON) -> JSON:
+        """DeleteReplicationTask, of a task that does not run."""
+        arn = request["ReplicationTaskArn"]
+        described = self._described(self._task(arn))
+        with self._lock:
+            running = self._tasks.get(arn)
+            if running is not None and running.status in ("running", "starting", "stopping"):
+                raise _fault("InvalidResourceStateFault", f"Replication Task cannot be deleted, it is {running.status}")
+            self._client.delete_replication_task(ReplicationTaskArn=arn)
+            self._tasks.pop(arn, None)
+            self._save()
+        return {"ReplicationTask": {**described, "Status": "deleting"}}
+
+    # --- answers ---------------------------------------------------------------------------------------------------
+    def _described(self, task: JSON) -> JSON:
+        running = self._tasks.get(str(task["ReplicationTaskArn"])) or Running()
+        # The account keeps what it was told; whether the task runs is known here alone.
+        found = {
+            key: value for key, value in task.items() if key not in ("ReplicationTaskStats", "ReplicationTaskStartDate")
+        }
+        found["Status"] = running.status
+        if running.failure:
+            found["LastFailureMessage"] = running.failure
+        if running.stop_reason:
+            found["StopReason"] = running.stop_reason
+        if running.position:
+            found["CdcStartPosition"] = running.position
+        return found
+
+    def describe_tasks(self, request: JSON) -> JSON:
+        """DescribeReplicationTasks: the account's, with the status that is true."""
+        found = self._client.describe_replication_tasks(**request)["ReplicationTasks"]
+        return {"ReplicationTasks": [self._described(dict(task)) for task in found]}
+
+    def statistics(self, request: JSON) -> JSON:
+        """DescribeTableStatistics of a task."""
+        arn = request["ReplicationTaskArn"]
+        self._task(arn)
+        running = self._tasks.get(arn)
+        counts = running.applier.counts if running and running.applier else {}
+        return {
+            "ReplicationTaskArn": arn,
+            "TableStatistics": [
+                {
+                    "SchemaName": schema,
+                    "TableName": table,
+                    "Inserts": count.inserts,
+                    "Updates": count.updates,
+                    "Deletes": count.deletes,
+                    "TableState": "Table error" if count.suspended else "Table completed",
+                    # It compares nothing; `verify` does.
+                    "ValidationState": "Not enabled",
+                }
+                for (schema, table), count in sorted(counts.items())
+            ],
+        }
+
+    def test_connection(self, request: JSON) -> JSON:
+        """TestConnection: a real connection to the endpoint's database."""
+        endpoint = self._endpoint(request["EndpointArn"])
+        entry: JSON = {
+            "ReplicationInstanceArn": request["ReplicationInstanceArn"],
+            "EndpointArn": request["EndpointArn"],
+            "EndpointIdentifier": endpoint["EndpointIdentifier"],
+            "Status": "successful",
+        }
+        try:
+            connect(self._url(endpoint), step="dms test", name="the endpoint").close()
+        except (MigrationError, ClientError, KeyError, ValueError) as error:
+            entry |= {"Status": "failed", "LastFailureMessage": redact(str(error))}
+        self._connections[request["ReplicationInstanceArn"], request["EndpointArn"]] = entry
+        return {"Connection": {**entry, "Status": "testing"}}
+
+    def describe_connections(self, request: JSON) -> JSON:
+        """DescribeConnections, by the endpoint's ARN."""
+        wanted = {value for item in request.get("Filters", []) for value in item["Values"]}
+        return {"Connections": [entry for entry in self._connections.values() if entry["EndpointArn"] in wanted]}
+
+    # --- what stays ------------------------------------------------------------------------------------------------
+    def _save(self) -> None:
+        with self._lock:
+            state = {
+                arn: {"status": task.status, "position": task.position, "failure": task.failure}
+                for arn, task in self._tasks.items()
+            }
+            fresh = self._state.with_suffix(".new")
+            fresh.write_text(json.dumps(state))
+            fresh.replace(self._state)
+
+    def recover(self) -> None:
+        """Go on with what ran when this process was killed."""
+        if not self._state.exists():
+            return
+        for arn, kept in json.loads(self._state.read_text()).items():
+            running = self._tasks.setdefault(arn, Running())
+            running.position, running.failure = kept["position"], kept["failure"]
+            if kept["status"] in ("running", "starting"):
+                self._launch(arn, kept["position"] if kept["status"] == "starting" else None)
+            else:
+                running.status = "stopped" if kept["status"] == "stopping" else kept["status"]
+
+    def report(self) -> None:
+        """Put the measured latencies into the emulated CloudWatch, as DMS does."""
+        for arn, running in list(self._tasks.items()):
+            if running.status != "running" or running.applier is None:
+                continue
+            instance = self._client.describe_replication_instances()["ReplicationInstances"][0]
+            dimensions = [
+                {"Name": "ReplicationInstanceIdentifier", "Value": instance["ReplicationInstanceIdentifier"]},
+                {"Name": "ReplicationTaskIdentifier", "Value": arn.rsplit(":", 1)[-1]},
+            ]
+            data = [
+                {"MetricName": name, "Dimensions": dimensions, "Value": seconds, "Unit": "Seconds"}
+                for name, seconds in (
+                    ("CDCLatencySource", running.applier.source_seconds),
+                    ("CDCLatencyTarget", running.applier.target_seconds),
+                )
+            ]
+            self._watch.put_metric_data(Namespace="AWS/DMS", MetricData=data)
+
+    def end(self) -> None:
+        """Stop every task's thread; their state stays, for the next process."""
+        for running in self._tasks.values():
+            running.end()
+
+    def answer(self, operation: str, request: JSON) -> JSON:
+        """The answer to a call, which must fit the service's model. Raises ClientError for a fault."""
+        found = self.operations[operation](request)
+        shape = self._client.meta.service_model.operation_model(operation).output_shape
+        report = ParamValidator().validate(found, shape)
+        if report.has_errors():
+            raise MigrationError(
+                f"the stand-in's answer to {operation} is not the service's: {report.generate_report()}"
+            )
+        return found
+
+
+def _fault(code: str, message: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, "dms")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The JSON protocol of the service, version 1.1."""
+
+    standin: Standin
+
+    def do_POST(self) -> None:
+        """One call."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        name = self.headers.get("X-Amz-Target", "")
+        operation = name.removeprefix(TARGET_PREFIX)
+        if name.startswith(TARGET_PREFIX) and operation in self.standin.operations:
+            try:
+                self._send(
+                    200, json.dumps(self.standin.answer(operation, json.loads(body or b"{}")), default=_plain).encode()
+                )
+            except ClientError as error:
+                fault = error.response["Error"]
+                self._send(400, json.dumps({"__type": fault["Code"], "message": fault["Message"]}).encode())
+            except MigrationError as error:
+                self._send(500, json.dumps({"__type": "InternalFailure", "message": redact(str(error))}).encode())
+            return
+        request = urllib.request.Request(self.standin.upstream + self.path, data=body, method="POST")
+        for key, value in self.headers.items():
+            if key.lower() not in ("host", "content-length", "connection"):
+                request.add_header(key, value)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                self._send(answer.status, answer.read())
+        except urllib.error.HTTPError as error:
+            self._send(error.code, error.read())
+
+    def do_GET(self) -> None:
+        """Whether this process is there."""
+        self._send(200, b"{}")
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: the log is for failures."""
+
+
+def _plain(value: Any) -> Any:
+    return value.timestamp() if hasattr(value, "timestamp") else str(value)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--port", type=int, required=True)
+    options.add_argument("--upstream", required=True, help="The emulated account's endpoint.")
+    options.add_argument("--state", type=Path, required=True, help="File that keeps which tasks run.")
+    given = options.parse_args()
+    standin = Standin(given.upstream, given.state)
+    Handler.standin = standin
+    server = ThreadingHTTPServer(("127.0.0.1", given.port), Handler)
+    server.daemon_threads = True
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    standin.recover()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    reported = 0.0
+    while not ended.wait(0.2):
+        if time.monotonic() - reported > REPORT_SECONDS:
+            reported = time.monotonic()
+            standin.report()
+    standin.end()
+    server.shutdown()
+
+
+if __name__ == "__main__":
+    main()

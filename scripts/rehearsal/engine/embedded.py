@@ -1,0 +1,190 @@
+"""The engine under the rehearsal without the Pulumi CLI: the same program, run against the emulated provider."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.config import PROJECT, SECRET_KEYS
+from scripts.deployment.deployer import WEIGHT, Change, PreviewResult, UpResult
+from scripts.deployment.stack_file import refuse_unknown, typed
+from scripts.rehearsal.engine.state import State
+from scripts.support import errors
+from scripts.support.errors import MigrationError, TimedOut
+from scripts.support.redact import redact, remember_secret
+from scripts.support.settings import PROJECT_ROOT
+
+
+class EmbeddedDeployer:
+    """A stack of the embedded engine. Each operation runs the program in a process of its own.
+
+    Args:
+        state: the state file; its directory is made. Only its owner may read it.
+        config: the stack's configuration (camelCase keys without namespace); ``smokeHeaderValue`` is treated as secret.
+        environment: variables on top of the process's own, above all AWS_ENDPOINT_URL and credentials.
+        program: the directory of the program's ``__main__.py``.
+        timeout: seconds that one operation may take.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        config: Mapping[str, object],
+        environment: Mapping[str, str],
+        *,
+        stack: str = "rehearsal",
+        region: str = "ap-northeast-1",
+        program: Path = PROJECT_ROOT,
+        timeout: float = 300.0,
+    ) -> None:
+        self.state_path = state.absolute()
+        self.stack = stack
+        self.region = region
+        self.program = program
+        self.timeout = timeout
+        self._config = dict(config)
+        self._environment = {**os.environ, **environment}
+        for key in SECRET_KEYS & set(config):
+            remember_secret(str(config[key]))
+
+    def config(self) -> dict[str, Any]:
+        """The configuration with what was overridden so far; without secret keys."""
+        values = {**self._config, **State.load(self.state_path).config}
+        return {key: typed(key, value) for key, value in values.items() if key not in SECRET_KEYS}
+
+    def up(self, overrides: Mapping[str, object]) -> UpResult:
+        """Carry the program out. The overrides stay, also when it fails on the way, but not when it changed nothing
+        (a lower weight stays even then).
+
+        Raises:
+            MigrationError: naming the resource and the cause.
+            Refused: the state is locked, or something protected would have to go.
+        """
+        before = State.load(self.state_path).config
+        weights = [int({**self._config, **before, **values}.get(WEIGHT, 0)) for values in ({}, overrides)]
+        if overrides:
+            self.keep(overrides)
+        answer = self._ask("up", overrides)
+        if overrides and answer.get("begun") == [] and weights[1] >= weights[0]:
+            self._put_back(before)
+        result = _checked(answer)
+        return UpResult(_changes(result), self._remembered(result["outputs"]))
+
+    def preview(self, overrides: Mapping[str, object]) -> PreviewResult:
+        """What ``up`` would change. Raises as ``up``."""
+        return PreviewResult(_changes(self._run("preview", overrides)))
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs of the last ``up`` that succeeded."""
+        from scripts.rehearsal.emulated.properties import plain
+
+        return self._remembered(plain(State.load(self.state_path).outputs))
+
+    def destroy(self, *, force_unprotect: bool = False) -> None:
+        """Delete everything, also what a killed run left half-made.
+
+        Args:
+            force_unprotect: take protection and RDS's deletion protection off first, which the rehearsal's end needs.
+
+        Raises:
+            Refused: something is protected, and ``force_unprotect`` is not set.
+        """
+        self._run("destroy", {}, unprotect=force_unprotect)
+
+    def _remembered(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        for key in SECRET_KEYS & set(outputs):
+            remember_secret(str(outputs[key]))
+        return outputs
+
+    def keep(self, overrides: Mapping[str, object]) -> None:
+        """Write the overrides into the state and deploy nothing. Raises Refused while an operation holds the state."""
+        from scripts.rehearsal.engine.state import locked
+
+        refuse_unknown(overrides)
+        with locked(self.state_path):
+            state = State.load(self.state_path)
+            state.config |= dict(overrides)
+            state.save()
+
+    def _put_back(self, config: dict[str, Any]) -> None:
+        from scripts.rehearsal.engine.state import locked
+
+        with locked(self.state_path):
+            state = State.load(self.state_path)
+            state.config = config
+            state.save()
+
+    def _request(self, operation: str, overrides: Mapping[str, object], unprotect: bool) -> dict[str, Any]:
+        values = {**self._config, **State.load(self.state_path).config, **overrides}
+        return {
+            "operation": operation,
+            "state": str(self.state_path),
+            "program": str(self.program),
+            "project": PROJECT,
+            "stack": self.stack,
+            "region": self.region,
+            "unprotect": unprotect,
+            "config": {"aws:region": self.region, **{f"{PROJECT}:{key}": value for key, value in values.items()}},
+            "secrets": [f"{PROJECT}:{key}" for key in sorted(SECRET_KEYS & set(values))],
+        }
+
+    def _run(self, operation: str, overrides: Mapping[str, object], *, unprotect: bool = False) -> dict[str, Any]:
+        return _checked(self._ask(operation, overrides, unprotect=unprotect))
+
+    def _ask(self, operation: str, overrides: Mapping[str, object], *, unprotect: bool = False) -> dict[str, Any]:
+        """Run one operation in a child process, which never outlives this call; its answer, an error included."""
+        with tempfile.TemporaryDirectory(prefix="task-migration-") as name:
+            request, result, output = Path(name, "request"), Path(name, "result"), Path(name, "output")
+            request.write_text(json.dumps(self._request(operation, overrides, unprotect)), encoding="utf-8")
+            paths = [str(PROJECT_ROOT), self._environment.get("PYTHONPATH", "")]
+            environment = {**self._environment, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+            with output.open("wb") as log:
+                child = subprocess.Popen(
+                    [sys.executable, "-m", "scripts.rehearsal.engine.run", str(request), str(result)],
+                    env=environment,
+                    cwd=PROJECT_ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                try:
+                    child.wait(self.timeout)
+                except subprocess.TimeoutExpired:
+                    raise TimedOut(
+                        f"the embedded engine's {operation} did not end within {self.timeout:.0f} s; its last words: "
+                        f"{_tail(output)}"
+                    ) from None
+                finally:
+                    if child.poll() is None:
+                        os.killpg(child.pid, signal.SIGKILL)
+                        child.wait()
+            if not result.exists():
+                raise MigrationError(
+                    f"the program failed during {operation} (exit {child.returncode}): {_tail(output)}"
+                )
+            answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        return answer
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, unless it is an error, which is raised."""
+    if "error" in answer:
+        raise getattr(errors, answer["kind"], MigrationError)(redact(answer["error"]))
+    return answer
+
+
+def _changes(result: dict[str, Any]) -> tuple[Change, ...]:
+    return tuple(Change(**{**item, "properties": tuple(item["properties"])}) for item in result["changes"])
+
+
+def _tail(output: Path) -> str:
+    lines = [line for line in output.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return redact(" | ".join(lines[-6:]) or "nothing was said")

@@ -1,0 +1,297 @@
+"""The resource monitor of the embedded engine: each registration of the program becomes create, update, replace or nothing."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from botocore.exceptions import ClientError
+from google.protobuf import empty_pb2
+from pulumi.runtime.mocks import MockMonitor, MockResourceArgs, Mocks
+from pulumi.runtime.proto import resource_pb2
+
+from scripts.deployment.deployer import Change
+from scripts.rehearsal.emulated import properties, registry
+from scripts.rehearsal.emulated.core import Aws, ProviderError
+from scripts.rehearsal.engine.state import Pending, Resource, State, deletion_order
+from scripts.support.errors import MigrationError, Refused
+
+#: Error codes that say that the name is somebody else's: the create call made nothing.
+_OCCUPIED = ("AlreadyExists", "Duplicate", "InUse", "Conflict", "AlreadyOwned", "ResourceExists")
+
+
+class _NoMocks(Mocks):
+    """The monitor answers every request itself; the SDK only wants the object."""
+
+    def call(self, args: Any) -> Any:
+        raise MigrationError(f"the embedded engine has no data sources, the program asks for {args.token}")
+
+    def new_resource(self, args: MockResourceArgs) -> Any:
+        raise MigrationError(f"the embedded engine cannot read existing resources, the program asks for {args.typ}")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What the program declares of one resource."""
+
+    urn: str
+    type: str
+    name: str
+    inputs: dict[str, Any]
+    protect: bool
+    retain: bool
+    dependencies: list[str]
+    ignore: list[str]
+    replace_on: list[str]
+    secret_outputs: list[str]
+    delete_first: bool | None
+
+
+@dataclass
+class Operation:
+    """One up or preview: the program's registrations compared with the state, and carried out unless ``dry``."""
+
+    state: State
+    aws: Aws
+    dry: bool
+    changes: list[Change] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    failures: list[MigrationError] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def register(self, wanted: Registration) -> tuple[str, dict[str, Any]]:
+        """Bring one resource to what is wanted; its id ("" while unknown) and raw outputs.
+
+        Raises:
+            MigrationError: the provider refuses, or an earlier resource failed already.
+        """
+        with self._lock:
+            if self.failures:
+                raise MigrationError(f"{wanted.name} is not touched, since another resource failed")
+            if wanted.urn in self.seen:
+                raise MigrationError(f"{wanted.urn} is declared twice; give one of them another name")
+            self.seen.add(wanted.urn)
+        try:
+            return self._register(wanted)
+        except MigrationError as error:
+            named = str(error).startswith("resource ")
+            failure = error if named else type(error)(f"resource {wanted.name}: {error}")
+            with self._lock:
+                self.failures.append(failure)
+            raise failure from error
+
+    def _register(self, wanted: Registration) -> tuple[str, dict[str, Any]]:
+        old = self.state.resources.get(wanted.urn)
+        if old is not None and wanted.ignore:
+            wanted = replace(wanted, inputs=properties.ignore_changes(wanted.inputs, old.inputs, wanted.ignore))
+        problems = registry.check(wanted.type, properties.plain(wanted.inputs))
+        if problems:
+            raise ProviderError("; ".join(f"{wanted.type} {key}: {reason}" for key, reason in problems))
+        if not self.dry and properties.has_unknown(wanted.inputs):
+            raise MigrationError("an input is still unknown though everything it depends on is made")
+        if not self.dry and wanted.urn in self.state.pending:
+            old = self._adopt(self.state.pending[wanted.urn]) or old
+        if old is None:
+            return self._create(wanted, None)
+        before, after = properties.plain(old.inputs), properties.plain(wanted.inputs)
+        found = registry.difference(wanted.type, before, after, wanted.replace_on)
+        if not found.changed:
+            return self._same(old, wanted)
+        if found.replaces:
+            return self._replace(old, wanted, found)
+        self._note(wanted, "update", found.changed)
+        if self.dry:
+            return old.id, {**old.outputs, **wanted.inputs}
+        outputs = registry.update(self.aws, wanted.type, old.id, before, after)
+        return self._record(wanted, old.id, outputs, None)
+
+    def _same(self, old: Resource, wanted: Registration) -> tuple[str, dict[str, Any]]:
+        if not self.dry:
+            self.state.keep(
+                replace(
+                    old,
+                    inputs=wanted.inputs,
+                    protect=wanted.protect,
+                    retain=wanted.retain,
+                    dependencies=wanted.dependencies,
+                )
+            )
+        return old.id, old.outputs
+
+    def _replace(self, old: Resource, wanted: Registration, found: registry.Difference) -> tuple[str, dict[str, Any]]:
+        if old.protect:
+            raise Refused(f"it is protected and {', '.join(found.replaces)} cannot change without replacing it")
+        self._note(wanted, "replace", found.changed)
+        if self.dry:
+            return "", wanted.inputs
+        first = wanted.delete_first if wanted.delete_first is not None else found.delete_first
+        if not first:
+            return self._create(wanted, old)
+        self._delete(old)
+        return self._create(wanted, None, noted=True)
+
+    def _create(
+        self, wanted: Registration, replaced: Resource | None, *, noted: bool = False
+    ) -> tuple[str, dict[str, Any]]:
+        if replaced is None and not noted:
+            self._note(wanted, "create", tuple(sorted(wanted.inputs)))
+        if self.dry:
+            return "", wanted.inputs
+        self.state.begin(
+            Pending(wanted.urn, wanted.type, wanted.name, wanted.inputs, wanted.protect, wanted.dependencies)
+        )
+        try:
+            made = registry.create(self.aws, wanted.type, properties.plain(wanted.inputs))
+        except ProviderError as error:
+            cause = error.__cause__
+            code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, ClientError) else ""
+            if any(mark in str(code) for mark in _OCCUPIED):
+                self.state.refused(wanted.urn)
+            raise
+        return self._record(wanted, made.id, made.outputs, replaced)
+
+    def _adopt(self, pending: Pending) -> Resource | None:
+        inputs = properties.plain(pending.inputs)
+        made = registry.adopt(self.aws, pending.type, inputs, self.state.taken(pending.type))
+        if made is None:
+            return None
+        outputs = properties.with_secrets_of(made.outputs, pending.inputs)
+        found = Resource(
+            pending.urn,
+            pending.type,
+            pending.name,
+            made.id,
+            pending.inputs,
+            outputs,
+            protect=pending.protect,
+            dependencies=pending.dependencies,
+        )
+        former = self.state.resources.get(pending.urn)
+        self.state.put(found, former)
+        return found
+
+    def _record(
+        self, wanted: Registration, id_: str, outputs: dict[str, Any], replaced: Resource | None
+    ) -> tuple[str, dict[str, Any]]:
+        raw = properties.with_secrets_of(outputs, wanted.inputs, wanted.secret_outputs)
+        resource = Resource(
+            wanted.urn,
+            wanted.type,
+            wanted.name,
+            id_,
+            wanted.inputs,
+            raw,
+            protect=wanted.protect,
+            retain=wanted.retain,
+            dependencies=wanted.dependencies,
+        )
+        self.state.put(resource, replaced)
+        return id_, raw
+
+    def _note(self, wanted: Registration | Resource, op: Any, changed: tuple[str, ...]) -> None:
+        with self._lock:
+            self.changes.append(Change(wanted.urn, wanted.type, wanted.name, op, tuple(sorted(changed))))
+
+    def _delete(self, resource: Resource) -> None:
+        if not resource.retain:
+            state = {**properties.plain(resource.inputs), **properties.plain(resource.outputs)}
+            try:
+                registry.delete(self.aws, resource.type, resource.id, state)
+            except MigrationError as error:
+                raise type(error)(f"resource {resource.name}: {error}") from error
+        self.state.gone(resource)
+
+    def finish(self) -> None:
+        """Delete what the program no longer declares, and what was replaced.
+
+        Raises:
+            Refused: one of them is protected; nothing is deleted then.
+        """
+        gone = [item for urn, item in self.state.resources.items() if urn not in self.seen]
+        self.delete_all([*gone, *self.state.doomed], note=gone)
+
+    def delete_all(self, resources: list[Resource], note: list[Resource]) -> None:
+        """Delete ``resources``, dependents first; those in ``note`` are changes of their own."""
+        protected = sorted(item.name for item in resources if item.protect)
+        if protected:
+            raise Refused(f"{', '.join(protected)}: protected; take protect=True away and run `up` before deleting")
+        needs = {item.urn: item.dependencies for item in [*self.state.resources.values(), *resources]}
+        for resource in deletion_order(resources, needs):
+            if any(resource is item for item in note):
+                self._note(resource, "delete", ())
+            if not self.dry:
+                self._delete(resource)
+
+    def destroy(self, *, unprotect: bool) -> None:
+        """Delete everything that this state knows, a half-made thing of a killed run included."""
+        for pending in list(self.state.pending.values()):
+            self._adopt(pending)
+            self.state.refused(pending.urn)
+        if unprotect:
+            for resource in [*self.state.resources.values(), *self.state.doomed]:
+                resource.protect = False
+                resource.inputs, resource.outputs = _without_guards(resource, self.aws)
+        everything = list(self.state.resources.values())
+        self.delete_all([*everything, *self.state.doomed], note=everything)
+        self.state.outputs = {}
+        self.state.save()
+
+
+def _without_guards(resource: Resource, aws: Aws) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs and outputs of a resource after the guards that AWS itself holds against deletion were taken off."""
+    off = {key: False for key in ("deletionProtection",) if resource.inputs.get(key)}
+    if not off:
+        return resource.inputs, resource.outputs
+    wanted = {**resource.inputs, **off}
+    outputs = registry.update(
+        aws, resource.type, resource.id, properties.plain(resource.inputs), properties.plain(wanted)
+    )
+    return wanted, properties.with_secrets_of(outputs, wanted)
+
+
+class Monitor(MockMonitor):
+    """Answers the program's requests out of an :class:`Operation`."""
+
+    def __init__(self, operation: Operation, project: str, stack: str) -> None:
+        super().__init__(_NoMocks())
+        self.operation = operation
+        self.outputs: dict[str, Any] = {}
+        self._prefix = f"urn:pulumi:{stack}::{project}::"
+        self._root = f"{self._prefix}pulumi:pulumi:Stack::{project}-{stack}"
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """The URN that Pulumi's engine gives: types of all parents, the stack left out."""
+        if parent and parent != self._root:
+            type_ = f"{parent.split('::')[2]}${type_}"
+        return f"{self._prefix}{type_}::{name}"
+
+    def RegisterResource(self, request: Any) -> Any:
+        """Components get a URN, resources of a provider go through the operation."""
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if not request.custom:
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        for option in ("importId", "deletedWith", "replace_with"):
+            if getattr(request, option):
+                raise MigrationError(f"{request.name}: the embedded engine does not know the option {option}")
+        wanted = Registration(
+            urn=urn,
+            type=request.type,
+            name=request.name,
+            inputs=properties.from_struct(request.object),
+            protect=request.protect,
+            retain=request.retainOnDelete,
+            dependencies=sorted(set(request.dependencies)),
+            ignore=list(request.ignoreChanges),
+            replace_on=list(request.replaceOnChanges),
+            secret_outputs=list(request.additionalSecretOutputs),
+            delete_first=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
+        )
+        id_, outputs = self.operation.register(wanted)
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=id_, object=properties.to_struct(outputs))
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        """Keep the stack's outputs; a component's are its own business."""
+        if request.urn == self._root and request.outputs.fields:
+            self.outputs = properties.from_struct(request.outputs)
+        return empty_pb2.Empty()

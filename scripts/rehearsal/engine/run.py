@@ -1,0 +1,103 @@
+"""One operation of the embedded engine, in a process of its own: ``python -m scripts.rehearsal.engine.run REQUEST RESULT``.
+
+REQUEST and RESULT are JSON files. A failure that has a name is in RESULT; anything else ends the process with a trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import runpy
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import pulumi
+from pulumi.runtime import mocks, settings, stack
+
+from scripts.rehearsal.emulated import properties
+from scripts.rehearsal.emulated.core import Aws
+from scripts.rehearsal.engine.monitor import Monitor, Operation
+from scripts.rehearsal.engine.state import State, locked
+from scripts.support.errors import MigrationError, UsageError
+
+
+def text_of(value: Any) -> str:
+    """A configuration value as Pulumi hands it to a program: texts as they are, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _run_program(request: dict[str, Any], operation: Operation) -> dict[str, Any]:
+    """Run the program's ``__main__.py`` against the operation; the stack's raw outputs."""
+    program, project, stack_name = request["program"], request["project"], request["stack"]
+    monitor = Monitor(operation, project, stack_name)
+    config = {key: text_of(value) for key, value in request["config"].items()}
+    pulumi.runtime.set_all_config(config, request["secrets"])
+    os.chdir(program)
+
+    def run_file() -> None:
+        runpy.run_path(program, run_name="__main__")
+
+    async def main() -> None:
+        mocks.set_mocks(monitor.mocks, project=project, stack=stack_name, preview=operation.dry, monitor=monitor)
+        # set_mocks makes a stack resource for tests; the program gets one that waits for it to end.
+        settings.set_root_resource(cast(pulumi.Resource, None))
+        await stack.run_in_stack(run_file)
+
+    try:
+        asyncio.run(main())
+    except MigrationError as error:
+        raise (operation.failures or [error])[0] from None
+    except pulumi.RunError as error:
+        raise UsageError(str(error)) from None
+    if operation.failures:
+        raise operation.failures[0]
+    return monitor.outputs
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Carry out the request; the result as JSON. A failure on the way names in ``begun`` what was being changed.
+
+    Raises:
+        MigrationError: before anything was looked at.
+    """
+    path = Path(request["state"])
+    kind = request["operation"]
+    with locked(path):
+        state = State.load(path)
+        operation = Operation(state, Aws(request["region"]), dry=kind == "preview")
+        try:
+            if kind == "destroy":
+                operation.destroy(unprotect=request["unprotect"])
+            else:
+                outputs = _run_program(request, operation)
+                operation.finish()
+                if kind == "up":
+                    state.outputs = outputs
+                    state.save()
+        except MigrationError as error:
+            begun = [change.name for change in operation.changes]
+            return {"error": str(error), "kind": type(error).__name__, "begun": begun}
+        return {"changes": [asdict(change) for change in operation.changes], "outputs": properties.plain(state.outputs)}
+
+
+def main() -> int:
+    """Read the request, write the result, answer with the exit status."""
+    # The process lives for seconds and most of that is importing pulumi_aws, which the collector would slow by a third.
+    gc.disable()
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    try:
+        result = run(request)
+    except MigrationError as error:
+        result = {"error": str(error), "kind": type(error).__name__}
+    descriptor = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(result, file)
+    return 1 if "error" in result else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

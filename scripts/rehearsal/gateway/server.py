@@ -1,0 +1,272 @@
+"""HTTP API, VPC link and load balancer in one local process: ``python -m scripts.rehearsal.gateway.server --port N``.
+
+It decides nothing of its own: routes and authorizers are those of the emulated HTTP API, target groups and weights are
+those of the emulated listener's rules, so traffic moves only when a deployment changes a rule. A request that is under
+way ends on the target group it was sent to; nothing is ever sent twice.
+
+Environment: AWS_ENDPOINT_URL; GATEWAY_API (id or name of the HTTP API); GATEWAY_TARGETS, a JSON object of target group
+ARN or name -> base URL; optional LISTENER_ARN, JWKS_URL (else <AWS_ENDPOINT_URL>/<pool id>/.well-known/jwks.json),
+AWS_REGION. ``GET /__gateway/stats?since=<epoch seconds>`` gives what it measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as Endpoint
+
+from scripts.canary.figures import settled
+from scripts.rehearsal.app.server import serve
+from scripts.rehearsal.gateway.rules import Rule, choose_target, find_route, find_rule, group_name
+from scripts.rehearsal.gateway.stats import Sample, Stats
+from scripts.rehearsal.gateway.tokens import InvalidToken, KeysUnavailable, Verifier, bearer
+from scripts.rehearsal.gateway.upstream import Broken, TooSlow, Unreachable, Upstream
+from scripts.rehearsal.gateway.watch import Authorizer, Watcher
+from scripts.support.errors import UsageError
+
+#: API Gateway, 'Quotas for HTTP APIs': payload size, and the longest that an integration may take (30 s at most).
+PAYLOAD_LIMIT = 10 * 1024 * 1024
+INTEGRATION_TIMEOUT = 29.0
+DEFAULT_WINDOW = 60.0
+PERIODS_KEPT = 1000
+#: RFC 9110, 7.6.1: these belong to one connection and are not passed on; the length is written anew.
+_HOP = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer"}
+_HOP |= {b"transfer-encoding", b"upgrade"}
+_NOT_FORWARDED = _HOP | {b"host", b"content-length", b"expect"}
+_NOT_RETURNED = _HOP | {b"content-length", b"date", b"server"}
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """What the gateway runs with. ``targets`` maps a target group's ARN or name to a base URL."""
+
+    endpoint: str
+    api: str
+    targets: Mapping[str, str]
+    region: str = "ap-northeast-1"
+    listener_arn: str | None = None
+    jwks_url: str | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> GatewaySettings:
+        """Raises UsageError naming the variable that is missing or wrong."""
+        for name in ("AWS_ENDPOINT_URL", "GATEWAY_API", "GATEWAY_TARGETS"):
+            if not environment.get(name):
+                raise UsageError(f"{name} is not set and the gateway needs it; export {name}=...")
+        try:
+            targets = json.loads(environment["GATEWAY_TARGETS"])
+            if not isinstance(targets, dict):
+                raise ValueError("it is not an object")
+        except ValueError as error:
+            raise UsageError(
+                f"GATEWAY_TARGETS cannot be read: {error}; write a JSON object, target group ARN or name to base URL"
+            ) from None
+        return cls(
+            endpoint=environment["AWS_ENDPOINT_URL"].rstrip("/"),
+            api=environment["GATEWAY_API"],
+            targets={str(key): str(value).rstrip("/") for key, value in targets.items()},
+            region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "ap-northeast-1",
+            listener_arn=environment.get("LISTENER_ARN") or None,
+            jwks_url=environment.get("JWKS_URL") or None,
+        )
+
+
+@dataclass
+class _Answer:
+    """An answer with where it came from, for the statistics."""
+
+    response: Response
+    group: str | None = None
+    rule: str | None = None
+
+
+def _own(status: int, message: str, **where: str | None) -> _Answer:
+    return _Answer(JSONResponse({"message": message}, status), **where)
+
+
+def _raw_path(request: Request) -> bytes:
+    return bytes(request.scope.get("raw_path") or request.scope["path"].encode())
+
+
+@dataclass
+class Gateway:
+    """The running gateway's parts."""
+
+    settings: GatewaySettings
+    watcher: Watcher
+    client: httpx.AsyncClient
+    upstream: Upstream
+    stats: Stats = field(default_factory=Stats)
+    _verifiers: dict[tuple[str, tuple[str, ...]], Verifier] = field(default_factory=dict)
+
+    async def handle(self, request: Request) -> Response:
+        """Any request: find the route, judge the token, find the rule, forward."""
+        started = time.perf_counter()
+        answer = await self._answer(request)
+        elapsed = (time.perf_counter() - started) * 1000
+        self.stats.record(Sample(time.time(), answer.group, answer.rule, answer.response.status_code, elapsed))
+        return answer.response
+
+    async def _answer(self, request: Request) -> _Answer:
+        view = self.watcher.view
+        if view.read_at is None:
+            return _own(503, f"The gateway has no routes yet: {self.watcher.problem}.")
+        # As sent, percent signs and all, like the load balancer: a%2Fb is one part of a path.
+        path = _raw_path(request).decode("latin-1")
+        route = find_route(view.routes, request.method, path)
+        if route is None:
+            return _own(404, "Not Found")
+        if route.authorizer_id is not None:
+            refused = await self._refusal(request, view.authorizers[route.authorizer_id])
+            if refused is not None:
+                return refused
+        listener = view.integrations.get(route.integration_id)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        rules = view.rules.get(listener, ()) if listener is not None else ()
+        rule = find_rule(rules, request.method, headers.get("host", ""), path, headers)
+        if rule is None:
+            return _own(503, "No rule of the listener takes the request.")
+        if rule.fixed is not None:
+            return _Answer(
+                Response(rule.fixed.body, rule.fixed.status, media_type=rule.fixed.content_type), None, rule.arn
+            )
+        return await self._forward(request, rule)
+
+    async def _refusal(self, request: Request, authorizer: Authorizer) -> _Answer | None:
+        key = (authorizer.issuer, authorizer.audiences)
+        verifier = self._verifiers.get(key)
+        if verifier is None:
+            pool = authorizer.issuer.rstrip("/").rpartition("/")[2]
+            url = self.settings.jwks_url or f"{self.settings.endpoint}/{pool}/.well-known/jwks.json"
+            verifier = self._verifiers[key] = Verifier(url, *key, self.client)
+        try:
+            await verifier.verify(bearer(request.headers.get("authorization")))
+        except InvalidToken:
+            return _own(401, "Unauthorized")
+        except KeysUnavailable:
+            # As the real authorizer does when it cannot reach the issuer.
+            return _own(500, "Internal Server Error")
+        return None
+
+    def base_url(self, group: str) -> str | None:
+        """Where a target group's application listens, by ARN or by name."""
+        return self.settings.targets.get(group) or self.settings.targets.get(group_name(group))
+
+    async def _forward(self, request: Request, rule: Rule) -> _Answer:
+        group = choose_target(rule)
+        base = self.base_url(group) if group is not None else None
+        if group is None or base is None:
+            return _own(503, "The rule leads to no target with an address.", group=group, rule=rule.arn)
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return _own(400, "The request ended early.", rule=rule.arn)
+        if len(body) > PAYLOAD_LIMIT:
+            return _own(413, "Request Entity Too Large", rule=rule.arn)
+        query: bytes = request.scope["query_string"]
+        target = _raw_path(request) + (b"?" + query if query else b"")
+        headers = [pair for pair in request.headers.raw if pair[0] not in _NOT_FORWARDED]
+        headers.append((b"x-forwarded-for", (request.client.host if request.client else "127.0.0.1").encode()))
+        self.stats.begin(group, rule.arn, time.time())
+        try:
+            status, received, content = await self.upstream.send(base, request.method, target, headers, body)
+        except TooSlow:
+            return _own(504, "Endpoint request timed out", group=group, rule=rule.arn)
+        except Unreachable:
+            return _own(503, "Service Unavailable", group=group, rule=rule.arn)
+        except Broken:
+            return _own(502, "Bad Gateway", group=group, rule=rule.arn)
+        finally:
+            self.stats.end(group)
+        response = Response(content, status)
+        response.raw_headers = [pair for pair in received if pair[0] not in _NOT_RETURNED]
+        # RFC 9110, 8.6: no length on 204 and 1xx; a HEAD or 304 keeps none rather than a wrong one.
+        if status not in (204, 304) and request.method != "HEAD":
+            response.raw_headers.append((b"content-length", str(len(content)).encode()))
+        return _Answer(response, group, rule.arn)
+
+    async def report(self, request: Request) -> Response:
+        """``GET /__gateway/stats``: figures since ``since`` (default: of the last 60 s) and the rules in force; with ``period``
+        (seconds) also those of each whole period since."""
+        now = time.time()
+        try:
+            since = float(request.query_params.get("since", now - DEFAULT_WINDOW))
+            period = float(request.query_params.get("period", "0"))
+        except ValueError:
+            return JSONResponse({"message": "since and period must be numbers: seconds (since the epoch)"}, 422)
+        view, live = self.watcher.view, self.watcher.view.live_rule()
+        rules = [rule for rules in view.rules.values() for rule in sorted(rules, key=lambda item: item.priority)]
+        groups = sorted({group for rule in rules for group in rule.weights})
+        figures: dict[str, Any] = self.stats.window(since, groups, live.arn if live else None)
+        if period > 0:
+            begins = settled(since, now, period, 0.0)[-PERIODS_KEPT:]
+            figures["periods"] = self.stats.periods(begins, period, groups)
+        return JSONResponse(
+            {
+                "at": now,
+                "since": since,
+                **figures,
+                "live_rule": live.arn if live else None,
+                "weights": dict(live.weights) if live else {},
+                "rules": [
+                    {"arn": rule.arn, "priority": rule.priority, "weights": dict(rule.weights)} for rule in rules
+                ],
+                "routes": [route.key for route in view.routes],
+                "read_at": view.read_at,
+                "stale": self.watcher.problem is not None,
+                "problem": self.watcher.problem,
+            }
+        )
+
+
+def create_gateway(settings: GatewaySettings) -> Starlette:
+    """The ASGI application; it starts reading the APIs when its lifespan starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        watcher = Watcher(settings.endpoint, settings.region, settings.api, settings.listener_arn)
+        async with httpx.AsyncClient(trust_env=False) as client, watcher.running(), AsyncExitStack() as stack:
+            upstream = Upstream(INTEGRATION_TIMEOUT)
+            stack.push_async_callback(upstream.aclose)
+            app.state.gateway = Gateway(settings, watcher, client, upstream)
+            yield
+
+    async def handle(request: Request) -> Response:
+        gateway: Gateway = request.app.state.gateway
+        return await gateway.handle(request)
+
+    async def report(request: Request) -> Response:
+        gateway: Gateway = request.app.state.gateway
+        return await gateway.report(request)
+
+    return Starlette(
+        routes=[
+            Endpoint("/__gateway/stats", report, methods=["GET"]),
+            Endpoint("/{path:path}", handle, methods=METHODS),
+        ],
+        lifespan=lifespan,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the gateway with the settings of the environment. Raises UsageError when one is missing."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.rehearsal.gateway.server", allow_abbrev=False)
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args(arguments)
+    serve(create_gateway(GatewaySettings.from_environment(os.environ)), options.port)
+
+
+if __name__ == "__main__":
+    main()

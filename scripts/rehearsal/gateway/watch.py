@@ -1,0 +1,165 @@
+"""Reads routes, authorizers and integrations from the emulated HTTP API and rules from the emulated load balancer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scripts.rehearsal.gateway.rules import Route, Rule, find_rule, parse_rule
+from scripts.support.errors import MigrationError, UsageError
+
+log = logging.getLogger(__name__)
+
+RULES_SECONDS = 0.25
+#: Routes change only when the API is deployed, so they are read on every eighth turn.
+ROUTES_EVERY = 8
+LIVE_PATH = "/api/tasks"
+
+
+@dataclass(frozen=True)
+class Authorizer:
+    """A JWT authorizer's configuration."""
+
+    issuer: str
+    audiences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """What the two APIs said last. ``rules`` maps listener ARN to its rules; ``integrations`` id to listener ARN."""
+
+    routes: tuple[Route, ...] = ()
+    authorizers: Mapping[str, Authorizer] = field(default_factory=dict)
+    integrations: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    read_at: float | None = None
+
+    def live_rule(self) -> Rule | None:
+        """The rule that a plain ``GET /api/tasks`` meets."""
+        for rules in self.rules.values():
+            rule = find_rule(rules, "GET", "", LIVE_PATH)
+            if rule is not None:
+                return rule
+        return None
+
+
+class Watcher:
+    """Keeps the newest view; when the APIs cannot be read, the last one stays and :attr:`problem` says why."""
+
+    def __init__(self, endpoint: str, region: str, api: str, listener_arn: str | None = None) -> None:
+        """
+        Args:
+            api: id or name of the HTTP API.
+            listener_arn: the listener for an integration whose URI is none.
+        """
+        self.api = api
+        self.listener_arn = listener_arn
+        # One attempt, short: the next turn is the retry.
+        config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
+        session = boto3.Session(region_name=region)
+        make: Any = session.client
+        self._gateway = make("apigatewayv2", endpoint_url=endpoint, config=config)
+        self._balancer = make("elbv2", endpoint_url=endpoint, config=config)
+        self.view = View()
+        self.problem: str | None = "nothing was read yet"
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Read once, then again and again while inside."""
+        await self.turn(routes=True)
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        turn = 0
+        while True:
+            await asyncio.sleep(RULES_SECONDS)
+            turn += 1
+            await self.turn(routes=turn % ROUTES_EVERY == 0 or self.view.read_at is None)
+
+    async def turn(self, *, routes: bool) -> None:
+        """Read the rules, and with ``routes`` the HTTP API too."""
+        try:
+            self.view = await asyncio.to_thread(self._read, self.view, routes)
+            self.problem = None
+        except (BotoCoreError, ClientError, MigrationError, KeyError, ValueError) as error:
+            if self.problem is None:
+                log.warning("the emulated AWS cannot be read, the last known rules stay: %s", error)
+            self.problem = f"{type(error).__name__}: {error}"
+
+    def _read(self, last: View, routes: bool) -> View:
+        view = self._read_api() if routes else last
+        listeners = sorted(set(view.integrations.values()))
+        rules = {}
+        for listener in listeners:
+            found: list[Rule] = []
+            marker: dict[str, Any] = {}
+            while True:
+                page = self._balancer.describe_rules(ListenerArn=listener, **marker)
+                found += [parse_rule(rule) for rule in page["Rules"]]
+                if not page.get("NextMarker"):
+                    break
+                marker = {"Marker": page["NextMarker"]}
+            rules[listener] = tuple(found)
+        return View(view.routes, view.authorizers, view.integrations, rules, time.time())
+
+    def _pages(self, operation: str, **arguments: Any) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        while True:
+            page = getattr(self._gateway, operation)(**arguments)
+            items += page["Items"]
+            if not page.get("NextToken"):
+                return items
+            arguments["NextToken"] = page["NextToken"]
+
+    def _api_id(self) -> str:
+        apis = self._pages("get_apis")
+        for key in ("ApiId", "Name"):
+            for api in apis:
+                if api[key] == self.api:
+                    return str(api["ApiId"])
+        raise UsageError(
+            f"there is no HTTP API with the id or name '{self.api}'; deploy the stack, or correct GATEWAY_API"
+        )
+
+    def _read_api(self) -> View:
+        api = self._api_id()
+        routes, wanted = [], set()
+        for item in self._pages("get_routes", ApiId=api):
+            authorizer = item.get("AuthorizerId") if item.get("AuthorizationType") == "JWT" else None
+            if item.get("AuthorizationType", "NONE") not in ("JWT", "NONE"):
+                raise MigrationError(
+                    f"route {item['RouteKey']} has the authorization type {item['AuthorizationType']}, which the local "
+                    "gateway does not know; use JWT or NONE"
+                )
+            if authorizer:
+                wanted.add(str(authorizer))
+            routes.append(
+                Route(item["RouteKey"], authorizer, str(item.get("Target", "")).removeprefix("integrations/"))
+            )
+        authorizers = {}
+        for name in wanted:
+            # One by one: moto 5.2.5 does not know GetAuthorizers.
+            config = self._gateway.get_authorizer(ApiId=api, AuthorizerId=name)["JwtConfiguration"]
+            authorizers[name] = Authorizer(config["Issuer"], tuple(config.get("Audience", ())))
+        integrations = {}
+        for item in self._pages("get_integrations", ApiId=api):
+            uri = str(item.get("IntegrationUri", ""))
+            listener = uri if ":listener/" in uri else self.listener_arn
+            if listener:
+                integrations[str(item["IntegrationId"])] = listener
+        return View(tuple(routes), authorizers, integrations)

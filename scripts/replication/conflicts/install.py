@@ -1,0 +1,143 @@
+"""Two writers per row: the rules, as triggers that fire for replicated changes only, their log, and who wins a tie.
+
+The rules (design.md, 'Replication both ways') are decided on each side alone and come out the same on both. Whatever was
+decided between two writes that did not know of each other is logged with its key, so that `verify --repair` can mend it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import sql
+
+from scripts.database import catalog
+from scripts.database import helper_schema as catalog_state
+from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.helper_schema import Side
+from scripts.replication.conflicts import dms as conflicts_dms
+from scripts.replication.conflicts import rules as conflicts_sql
+from scripts.replication.conflicts import settle as conflicts_settle
+from scripts.support.errors import Refused
+from scripts.support.settings import Settings
+
+TIE_WINNER = "tie_winner"
+TRIGGER = "task_migration_apply"
+
+
+def install(settings: Settings, side: Side, tie_winner: Side = "source") -> list[str]:
+    """Put the functions and triggers on one side; returns the tables. Safe to run again, and on a live database.
+
+    A trigger needs a lock that waits for writers and makes others wait, so it is asked for with a short ``lock_timeout``,
+    table by table, again and again.
+
+    Raises:
+        TimedOut: a table's lock was not to be had.
+    """
+    url = settings.source() if side == "source" else settings.target()
+    config = settings.config
+    # What AWS DMS applies carries no replication origin, and no commit time of the other side to settle ties by.
+    origins = config.replication_engine == "native"
+    with (
+        domain_errors(f"conflict triggers on the {side}"),
+        connect(url, step="conflicts", name=f"the {side}'s URL", lock_timeout_ms=500) as connection,
+    ):
+        catalog_state.install(connection)
+        if catalog_state.get(connection, TIE_WINNER) is None:
+            catalog_state.put(connection, TIE_WINNER, tie_winner)
+        tables = catalog.read(connection, config.db_schema, config.tables, side)
+        with connection.transaction():
+            # Two commands at once would replace the same functions.
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext('task_migration install'))")
+            connection.execute(conflicts_sql.COMMON)
+            if origins:
+                connection.execute(conflicts_settle.SETTLE)
+                for table in tables.values():
+                    _keep_settle_statement(connection, table)
+            else:
+                connection.execute(conflicts_dms.COMMON)
+        for table in tables.values():
+            connection.execute(conflicts_sql.function(table, tables, side, origins=origins))
+
+            def work(table: catalog.Table = table) -> None:
+                with connection.transaction():
+                    if not _installed(connection, table):
+                        connection.execute(conflicts_sql.trigger(table))
+                        # In the same transaction, so that it never fires for a local write.
+                        connection.execute(
+                            sql.SQL("ALTER TABLE {} ENABLE REPLICA TRIGGER {}").format(
+                                table.identifier, sql.Identifier(TRIGGER)
+                            )
+                        )
+
+            catalog_state.with_lock_retries(work, f"conflict trigger on {table.name} of the {side}")
+    return list(tables)
+
+
+def _keep_settle_statement(connection: Connection, table: catalog.Table) -> None:
+    statement = conflicts_settle.statement(table)
+    if statement is not None:
+        connection.execute(
+            "INSERT INTO task_migration.rules VALUES (%s, %s) ON CONFLICT (table_name) DO UPDATE SET settle = excluded.settle",
+            (table.name, statement.as_string(connection)),
+        )
+
+
+def _installed(connection: Connection, table: catalog.Table) -> bool:
+    return (
+        connection.execute(
+            "SELECT 1 FROM pg_trigger WHERE tgrelid = %s AND tgname = %s AND tgenabled = 'R'", (table.oid, TRIGGER)
+        ).fetchone()
+        is not None
+    )
+
+
+def installed(settings: Settings, side: Side) -> bool:
+    """Whether every table of that side has its trigger, enabled for replicated changes only."""
+    url = settings.source() if side == "source" else settings.target()
+    with connect(url, step="conflicts", name=f"the {side}'s URL") as connection:
+        tables = catalog.read(connection, settings.config.db_schema, settings.config.tables, side)
+        return all(_installed(connection, table) for table in tables.values())
+
+
+def uninstall(connection: Connection, schema: str, tables: list[str]) -> None:
+    """Take the triggers off; the functions go with the helper schema."""
+    for name in catalog.existing(connection, schema, tables):
+        drop = sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(TRIGGER), sql.Identifier(schema, name))
+
+        def work(statement: sql.Composed = drop) -> None:
+            connection.execute(statement)
+
+        catalog_state.with_lock_retries(work, f"removing the conflict trigger of {name}")
+
+
+def set_tie_winner(settings: Settings, winner: Side) -> None:
+    """Say on both sides who wins a tie: ``source`` (the monolith) until 100 %, then ``target``.
+
+    The loser-to-be hears of it first: for the moment in between both sides give way, which the log shows and
+    ``verify --repair`` mends, and neither insists.
+    """
+    if winner not in ("source", "target"):
+        raise Refused(f"tie winner {winner!r}: it must be source or target")
+    first, second = (settings.target, settings.source) if winner == "source" else (settings.source, settings.target)
+    for url in (first, second):
+        with domain_errors("setting the tie winner"), connect(url(), step="conflicts") as connection:
+            catalog_state.install(connection)
+            catalog_state.put(connection, TIE_WINNER, winner)
+    settings.journal.record("conflicts", "tie-winner", winner=winner)
+
+
+def logged(settings: Settings, open_only: bool = True) -> list[dict[str, Any]]:
+    """The conflict log of both sides, oldest first: side, id, at, table, key, kind, decision; no values."""
+    found = []
+    for side, url in (("source", settings.source()), ("target", settings.target())):
+        with domain_errors("reading the conflict log"), connect(url, step="conflicts") as connection:
+            if not catalog_state.installed(connection):
+                continue
+            rows = connection.execute(
+                "SELECT id, at, table_name, key, kind, decision, settled FROM task_migration.conflicts "
+                "WHERE settled IS NULL OR NOT %s ORDER BY id",
+                (open_only,),
+            ).fetchall()
+            keys = ("id", "at", "table", "key", "kind", "decision", "settled")
+            found += [{"side": side, **dict(zip(keys, row, strict=True))} for row in rows]
+    return sorted(found, key=lambda entry: (entry["at"], entry["id"]))

@@ -1,0 +1,66 @@
+"""Where the password of the Task Service's role comes from: the environment, else the stack's secret."""
+
+from __future__ import annotations
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import SecretStr
+
+from scripts.canary import stage
+from scripts.database.connections import connect
+from scripts.support.aws import client, region_of
+from scripts.support.errors import MigrationError, Refused
+from scripts.support.redact import remember_secret
+from scripts.support.settings import Environment, Settings, stack_file
+
+
+def find(settings: Settings) -> SecretStr | None:
+    """``TARGET_ROLE_PASSWORD``, else, while the role is missing and a stack is selected, its secret's value.
+
+    A role that exists is left alone unless the variable is set, so that with both URLs set no AWS and no Pulumi CLI is
+    needed once the role is there.
+
+    Raises:
+        MigrationError: the stack's secret cannot be read or has no value.
+    """
+    given = Environment().target_role_password
+    if given is not None and given.get_secret_value():
+        remember_secret(given.get_secret_value())
+        return given
+    if settings.stack is None or stage.rehearsal() is not None or _role_exists(settings):
+        return None
+    from scripts.deployment.deployer import CliDeployer  # only here: the other ways need nothing of Pulumi
+
+    try:
+        outputs = CliDeployer(settings.stack, stack_file(settings.stack).parent).outputs()
+    except Refused:
+        # No CLI here: `apply` says what to export.
+        return None
+    return read_secret(str(outputs.get("servicePasswordSecretArn", "")))
+
+
+def _role_exists(settings: Settings) -> bool:
+    with connect(settings.target(), step="schema", name="TARGET_DATABASE_URL") as target:
+        query = "SELECT 1 FROM pg_roles WHERE rolname = %s"
+        return target.execute(query, (settings.config.target_role,)).fetchone() is not None
+
+
+def read_secret(arn: str) -> SecretStr:
+    """The secret's value, which is the plain password: ECS hands it to the service as it stands.
+
+    Raises:
+        MigrationError: it cannot be read or is empty; its value is in no message.
+    """
+    if not arn:
+        raise MigrationError("the stack has no output servicePasswordSecretArn; deploy it: pulumi up")
+    try:
+        answer = client("secretsmanager", region_of(arn)).get_secret_value(SecretId=arn)
+    except (ClientError, BotoCoreError) as error:
+        raise MigrationError(
+            f"the secret {arn} cannot be read: {error}; put a value in: aws secretsmanager put-secret-value --secret-id "
+            f"{arn} --secret-string file://password, and check secretsmanager:GetSecretValue"
+        ) from None
+    value = str(answer.get("SecretString") or "")
+    if not value:
+        raise MigrationError(f"the secret {arn} is empty; put the role's password in, as plain text")
+    remember_secret(value)
+    return SecretStr(value)

@@ -1,0 +1,127 @@
+"""The Task Service's role on the target: made with the password of its secret, owner of the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import conninfo, sql
+from pydantic import SecretStr
+
+from scripts.database.catalog import Table
+from scripts.database.connections import Connection, parameters
+from scripts.replication.native import keep_out_of_log
+from scripts.support.redact import remember_secret
+from scripts.support.settings import Settings
+
+
+@dataclass(frozen=True)
+class Role:
+    """The role as it is now: its name, None when it does not exist; what was changed."""
+
+    name: str | None
+    changed: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def ensure(
+    settings: Settings, target: Connection, name: str, password: SecretStr | None, dry_run: bool = False
+) -> Role:
+    """Make the role if it is missing; give it ``password`` when it cannot log in with it. Safe to run again.
+
+    The password goes to the server as a SCRAM verifier only, so that neither a statement log nor a catalog has it
+    (libpq, 'PQencryptPasswordConn').
+    """
+    there = target.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
+    if password is None:
+        if there:
+            return Role(name)
+        return Role(
+            None,
+            None,
+            [
+                f"the role {name} does not exist on the target and no password is given: tables made now belong to this session's "
+                "role; export TARGET_ROLE_PASSWORD, or run with --stack where the secret task-service/db-password has a value, and "
+                "run it again"
+            ],
+        )
+    remember_secret(password.get_secret_value())
+    if there and _can_log_in(settings, name, password):
+        return Role(name)
+    changed = "password" if there else "created"
+    if not dry_run:
+        hashed = target.pgconn.encrypt_password(
+            password.get_secret_value().encode(), name.encode(), b"scram-sha-256"
+        ).decode()
+        verb = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}" if there else "CREATE ROLE {} LOGIN PASSWORD {}")
+        with target.transaction():
+            keep_out_of_log(target)
+            target.execute(verb.format(sql.Identifier(name), sql.Literal(hashed)))
+            if not there:
+                _join(target, name)
+    return Role(name, changed)
+
+
+def _can_log_in(settings: Settings, name: str, password: SecretStr) -> bool:
+    """Tried, as nobody may read the stored verifier: not even an RDS master."""
+    values = parameters(settings.target(), "TARGET_DATABASE_URL")
+    values |= {"user": name, "password": password.get_secret_value(), "connect_timeout": "10"}
+    values["application_name"] = "task-migration role"
+    try:
+        psycopg.connect(conninfo.make_conninfo("", **values)).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _join(target: Connection, name: str) -> None:
+    """A role that is no superuser gives tables only to roles that it may SET ROLE to (PostgreSQL, 'CREATE ROLE', createrole_self_grant)."""
+    row = target.execute("SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+    if row and not row[1]:
+        target.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(name), sql.Identifier(row[0])))
+
+
+def owners(target: Connection, tables: Iterable[Table], schema: str, role: str) -> list[sql.Composed | sql.SQL]:
+    """Tables made here belong to the target role; its sequences follow their tables.
+
+    The new owner needs CREATE on the schema at that moment, unless a superuser gives (PostgreSQL, 'ALTER TABLE'); it is
+    taken away again, as the service makes no tables.
+    """
+    tables = list(tables)
+    if not tables:
+        return []
+    space, owner = sql.Identifier(schema), sql.Identifier(role)
+    statements: list[sql.Composed | sql.SQL] = [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(space, owner)]
+    row = target.execute(
+        "SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), coalesce((SELECT has_schema_privilege(r.oid, n.oid, "
+        "'CREATE') FROM pg_roles r, pg_namespace n WHERE r.rolname = %s AND n.nspname = %s), false)",
+        (role, schema),
+    ).fetchone()
+    lends = row is not None and not row[0] and not row[1]
+    if lends:
+        statements.append(sql.SQL("GRANT CREATE ON SCHEMA {} TO {}").format(space, owner))
+    statements += [sql.SQL("ALTER TABLE {} OWNER TO {}").format(table.identifier, owner) for table in tables]
+    if lends:
+        statements.append(sql.SQL("REVOKE CREATE ON SCHEMA {} FROM {}").format(space, owner))
+    return statements
+
+
+def grants(tables: Iterable[Table], role: str, schema: str) -> list[sql.Composed | sql.SQL]:
+    """What the target role needs on tables that another tool made."""
+    statements: list[sql.Composed | sql.SQL] = []
+    for table in tables:
+        statements.append(
+            sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(table.identifier, sql.Identifier(role))
+        )
+        statements += [
+            sql.SQL("GRANT USAGE, SELECT ON SEQUENCE {} TO {}").format(
+                sql.SQL("{}").format(sequence.identifier), sql.Identifier(role)
+            )
+            for sequence in table.sequences
+        ]
+    if statements:
+        statements.insert(
+            0, sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(role))
+        )
+    return statements

@@ -1,0 +1,150 @@
+"""Step 0.3: the target's schema from the source's catalog, and the comparison of the two catalogs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import SecretStr
+
+from components.config import MigrationConfig
+from scripts.database import catalog
+from scripts.database import helper_schema as catalog_state
+from scripts.database.connections import Connection, connect, domain_errors
+from scripts.schema import compare as schema_compare
+from scripts.schema import role as schema_role
+from scripts.schema import statements as schema_statements
+from scripts.support.errors import Refused
+from scripts.support.settings import Settings
+
+LOCK_TIMEOUT_MS = 2000
+
+
+def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | None = None) -> dict[str, Any]:
+    """Make on the target what of the configured tables is missing there; tables that exist are left as they are.
+
+    Keys, indexes and foreign keys of a table made here come after the rows, by ``copy``. Foreign keys that lead out of the
+    moved tables are left out. The owner is the target role; it is made when it is missing and ``role_password`` is given.
+    Safe to run again: what is there, the role's password included, is not touched.
+
+    Args:
+        role_password: the target role's; a role that exists and cannot log in with it gets it.
+
+    Returns:
+        ``{"created": [tables], "statements": [sql], "role": str|None, "role_changed": "created"|"password"|None, "warnings",
+        "match", "differences", "pending", "text"}``; with ``dry_run`` nothing is changed and ``match`` is about the present.
+
+    Raises:
+        Refused: a table is missing on the source, or is of a kind that cannot be moved.
+        DatabaseError: PostgreSQL refused a statement.
+    """
+    config = settings.config
+    with connect(settings.source(), step="schema", name="SOURCE_DATABASE_URL") as source:
+        tables = catalog.read(source, config.db_schema, config.tables, "source")
+        enums = schema_statements.read_enums(source, tables)
+    unmovable = [f"{t.name} (relkind {t.kind})" for t in tables.values() if t.kind != "r"]
+    if unmovable:
+        raise Refused(f"{', '.join(unmovable)}: only ordinary tables can be moved; take them out of `tables`")
+    with (
+        domain_errors("schema apply on the target"),
+        connect(
+            settings.target(), step="schema", name="TARGET_DATABASE_URL", lock_timeout_ms=LOCK_TIMEOUT_MS
+        ) as target,
+    ):
+        there = catalog.existing(target, config.db_schema, config.tables)
+        missing = [table for table in tables.values() if table.name not in there]
+        statements = (
+            schema_statements.pre_data(missing, config.db_schema, enums, schema_statements.enums_there(target, enums))
+            if missing
+            else []
+        )
+        role = schema_role.ensure(settings, target, config.target_role, role_password, dry_run)
+        if role.name:
+            statements += schema_role.owners(target, missing, config.db_schema, role.name)
+            statements += schema_role.grants(
+                [t for t in tables.values() if t.name in there], role.name, config.db_schema
+            )
+        texts = [statement.as_string(target) for statement in statements]
+        if not dry_run:
+            with target.transaction():
+                for statement in statements:
+                    target.execute(statement)
+            catalog_state.install(target)
+    if not dry_run:
+        settings.journal.record("schema", "applied", created=[table.name for table in missing], role=role.changed)
+    found = diff(settings) if not dry_run else {"match": not missing, "differences": [], "pending": [], "text": ""}
+    return {
+        "created": [table.name for table in missing],
+        "statements": texts,
+        "role": role.name,
+        "role_changed": role.changed,
+        "warnings": role.warnings,
+        **found,
+    }
+
+
+def diff(settings: Settings) -> dict[str, Any]:
+    """Compare the two catalogs of the configured tables; see :func:`between`.
+
+    DDL that is under way holds its table, and the catalog's functions wait for it: that ends as a DatabaseError after
+    :data:`LOCK_TIMEOUT_MS`, so that no watch hangs behind it.
+    """
+    with (
+        connect(
+            settings.source(), step="schema", name="SOURCE_DATABASE_URL", lock_timeout_ms=LOCK_TIMEOUT_MS
+        ) as source,
+        connect(
+            settings.target(), step="schema", name="TARGET_DATABASE_URL", lock_timeout_ms=LOCK_TIMEOUT_MS
+        ) as target,
+    ):
+        return between(settings.config, source, target)
+
+
+def between(config: MigrationConfig, source: Connection, target: Connection) -> dict[str, Any]:
+    """Compare the two catalogs of the configured tables, over two open sessions; reads catalogs only.
+
+    This is the tripwire against DDL while rows move: it looks at columns, types (and the labels of enums), defaults,
+    nullability, keys, checks, foreign keys, indexes and sequences of the moved tables. Other tables, comments, rights,
+    storage, statistics and our own triggers are no drift.
+
+    Returns:
+        ``{"match": bool, "differences": [{"table", "kind", "name", "source", "target", "sql"}], "pending": [...], "text",
+        "mend": sql}``. ``pending`` are keys and indexes that `copy` makes after the rows; they spoil the match only once the
+        copy is done. ``mend`` is the whole SQL for the target, in the order in which it can be run.
+
+    Raises:
+        Refused: the source lacks one of the tables.
+        DatabaseError: a catalog cannot be read.
+    """
+    with domain_errors("comparing the two schemas"):
+        wanted = catalog.read(source, config.db_schema, config.tables, "source")
+        enums = schema_statements.read_enums(source, wanted)
+        there = catalog.existing(target, config.db_schema, config.tables)
+        found = catalog.read(target, config.db_schema, there, "target")
+        theirs = schema_statements.enums_there(target, enums) if enums else {}
+        state = catalog_state.get(target, "copy")
+        for name, table in list(found.items()):
+            if _checks(wanted[name]) != _checks(table):
+                wanted[name] = schema_statements.with_canonical_checks(target, wanted[name], table)
+                found[name] = schema_statements.with_canonical_checks(target, table, table)
+    copied = bool(state and state.get("status") == "complete")
+    everything = schema_compare.compare(wanted, found, enums, theirs, config.sequence_band_start)
+    differences = [item for item in everything if copied or not item.after_rows]
+    mends = [statement for item in differences for statement in item.sql]
+    return {
+        "match": not differences,
+        "differences": [item.document() for item in differences],
+        "pending": [item.document() for item in everything if item.after_rows and not copied],
+        "text": "\n".join(item.line() for item in differences),
+        "mend": "".join(f"{statement};\n" for statement in mends),
+    }
+
+
+def _checks(table: catalog.Table) -> set[str]:
+    return {schema_statements.normal(c.definition) for c in table.constraints if c.kind == "c"}
+
+
+def script(document: dict[str, Any]) -> str:
+    """What ``schema diff`` shows to people: each difference, then the SQL that mends them all."""
+    if document["match"]:
+        return "the two schemas agree"
+    return f"{document['text']}\n\n-- on the target, in this order:\n{document['mend']}"

@@ -1,0 +1,135 @@
+"""The sessions that a verification reads with: several a side, pinned, read-only, ended when the command ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import TypeVar
+
+import psycopg
+
+from scripts.database.connections import Connection, connect
+from scripts.replication import fence
+from scripts.support.settings import Settings
+from scripts.verify.rows import Pair
+
+T = TypeVar("T")
+#: Pairs of sessions: this many tables are compared at a time.
+PAIRS = 2
+#: Set on each session beside the program's pinned settings, so that no setting of a role or database changes what is seen.
+PINNED = {
+    # The texts of money and of names of catalog objects depend on these.
+    "lc_monetary": "C",
+    "search_path": "pg_catalog",
+    # Row security would hide rows silently; so it is an error.
+    "row_security": "off",
+    # A second look at a row must see what was committed since the first.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "on",
+    "idle_in_transaction_session_timeout": "0",
+    # Compiling the long expressions takes longer than it saves, and its costs depend on the server.
+    "jit": "off",
+    # A query whose client was killed ends, and does not go on reading a table for nobody.
+    "client_connection_check_interval": "2s",
+}
+
+
+@dataclass
+class Sessions:
+    """Pairs of sessions for as many threads."""
+
+    pairs: list[Pair]
+    _threads: ThreadPoolExecutor
+    _free: SimpleQueue[Pair] = field(default_factory=SimpleQueue)
+
+    def __post_init__(self) -> None:
+        for pair in self.pairs:
+            self._free.put(pair)
+
+    def each(self, work: Sequence[Callable[[Pair], T]]) -> list[T]:
+        """Do all of ``work``, at most one per pair at a time, started in the given order; the results in that order."""
+        futures: list[Future[T]] = [self._threads.submit(self._one, item) for item in work]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            self.cancel()
+            raise
+
+    def _one(self, work: Callable[[Pair], T]) -> T:
+        pair = self._free.get()
+        try:
+            return work(pair)
+        finally:
+            self._free.put(pair)
+
+    def cancel(self) -> None:
+        """Cancel what the sessions run, so that an interrupted command does not wait for it."""
+        for pair in self.pairs:
+            for connection in (pair.source, pair.target):
+                with suppress(psycopg.Error):
+                    connection.cancel_safe(timeout=5)
+
+
+@contextmanager
+def sessions(settings: Settings) -> Iterator[Sessions]:
+    """Open :data:`PAIRS` sessions on each side, all at once. Raises DatabaseError."""
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(2 * PAIRS, thread_name_prefix="verify"))
+        urls = [(settings.source(), "SOURCE_DATABASE_URL"), (settings.target(), "TARGET_DATABASE_URL")] * PAIRS
+        opening = [threads.submit(_open, url, name) for url, name in urls]
+        opened: list[Connection] = []
+        failure: BaseException | None = None
+        for future in opening:
+            try:
+                opened.append(stack.enter_context(future.result()))
+            except BaseException as error:  # noqa: BLE001 - raised below, when those that did open are in the stack
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        pairs = [
+            Pair(opened[i], opened[i + 1], stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="verify-side")))
+            for i in range(0, len(opened), 2)
+        ]
+        yield Sessions(pairs, threads)
+
+
+def _open(url: str, name: str) -> Connection:
+    connection = connect(url, step="verify", name=name)
+    connection.execute(
+        "SELECT set_config(n, v, false) FROM unnest(%s::text[], %s::text[]) s(n, v)",
+        (list(PINNED), list(PINNED.values())),
+    )
+    return connection
+
+
+@dataclass
+class Settle:
+    """Waits until both sides have applied what the other had committed; nothing to wait for when replication is off.
+
+    Several tables ask at once: a fence that was begun after the question answers it.
+    """
+
+    settings: Settings
+    live: bool
+    timeout: float
+    _begun: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self) -> None:
+        """Raises TimedOut when a fence does not come through."""
+        if not self.live:
+            return
+        asked = time.monotonic()
+        with self._lock:
+            if self._begun >= asked:
+                return
+            begun = time.monotonic()
+            fence.both(self.settings, self.timeout)
+            self._begun = begun

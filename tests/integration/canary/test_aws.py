@@ -1,0 +1,67 @@
+"""What the canary keeps in S3 and sends to SNS, against the emulated API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.config import MigrationConfig
+from scripts.canary import decisions
+from scripts.canary import step as canary
+from scripts.canary.notices import Notices
+from scripts.rehearsal.world import EmulatedAws
+from scripts.support.errors import MigrationError
+from scripts.support.settings import Settings
+from tests.unit.canary import test_step as test_canary
+from tests.unit.canary.test_step import Cloud
+
+#: A step whose databases answer; the same as in the unit tests.
+_databases = test_canary._databases
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[EmulatedAws]:
+    with EmulatedAws() as server:
+        yield server
+
+
+def test_a_decision_in_s3_is_explained_on_another_machine_and_told_to_the_topic(
+    aws: EmulatedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents decisions that only the machine which made them can explain, and a notice that nobody gets."""
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+    aws.client("s3").create_bucket(Bucket="state", CreateBucketConfiguration={"LocationConstraint": aws.region})
+    topic = aws.client("sns").create_topic(Name="myteacher-alerts")["TopicArn"]
+    queue = aws.client("sqs").create_queue(QueueName="night")["QueueUrl"]
+    arn = aws.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+
+    made = test_canary.stage(Cloud(), tmp_path)
+    settings = replace(made.settings, state_dir="s3://state/night")
+    at = replace(made, settings=settings, notices=Notices(aws.client("sns"), topic))
+    document = canary.step(at)
+    assert document["decision"] == "promote"
+    assert document["document"].startswith("s3://state/night/decisions/")
+
+    elsewhere = Settings(MigrationConfig(), None, None, None, "s3://state/night")
+    answer = decisions.explain(elsewhere)
+    assert (answer["location"], answer["again"], answer["same"]) == (document["document"], "promote", True)
+    with pytest.raises(MigrationError, match="cannot be read"):
+        decisions.read("s3://state/night/decisions/none.json")
+
+    messages: list[dict[str, Any]] = aws.client("sqs").receive_message(QueueUrl=queue)["Messages"]
+    notice = json.loads(messages[0]["Body"])
+    assert notice["Subject"] == "canary 0 -> 5 %: promote"
+    assert json.loads(notice["Message"])["decision"] == "promote"
+
+    # A topic that is gone is journaled, and nothing more.
+    Notices(aws.client("sns"), topic + "-gone").send(settings, "rollback\nfrom 5 % – done", {})
+    failed = settings.journal.last("canary", "notice-failed")
+    assert failed is not None
+    assert failed["subject"] == "rollback from 5 % ? done"

@@ -1,0 +1,158 @@
+"""The emulated provider itself: what moto cannot hold is still judged; differences; paths of ignored changes; the CLI's locks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ParamValidationError
+
+from scripts.rehearsal.emulated import limits, properties, registry
+from scripts.rehearsal.emulated.core import Aws, ProviderError
+from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer
+from scripts.rehearsal.world import EmulatedAws
+from scripts.support.errors import MigrationError, Refused, UsageError
+from tests.engine_support import SMOKE_VALUE, write_program
+
+ENDPOINT = "aws:dms/endpoint:Endpoint"
+ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmulatedAws]:
+    with EmulatedAws() as running:
+        yield running
+
+
+@pytest.fixture
+def aws(server: EmulatedAws) -> Aws:
+    server.reset()
+    return Aws(server.region, server.environment())
+
+
+def test_change_that_moto_cannot_hold_is_judged_by_botocore(aws: Aws) -> None:
+    """Fails when an endpoint's settings are rehearsed unchecked, because the emulation has no ModifyEndpoint."""
+    inputs: dict[str, Any] = {
+        "endpointId": "source",
+        "endpointType": "source",
+        "engineName": "postgres",
+        "databaseName": "d",
+        "postgresSettings": {"heartbeatFrequency": 5},
+    }
+    made = registry.create(aws, ENDPOINT, inputs)
+    assert made.outputs["endpointArn"].startswith("arn:aws:dms:")
+    changed = {**inputs, "postgresSettings": {"heartbeatFrequency": 10}}
+    assert registry.update(aws, ENDPOINT, made.id, inputs, changed)["postgresSettings"] == {"heartbeatFrequency": 10}
+    wrong = {**inputs, "postgresSettings": {"heartbeatFrequency": "often", "heartBeat": True}}
+    with pytest.raises(ProviderError, match=r"cannot update aws:dms/endpoint.*HeartBeat.*HeartbeatFrequency"):
+        registry.update(aws, ENDPOINT, made.id, inputs, wrong)
+
+
+def test_every_limit_names_an_operation_of_aws(aws: Aws) -> None:
+    """Fails when the list of what moto cannot hold has an operation that AWS does not have either."""
+    for limit in limits.LIMITS:
+        with pytest.raises(ParamValidationError, match="noSuchParameter"):
+            limits.judge(aws, limit, {"noSuchParameter": 1})
+
+
+def test_percentile_of_an_alarm_is_answered_from_the_inputs(aws: Aws) -> None:
+    """Fails when the p95 alarm loses its statistic in the outputs, or a made-up one passes."""
+    inputs = {
+        "name": "p95",
+        "comparisonOperator": "GreaterThanThreshold",
+        "evaluationPeriods": 1,
+        "metricName": "TargetResponseTime",
+        "namespace": "AWS/ApplicationELB",
+        "period": 60,
+        "threshold": 0.5,
+        "extendedStatistic": "p95",
+        "dimensions": {"LoadBalancer": "app/a/b"},
+    }
+    made = registry.create(aws, ALARM, inputs)
+    assert made.outputs["extendedStatistic"] == "p95"
+    assert made.outputs["arn"].endswith(":alarm:p95")
+    with pytest.raises(ProviderError, match="often"):
+        registry.update(aws, ALARM, made.id, inputs, {**inputs, "extendedStatistic": "often"})
+
+
+def test_deleting_what_is_gone_is_no_error_and_reading_it_finds_nothing(aws: Aws) -> None:
+    """Fails when a second `destroy` after a kill stumbles over what the first one deleted."""
+    for token, inputs in {
+        "aws:cloudwatch/logGroup:LogGroup": {"name": "/g"},
+        "aws:s3/bucket:Bucket": {"bucket": "some-bucket"},
+        "aws:iam/role:Role": {"name": "r", "assumeRolePolicy": json.dumps({"Version": "2012-10-17", "Statement": []})},
+        "aws:sns/topic:Topic": {"name": "t"},
+        "aws:ec2/securityGroup:SecurityGroup": {"name": "g", "description": "d", "vpcId": _vpc(aws)},
+        "aws:apigatewayv2/api:Api": {"name": "a", "protocolType": "HTTP"},
+    }.items():
+        made = registry.create(aws, token, inputs)
+        assert registry.read(aws, token, made.id, inputs) == registry.Found(inputs, made.outputs)
+        registry.delete(aws, token, made.id, made.outputs)
+        registry.delete(aws, token, made.id, made.outputs)
+        assert registry.read(aws, token, made.id, inputs) is None
+
+
+def _vpc(aws: Aws) -> str:
+    return str(aws.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"])
+
+
+def test_documents_are_compared_by_meaning_and_names_decide_the_order_of_replacing() -> None:
+    """Fails when a reordered policy is a change, or a replacement tries to take a name that is still taken."""
+    role = "aws:iam/role:Role"
+    old = {"name": "r", "path": "/", "assumeRolePolicy": '{"a": 1, "b": 2}', "tags": {}}
+    assert registry.difference(role, old, {**old, "assumeRolePolicy": '{"b":2,"a":1}', "tags": None}).changed == ()
+    moved = registry.difference(role, old, {**old, "path": "/x/"})
+    assert (moved.changed, moved.replaces, moved.delete_first) == (("path",), ("path",), True)
+    renamed = registry.difference(role, old, {**old, "name": "s"})
+    assert (renamed.replaces, renamed.delete_first) == (("name",), False)
+    assert registry.difference(role, old, {**old, "assumeRolePolicy": "{}"}, ["assumeRolePolicy"]).replaces
+
+
+def test_ignored_paths_reach_into_lists_and_maps() -> None:
+    """Fails when ignoreChanges of one tag hides a change of another."""
+    old = {"a": [{"b": 1, "c": 1}], "tags": {"x": "1", "y": "1"}, "gone": 1}
+    new = {"a": [{"b": 2, "c": 2}], "tags": {"x": "2", "y": "2"}, "fresh": 1}
+    kept = properties.ignore_changes(new, old, ["a[0].b", 'tags["x"]', "gone", "fresh"])
+    assert kept == {"a": [{"b": 1, "c": 2}], "tags": {"x": "1", "y": "2"}, "gone": 1}
+    assert new["tags"] == {"x": "2", "y": "2"}
+    assert properties.ignore_changes(new, old, ["*"]) == old
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(shutil.which("pulumi") is None, reason="the Pulumi CLI is not on PATH")
+def test_failures_of_the_real_engine_name_cause_and_remedy(server: EmulatedAws, tmp_path: Path) -> None:
+    """Fails when a locked stack, a refused parameter or a misspelt key ends in a page of the CLI's output."""
+    server.reset()
+    body = """
+    config = pulumi.Config('task-migration')
+    weight = config.require_int('canaryWeight')
+    aws.cloudwatch.LogGroup('group', name='/g' if weight else '', retention_in_days=weight,
+        tags={'v': config.require_secret('smokeHeaderValue')}, opts=pulumi.ResourceOptions(protect=True))
+    """
+    program = write_program(tmp_path / "program", body)
+    config = {"canaryWeight": 7, "smokeHeaderValue": SMOKE_VALUE}
+    deployer = PulumiDeployer(tmp_path / "engine", config, server.environment(), program=program)
+    with pytest.raises(MigrationError, match=r"pulumi up failed.*cannot create.*logGroupName"):
+        deployer.up({"canaryWeight": 0})
+    deployer.up({"canaryWeight": 7})
+    assert [change.properties for change in deployer.preview({"canaryWeight": 14}).changes] == [("retentionInDays",)]
+    assert deployer.config() == {"canaryWeight": 7}
+    with pytest.raises(UsageError, match="canaryWeigth"):
+        deployer.preview({"canaryWeigth": 5})
+    with pytest.raises(Refused, match="group: protected"):
+        deployer.destroy()
+    backend = tmp_path / "engine" / "backend" / ".pulumi"
+    assert SMOKE_VALUE not in "".join(file.read_text() for file in backend.rglob("*.json"))
+    locks = backend / "locks" / "organization" / "task-migration" / "rehearsal"
+    locks.mkdir(parents=True, exist_ok=True)
+    holder = {"pid": 1, "username": "x", "hostname": "elsewhere", "timestamp": "2026-01-01T00:00:00Z"}
+    (locks / "00000000-0000-0000-0000-000000000000.json").write_text(json.dumps(holder))
+    with pytest.raises(Refused, match="pulumi cancel"):
+        deployer.up({})
+    deployer.cancel()
+    deployer.destroy(force_unprotect=True)
+    assert server.client("logs").describe_log_groups()["logGroups"] == []

@@ -1,0 +1,246 @@
+"""The local gateway as a process: routes, tokens, weights and failures, against the emulated API and load balancer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+
+import httpx
+import pytest
+
+from tests.integration.rehearsal.app.app_world import AppWorld
+from tests.integration.rehearsal.gateway.gateway_world import (
+    ROUTES,
+    SMOKE_HEADER,
+    SMOKE_VALUE,
+    GatewayWorld,
+    Upstream,
+    drop,
+)
+
+
+@pytest.fixture(scope="module")
+def built(app_world: AppWorld) -> Iterator[GatewayWorld]:
+    monolith, task = Upstream("monolith"), Upstream("task-service")
+    with httpx.Client(trust_env=False, timeout=20.0) as http:
+        gateway = GatewayWorld(app_world, monolith, task, http)
+        try:
+            gateway.build("gateway-test")
+            gateway.start("gateway-test")
+            yield gateway
+        finally:
+            monolith.stop()
+            task.stop()
+
+
+@pytest.fixture
+def gateway(built: GatewayWorld) -> GatewayWorld:
+    """At weight 0, both upstreams well, nothing seen."""
+    for upstream in (built.monolith, built.task):
+        upstream.behave = None
+        upstream.seen.clear()
+    built.set_weight(0)
+    return built
+
+
+def test_each_route_of_the_api_asks_for_a_token_and_leads_to_the_upstream(gateway: GatewayWorld) -> None:
+    """Prevents a route without its authorizer, and one that leads nowhere."""
+    for key in ROUTES:
+        method, path = key.replace("{id}", "7").split(" ")
+        assert gateway.http.request(method, path).status_code == 401
+        assert gateway.http.request(method, path, headers={"Authorization": "Bearer x.y.z"}).status_code == 401
+        assert gateway.send(method, path).json() == {"by": "monolith"}
+    assert len(gateway.monolith.seen) == len(ROUTES)
+    assert gateway.http.get("/health").json() == {"by": "monolith"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PATCH", "/api/tasks/7"), ("GET", "/api/users"), ("GET", "/"), ("POST", "/health")]
+)
+def test_what_is_no_route_is_not_found_and_reaches_nobody(gateway: GatewayWorld, method: str, path: str) -> None:
+    """Prevents an endpoint that works in the rehearsal and not on API Gateway."""
+    assert gateway.send(method, path).status_code == 404
+    assert gateway.monolith.seen == []
+
+
+def test_a_request_arrives_as_it_was_sent(gateway: GatewayWorld) -> None:
+    """Prevents a gateway that decodes paths, loses the token, or adds to the body."""
+    body = json.dumps({"title": "宿題📚"}, ensure_ascii=False).encode()
+    answer = gateway.send("PUT", "/api/tasks/a%2Fb?q=%E5%AE%BF&q=2", content=body, headers={"X-Custom": "kept"})
+    assert answer.headers["x-served-by"] == "monolith"
+    ((method, path, headers, content),) = gateway.monolith.seen
+    assert (method, path, content) == ("PUT", "/api/tasks/a%2Fb?q=%E5%AE%BF&q=2", body)
+    assert (headers["x-custom"], headers["content-length"]) == ("kept", str(len(body)))
+    assert headers["authorization"].startswith("Bearer ey")
+
+
+def test_the_weight_splits_requests_and_the_stats_measure_it(gateway: GatewayWorld) -> None:
+    """Prevents a canary that the gates cannot see."""
+    began = time.time()
+    assert {gateway.send().json()["by"] for _ in range(20)} == {"monolith"}
+    gateway.set_weight(50)
+    middle = time.time()
+    seen = Counter(gateway.send().json()["by"] for _ in range(200))
+    assert seen["task-service"] == pytest.approx(100, abs=40)
+    stats = gateway.stats(middle)
+    measured = stats["target_groups"]
+    assert {side: measured[arn]["requests"] for side, arn in gateway.groups.items()} == {
+        "monolith": seen["monolith"],
+        "task": seen["task-service"],
+    }
+    assert stats["share"][gateway.groups["task"]] == pytest.approx(seen["task-service"] / 200, abs=0.001)
+    assert 0 < measured[gateway.groups["task"]]["p50_ms"] <= measured[gateway.groups["task"]]["p95_ms"]
+    assert gateway.stats(began)["total"]["requests"] == 220
+    gateway.set_weight(100)
+    assert {gateway.send().json()["by"] for _ in range(20)} == {"task-service"}
+
+
+def test_the_smoke_header_reaches_the_task_service_at_weight_zero_and_does_not_count(gateway: GatewayWorld) -> None:
+    """Prevents a smoke check of the monolith, and a share that smoke checks blur."""
+    began = time.time()
+    assert gateway.send(headers={SMOKE_HEADER: SMOKE_VALUE}).json() == {"by": "task-service"}
+    assert gateway.send(headers={SMOKE_HEADER: "guess"}).json() == {"by": "monolith"}
+    stats = gateway.stats(began)
+    assert stats["share"][gateway.groups["task"]] == 0.0
+    assert stats["target_groups"][gateway.groups["task"]]["requests"] == 1
+    assert SMOKE_VALUE not in json.dumps(stats)
+
+
+def test_a_request_under_way_ends_where_it_began_when_the_rule_changes(gateway: GatewayWorld) -> None:
+    """Prevents a rollback that cuts off, or repeats, what the Task Service was doing."""
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slow(_: BaseHTTPRequestHandler) -> bool:
+        arrived.set()
+        assert go_on.wait(10)
+        return False
+
+    gateway.set_weight(100)
+    gateway.task.behave = slow
+    answers: list[str] = []
+    thread = threading.Thread(target=lambda: answers.append(gateway.send("POST").json()["by"]))
+    thread.start()
+    assert arrived.wait(10)
+    gateway.set_weight(0)
+    assert gateway.stats()["target_groups"][gateway.groups["task"]]["in_flight"] == 1
+    assert gateway.send().json() == {"by": "monolith"}
+    go_on.set()
+    thread.join()
+    assert answers == ["task-service"]
+    assert gateway.stats()["target_groups"][gateway.groups["task"]]["in_flight"] == 0
+    assert len(gateway.task.seen) == 1
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_write_that_breaks_off_is_a_502_and_is_never_sent_again(gateway: GatewayWorld, warm: bool) -> None:
+    """Prevents a task that is made twice, on a new connection and on a kept one."""
+    if warm:
+        gateway.send()
+        gateway.monolith.seen.clear()
+    began = time.time()
+    gateway.monolith.behave = drop
+    assert gateway.send("POST", content=b"{}").status_code == 502
+    assert len(gateway.monolith.seen) == 1
+    assert gateway.stats(began)["target_groups"][gateway.groups["monolith"]]["5xx"] == 1
+    gateway.monolith.behave = None
+    assert gateway.send("POST", content=b"{}").status_code == 200
+
+
+def test_an_upstream_that_is_down_gives_503_and_its_errors_pass_through(gateway: GatewayWorld) -> None:
+    """Prevents errors that the gate does not count."""
+
+    def fail(handler: BaseHTTPRequestHandler) -> bool:
+        handler.send_response(418)
+        handler.send_header("content-length", "0")
+        handler.end_headers()
+        return True
+
+    gateway.monolith.behave = fail
+    assert gateway.send().status_code == 418
+    began = time.time()
+    down = Upstream("down")
+    down.stop()
+    balancer = gateway.world.aws.client("elbv2")
+    vpc = balancer.describe_target_groups(TargetGroupArns=[gateway.groups["task"]])["TargetGroups"][0]["VpcId"]
+    group = balancer.create_target_group(Name="nobody", Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip")
+    arn = group["TargetGroups"][0]["TargetGroupArn"]
+    balancer.modify_rule(RuleArn=gateway.live_rule, Actions=[{"Type": "forward", "TargetGroupArn": arn}])
+    deadline = time.monotonic() + 5
+    while gateway.stats()["weights"] != {arn: 1}:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert gateway.send().status_code == 503
+    assert gateway.stats(began)["target_groups"][arn]["5xx"] == 1
+
+
+def test_answers_without_a_body_and_head_keep_the_connection_in_step(gateway: GatewayWorld) -> None:
+    """Prevents an answer that is read as part of the next one."""
+
+    def empty(handler: BaseHTTPRequestHandler) -> bool:
+        handler.send_response(204)
+        handler.end_headers()
+        return True
+
+    for _ in range(3):
+        gateway.monolith.behave = empty
+        assert (gateway.send("DELETE", "/api/tasks/7").status_code, gateway.monolith.seen[-1][0]) == (204, "DELETE")
+        gateway.monolith.behave = None
+        assert gateway.send().json() == {"by": "monolith"}
+
+
+def test_when_the_apis_are_silent_the_last_rules_stay_and_it_says_so(gateway: GatewayWorld) -> None:
+    """Prevents an outage of the control plane that stops the traffic."""
+    gateway.set_weight(100)
+    pid = gateway.world.aws.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        deadline = time.monotonic() + 12
+        while not gateway.stats()["stale"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert gateway.send().json() == {"by": "task-service"}
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    deadline = time.monotonic() + 10
+    while gateway.stats()["stale"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_terminated_gateway_answers_what_it_has_taken(app_world: AppWorld) -> None:
+    """Prevents a deployment of the gateway that fails requests."""
+    monolith, task = Upstream("monolith"), Upstream("task-service")
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slow(_: BaseHTTPRequestHandler) -> bool:
+        arrived.set()
+        assert go_on.wait(10)
+        return False
+
+    try:
+        with httpx.Client(trust_env=False, timeout=20.0) as http:
+            gateway = GatewayWorld(app_world, monolith, task, http)
+            gateway.build("gateway-term")
+            gateway.start("gateway-term")
+            monolith.behave = slow
+            answers: list[int] = []
+            thread = threading.Thread(target=lambda: answers.append(gateway.send("POST").status_code))
+            thread.start()
+            assert arrived.wait(10)
+            gateway.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            assert gateway.process.poll() is None
+            go_on.set()
+            thread.join()
+            assert answers == [200]
+            gateway.process.wait(10)
+    finally:
+        monolith.stop()
+        task.stop()

@@ -1,0 +1,92 @@
+"""The edge to AWS against the emulated API: journal in S3, passwords from Secrets Manager, the load balancer's weight."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from scripts.canary.traffic import LoadBalancer, Rule
+from scripts.database.connections import parameters
+from scripts.rehearsal.world import EmulatedAws, build_world
+from scripts.support.aws import database_url
+from scripts.support.errors import MigrationError, Refused, TimedOut, UsageError
+from scripts.support.journal import S3Journal, open_journal
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[EmulatedAws]:
+    with EmulatedAws() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _account(aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_journal_in_s3_keeps_the_order_and_tells_a_missing_bucket(aws: EmulatedAws) -> None:
+    aws.client("s3").create_bucket(Bucket="state", CreateBucketConfiguration={"LocationConstraint": aws.region})
+    journal = open_journal("s3://state/prod")
+    assert isinstance(journal, S3Journal)
+    for number in range(12):
+        journal.record("copy", "progress", number=number)
+    journal.record("verify", "done", match=True)
+    assert [event["number"] for event in open_journal("s3://state/prod").events("copy")] == list(range(12))
+    last = journal.last("copy", "progress")
+    assert last is not None
+    assert last["number"] == 11
+    with pytest.raises(MigrationError, match="s3://nowhere/journal cannot be used"):
+        open_journal("s3://nowhere").record("copy", "begun")
+    with pytest.raises(UsageError, match="is no S3 location"):
+        open_journal("gs://bucket/x")
+
+
+def test_a_stacks_database_is_reached_with_the_secrets_password(aws: EmulatedAws) -> None:
+    secret = json.dumps({"username": "replicator", "password": "p@ss w'rd%"})
+    arn = aws.client("secretsmanager").create_secret(Name="x/source", SecretString=secret)["ARN"]
+    outputs = {"sourceHost": "db.internal", "sourcePort": 5433, "sourceDatabase": "m", "sourceSecretArn": arn}
+    values = parameters(database_url("source", outputs), "source")
+    assert (values["host"], values["port"], values["user"], values["password"]) == (
+        "db.internal",
+        "5433",
+        "replicator",
+        "p@ss w'rd%",
+    )
+    with pytest.raises(MigrationError, match="cannot be read.*secretsmanager:GetSecretValue"):
+        database_url("source", {**outputs, "sourceSecretArn": arn + "gone"})
+
+
+def test_the_weight_is_read_from_the_rule_and_a_stranger_in_it_is_refused(aws: EmulatedAws) -> None:
+    world: dict[str, Any] = build_world(aws)
+    elb = aws.client("elbv2")
+    groups = [
+        elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=world["vpcId"], TargetType="ip")[
+            "TargetGroups"
+        ][0]["TargetGroupArn"]
+        for name in ("task", "stranger")
+    ]
+
+    def forward(weights: dict[str, int]) -> list[dict[str, Any]]:
+        listed = [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in weights.items()]
+        return [{"Type": "forward", "ForwardConfig": {"TargetGroups": listed}}]
+
+    monolith = world["monolithTargetGroupArn"]
+    rule = elb.create_rule(
+        ListenerArn=world["listenerArn"],
+        Priority=7,
+        Conditions=[{"Field": "path-pattern", "Values": ["/api/tasks"]}],
+        Actions=forward({monolith: 75, groups[0]: 25}),
+    )["Rules"][0]["RuleArn"]
+    balancer = LoadBalancer(elb, Rule(rule, groups[0], monolith))
+    assert balancer.weight() == 25
+    with pytest.raises(TimedOut, match=r"the live rule at 50 %: not so after 0\.1 s .*last seen: 25"):
+        balancer.confirm(50, timeout=0.1)
+    elb.modify_rule(RuleArn=rule, Actions=[{"Type": "forward", "TargetGroupArn": monolith}])
+    assert balancer.weight() == 0
+    elb.modify_rule(RuleArn=rule, Actions=forward({monolith: 50, groups[1]: 50}))
+    with pytest.raises(Refused, match="neither the monolith nor the Task Service"):
+        balancer.weight()

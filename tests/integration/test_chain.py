@@ -1,0 +1,331 @@
+"""The whole data plane in order, on two real servers with an awkward password and database name."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import psycopg
+import pytest
+
+from scripts.backup import run as backup
+from scripts.copy import run as copy
+from scripts.database.helper_schema import Side
+from scripts.finish import abandon, finalize
+from scripts.preflight import run as preflight
+from scripts.replication import fence
+from scripts.replication import run as replicate
+from scripts.replication.conflicts import install as conflicts
+from scripts.schema import run as schema
+from scripts.support.errors import DataDiffer, Refused, UsageError
+from scripts.verify import run as verify
+from tests.conftest import AWKWARD_PASSWORD, Pair
+
+MakePair = Callable[..., Pair]
+
+
+def running(make_pair: MakePair, rows: int = 200, **config: Any) -> Pair:
+    """A pair whose replication runs both ways."""
+    pair = make_pair(rows=rows, **config)
+    schema.apply(pair.settings)
+    copy.run(pair.settings)
+    replicate.start(pair.settings)
+    return pair
+
+
+def count(connection: psycopg.Connection[Any], query: str) -> int:
+    """The one number that ``query`` answers."""
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+class Writer:
+    """Inserts tasks as fast as it can until stopped, and remembers each acknowledged id."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.ids = url, list[int]()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+
+    def _work(self) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            while not self._stop.is_set():
+                row = connection.execute(
+                    "INSERT INTO tasks (user_id, title, updated_at) SELECT min(id), '書く', now() FROM users RETURNING id"
+                    if self.url_has_users(connection)
+                    else "INSERT INTO tasks (user_id, title, updated_at) SELECT min(user_id), '書く', now() FROM tasks RETURNING id"
+                ).fetchone()
+                assert row is not None
+                self.ids.append(row[0])
+                time.sleep(0.001)
+
+    def url_has_users(self, connection: psycopg.Connection[Any]) -> bool:
+        row = connection.execute("SELECT to_regclass('users') IS NOT NULL").fetchone()
+        return bool(row and row[0])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def test_the_plan_from_preflight_to_finalize(make_pair: MakePair, tmp_path: Any) -> None:
+    """Prevents a step that works alone and not after the one before it."""
+    pair = make_pair(rows=300)
+    settings = pair.settings
+    checked = preflight.run(settings)
+    assert checked["passed"], [check for check in checked["checks"] if check["status"] == "fail"]
+    saved = backup.run(settings, str(tmp_path / "backup"))
+    assert saved["restore_verified"] is True
+    assert {"location", "sha256", "bytes", "restore_verified", "tables"} <= set(saved)
+    made = schema.apply(settings)
+    assert made["match"]
+    assert made["created"] == list(settings.config.tables)
+    copied = copy.run(settings, jobs=2)
+    assert schema.diff(settings)["match"]
+    assert {table["table"]: table["rows"] for table in copied["tables"]}["tasks"] == 300
+    replicate.start(settings)
+    state = replicate.status(settings)
+    assert state["forward"]["running"]
+    assert state["reverse"]["running"]
+    assert state["forward"]["lag_seconds"] < 5
+    found = verify.run(settings)
+    assert found["match"], found
+    done = finalize.run(settings)
+    assert done["status"] == "finalized"
+    assert abandon.leftovers(settings) == []
+    assert AWKWARD_PASSWORD not in str(list(settings.journal.events()))
+
+
+def test_no_hole_between_copy_and_replication(make_pair: MakePair) -> None:
+    """Prevents the plan's third mistake: rows written while the copy runs, or before replication starts, are lost."""
+    pair = make_pair(rows=2000)
+    schema.apply(pair.settings)
+    with Writer(pair.settings.source()) as writer:
+        while len(writer.ids) < 20:
+            time.sleep(0.01)
+        copy.run(pair.settings, jobs=4)
+        copied = len(writer.ids)
+        time.sleep(0.3)
+        replicate.start(pair.settings)
+        time.sleep(0.3)
+    assert copied > 20
+    assert len(writer.ids) > copied
+    fence.forward(pair.settings)
+    there = {row[0] for row in pair.target.execute("SELECT id FROM tasks")}
+    assert set(writer.ids) <= there
+    assert verify.run(pair.settings)["match"]
+
+
+def test_both_directions_without_loop(make_pair: MakePair) -> None:
+    """Prevents a change that comes back to where it was made, and one that never arrives."""
+    pair = running(make_pair)
+    with Writer(pair.settings.source()) as first, Writer(pair.settings.target()) as second:
+        time.sleep(0.5)
+    fence.both(pair.settings)
+    for connection in (pair.source, pair.target):
+        ids = {row[0] for row in connection.execute("SELECT id FROM tasks")}
+        assert set(first.ids) | set(second.ids) <= ids
+        # A loop would show as a duplicate insert in the log.
+        assert count(connection, "SELECT count(*) FROM task_migration.conflicts") == 0
+    assert min(second.ids) >= pair.settings.config.sequence_band_start
+    assert max(first.ids) < pair.settings.config.sequence_band_start
+    assert verify.run(pair.settings)["match"]
+
+
+def test_duplicate_tag_on_both_sides_does_not_stop_apply(make_pair: MakePair) -> None:
+    """Prevents an apply worker that stops for ever on the same (task, tag) inserted on both sides."""
+    pair = running(make_pair)
+    replicate.stop(pair.settings)
+    query = "INSERT INTO task_tag SELECT min(id), 4242 FROM tasks"
+    pair.source.execute("INSERT INTO tags (id, user_id, name) SELECT 4242, min(id), 'x' FROM users") if count(
+        pair.source,
+        "SELECT count(*) FROM information_schema.columns WHERE table_name = 'tags' AND column_name = 'user_id'",
+    ) else pair.source.execute("INSERT INTO tags (id, name) VALUES (4242, 'x')")
+    for connection in (pair.source, pair.target):
+        connection.execute(query)
+    # The second unique key: the same tag name of one schedule, under ids of their own.
+    named = "INSERT INTO scheduled_task_tags (scheduled_task_id, tag_name) SELECT min(id), 'twice' FROM scheduled_group_tasks"
+    for connection in (pair.source, pair.target):
+        connection.execute(named)
+    replicate.start(pair.settings)
+    status = replicate.status(pair.settings)
+    assert status["forward"]["apply_errors"] == 0
+    assert status["reverse"]["apply_errors"] == 0
+    kinds = {entry["kind"] for entry in conflicts.logged(pair.settings)}
+    assert kinds == {"duplicate_insert", "unique_clash"}
+    assert verify.run(pair.settings)["match"]
+    # The monolith's row stays while it wins ties.
+    band = pair.settings.config.sequence_band_start
+    assert count(pair.target, f"SELECT count(*) FROM scheduled_task_tags WHERE tag_name = 'twice' AND id < {band}") == 1
+
+
+@pytest.mark.parametrize("winner", ["source", "target"])
+def test_rules_of_an_update_on_both_sides(make_pair: MakePair, winner: Side) -> None:
+    """Prevents two sides that decide the same conflict differently: newer wins; a tie goes to the winner of ties at once
+    and, with the next heartbeat, to the later commit, which here is the target's."""
+    pair = running(make_pair)
+    conflicts.set_tie_winner(pair.settings, winner)
+    replicate.stop(pair.settings)
+    ids = [row[0] for row in pair.source.execute("SELECT id FROM tasks ORDER BY id LIMIT 3")]
+    for connection, side, late in ((pair.source, "source", ids[0]), (pair.target, "target", ids[1])):
+        for number in ids:
+            at = "2031-01-01" if number == late else "2030-01-01"
+            connection.execute("UPDATE tasks SET title = %s, updated_at = %s WHERE id = %s", (side, at, number))
+    replicate.start(pair.settings)
+    fence.both(pair.settings)
+    for connection in (pair.source, pair.target):
+        titles = [row[0] for row in connection.execute("SELECT title FROM tasks ORDER BY id LIMIT 3")]
+        assert titles == ["source", "target", "target"]
+    logged = conflicts.logged(pair.settings, open_only=False)
+    ties = {(entry["side"], entry["decision"]) for entry in logged if entry["kind"] == "tie"}
+    loser = "target" if winner == "source" else "source"
+    assert ties == {(winner, "skipped"), (loser, "applied")}
+    assert {entry["key"]["id"] for entry in logged} == set(ids)
+    assert verify.run(pair.settings)["match"]
+
+
+def test_cascades_take_children_of_the_other_side_along(make_pair: MakePair) -> None:
+    """Prevents orphans: a task deleted on one side while the other gives it a child."""
+    pair = running(make_pair)
+    replicate.stop(pair.settings)
+    row = pair.source.execute("SELECT min(id), max(id) FROM tasks").fetchone()
+    assert row is not None
+    first, last = row
+    pair.source.execute("DELETE FROM tasks WHERE id = %s", (first,))
+    pair.target.execute("DELETE FROM tasks WHERE id = %s", (last,))
+    pair.target.execute("INSERT INTO task_images (task_id, file_path) VALUES (%s, 'x')", (first,))
+    pair.source.execute("INSERT INTO task_images (task_id, file_path) VALUES (%s, 'x')", (last,))
+    replicate.start(pair.settings)
+    fence.both(pair.settings)
+    assert verify.run(pair.settings)["match"]
+    for connection in (pair.source, pair.target):
+        assert count(connection, f"SELECT count(*) FROM task_images WHERE task_id IN ({first}, {last})") == 0
+        assert count(connection, f"SELECT count(*) FROM tasks WHERE id IN ({first}, {last})") == 0
+
+
+def test_verify_finds_every_kind_and_repair_does_not_travel_back(make_pair: MakePair) -> None:
+    """Prevents a verification that passes over a difference, and a mend that becomes a new change."""
+    pair = running(make_pair)
+    target = pair.target
+    target.execute("SET session_replication_role = replica")
+    target.execute("SET task_migration.mend = 'on'")
+    target.execute("SELECT pg_replication_origin_create('damage')")
+    target.execute("SELECT pg_replication_origin_session_setup('damage')")
+    ids = [row[0] for row in target.execute("SELECT id FROM tasks ORDER BY id LIMIT 3")]
+    target.execute("DELETE FROM tasks WHERE id = %s", (ids[0],))
+    target.execute("UPDATE tasks SET title = title || '!' WHERE id = %s", (ids[1],))
+    target.execute(
+        "UPDATE scheduled_group_tasks SET schedules = '{\"a\":  1}' WHERE id = (SELECT min(id) FROM scheduled_group_tasks)"
+    )
+    target.execute("INSERT INTO task_tag VALUES (%s, 987654)", (ids[2],))
+    target.execute("SELECT pg_replication_origin_session_reset()")
+    found = verify.run(pair.settings, show_values=False)
+    assert not found["match"]
+    by_table = {table["table"]: table["differences"] for table in found["tables"]}
+    assert by_table["tasks"] == [
+        {"key": {"id": ids[0]}, "kind": "missing_on_target", "columns": []},
+        {"key": {"id": ids[1]}, "kind": "different", "columns": ["title"]},
+    ]
+    assert by_table["scheduled_group_tasks"][0]["columns"] == ["schedules"]
+    assert by_table["task_tag"] == [
+        {"key": {"task_id": ids[2], "tag_id": 987654}, "kind": "missing_on_source", "columns": []}
+    ]
+    assert found["orphans"][0]["constraint"] == "task_tag_tag_id_foreign"
+    assert not verify.run(pair.settings, algorithm="md5")["match"]
+    before = count(pair.source, "SELECT count(*) FROM task_migration.conflicts")
+    mended = verify.run(pair.settings, repair="source")
+    assert mended["match"]
+    assert sum(table["repaired"] for table in mended["tables"]) == 4
+    fence.both(pair.settings)
+    assert count(pair.source, "SELECT count(*) FROM task_migration.conflicts") == before
+    assert verify.run(pair.settings)["match"]
+    target.execute("SELECT pg_replication_origin_drop('damage')")
+
+
+def test_verify_is_quiet_while_both_sides_write(make_pair: MakePair) -> None:
+    """Prevents false alarms: rows under way are no differences."""
+    pair = running(make_pair, rows=1000)
+    with Writer(pair.settings.source()), Writer(pair.settings.target()):
+        for _ in range(3):
+            found = verify.run(pair.settings)
+            assert found["match"], [table for table in found["tables"] if not table["match"]]
+
+
+def test_finalize_refuses_differences_and_leaves_nothing(make_pair: MakePair) -> None:
+    """Prevents an end that loses a write of the monolith or leaves a slot that fills its disk."""
+    pair = running(make_pair)
+    pair.target.execute("SET session_replication_role = replica")
+    pair.target.execute("ALTER SUBSCRIPTION " + pair.settings.config.subscription + " DISABLE")
+    with pytest.raises(Refused, match="replicate start"):
+        finalize.run(pair.settings)
+    replicate.start(pair.settings)
+    pair.source.execute("ALTER TABLE tasks OWNER TO myteacher_app_user")
+    # What comes back from the target is applied with the owner's rights, which finalize would take.
+    with pytest.raises(Refused, match="owns tasks") as refused:
+        finalize.run(pair.settings)
+    pair.source.execute(str(refused.value).partition("in one transaction: ")[2].encode())
+    with Writer(pair.settings.target()):
+        done = finalize.run(pair.settings)
+    assert done["leftovers"] == []
+    assert not any("owns tasks" in warning for warning in done["warnings"])
+    assert all(entry["select"] and not entry["insert"] and not entry["update"] for entry in done["privileges"])
+    pair.source.execute("SET ROLE myteacher_app_user")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        pair.source.execute("UPDATE tasks SET title = 'x'")
+    # Read while the target wrote on: what came back until the end is there.
+    assert count(pair.source, "SELECT count(*) FROM tasks") >= 200
+    pair.source.execute("RESET ROLE")
+    assert finalize.run(pair.settings)["status"] == "already-finalized"
+    with pytest.raises(Refused, match="not emptied"):
+        abandon.run(pair.settings, truncate_target=True)
+
+
+def test_finalize_stops_at_a_difference(make_pair: MakePair) -> None:
+    """Prevents an end with a row that only the source has."""
+    pair = running(make_pair)
+    pair.target.execute("SET session_replication_role = replica")
+    with pair.target.transaction():
+        pair.target.execute("SELECT pg_replication_origin_create('damage2')")
+        pair.target.execute("SELECT pg_replication_origin_session_setup('damage2')")
+        pair.target.execute("SET LOCAL task_migration.mend = 'on'")
+        pair.target.execute("DELETE FROM task_images WHERE id = (SELECT min(id) FROM task_images)")
+    pair.target.execute("SELECT pg_replication_origin_session_reset()")
+    pair.target.execute("SELECT pg_replication_origin_drop('damage2')")
+    with pytest.raises(DataDiffer, match="nothing was changed"):
+        finalize.run(pair.settings)
+    pair.source.execute("SET ROLE myteacher_app_user")
+    pair.source.execute("UPDATE tasks SET title = title")
+
+
+def test_abandon_brings_writes_back_and_copy_starts_again(make_pair: MakePair) -> None:
+    """Prevents an abandoned attempt that keeps writes of the Task Service, or blocks the next attempt."""
+    pair = running(make_pair)
+    with Writer(pair.settings.target()) as writer:
+        time.sleep(0.2)
+    done = abandon.run(pair.settings, truncate_target=True)
+    assert done["drained"]
+    assert done["leftovers"] == []
+    ids = {row[0] for row in pair.source.execute("SELECT id FROM tasks")}
+    assert set(writer.ids) <= ids
+    assert abandon.run(pair.settings)["status"] == "nothing-there"
+    again = copy.run(pair.settings)
+    # Ids of the first attempt's band are on the source now; the next band begins above them.
+    assert {entry["value"] for entry in again["sequences"]} >= {max(writer.ids) + 1}
+    replicate.start(pair.settings)
+    assert verify.run(pair.settings)["match"]
+
+
+def test_messages_without_urls(make_pair: MakePair) -> None:
+    """Prevents a password in the error of a server that cannot be reached."""
+    pair = make_pair(rows=None)
+    with pytest.raises(Refused, match="no table"):
+        schema.apply(pair.settings)
+    with pytest.raises(UsageError):
+        backup.run(pair.settings, "ftp://nowhere/x")

@@ -1,0 +1,271 @@
+"""api-check passes on the contract, and fails on each clause of it that an upstream breaks, naming the endpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from scripts.api import check as api_check
+from scripts.api.check import People
+from scripts.support.errors import UsageError
+
+OWNER, MEMBER, STRANGER, OTHER = 1, 2, 9, 8
+GROUPS = {OWNER: 1, MEMBER: 1, STRANGER: 2, OTHER: 2}
+TOKENS = {"token-of-owner": OWNER, "token-of-other": OTHER}
+Answer = tuple[int, Any]
+Break = Callable[[str, str, Any, Answer], Answer]
+NOW = "2026-11-23T00:00:00Z"
+
+
+class Upstream:
+    """The contract in memory. ``broken`` sees each request and its right answer, and may give another."""
+
+    def __init__(self, broken: Break | None = None, *, ignores: frozenset[str] = frozenset()) -> None:
+        self.broken, self.ignores = broken, ignores
+        self.tasks: dict[int, dict[str, Any]] = {}
+        self.deleted: list[int] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content) if request.content else None
+        method, path = request.method, request.url.path
+        user = TOKENS.get(request.headers.get("authorization", "").removeprefix("Bearer "))
+        if user is None and path in self.ignores:
+            user = OWNER
+        answer = self.right(method, path, dict(request.url.params), body, user)
+        if self.broken is not None:
+            answer = self.broken(method, path, body, answer)
+        status, document = answer
+        return httpx.Response(status, content=b"" if document is None else json.dumps(document).encode())
+
+    def right(self, method: str, path: str, query: dict[str, str], body: Any, user: int | None) -> Answer:
+        if path == "/health":
+            return 200, {"status": "ok", "database": "ok"}
+        if user is None:
+            return 401, {"message": "Unauthenticated."}
+        if path == "/api/tasks":
+            return self.index(query, user) if method == "GET" else self.create(body, user)
+        parts = path.split("/")
+        task = self.tasks.get(int(parts[3]))
+        if task is None or user not in (task["user_id"], task["assigned_by_user_id"]):
+            return 404, {"message": "Task not found."}
+        if len(parts) == 5:
+            return self.judge(parts[4], task)
+        if method == "PUT":
+            return self.change(body, task)
+        if method == "DELETE":
+            self.deleted.append(int(self.tasks.pop(int(task["id"]))["id"]))
+            return 204, None
+        return 200, {"task": task}
+
+    def index(self, query: dict[str, str], user: int) -> Answer:
+        if query.get("limit") == "0":
+            return invalid("limit")
+        found = [{k: v for k, v in t.items() if k != "images"} for t in self.tasks.values() if t["user_id"] == user]
+        found.sort(key=lambda task: -int(task["id"]))
+        return 200, {"tasks": found[: int(query.get("limit", "20"))], "next_before_id": None}
+
+    def wrong(self, body: dict[str, Any]) -> str | None:
+        if not 1 <= body.get("priority", 3) <= 5:
+            return "priority"
+        for name in ("tags", "source_proposal_id", "group_task_id"):
+            if body.get(name):
+                return name
+        return None
+
+    def create(self, body: dict[str, Any], user: int) -> Answer:
+        owner = body.get("user_id", user)
+        if not 1 <= len(body.get("title", "")) <= 255:
+            return invalid("title")
+        if wrong := self.wrong(body):
+            return invalid("tags.0" if wrong == "tags" else wrong)
+        if GROUPS.get(owner) != GROUPS[user]:
+            return invalid("user_id")
+        names = (
+            "description",
+            "due_date",
+            "span",
+            "group_task_id",
+            "reward",
+            "approved_by_user_id",
+            "approved_at",
+            "completed_at",
+        )
+        number = 100 + len(self.tasks) + len(self.deleted)
+        task: dict[str, Any] = {
+            **dict.fromkeys(names), "id": number, "user_id": owner, "assigned_by_user_id": user if owner != user else None,
+            "priority": 3, "requires_approval": False, "requires_image": False, "is_completed": False, "tags": [], "images": [],
+            "created_at": NOW, "updated_at": NOW, **body,
+        }  # fmt: skip
+        self.tasks[number] = task
+        return 201, {"task": task}
+
+    def change(self, body: dict[str, Any], task: dict[str, Any]) -> Answer:
+        if wrong := self.wrong(body):
+            return invalid(wrong)
+        if task["approved_at"]:
+            return 409, {"message": "approved"}
+        task.update(body)
+        return 200, {"task": task}
+
+    def judge(self, verb: str, task: dict[str, Any]) -> Answer:
+        if task["is_completed"] == (verb == "complete") or task["approved_at"]:
+            return 409, {"message": "not now"}
+        task["is_completed"] = verb != "reject"
+        task["approved_at"] = NOW if verb == "approve" else None
+        return 200, {"task": dict(task)}
+
+
+def invalid(name: str) -> Answer:
+    return 422, {"message": "The given data was invalid.", "errors": {name: ["wrong"]}}
+
+
+def checked(upstream: Upstream, directory: Path) -> dict[str, Any]:
+    files = []
+    for token in TOKENS:
+        files.append(directory / token)
+        files[-1].write_text(token)
+    return api_check.run(
+        "http://upstream", *files, people=People(MEMBER, STRANGER), transport=httpx.MockTransport(upstream)
+    )
+
+
+def failing(document: dict[str, Any]) -> set[str]:
+    return {endpoint for endpoint, good in document["endpoints"].items() if not good}
+
+
+def test_the_contract_passes_and_every_task_is_deleted_again(tmp_path: Path) -> None:
+    upstream = Upstream()
+    document = checked(upstream, tmp_path)
+    assert document["healthy"], [check for check in document["checks"] if not check["passed"]]
+    assert len(document["endpoints"]) == 9
+    assert document["not_checked"] == []
+    assert (upstream.tasks, len(upstream.deleted)) == ({}, 2)
+
+
+def when(method: str, path: str, status: int, give: Callable[[Any], Answer]) -> Break:
+    """Break the answers with this status of requests whose path begins and ends so (``*`` between)."""
+    begin, _, end = path.partition("*")
+
+    def broken(was: str, at: str, body: Any, answer: Answer) -> Answer:
+        exact = at == path if "*" not in path else at.startswith(begin) and at.endswith(end) and len(at) > len(begin)
+        if "*" in path and not end and at.count("/") != 3:
+            exact = False
+        return give(answer[1]) if was == method and exact and answer[0] == status else answer
+
+    return broken
+
+
+def of_task(**change: Any) -> Callable[[Any], Answer]:
+    return lambda document: (200, {"task": {**document["task"], **change}})
+
+
+ENDPOINTS = {
+    "GET /api/tasks": ("GET", "/api/tasks", 200),
+    "POST /api/tasks": ("POST", "/api/tasks", 201),
+    "GET /api/tasks/{id}": ("GET", "/api/tasks/*", 200),
+    "PUT /api/tasks/{id}": ("PUT", "/api/tasks/*", 200),
+    "DELETE /api/tasks/{id}": ("DELETE", "/api/tasks/*", 204),
+    **{
+        f"POST /api/tasks/{{id}}/{verb}": ("POST", f"/api/tasks/*/{verb}", 200)
+        for verb in ("complete", "approve", "reject")
+    },
+}
+CASES: list[tuple[str, Break, str]] = [
+    ("unhealthy", when("GET", "/health", 200, lambda _: (503, {"status": "down"})), "GET /health"),
+    ("health says nothing", when("GET", "/health", 200, lambda _: (200, {})), "GET /health"),
+    ("list is bare", when("GET", "/api/tasks", 200, lambda d: (200, d["tasks"])), "GET /api/tasks"),
+    ("list without a next page", when("GET", "/api/tasks", 200, lambda d: (200, {"tasks": d["tasks"]})), "GET /api/tasks"),
+    ("list is empty", when("GET", "/api/tasks", 200, lambda d: (200, {**d, "tasks": []})), "GET /api/tasks"),
+    ("limit is ignored", when("GET", "/api/tasks", 422, lambda _: (200, {"tasks": [], "next_before_id": None})), "GET /api/tasks"),
+    ("ids are texts", when("POST", "/api/tasks", 201, lambda d: (201, {"task": {**d["task"], "priority": "2"}})), "POST /api/tasks"),
+    ("created with 200", when("POST", "/api/tasks", 201, lambda d: (200, d)), "POST /api/tasks"),
+    ("a field is missing", when("POST", "/api/tasks", 201, lambda d: (201, {"task": {k: v for k, v in d["task"].items() if k != "span"}})), "POST /api/tasks"),
+    ("Japanese is lost", when("POST", "/api/tasks", 201, lambda d: (201, {"task": {**d["task"], "due_date": "2025?"}})), "POST /api/tasks"),
+    ("the giver is lost", when("POST", "/api/tasks", 201, lambda d: (201, {"task": {**d["task"], "assigned_by_user_id": None}})), "POST /api/tasks"),
+    ("another task", when("GET", "/api/tasks/*", 200, of_task(id=5)), "GET /api/tasks/{id}"),
+    ("no images", when("GET", "/api/tasks/*", 200, of_task(images=None)), "GET /api/tasks/{id}"),
+    ("the change is lost", when("PUT", "/api/tasks/*", 200, of_task(title="old")), "PUT /api/tasks/{id}"),
+    ("approved may be changed", when("PUT", "/api/tasks/*", 409, lambda _: (200, {})), "PUT /api/tasks/{id}"),
+    ("deleted with a body", when("DELETE", "/api/tasks/*", 204, lambda _: (204, {"gone": True})), "DELETE /api/tasks/{id}"),
+    ("deleted with 200", when("DELETE", "/api/tasks/*", 204, lambda _: (200, {})), "DELETE /api/tasks/{id}"),
+    ("complete completes nothing", when("POST", "/api/tasks/*/complete", 200, of_task(is_completed=False)), "POST /api/tasks/{id}/complete"),
+    ("completed twice", when("POST", "/api/tasks/*/complete", 409, lambda _: (200, {})), "POST /api/tasks/{id}/complete"),
+    ("reject keeps it completed", when("POST", "/api/tasks/*/reject", 200, of_task(is_completed=True)), "POST /api/tasks/{id}/reject"),
+    ("approved is rejected", when("POST", "/api/tasks/*/reject", 409, lambda _: (200, {})), "POST /api/tasks/{id}/reject"),
+    ("approve approves nothing", when("POST", "/api/tasks/*/approve", 200, of_task(approved_at=None)), "POST /api/tasks/{id}/approve"),
+    ("open is approved", when("POST", "/api/tasks/*/approve", 409, lambda _: (200, {})), "POST /api/tasks/{id}/approve"),
+    *((f"{name} fails", when(method, path, status, lambda _: (500, {"message": "oops"})), name) for name, (method, path, status) in ENDPOINTS.items()),
+    *((f"{name} lets anybody in", when(method, path, 401, lambda _: (200, {})), name) for name, (method, path, _) in ENDPOINTS.items()),
+    *((f"{name} says 403 to nobody", when(method, path, 401, lambda d: (403, d)), name) for name, (method, path, _) in ENDPOINTS.items()),
+    *((f"{name} has no 404", when(method, path, 404, lambda d: (403, d)), name) for name, (method, path, _) in ENDPOINTS.items() if "{id}" in name),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("broken", "endpoint"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_each_broken_clause_fails_its_endpoint(tmp_path: Path, broken: Break, endpoint: str) -> None:
+    """Prevents a first weight on a service that breaks the contract where the check does not look."""
+    document = checked(Upstream(broken), tmp_path)
+    assert not document["healthy"]
+    assert endpoint in failing(document), document["checks"]
+    wrong = [check for check in document["checks"] if not check["passed"]]
+    assert all(check["detail"] for check in wrong)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"title": ""},
+        {"title": "x" * 256},
+        {"priority": 3},
+        {"title": "x", "priority": 99},
+        {"title": "x", "user_id": api_check.NOBODYS_TASK},
+        {"title": "x", "user_id": STRANGER},
+        {"title": "x", "tags": [api_check.NOBODYS_TASK]},
+        {"title": "x", "source_proposal_id": api_check.NOBODYS_TASK},
+        {"title": "x", "group_task_id": "no uuid"},
+    ],
+    ids=["empty", "too long", "no title", "priority", "no such user", "other group", "tag", "proposal", "uuid"],
+)
+def test_each_validation_that_is_gone_or_names_another_field_fails(tmp_path: Path, body: dict[str, Any]) -> None:
+    """Prevents a service that takes a user, an assignee or a group that the monolith refuses."""
+
+    def lax(method: str, path: str, sent: Any, answer: Answer) -> Answer:
+        return (201, {"task": {}}) if method == "POST" and path == "/api/tasks" and sent == body else answer
+
+    def vague(method: str, path: str, sent: Any, answer: Answer) -> Answer:
+        return invalid("body") if method == "POST" and path == "/api/tasks" and sent == body else answer
+
+    for broken in (lax, vague):
+        assert failing(checked(Upstream(broken), tmp_path)) == {"POST /api/tasks"}
+
+
+def test_a_task_that_another_user_sees_fails(tmp_path: Path) -> None:
+    """Prevents a service that shows a task to whoever has any token."""
+
+    class Open(Upstream):
+        def right(self, method: str, path: str, query: dict[str, str], body: Any, user: int | None) -> Answer:
+            return super().right(method, path, query, body, OWNER if user == OTHER else user)
+
+    found = failing(checked(Open(), tmp_path))
+    assert {"GET /api/tasks", "GET /api/tasks/{id}", "PUT /api/tasks/{id}", "DELETE /api/tasks/{id}"} <= found
+    assert {f"POST /api/tasks/{{id}}/{verb}" for verb in ("complete", "approve", "reject")} <= found
+
+
+def test_a_dead_upstream_fails_everything_and_a_missing_token_is_named(tmp_path: Path) -> None:
+    def dead(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    file = tmp_path / "token"
+    file.write_text("token-of-owner")
+    document = api_check.run("http://upstream", file, transport=httpx.MockTransport(dead))
+    assert set(document["endpoints"].values()) == {False}
+    assert [clause.split(":")[0] for clause in document["not_checked"]] == [
+        "404 of another's task", "an assignee of the same group", "an assignee of another group",
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="cannot be read"):
+        api_check.run("http://upstream", tmp_path / "none")

@@ -1,0 +1,353 @@
+"""The gate never promotes on a breach, on no data or before the watch is over, and worse figures never help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import assume, event, given, settings
+from hypothesis import strategies as st
+
+from components.config import ConfigError, GateLimits, MigrationConfig, parse
+from scripts.canary.comparison import fisher_exact, sign_test
+from scripts.canary.figures import Observed, Period, Traffic, read_observed, settled, weighted_median, with_replication
+from scripts.canary.gates import Decision, decide
+
+LIMITS = GateLimits()
+LENGTH = 60.0
+WATCH = 1800.0
+GOOD = Traffic(100, 0, 1, 20.0, 80.0)
+BESIDE = Traffic(1900, 0, 19, 20.0, 80.0)
+PERIOD = Period(0.0, GOOD, BESIDE, 20.0, 30.0, 15.0, 20.0, 90e9, 1e6, 0.2, 2.0)
+RANK = {"rollback": 0, "hold": 1, "promote": 2}
+
+
+def watched(
+    *, count: int = 30, changed: tuple[int, ...] = (), task: dict[str, Any] | None = None, **change: Any
+) -> Observed:
+    """A healthy watch of ``count`` periods; ``change`` (and ``task``, of the Task Service's traffic) in the ``changed`` ones."""
+    periods = []
+    for number in range(count):
+        period = replace(PERIOD, at=number * LENGTH)
+        if number in changed:
+            traffic = replace(GOOD, **task) if task else period.task_service
+            period = replace(period, task_service=traffic)
+            period = replace(period, **change)
+        periods.append(period)
+    return Observed(LENGTH, tuple(periods))
+
+
+def judged(observed: Observed) -> Decision:
+    return decide(observed, LIMITS, WATCH)
+
+
+EVERY = tuple(range(30))
+#: What one bad period of each figure is, and how its limit is told.
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"task": {"errors": 2}}, "error rate is 2 %"),
+    ({"task": {"p50_ms": 200.0}}, "P50 is 200 ms"),
+    ({"task": {"p95_ms": 500.0}}, "P95 is 500 ms"),
+    ({"cpu_percent": 70.0}, "CPU is 70 %"),
+    ({"memory_percent": 80.0}, "memory is 80 %"),
+    ({"database_cpu_percent": 70.0}, "database CPU is 70 %"),
+    ({"database_connections": 81.0}, "database connections is 81"),
+    ({"database_free_bytes": 10e9}, "free storage is 10 GB"),
+    ({"slot_bytes": 10e9}, "WAL held by slots is 10 GB"),
+    ({"replication_seconds": 10.0}, "replication is 10 s"),
+    ({"healthy_hosts": 0.0}, "healthy targets is 0"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), BAD)
+def test_a_breach_counts_when_it_is_in_three_of_five_periods(change: dict[str, Any], said: str) -> None:
+    """Prevents a rollback at one slow minute, and a promotion over a figure that is often past its limit."""
+    # Far apart, so never three of five; the whole watch stays below each limit.
+    assert judged(watched(changed=(0, 10, 20), **change)).verdict == "promote"
+    assert judged(watched(changed=(10, 12), **change)).verdict == "promote"
+    broken = judged(watched(changed=(10, 12, 14), **change))
+    assert broken.verdict == "rollback"
+    assert said in " ".join(broken.reasons)
+    assert "the limit is" in " ".join(broken.reasons)
+    # However short the watch was.
+    assert judged(watched(count=3, changed=(0, 1, 2), **change)).verdict == "rollback"
+    # In the newest period alone: not yet a breach, and no moment to go on.
+    assert judged(watched(changed=(29,), **change)).verdict == "hold"
+
+
+MISSING: list[tuple[dict[str, Any], str]] = [
+    ({"task_service": None}, "error rate is there for 23 of 30 periods"),
+    ({"task": {"p50_ms": None}}, "P50 is there for 23 of 30"),
+    ({"task": {"p95_ms": None}}, "P95 is there for 23 of 30"),
+    ({"cpu_percent": None}, "CPU is there for 23"),
+    ({"memory_percent": None}, "memory is there for 23"),
+    ({"database_cpu_percent": None}, "database CPU is there for 23"),
+    ({"database_connections": None}, "database connections is there for 23"),
+    ({"database_free_bytes": None}, "free storage is there for 23"),
+    ({"slot_bytes": None}, "WAL held by slots is there for 23"),
+    ({"replication_seconds": None}, "replication is there for 23"),
+    ({"healthy_hosts": None}, "healthy targets is there for 23"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), MISSING)
+def test_missing_figures_hold_and_are_neither_good_nor_bad(change: dict[str, Any], said: str) -> None:
+    """Prevents a promotion on a metric that stopped, and a rollback for a late last minute."""
+    assert judged(watched(changed=(29,), **change)).verdict == "promote"
+    decision = judged(watched(changed=tuple(range(7)), **change))
+    assert decision.verdict == "hold"
+    assert said in " ".join(decision.reasons)
+    assert judged(watched(changed=EVERY, **change)).verdict == "hold"
+    assert not [
+        reason for reason in judged(watched(count=2, changed=(0, 1), **change)).reasons if "look into" in reason
+    ]
+
+
+@pytest.mark.parametrize(
+    ("observed", "verdict", "said"),
+    [
+        (Observed(LENGTH), "hold", "0 requests on the Task Service, at least 100"),
+        (watched(), "promote", "3000 requests"),
+        (watched(count=29), "hold", "watched for 1740 s of settled periods, the limit is at least 1800 s"),
+        (watched(changed=EVERY, task={"requests": 3, "refusals": 0}), "hold", "90 requests"),
+        # Too few a period to judge one by itself; together they are enough, and 2 of 150 are too many.
+        (watched(changed=EVERY, task={"requests": 5, "refusals": 0}), "promote", "150 requests"),
+        (
+            watched(changed=(3, 20), task={"requests": 5, "errors": 2, "refusals": 0}, monolith=None),
+            "promote",
+            "error rate of the whole watch",
+        ),
+        # Spread so that no five periods breach, and past the limit as a whole.
+        (watched(changed=(0, 1, 9, 10, 18, 19), task={"errors": 6}), "rollback", "error rate of the whole watch is 1.2 %"),
+        (watched(changed=EVERY, task={"p95_ms": 499.0}, monolith=None), "promote", "typical P95 499 ms"),
+        # At 100 % the monolith has nothing to be compared with.
+        (watched(changed=EVERY, monolith=None), "promote", "3000 requests"),
+        (watched(changed=EVERY, monolith=Traffic(0)), "promote", "3000 requests"),
+    ],
+)  # fmt: skip
+def test_decide(observed: Observed, verdict: str, said: str) -> None:
+    decision = judged(observed)
+    assert decision.verdict == verdict, decision.reasons
+    assert any(said in reason for reason in decision.reasons), decision.reasons
+
+
+@pytest.mark.parametrize(
+    ("observed", "said"),
+    [
+        # 0.9 % is below the plan's limit and nineteen times the monolith's.
+        (
+            watched(changed=EVERY, task={"requests": 1000, "errors": 9}, monolith=replace(BESIDE, errors=1)),
+            "5xx beside the monolith: 0.9 % of 30000 against 0.0526 % of 57000 (Fisher's exact test",
+        ),
+        # One look at a service that fails everything is enough.
+        (watched(count=1, changed=(0,), task={"requests": 100, "errors": 50}), "5xx beside the monolith: 50 %"),
+        # Tokens that it does not take: no 5xx at all, and useless.
+        (watched(count=2, changed=(0, 1), task={"refusals": 60}), "4xx beside the monolith: 60 %"),
+        (
+            watched(count=12, changed=tuple(range(12)), task={"p50_ms": 90.0, "p95_ms": 180.0}),
+            "P95 beside the monolith: 1.5 times and 50 ms slower in 12 of 12 periods (sign test",
+        ),
+    ],
+)
+def test_clearly_worse_than_the_monolith_rolls_back_below_every_limit(observed: Observed, said: str) -> None:
+    """Prevents a promotion of a service that is much worse than what it replaces."""
+    decision = judged(observed)
+    assert decision.verdict == "rollback"
+    assert said in " ".join(decision.reasons), decision.reasons
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [
+        watched(changed=EVERY, task={"errors": 0}, monolith=replace(BESIDE, errors=1900)),
+        watched(changed=(0, 5), task={"requests": 100, "errors": 1}, monolith=replace(BESIDE, errors=10)),
+        watched(changed=EVERY, task={"p95_ms": 120.0}),
+        watched(changed=EVERY, task={"p50_ms": 69.0}, monolith=replace(BESIDE, p50_ms=20.0)),
+    ],
+)
+def test_better_as_bad_or_a_little_slower_is_not_worse(observed: Observed) -> None:
+    """Prevents rollbacks for chance, and for an overhead that nobody notices."""
+    assert judged(observed).verdict == "promote", judged(observed).reasons
+
+
+@pytest.mark.parametrize(
+    ("events", "total", "other", "other_total", "p"),
+    [
+        # R: fisher.test(matrix(c(3, 1, 1, 3), 2), alternative = "greater"), the lady tasting tea: 17/70.
+        (3, 4, 1, 4, 17 / 70),
+        (4, 4, 0, 4, 1 / 70),
+        (0, 10, 5, 10, 1.0),
+        (0, 50, 0, 950, 1.0),
+        (50, 50, 950, 950, 1.0),
+    ],
+)
+def test_fisher_exact_gives_the_published_values(
+    events: int, total: int, other: int, other_total: int, p: float
+) -> None:
+    assert fisher_exact(events, total, other, other_total) == pytest.approx(p)
+
+
+@pytest.mark.parametrize(("worse", "pairs", "p"), [(10, 10, 1 / 1024), (9, 10, 11 / 1024), (0, 7, 1.0), (5, 9, 0.5)])
+def test_sign_test_gives_the_binomial_tail(worse: int, pairs: int, p: float) -> None:
+    assert sign_test(worse, pairs) == pytest.approx(p)
+
+
+def test_impossible_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="more events than requests"):
+        fisher_exact(5, 4, 0, 1)
+    with pytest.raises(ValueError, match="more events than requests"):
+        fisher_exact(0, 4, 2, 1)
+    with pytest.raises(ValueError, match="more than there are"):
+        sign_test(3, 2)
+
+
+def random_watch(seed: int) -> Observed:
+    """Any watch of up to 12 periods. By a seed: drawn one by one, its hundred figures take Hypothesis a tenth of a second."""
+    random = Random(seed)
+    wild = random.choice((0, 0, 0, 0.3))  # most are healthy, or nothing would ever be promoted
+
+    def maybe(value: Any) -> Any:
+        return None if random.random() < 0.03 else value
+
+    def figure(limit: float) -> Any:
+        return maybe(random.uniform(0, limit * (1.5 if random.random() < wild else 0.9)))
+
+    def traffic() -> Any:
+        requests = random.choice((0, 3, 50, 400))
+        errors = random.randint(0, requests // (5 if random.random() < wild else 150))
+        refusals = random.randint(0, (requests - errors) // (1 if random.random() < wild else 100))
+        slow = 600 if random.random() < wild else 60
+        return maybe(
+            Traffic(requests, errors, refusals, maybe(random.uniform(1, slow)), maybe(random.uniform(1, slow * 2)))
+        )
+
+    return Observed(
+        LENGTH,
+        tuple(
+            Period(
+                number * LENGTH,
+                traffic(),
+                traffic(),
+                figure(70),
+                figure(80),
+                figure(70),
+                figure(80),
+                maybe(random.uniform(5e9 if wild else 11e9, 200e9)),
+                figure(10e9),
+                figure(10),
+                maybe(0.0 if random.random() < wild else 2.0),
+            )
+            for number in range(random.randint(0, 12))
+        ),
+    )
+
+
+watches = st.integers(0, 2**32).map(random_watch)
+SMALL = GateLimits(comparison_requests=5, comparison_periods=2, minimum_requests=20, minimum_period_requests=5)
+
+
+def _more(name: str) -> Callable[[Traffic, float], Traffic | None]:
+    def worse(traffic: Traffic, share: float) -> Traffic | None:
+        value = getattr(traffic, name)
+        if name in ("errors", "refusals"):
+            room = traffic.requests - traffic.errors - traffic.refusals
+            return replace(traffic, **{name: value + int(room * share)})
+        return None if value is None else replace(traffic, **{name: value * (1 + 4 * share)})
+
+    return worse
+
+
+WORSE_TRAFFIC = {name: _more(name) for name in ("errors", "refusals", "p50_ms", "p95_ms")}
+WORSE_UP = (
+    "cpu_percent", "memory_percent", "database_cpu_percent", "database_connections", "slot_bytes", "replication_seconds",
+)  # fmt: skip
+WORSE_DOWN = ("database_free_bytes", "healthy_hosts")
+
+
+def worsened(observed: Observed, number: int, name: str, share: float) -> Observed | None:
+    """The same watch with one figure of one period worse; None when it is missing."""
+    period = observed.periods[number]
+    if name in WORSE_TRAFFIC:
+        traffic = WORSE_TRAFFIC[name](period.task_service, share) if period.task_service else None
+        if traffic is None:
+            return None
+        period = replace(period, task_service=traffic)
+    else:
+        value = getattr(period, name)
+        if value is None:
+            return None
+        factor = 1 - share if name in WORSE_DOWN else 1 + 4 * share
+        period = replace(period, **{name: value * factor})
+    return replace(observed, periods=(*observed.periods[:number], period, *observed.periods[number + 1 :]))
+
+
+@settings(max_examples=500)
+@given(
+    watches,
+    st.integers(0, 11),
+    st.sampled_from([*WORSE_TRAFFIC, *WORSE_UP, *WORSE_DOWN]),
+    st.floats(0, 1),
+    st.sampled_from([1.0, 180.0, 480.0]),
+)
+def test_worse_figures_never_give_a_better_verdict(
+    observed: Observed, number: int, name: str, share: float, watch: float
+) -> None:
+    """Prevents a rule that a service could pass by failing more."""
+    assume(number < len(observed.periods))
+    worse = worsened(observed, number, name, share)
+    assume(worse is not None)
+    assert worse is not None
+    before, after = decide(observed, SMALL, watch), decide(worse, SMALL, watch)
+    event(f"{before.verdict} to {after.verdict}")
+    assert RANK[after.verdict] <= RANK[before.verdict]
+
+
+@settings(max_examples=500)
+@given(watches, st.sampled_from([1.0, 180.0, 480.0]))
+def test_a_promotion_has_every_figure_and_enough_of_each(observed: Observed, watch: float) -> None:
+    """Prevents a promotion on no data."""
+    decision = decide(observed, SMALL, watch)
+    event(decision.verdict)
+    assert decision.reasons
+    if decision.verdict != "promote":
+        return
+    assert observed.watched_seconds >= watch
+    total = observed.total(lambda period: period.task_service)
+    assert total.requests >= SMALL.minimum_requests
+    assert total.error_rate_percent < SMALL.error_rate_percent or len(observed.periods) < SMALL.breach_periods
+    for name in (*WORSE_UP, *WORSE_DOWN, "task_service"):
+        seen = sum(getattr(period, name) is not None for period in observed.periods)
+        assert seen >= 0.8 * (watch / LENGTH)
+
+
+def test_evidence_is_read_back_as_it_was_kept() -> None:
+    """Prevents an explanation of other figures than those that decided."""
+    observed = watched(changed=(3,), task_service=None, cpu_percent=None)
+    assert read_observed(observed.document()) == observed
+
+
+def test_only_whole_settled_periods_count() -> None:
+    """Prevents a judgement of a minute that CloudWatch has not got all figures of."""
+    assert settled(130.0, 430.0, 60.0, 120.0) == [180.0, 240.0]
+    assert settled(120.0, 420.0, 60.0, 120.0) == [120.0, 180.0, 240.0]
+    assert settled(130.0, 200.0, 60.0, 120.0) == []
+
+
+def test_replication_is_the_worst_fence_of_the_period_or_beside_it() -> None:
+    bare = Observed(60.0, tuple(Period(at) for at in (0.0, 60.0, 120.0, 240.0, 300.0)))
+    found = with_replication(bare, [(10.0, 0.1), (20.0, 0.4), (130.0, 0.2)])
+    assert [period.replication_seconds for period in found.periods] == [0.4, 0.4, 0.2, None, None]
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(0, 5))))
+def test_weighted_median_is_the_middle_of_the_repeated_values(pairs: list[tuple[float, int]]) -> None:
+    flat = sorted(value for value, weight in pairs for _ in range(weight))
+    assert weighted_median(pairs) == (flat[(len(flat) - 1) // 2] if flat else None)
+
+
+def test_a_window_shorter_than_its_breaches_is_a_wrong_configuration() -> None:
+    """Prevents a gate that can never roll back."""
+    with pytest.raises(ConfigError, match="below breachPeriods"):
+        parse(MigrationConfig, {"gates": {"breachPeriods": 4, "windowPeriods": 3}})

@@ -1,0 +1,146 @@
+"""No weight goes up unless a rollback from there would keep every write in time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.config import GateLimits
+from scripts.canary.ready import (
+    UNMEASURED_UP,
+    Direction,
+    Past,
+    Readiness,
+    check_step,
+    next_weight,
+    past,
+    ready,
+    rollback_estimate,
+)
+
+LIMITS = GateLimits()
+LADDER = (5, 25, 50, 100)
+WAY = Direction(True, 0.1, None, "reserved", 1000)
+GOOD = Readiness(WAY, WAY, 0.1, True, (), True, 2, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"reverse": replace(WAY, running=False, reason="disabled")}, "the reverse direction of replication does not run (disabled)"),
+        ({"forward": replace(WAY, running=False)}, "the forward direction of replication does not run"),
+        ({"reverse": replace(WAY, fence_seconds=None)}, "the reverse fence did not return"),
+        ({"forward": replace(WAY, fence_seconds=10.0)}, "the forward fence took 10.00 s, the limit is below 10 s"),
+        ({"reverse": replace(WAY, wal_status="unreserved")}, "the reverse slot is unreserved"),
+        ({"forward": replace(WAY, wal_status="lost")}, "the forward slot is lost"),
+        ({"reverse": replace(WAY, retained_bytes=10**10)}, "holds 10 GB of WAL"),
+        ({"probe_seconds": None}, "a synthetic write on the target was not read on the source"),
+        ({"probe_seconds": 11.0}, "read after 11.00 s"),
+        ({"schema_match": False}, "the two catalogs differ"),
+        ({"schema_match": None}, "the two catalogs could not be compared"),
+        ({"unmended": ("tasks 7",)}, "1 rows still differ after a conflict, for one tasks 7"),
+        ({"verified": False}, "the last verification found differences"),
+        ({"service_tasks": 0}, "no task of the Task Service is wanted"),
+        ({"rollback_seconds": 300.0}, "a rollback would take about 300.0 s, the limit is below 300 s"),
+        ({"rollback_seconds": None}, "a rollback would take an unknown time"),
+    ],
+)  # fmt: skip
+def test_each_thing_that_a_rollback_needs_refuses_when_it_is_gone(change: dict[str, Any], said: str) -> None:
+    """Prevents a step up to where the way back loses writes or time."""
+    decision = ready(replace(GOOD, **change), LIMITS, 300.0)
+    assert decision.verdict == "refused"
+    assert len(decision.reasons) == 1
+    assert said in decision.reasons[0]
+    assert len(decision.findings) == len(ready(GOOD, LIMITS, 300.0).findings)
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"verified": None}, {"service_tasks": None}, {"forward": replace(WAY, wal_status=None)}]
+)
+def test_what_is_not_there_to_be_asked_does_not_refuse(change: dict[str, Any]) -> None:
+    assert ready(replace(GOOD, **change), LIMITS, 300.0).verdict == "promote"
+
+
+def test_the_estimate_takes_the_slowest_deployment_the_whole_drain_and_two_fences() -> None:
+    assert rollback_estimate(0.5, (20.0, 45.0, 30.0), 40.0) == 86.0
+    assert rollback_estimate(0.5, (), 40.0) == UNMEASURED_UP + 41.0
+    assert rollback_estimate(None, (20.0,), 40.0) is None
+
+
+@given(st.floats(0, 100), st.lists(st.floats(0, 100)), st.floats(0, 100), st.floats(0, 50))
+def test_a_slower_part_never_shortens_the_estimate(fence: float, ups: list[float], drain: float, more: float) -> None:
+    before = rollback_estimate(fence, ups, drain) or 0.0
+    for slower in (
+        rollback_estimate(fence + more, ups, drain),
+        rollback_estimate(fence, [up + more for up in ups], drain),
+        rollback_estimate(fence, ups, drain + more),
+    ):
+        assert slower is not None
+        assert slower >= before
+
+
+@pytest.mark.parametrize(
+    ("current", "wanted", "forced", "verdict"),
+    [
+        (0, 5, False, "promote"),
+        (5, 25, False, "promote"),
+        (50, 100, False, "promote"),
+        (0, 25, False, "refused"),
+        (0, 25, True, "promote"),
+        (25, 5, True, "refused"),
+        (5, 5, True, "refused"),
+        (7, 25, False, "promote"),
+    ],
+)
+def test_only_the_ladders_next_weight_without_force(current: int, wanted: int, forced: bool, verdict: str) -> None:
+    decision = check_step(current, wanted, LADDER, forced=forced)
+    assert decision.verdict == verdict
+    assert (decision.verdict == "promote") or decision.reasons
+
+
+@given(st.integers(0, 100))
+def test_next_weight_rises_until_the_end(current: int) -> None:
+    following = next_weight(current, LADDER)
+    assert (following is None) == (current >= 100)
+    assert following is None or (following > current and following in LADDER)
+
+
+def _begun(begin: int, to: int, at: str = "t1") -> dict[str, Any]:
+    return {"step": "canary", "event": "begun", "from": begin, "to": to, "target_time": at}
+
+
+def _decided(decision: str) -> dict[str, Any]:
+    return {"step": "canary", "event": "decided", "decision": decision, "reasons": ["because"]}
+
+
+MOVED = {"step": "canary", "event": "moved", "seconds": 3.0}
+BACK = {"step": "rollback", "event": "begun", "reasons": []}
+ROUTED = {"step": "rollback", "event": "routed", "seconds_of_up": 2.0}
+DONE = {"step": "rollback", "event": "done"}
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([], Past()),
+        ([_begun(0, 5)], Past((0, 5), None, "t1")),
+        ([_begun(0, 5), MOVED], Past((0, 5), None, "t1", (3.0,))),
+        ([_begun(0, 5), MOVED, _decided("hold")], Past((0, 5), None, "t1", (3.0,))),
+        ([_begun(0, 5), _decided("refused")], Past((0, 5), None, "t1")),
+        ([_begun(0, 5), MOVED, _decided("promote")], Past(None, None, "t1", (3.0,))),
+        # The writes of every step since the weight left 0 are the rollback's to prove.
+        ([_begun(0, 5), _decided("promote"), _begun(5, 25, "t2")], Past((5, 25), None, "t1")),
+        # Killed between the decision and the rollback: it is owed, and nothing goes up before it.
+        ([_begun(0, 5), MOVED, _decided("rollback")], Past(None, ("because",), "t1", (3.0,))),
+        ([_begun(0, 5), _decided("rollback"), BACK, ROUTED], Past(None, ("begun",), "t1", (2.0,))),
+        ([_begun(0, 5), _decided("rollback"), BACK, DONE], Past()),
+        ([_begun(0, 5), BACK, DONE, _begun(0, 5, "t9")], Past((0, 5), None, "t9")),
+    ],
+)
+def test_the_journal_tells_what_was_left(events: list[dict[str, Any]], expected: Past) -> None:
+    """Prevents a step up while a rollback is owed, and one that forgets where it came from."""
+    assert past(events) == expected

@@ -1,0 +1,481 @@
+"""A canary step moves the weight only when the gate, the preview and the ladder allow it, and tells what a kill left."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.config import GateLimits, MigrationConfig
+from scripts.canary import decisions, operator_lock, readiness, rollback
+from scripts.canary import step as canary
+from scripts.canary.figures import Observed, Period, Traffic
+from scripts.canary.operator_lock import NoLock
+from scripts.canary.ready import Direction, Readiness
+from scripts.canary.stage import Emergency, Stage
+from scripts.canary.step import LIVE_RULE
+from scripts.deployment.deployer import Change, PreviewResult, UpResult
+from scripts.replication import fence
+from scripts.replication.conflicts import install as conflicts
+from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, TimedOut
+from scripts.support.settings import Settings
+from scripts.verify import written
+
+RULE = Change("urn:rule", LIVE_RULE, "routes-live-rule", "update", ("actions",))
+OTHER = Change("urn:db", "aws:rds/instance:Instance", "database-instance", "replace", ("engineVersion",))
+WAY = Direction(True, 0.1, None, "reserved", 1000)
+READY = Readiness(WAY, WAY, 0.1, True, (), None, None, 60.0)
+PERIOD = Period(0.0, Traffic(100, 0, 0, 10.0, 20.0), None, 5.0, 5.0, 5.0, 5.0, 90e9, 0.0, 0.1, 2.0)
+SAME = {"checked": 3, "equal": 3, "unsettled": 0, "different": []}
+
+
+def figures(**task: Any) -> Observed:
+    traffic = Traffic(**{**vars(PERIOD.task_service), **task})
+    return Observed(0.01, tuple(replace(PERIOD, at=number * 0.01, task_service=traffic) for number in range(5)))
+
+
+HEALTHY, FAILING, SILENT = figures(), figures(errors=10), figures(requests=3)
+
+
+class Killed(BaseException):
+    """As a kill: no handler of errors sees it."""
+
+
+class Cloud:
+    """Deployment, load balancer and figures in one: what a deployment sets is what the load balancer then says."""
+
+    def __init__(self, weight: int = 0, changes: tuple[Change, ...] = (RULE,), observed: Observed = HEALTHY) -> None:
+        self.declared = self.live = weight
+        self.changes, self.observed = changes, observed
+        self.ups: list[int] = []
+        self.notices: list[str] = []
+        self.stopped = False
+        #: Called at each boundary with its name; may raise.
+        self.at: Callable[[str], None] = lambda name: None
+
+    def up(self, overrides: Mapping[str, object]) -> UpResult:
+        self.at("before up")
+        self.declared = int(str(overrides["canaryWeight"]))
+        self.at("config set")
+        changed = (RULE,) if self.live != self.declared else ()
+        self.live = self.declared
+        self.ups.append(self.live)
+        self.at("up done")
+        return UpResult(changed, {})
+
+    def keep(self, overrides: Mapping[str, object]) -> None:
+        self.declared = int(str(overrides["canaryWeight"]))
+
+    def preview(self, overrides: Mapping[str, object]) -> PreviewResult:
+        self.at("preview")
+        return PreviewResult(() if overrides["canaryWeight"] == self.live else self.changes)
+
+    def outputs(self) -> dict[str, Any]:
+        return {}
+
+    def config(self) -> dict[str, Any]:
+        return {"canaryWeight": self.declared}
+
+    def destroy(self) -> None:
+        raise AssertionError("a canary destroys nothing")
+
+    def weight(self) -> int:
+        return self.live
+
+    def to_monolith(self) -> None:
+        self.live = 0
+
+    def confirm(self, weight: int, timeout: float = 30.0) -> None:
+        self.at("confirm")
+        assert self.live == weight
+
+    def observe(self, since: float) -> Observed:
+        self.at("watch")
+        return self.observed
+
+    def idle_seconds(self) -> float | None:
+        return 60.0
+
+    def send(self, settings: Settings, subject: str, document: Mapping[str, Any]) -> None:
+        self.notices.append(subject)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.fixture(autouse=True)
+def _databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The databases' answers; what they are made of has tests of its own on real servers."""
+
+    @contextmanager
+    def locked(settings: Settings, command: str, *, take_over: bool = False) -> Iterator[NoLock]:
+        yield NoLock()
+
+    monkeypatch.setattr(operator_lock, "locked", locked)
+    monkeypatch.setattr(readiness, "observe", lambda stage: READY)
+    monkeypatch.setattr(written, "now_on_target", lambda settings: "2026-11-23 00:00:00+00")
+    monkeypatch.setattr(written, "check", lambda settings, since, timeout: SAME)
+    monkeypatch.setattr(conflicts, "set_tie_winner", lambda settings, winner: None)
+    monkeypatch.setattr(fence, "reverse", lambda settings, timeout: 0.1)
+    monkeypatch.setattr(fence, "both", lambda settings, timeout: {"forward_seconds": 0.1, "reverse_seconds": 0.1})
+
+
+def stage(cloud: Cloud, tmp_path: Path, **config: Any) -> Stage:
+    values = {
+        "watch_seconds": 0.05, "period_seconds": 0.01, "metric_delay_seconds": 0.0, "drain_seconds": 0.05,
+        "gates": GateLimits(minimum_requests=100), **config,
+    }  # fmt: skip
+    settings = Settings(
+        config=MigrationConfig(**values), stack="x", source_url=None, target_url=None, state_dir=tmp_path
+    )
+    return Stage(settings, cloud, cloud, cloud, cloud, cloud)  # type: ignore[arg-type]
+
+
+def names(at: Stage, step: str = "canary") -> list[str]:
+    return [event["event"] for event in at.settings.journal.events(step)]
+
+
+def test_a_healthy_step_is_promoted_journaled_and_kept_with_its_evidence(tmp_path: Path) -> None:
+    cloud = Cloud()
+    at = stage(cloud, tmp_path)
+    told: list[str] = []
+    document = canary.step(at, tell=told.append)
+    assert (document["from"], document["to"], document["decision"]) == (0, 5, "promote")
+    assert document["changed"] == ["routes-live-rule"]
+    assert document["evidence"]["periods"][0]["task_service"]["requests"] == 100
+    assert names(at) == ["begun", "moved", "decided"]
+    assert cloud.notices == ["canary 0 -> 5 %: promote"]
+    assert any("a rollback would take about 60.0 s" in line for line in told)
+    kept = decisions.read(document["document"])
+    assert kept["evidence"] == json.loads(json.dumps(document["evidence"]))
+    assert kept["limits"]["errorRatePercent"] == 1.0
+    answer = decisions.explain(at.settings)
+    assert (answer["decision"], answer["again"], answer["same"]) == ("promote", "promote", True)
+    assert "typical P95 20 ms, below 500 ms" in decisions.as_text(answer)
+    assert canary.status(at)["unfinished"] is None
+
+
+def test_an_explanation_says_when_todays_rules_would_judge_otherwise(tmp_path: Path) -> None:
+    """Prevents an explanation that repeats the verdict instead of judging the evidence."""
+    at = stage(Cloud(), tmp_path)
+    with pytest.raises(Refused, match="nothing was decided yet"):
+        decisions.explain(at.settings)
+    location = Path(str(canary.step(at)["document"]))
+    location.write_text(location.read_text().replace('"errors": 0', '"errors": 50'))
+    answer = decisions.explain(at.settings)
+    assert (answer["again"], answer["same"]) == ("rollback", False)
+
+
+@pytest.mark.parametrize("changes", [(RULE, OTHER), (OTHER,), (RULE, RULE)])
+def test_a_deployment_that_changes_more_is_refused_with_a_list(tmp_path: Path, changes: tuple[Change, ...]) -> None:
+    """Prevents a canary step that replaces the database on the way."""
+    cloud = Cloud(changes=changes)
+    document = canary.step(stage(cloud, tmp_path))
+    assert document["decision"] == "refused"
+    assert f"{changes[-1].op} {changes[-1].name}" in document["reasons"][0]
+    assert cloud.ups == []
+
+
+def test_no_weight_goes_up_unless_a_rollback_would_keep_every_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "observe", lambda stage: replace(READY, probe_seconds=None))
+    cloud = Cloud()
+    document = canary.step(stage(cloud, tmp_path))
+    assert document["decision"] == "refused"
+    assert "synthetic write" in " ".join(document["reasons"])
+    assert cloud.ups == []
+
+
+def test_a_rule_that_somebody_moved_by_hand_is_refused(tmp_path: Path) -> None:
+    """Prevents a step from a weight that is not the real one."""
+    cloud = Cloud(weight=5)
+    cloud.live = 50
+    document = canary.step(stage(cloud, tmp_path))
+    assert document["decision"] == "refused"
+    assert "the stack declares 5 %, the load balancer has 50 %" in document["reasons"][0]
+    assert cloud.ups == []
+
+
+def test_a_breach_rolls_back_to_the_monolith(tmp_path: Path) -> None:
+    cloud = Cloud(weight=25, observed=FAILING)
+    document = canary.step(stage(cloud, tmp_path))
+    assert (document["decision"], document["rollback"]["to"], cloud.live) == ("rollback", 0, 0)
+    assert cloud.ups == [50, 0]
+    assert "error rate is 10 %" in document["reasons"][0]
+    assert cloud.notices == ["rollback from 50 % done in 0 s"]
+
+
+BOUNDARIES = ("preview", "before up", "config set", "up done", "confirm", "watch")
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_a_step_killed_at_any_boundary_goes_on_when_it_is_run_again(tmp_path: Path, boundary: str) -> None:
+    """Prevents a killed step that leaves a weight nobody watches, or that is taken up from the wrong weight."""
+    cloud = Cloud(weight=5)
+    at = stage(cloud, tmp_path)
+
+    def kill(name: str) -> None:
+        if name == boundary:
+            raise Killed
+
+    cloud.at = kill
+    with pytest.raises(Killed):
+        canary.step(at)
+    cloud.at = lambda name: None
+    assert canary.status(at)["rollback_owed"] is None
+    document = canary.step(at)
+    assert (document["from"], document["to"], document["decision"]) == (5, 25, "promote")
+    assert (cloud.declared, cloud.live) == (25, 25)
+    assert canary.step(at)["to"] == 50
+
+
+@pytest.mark.parametrize("boundary", ["before up", "config set", "up done", "confirm"])
+def test_a_rollback_killed_at_any_boundary_is_ended_before_anything_else(tmp_path: Path, boundary: str) -> None:
+    """Prevents a step up after a breach whose rollback was killed."""
+    cloud = Cloud(weight=5, observed=FAILING)
+    at = stage(cloud, tmp_path)
+    ups = 0
+
+    def kill(name: str) -> None:
+        nonlocal ups
+        ups += name == "before up"
+        if name == boundary and ups == 2:  # the step's own deployment was the first
+            raise Killed
+
+    cloud.at = kill
+    with pytest.raises(Killed):
+        canary.step(at)
+    cloud.at, cloud.observed = lambda name: None, HEALTHY
+    assert canary.status(at)["rollback_owed"]
+    assert "would end the rollback" in canary.step(at, dry_run=True)["reasons"][0]
+    document = canary.step(at)
+    assert (document["decision"], document["to"], cloud.declared, cloud.live) == ("rollback", 0, 0, 0)
+    assert canary.status(at)["rollback_owed"] is None
+    assert canary.step(at)["to"] == 5
+
+
+def test_a_step_that_held_is_watched_again_before_the_next_one(tmp_path: Path) -> None:
+    cloud = Cloud(observed=SILENT)
+    at = stage(cloud, tmp_path)
+    assert canary.step(at)["decision"] == "hold"
+    cloud.observed = HEALTHY
+    document = canary.step(at)
+    assert (document["from"], document["to"], document["decision"]) == (0, 5, "promote")
+    assert canary.step(at)["to"] == 25
+
+
+def test_metrics_that_cannot_be_read_hold(tmp_path: Path) -> None:
+    """Prevents a promotion, or a crash that leaves the weight unwatched, while CloudWatch is away."""
+    cloud = Cloud()
+
+    def away(name: str) -> None:
+        if name == "watch":
+            raise MigrationError("CloudWatch cannot be read")
+
+    cloud.at = away
+    at = stage(cloud, tmp_path)
+    assert canary.step(at)["decision"] == "hold"
+    assert names(at).count("metrics-unreadable") == 1
+
+
+def test_run_climbs_the_ladder_and_tells_each_decision(tmp_path: Path) -> None:
+    cloud = Cloud()
+    assert canary.run(stage(cloud, tmp_path))["to"] == 100
+    assert cloud.ups == [5, 25, 50, 100]
+    assert cloud.notices == [f"canary {a} -> {b} %: promote" for a, b in ((0, 5), (5, 25), (25, 50), (50, 100))]
+
+
+def test_run_watches_a_hold_again_so_many_times_and_goes_on_when_run_again(tmp_path: Path) -> None:
+    cloud = Cloud(observed=SILENT)
+    at = stage(cloud, tmp_path, watch_rounds=2)
+    document = canary.run(at)
+    assert [step["decision"] for step in document["steps"]] == ["hold", "hold"]
+    cloud.observed = HEALTHY
+    document = canary.run(at)
+    assert (document["from"], document["to"], document["decision"]) == (0, 100, "promote")
+
+
+def test_run_rolls_back_on_a_breach_and_stops(tmp_path: Path) -> None:
+    cloud = Cloud()
+
+    def worse(name: str) -> None:
+        if name == "watch" and cloud.live == 50:
+            cloud.observed = FAILING
+
+    cloud.at = worse
+    document = canary.run(stage(cloud, tmp_path))
+    assert (document["decision"], document["from"], cloud.live) == ("rollback", 0, 0)
+    assert [step["to"] for step in document["steps"]] == [5, 25, 50]
+
+
+@pytest.mark.parametrize("boundary", ["config set", "up done"])
+def test_run_rolls_back_at_the_load_balancer_when_deployments_fail(tmp_path: Path, boundary: str) -> None:
+    """Prevents an unattended ladder that ends with an unknown weight because Pulumi stopped working."""
+    cloud = Cloud(weight=5)
+
+    def broken(name: str) -> None:
+        if name == boundary:
+            raise Refused("the backend is away") if boundary == "config set" else MigrationError("the backend is away")
+
+    cloud.at = broken
+    document = canary.run(stage(cloud, tmp_path))
+    assert document["decision"] == "rollback"
+    assert document["rollback"]["by"] == "load balancer API"
+    assert "the backend is away" in document["rollback"]["pulumi"]
+    assert (cloud.declared, cloud.live) == (0, 0)
+
+
+def test_a_failing_notice_or_journal_stops_no_rollback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents an S3 outage from keeping users on a service that fails."""
+    cloud = Cloud(weight=25, observed=FAILING)
+    at = stage(cloud, tmp_path)
+    original = type(at.settings.journal).record
+
+    def record(self: Any, step: str, event: str, **facts: Any) -> Any:
+        if step == "rollback" or event == "decided":
+            raise MigrationError("S3 is away")
+        return original(self, step, event, **facts)
+
+    monkeypatch.setattr(type(at.settings.journal), "record", record)
+    assert canary.step(at)["rollback"]["to"] == 0
+    assert cloud.live == 0
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    cloud = Cloud()
+    at = stage(cloud, tmp_path)
+    assert canary.step(at, dry_run=True)["reasons"] == ["would update routes-live-rule"]
+    assert (cloud.ups, list(at.settings.journal.events()), cloud.notices) == ([], [], [])
+
+
+def test_a_rollback_moves_the_routes_even_when_the_proof_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(settings: Settings, timeout: float) -> float:
+        raise TimedOut("fence from the target: not through")
+
+    monkeypatch.setattr(fence, "reverse", late)
+    cloud = Cloud(weight=50)
+    at = stage(cloud, tmp_path)
+    with pytest.raises(TimedOut, match="all routes are on the monolith .* keep both databases"):
+        rollback.run(at)
+    assert cloud.live == 0
+    assert names(at, "rollback") == ["begun", "routed", "unproven"]
+    assert canary.status(at)["rollback_owed"]
+
+
+def test_a_rollback_with_rows_that_differ_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a rollback that reports success while a write of the Task Service is missing on the monolith."""
+    lost = {"table": "tasks", "key": {"id": "7"}, "kind": "missing_on_source", "columns": []}
+    monkeypatch.setattr(written, "check", lambda settings, since, timeout: {**SAME, "different": [lost]})
+    cloud = Cloud(weight=50)
+    with pytest.raises(DataDiffer, match=r"1 rows .* tasks \{'id': '7'\} missing_on_source"):
+        rollback.run(stage(cloud, tmp_path))
+    assert cloud.live == 0
+
+
+def test_a_rollback_goes_on_without_the_lock_when_the_source_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def down(settings: Settings, command: str, *, take_over: bool = False) -> Iterator[NoLock]:
+        raise DatabaseError("cannot connect")
+        yield NoLock()
+
+    monkeypatch.setattr(operator_lock, "locked", down)
+    cloud = Cloud(weight=50)
+    assert rollback.run(stage(cloud, tmp_path), stop_service=True)["service_stopped"]
+    assert (cloud.live, cloud.stopped) == (0, True)
+
+
+def test_a_deployment_that_hangs_or_fails_names_the_emergency(tmp_path: Path) -> None:
+    """Prevents an operator who waits for a backend that is away, and does not know the other way."""
+    cloud = Cloud(weight=50)
+
+    def broken(name: str) -> None:
+        if name == "before up":
+            raise Refused("the stack is locked")
+
+    cloud.at = broken
+    at = stage(cloud, tmp_path)
+    with pytest.raises(Refused, match="the stack is locked; .* rollback --emergency"):
+        rollback.run(at)
+    assert cloud.live == 50
+    cloud.at = lambda name: None
+    document = rollback.emergency(Emergency(at.settings, cloud, cloud, None, cloud), reasons=("locked",))  # type: ignore[arg-type]
+    assert (cloud.live, cloud.declared, document["by"]) == (0, 0, "load balancer API")
+    assert "the next `up` will show an update of the live rule to 0 %" in document["drift"]
+    assert canary.status(at)["rollback_owed"] is None
+
+
+def test_a_rule_that_was_changed_beside_pulumi_goes_back_too(tmp_path: Path) -> None:
+    """Prevents a rollback that changes nothing, as Pulumi's state says 0 % already, while the rule does not."""
+    cloud = Cloud()
+
+    def deployed(name: str) -> None:
+        if name == "up done":
+            cloud.live = 30
+
+    cloud.at = deployed
+    document = rollback.run(stage(cloud, tmp_path))
+    assert (cloud.live, document["by"]) == (0, "load balancer API")
+    assert "pulumi refresh" in document["drift"]
+
+
+def test_a_deployment_that_raises_the_weight_meanwhile_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents an `up` of somebody else, under way when the emergency came, from having the last word."""
+    cloud = Cloud(weight=50)
+
+    def raised(settings: Settings, timeout: float) -> float:
+        cloud.live = 25
+        return 0.1
+
+    monkeypatch.setattr(fence, "reverse", raised)
+    at = stage(cloud, tmp_path)
+    document = rollback.emergency(Emergency(at.settings, cloud, cloud, None, cloud))  # type: ignore[arg-type]
+    assert (document["moved_again"], cloud.live) == (True, 0)
+
+
+def test_a_hanging_deployment_and_a_hanging_journal_are_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a rollback that waits for S3, or for a backend that never answers, while users meet errors."""
+    cloud, over = Cloud(weight=50), threading.Event()
+    at = stage(cloud, tmp_path, rollback_limit_seconds=0.4)
+
+    def hang(*_: Any, **__: Any) -> Any:
+        over.wait(30)
+        raise MigrationError("too late")
+
+    cloud.at = lambda name: hang() if name == "before up" else None
+    monkeypatch.setattr(rollback, "JOURNAL_SECONDS", 0.1)
+    monkeypatch.setattr(type(at.settings.journal), "record", hang)
+    try:
+        document = rollback.execute(at, NoLock(), unattended=True)
+    finally:
+        over.set()
+    assert (cloud.live, document["by"]) == (0, "load balancer API")
+    assert "did not end within 0.2 s" in document["pulumi"]
+
+
+def test_a_rollback_begun_while_a_deployment_ran_wins_over_it(tmp_path: Path) -> None:
+    """Prevents an `up` that ends after an emergency rollback from having the last word."""
+    cloud = Cloud(weight=5)
+    at = stage(cloud, tmp_path)
+
+    def meanwhile(name: str) -> None:
+        if name == "up done":
+            at.settings.journal.record("rollback", "begun", reasons=["another operator"])
+            at.settings.journal.record("rollback", "done")
+
+    cloud.at = meanwhile
+    with pytest.raises(Refused, match="a rollback was begun while the deployment of 25 % ran"):
+        canary.run(at)
+    assert (cloud.live, cloud.declared, cloud.ups) == (0, 0, [25])

@@ -1,0 +1,164 @@
+"""Routes and the weight: who answers a request, and what a change of the weight changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from components.routes import weighted_groups
+from tests.unit.components.declared_helpers import LISTENER, MONOLITH, REGION, SMOKE_VALUE, Declared, declare, walk
+
+RULE = "aws:lb/listenerRule:ListenerRule"
+ROUTE = "aws:apigatewayv2/route:Route"
+
+
+@cache
+def at_weight(weight: int, environment: str = "staging") -> Declared:
+    return declare(environment, canaryWeight=weight)
+
+
+def live_groups(declared: Declared) -> list[tuple[str, int]]:
+    """Target groups of the live rule with their weights, named by who answers."""
+    (action,) = declared.one(RULE, "routes-live-rule").inputs["actions"]
+    assert action["type"] == "forward"
+    return [
+        ("monolith" if group["arn"] == MONOLITH else "task-service", group["weight"])
+        for group in action["forward"]["targetGroups"]
+    ]
+
+
+@pytest.mark.parametrize("environment", ["staging", "prod"])
+@pytest.mark.parametrize(
+    ("weight", "groups"),
+    [
+        (0, [("monolith", 100)]),
+        (1, [("monolith", 99), ("task-service", 1)]),
+        (5, [("monolith", 95), ("task-service", 5)]),
+        (25, [("monolith", 75), ("task-service", 25)]),
+        (50, [("monolith", 50), ("task-service", 50)]),
+        (100, [("task-service", 100)]),
+    ],
+)
+def test_the_live_rule_splits_by_the_weight(environment: str, weight: int, groups: list[tuple[str, int]]) -> None:
+    """A second group at 0 or at 100 could keep sticky clients on the side that was left."""
+    declared = at_weight(weight, environment)
+    assert live_groups(declared) == groups
+    rules = [item.inputs for item in declared.all(RULE)]
+    assert not [value for value in walk(rules) if isinstance(value, Mapping) and "stickiness" in value]
+    assert not declared.one("aws:lb/targetGroup:TargetGroup").inputs.get("stickiness", {}).get("enabled")
+    assert declared.stack_outputs["canaryWeight"] == weight
+
+
+@given(st.integers(0, 100))
+def test_weights_always_add_up_to_all_requests(weight: int) -> None:
+    groups = weighted_groups(weight, "monolith", "task")
+    shares = {str(group.arn): group.weight for group in groups}
+    assert sum(int(str(share)) for share in shares.values()) == 100
+    assert shares.get("task", 0) == weight
+    assert len(groups) == (1 if weight in (0, 100) else 2)
+
+
+def by_name(declared: Declared) -> dict[str, Mapping[str, Any]]:
+    return {
+        f"{item.type} {item.name}": {
+            "inputs": item.inputs,
+            "protect": item.protect,
+            "parent": item.parent,
+            "dependencies": sorted(item.dependencies),
+        }
+        for item in declared.resources
+    }
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.tuples(st.integers(0, 100), st.integers(0, 100)).filter(lambda pair: pair[0] != pair[1]))
+@example((0, 5))
+@example((50, 100))
+@example((50, 0))
+def test_a_change_of_the_weight_changes_the_live_rule_and_nothing_else(weights: tuple[int, int]) -> None:
+    """A canary step that also touches a task, a service or a database is no canary step."""
+    before, after = (by_name(at_weight(weight)) for weight in weights)
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == [f"{RULE} routes-live-rule"]
+
+
+def test_the_smoke_rule_stands_above_and_leads_to_the_task_service() -> None:
+    """At weight 0 it alone attaches the target group, and it alone lets the API be checked before the first client."""
+    declared = at_weight(0)
+    smoke, live = declared.one(RULE, "routes-smoke-rule").inputs, declared.one(RULE, "routes-live-rule").inputs
+    assert smoke["listenerArn"] == live["listenerArn"] == LISTENER
+    assert smoke["priority"] == live["priority"] - 1
+    target = declared.stack_outputs["taskTargetGroupArn"]
+    assert [group["arn"] for group in smoke["actions"][0]["forward"]["targetGroups"]] == [target]
+    conditions = {next(iter(item)): next(iter(item.values())) for item in smoke["conditions"]}
+    assert conditions["httpHeader"] == {"httpHeaderName": "X-Task-Service-Smoke", "values": [SMOKE_VALUE]}
+    assert conditions["pathPattern"] == {"values": ["/api/tasks", "/api/tasks/*", "/health"]}
+    assert live["conditions"] == [{"pathPattern": {"values": ["/api/tasks", "/api/tasks/*"]}}]
+
+
+def test_the_target_group_has_the_port_the_health_path_and_a_short_drain() -> None:
+    """The 300 s default of the deregistration delay eats the whole rollback budget."""
+    inputs = at_weight(0).one("aws:lb/targetGroup:TargetGroup").inputs
+    assert (inputs["port"], inputs["protocol"], inputs["targetType"]) == (3001, "HTTP", "ip")
+    assert inputs["healthCheck"]["path"] == "/health"
+    assert inputs["deregistrationDelay"] == 30
+    assert len(inputs["name"]) <= 32
+    other = declare(deregistrationDelaySeconds=7).one("aws:lb/targetGroup:TargetGroup").inputs
+    assert other["deregistrationDelay"] == 7
+
+
+def test_eight_routes_take_a_token_and_health_takes_none() -> None:
+    declared = at_weight(0)
+    routes = {item.inputs["routeKey"]: item.inputs for item in declared.all(ROUTE)}
+    assert set(routes) == {
+        "GET /api/tasks",
+        "POST /api/tasks",
+        "GET /api/tasks/{id}",
+        "PUT /api/tasks/{id}",
+        "DELETE /api/tasks/{id}",
+        "POST /api/tasks/{id}/complete",
+        "POST /api/tasks/{id}/approve",
+        "POST /api/tasks/{id}/reject",
+        "GET /health",
+    }
+    open_routes = [key for key, inputs in routes.items() if inputs["authorizationType"] == "NONE"]
+    assert open_routes == ["GET /health"]
+    assert "authorizerId" not in routes["GET /health"]
+    for key in set(routes) - {"GET /health"}:
+        assert routes[key]["authorizationType"] == "JWT"
+        assert routes[key]["authorizerId"] == "routes-authorizer-id"
+    assert {inputs["target"] for inputs in routes.values()} == {"integrations/routes-integration-id"}
+
+
+def test_tokens_are_those_of_the_configured_pool() -> None:
+    inputs = at_weight(0).one("aws:apigatewayv2/authorizer:Authorizer").inputs
+    assert inputs["authorizerType"] == "JWT"
+    assert inputs["identitySources"] == ["$request.header.Authorization"]
+    assert inputs["jwtConfiguration"] == {
+        "issuer": f"https://cognito-idp.{REGION}.amazonaws.com/{REGION}_AbCdEf123",
+        "audiences": ["client-of-the-web", "client-of-the-app"],
+    }
+
+
+def test_the_integration_goes_through_the_link_to_the_existing_listener() -> None:
+    declared = at_weight(0)
+    inputs = declared.one("aws:apigatewayv2/integration:Integration").inputs
+    assert inputs["integrationType"] == "HTTP_PROXY"
+    assert inputs["connectionType"] == "VPC_LINK"
+    assert inputs["connectionId"] == "routes-vpc-link-id"
+    assert inputs["integrationUri"] == LISTENER
+
+
+def test_the_stage_adds_no_prefix_and_its_limits_let_requests_through() -> None:
+    """A stage whose limits are left out beside other settings is sent limits of 0: every request gets 429."""
+    inputs = at_weight(0).one("aws:apigatewayv2/stage:Stage").inputs
+    assert inputs["name"] == "$default"
+    assert inputs["autoDeploy"] is True
+    assert inputs["defaultRouteSettings"]["throttlingRateLimit"] >= 50
+    assert inputs["defaultRouteSettings"]["throttlingBurstLimit"] >= 100
+    assert "authorization" not in inputs["accessLogSettings"]["format"].lower()

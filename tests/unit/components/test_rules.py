@@ -1,0 +1,200 @@
+"""What holds for every resource: least privilege, no secret in the clear, tags, components, configuration errors."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.config import StackConfig, known_keys, read_stack_file
+from scripts.support.settings import PROJECT_ROOT
+from tests.unit.components.declared_helpers import FILLED, SMOKE_VALUE, Declared, Resource, declare, walk
+
+SECRET_MARK = "4dabf18193072939515e22adb298388d"
+STACKS = ("staging", "prod")
+
+
+@pytest.fixture(scope="module", params=[*STACKS, "staging-native"])
+def stack(request: pytest.FixtureRequest) -> Declared:
+    environment, _, engine = request.param.partition("-")
+    return declare(environment, replicationEngine=engine or "dms", dmsCreateAccountRoles=True)
+
+
+def policies(declared: Declared) -> Iterator[tuple[Resource, dict[str, Any]]]:
+    """Every statement of every policy text, wherever it stands."""
+    for resource in declared.custom():
+        for key, value in resource.inputs.items():
+            if isinstance(value, str) and '"Statement"' in value:
+                for statement in json.loads(resource.inputs[key])["Statement"]:
+                    yield resource, statement
+
+
+def test_no_grant_has_a_wildcard_action(stack: Declared) -> None:
+    """A wildcard grants what AWS adds tomorrow."""
+    granted = [(resource.name, item) for resource, item in policies(stack) if item["Effect"] == "Allow"]
+    assert len(granted) >= 10
+    for name, item in granted:
+        assert "NotAction" not in item, name
+        assert not [action for action in item["Action"] if "*" in action], name
+
+
+def test_the_one_refusal_covers_everything_without_tls(stack: Declared) -> None:
+    """A refusal that names its actions lets through over plain HTTP whatever it forgot, so here the wildcard is right."""
+    refused = [(resource.type, item) for resource, item in policies(stack) if item["Effect"] == "Deny"]
+    assert [type_ for type_, _ in refused] == ["aws:s3/bucketPolicy:BucketPolicy"]
+    item = refused[0][1]
+    assert item["Action"] == ["s3:*"]
+    assert item["Principal"] == "*"
+    assert item["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    bucket, objects = sorted(item["Resource"])
+    assert bucket.endswith("backups-bucket")
+    assert objects == f"{bucket}/*"
+
+
+def test_grants_of_roles_name_their_resources(stack: Declared) -> None:
+    """`*` as a resource is right for the one action that knows no resource, and nowhere else."""
+    for resource, item in policies(stack):
+        if resource.type == "aws:iam/rolePolicy:RolePolicy" and "*" in item["Resource"]:
+            assert item["Action"] == ["ecr:GetAuthorizationToken"], resource.name
+        if resource.type == "aws:iam/rolePolicy:RolePolicy" and any(arn.endswith("key/*") for arn in item["Resource"]):
+            assert item["Condition"]["StringEquals"]["kms:EncryptionContext:SecretARN"], resource.name
+
+
+def test_services_that_take_a_resource_are_bound_to_the_account(stack: Declared) -> None:
+    """Without a condition another account's alarm or task could act through ours."""
+    for resource, item in policies(stack):
+        principal = item.get("Principal")
+        if isinstance(principal, dict) and principal.get("Service") in (
+            "cloudwatch.amazonaws.com",
+            "ecs-tasks.amazonaws.com",
+        ):
+            assert item["Condition"]["StringEquals"]["aws:SourceAccount"], resource.name
+
+
+def in_the_clear(value: Any) -> Iterator[Any]:
+    """Values on the wire that are not within a marked secret."""
+    if isinstance(value, dict):
+        if SECRET_MARK in value:
+            return
+        for item in value.values():
+            yield from in_the_clear(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from in_the_clear(item)
+    else:
+        yield value
+
+
+def test_the_smoke_value_is_a_secret_wherever_it_goes(stack: Declared) -> None:
+    """In the clear it would stand in the state file, in previews and in the logs of the workflows."""
+    holders = [item.name for item in stack.resources if any(SMOKE_VALUE in str(value) for value in walk(item.inputs))]
+    assert holders == ["routes-smoke-rule"]
+    for resource in stack.resources:
+        assert not [value for value in in_the_clear(resource.raw) if SMOKE_VALUE in str(value)], resource.name
+    assert stack.one("aws:lb/listenerRule:ListenerRule", "routes-smoke-rule").secret_outputs == ("conditions",)
+    assert stack.stack_outputs["smokeHeaderValue"] == SMOKE_VALUE
+    assert not [value for value in in_the_clear(stack.raw_stack_outputs) if SMOKE_VALUE in str(value)]
+
+
+def test_no_resource_takes_a_password_or_a_secret_value(stack: Declared) -> None:
+    """Passwords are made and kept by AWS; the program knows their ARNs."""
+    for resource in stack.custom():
+        assert not {"password", "passwordWo", "secretString", "authToken"} & set(resource.inputs), resource.name
+    assert not stack.all("aws:secretsmanager/secretVersion:SecretVersion")
+
+
+def _takes_tags(type_: str) -> bool:
+    _, module, name = type_.split(":")
+    cls = getattr(importlib.import_module(f"pulumi_aws.{module.split('/')[0]}"), name)
+    return "tags" in inspect.signature(cls._internal_init).parameters
+
+
+def test_everything_that_can_has_tags(stack: Declared) -> None:
+    """What bears no tag is in nobody's bill and in nobody's clean-up."""
+    taggable = [item for item in stack.custom() if _takes_tags(item.type)]
+    assert len(taggable) > 40
+    for resource in taggable:
+        tags = resource.inputs["tags"]
+        assert {"Name", "Project", "Environment", "Component", "ManagedBy"} <= set(tags), resource.name
+        assert tags["Project"] == "task-migration"
+
+
+def test_every_resource_has_a_component_for_a_parent_and_outputs_are_registered_once(stack: Declared) -> None:
+    """A resource made after register_outputs, or beside its component, is missed by whoever reads the component."""
+    for resource in stack.custom():
+        assert "task-migration:components:" in resource.parent.split("::")[2], resource.name
+    components = {item.name for item in stack.resources if item.type.startswith("task-migration:components:")}
+    assert components >= {"backups", "database", "routes", "service", "monitoring"}
+    assert set(stack.component_outputs) == components
+    for name, outputs in stack.component_outputs.items():
+        assert outputs, name
+        assert len(outputs) == len(set(outputs)), f"{name} registered its outputs twice"
+
+
+EXPORTS = {
+    *("canaryWeight", "targetEndpoint", "targetPort", "targetDatabase", "targetSecretArn", "sourceHost", "sourcePort"),
+    *("sourceDatabase", "sourceSecretArn", "liveRuleArn", "smokeRuleArn", "listenerArn", "taskTargetGroupArn"),
+    *("monolithTargetGroupArn", "clusterArn", "serviceName", "apiId", "apiEndpoint", "backupBucket", "alarmTopicArn"),
+    *("smokeHeaderName", "smokeHeaderValue", "userPoolId"),
+}
+DMS_EXPORTS = {
+    *("dmsForwardTaskArn", "dmsReverseTaskArn", "dmsInstanceArn", "dmsSourceEndpointArn", "dmsTargetEndpointArn"),
+}
+
+
+def test_the_scripts_find_every_output_that_they_read(stack: Declared) -> None:
+    expected = EXPORTS | (DMS_EXPORTS if stack.all("aws:dms/endpoint:Endpoint") else set())
+    assert expected <= set(stack.stack_outputs)
+    assert not [name for name in expected if stack.stack_outputs[name] in (None, "")]
+
+
+@pytest.mark.parametrize("key", sorted(FILLED))
+def test_a_missing_key_is_named_with_the_command_that_sets_it(key: str) -> None:
+    """A trace-back in the middle of `up` tells a team nothing."""
+    unset: dict[str, Any] = {key: [] if isinstance(FILLED[key], list) else ""}
+    with pytest.raises(pulumi.RunError) as caught:
+        declare(**unset)
+    assert f"{key}: no value" in str(caught.value)
+    assert f"pulumi config set task-migration:{key}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        ({"canaryWeight": 101}, "canaryWeight: value 101"),
+        ({"canaryWeight": -1}, "canaryWeight: value -1"),
+        ({"replicationEngine": "kafka"}, "replicationEngine: value 'kafka'"),
+        ({"canaryWieght": 5}, "canaryWieght: unknown key"),
+        ({"region": "eu-central-1"}, "region: value 'eu-central-1'"),
+        ({"listenerArn": "arn:of:something"}, "listenerArn: value 'arn:of:something'"),
+        ({"serviceMinTasks": 11}, "below serviceMinTasks (11)"),
+    ],
+)
+def test_a_wrong_value_is_named(overrides: dict[str, Any], part: str) -> None:
+    with pytest.raises(pulumi.RunError) as caught:
+        declare(**overrides)
+    assert part in str(caught.value)
+
+
+def test_a_missing_smoke_value_is_named() -> None:
+    with pytest.raises(pulumi.RunError) as caught:
+        declare(smokeHeaderValue=None)
+    assert "smokeHeaderValue" in str(caught.value)
+    assert "pulumi config set --secret" in str(caught.value)
+
+
+@pytest.mark.parametrize("environment", STACKS)
+def test_the_stack_file_lists_every_key_to_fill_in_and_the_program_runs_with_them_filled(environment: str) -> None:
+    """A key that the file does not list is found out about one failed `up` at a time."""
+    values = read_stack_file(PROJECT_ROOT / f"Pulumi.{environment}.yaml")
+    assert set(FILLED) <= set(values)
+    assert set(values) <= set(known_keys(StackConfig))
+    assert not [key for key in FILLED if values[key]]
+    declared = declare(**{**values, **FILLED})
+    bucket = declared.one("aws:s3/bucket:Bucket").inputs["bucket"]
+    assert bucket == {"prod": "myteacher-backups", "staging": "myteacher-backups-staging"}[environment]

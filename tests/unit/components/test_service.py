@@ -1,0 +1,168 @@
+"""The Task Service and what watches it, as plan.md gives them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.components.declared_helpers import ACCOUNT, REGION, Declared, declare
+
+ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
+
+
+@pytest.fixture(scope="module", params=["staging", "prod"])
+def stack(request: pytest.FixtureRequest) -> Declared:
+    return declare(request.param)
+
+
+def test_the_repository_is_scanned_encrypted_and_trimmed(stack: Declared) -> None:
+    inputs = stack.one("aws:ecr/repository:Repository").inputs
+    assert inputs["name"] == "myteacher-task-service"
+    assert inputs["imageScanningConfiguration"] == {"scanOnPush": True}
+    assert inputs["imageTagMutability"] == "IMMUTABLE"
+    assert inputs["encryptionConfigurations"][0]["encryptionType"] == "KMS"
+    assert stack.one("aws:ecr/lifecyclePolicy:LifecyclePolicy").json("policy")["rules"]
+
+
+def test_the_service_has_the_names_and_figures_of_the_plan(stack: Declared) -> None:
+    inputs = stack.one("aws:ecs/service:Service").inputs
+    assert inputs["name"] == "task-service"
+    assert inputs["cluster"].endswith(":cluster/myteacher-cluster")
+    assert inputs["launchType"] == "FARGATE"
+    assert inputs["desiredCount"] == 2
+    assert inputs["deploymentCircuitBreaker"] == {"enable": True, "rollback": True}
+    assert inputs["networkConfiguration"]["assignPublicIp"] is False
+    (balancer,) = inputs["loadBalancers"]
+    assert (balancer["containerName"], balancer["containerPort"]) == ("task-service", 3001)
+
+
+def test_the_service_waits_for_the_smoke_rule(stack: Declared) -> None:
+    """ECS refuses a service on a target group that no listener rule uses."""
+    service = stack.one("aws:ecs/service:Service")
+    assert any(urn.endswith("::routes-smoke-rule") for urn in service.dependencies)
+
+
+def test_up_does_not_undo_the_number_of_tasks(stack: Declared) -> None:
+    """A rollback sets it to 0 and autoscaling up to 10; `up` for the next weight must leave it."""
+    assert stack.one("aws:ecs/service:Service").ignore_changes == ("desiredCount",)
+
+
+def test_the_service_scales_from_2_to_10_on_cpu_70_and_memory_80(stack: Declared) -> None:
+    target = stack.one("aws:appautoscaling/target:Target").inputs
+    assert (target["minCapacity"], target["maxCapacity"]) == (2, 10)
+    assert target["resourceId"] == "service/myteacher-cluster/task-service"
+    goals = {}
+    for policy in stack.all("aws:appautoscaling/policy:Policy"):
+        tracking = policy.inputs["targetTrackingScalingPolicyConfiguration"]
+        goals[tracking["predefinedMetricSpecification"]["predefinedMetricType"]] = tracking["targetValue"]
+    assert goals == {"ECSServiceAverageCPUUtilization": 70, "ECSServiceAverageMemoryUtilization": 80}
+
+
+def test_the_container_takes_its_secrets_by_arn(stack: Declared) -> None:
+    """A password in a container's environment is readable by everyone who may describe the task definition."""
+    definition = stack.one("aws:ecs/taskDefinition:TaskDefinition")
+    (container,) = definition.json("containerDefinitions")
+    assert container["name"] == "task-service"
+    assert container["portMappings"][0]["containerPort"] == 3001
+    assert container["logConfiguration"]["options"]["awslogs-group"] == "/ecs/task-service"
+    assert {item["name"]: item["valueFrom"] for item in container["secrets"]} == {
+        "DB_PASSWORD": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:service-db-password",
+        "COGNITO_CONFIG": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:service-cognito-config",
+    }
+    assert {secret.inputs["name"] for secret in stack.all("aws:secretsmanager/secret:Secret")} >= {
+        "task-service/db-password",
+        "task-service/cognito-config",
+    }
+    environment = {item["name"]: item["value"] for item in container["environment"]}
+    assert environment["DB_NAME"] == "task_service_production"
+    assert environment["DB_USER"] == "task_service_user"
+    assert not [name for name in environment if "PASSWORD" in name or "SECRET" in name]
+    assert definition.inputs["requiresCompatibilities"] == ["FARGATE"]
+    assert definition.inputs["networkMode"] == "awsvpc"
+
+
+def test_the_log_group_of_the_plan_is_kept_for_a_time_and_encrypted(stack: Declared) -> None:
+    inputs = stack.one("aws:cloudwatch/logGroup:LogGroup", "service-log").inputs
+    assert inputs["name"] == "/ecs/task-service"
+    assert inputs["retentionInDays"] in (30, 90)
+    assert inputs["kmsKeyId"]
+
+
+def test_the_six_alarms_of_the_plan(stack: Declared) -> None:
+    topic = stack.one("aws:sns/topic:Topic")
+    assert topic.inputs["name"] == "myteacher-alerts"
+    assert topic.inputs["kmsMasterKeyId"]
+    limits = {}
+    for alarm in stack.all(ALARM):
+        inputs = alarm.inputs
+        assert inputs["comparisonOperator"] == "GreaterThanThreshold"
+        assert inputs["alarmActions"] == inputs["okActions"] == [stack.stack_outputs["alarmTopicArn"]]
+        limits[alarm.name.removeprefix("monitoring-alarm-")] = (inputs["threshold"], inputs["tags"]["Severity"])
+    planned = {
+        "ecs-cpu": (80, "warning"),
+        "ecs-memory": (85, "warning"),
+        "rds-cpu": (70, "warning"),
+        "rds-connections": (80, "critical"),
+        "api-errors": (1, "critical"),
+        "api-p95": (500, "warning"),
+    }
+    assert {name: limits[name] for name in planned} == planned
+
+
+def test_error_rate_is_a_rate_and_p95_a_percentile(stack: Declared) -> None:
+    """A count of errors would alarm on load, an average would hide the slow twentieth."""
+    errors = stack.one(ALARM, "monitoring-alarm-api-errors").inputs
+    returned = [query for query in errors["metricQueries"] if query["returnData"]]
+    assert [query["expression"] for query in returned] == ["IF(requests > 0, 100 * errors / requests, 0)"]
+    assert {query["metric"]["metricName"] for query in errors["metricQueries"] if "metric" in query} == {"5xx", "Count"}
+    p95 = stack.one(ALARM, "monitoring-alarm-api-p95").inputs
+    assert (p95["extendedStatistic"], p95["metricName"]) == ("p95", "Latency")
+    assert "statistic" not in p95
+
+
+def test_replication_latency_and_slot_disk_are_watched(stack: Declared) -> None:
+    """A slot that nobody reads fills the monolith's disk; that is the outage this move could cause."""
+    for suffix, metric in (("lag", "OldestReplicationSlotLag"), ("disk", "TransactionLogsDiskUsage")):
+        inputs = stack.one(ALARM, f"monitoring-alarm-source-slot-{suffix}").inputs
+        assert inputs["metricName"] == metric
+        assert inputs["dimensions"] == {"DBInstanceIdentifier": "myteacher-production"}
+    for way in ("forward", "reverse"):
+        for side, metric in (("source", "CDCLatencySource"), ("target", "CDCLatencyTarget")):
+            inputs = stack.one(ALARM, f"monitoring-alarm-replication-{way}-{side}-latency").inputs
+            assert inputs["metricName"] == metric
+            assert inputs["dimensions"] == {
+                "ReplicationInstanceIdentifier": "myteacher-task-replication",
+                # DMS names a task in its metrics by the end of its ARN.
+                "ReplicationTaskIdentifier": f"RESOURCE-replication-{way}-task",
+            }
+
+
+def test_the_dashboard_has_both_sides_beside_each_other(stack: Declared) -> None:
+    widgets = stack.one("aws:cloudwatch/dashboard:Dashboard").json("dashboardBody")["widgets"]
+    sides: dict[str, dict[str, tuple[int, int]]] = {}
+    for widget in widgets:
+        side, _, what = widget["properties"]["title"].partition(": ")
+        sides.setdefault(what, {})[side] = (widget["x"], widget["y"])
+    both = [places for places in sides.values() if {"Monolith", "Task Service"} <= set(places)]
+    assert len(both) == 3
+    for places in both:
+        assert places["Monolith"][0] < places["Task Service"][0]
+        assert places["Monolith"][1] == places["Task Service"][1]
+    taken = [(widget["x"], widget["y"]) for widget in widgets]
+    assert len(taken) == len(set(taken))
+
+
+def test_the_two_saved_queries(stack: Declared) -> None:
+    queries = [item.inputs for item in stack.all("aws:cloudwatch/queryDefinition:QueryDefinition")]
+    assert len(queries) == 2
+    for inputs in queries:
+        assert inputs["logGroupNames"] == ["/ecs/task-service"]
+        assert "bin(5m)" in inputs["queryString"]
+    texts = " ".join(inputs["queryString"] for inputs in queries)
+    for part in ("/ERROR/", "count(*)", "avg(responseTime)", "max(responseTime)", "pct(responseTime, 95)"):
+        assert part in texts
+
+
+def test_mails_of_alarms_go_to_the_configured_addresses() -> None:
+    declared = declare(alarmEmails=["oncall@example.com"])
+    inputs = declared.one("aws:sns/topicSubscription:TopicSubscription").inputs
+    assert (inputs["protocol"], inputs["endpoint"]) == ("email", "oncall@example.com")

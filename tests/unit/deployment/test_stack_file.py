@@ -1,0 +1,119 @@
+"""The stack's file, changed without the CLI: one value moves, everything else stays, whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.deployment.stack_file import StackFile, _replaced
+from scripts.support.errors import MigrationError, UsageError
+
+ROOT = Path(__file__).parents[3]
+WEIGHT = "task-migration:canaryWeight"
+
+
+@pytest.fixture(params=["staging", "prod"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> StackFile:
+    name = f"Pulumi.{request.param}.yaml"
+    (tmp_path / name).write_text((ROOT / name).read_text())
+    return StackFile(request.param, tmp_path)
+
+
+def test_a_weight_is_kept_on_its_line_and_nothing_else_changes(file: StackFile) -> None:
+    """Fails when keeping the weight drops the comments that tell a team what to fill in, or touches another key."""
+    before = file.path.read_text().splitlines()
+    file.path.chmod(0o640)
+    file.keep({"canaryWeight": 25})
+    after = file.path.read_text().splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == [("  task-migration:canaryWeight: 0", "  task-migration:canaryWeight: 25")]
+    assert file.config()["canaryWeight"] == 25
+    assert file.path.stat().st_mode & 0o777 == 0o640
+    assert [item.name for item in file.path.parent.iterdir()] == [file.path.name]
+
+
+def test_an_undone_edit_restores_the_text_and_never_a_strangers(file: StackFile) -> None:
+    """Fails when putting a weight back overwrites what somebody else set in the meantime."""
+    text = file.path.read_text()
+    first = file.keep({"canaryWeight": 5, "canaryLadder": [5, 100], "sourceHost": "db.internal"})
+    assert file.config()["canaryLadder"] == [5, 100]
+    assert file.config()["sourceHost"] == "db.internal"
+    assert first.undo()
+    assert file.path.read_text() == text
+    second = file.keep({"canaryWeight": 5})
+    file.keep({"canaryWeight": 50})
+    assert not second.undo()
+    assert file.config()["canaryWeight"] == 50
+
+
+def test_a_lower_weight_is_told_from_a_higher_one(file: StackFile) -> None:
+    """Fails when a rollback that could not run is undone in the file, so that the next `up` raises the weight again."""
+    up = file.keep({"canaryWeight": 50})
+    down = file.keep({"canaryWeight": 5})
+    other = file.keep({"sourceHost": "x"})
+    wrong = file.keep({"canaryWeight": "many"})
+    found = [edit.lowers("canaryWeight") for edit in (up, down, other, wrong)]
+    assert found == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("config:\n  a: b\n", f"config:\n  {WEIGHT}: 7\n  a: b\n"),
+        ("# head\nconfig:\n    a: b # c\n", f"# head\nconfig:\n    {WEIGHT}: 7\n    a: b # c\n"),
+        (f'config:\n  {WEIGHT}: "0" # now\n  a: b\n', f"config:\n  {WEIGHT}: 7 # now\n  a: b\n"),
+        (f"config:\n  {WEIGHT}:\n  a: b\n", f"config:\n  {WEIGHT}: 7\n  a: b\n"),
+        (f"config:\n  {WEIGHT}:\n    - 1\n    - 2\n  # of a\n  a: b\n", f"config:\n  {WEIGHT}: 7\n  # of a\n  a: b\n"),
+        ("encryptionsalt: v1:x\nconfig:\n  a: b", f"encryptionsalt: v1:x\nconfig:\n  {WEIGHT}: 7\n  a: b"),
+        ("", f"config:\n  {WEIGHT}: 7\n"),
+        ("# nothing yet\n", f"config:\n  {WEIGHT}: 7\n# nothing yet\n"),
+        ("encryptionsalt: v1:x\n", f"encryptionsalt: v1:x\nconfig:\n  {WEIGHT}: 7\n"),
+        ("config: {}\n", f"config:\n  {WEIGHT}: 7\n"),
+        ("config: {a: b}\n", f"config: {{{WEIGHT}: 7\n         a: b}}\n"),
+    ],
+)
+def test_every_shape_of_file_ends_with_the_value_in_it(text: str, expected: str) -> None:
+    """Fails when a file that Pulumi itself writes, or that a team wrote by hand, loses a value or becomes no YAML."""
+    found = _replaced(text, WEIGHT, 7)
+    wanted: dict[str, Any] = yaml.safe_load(text) or {}
+    wanted["config"] = {**(wanted.get("config") or {}), WEIGHT: 7}
+    assert yaml.safe_load(found) == wanted
+    if "{a: b}" not in text:
+        assert found == expected
+
+
+_VALUES = st.one_of(st.integers(0, 100), st.booleans(), st.text(max_size=20), st.lists(st.text(max_size=9), max_size=3))
+
+
+@given(
+    st.dictionaries(st.sampled_from([WEIGHT, "a", "b c", "task-migration:tables", "ü"]), _VALUES, max_size=4),
+    st.sampled_from([WEIGHT, "task-migration:tables", "new"]),
+    _VALUES,
+    st.booleans(),
+)
+def test_any_value_in_any_file_is_what_yaml_reads_back(
+    values: dict[str, Any], key: str, value: Any, flow: bool
+) -> None:
+    """Fails when a value with a quote, a colon or a line end corrupts its neighbours."""
+    text = yaml.safe_dump({"config": values, "encryptionsalt": "v1:x"}, default_flow_style=flow)
+    found = yaml.safe_load(_replaced(text, key, value))
+    assert found == {"config": {**values, key: value}, "encryptionsalt": "v1:x"}
+
+
+def test_what_cannot_be_kept_is_refused_and_nothing_is_written(file: StackFile, tmp_path: Path) -> None:
+    """Fails when a misspelt key, a secret or a full disk leaves the file half-changed."""
+    text = file.path.read_text()
+    with pytest.raises(UsageError, match="canaryWeigth: no configuration key"):
+        file.keep({"canaryWeight": 5, "canaryWeigth": 5})
+    with pytest.raises(UsageError, match="smokeHeaderValue: secret; .* --secret"):
+        file.keep({"canaryWeight": 5, "smokeHeaderValue": "x"})
+    assert file.path.read_text() == text
+    with pytest.raises(UsageError, match=r"Pulumi\.nowhere\.yaml"):
+        StackFile("nowhere", tmp_path).keep({"canaryWeight": 5})
+    with pytest.raises(MigrationError, match=r"gone.* cannot be written .*nothing of it was changed"):
+        file.copy({"canaryWeight": 5}, tmp_path / "gone")

@@ -1,0 +1,137 @@
+"""What an answer of AWS DMS means, and whether each failure becomes a sentence that says what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import dms_settings
+from scripts.replication.dms import state as dms_state
+from scripts.replication.dms.state import ApplyException
+
+TASK = {"ReplicationTaskIdentifier": "t"}
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "says"),
+    [
+        ("ready", "", "replicate start"),
+        ("stopped", "Stop Reason NORMAL", "resumes it where it was"),
+        ("starting", "", "wait a minute"),
+        ("failed", "Last Error LOB value truncated, exceeds LobMaxSize", "raise that above what `task-migration preflight` measures"),
+        ("failed", "ERROR: replication slot 'x' does not exist", "rollback --abandon"),
+        ("failed", "requested WAL segment has already been removed", "max_slot_wal_keep_size"),
+        ("failed", "Replication instance out of storage: no space left on device", "raise dmsAllocatedStorageGb"),
+        ("failed", "could not connect to server: Connection timed out", "an endpoint cannot be reached"),
+        ("failed", "FATAL: password authentication failed", "compare its secret"),
+        ("failed", "permission denied to set parameter", "rds_superuser"),
+        ("failed", "Last Error Task error notification received from subtask 1", "awsdms_apply_exceptions"),
+        ("failed", "", "no reason given"),
+    ],
+)  # fmt: skip
+def test_each_failure_of_a_task_says_what_to_do(status: str, message: str, says: str) -> None:
+    problem = dms_state.task_problem({**TASK, "Status": status, "LastFailureMessage": message})
+    assert problem is not None
+    assert says in problem
+    assert "task t" in problem
+
+
+@given(status=st.text(), message=st.text())
+def test_only_a_running_task_is_no_problem(status: str, message: str) -> None:
+    """Prevents a status that AWS adds one day from passing for a running task."""
+    problem = dms_state.task_problem({**TASK, "Status": status, "LastFailureMessage": message})
+    assert (problem is None) == (status == "running")
+
+
+@pytest.mark.parametrize(
+    ("state", "lost"),
+    [
+        ("Table completed", False),
+        ("Before load", False),
+        ("Table error", True),
+        ("Table is suspended", True),
+        ("Table Suspended", True),
+    ],
+)
+def test_a_suspended_table_is_a_problem_though_its_task_runs(state: str, lost: bool) -> None:
+    """Prevents a task in status `running` that has long stopped to replicate one of its tables."""
+    found = dms_state.table_problems([{"SchemaName": "public", "TableName": "tasks", "TableState": state}])
+    assert bool(found) is lost
+    if lost:
+        assert "public.tasks" in found[0]
+        assert "rollback --abandon" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("instance", "free", "says"),
+    [
+        ({"ReplicationInstanceStatus": "available", "AllocatedStorage": 50}, 20.0, None),
+        ({"ReplicationInstanceStatus": "available", "AllocatedStorage": 50}, None, None),
+        ({"ReplicationInstanceStatus": "available", "AllocatedStorage": 50}, 4.9, "raise dmsAllocatedStorageGb"),
+        ({"ReplicationInstanceStatus": "storage-full", "AllocatedStorage": 50}, None, "50 GB are full"),
+        ({"ReplicationInstanceStatus": "incompatible-network"}, None, "privateSubnetIds"),
+        ({"ReplicationInstanceStatus": "deleting"}, None, "must be available"),
+    ],
+)
+def test_an_instance_that_cannot_work_says_what_to_do(
+    instance: dict[str, Any], free: float | None, says: str | None
+) -> None:
+    problem = dms_state.instance_problem({"ReplicationInstanceIdentifier": "i", **instance}, free)
+    assert problem is None if says is None else says in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("statement", "error", "expected"),
+    [
+        ("UPDATE \"public\".\"tasks\" SET \"title\"='x'  WHERE \"id\"=1", "0 rows affected", True),
+        ("DELETE FROM \"public\".\"task_tag\"", "0 Rows affected", True),
+        ("INSERT INTO \"public\".\"tasks\" VALUES (1)", "0 rows affected", False),
+        ("UPDATE \"public\".\"tasks\" SET \"title\"=NULL", "RetCode: SQL_ERROR violates not-null constraint", False),
+        ("", "0 rows affected", False),
+    ],
+)  # fmt: skip
+def test_only_a_row_that_is_gone_may_be_passed_by(statement: str, error: str, expected: bool) -> None:
+    """Prevents a row that DMS could not write from being counted among the harmless ones."""
+    entry = ApplyException("t", "public.tasks", "now", error, dms_state.kind_of(statement))
+    assert entry.expected is expected
+    assert dms_state.unexpected([entry]) == ([] if expected else [entry])
+
+
+def test_validation_over_all_tables() -> None:
+    def table(state: str, **counts: int) -> dict[str, Any]:
+        return {"SchemaName": "public", "TableName": state, "ValidationState": state, **counts}
+
+    assert dms_state.validation([])["state"] == "not enabled"
+    assert dms_state.validation([table("Validated"), table("Validated")])["state"] == "validated"
+    assert dms_state.validation([table("Validated"), table("Pending records", ValidationPendingRecords=3)]) == {
+        "state": "pending",
+        "pending": 3,
+        "failed": 0,
+        "suspended": 0,
+        "tables": {"public.Validated": "Validated", "public.Pending records": "Pending records"},
+    }
+    found = dms_state.validation([table("Mismatched records", ValidationFailedRecords=2), table("Validated")])
+    assert (found["state"], found["failed"]) == ("mismatched", 2)
+
+
+def test_a_task_deployed_with_another_list_is_told() -> None:
+    """Prevents a table added to the configuration that is copied and then never replicated."""
+    deployed = dms_settings.table_mappings("public", ["tasks"])
+    task = {**TASK, "TableMappings": json.dumps(json.loads(deployed), indent=2)}
+    assert dms_state.mapping_problem(task, deployed) is None
+    problem = dms_state.mapping_problem(task, dms_settings.table_mappings("public", ["tasks", "task_tag"]))
+    assert problem is not None
+    assert "public.task_tag" in problem
+    assert "pulumi up" in problem
+
+
+def test_connections() -> None:
+    assert dms_state.connection_problem("e", {"Status": "successful"}) is None
+    assert "security groups" in str(
+        dms_state.connection_problem("e", {"Status": "failed", "LastFailureMessage": "no route"})
+    )
+    assert "never tested" in str(dms_state.connection_problem("e", None))

@@ -1,0 +1,123 @@
+"""Passwords leave no trace, a torn journal is read on, waits end, configuration errors name key, value and remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.config import ConfigError, MigrationConfig, StackConfig, migration_config, parse, read_stack_file
+from scripts.database import connections as postgres
+from scripts.support.aws import conninfo_of
+from scripts.support.errors import MigrationError, TimedOut, UsageError
+from scripts.support.journal import FileJournal
+from scripts.support.redact import redact, remember_secret
+from scripts.support.settings import load_settings
+from scripts.support.wait import wait_until
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=6, max_size=40))
+def test_a_remembered_password_is_redacted_plain_and_encoded(password: str) -> None:
+    marked = f"Zq{password}"
+    remember_secret(marked)
+    assert marked not in redact(f"could not connect: {marked}!")
+    url = f"postgresql://app:{quote(marked, safe='')}@db:5432/x"
+    assert quote(marked, safe="") not in redact(url)
+
+
+@pytest.mark.parametrize(
+    "text", ["postgresql://u:hunter22@h/db", "host=h password=hunter22 user=u", "password = 'hunter22' x"]
+)
+def test_a_password_nobody_remembered_is_redacted_by_its_place(text: str) -> None:
+    assert "hunter22" not in redact(text)
+
+
+def test_a_bad_url_is_refused_without_its_text() -> None:
+    with pytest.raises(UsageError) as caught:
+        postgres.parameters("postgresql://u:sEcRet9@h:5432/db?nonsense=1", "SOURCE_DATABASE_URL")
+    assert "SOURCE_DATABASE_URL" in str(caught.value)
+    assert "sEcRet9" not in str(caught.value)
+
+
+def test_the_journal_passes_over_a_torn_line_and_goes_on(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    journal.record("copy", "begun", tables=1)
+    with journal.path.open("a") as file:
+        file.write('{"at": "2026-01-01", "st')
+    journal.record("copy", "done", rows=7)
+    assert [event["event"] for event in journal.events()] == ["begun", "done"]
+    assert journal.last("copy", "done") == {**json.loads(journal.path.read_text().splitlines()[-1])}
+
+
+def test_a_wait_ends_at_its_deadline_and_says_what_it_saw() -> None:
+    with pytest.raises(TimedOut, match=r"the slot: not so after 0\.05 s .*last seen: 41"):
+        wait_until(lambda: 41, lambda seen: seen == 42, what="the slot", timeout=0.05, interval=0.01)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("canaryWeight", 101, "less than or equal to 100"),
+        ("canaryWeight", -1, "greater than or equal to 0"),
+        ("replicationEngine", "debezium", "'dms' or 'native'"),
+        ("canaryLadder", [5, 50], "must rise and end at 100"),
+        ("tables", ["tasks", "tasks"], "stands in it twice"),
+        ("tables", ["users"], "either moves or stays"),
+        ("bogusKey", 1, "unknown key"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_limit(key: str, value: object, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(StackConfig, {key: value})
+    line = next(line for line in str(caught.value).splitlines() if said in line)
+    assert key in line or key == "tables"  # both lists are right on their own: either may be named
+    assert "orrect" in line or "pulumi config set" in line
+
+
+def test_a_missing_listener_is_named_with_the_command_that_sets_it() -> None:
+    with pytest.raises(ConfigError, match=r"listenerArn: no value.*pulumi config set task-migration:listenerArn"):
+        parse(StackConfig, {"listenerArn": ""})
+
+
+@pytest.mark.parametrize("stack", ["staging", "prod"])
+def test_the_database_part_of_each_stack_file_needs_nothing_filled_in(stack: str) -> None:
+    values = read_stack_file(Path(__file__).parents[3] / f"Pulumi.{stack}.yaml")
+    assert migration_config(values).tables == MigrationConfig().tables
+
+
+def test_an_unknown_stack_and_an_unknown_key_are_usage_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="does not exist; name another stack"):
+        load_settings("nowhere")
+    (tmp_path / "Pulumi.x.yaml").write_text("config:\n  task-migration:tabels: [a]\n")
+    with pytest.raises(UsageError, match="tabels: unknown key"):
+        load_settings("x")
+
+
+OUTPUTS = {"targetEndpoint": "db.example:5432", "targetPort": 5432, "targetDatabase": "task_service_production"}
+
+
+def test_a_stacks_connection_string_keeps_a_password_of_any_characters_and_requires_tls() -> None:
+    password = 'it\'s 50% @ \\ "x" '
+    text = conninfo_of("target", OUTPUTS, json.dumps({"username": "master", "password": password}))
+    values = postgres.parameters(text, "target")
+    assert (values["host"], values["password"], values["sslmode"]) == ("db.example", password, "require")
+
+
+@pytest.mark.parametrize("secret", ["hunter2222", '{"username": "x"}', '["a"]'])
+def test_a_secret_of_another_shape_is_named_without_its_text(secret: str) -> None:
+    with pytest.raises(MigrationError) as caught:
+        conninfo_of("target", {**OUTPUTS, "targetSecretArn": "arn:x"}, secret)
+    assert "arn:x" in str(caught.value)
+    assert "hunter2222" not in str(caught.value)
+
+
+def test_without_urls_and_stack_a_command_says_what_to_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SOURCE_DATABASE_URL", "TARGET_DATABASE_URL", "PULUMI_STACK"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match="SOURCE_DATABASE_URL is not set.*export SOURCE_DATABASE_URL=postgresql://"):
+        load_settings(None).source()
