@@ -1,17 +1,17 @@
-"""The console command `task-migration`: one subcommand per step, put together from `scripts.cli`.
+"""The console command `task-migration`: one subcommand per step, put together from the modules of this room.
 
-A subcommand returns its exit status; errors travel as exceptions to the entry point.
+A subcommand returns its exit status; errors travel as exceptions to the entry point. What a step needs is imported when it
+runs, so that `--help` and a usage error start nothing.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-import typer.core
-from pydantic import ValidationError
 
 from scripts.cli import canary, data, prepare, rehearse
+from scripts.cli.group import Commands
 
 
 def _end(status: int | None = None, **_: Any) -> None:
@@ -19,29 +19,32 @@ def _end(status: int | None = None, **_: Any) -> None:
     raise typer.Exit(status or 0)
 
 
-class _Commands(typer.core.TyperGroup):
-    """The commands; a refused option says what was given, which typer leaves out."""
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        try:
-            return super().invoke(ctx)
-        except typer.BadParameter as error:
-            if isinstance(error.__cause__, ValidationError):
-                found = error.__cause__.errors(include_url=False)[0]
-                limit = found["msg"].removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
-                error.message = f"{found['input']!r} was given; limit: {limit}. Give another, or see --help"
-            raise
+        typer.echo(f"task-migration {version('task-migration')}")
+        raise typer.Exit
 
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     name="task-migration",
     result_callback=_end,
-    help="Moves the task tables into the Task Service's own PostgreSQL: no downtime, no lost row, rollback in minutes.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain lines: a message must not be broken by a box
 )
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Moves the task tables into the Task Service's own PostgreSQL: no downtime, no lost row, rollback in minutes."""
+
+
 for part in (prepare, data, canary, rehearse):
     app.add_typer(part.app)

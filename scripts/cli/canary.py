@@ -13,14 +13,16 @@ from scripts.canary import decisions
 from scripts.canary import rollback as rolling_back
 from scripts.canary import stage as stages
 from scripts.canary import step as canarying
+from scripts.cli.group import Commands
 from scripts.cli.options import REFUSED, DryRun, Json, Stack
+from scripts.cli.output import emit_plain as emit
 from scripts.finish import abandon as abandoning
-from scripts.support.console import emit, say
+from scripts.support.console import say
 from scripts.support.errors import MigrationError, Refused, UsageError
 from scripts.support.settings import Settings, load_settings
 
 app = typer.Typer()
-canary_app = typer.Typer(help="The canary weight, one deployment a step.", no_args_is_help=True)
+canary_app = typer.Typer(cls=Commands, help="The canary weight, one deployment a step.", no_args_is_help=True)
 app.add_typer(canary_app, name="canary")
 
 

@@ -8,16 +8,17 @@ from typing import Annotated
 import typer
 
 from scripts.canary import stage as stages
+from scripts.cli.group import Commands
 from scripts.cli.options import DIFFER, REFUSED, DryRun, Json, Stack, Timeout
+from scripts.cli.output import emit_plain as emit
 from scripts.finish import finalize as finalizing
 from scripts.replication import run as replicating
-from scripts.support.console import emit
 from scripts.support.errors import Refused
 from scripts.support.settings import load_settings
 from scripts.verify import run as verifying
 
 app = typer.Typer()
-replicate_app = typer.Typer(help="Change replication, both ways.", no_args_is_help=True)
+replicate_app = typer.Typer(cls=Commands, help="Change replication, both ways.", no_args_is_help=True)
 app.add_typer(replicate_app, name="replicate")
 
 

@@ -1,12 +1,15 @@
-"""Options and exit statuses that the subcommands share."""
+"""What the subcommands share: options, exit statuses, and what each says of its document for docs/commands.md."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from scripts.support.errors import DataDiffer, Refused
+from scripts.support.errors import DataDiffer, Refused, TimedOut
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 Stack = Annotated[
     str | None, typer.Option("--stack", help="Stack whose Pulumi.<stack>.yaml is read; else PULUMI_STACK.")
@@ -15,4 +18,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds until the wait gives up.")]
 
-REFUSED, DIFFER = Refused.exit_status, DataDiffer.exit_status
+REFUSED, DIFFER, TIMED_OUT = Refused.exit_status, DataDiffer.exit_status, TimedOut.exit_status
+
+
+def prints(*documents: str, exits: Mapping[int, str] | None = None) -> Callable[[F], F]:
+    """Say what a subcommand prints with `--json` and which exit statuses it has of its own.
+
+    Args:
+        documents: ``module:Class`` of each document, as text: nothing is imported for `--help`.
+        exits: status and when it comes, beside 0, 1 and 2, which every command has.
+    """
+
+    def mark(command: F) -> F:
+        command.__dict__["documents"] = documents
+        command.__dict__["exits"] = dict(exits or {})
+        return command
+
+    return mark

@@ -8,20 +8,23 @@ import typer
 from psycopg import conninfo
 
 from scripts.backup import run as backing_up
+from scripts.cli.group import Commands
 from scripts.cli.options import DIFFER, REFUSED, DryRun, Json, Stack
+from scripts.cli.output import emit_plain as emit
 from scripts.copy import progress as copy_progress
 from scripts.copy import run as copying
 from scripts.database.connections import parameters
 from scripts.preflight import run as preflighting
 from scripts.schema import password as schema_password
 from scripts.schema import run as schemas
-from scripts.support.console import emit
 from scripts.support.errors import UsageError
 from scripts.support.settings import Environment, load_settings
 
 app = typer.Typer()
-schema_app = typer.Typer(help="The target's schema, from the source's catalog.", no_args_is_help=True)
-backup_app = typer.Typer(help="A backup that has been restored and compared.", invoke_without_command=True)
+schema_app = typer.Typer(cls=Commands, help="The target's schema, from the source's catalog.", no_args_is_help=True)
+backup_app = typer.Typer(
+    cls=Commands, help="A backup that has been restored and compared.", invoke_without_command=True
+)
 app.add_typer(backup_app, name="backup")
 app.add_typer(schema_app, name="schema")
 

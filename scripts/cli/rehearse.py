@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from scripts.cli.options import REFUSED, Json, Stack
-from scripts.support.console import emit, say
+from scripts.cli.output import emit_plain as emit
+from scripts.support.console import say
 from scripts.support.errors import Refused
 from scripts.support.settings import load_settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -67,7 +68,7 @@ def main() -> None:
             pair.clone("changed", "changed_whole")
             rows = replicating.measure(pair, "changed", changed, jobs, options.runs)
             table.write("replication", rows, {**facts, "rows": changed}, options.results, options.page)
-    console.emit({"results": str(options.results), "page": str(options.page)}, as_json=True)
+    sys.stdout.write(json.dumps({"results": str(options.results), "page": str(options.page)}) + "\n")
 
 
 if __name__ == "__main__":

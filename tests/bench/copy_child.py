@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import resource
 import sys
@@ -13,7 +14,6 @@ from pathlib import Path
 from components.config import MigrationConfig
 from scripts.copy import run as copy
 from scripts.schema import run as schema
-from scripts.support import console
 from scripts.support.settings import load_settings
 
 
@@ -41,16 +41,14 @@ def main() -> None:
     ready = time.monotonic()
     facts = copy.run(settings, jobs=options.jobs)
     done = time.monotonic()
-    console.emit(
-        {
-            "seconds": done - started,
-            "schema_seconds": ready - started,
-            "peak_mib": peak_mib(),
-            "start_mib": before,
-            "rows": sum(table["rows"] for table in facts["tables"]),
-        },
-        as_json=True,
-    )
+    figures = {
+        "seconds": done - started,
+        "schema_seconds": ready - started,
+        "peak_mib": peak_mib(),
+        "start_mib": before,
+        "rows": sum(table["rows"] for table in facts["tables"]),
+    }
+    sys.stdout.write(json.dumps(figures) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -14,7 +16,6 @@ from psycopg import sql
 from scripts.database import connections as postgres
 from scripts.rehearsal.data.rows import GENERATORS, Plan, spread
 from scripts.rehearsal.data.schema import create_source_schema
-from scripts.support import console
 from scripts.support.errors import UsageError
 
 __all__ = ["create_source_schema", "populate"]
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UsageError("DATABASE_URL is not set; export DATABASE_URL=postgresql://... of an empty database")
     with postgres.connect(url, step="data", name="DATABASE_URL") as connection:
         create_source_schema(connection)
-        console.emit(dict(populate(connection, options.rows, options.seed)), as_json=True)
+        sys.stdout.write(json.dumps(populate(connection, options.rows, options.seed)) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""How groups of subcommands list and refuse: headings in the plan's order, whole sentences, the value that was given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+import typer.core
+
+#: The headings of `--help` and docs/commands.md with their commands, in the plan's order.
+PLAN = {
+    "Prepare": ("preflight", "backup", "schema", "copy"),
+    "Replicate": ("replicate", "verify"),
+    "Canary": ("api-check", "canary", "rollback"),
+    "Finish": ("finalize",),
+    "Rehearse": ("rehearse", "report", "status"),
+}
+
+
+def sentence(command: Any) -> str:
+    """The first sentence of a command's help, whole."""
+    text = " ".join((command.help or "").split("\n\n")[0].split())
+    return text.split(". ")[0].rstrip(".") + "."
+
+
+class Commands(typer.core.TyperGroup):
+    """Commands under their headings; a refused option says what was given, which typer leaves out."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002 - click's own signature
+        """In the plan's order; a group of its own as declared."""
+        planned = [name for names in PLAN.values() for name in names if name in self.commands]
+        return [*planned, *(name for name in self.commands if name not in planned)]
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """One whole sentence a command; click cuts them."""
+        left = self.list_commands(ctx)
+        for heading, planned in (*PLAN.items(), ("Commands", tuple(left))):
+            names = [name for name in planned if name in left and not self.commands[name].hidden]
+            left = [name for name in left if name not in names]
+            if names:
+                with formatter.section(heading):
+                    formatter.write_dl([(name, sentence(self.commands[name])) for name in names])
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the subcommand."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            from pydantic import ValidationError
+
+            if isinstance(error.__cause__, ValidationError):
+                found = error.__cause__.errors(include_url=False)[0]
+                limit = found["msg"].removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
+                error.message = f"{found['input']!r} was given; limit: {limit}. Give another, or see --help"
+            raise

@@ -1,0 +1,106 @@
+"""What a person reads of a document: first the verdict, then what matters as tables and findings, last what to type next.
+
+Rendered for the terminal's width, 80 columns where there is none. Colour only on a terminal, none with NO_COLOR.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+State = Literal["good", "warning", "bad", "plain"]
+STYLES: dict[State, str] = {"good": "bold green", "warning": "bold yellow", "bad": "bold red", "plain": "bold"}
+#: The width that every text fits, columns.
+WIDTH = 80
+
+
+@dataclass(frozen=True)
+class View:
+    """One command's answer: ``verdict`` says what is so now, ``parts`` what it rests on, ``next`` what to type."""
+
+    verdict: str
+    state: State
+    parts: Sequence[RenderableType] = ()
+    #: A command, or a sentence where there is none to type; left out only where nothing follows.
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table. The unit of its numbers stands in its title: ``size MiB``."""
+
+    title: str
+    number: bool = False
+
+
+def table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+    """Rows under aligned titles: numbers to the right with thousands apart, text folded rather than cut, None as ``-``."""
+    heads = [Column(one) if isinstance(one, str) else one for one in columns]
+    made = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        title=title,
+        title_justify="left",
+        title_style="",
+        header_style="dim",
+    )
+    for head in heads:
+        made.add_column(head.title, justify="right" if head.number else "left", overflow="fold", no_wrap=head.number)
+    for row in rows:
+        made.add_row(*(Text(cell(value)) for value in row))
+    return made
+
+
+def cell(value: object) -> str:
+    """One value as people read it: ``12,345``, ``1.25``, ``yes``, ``-`` for None."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
+    return str(value)
+
+
+def finding(state: State, text: str, remedy: str | None = None) -> RenderableType:
+    """One finding with its limit, and below it, set in, the remedy."""
+    mark = {"good": "ok", "warning": "warn", "bad": "FAIL", "plain": "-"}[state]
+    line = Table.grid(padding=(0, 2, 0, 0))
+    line.add_column(width=4)
+    line.add_column(overflow="fold")
+    line.add_row(Text(mark, style=STYLES[state]), Text(text))
+    if remedy:
+        line.add_row("", Text(f"remedy: {remedy}"))
+    return line
+
+
+def mebibytes(count: int) -> float:
+    """Bytes as MiB, for a column that says so."""
+    return count / 2**20
+
+
+def render(view: View, console: Console) -> None:
+    """Print a view to ``console``."""
+    console.print(Text(view.verdict, style=STYLES[view.state]))
+    for part in view.parts:
+        console.print(Padding(part, (1, 0, 0, 0)) if isinstance(part, Table | Group) else part)
+    if view.next:
+        console.print(Text(f"Next: {view.next}", style="bold"))
+
+
+def show(view: View) -> None:
+    """Print a view on standard output."""
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, highlight=False, width=WIDTH)
+    render(view, console)
