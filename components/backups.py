@@ -1,4 +1,4 @@
-"""The bucket of the database backups (plan.md, step 0.1)."""
+"""The bucket of the database backups (docs/plan.md, 'Step 0')."""
 
 from __future__ import annotations
 

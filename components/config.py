@@ -48,7 +48,7 @@ class _Model(BaseModel):
 
 
 class GateLimits(_Model):
-    """Limits a canary step must stay under to go on (plan.md, step 2.3), and how sure a judgement has to be."""
+    """Limits a canary step must stay under to go on (docs/plan.md, 'Step 2'), and how sure a judgement has to be."""
 
     error_rate_percent: float = Field(1.0, gt=0, le=100, description="Failed requests (5xx), percent of all; below it.")
     p50_ms: float = Field(200.0, gt=0, description="Median latency in milliseconds; below it.")

@@ -1,4 +1,4 @@
-"""The Task Service's own PostgreSQL 16 on RDS (plan.md, step 0.2)."""
+"""The Task Service's own PostgreSQL 16 on RDS (docs/plan.md, 'Step 0')."""
 
 from __future__ import annotations
 

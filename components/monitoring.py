@@ -1,4 +1,4 @@
-"""What watches the move: topic, alarms, dashboard and saved queries (plan.md, 'Watching')."""
+"""What watches the move: topic, alarms, dashboard and saved queries (docs/plan.md, 'Watching')."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from components.config import PROJECT, StackConfig
 
-#: Names that plan.md fixes, the same in each environment.
+#: Names that the plan fixes (docs/plan.md), the same in each environment.
 SERVICE_NAME = "task-service"
 REPOSITORY_NAME = "myteacher-task-service"
 SERVICE_LOG_GROUP = "/ecs/task-service"

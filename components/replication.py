@@ -1,4 +1,4 @@
-"""AWS DMS, both ways (plan.md, step 1.2; design.md, 'DMS facts that decide settings')."""
+"""AWS DMS, both ways (docs/plan.md, 'Step 1'; docs/decisions.md, 'AWS DMS')."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of a request: HTTP API, VPC link, existing listener, and two rules that choose who answers (plan.md, step 2).
+"""The way of a request: HTTP API, VPC link, existing listener, and two rules that choose who answers (docs/plan.md, 'Step 2').
 
 The weight stands in the live rule alone. `GET /health` of the API reaches the listener as well and meets no live rule:
 it is the listener's default action that answers, the monolith's, before and after the move. The Task Service's own

@@ -1,4 +1,4 @@
-"""The Task Service on ECS Fargate (plan.md, step 2.1)."""
+"""The Task Service on ECS Fargate (docs/plan.md, 'Step 2')."""
 
 from __future__ import annotations
 

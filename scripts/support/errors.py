@@ -1,4 +1,4 @@
-"""One exception tree. Each error carries the exit status of the command contract (design.md, 'What is carried out')."""
+"""One exception tree. Each error carries the exit status of the command contract (docs/decisions.md, 'Exit statuses')."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def test_storm_with_dms(make_pair: MakePair, dms_world: DmsWorld, writes: tuple[
 
 
 def test_storm_of_the_design(make_pair: MakePair) -> None:
-    """The trial of design.md: both sides update the same 200 rows about 650 times a second each."""
+    """Both sides update the same 200 rows about 650 times a second each."""
     pair = running(make_pair, rows=2111)
     hot = [row[0] for row in pair.source.execute("SELECT id FROM tasks ORDER BY id LIMIT 200")]
     storm = Storm(pair, hot, [1], TASK_WRITES[:2], 7)

@@ -1,4 +1,4 @@
-"""The target database, the backups and DMS, as plan.md and design.md give them."""
+"""The target database, the backups and DMS, as docs/plan.md and docs/decisions.md give them."""
 
 from __future__ import annotations
 

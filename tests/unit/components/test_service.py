@@ -1,4 +1,4 @@
-"""The Task Service and what watches it, as plan.md gives them."""
+"""The Task Service and what watches it, as docs/plan.md gives them."""
 
 from __future__ import annotations
 

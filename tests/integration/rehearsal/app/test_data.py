@@ -1,4 +1,4 @@
-"""The generated rows: the plan's sizes, the kinds that schema.md describes, and the same rows for the same seed."""
+"""The generated rows: the plan's sizes, the kinds of docs/plan.md ('Real rows'), and the same rows for the same seed."""
 
 from __future__ import annotations
 
