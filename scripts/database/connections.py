@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg import conninfo
+from psycopg import conninfo, sql
 from psycopg.rows import TupleRow
 
 from scripts.support.errors import DatabaseError, UsageError
@@ -93,3 +93,15 @@ def domain_errors(what: str) -> Iterator[None]:
     except psycopg.Error as error:
         state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
         raise DatabaseError(f"{what}: {redact(str(error)).strip()}{state}") from error
+
+
+def keep_out_of_log(connection: Connection) -> bool:
+    """Keep the transaction's statements, which carry a password, out of the server's log; False where the role may not."""
+    row = connection.execute(
+        "SELECT rolsuper OR has_parameter_privilege(current_user, 'log_statement', 'SET') FROM pg_roles WHERE rolname = current_user"
+    ).fetchone()
+    if not row or not row[0]:
+        return False
+    for name in ("log_statement = 'none'", "log_min_error_statement = 'panic'", "log_min_duration_statement = -1"):
+        connection.execute(sql.SQL("SET LOCAL " + name))
+    return True

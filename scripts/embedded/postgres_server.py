@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 import psycopg
 
-from scripts.rehearsal.processes import free_port
 from scripts.support.errors import DatabaseError
+from scripts.support.process import free_port
 from scripts.support.redact import redact, remember_secret
 
 #: PostgreSQL refuses to run as root; the wheel uses this system user then, and so do we.

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 import psycopg
 from psycopg import sql
 
-from scripts.database.connections import Connection, connect, parameters
+from scripts.database.connections import Connection, connect, keep_out_of_log, parameters
 from scripts.database.helper_schema import Side
 from scripts.finish import rights as finalize_rights
 from scripts.preflight.server import Check, one
-from scripts.replication.native import keep_out_of_log, peer_conninfo
+from scripts.replication.native import peer_conninfo
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact
 from scripts.support.settings import Settings

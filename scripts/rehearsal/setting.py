@@ -27,11 +27,12 @@ from scripts.rehearsal.data.fill import create_source_schema, populate
 from scripts.rehearsal.dms.run import Dms
 from scripts.rehearsal.engine.pulumi_cli import EngineName, PulumiDeployer, make_deployer
 from scripts.rehearsal.gateway import tokens
-from scripts.rehearsal.processes import Processes, free_port
+from scripts.rehearsal.processes import Processes
 from scripts.rehearsal.stage import gateway_figures
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.replication import status as replicate_status
 from scripts.support.errors import MigrationError, Refused
+from scripts.support.process import free_port
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT, Settings
 from scripts.support.wait import wait_until

@@ -16,8 +16,8 @@ from typing import Any, cast
 import boto3
 from botocore.config import Config
 
-from scripts.rehearsal.processes import free_port
 from scripts.support.errors import MigrationError, TimedOut
+from scripts.support.process import free_port
 
 REGION = "ap-northeast-1"
 

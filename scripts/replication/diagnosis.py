@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from scripts.copy import slot as copy_slot
-from scripts.database.connections import Connection
+from scripts.database.connections import Connection, keep_out_of_log
 from scripts.replication import pgoutput
 from scripts.support.errors import DatabaseError
 from scripts.support.redact import redact
@@ -213,8 +213,6 @@ def explain(
 def probe(subscriber: Connection, publication: str, conninfo: str) -> str | None:
     """Have the subscriber's own server connect to the publisher, as only a rolled back CREATE SUBSCRIPTION does; the error,
     or None. Not done by a role that may not keep the statement, which holds a password, out of the server's log."""
-    from scripts.replication.native import keep_out_of_log  # that module uses this one
-
     try:
         with subscriber.transaction(force_rollback=True):
             if not keep_out_of_log(subscriber):

@@ -10,7 +10,7 @@ from psycopg import conninfo, sql
 from scripts.copy import slot as copy_slot
 from scripts.database import catalog
 from scripts.database import helper_schema as catalog_state
-from scripts.database.connections import Connection, connect, domain_errors, parameters
+from scripts.database.connections import Connection, connect, domain_errors, keep_out_of_log, parameters
 from scripts.database.helper_schema import Side
 from scripts.replication import diagnosis as replicate_why
 from scripts.replication import engine as replicate_engine
@@ -243,18 +243,6 @@ def _subscription(connection: Connection, name: str, publication: str, peer: str
     if not row[0]:
         connection.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(name)))
         return False
-    return True
-
-
-def keep_out_of_log(connection: Connection) -> bool:
-    """Keep the transaction's statements, which carry a password, out of the server's log; False where the role may not."""
-    row = connection.execute(
-        "SELECT rolsuper OR has_parameter_privilege(current_user, 'log_statement', 'SET') FROM pg_roles WHERE rolname = current_user"
-    ).fetchone()
-    if not row or not row[0]:
-        return False
-    for name in ("log_statement = 'none'", "log_min_error_statement = 'panic'", "log_min_duration_statement = -1"):
-        connection.execute(sql.SQL("SET LOCAL " + name))
     return True
 
 

@@ -10,8 +10,7 @@ from psycopg import conninfo, sql
 from pydantic import SecretStr
 
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, parameters
-from scripts.replication.native import keep_out_of_log
+from scripts.database.connections import Connection, keep_out_of_log, parameters
 from scripts.support.redact import remember_secret
 from scripts.support.settings import Settings
 

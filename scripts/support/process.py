@@ -1,8 +1,9 @@
-"""Processes of this machine."""
+"""Processes and ports of this machine."""
 
 from __future__ import annotations
 
 import os
+import socket
 
 
 def is_alive(pid: int) -> bool:
@@ -14,3 +15,10 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,8 +12,9 @@ from psycopg.types.json import Jsonb
 
 from scripts.database import helper_schema as catalog_state
 from scripts.database.catalog import Table, identifiers
-from scripts.database.connections import Connection, connect
+from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
+from scripts.database.repair_session import repair_session
 from scripts.support.settings import Settings
 from scripts.verify.hash import as_text, shared
 from scripts.verify.rows import Difference, Key, Values
@@ -42,7 +42,7 @@ def mend(
     counts = dict.fromkeys(differences, 0)
     # AWS DMS leaves out what has its own mark instead, which the conflict rules set for a mend (scripts/replication/conflicts/dms.py).
     origin = origin_name(settings) if settings.config.replication_engine == "native" else None
-    with mender(settings.source(), origin) as source, mender(settings.target(), origin) as target:
+    with repair_session(settings.source(), origin) as source, repair_session(settings.target(), origin) as target:
         sides: dict[Side, Connection] = {"source": source, "target": target}
         plan: list[tuple[Table, Difference, Side]] = [
             (table, difference, winner(sides, table, difference, rule))
@@ -63,21 +63,6 @@ def mend(
                 _settled(sides, table, difference.key, f"{rule}: {best}")
     settings.journal.record("verify", "repaired", rule=rule, rows=counts)
     return counts
-
-
-@contextmanager
-def mender(url: str, origin: str | None) -> Iterator[Connection]:
-    """A session whose writes fire no triggers or foreign keys, pass the conflict rules by and do not travel back."""
-    with connect(url, step="repair", lock_timeout_ms=5000) as connection:
-        catalog_state.install(connection)
-        connection.execute("SET session_replication_role = replica")
-        connection.execute("SET task_migration.mend = 'on'")
-        if origin is not None:
-            connection.execute(
-                "SELECT pg_replication_origin_create(%s) WHERE pg_replication_origin_oid(%s) IS NULL", (origin, origin)
-            )
-            connection.execute("SELECT pg_replication_origin_session_setup(%s)", (origin,))
-        yield connection
 
 
 def parents_first(tables: Iterable[Table]) -> list[Table]:

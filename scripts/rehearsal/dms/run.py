@@ -11,8 +11,9 @@ from pathlib import Path
 
 from scripts.database.connections import parameters
 from scripts.embedded import decoding
-from scripts.rehearsal.processes import Processes, free_port
+from scripts.rehearsal.processes import Processes
 from scripts.rehearsal.world import EmulatedAws
+from scripts.support.process import free_port
 from scripts.support.settings import PROJECT_ROOT
 from scripts.support.wait import wait_until
 

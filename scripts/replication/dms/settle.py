@@ -19,8 +19,8 @@ from scripts.database import catalog
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.helper_schema import Side
+from scripts.database.repair_session import repair_session
 from scripts.support.settings import Settings
-from scripts.verify import repair as verify_repair
 
 #: Keys that one call settles at most; the next fence goes on.
 MOST = 500
@@ -85,8 +85,8 @@ def settle(settings: Settings) -> int:
     config = settings.config
     with (
         domain_errors("settling ties"),
-        verify_repair.mender(urls["source"], None) as source,
-        verify_repair.mender(urls["target"], None) as target,
+        repair_session(urls["source"], None) as source,
+        repair_session(urls["target"], None) as target,
     ):
         sides: Sides = {"source": source, "target": target}
         tables = catalog.read(source, config.db_schema, config.tables, "source")

@@ -19,8 +19,8 @@ import psycopg
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.data.fill import create_source_schema, populate
 from scripts.rehearsal.gateway import tokens
-from scripts.rehearsal.processes import free_port
 from scripts.rehearsal.world import EmulatedAws
+from scripts.support.process import free_port
 
 ROOT = Path(__file__).resolve().parents[4]
 PASSWORD = "Passw0rd!made-up"

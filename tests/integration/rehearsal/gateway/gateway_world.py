@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from scripts.rehearsal.processes import free_port
+from scripts.support.process import free_port
 from tests.integration.rehearsal.app.app_world import AppWorld, wait_for
 
 ROUTES = (
