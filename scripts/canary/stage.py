@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -21,10 +19,8 @@ from scripts.canary.traffic import LoadBalancer, Metrics, find_rule, rule_of_out
 from scripts.deployment.deployer import CliDeployer, Deployer
 from scripts.deployment.stack_file import StackFile
 from scripts.support.errors import UsageError
-from scripts.support.settings import Settings, stack_file
+from scripts.support.settings import STAGE_VARIABLE, Settings, stack_file
 
-#: Names the file that describes a running rehearsal; `rehearse` sets it for the commands that it runs.
-REHEARSAL_VARIABLE = "TASK_MIGRATION_REHEARSAL"
 #: Nothing at night waits long for AWS: seconds to connect and to answer, and attempts.
 QUICK = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
 
@@ -59,21 +55,22 @@ class Emergency:
     idle: Callable[[], float | None] = lambda: None
 
 
-def rehearsal() -> dict[str, Any] | None:
-    """What describes the running rehearsal, or None outside of one.
+def _stand_in(settings: Settings) -> Stage | None:
+    """The stage that the environment names instead of a deployed stack, or None.
 
     Raises:
-        UsageError: the variable names a file that cannot be read.
+        UsageError: what it names cannot be loaded.
     """
-    path = os.environ.get(REHEARSAL_VARIABLE)
-    if not path:
+    if settings.stage is None:
         return None
     try:
-        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        make = pkgutil.resolve_name(settings.stage)
+    except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
-            f"{REHEARSAL_VARIABLE} names {path}, which cannot be read ({error}); unset it outside of a rehearsal"
+            f"{STAGE_VARIABLE} is {settings.stage!r}, which cannot be loaded as module:function ({error}); unset it outside of a rehearsal"
         ) from None
+    stage: Stage = make(settings)
+    return stage
 
 
 def _client(service: str, region: str) -> Any:
@@ -93,11 +90,9 @@ def build(settings: Settings) -> Stage:
         UsageError: no stack is selected.
         Refused: the Pulumi CLI is not on PATH, or the stack is not deployed.
     """
-    running = rehearsal()
-    if running is not None:
-        from scripts.rehearsal.stage import rehearsal_stage  # its packages are there only with the rehearsal extra
-
-        return rehearsal_stage(settings, running)
+    stand_in = _stand_in(settings)
+    if stand_in is not None:
+        return stand_in
     stack = _stack(settings)
     deployer = CliDeployer(stack, stack_file(stack).parent)
     outputs = deployer.outputs()
@@ -123,11 +118,8 @@ def build_emergency(settings: Settings) -> Emergency:
         Refused: the live rule is not where the file says.
         MigrationError: AWS cannot be reached.
     """
-    running = rehearsal()
-    if running is not None:
-        from scripts.rehearsal.stage import rehearsal_stage
-
-        stage = rehearsal_stage(settings, running)
+    stage = _stand_in(settings)
+    if stage is not None:
         return Emergency(
             settings, stage.load_balancer, stage.deployer, stage.service, stage.notices, stage.metrics.idle_seconds
         )

@@ -16,10 +16,11 @@ from scripts.canary import step as canarying
 from scripts.cli.group import Commands
 from scripts.cli.options import REFUSED, DryRun, Json, Stack
 from scripts.cli.output import emit_plain as emit
+from scripts.cli.settings import load_settings
 from scripts.finish import abandon as abandoning
 from scripts.support.console import say
 from scripts.support.errors import MigrationError, Refused, UsageError
-from scripts.support.settings import Settings, load_settings
+from scripts.support.settings import Settings
 
 app = typer.Typer()
 canary_app = typer.Typer(cls=Commands, help="The canary weight, one deployment a step.", no_args_is_help=True)
@@ -146,7 +147,7 @@ def rollback(
     settings = load_settings(stack)
     if scenario in (Scenario.copy, Scenario.data):
         # Without a stack there is no load balancer of ours, and nothing that could have moved a request.
-        leaving = stages.build(settings) if settings.stack or stages.rehearsal() else None
+        leaving = stages.build(settings) if settings.has_load_balancer else None
         weight = max(leaving.declared_weight(), leaving.load_balancer.weight()) if leaving else 0
         if leaving and weight and scenario is Scenario.data and not dry_run:
             rolling_back.run(leaving, reasons=(reason or "the data disagree",))

@@ -11,10 +11,10 @@ from scripts.canary import stage as stages
 from scripts.cli.group import Commands
 from scripts.cli.options import DIFFER, REFUSED, DryRun, Json, Stack, Timeout
 from scripts.cli.output import emit_plain as emit
+from scripts.cli.settings import load_settings
 from scripts.finish import finalize as finalizing
 from scripts.replication import run as replicating
 from scripts.support.errors import Refused
-from scripts.support.settings import load_settings
 from scripts.verify import run as verifying
 
 app = typer.Typer()
@@ -92,7 +92,7 @@ def verify(
 def finalize(stack: Stack = None, json: Json = False, dry_run: DryRun = False) -> int:
     """Stop replication, leave nothing of it behind, make the source's tables read-only for the monolith."""
     settings = load_settings(stack)
-    if (settings.stack or stages.rehearsal()) and not dry_run:
+    if settings.has_load_balancer and not dry_run:
         weight = stages.build(settings).load_balancer.weight()
         if weight != 100:
             raise Refused(

@@ -11,6 +11,7 @@ from scripts.backup import run as backing_up
 from scripts.cli.group import Commands
 from scripts.cli.options import DIFFER, REFUSED, DryRun, Json, Stack
 from scripts.cli.output import emit_plain as emit
+from scripts.cli.settings import load_settings
 from scripts.copy import progress as copy_progress
 from scripts.copy import run as copying
 from scripts.database.connections import parameters
@@ -18,7 +19,7 @@ from scripts.preflight import run as preflighting
 from scripts.schema import password as schema_password
 from scripts.schema import run as schemas
 from scripts.support.errors import UsageError
-from scripts.support.settings import Environment, load_settings
+from scripts.support.settings import Environment
 
 app = typer.Typer()
 schema_app = typer.Typer(cls=Commands, help="The target's schema, from the source's catalog.", no_args_is_help=True)

@@ -10,9 +10,9 @@ import typer
 
 from scripts.cli.options import REFUSED, Json, Stack
 from scripts.cli.output import emit_plain as emit
+from scripts.cli.settings import load_settings
 from scripts.support.console import say
 from scripts.support.errors import Refused
-from scripts.support.settings import load_settings
 
 app = typer.Typer()
 

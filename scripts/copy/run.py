@@ -22,7 +22,7 @@ from scripts.copy.state import STATE
 from scripts.database import catalog
 from scripts.database import helper_schema as catalog_state
 from scripts.database.connections import Connection, connect, domain_errors
-from scripts.replication.dms import engine as dms
+from scripts.database.engines import PLUGINS
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.settings import Settings
 
@@ -106,7 +106,7 @@ class _Copy:
         known_at = row[0] if row else None
         freezable = frozenset(tables) - copy_build.referenced(self.target, theirs)
         with ExitStack() as view:
-            plugin = dms.PLUGIN if config.replication_engine == "dms" else "pgoutput"
+            plugin = PLUGINS[config.replication_engine]
             slot = view.enter_context(copy_slot.create(self.settings.source(), config.subscription, plugin))
             journal.record(STATE, "slot", slot=slot.name, lsn=slot.lsn, snapshot=slot.snapshot)
             sizes = self._guard(view, tables, slot.snapshot)

@@ -11,7 +11,7 @@ from scripts.copy import slot as copy_slot
 from scripts.database import catalog
 from scripts.database import helper_schema as catalog_state
 from scripts.database.connections import Connection
-from scripts.replication.dms import engine as dms
+from scripts.database.engines import dms_started
 from scripts.schema import run as schema
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.settings import Settings
@@ -73,7 +73,7 @@ def find(
         "SELECT 1 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
         "WHERE d.datname = current_database() AND subname = %s",
         (config.subscription,),
-    ).fetchone() or dms.started(target)
+    ).fetchone() or dms_started(target)
     complete = state is not None and state.get("status") == "complete"
     if complete and slot is not None and slot["wal_status"] != "lost":
         facts = {key: value for key, value in state.items() if key not in ("status", "at", "made", "run")}

@@ -21,20 +21,19 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from components.config import PROJECT, MigrationConfig, migration_config, read_stack_file
-from scripts.canary.stage import REHEARSAL_VARIABLE
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.data.fill import create_source_schema, populate
 from scripts.rehearsal.dms.run import Dms
 from scripts.rehearsal.engine.pulumi_cli import EngineName, PulumiDeployer, make_deployer
 from scripts.rehearsal.gateway import tokens
 from scripts.rehearsal.processes import Processes
-from scripts.rehearsal.stage import gateway_figures
+from scripts.rehearsal.stage import REHEARSAL_VARIABLE, STAGE, gateway_figures
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.replication import status as replicate_status
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.process import free_port
 from scripts.support.redact import remember_secret
-from scripts.support.settings import PROJECT_ROOT, Settings
+from scripts.support.settings import PROJECT_ROOT, STAGE_VARIABLE, Settings
 from scripts.support.wait import wait_until
 
 STACK = "rehearsal"
@@ -114,6 +113,7 @@ class Setting:
             "TARGET_DATABASE_URL": self.target_url,
             "PULUMI_STACK": STACK,
             "TASK_MIGRATION_STATE_DIR": str(self.directory / "state"),
+            STAGE_VARIABLE: STAGE,
             REHEARSAL_VARIABLE: str(self.directory / "running.json"),
             "PYTHONPATH": str(PROJECT_ROOT),
         }

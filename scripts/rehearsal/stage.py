@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -20,8 +22,13 @@ from scripts.canary.stage import Stage
 from scripts.canary.traffic import LoadBalancer, rule_of_outputs
 from scripts.database.connections import connect, domain_errors
 from scripts.rehearsal.engine.pulumi_cli import make_deployer
-from scripts.support.errors import MigrationError
-from scripts.support.settings import Settings
+from scripts.support.errors import MigrationError, UsageError
+from scripts.support.settings import STAGE_VARIABLE, Settings
+
+#: Names the file that describes a running rehearsal; `rehearse` sets it for the commands that it runs.
+REHEARSAL_VARIABLE = "TASK_MIGRATION_REHEARSAL"
+#: What `rehearse` sets STAGE_VARIABLE to.
+STAGE = "scripts.rehearsal.stage:stage"
 
 
 def gateway_figures(gateway: str, since: float, period: float = 0.0) -> dict[str, Any]:
@@ -151,6 +158,30 @@ def _traffic(figures: Mapping[str, Any] | None) -> Traffic | None:
     return Traffic(
         int(figures["requests"]), int(figures["5xx"]), int(figures["4xx"]), figures["p50_ms"], figures["p95_ms"]
     )
+
+
+def running_rehearsal() -> dict[str, Any]:
+    """What describes the running rehearsal: the file that :data:`REHEARSAL_VARIABLE` names.
+
+    Raises:
+        UsageError: the variable is not set or names a file that cannot be read.
+    """
+    path = os.environ.get(REHEARSAL_VARIABLE, "")
+    try:
+        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{REHEARSAL_VARIABLE} names {path!r}, which cannot be read ({error}); unset {STAGE_VARIABLE} outside of a rehearsal"
+        ) from None
+
+
+def stage(settings: Settings) -> Stage:
+    """The stage of the running rehearsal; what :data:`STAGE` names.
+
+    Raises:
+        UsageError: no rehearsal is described.
+    """
+    return rehearsal_stage(settings, running_rehearsal())
 
 
 def rehearsal_stage(settings: Settings, running: Mapping[str, Any]) -> Stage:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
-from scripts.canary import stage
 from scripts.database.connections import connect
 from scripts.support.aws import client, region_of
 from scripts.support.errors import MigrationError, Refused
@@ -26,7 +25,7 @@ def find(settings: Settings) -> SecretStr | None:
     if given is not None and given.get_secret_value():
         remember_secret(given.get_secret_value())
         return given
-    if settings.stack is None or stage.rehearsal() is not None or _role_exists(settings):
+    if settings.stack is None or settings.stage is not None or _role_exists(settings):
         return None
     from scripts.deployment.deployer import CliDeployer  # only here: the other ways need nothing of Pulumi
 

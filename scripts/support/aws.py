@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -15,7 +15,8 @@ from psycopg import conninfo
 from scripts.support.errors import MigrationError, UsageError
 from scripts.support.redact import remember_secret
 
-Side = Literal["source", "target"]
+if TYPE_CHECKING:
+    from scripts.support.settings import Side
 
 
 def client(service: str, region: str | None = None, timeout: float | None = None) -> Any:

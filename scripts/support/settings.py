@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.config import ConfigError, MigrationConfig, migration_config, read_stack_file
-from scripts.support.aws import Side, database_url
 from scripts.support.errors import UsageError
 from scripts.support.journal import Journal, open_journal
 from scripts.support.redact import remember_secret
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+#: Names what makes the stage of canary commands (``module:function``) where no deployed stack is one; a rehearsal sets it.
+STAGE_VARIABLE = "TASK_MIGRATION_STAGE"
+Side = Literal["source", "target"]
 
 
 class Environment(BaseSettings):
@@ -29,6 +33,7 @@ class Environment(BaseSettings):
     scratch_database_url: SecretStr | None = Field(None, alias="SCRATCH_DATABASE_URL")
     pulumi_stack: str | None = Field(None, alias="PULUMI_STACK")
     state_dir: str = Field(".task-migration", alias="TASK_MIGRATION_STATE_DIR")
+    stage: str | None = Field(None, alias=STAGE_VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,15 @@ class Settings:
     source_url: SecretStr | None
     target_url: SecretStr | None
     state_dir: Path | str
+    #: ``module:function`` that makes the stage instead of a deployed stack; None on a real account.
+    stage: str | None = None
+    #: Gives a side's URL from a deployed stack by name; None where both have to be in the environment.
+    deployed_url: Callable[[str, Side], str] | None = None
+
+    @property
+    def has_load_balancer(self) -> bool:
+        """Whether requests go through a load balancer of this migration: a stack is selected, or stands in."""
+        return self.stack is not None or self.stage is not None
 
     @property
     def journal(self) -> Journal:
@@ -47,26 +61,22 @@ class Settings:
         return open_journal(str(self.state_dir))
 
     def source(self) -> str:
-        """The source's connection string. Raises UsageError when nothing gives it, Refused without the Pulumi CLI."""
+        """The source's connection string. Raises UsageError when nothing gives it; what reading a stack's outputs raises."""
         return self._url(self.source_url, "source")
 
     def target(self) -> str:
-        """The target's connection string. Raises UsageError when nothing gives it, Refused without the Pulumi CLI."""
+        """The target's connection string. Raises UsageError when nothing gives it; what reading a stack's outputs raises."""
         return self._url(self.target_url, "target")
 
     def _url(self, url: SecretStr | None, side: Side) -> str:
         if url is not None and url.get_secret_value():
             return url.get_secret_value()
         name = f"{side.upper()}_DATABASE_URL"
-        if self.stack is None:
+        if self.stack is None or self.deployed_url is None:
             raise UsageError(
                 f"{name} is not set and no stack is selected; export {name}=postgresql://..., or name a deployed stack with --stack"
             )
-        from scripts.deployment.deployer import (
-            CliDeployer,  # only here: with both URLs set nothing of Pulumi is asked for
-        )
-
-        return database_url(side, CliDeployer(self.stack, stack_file(self.stack).parent).outputs())
+        return self.deployed_url(self.stack, side)
 
 
 def stack_file(stack: str) -> Path:
@@ -76,8 +86,8 @@ def stack_file(stack: str) -> Path:
     return here if here.exists() else PROJECT_ROOT / name
 
 
-def load_settings(stack: str | None = None) -> Settings:
-    """Settings from ``--stack``, else ``PULUMI_STACK``, else the defaults; URLs from the environment.
+def load_settings(stack: str | None = None, deployed_url: Callable[[str, Side], str] | None = None) -> Settings:
+    """Settings from ``--stack``, else ``PULUMI_STACK``, else the defaults; URLs from the environment, else ``deployed_url``.
 
     Raises:
         UsageError: the stack's file is missing or not usable.
@@ -100,4 +110,6 @@ def load_settings(stack: str | None = None) -> Settings:
         source_url=environment.source_database_url,
         target_url=environment.target_database_url,
         state_dir=environment.state_dir,
+        stage=environment.stage,
+        deployed_url=deployed_url,
     )

@@ -8,6 +8,7 @@ from components import dms_settings
 from scripts.copy import slot as copy_slot
 from scripts.database import helper_schema as catalog_state
 from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.engines import PLUGINS, dms_started, dms_state_key
 from scripts.database.helper_schema import Side
 from scripts.replication.dms import api as dms_api
 from scripts.replication.dms import exceptions as dms_exceptions
@@ -16,8 +17,7 @@ from scripts.replication.engine import DIRECTIONS, Direction, publisher, subscri
 from scripts.support.errors import Refused
 from scripts.support.settings import Settings
 
-#: DMS reads a slot with this plugin (AWS DMS, PostgreSQLSettings, PluginName).
-PLUGIN = "test_decoding"
+PLUGIN = PLUGINS["dms"]
 
 
 def slot_name(settings: Settings, direction: Direction) -> str:
@@ -29,15 +29,6 @@ def slot_name(settings: Settings, direction: Direction) -> str:
 def _open(settings: Settings, side: Side, step: str) -> Connection:
     url = settings.source() if side == "source" else settings.target()
     return connect(url, step=step, name=f"{side.upper()}_DATABASE_URL", lock_timeout_ms=1000)
-
-
-def _key(direction: Direction) -> str:
-    return f"dms_{direction}"
-
-
-def started(target: Connection, direction: Direction = "forward") -> bool:
-    """Whether a task was started from this copy's slots: the target may hold writes of its own since."""
-    return catalog_state.get(target, _key(direction)) is not None
 
 
 class DmsEngine:
@@ -104,7 +95,7 @@ class DmsEngine:
     def _start_one(self, settings: Settings, dms: dms_api.Dms, direction: Direction) -> str:
         name = slot_name(settings, direction)
         with domain_errors(f"starting the {direction} task"), _open(settings, "target", "replicate") as target:
-            known = catalog_state.get(target, _key(direction))
+            known = catalog_state.get(target, dms_state_key(direction))
             position = None
             if known is None:
                 with _open(settings, publisher(direction), "replicate") as reader:
@@ -120,14 +111,14 @@ class DmsEngine:
             if known is None or done != "running-already":
                 # What was not applied before a stop has been looked at by whoever starts again.
                 lsn = position or known["lsn"]
-                catalog_state.put(target, _key(direction), {"lsn": lsn, "slot": name, "exceptions_seen": seen})
+                catalog_state.put(target, dms_state_key(direction), {"lsn": lsn, "slot": name, "exceptions_seen": seen})
             settings.journal.record("replicate", f"dms-{done}", task=dms_api.TASKS[direction], position=position)
         return done
 
     def enabled(self, settings: Settings) -> bool:
         """Both tasks run. Without a start from this copy AWS is not asked: `verify` works with the two URLs alone."""
         with domain_errors("looking whether DMS was started"), _open(settings, "target", "fence") as target:
-            if not all(started(target, direction) for direction in DIRECTIONS):
+            if not all(dms_started(target, direction) for direction in DIRECTIONS):
                 return False
         dms = self._dms(settings)
         found = [dms.find(direction) for direction in DIRECTIONS]
@@ -145,7 +136,7 @@ class DmsEngine:
         with domain_errors("replicate status"), _open(settings, publisher(direction), "status") as reader:
             slot = copy_slot.describe(reader, name)
         with domain_errors("replicate status"), _open(settings, "target", "status") as target:
-            known = catalog_state.get(target, _key(direction)) or {}
+            known = catalog_state.get(target, dms_state_key(direction)) or {}
         with domain_errors("replicate status"), _open(settings, subscriber(direction), "status") as writer:
             exceptions = dms_exceptions.read(writer, int(known.get("exceptions_seen", 0)))
         refused = dms_state.unexpected(exceptions)

@@ -1,0 +1,23 @@
+"""The settings of a command, with the way to a deployed stack's URLs: only there Pulumi and AWS are asked, and imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scripts.support.settings import Settings, Side
+
+
+def load_settings(stack: str | None) -> Settings:
+    """As :func:`scripts.support.settings.load_settings`; a URL that the environment lacks comes from the stack."""
+    from scripts.support import settings
+
+    return settings.load_settings(stack, _deployed_url)
+
+
+def _deployed_url(stack: str, side: Side) -> str:
+    from scripts.deployment.deployer import CliDeployer
+    from scripts.support.aws import database_url
+    from scripts.support.settings import stack_file
+
+    return database_url(side, CliDeployer(stack, stack_file(stack).parent).outputs())
