@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.config import ConfigError, MigrationConfig, migration_config, read_stack_file
 from scripts.support.errors import UsageError
-from scripts.support.journal import Journal, open_journal
+from scripts.support.journal import FileJournal, Journal
 from scripts.support.redact import remember_secret
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +77,15 @@ class Settings:
                 f"{name} is not set and no stack is selected; export {name}=postgresql://..., or name a deployed stack with --stack"
             )
         return self.deployed_url(self.stack, side)
+
+
+def open_journal(location: str) -> Journal:
+    """The journal at a folder's path or at ``s3://bucket/prefix``. Raises UsageError for another URL."""
+    if "://" not in location:
+        return FileJournal(Path(location))
+    from scripts.support.journal_s3 import open_s3_journal  # boto3 is there only for those who need it
+
+    return open_s3_journal(location)
 
 
 def stack_file(stack: str) -> Path:

@@ -13,7 +13,8 @@ from scripts.database.connections import parameters
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.aws import database_url
 from scripts.support.errors import MigrationError, Refused, TimedOut, UsageError
-from scripts.support.journal import S3Journal, open_journal
+from scripts.support.journal_s3 import S3Journal
+from scripts.support.settings import open_journal
 
 
 @pytest.fixture(scope="module")
