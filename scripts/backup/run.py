@@ -12,6 +12,7 @@ from scripts.backup import store as backup_store
 from scripts.backup import tools as backup_tools
 from scripts.database.connections import connect, domain_errors, parameters
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, UsageError
+from scripts.support.events import BackupEvent, Step
 from scripts.support.settings import Settings
 
 
@@ -63,7 +64,7 @@ def run(settings: Settings, output: str, scratch_url: str | None = None, plain_i
     except (MigrationError, OSError) as error:
         manifest |= {"restore_verified": False, "reason": str(error)}
         _note_failure(store, name, manifest)
-        settings.journal.record("backup", "failed", reason=str(error))
+        settings.journal.record(Step.BACKUP, BackupEvent.FAILED, reason=str(error))
         if isinstance(error, OSError):
             raise backup_store.StoreError(
                 f"the backup could not be made: {error}; free space in the temporary directory (TMPDIR), then run it again"
@@ -72,7 +73,7 @@ def run(settings: Settings, output: str, scratch_url: str | None = None, plain_i
     manifest |= {"restore_verified": True, "seconds": round((datetime.now(UTC) - started).total_seconds(), 2)}
     del manifest["reason"]
     manifest["manifest"] = store.write_json(f"{name}.manifest.json", manifest)
-    settings.journal.record("backup", "verified", location=manifest["location"], sha256=manifest["sha256"])
+    settings.journal.record(Step.BACKUP, BackupEvent.VERIFIED, location=manifest["location"], sha256=manifest["sha256"])
     return manifest
 
 

@@ -14,6 +14,7 @@ from scripts.canary.figures import read_observed
 from scripts.canary.gates import decide
 from scripts.support.aws import bucket_and_prefix, client
 from scripts.support.errors import MigrationError, Refused
+from scripts.support.events import CanaryEvent, Step
 from scripts.support.redact import redact
 from scripts.support.settings import Settings
 
@@ -74,7 +75,7 @@ def explain(settings: Settings) -> dict[str, Any]:
         Refused: nothing was decided yet.
         MigrationError: the document cannot be read.
     """
-    last = settings.journal.last("canary", "decided")
+    last = settings.journal.last(Step.CANARY, CanaryEvent.DECIDED)
     if last is None:
         raise Refused("nothing was decided yet; the first decision comes with: task-migration canary step")
     document = read(str(last["document"]))

@@ -8,6 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scripts.support.events import CanaryEvent, Step
 from scripts.support.redact import redact
 from scripts.support.settings import Settings
 
@@ -33,4 +34,4 @@ class Notices:
         try:
             self._client.publish(TopicArn=self._topic, Subject=line, Message=text)
         except (ClientError, BotoCoreError) as error:
-            settings.journal.record("canary", "notice-failed", subject=line, reason=str(error))
+            settings.journal.record(Step.CANARY, CanaryEvent.NOTICE_FAILED, subject=line, reason=str(error))

@@ -11,6 +11,7 @@ from scripts.database.connections import connect, domain_errors
 from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.support.errors import TimedOut
+from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
 from scripts.verify import written
 
@@ -58,7 +59,7 @@ def _direction(found: dict[str, Any]) -> Direction:
 
 
 def _verified(settings: Settings) -> bool | None:
-    last = settings.journal.last("verify", "compared")
+    last = settings.journal.last(Step.VERIFY, VerifyEvent.COMPARED)
     return None if last is None else bool(last["match"])
 
 

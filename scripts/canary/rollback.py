@@ -22,6 +22,7 @@ from scripts.replication import fence
 from scripts.replication.conflicts import install as conflicts
 from scripts.support.console import say
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, TimedOut
+from scripts.support.events import RollbackEvent, Step
 from scripts.support.settings import Settings
 from scripts.support.wait import bounded, wait_until
 from scripts.verify import written
@@ -190,11 +191,11 @@ def _lock(settings: Settings, command: str) -> Iterator[Held]:
         held.__exit__(None, None, None)
 
 
-def _note(settings: Settings, event: str, **facts: Any) -> None:
+def _note(settings: Settings, event: RollbackEvent, **facts: Any) -> None:
     """Journal an event of the rollback; a journal that cannot be written, or not now, stops no rollback."""
     try:
         bounded(
-            lambda: settings.journal.record("rollback", event, **facts),
+            lambda: settings.journal.record(Step.ROLLBACK, event, **facts),
             JOURNAL_SECONDS,
             what="writing the journal",
             remedy="look at TASK_MIGRATION_STATE_DIR",
@@ -231,11 +232,11 @@ def _back(way: _Way, reasons: tuple[str, ...], stop_service: bool) -> dict[str, 
     settings, started = way.settings, time.monotonic()
     limit = settings.config.rollback_limit_seconds
     begun = _weight(way)
-    _note(settings, "begun", **{"from": begun, "reasons": list(reasons)})
+    _note(settings, RollbackEvent.BEGUN, **{"from": begun, "reasons": list(reasons)})
     moved = way.move()
     way.load_balancer.confirm(0)
     routed = time.monotonic() - started
-    _note(settings, "routed", seconds=round(routed, 3), **moved)
+    _note(settings, RollbackEvent.ROUTED, seconds=round(routed, 3), **moved)
     say(f"all routes are on the monolith after {routed:.1f} s, by {moved['by']}", "green")
 
     def left() -> float:
@@ -249,7 +250,7 @@ def _back(way: _Way, reasons: tuple[str, ...], stop_service: bool) -> dict[str, 
         fenced = time.monotonic() - started
         rows = written.check(settings, _since(settings), left())
     except MigrationError as error:
-        _note(settings, "unproven", reason=str(error))
+        _note(settings, RollbackEvent.UNPROVEN, reason=str(error))
         way.notices.send(settings, f"rollback from {begun} %: routes moved, NOT proven", {"reason": str(error)})
         raise TimedOut(
             f"all routes are on the monolith since {routed:.1f} s, but it is not proven that every write arrived: {error}; keep both "
@@ -281,14 +282,14 @@ def _back(way: _Way, reasons: tuple[str, ...], stop_service: bool) -> dict[str, 
         },
     }
     if rows["different"]:
-        _note(settings, "unproven", **document)
+        _note(settings, RollbackEvent.UNPROVEN, **document)
         way.notices.send(settings, f"rollback from {begun} %: rows differ", document)
         first = "; ".join(f"{one['table']} {one['key']} {one['kind']}" for one in rows["different"][:5])
         raise DataDiffer(
             f"all routes are on the monolith since {routed:.1f} s, but {len(rows['different'])} rows that the Task Service wrote are not "
             f"the same there, none may differ: {first}; mend them: task-migration verify --repair newest, then rollback again"
         )
-    _note(settings, "done", **document)
+    _note(settings, RollbackEvent.DONE, **document)
     way.notices.send(settings, f"rollback from {begun} % done in {seconds:.0f} s", document)
     return document
 

@@ -24,6 +24,7 @@ from scripts.deployment.deployer import Change, UpResult
 from scripts.replication import fence
 from scripts.replication.conflicts import install as conflicts
 from scripts.support.errors import DatabaseError, MigrationError, TimedOut
+from scripts.support.events import CanaryEvent, Step
 from scripts.support.wait import bounded
 from scripts.verify import written
 
@@ -71,7 +72,7 @@ def status(stage: Stage) -> dict[str, Any]:
         "ladder": list(stage.settings.config.canary_ladder),
         "unfinished": None if past.unfinished is None else {"from": past.unfinished[0], "to": past.unfinished[1]},
         "rollback_owed": None if past.owed is None else list(past.owed),
-        "last": stage.settings.journal.last("canary", "decided"),
+        "last": stage.settings.journal.last(Step.CANARY, CanaryEvent.DECIDED),
     }
 
 
@@ -177,8 +178,8 @@ def _move(this: _Run, begun: int, wanted: int, force_reason: str | None, dry_run
         return _result(this, begun, wanted, Decision("hold", preview), final=False, readiness=before)
 
     stage.settings.journal.record(
-        "canary",
-        "begun",
+        Step.CANARY,
+        CanaryEvent.BEGUN,
         **{"from": begun, "to": wanted, "reason": force_reason},
         target_time=written.now_on_target(stage.settings),
     )
@@ -216,8 +217,8 @@ def _up(this: _Run, begun: int, wanted: int) -> UpResult:
         # From here on the Task Service alone takes writes, so its version of a row counts (design.md).
         conflicts.set_tie_winner(stage.settings, "target")
     stage.settings.journal.record(
-        "canary",
-        "moved",
+        Step.CANARY,
+        CanaryEvent.MOVED,
         **{"from": begun, "to": wanted, "seconds": round(seconds, 3), "changes": [c.urn for c in deployed.changes]},
     )
     this.tell(f"the live rule gives the Task Service {wanted} %, confirmed at the load balancer after {seconds:.1f} s")
@@ -265,7 +266,7 @@ def _watch(this: _Run) -> Observed:
             observed = Observed(config.period_seconds)
             if unreadable != str(error):
                 unreadable = str(error)
-                stage.settings.journal.record("canary", "metrics-unreadable", reason=unreadable)
+                stage.settings.journal.record(Step.CANARY, CanaryEvent.METRICS_UNREADABLE, reason=unreadable)
         verdict = gates.decide(observed, config.gates, config.watch_seconds).verdict
         if len(observed.periods) != seen:
             seen = len(observed.periods)
@@ -285,7 +286,7 @@ def _fenced(stage: Stage) -> float:
     except TimedOut:
         return limit
     except MigrationError as error:
-        stage.settings.journal.record("canary", "fence-failed", reason=str(error))
+        stage.settings.journal.record(Step.CANARY, CanaryEvent.FENCE_FAILED, reason=str(error))
         return limit
 
 
@@ -322,7 +323,7 @@ def _result(
     try:
         document["document"] = decisions.keep(settings, datetime.now(UTC).isoformat(timespec="microseconds"), kept)
         short = {key: document[key] for key in ("from", "to", "decision", "reasons", "seconds", "document")}
-        settings.journal.record("canary", "decided", **short)
+        settings.journal.record(Step.CANARY, CanaryEvent.DECIDED, **short)
     except MigrationError as error:
         if not rolling:
             raise

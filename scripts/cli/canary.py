@@ -20,6 +20,7 @@ from scripts.cli.settings import load_settings
 from scripts.finish import abandon as abandoning
 from scripts.support.console import say
 from scripts.support.errors import MigrationError, Refused, UsageError
+from scripts.support.events import CanaryEvent, Step
 from scripts.support.settings import Settings
 
 app = typer.Typer()
@@ -93,7 +94,7 @@ def canary_start_service(stack: Stack = None, json: Json = False) -> int:
     if service is None:
         raise Refused("there is no ECS service here; a stack has one: --stack staging|prod")
     tasks = service.start()
-    settings.journal.record("canary", "service-started", tasks=tasks)
+    settings.journal.record(Step.CANARY, CanaryEvent.SERVICE_STARTED, tasks=tasks)
     emit({"status": "started", "tasks": tasks}, as_json=json)
     return 0
 

@@ -24,6 +24,7 @@ from scripts.database import helper_schema as catalog_state
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.engines import PLUGINS
 from scripts.support.errors import MigrationError, Refused
+from scripts.support.events import CopyEvent, Step
 from scripts.support.settings import Settings
 
 
@@ -87,13 +88,13 @@ class _Copy:
             ]
             return {"slot": config.subscription, "lsn": None, "snapshot": None, "found": found, "status": "dry-run",
                     "tables": names, "sequences": [], "seconds": 0.0}  # fmt: skip
-        self.settings.journal.record(STATE, "started", found=found, jobs=self.jobs)
+        self.settings.journal.record(Step.COPY, CopyEvent.STARTED, found=found, jobs=self.jobs)
         try:
             return {**self._all(tables, left), "found": found, "status": "complete"}
         except Exception as error:
             # The cause must be told, also when the journal is what failed.
             with suppress(MigrationError, OSError):
-                self.settings.journal.record(STATE, "failed", error=str(error))
+                self.settings.journal.record(Step.COPY, CopyEvent.FAILED, error=str(error))
             raise
 
     def _all(self, tables: dict[str, catalog.Table], left: list[list[str]]) -> dict[str, Any]:
@@ -108,7 +109,7 @@ class _Copy:
         with ExitStack() as view:
             plugin = PLUGINS[config.replication_engine]
             slot = view.enter_context(copy_slot.create(self.settings.source(), config.subscription, plugin))
-            journal.record(STATE, "slot", slot=slot.name, lsn=slot.lsn, snapshot=slot.snapshot)
+            journal.record(Step.COPY, CopyEvent.SLOT, slot=slot.name, lsn=slot.lsn, snapshot=slot.snapshot)
             sizes = self._guard(view, tables, slot.snapshot)
             steps = copy_plan.steps(
                 copy_plan.cut(sizes, self.jobs),
@@ -121,7 +122,7 @@ class _Copy:
             with Crew(work, copy_plan.Queue(steps), self.progress) as crew:
 
                 def note(event: str, facts: dict[str, Any]) -> None:
-                    journal.record(STATE, event, **facts)
+                    journal.record(Step.COPY, event, **facts)
 
                 crew.wait(lambda queue: not queue.open("rows"), note)
                 # The live source need not keep old row versions for us any longer.
@@ -138,7 +139,7 @@ class _Copy:
             "seconds": round(time.monotonic() - self.started, 3),
         }
         self._complete(slot, {"made": after.made, "run": name, **facts})
-        journal.record(STATE, "complete", **facts)
+        journal.record(Step.COPY, CopyEvent.COMPLETE, **facts)
         return facts
 
     def _empty(

@@ -14,6 +14,7 @@ from scripts.replication import engine as replicate_engine
 from scripts.replication import fence
 from scripts.replication.conflicts import install as conflicts
 from scripts.support.errors import DatabaseError, Refused, TimedOut, UsageError
+from scripts.support.events import AbandonEvent, FinalizeEvent, RollbackEvent, Step
 from scripts.support.settings import Settings
 from scripts.verify import repair as verify_repair
 
@@ -46,7 +47,7 @@ def run(
     truncated = _empty(settings) if truncate_target else []
     left = prove(settings)
     status = "abandoned" if before else "nothing-there"
-    settings.journal.record("abandon", status, removed=before, truncated=truncated, drained=drained)
+    settings.journal.record(Step.ABANDON, AbandonEvent(status), removed=before, truncated=truncated, drained=drained)
     return {"status": status, "drained": drained, "removed": before, "leftovers": left, "truncated": truncated}
 
 
@@ -59,7 +60,7 @@ def _source_leads(settings: Settings) -> bool:
             "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE rolname = %s AND nspname = %s AND relname = ANY(%s)",
             (config.source_role, config.db_schema, list(config.tables)),
         ).fetchone()
-    return not (settings.journal.last("finalize", "revoking") or (writable and writable[0] is False))
+    return not (settings.journal.last(Step.FINALIZE, FinalizeEvent.REVOKING) or (writable and writable[0] is False))
 
 
 def _source_still_leads(settings: Settings) -> None:
@@ -149,10 +150,12 @@ def start_over(
     }
     if dry_run:
         return document
-    settings.journal.record("rollback", "emptying", scenario=scenario, reason=reason, only_on_target=only_there)
+    settings.journal.record(
+        Step.ROLLBACK, RollbackEvent.EMPTYING, scenario=scenario, reason=reason, only_on_target=only_there
+    )
     remove(settings)
     document |= {"status": "emptied", "truncated": _empty(settings), "leftovers": prove(settings)}
-    settings.journal.record("rollback", "emptied", **document)
+    settings.journal.record(Step.ROLLBACK, RollbackEvent.EMPTIED, **document)
     return document
 
 
@@ -173,7 +176,7 @@ def _only_on_target(settings: Settings, timeout: float) -> tuple[bool, dict[str,
                 own[entry["table"]] += max(0, entry["differences_total"] - len(entry["differences"]))
             return True, own
     except (TimedOut, DatabaseError) as broken:
-        settings.journal.record("rollback", "not-drained", reason=str(broken))
+        settings.journal.record(Step.ROLLBACK, RollbackEvent.NOT_DRAINED, reason=str(broken))
     return False, own_writes(settings)
 
 

@@ -14,6 +14,7 @@ from scripts.finish import rights as finalize_rights
 from scripts.replication import engine as replicate_engine
 from scripts.replication import fence
 from scripts.support.errors import DataDiffer, Refused
+from scripts.support.events import FinalizeEvent, Step
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
 
@@ -61,7 +62,7 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0) -> dic
         _equal(settings, "before the revoke; nothing was changed")
         if dry_run:
             return _document("dry-run", statements, before, [], abandon.leftovers(settings), warnings)
-        settings.journal.record("finalize", "revoking", role=config.source_role)
+        settings.journal.record(Step.FINALIZE, FinalizeEvent.REVOKING, role=config.source_role)
         with source.transaction():
             for statement in statements:
                 source.execute(statement)
@@ -73,7 +74,7 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0) -> dic
     fence.both(settings, timeout)
     rows = _equal(settings, "after the revoke; writes stay revoked and replication goes on")
     _mark(settings, {"status": "verified", "rows": rows})
-    settings.journal.record("finalize", "verified", rows=rows)
+    settings.journal.record(Step.FINALIZE, FinalizeEvent.VERIFIED, rows=rows)
     return _end(settings, engine, statements, after, warnings, dry_run)
 
 
@@ -104,7 +105,7 @@ def _end(
         )
     abandon.remove(settings)
     abandon.prove(settings)
-    settings.journal.record("finalize", "finalized", removed=removed)
+    settings.journal.record(Step.FINALIZE, FinalizeEvent.FINALIZED, removed=removed)
     return _document("finalized", statements, rights, rows, removed, warnings)
 
 

@@ -20,6 +20,7 @@ from scripts.preflight import values as preflight_values
 from scripts.preflight import wal as preflight_wal
 from scripts.preflight.server import Check
 from scripts.support.errors import MigrationError
+from scripts.support.events import PreflightEvent, Step
 from scripts.support.redact import redact
 from scripts.support.settings import Settings
 
@@ -151,7 +152,7 @@ def run(settings: Settings, wal_seconds: float = preflight_wal.SAMPLE_SECONDS) -
         for connection in found.connections.values():
             connection.close()
     failed = [check.name for check in found.checks if check.status == "fail"]
-    settings.journal.record("preflight", "checked", passed=not failed, failed=failed)
+    settings.journal.record(Step.PREFLIGHT, PreflightEvent.CHECKED, passed=not failed, failed=failed)
     return {
         "checks": [
             {**asdict(check), "detail": redact(check.detail), "remedy": check.remedy if check.status != "pass" else ""}

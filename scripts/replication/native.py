@@ -17,6 +17,7 @@ from scripts.replication import engine as replicate_engine
 from scripts.replication import yielding as replicate_yield
 from scripts.replication.engine import Direction
 from scripts.support.errors import Refused
+from scripts.support.events import ReplicateEvent, Step
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 
@@ -87,7 +88,7 @@ class Native:
                 )
             for connection, role in ((source, config.source_role), (target, config.target_role)):
                 for problem in replicate_yield.set_up(connection, role):
-                    settings.journal.record("replicate", "no-preferred-victim", reason=problem)
+                    settings.journal.record(Step.REPLICATE, ReplicateEvent.NO_PREFERRED_VICTIM, reason=problem)
             # The rows of the copy are behind the reverse slot; what forward applies carries an origin, which `none` leaves out.
             for connection, name, publication, peer in (
                 (source, config.reverse_subscription, config.reverse_publication, settings.target()),

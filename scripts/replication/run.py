@@ -12,6 +12,7 @@ from scripts.replication import fence
 from scripts.replication import status as replicate_status
 from scripts.replication.conflicts import install as conflicts
 from scripts.support.errors import Refused
+from scripts.support.events import ReplicateEvent, Step
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 
@@ -38,13 +39,13 @@ def start(settings: Settings, timeout: float = 60.0) -> dict[str, Any]:
     if not state or state.get("status") != "complete":
         raise Refused("no complete copy on the target, so nothing to go on from; run `task-migration copy` first")
     engine.check(settings)
-    settings.journal.record("replicate", "starting", slot=settings.config.subscription)
+    settings.journal.record(Step.REPLICATE, ReplicateEvent.STARTING, slot=settings.config.subscription)
     conflicts.install(settings, "source")
     conflicts.install(settings, "target")
     found = engine.start(settings)
     lag = fence.both(settings, timeout)
     status = "already-running" if len(found) == 4 else "started"
-    settings.journal.record("replicate", status, found=found, **lag)
+    settings.journal.record(Step.REPLICATE, ReplicateEvent(status), found=found, **lag)
     return {"status": status, "found": found, **lag}
 
 
@@ -101,5 +102,5 @@ def stop(settings: Settings, timeout: float = 60.0, drain: bool = True) -> dict[
         fence.both(settings, timeout)
         drained = True
     stopped = replicate_engine.of(settings).stop(settings, timeout)
-    settings.journal.record("replicate", "stopped", stopped=stopped, drained=drained)
+    settings.journal.record(Step.REPLICATE, ReplicateEvent.STOPPED, stopped=stopped, drained=drained)
     return {"status": "stopped" if stopped else "not-running", "drained": drained, "stopped": stopped}

@@ -14,6 +14,7 @@ from scripts.schema import compare as schema_compare
 from scripts.schema import role as schema_role
 from scripts.schema import statements as schema_statements
 from scripts.support.errors import Refused
+from scripts.support.events import SchemaEvent, Step
 from scripts.support.settings import Settings
 
 LOCK_TIMEOUT_MS = 2000
@@ -70,7 +71,9 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
                     target.execute(statement)
             catalog_state.install(target)
     if not dry_run:
-        settings.journal.record("schema", "applied", created=[table.name for table in missing], role=role.changed)
+        settings.journal.record(
+            Step.SCHEMA, SchemaEvent.APPLIED, created=[table.name for table in missing], role=role.changed
+        )
     found = diff(settings) if not dry_run else {"match": not missing, "differences": [], "pending": [], "text": ""}
     return {
         "created": [table.name for table in missing],

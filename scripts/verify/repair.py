@@ -15,6 +15,7 @@ from scripts.database.catalog import Table, identifiers
 from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
 from scripts.database.repair_session import repair_session
+from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
 from scripts.verify.hash import as_text, shared
 from scripts.verify.rows import Difference, Key, Values
@@ -61,7 +62,7 @@ def mend(
             if done:
                 counts[table.name] += 1
                 _settled(sides, table, difference.key, f"{rule}: {best}")
-    settings.journal.record("verify", "repaired", rule=rule, rows=counts)
+    settings.journal.record(Step.VERIFY, VerifyEvent.REPAIRED, rule=rule, rows=counts)
     return counts
 
 

@@ -15,6 +15,7 @@ from scripts.replication import fence
 from scripts.replication import status as replicate_status
 from scripts.schema import run as schema
 from scripts.support.errors import MigrationError, Refused
+from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
 from scripts.verify import compare as verify_compare
 from scripts.verify import orphans as verify_orphans
@@ -94,8 +95,8 @@ def run(
         and all(entry["status"] != "fail" for entry in bands)
     )
     settings.journal.record(
-        "verify",
-        "compared",
+        Step.VERIFY,
+        VerifyEvent.COMPARED,
         match=match,
         repair=repair,
         algorithm=algorithm,
@@ -190,7 +191,7 @@ def _live(settings: Settings, pair: Pair) -> bool:
         try:
             fence.both(settings, ASKED_BY_FENCE)
         except MigrationError as late:
-            settings.journal.record("verify", "no-fence", engine=str(unreachable), fence=str(late))
+            settings.journal.record(Step.VERIFY, VerifyEvent.NO_FENCE, engine=str(unreachable), fence=str(late))
             return False
         return True
 

@@ -18,6 +18,7 @@ from scripts.replication.conflicts import dms as conflicts_dms
 from scripts.replication.conflicts import rules as conflicts_sql
 from scripts.replication.conflicts import settle as conflicts_settle
 from scripts.support.errors import Refused
+from scripts.support.events import ConflictsEvent, Step
 from scripts.support.settings import Settings
 
 TIE_WINNER = "tie_winner"
@@ -123,7 +124,7 @@ def set_tie_winner(settings: Settings, winner: Side) -> None:
         with domain_errors("setting the tie winner"), connect(url(), step="conflicts") as connection:
             catalog_state.install(connection)
             catalog_state.put(connection, TIE_WINNER, winner)
-    settings.journal.record("conflicts", "tie-winner", winner=winner)
+    settings.journal.record(Step.CONFLICTS, ConflictsEvent.TIE_WINNER, winner=winner)
 
 
 def logged(settings: Settings, open_only: bool = True) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from scripts.replication.dms import exceptions as dms_exceptions
 from scripts.replication.dms import state as dms_state
 from scripts.replication.engine import DIRECTIONS, Direction, publisher, subscriber
 from scripts.support.errors import Refused
+from scripts.support.events import ReplicateEvent, Step
 from scripts.support.settings import Settings
 
 PLUGIN = PLUGINS["dms"]
@@ -112,7 +113,9 @@ class DmsEngine:
                 # What was not applied before a stop has been looked at by whoever starts again.
                 lsn = position or known["lsn"]
                 catalog_state.put(target, dms_state_key(direction), {"lsn": lsn, "slot": name, "exceptions_seen": seen})
-            settings.journal.record("replicate", f"dms-{done}", task=dms_api.TASKS[direction], position=position)
+            settings.journal.record(
+                Step.REPLICATE, ReplicateEvent(f"dms-{done}"), task=dms_api.TASKS[direction], position=position
+            )
         return done
 
     def enabled(self, settings: Settings) -> bool:

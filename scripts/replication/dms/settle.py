@@ -20,6 +20,7 @@ from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.helper_schema import Side
 from scripts.database.repair_session import repair_session
+from scripts.support.events import ConflictsEvent, Step
 from scripts.support.settings import Settings
 
 #: Keys that one call settles at most; the next fence goes on.
@@ -93,7 +94,7 @@ def settle(settings: Settings) -> int:
         for (name, _), entries in logs.items():
             if name in tables:
                 done += _settle_one(sides, tables[name], entries)
-    settings.journal.record("conflicts", "settled", ties=done, open=len(logs) - done)
+    settings.journal.record(Step.CONFLICTS, ConflictsEvent.SETTLED, ties=done, open=len(logs) - done)
     return done
 
 
