@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup rehearsal test lint bench lock clean
+.PHONY: setup rehearsal test lint docs bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -27,6 +27,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# Writes docs/commands.md anew from the commands.
+docs: setup
+	$(BIN)/python -m scripts.cli.reference
 
 bench: setup
 	$(BIN)/python -m tests.bench $(ARGS)
