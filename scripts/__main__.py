@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import psycopg
 import typer
 
 from scripts.cli.app import app
@@ -36,7 +35,11 @@ def _run() -> int:
     except MigrationError as error:
         say(str(error), "red")
         return error.exit_status
-    except psycopg.Error as error:
+    except Exception as error:
+        # psycopg is imported by what needs a database, and by nothing before it.
+        psycopg = sys.modules.get("psycopg")
+        if psycopg is None or not isinstance(error, psycopg.Error):
+            raise
         say(
             f"PostgreSQL: {str(error).strip()} (SQLSTATE {error.sqlstate}); mend its cause and run the command again",
             "red",

@@ -1,4 +1,4 @@
-"""``python -m tests.bench [--rows N] [--runs 3] [--only copy|verify|replication]``: measures, writes, never fails a figure."""
+"""``python -m tests.bench [--rows N] [--runs 3] [--only copy|verify|replication|start]``: measures, writes, never fails a figure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 from scripts.support import console
 from scripts.support.errors import UsageError
 from scripts.support.settings import PROJECT_ROOT
-from tests.bench import copying, replicating, servers, table, verifying
+from tests.bench import copying, replicating, servers, starting, table, verifying
 
-SECTIONS = ("copy", "verify", "replication")
+SECTIONS = ("copy", "verify", "replication", "start")
 #: A write's cost does not depend on the number of rows beyond this, and each run makes a pair anew.
 REPLICATION_ROWS = 100_000
 
@@ -68,6 +68,11 @@ def main() -> None:
             pair.clone("changed", "changed_whole")
             rows = replicating.measure(pair, "changed", changed, jobs, options.runs)
             table.write("replication", rows, {**facts, "rows": changed}, options.results, options.page)
+        if "start" in wanted:
+            rows = starting.measure(pair, options.runs)
+            table.write(
+                "start", rows, {**facts, "runs": max(starting.RUNS, options.runs)}, options.results, options.page
+            )
     sys.stdout.write(json.dumps({"results": str(options.results), "page": str(options.page)}) + "\n")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Section = Literal["copy", "verify", "replication"]
+Section = Literal["copy", "verify", "replication", "start"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,12 @@ from scripts.embedded.postgres_server import EmbeddedPostgres
 from tests.bench.figures import Row
 from tests.bench.servers import version
 
-TITLES = {"copy": "Copy, from start to ready", "verify": "Verify", "replication": "Replication both ways"}
+TITLES = {
+    "copy": "Copy, from start to ready",
+    "verify": "Verify",
+    "replication": "Replication both ways",
+    "start": "Start of a command",
+}
 #: More processes than cores wanted to run before we began: others used the machine.
 BUSY = 0.5
 
@@ -57,24 +62,34 @@ def _session(facts: Mapping[str, Any]) -> list[str]:
         f"{facts['jobs']} jobs; {facts['cores']} cores. Load of the machine before the first run: "
         f"{facts['load_before']:.2f}{shared}."
     ]
-    if facts["rows"] < 1_000_000 and facts["section"] != "replication":
+    if facts["rows"] < 1_000_000 and facts["section"] not in ("replication", "start"):
         lines.append(f"The targets are meant for 1,000,000 tasks; this session had {facts['rows']}.")
     told = (text if name in text else f"{name} {text}" for name, text in facts["versions"].items())
     return [*lines, "", "; ".join(told) + "."]
 
 
-def markdown(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page; each section tells its own session, as a section may be measured anew alone."""
+def kept(page: str) -> dict[str, str]:
+    """The sections of a page that stands, by title: a session that measures one leaves the others as they are."""
+    return {title: text.strip() for title, _, text in (part.partition("\n") for part in page.split("\n## ")[1:])}
+
+
+def markdown(sections: Mapping[str, Mapping[str, Any]], before: str = "") -> str:
+    """The page; each section tells its own session, as a section may be measured anew alone.
+
+    Args:
+        before: the page as it stands; what ``sections`` lacks is taken from it.
+    """
+    there = kept(before)
     lines = [
         "# Performance",
         "",
         "Written by `make bench` (`python -m tests.bench`); not edited by hand. Two PostgreSQL 16 servers on one machine, data of",
-        "`scripts.rehearsal.data.fill`. Ratios are those of medians within one session; in brackets the least and the greatest run.",
+        "`scripts.rehearsal.data`. Ratios are those of medians within one session; in brackets the least and the greatest run.",
     ]
     for section, title in TITLES.items():
         lines += ["", f"## {title}", ""]
         if section not in sections:
-            lines.append("Not measured.")
+            lines.append(there.get(title, "Not measured."))
             continue
         lines += _session(sections[section])
         lines += ["", "| What | Ours | Against | Ratio | Target | | How |", "|---|---|---|---|---|---|---|"]
@@ -98,4 +113,5 @@ def write(section: str, rows: Sequence[Row], facts: Mapping[str, Any], results: 
     sections = json.loads(results.read_text(encoding="utf-8"))["sections"] if results.exists() else {}
     sections[section] = {**facts, "section": section, "figures": [row.document() for row in rows]}
     results.write_text(json.dumps({"sections": sections}, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    page.write_text(markdown(sections), encoding="utf-8")
+    before = page.read_text(encoding="utf-8") if page.exists() else ""
+    page.write_text(markdown(sections, before), encoding="utf-8")
