@@ -7,7 +7,6 @@ import sys
 import typer
 
 from scripts.cli.app import app
-from scripts.support.console import say
 from scripts.support.errors import DatabaseError, MigrationError
 
 #: 128 + SIGINT, as shells report a command that Ctrl-C ended.
@@ -19,8 +18,14 @@ def main() -> None:
     sys.exit(_run())
 
 
+def _say(message: str, style: str) -> None:
+    from scripts.support.console import say  # rich is needed only where something is said
+
+    say(message, style)
+
+
 def _stopped() -> int:
-    say("stopped by the operator; the command is safe to run again", "yellow")
+    _say("stopped by the operator; the command is safe to run again", "yellow")
     return INTERRUPTED
 
 
@@ -33,14 +38,14 @@ def _run() -> int:
     except KeyboardInterrupt:
         return _stopped()
     except MigrationError as error:
-        say(str(error), "red")
+        _say(str(error), "red")
         return error.exit_status
     except Exception as error:
         # psycopg is imported by what needs a database, and by nothing before it.
         psycopg = sys.modules.get("psycopg")
         if psycopg is None or not isinstance(error, psycopg.Error):
             raise
-        say(
+        _say(
             f"PostgreSQL: {str(error).strip()} (SQLSTATE {error.sqlstate}); mend its cause and run the command again",
             "red",
         )

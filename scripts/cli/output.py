@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from scripts.cli.view import View, show
-from scripts.support.document import Document
 from scripts.support.redact import redact
 
-D = TypeVar("D", bound=Document)
+if TYPE_CHECKING:  # `--help` starts neither pydantic nor rich
+    from scripts.cli.view import View
+    from scripts.support.document import Document
+
+D = TypeVar("D", bound="Document")
 
 
 def emit(document: D, *, as_json: bool, text: Callable[[D], View]) -> None:
@@ -19,6 +21,8 @@ def emit(document: D, *, as_json: bool, text: Callable[[D], View]) -> None:
     if as_json:
         sys.stdout.write(document.json_text() + "\n")
     else:
+        from scripts.cli.view import show
+
         show(text(document.redacted()))
     sys.stdout.flush()
 

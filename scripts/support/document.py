@@ -16,7 +16,9 @@ class Document(BaseModel):
     Times say their unit in the name (`seconds`, `age_hours`). A field that is not always there is None when it is not.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True, defer_build=True
+    )
 
     def plain(self) -> dict[str, Any]:
         """As JSON types, under the names that JSON has: for the journal, a notice, a kept decision."""

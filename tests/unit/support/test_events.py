@@ -14,7 +14,9 @@ from scripts.support.settings import PROJECT_ROOT
 def _journaled() -> Iterator[tuple[Path, int, str]]:
     for path in (PROJECT_ROOT / "scripts").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and "journal" in ast.dump(node)):
+            if not (
+                isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and "journal" in ast.dump(node)
+            ):
                 continue
             if node.func.attr in ("record", "last", "events"):
                 for given in node.args[:2]:
