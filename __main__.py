@@ -7,7 +7,7 @@ import pulumi
 from components.backups import Backups, BackupsArgs
 from components.database import TargetDatabase, TargetDatabaseArgs
 from components.monitoring import Monitoring, MonitoringArgs
-from components.naming import Naming
+from components.naming import ROUTES, Naming
 from components.replication import Replication, ReplicationArgs
 from components.routes import SMOKE_HEADER, Routes, RoutesArgs
 from components.service import TaskService, TaskServiceArgs
@@ -63,7 +63,7 @@ replication = (
 )
 
 routes = Routes(
-    "routes",
+    ROUTES,
     RoutesArgs(
         naming=naming,
         vpc_id=config.vpc_id,

@@ -14,7 +14,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.api import TaskApi, TaskApiArgs
-from components.naming import HEALTH_PATH, SERVICE_PORT, Naming
+from components.naming import HEALTH_PATH, LIVE_RULE, SERVICE_PORT, Naming
 from components.network import permit
 
 COMPONENT = "routes"
@@ -178,7 +178,7 @@ class Routes(pulumi.ComponentResource):
     ) -> aws.lb.ListenerRule:
         """The one resource that a change of the weight changes."""
         return aws.lb.ListenerRule(
-            f"{name}-live-rule",
+            f"{name}-{LIVE_RULE}",
             listener_arn=args.listener_arn,
             priority=args.live_rule_priority,
             actions=[

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 import psycopg
@@ -26,6 +27,7 @@ from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 
 KEY = "task_migration canary"
+_PROGRAM = "task-migration"
 #: Seconds until a session that was ended has let go.
 RELEASE_SECONDS = 10.0
 #: Who lost the session leaves this to who took it over, in seconds, before trying to have it back.
@@ -34,21 +36,49 @@ YIELD_SECONDS = 2.0
 _KEEPALIVES = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2"
 
 
+class Operation(StrEnum):
+    """What the lock is held for, as the command line calls it."""
+
+    STEP = "canary step"
+    RUN = "canary run"
+    ROLLBACK = "rollback"
+    EMERGENCY = "rollback --emergency"
+
+
 @dataclass(frozen=True)
 class Holder:
-    """Who has the lock: ``name`` is what the session calls itself, ``since`` is when it began."""
+    """Who has the lock: ``name`` is what the session calls itself (:func:`_name`), ``since`` is when it began."""
 
     pid: int
     name: str
     address: str
     since: str
 
+    @property
+    def operation(self) -> Operation | None:
+        """What it does; None for a session that is none of this program's."""
+        found = [one for one in Operation if self.name.startswith(f"{_PROGRAM} {one} ")]
+        return found[0] if found else None
+
     def __str__(self) -> str:
         return f"{self.name} from {self.address} since {self.since} (session {self.pid} of the source)"
 
 
 class TakenOver(Refused):
-    """Another operator acts now: this command stops, and what is left is the other one's."""
+    """Another operator acts now: this command stops, and what is left is the other one's.
+
+    Args:
+        by: who has the lock, where that is known.
+    """
+
+    def __init__(self, text: str, by: Holder | None = None) -> None:
+        super().__init__(text)
+        self.by = by
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether the other one rolls back."""
+        return self.by is not None and self.by.operation in (Operation.ROLLBACK, Operation.EMERGENCY)
 
 
 class Held(Protocol):
@@ -81,7 +111,8 @@ class _Lock:
             fresh.close()
         raise TakenOver(
             f"the lock on the canary was taken over by {other or 'another operator'}: this command stops here; see "
-            "task-migration canary status"
+            "task-migration canary status",
+            other,
         )
 
 
@@ -92,9 +123,9 @@ class NoLock:
         """Nothing to lose."""
 
 
-def _name(command: str) -> str:
+def _name(operation: Operation) -> str:
     # application_name is cut at 63 bytes (PostgreSQL, 'Error Reporting and Logging').
-    return f"task-migration {command} {_user()[:16]}@{socket.gethostname()[:20]}:{os.getpid()}"
+    return f"{_PROGRAM} {operation} {_user()[:16]}@{socket.gethostname()[:20]}:{os.getpid()}"
 
 
 def _user() -> str:
@@ -127,8 +158,8 @@ def _session(settings: Settings, name: str) -> Connection:
 
 
 @contextmanager
-def locked(settings: Settings, command: str, *, take_over: bool = False) -> Iterator[Held]:
-    """Hold the lock for ``command``.
+def locked(settings: Settings, operation: Operation, *, take_over: bool = False) -> Iterator[Held]:
+    """Hold the lock for ``operation``.
 
     Args:
         take_over: end the session of whoever holds it; that operator's command stops at its next look.
@@ -138,7 +169,7 @@ def locked(settings: Settings, command: str, *, take_over: bool = False) -> Iter
         TimedOut: the session that was ended did not let go.
         DatabaseError: the source cannot be reached.
     """
-    name = _name(command)
+    name = _name(operation)
     lock = _Lock(settings, name, _session(settings, name))
     try:
         with domain_errors("the lock on the canary"):

@@ -14,10 +14,11 @@ from typing import Any
 
 from scripts.canary import operator_lock, readiness, ready
 from scripts.canary.notices import Notices
-from scripts.canary.operator_lock import Held, NoLock
+from scripts.canary.operator_lock import Held, NoLock, Operation
 from scripts.canary.service_control import ServiceControl
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.traffic import LoadBalancer
+from scripts.deployment.pulumi_cli import NoPulumi
 from scripts.replication import fence
 from scripts.replication.conflicts import install as conflicts
 from scripts.support.console import say
@@ -54,7 +55,7 @@ class _Way:
 
 def run(stage: Stage, *, reasons: tuple[str, ...] = (), stop_service: bool = False) -> dict[str, Any]:
     """Roll back by an operator's wish; see :func:`execute`. Whoever else moves the weight is stopped: going back wins."""
-    with _lock(stage.settings, "rollback") as lock:
+    with _lock(stage.settings, Operation.ROLLBACK) as lock:
         return execute(stage, lock, reasons=reasons, stop_service=stop_service)
 
 
@@ -80,7 +81,8 @@ def execute(
 
     Raises:
         MigrationError: the deployment failed; the weight is unchanged.
-        TimedOut: the routes moved, but requests go on, or the fence did not return within the budget.
+        TimedOut, Refused, DatabaseError: the routes moved, and the proof failed: requests go on, or the fence did not return within
+            the budget; something does not allow it; a database is away. Each keeps its kind.
         DataDiffer: the routes moved, and rows of the Task Service are not as such on the monolith.
     """
     limit = stage.settings.config.rollback_limit_seconds
@@ -96,9 +98,9 @@ def execute(
             )
         except MigrationError as error:
             if not unattended:
-                if "rollback --emergency" in str(error):
+                if isinstance(error, NoPulumi):
                     raise
-                raise type(error)(
+                raise error.reworded(
                     f"Pulumi cannot move the routes: {error}; at once and without it: task-migration rollback --emergency"
                 ) from None
             return {**at_once(stage.load_balancer, stage.deployer), "pulumi": str(error)}
@@ -137,7 +139,7 @@ def emergency(at: Emergency, *, reasons: tuple[str, ...] = (), stop_service: boo
         def move() -> dict[str, Any]:
             # Routes before anything else, the database's lock included: it may be the database that is down.
             facts = at_once(at.load_balancer, at.file)
-            held.enter_context(_lock(at.settings, "rollback --emergency"))
+            held.enter_context(_lock(at.settings, Operation.EMERGENCY))
             return facts
 
         way = _Way(at.settings, at.load_balancer, move, at.idle, at.service, at.notices, weight, at.file)
@@ -177,9 +179,9 @@ def _kept(configuration: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _lock(settings: Settings, command: str) -> Iterator[Held]:
+def _lock(settings: Settings, operation: Operation) -> Iterator[Held]:
     try:
-        held = operator_lock.locked(settings, command, take_over=True)
+        held = operator_lock.locked(settings, operation, take_over=True)
         lock = held.__enter__()
     except (DatabaseError, TimedOut) as error:
         say(f"the lock on the canary cannot be had, the routes go back without it: {error}", "yellow")
@@ -252,7 +254,7 @@ def _back(way: _Way, reasons: tuple[str, ...], stop_service: bool) -> dict[str, 
     except MigrationError as error:
         _note(settings, RollbackEvent.UNPROVEN, reason=str(error))
         way.notices.send(settings, f"rollback from {begun} %: routes moved, NOT proven", {"reason": str(error)})
-        raise TimedOut(
+        raise error.reworded(
             f"all routes are on the monolith since {routed:.1f} s, but it is not proven that every write arrived: {error}; keep both "
             "databases, mend replication, then run rollback again"
         ) from None

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from components import naming
 from components.config import PROJECT
 from scripts.canary import decisions, gates, operator_lock, readiness, ready, rollback
 from scripts.canary.figures import Observed, with_replication
 from scripts.canary.gates import Decision
-from scripts.canary.operator_lock import Held, TakenOver
+from scripts.canary.operator_lock import Held, Operation, TakenOver
 from scripts.canary.stage import Stage
 from scripts.deployment.deployer import Change, UpResult
 from scripts.replication import fence
@@ -57,7 +58,8 @@ class _Run:
 
 def only_live_rule(changes: tuple[Change, ...]) -> bool:
     """Whether a preview's changes are the live rule's update and nothing else."""
-    return [(change.type, change.op) for change in changes] == [(LIVE_RULE, "update")] and "live" in changes[0].name
+    found = [(change.type, change.name, change.op) for change in changes]
+    return found == [(LIVE_RULE, f"{naming.ROUTES}-{naming.LIVE_RULE}", "update")]
 
 
 def status(stage: Stage) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def step(
         Refused: another operator moves the weight.
         MigrationError: a deployment failed; the weight is what the message says.
     """
-    with operator_lock.locked(stage.settings, "canary step", take_over=take_over) as lock:
+    with operator_lock.locked(stage.settings, Operation.STEP, take_over=take_over) as lock:
         return _step(_Run(stage, lock, tell, time.monotonic()), to, force_reason, dry_run)
 
 
@@ -114,7 +116,7 @@ def run(stage: Stage, *, take_over: bool = False, tell: Tell = _silent) -> dict[
     """
     steps: list[dict[str, Any]] = []
     rounds = 0
-    with operator_lock.locked(stage.settings, "canary run", take_over=take_over) as lock:
+    with operator_lock.locked(stage.settings, Operation.RUN, take_over=take_over) as lock:
         while True:
             last = _step(_Run(stage, lock, tell, time.monotonic(), unattended=True), None, None, False)
             steps.append(last)
@@ -237,7 +239,7 @@ def _still_wanted(this: _Run, begun: int, wanted: int) -> None:
         back = ready.past(readiness.events(this.stage.settings)).unfinished != (begun, wanted)
         lost = TakenOver(f"a rollback was begun while the deployment of {wanted} % ran; the weight is 0 % again")
     except TakenOver as error:
-        back, lost = "task-migration rollback" in str(error), error
+        back, lost = error.goes_back, error
         if not back:
             raise
     if back:

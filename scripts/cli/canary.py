@@ -17,6 +17,7 @@ from scripts.cli.group import Commands
 from scripts.cli.options import REFUSED, DryRun, Json, Stack
 from scripts.cli.output import emit_plain as emit
 from scripts.cli.settings import load_settings
+from scripts.deployment.pulumi_cli import NoPulumi
 from scripts.finish import abandon as abandoning
 from scripts.support.console import say
 from scripts.support.errors import MigrationError, Refused, UsageError
@@ -186,9 +187,9 @@ def _stage_to_leave(settings: Settings) -> stages.Stage:
     except UsageError:
         raise
     except MigrationError as error:
-        if "rollback --emergency" in str(error):
+        if isinstance(error, NoPulumi):
             raise
-        raise type(error)(
+        raise error.reworded(
             f"{error}; Pulumi cannot run: to move the routes at once and without it, task-migration rollback --emergency"
         ) from None
 

@@ -209,15 +209,16 @@ class CliDeployer:
         """Learn what became of operations that were cut, since an ``up`` compares with the state alone.
 
         Raises:
-            Refused: something was being created: only AWS knows whether it stands, and a second one might be made.
+            CannotDeploy: something was being created: only AWS knows whether it stands, and a second one might be made.
         """
         cut = self.pending()
         created = [urn for urn, kind in cut.items() if kind == "creating"]
         if created:
-            raise Refused(
+            raise CannotDeploy(
                 f"an operation was killed while it created {', '.join(created)}: the state cannot say whether it stands, and a second one "
                 "might be made. Look in AWS and delete it there if it stands: it is new and empty. Then take the lock and the note away "
-                f"(pulumi cancel; pulumi refresh --yes --clear-pending-creates) and run the command again; {AT_ONCE}"
+                f"(pulumi cancel; pulumi refresh --yes --clear-pending-creates) and run the command again; {AT_ONCE}",
+                "cut",
             )
         if cut:
             names = ", ".join(urn.rpartition("::")[2] for urn in cut)
@@ -238,7 +239,7 @@ class CliDeployer:
             with self._named(what):
                 return action()
         except CannotDeploy as error:
-            if error.why != "locked" or not left_behind(str(error), begun, Run.of(os.getpid()), is_alive):
+            if error.why != "locked" or not left_behind(error.locks, begun, Run.of(os.getpid()), is_alive):
                 raise
         say(f"{what}: the lock was left by a run of this machine that was killed; it is taken away", "yellow")
         self.cancel()

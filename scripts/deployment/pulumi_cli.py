@@ -36,15 +36,27 @@ GRACE = 15.0
 #: When Pulumi cannot run there is a way that needs neither it nor its backend.
 AT_ONCE = "to take every request back at once without it: task-migration rollback --emergency"
 
-Why = Literal["cli", "locked", "backend"]
+Why = Literal["cli", "locked", "backend", "cut"]
 
 
-class CannotDeploy(Refused):
-    """Pulumi cannot run: no CLI, the stack locked, the backend away. Nothing was changed."""
+class NoPulumi(MigrationError):
+    """Pulumi is no way now, and the text names the one that needs none: :data:`AT_ONCE`."""
 
-    def __init__(self, text: str, why: Why | None = None) -> None:
+
+class CannotDeploy(NoPulumi, Refused):
+    """Pulumi cannot run: no CLI, the stack locked, the backend away, a creation that was cut. Nothing was changed.
+
+    Args:
+        locks: of a locked stack, what the CLI says of the locks.
+    """
+
+    def __init__(self, text: str, why: Why | None = None, locks: str = "") -> None:
         super().__init__(text)
-        self.why = why
+        self.why, self.locks = why, locks
+
+
+class CliTimedOut(NoPulumi, TimedOut):
+    """The CLI did not end in time."""
 
 
 class Killed(MigrationError):
@@ -135,7 +147,7 @@ class Command(automation.PulumiCommand):
                 _stop(child)
             out, err = _text(out_file), _text(err_file)
         if late:
-            raise TimedOut(
+            raise CliTimedOut(
                 f"pulumi {verb} did not end within {limit:g} s; its last words: {_last_words(out + err)}; look whether the "
                 f"backend answers (pulumi whoami -v), then run the command again; {AT_ONCE}"
             )
@@ -219,6 +231,7 @@ def named(what: str, backend: str) -> Iterator[None]:
             f"{what}: the stack is locked by another update: wait for it to end, or, when its process is gone, run `pulumi "
             f"cancel`; {AT_ONCE}. The lock: {cause(error)}",
             "locked",
+            cause(error),
         ) from error
     except automation.StackNotFoundError as error:
         raise Refused(f"{what} does not exist; make it with `pulumi stack init`: {cause(error)}") from None

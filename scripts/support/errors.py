@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from copy import copy
+from typing import ClassVar, Self
 
 
 class MigrationError(Exception):
     """Something this program knows how to name. The text states what was found, the limit and the remedy."""
 
     exit_status: ClassVar[int] = 1
+
+    def reworded(self, text: str) -> Self:
+        """The same error, of its kind and with its fields, that says ``text`` instead."""
+        other = copy(self)
+        other.args = (text,)
+        return other
 
 
 class UsageError(MigrationError):

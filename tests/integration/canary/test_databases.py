@@ -16,6 +16,7 @@ from psycopg import sql
 from components.config import GateLimits
 from scripts.canary import operator_lock, readiness, ready, rollback
 from scripts.canary import step as canary
+from scripts.canary.operator_lock import Operation
 from scripts.canary.stage import Stage
 from scripts.replication import fence
 from scripts.support.errors import DataDiffer, MigrationError, Refused
@@ -32,21 +33,22 @@ import json, sys, time
 from pathlib import Path
 from pydantic import SecretStr
 from components.config import MigrationConfig
-from scripts import operator_lock
+from scripts.canary import operator_lock
 from scripts.support.settings import Settings
 given = json.load(sys.stdin)
 config = MigrationConfig.model_validate(given["config"])
 settings = Settings(config, None, SecretStr(given["source"]), SecretStr(given["target"]), Path(given["state"]))
 """
 HOLD = (
-    _HOLD + "with operator_lock.locked(settings, 'canary step'):\n    print('held', flush=True)\n    time.sleep(120)\n"
+    _HOLD
+    + "with operator_lock.locked(settings, operator_lock.Operation.STEP):\n    print('held', flush=True)\n    time.sleep(120)\n"
 )
 STEP = (
     _HOLD
     + """
-from scripts import canary
-from scripts.stage import Stage
-from tests.unit.test_canary import SILENT, Cloud
+from scripts.canary import step as canary
+from scripts.canary.stage import Stage
+from tests.unit.canary.test_step import SILENT, Cloud
 cloud = Cloud(observed=SILENT)
 canary.step(Stage(settings, cloud, cloud, cloud, None, cloud))
 """
@@ -88,18 +90,18 @@ def test_one_operator_moves_the_weight_and_a_killed_one_leaves_no_lock(make_pair
             pytest.raises(
                 Refused, match=rf"another operator .*task-migration canary step .*:{other.pid} from .*--take-over"
             ),
-            operator_lock.locked(pair.settings, "canary step"),
+            operator_lock.locked(pair.settings, Operation.STEP),
         ):
             pass
         # Another migration's canary is none of its business.
-        with operator_lock.locked(make_pair(rows=None).settings, "canary step"):
+        with operator_lock.locked(make_pair(rows=None).settings, Operation.STEP):
             pass
     finally:
         killed(other)
 
     def free() -> bool:
         try:
-            with operator_lock.locked(pair.settings, "canary step"):
+            with operator_lock.locked(pair.settings, Operation.STEP):
                 return True
         except Refused:
             return False
@@ -110,20 +112,20 @@ def test_one_operator_moves_the_weight_and_a_killed_one_leaves_no_lock(make_pair
 def test_a_taken_over_operator_stops_and_a_restarted_server_is_no_take_over(make_pair: MakePair) -> None:
     """Prevents a step that goes on after another operator took over, and one that stops at a failover."""
     pair = make_pair(rows=None)
-    with operator_lock.locked(pair.settings, "canary run") as first:
+    with operator_lock.locked(pair.settings, Operation.RUN) as first:
         first.check()
-        with operator_lock.locked(pair.settings, "rollback", take_over=True) as second:
+        with operator_lock.locked(pair.settings, Operation.ROLLBACK, take_over=True) as second:
             with pytest.raises(Refused, match="taken over by task-migration rollback"):
                 first.check()
             second.check()
     assert pair.settings.journal.last("canary", "lock-taken-over") is not None
-    with operator_lock.locked(pair.settings, "canary run") as lock:
+    with operator_lock.locked(pair.settings, Operation.RUN) as lock:
         pair.source.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() "
             "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
         lock.check()
-        with pytest.raises(Refused, match="another operator"), operator_lock.locked(pair.settings, "canary step"):
+        with pytest.raises(Refused, match="another operator"), operator_lock.locked(pair.settings, Operation.STEP):
             pass
 
 

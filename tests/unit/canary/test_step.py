@@ -16,7 +16,7 @@ from components.config import GateLimits, MigrationConfig
 from scripts.canary import decisions, operator_lock, readiness, rollback
 from scripts.canary import step as canary
 from scripts.canary.figures import Observed, Period, Traffic
-from scripts.canary.operator_lock import NoLock
+from scripts.canary.operator_lock import Holder, NoLock, Operation, TakenOver
 from scripts.canary.ready import Direction, Readiness
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.step import LIVE_RULE
@@ -114,7 +114,7 @@ def _databases(monkeypatch: pytest.MonkeyPatch) -> None:
     """The databases' answers; what they are made of has tests of its own on real servers."""
 
     @contextmanager
-    def locked(settings: Settings, command: str, *, take_over: bool = False) -> Iterator[NoLock]:
+    def locked(settings: Settings, operation: Operation, *, take_over: bool = False) -> Iterator[NoLock]:
         yield NoLock()
 
     monkeypatch.setattr(operator_lock, "locked", locked)
@@ -369,6 +369,48 @@ def test_a_rollback_moves_the_routes_even_when_the_proof_fails(tmp_path: Path, m
     assert canary.status(at)["rollback_owed"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "status"), [(TimedOut, 12), (Refused, 10), (DataDiffer, 11), (DatabaseError, 1), (MigrationError, 1)]
+)
+def test_a_proof_that_fails_keeps_the_kind_of_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[MigrationError], status: int
+) -> None:
+    """Prevents a refusal, or a database that is away, from being told as a time-out: a script waits and tries again."""
+
+    def fails(settings: Settings, timeout: float) -> float:
+        raise kind("the cause, the limit")
+
+    monkeypatch.setattr(fence, "reverse", fails)
+    at = stage(Cloud(weight=50), tmp_path)
+    with pytest.raises(
+        kind, match=r"all routes are on the monolith since .*: the cause, the limit; keep both"
+    ) as found:
+        rollback.run(at)
+    assert (type(found.value), found.value.exit_status) == (kind, status)
+    assert names(at, "rollback") == ["begun", "routed", "unproven"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "back"),
+    [(Operation.STEP, False), (Operation.RUN, False), (Operation.ROLLBACK, True), (Operation.EMERGENCY, True)],
+)
+def test_a_deployment_is_undone_when_who_took_over_rolls_back_and_only_then(
+    tmp_path: Path, operation: Operation, back: bool
+) -> None:
+    """Prevents a deployment that outlives a rollback, and one that is undone though another operator goes on."""
+    cloud = Cloud(weight=5)
+    other = Holder(7, f"task-migration {operation} somebody@elsewhere:7", "10.0.0.7", "now")
+
+    class Lost(NoLock):
+        def check(self) -> None:
+            if cloud.ups:
+                raise TakenOver(f"taken over by {other}", other)
+
+    with pytest.raises(TakenOver):
+        canary._step(canary._Run(stage(cloud, tmp_path), Lost(), print, 0.0), None, None, False)
+    assert (cloud.live, cloud.declared) == ((0, 0) if back else (25, 25))
+
+
 def test_a_rollback_with_rows_that_differ_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents a rollback that reports success while a write of the Task Service is missing on the monolith."""
     lost = {"table": "tasks", "key": {"id": "7"}, "kind": "missing_on_source", "columns": []}
@@ -383,7 +425,7 @@ def test_a_rollback_goes_on_without_the_lock_when_the_source_is_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def down(settings: Settings, command: str, *, take_over: bool = False) -> Iterator[NoLock]:
+    def down(settings: Settings, operation: Operation, *, take_over: bool = False) -> Iterator[NoLock]:
         raise DatabaseError("cannot connect")
         yield NoLock()
 
