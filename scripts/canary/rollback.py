@@ -274,7 +274,7 @@ def _back(way: _Way, reasons: tuple[str, ...], stop_service: bool) -> dict[str, 
         "within_limit": seconds <= limit,
         **moved,
         "moved_again": again,
-        "rows": rows,
+        "rows": rows.plain(),
         "service_stopped": stopped,
         "phases": {
             "routed": round(routed, 3),
@@ -283,12 +283,12 @@ def _back(way: _Way, reasons: tuple[str, ...], stop_service: bool) -> dict[str, 
             "compared": round(seconds - fenced, 3),
         },
     }
-    if rows["different"]:
+    if rows.different:
         _note(settings, RollbackEvent.UNPROVEN, **document)
         way.notices.send(settings, f"rollback from {begun} %: rows differ", document)
-        first = "; ".join(f"{one['table']} {one['key']} {one['kind']}" for one in rows["different"][:5])
+        first = "; ".join(f"{one.table} {one.key} {one.kind}" for one in rows.different[:5])
         raise DataDiffer(
-            f"all routes are on the monolith since {routed:.1f} s, but {len(rows['different'])} rows that the Task Service wrote are not "
+            f"all routes are on the monolith since {routed:.1f} s, but {len(rows.different)} rows that the Task Service wrote are not "
             f"the same there, none may differ: {first}; mend them: task-migration verify --repair newest, then rollback again"
         )
     _note(settings, RollbackEvent.DONE, **document)

@@ -155,11 +155,11 @@ def rollback(
             rolling_back.run(leaving, reasons=(reason or "the data disagree",))
             weight = leaving.load_balancer.weight()
         kind: abandoning.Scenario = "copy" if scenario is Scenario.copy else "data"
-        emit(abandoning.start_over(settings, kind, weight, reason, force, dry_run), as_json=json)
+        emit(abandoning.start_over(settings, kind, weight, reason, force, dry_run).plain(), as_json=json)
         return 0
     stop_service = stop_service or scenario is Scenario.deployment
     if abandon:
-        emit(abandoning.run(settings, dry_run), as_json=json)
+        emit(abandoning.run(settings, dry_run).plain(), as_json=json)
         return 0
     reasons = (reason,) if reason else ()
     if emergency:

@@ -84,8 +84,8 @@ def verify(
         repair=repair.value if repair else None,
         algorithm=algorithm.value,
     )
-    emit(document, as_json=json)
-    return 0 if document["match"] else DIFFER
+    emit(document.plain(), as_json=json)
+    return 0 if document.match else DIFFER
 
 
 @app.command()
@@ -98,5 +98,5 @@ def finalize(stack: Stack = None, json: Json = False, dry_run: DryRun = False) -
             raise Refused(
                 f"the canary weight is {weight} %, finalize needs 100 %; go on with: task-migration canary step"
             )
-    emit(finalizing.run(settings, dry_run), as_json=json)
+    emit(finalizing.run(settings, dry_run).plain(), as_json=json)
     return 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from psycopg import sql
 
 from scripts.database import catalog
 from scripts.database import helper_schema as catalog_state
 from scripts.database.connections import Connection, connect, domain_errors
+from scripts.finish.documents import Abandonment, StartOver
 from scripts.replication import engine as replicate_engine
 from scripts.replication import fence
 from scripts.replication.conflicts import install as conflicts
@@ -21,7 +22,7 @@ from scripts.verify import repair as verify_repair
 
 def run(
     settings: Settings, dry_run: bool = False, truncate_target: bool = False, force: bool = False, timeout: float = 30.0
-) -> dict[str, Any]:
+) -> Abandonment:
     """Stop replication and remove slots, publications, subscriptions, triggers, origins and the helper schema.
 
     While replication runs, what the Task Service wrote is brought back to the monolith first.
@@ -30,25 +31,30 @@ def run(
         truncate_target: empty the target's tables as well, so that step 1 can start again (plan.md, rollback 1).
         force: go on though the way back cannot be drained.
 
-    Returns:
-        ``{"status": "abandoned"|"nothing-there"|"dry-run", "drained", "removed": [what], "leftovers": [], "truncated": [tables]}``.
-
     Raises:
         Refused: writes on the target could not be brought back, and ``force`` was not given.
         DatabaseError: something of ours is still there afterwards; the text names it.
     """
     before = leftovers(settings)
     if dry_run:
-        return {"status": "dry-run", "drained": False, "removed": before, "leftovers": before, "truncated": []}
+        return Abandonment(status="dry-run", drained=False, removed=before, leftovers=before, truncated=[])
     if truncate_target:
         _source_still_leads(settings)
     drained = _drain(settings, timeout, force)
     remove(settings)
     truncated = _empty(settings) if truncate_target else []
     left = prove(settings)
-    status = "abandoned" if before else "nothing-there"
-    settings.journal.record(Step.ABANDON, AbandonEvent(status), removed=before, truncated=truncated, drained=drained)
-    return {"status": status, "drained": drained, "removed": before, "leftovers": left, "truncated": truncated}
+    done = Abandonment(
+        status="abandoned" if before else "nothing-there",
+        drained=drained,
+        removed=before,
+        leftovers=left,
+        truncated=truncated,
+    )
+    settings.journal.record(
+        Step.ABANDON, AbandonEvent(done.status), removed=before, truncated=truncated, drained=drained
+    )
+    return done
 
 
 def _source_leads(settings: Settings) -> bool:
@@ -110,7 +116,7 @@ def start_over(
     force: bool = False,
     dry_run: bool = False,
     timeout: float = 30.0,
-) -> dict[str, Any]:
+) -> StartOver:
     """Stop replication, empty the target's tables, so that step 1 can start again (plan.md, rollback 1 and 3).
 
     While replication runs, what the Task Service wrote is brought back first and both sides are compared; where it does not,
@@ -120,10 +126,6 @@ def start_over(
         weight: percent of the requests that the Task Service gets; the caller has asked the load balancer.
         reason: why; kept in the journal. ``force`` needs one.
         force: give up rows of the target that the source is not proven to have.
-
-    Returns:
-        ``{"scenario", "status": "emptied"|"dry-run", "drained", "only_on_target": {table: rows}, "removed", "leftovers": [],
-        "truncated": [tables], "next"}``.
 
     Raises:
         Refused: the weight is not 0, the monolith no longer writes, or the target has rows of its own and no ``force``.
@@ -138,24 +140,23 @@ def start_over(
     drained, only_there = _only_on_target(settings, timeout)
     may_empty(scenario, weight, leads, role, only_there, force)
     before = leftovers(settings)
-    document: dict[str, Any] = {
-        "scenario": scenario,
-        "status": "dry-run",
-        "drained": drained,
-        "only_on_target": only_there,
-        "removed": before,
-        "leftovers": before,
-        "truncated": [],
-        "next": "mend the cause, then `task-migration copy` and `task-migration replicate start`",
-    }
-    if dry_run:
-        return document
-    settings.journal.record(
-        Step.ROLLBACK, RollbackEvent.EMPTYING, scenario=scenario, reason=reason, only_on_target=only_there
+    if not dry_run:
+        settings.journal.record(
+            Step.ROLLBACK, RollbackEvent.EMPTYING, scenario=scenario, reason=reason, only_on_target=only_there
+        )
+        remove(settings)
+    document = StartOver(
+        scenario=scenario,
+        status="dry-run" if dry_run else "emptied",
+        drained=drained,
+        only_on_target=only_there,
+        removed=before,
+        truncated=[] if dry_run else _empty(settings),
+        leftovers=before if dry_run else prove(settings),
+        next="mend the cause, then `task-migration copy` and `task-migration replicate start`",
     )
-    remove(settings)
-    document |= {"status": "emptied", "truncated": _empty(settings), "leftovers": prove(settings)}
-    settings.journal.record(Step.ROLLBACK, RollbackEvent.EMPTIED, **document)
+    if not dry_run:
+        settings.journal.record(Step.ROLLBACK, RollbackEvent.EMPTIED, **document.plain())
     return document
 
 
@@ -167,14 +168,13 @@ def _only_on_target(settings: Settings, timeout: float) -> tuple[bool, dict[str,
         if fence.available(settings):
             fence.both(settings, timeout)
             found = verify.run(settings)
-            own = {
-                entry["table"]: sum(d["kind"] != "missing_on_target" for d in entry["differences"]) + entry["unsettled"]
-                for entry in found["tables"]
-            }
             # More differences than are listed: any of them may be of either kind.
-            for entry in found["tables"]:
-                own[entry["table"]] += max(0, entry["differences_total"] - len(entry["differences"]))
-            return True, own
+            return True, {
+                entry.table: sum(d.kind != "missing_on_target" for d in entry.differences)
+                + entry.unsettled
+                + max(0, entry.differences_total - len(entry.differences))
+                for entry in found.tables
+            }
     except (TimedOut, DatabaseError) as broken:
         settings.journal.record(Step.ROLLBACK, RollbackEvent.NOT_DRAINED, reason=str(broken))
     return False, own_writes(settings)

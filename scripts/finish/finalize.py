@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from psycopg import sql
 
@@ -11,6 +11,7 @@ from scripts.database import helper_schema as catalog_state
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.finish import abandon
 from scripts.finish import rights as finalize_rights
+from scripts.finish.documents import Finalization, Privileges, TableRows
 from scripts.replication import engine as replicate_engine
 from scripts.replication import fence
 from scripts.support.errors import DataDiffer, Refused
@@ -22,7 +23,7 @@ from scripts.verify import run as verify
 STATE = "finalize"
 
 
-def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0) -> dict[str, Any]:
+def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0) -> Finalization:
     """Verify, revoke writes on the source, bring the last ones over, verify, stop, confirm, remove replication.
 
     The plan stops replication first and revokes then; a write of the monolith in between would be in no database but the
@@ -30,10 +31,6 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0) -> dic
     what had, and only then replication stops. That nothing came later, from whomever, is confirmed by reading the rest of the
     slot before it is dropped. Past the revoke a failure never gives the rights back: run it again, it goes on from where
     it was.
-
-    Returns:
-        ``{"status": "finalized"|"already-finalized"|"dry-run", "statements": [sql], "privileges": [{"table", "select",
-        "insert", "update", "delete"}], "rows": [{"table", "rows"}], "removed": [what], "leftovers": [], "warnings": []}``.
 
     Raises:
         Refused: replication does not run both ways, the role cannot be made read-only, or another role wrote at the end.
@@ -47,7 +44,7 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0) -> dic
         warnings = finalize_rights.check_role(source, config, tables)
         statements = _statements(tables, config.source_role)
         before = finalize_rights.privileges(source, config.source_role, tables)
-        read_only = not any(finalize_rights.writes(entry) for entry in before)
+        read_only = not any(entry.writes for entry in before)
         if read_only and _verified(settings):
             return _end(settings, engine, statements, before, warnings, dry_run)
         if not fence.available(settings):
@@ -73,8 +70,9 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0) -> dic
         )
     fence.both(settings, timeout)
     rows = _equal(settings, "after the revoke; writes stay revoked and replication goes on")
-    _mark(settings, {"status": "verified", "rows": rows})
-    settings.journal.record(Step.FINALIZE, FinalizeEvent.VERIFIED, rows=rows)
+    kept = [entry.plain() for entry in rows]
+    _mark(settings, {"status": "verified", "rows": kept})
+    settings.journal.record(Step.FINALIZE, FinalizeEvent.VERIFIED, rows=kept)
     return _end(settings, engine, statements, after, warnings, dry_run)
 
 
@@ -82,13 +80,13 @@ def _end(
     settings: Settings,
     engine: replicate_engine.Engine,
     statements: list[sql.Composed],
-    rights: list[dict[str, Any]],
+    rights: list[Privileges],
     warnings: list[str],
     dry_run: bool,
-) -> dict[str, Any]:
+) -> Finalization:
     """Stop, confirm, remove, prove; begun anew after a kill anywhere in it."""
     mark = _verified(settings) or {}
-    rows = mark.get("rows", [])
+    rows = [TableRows.model_validate(entry) for entry in mark.get("rows", [])]
     removed = abandon.leftovers(settings)
     if dry_run:
         return _document("dry-run", statements, rights, rows, removed, warnings)
@@ -121,22 +119,22 @@ def _verified(settings: Settings) -> dict[str, Any] | None:
 
 
 def _document(
-    status: str,
+    status: Literal["finalized", "already-finalized", "dry-run"],
     statements: list[sql.Composed],
-    rights: list[dict[str, Any]],
-    rows: list[dict[str, Any]],
+    privileges: list[Privileges],
+    rows: list[TableRows],
     removed: list[str],
     warnings: list[str],
-) -> dict[str, Any]:
-    return {
-        "status": status,
-        "statements": [statement.as_string(None) for statement in statements],
-        "privileges": rights,
-        "rows": rows,
-        "removed": removed,
-        "leftovers": [],
-        "warnings": warnings,
-    }
+) -> Finalization:
+    return Finalization(
+        status=status,
+        statements=[statement.as_string(None) for statement in statements],
+        privileges=privileges,
+        rows=rows,
+        removed=removed,
+        leftovers=[],
+        warnings=warnings,
+    )
 
 
 def _statements(tables: dict[str, catalog.Table], role: str) -> list[sql.Composed]:
@@ -155,13 +153,13 @@ def _wait_for_writers(source: Connection, tables: dict[str, catalog.Table]) -> N
         source.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(names))
 
 
-def _equal(settings: Settings, when: str) -> list[dict[str, Any]]:
+def _equal(settings: Settings, when: str) -> list[TableRows]:
     found = verify.run(settings)
-    if not found["match"]:
-        differing = {t["table"]: t["differences_total"] + t["unsettled"] for t in found["tables"] if not t["match"]}
+    if not found.match:
+        differing = {t.table: t.differences_total + t.unsettled for t in found.tables if not t.match}
         raise DataDiffer(
-            f"the sides differ {when}: rows by table {differing or 'none'}, orphans {len(found['orphans'])}, schema "
-            f"{'the same' if found['schema_match'] else sorted(item['table'] + '.' + item['name'] for item in found['schema'])}; look at "
+            f"the sides differ {when}: rows by table {differing or 'none'}, orphans {len(found.orphans)}, schema "
+            f"{'the same' if found.schema_match else sorted(item['table'] + '.' + item['name'] for item in found.schema_differences)}; look at "
             "`task-migration verify`, mend with `verify --repair newest`, then finalize again"
         )
-    return [{"table": entry["table"], "rows": entry["source_rows"]} for entry in found["tables"]]
+    return [TableRows(table=entry.table, rows=entry.source_rows) for entry in found.tables]

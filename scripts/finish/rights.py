@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.database import catalog
 from scripts.database.connections import Connection
+from scripts.finish.documents import Privileges
 from scripts.support.errors import DatabaseError, Refused
-
-WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
 def check_role(source: Connection, config: MigrationConfig, tables: dict[str, catalog.Table]) -> list[str]:
@@ -121,7 +119,7 @@ def try_revoke(
         for statement in statements:
             source.execute(statement)
         after = privileges(source, role, tables)
-    still = [entry["table"] for entry in after if writes(entry) or not entry["select"]]
+    still = [entry.table for entry in after if entry.writes or not entry.select]
     if still:
         raise Refused(
             f"{role} could still write to, or not read, {', '.join(still)} after the revoke: rights of PUBLIC, of a role it is in or of "
@@ -130,7 +128,7 @@ def try_revoke(
         )
 
 
-def privileges(source: Connection, role: str, tables: dict[str, catalog.Table]) -> list[dict[str, Any]]:
+def privileges(source: Connection, role: str, tables: dict[str, catalog.Table]) -> list[Privileges]:
     """What the role can do in effect, by whatever grant (own, PUBLIC, roles it is in, single columns)."""
     found = []
     for table in tables.values():
@@ -141,10 +139,7 @@ def privileges(source: Connection, role: str, tables: dict[str, catalog.Table]) 
         ).fetchone()
         if row is None:
             raise DatabaseError(f"{table.name}: the source answered nothing about the rights of {role}")
-        found.append({"table": table.name, "select": row[0], "insert": row[1], "update": row[2], "delete": row[3]})
+        found.append(
+            Privileges(table=table.name, select=row[0], insert=row[1], update=row[2], delete=row[3]),
+        )
     return found
-
-
-def writes(entry: dict[str, Any]) -> bool:
-    """Whether a row of :func:`privileges` lets its role write."""
-    return any(entry[right.lower()] for right in WRITES)

@@ -11,13 +11,13 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 
 from psycopg import sql
 
 from scripts.database import catalog
 from scripts.database.catalog import Constraint, Table
 from scripts.database.connections import Connection
+from scripts.verify.documents import Orphans
 
 BATCH = 10_000
 SAMPLES = 10
@@ -95,7 +95,7 @@ class Parents:
 
 def audit(
     source: Connection, target: Connection, references: list[Reference], settle: Callable[[], None]
-) -> list[dict[str, Any]]:
+) -> list[Orphans]:
     """References on the target that lead to no row on the source, by foreign key; empty when all are good.
 
     What is missing is looked at again after a fence, as a parent deleted on the source takes its children on the target
@@ -119,14 +119,14 @@ def audit(
             ]
         if lost:
             found.append(
-                {
-                    "constraint": key.name,
-                    "table": table.name,
-                    "columns": list(key.columns),
-                    "references": f"{key.references}({', '.join(key.references_columns)})",
-                    "count": len(lost) + more,
-                    "samples": [dict(zip(key.columns, value, strict=True)) for value in sorted(lost)[:SAMPLES]],
-                }
+                Orphans(
+                    constraint=key.name,
+                    table=table.name,
+                    columns=list(key.columns),
+                    references=f"{key.references}({', '.join(key.references_columns)})",
+                    count=len(lost) + more,
+                    samples=[dict(zip(key.columns, value, strict=True)) for value in sorted(lost)[:SAMPLES]],
+                )
             )
     return found
 

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from psycopg import sql
 
 from scripts.database.catalog import Table, identifiers
 from scripts.database.connections import Connection
+from scripts.verify.documents import Kind
 from scripts.verify.hash import Algorithm, as_text, row_hash, shared
 
-Kind = Literal["missing_on_target", "missing_on_source", "different"]
 Key = tuple[str, ...]
 #: What was seen of a row: its version (xmin) and its hash.
 Look = tuple[str, int]

@@ -21,6 +21,7 @@ from scripts.verify import compare as verify_compare
 from scripts.verify import orphans as verify_orphans
 from scripts.verify import repair as verify_repair
 from scripts.verify.compare import Compared, Task
+from scripts.verify.documents import Orphans, RowDifference, ShownValues, TableComparison, Verification
 from scripts.verify.hash import Algorithm
 from scripts.verify.rows import Difference, Pair
 from scripts.verify.sessions import Sessions, Settle, sessions
@@ -42,7 +43,7 @@ def run(
     repair: Repair | None = None,
     algorithm: Algorithm = "hash",
     fence_timeout: float = 30.0,
-) -> dict[str, Any]:
+) -> Verification:
     """Compare counts and checksums of every table, then single rows where they differ, then look again after a fence.
 
     A row is reported only when both sides held still around a fence and it differed before and after; a row that keeps
@@ -57,14 +58,9 @@ def run(
         fence_timeout: seconds that a fence may take.
 
     Returns:
-        ``{"match", "tables": [{"table", "source_rows", "target_rows", "source_checksum", "target_checksum", "match",
-        "differences": [{"key", "kind", "columns"[, "values"]}], "differences_total", "differences_by_kind", "repaired",
-        "unsettled"}], "sequences", "orphans": [{"constraint", "table", "columns", "references", "count", "samples"}],
-        "schema_match", "schema": [{"table", "kind", "name", "source", "target", "sql"}], "live", "algorithm"}``.
         At most :data:`LISTED` differences are listed for a table, ``differences_total`` counts all. Columns that one side
-        lacks are in ``schema``, not in ``columns``. Counts and checksums are those measured last; while rows are under way
-        they may be a moment apart though ``match`` is true. ``match`` is about rows, orphans, failed sequences and the schema;
-        ``differences`` are those before a repair, and a repair that mends them all leaves ``match`` true.
+        lacks are in ``schema``, not in ``columns``. ``differences`` are those before a repair, and a repair that mends them
+        all leaves ``match`` true.
 
     Raises:
         Refused: the tables do not exist or have no primary key, or ``repair`` is unknown.
@@ -88,32 +84,30 @@ def run(
                 break
         orphans = run_.orphans(last)
     report = [_table(run_.tables[name], first[name], last[name], repaired[name]) for name in run_.tables]
-    match = (
-        all(entry["match"] for entry in report)
+    found = Verification(
+        match=all(entry.match for entry in report)
         and not orphans
         and not drift
-        and all(entry["status"] != "fail" for entry in bands)
+        and all(entry["status"] != "fail" for entry in bands),
+        tables=report,
+        sequences=bands,
+        orphans=orphans,
+        schema_match=not drift,
+        schema_differences=drift,
+        live=run_.settle.live,
+        algorithm=algorithm,
     )
     settings.journal.record(
         Step.VERIFY,
         VerifyEvent.COMPARED,
-        match=match,
+        match=found.match,
         repair=repair,
         algorithm=algorithm,
-        schema_match=not drift,
-        differences={entry["table"]: entry["differences_total"] for entry in report},
-        rows={entry["table"]: entry["source_rows"] for entry in report},
+        schema_match=found.schema_match,
+        differences={entry.table: entry.differences_total for entry in report},
+        rows={entry.table: entry.source_rows for entry in report},
     )
-    return {
-        "match": match,
-        "tables": report,
-        "sequences": bands,
-        "orphans": orphans,
-        "schema_match": not drift,
-        "schema": drift,
-        "live": run_.settle.live,
-        "algorithm": algorithm,
-    }
+    return found
 
 
 @dataclass(frozen=True)
@@ -163,7 +157,7 @@ class _Run:
         done = self.sessions.each([*work, *beside])
         return dict(zip(names, done, strict=False)), done[len(names) :]
 
-    def orphans(self, compared: dict[str, Compared]) -> list[dict[str, Any]]:
+    def orphans(self, compared: dict[str, Compared]) -> list[Orphans]:
         """Audit the keys that the pass over the rows did not cover, and all of a table in which it found something."""
         pair = self.sessions.pairs[0]
         wanted = [
@@ -204,28 +198,27 @@ def _plain(table: catalog.Table, name: str, text: str) -> int | str:
     return int(text) if table.column(name).base_type in ("int2", "int4", "int8") else text
 
 
-def _table(table: catalog.Table, first: Compared, last: Compared, repaired: int) -> dict[str, Any]:
-    return {
-        "table": table.name,
-        "source_rows": last.source_rows,
-        "target_rows": last.target_rows,
-        "source_checksum": last.source_checksum,
-        "target_checksum": last.target_checksum,
-        "match": not last.found.total and not last.found.unsettled,
-        "differences": [_entry(table, difference) for difference in first.differences[:LISTED]],
-        "differences_total": first.found.total,
-        "differences_by_kind": dict(sorted(first.found.kinds.items())),
-        "repaired": repaired,
-        "unsettled": last.found.unsettled,
-    }
+def _table(table: catalog.Table, first: Compared, last: Compared, repaired: int) -> TableComparison:
+    return TableComparison(
+        table=table.name,
+        source_rows=last.source_rows,
+        target_rows=last.target_rows,
+        source_checksum=last.source_checksum,
+        target_checksum=last.target_checksum,
+        match=not last.found.total and not last.found.unsettled,
+        differences=[_difference(table, difference) for difference in first.differences[:LISTED]],
+        differences_total=first.found.total,
+        differences_by_kind=dict(sorted(first.found.kinds.items())),
+        repaired=repaired,
+        unsettled=last.found.unsettled,
+    )
 
 
-def _entry(table: catalog.Table, difference: Difference) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "key": {name: _plain(table, name, text) for name, text in zip(table.key, difference.key, strict=True)},
-        "kind": difference.kind,
-        "columns": list(difference.columns),
-    }
-    if difference.source_values is not None or difference.target_values is not None:
-        entry["values"] = {"source": difference.source_values, "target": difference.target_values}
-    return entry
+def _difference(table: catalog.Table, difference: Difference) -> RowDifference:
+    shown = difference.source_values is not None or difference.target_values is not None
+    return RowDifference(
+        key={name: _plain(table, name, text) for name, text in zip(table.key, difference.key, strict=True)},
+        kind=difference.kind,
+        columns=list(difference.columns),
+        values=ShownValues(source=difference.source_values, target=difference.target_values) if shown else None,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from psycopg import sql
 
@@ -13,6 +12,7 @@ from scripts.database.connections import Connection, connect, domain_errors
 from scripts.replication import fence
 from scripts.support.settings import Settings
 from scripts.verify import rows as verify_rows
+from scripts.verify.documents import RollbackProof, UnequalRow
 from scripts.verify.rows import Key
 
 #: Rounds of looking for what was written while the round before compared; a side that takes no requests needs one.
@@ -57,16 +57,16 @@ def _sides(settings: Settings) -> Iterator[tuple[verify_rows.Pair, dict[str, cat
         yield verify_rows.Pair(source, target), tables
 
 
-def _named(table: catalog.Table, difference: verify_rows.Difference) -> dict[str, Any]:
-    return {
-        "table": table.name,
-        "key": dict(zip(table.key, difference.key, strict=True)),
-        "kind": difference.kind,
-        "columns": list(difference.columns),
-    }
+def _named(table: catalog.Table, difference: verify_rows.Difference) -> UnequalRow:
+    return UnequalRow(
+        table=table.name,
+        key=dict(zip(table.key, difference.key, strict=True)),
+        kind=difference.kind,
+        columns=list(difference.columns),
+    )
 
 
-def check(settings: Settings, since: str | None, timeout: float) -> dict[str, Any]:
+def check(settings: Settings, since: str | None, timeout: float) -> RollbackProof:
     """Compare each row that the Task Service wrote since ``since`` (the target's clock; None: ever) with the source's.
 
     The rows are found by their commit's timestamp and origin (PostgreSQL, `track_commit_timestamp`), so what replication
@@ -74,7 +74,7 @@ def check(settings: Settings, since: str | None, timeout: float) -> dict[str, An
     Task Service deleted has no version to be found by; the reverse fence before this call speaks for those.
 
     Returns:
-        ``{"checked": n, "equal": n, "unsettled": n, "different": [{"table", "key", "kind", "columns"}]}``.
+        ``different`` names at most :data:`LISTED` of the rows that differ.
 
     Raises:
         TimedOut: a fence did not come through in ``timeout`` seconds.
@@ -84,7 +84,7 @@ def check(settings: Settings, since: str | None, timeout: float) -> dict[str, An
         fence.both(settings, timeout)
 
     checked = unsettled = differing = 0
-    different: list[dict[str, Any]] = []
+    different: list[UnequalRow] = []
     with _sides(settings) as (pair, tables):
         for turn in range(ROUNDS):
             row = pair.target.execute("SELECT clock_timestamp()::text").fetchone()
@@ -107,12 +107,12 @@ def check(settings: Settings, since: str | None, timeout: float) -> dict[str, An
                 different += [_named(tables[name], one) for one in real]
             if different:
                 break
-    return {
-        "checked": checked,
-        "equal": checked - differing - unsettled,
-        "unsettled": unsettled,
-        "different": different[:LISTED],
-    }
+    return RollbackProof(
+        checked=checked,
+        equal=checked - differing - unsettled,
+        unsettled=unsettled,
+        different=different[:LISTED],
+    )
 
 
 def unmended(settings: Settings, timeout: float, fences: Callable[[], object] | None = None) -> tuple[str, ...]:

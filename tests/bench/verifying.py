@@ -45,8 +45,8 @@ def ours(settings: Settings, differences: int) -> float:
     started = time.monotonic()
     found = verify.run(settings)
     seconds = time.monotonic() - started
-    total = sum(table["differences_total"] for table in found["tables"])
-    if total != differences or found["match"] != (differences == 0):
+    total = sum(table.differences_total for table in found.tables)
+    if total != differences or found.match != (differences == 0):
         raise DatabaseError(f"verify found {total} differences, the limit is exactly {differences}; mend verify first")
     return seconds
 

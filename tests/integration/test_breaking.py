@@ -86,7 +86,7 @@ def test_copy_killed_at_random_then_run_again(make_pair: MakePair, seed: int) ->
     there = [row[0] for row in pair.target.execute("SELECT id FROM tasks")]
     assert len(there) == len(set(there))
     assert set(writer.ids) <= set(there)
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
     slots = pair.source.execute(
         "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"
     ).fetchone()
@@ -113,7 +113,7 @@ def test_server_killed_and_started_again(make_pair: MakePair, which: str) -> Non
         ids = {found[0] for found in again.execute("SELECT id FROM tasks")}
     assert set(writer.ids) <= ids
     assert count(survivor, "SELECT count(*) FROM tasks WHERE title = 'before'") == 1
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
 
 
 def test_a_lost_slot_is_named_and_never_bridged(make_pair: MakePair) -> None:
@@ -135,7 +135,7 @@ def test_a_lost_slot_is_named_and_never_bridged(make_pair: MakePair) -> None:
     assert "starts anew" in again["found"]
     assert again["status"] == "complete"
     replicate.start(pair.settings)
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
 
 
 def _until(pair: Pair, what: str, done: Callable[[dict[str, Any]], bool], timeout: float = 40.0) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def test_status_says_why_a_worker_is_down(make_pair: MakePair) -> None:
     replicate.wait(pair.settings, 40)
     assert count(pair.target, "SELECT count(*) FROM tasks") == row[1]
     found = verify.run(pair.settings)
-    assert found["match"], found
+    assert found.match, found
     # The test writes faster than any night: the runway may be short, nothing else is found.
     left = replicate.status(pair.settings)
     assert {finding["what"] for finding in left["findings"]} <= {"forward: log runway", "reverse: log runway"}, left
@@ -235,7 +235,7 @@ def test_the_worker_gives_way_to_the_application(make_pair: MakePair) -> None:
     # It has met deadlocks, else this test proves nothing.
     assert state["forward"]["apply_errors"] > 0, state
     mended = verify.run(pair.settings, repair="newest")
-    assert mended["match"], mended["tables"]
+    assert mended.match, mended.tables
     assert count(pair.target, "SELECT count(*) FROM tasks") == count(pair.source, "SELECT count(*) FROM tasks")
 
 
@@ -268,7 +268,7 @@ def test_full_schema_made_by_others(make_pair: MakePair) -> None:
     assert found["match"], found["text"]
     copy.run(pair.settings)
     replicate.start(pair.settings)
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
     # The Task Service's role was given what it needs on tables that it does not own.
     pair.target.execute("SET ROLE task_service_user")
     pair.target.execute("INSERT INTO tasks (user_id, title) SELECT min(user_id), 'x' FROM tasks")
@@ -290,7 +290,7 @@ def test_schema_drift_is_text_and_sql(make_pair: MakePair) -> None:
     # An added column stands last, which is no difference: columns are matched by name.
     assert schema.diff(pair.settings)["match"]
     copy.run(pair.settings)
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
 
 
 TYPES = {
@@ -358,8 +358,8 @@ def test_every_type_in_a_table_that_needs_quoting(make_pair: MakePair, tmp_path:
     pair.source.execute('DELETE FROM "Weird ""Table" WHERE "the Id" = 2')
     for algorithm in ("hash", "md5"):
         found = verify.run(settings, algorithm=algorithm)
-        assert found["match"], found["tables"]
-    assert [table["source_rows"] for table in found["tables"]] == [4, 1]
+        assert found.match, found.tables
+    assert [table.source_rows for table in found.tables] == [4, 1]
     saved = backup.run(settings, str(tmp_path / "backup"))
     assert saved["restore_verified"]
     assert AWKWARD_PASSWORD not in str(list(settings.journal.events()))

@@ -38,7 +38,8 @@ from pathlib import Path
 import psycopg
 from pydantic import SecretStr
 from components.config import MigrationConfig
-from scripts import abandon, finalize, replicate
+from scripts.finish import abandon, finalize
+from scripts.replication import run as replicate
 from scripts.support.settings import Settings
 
 given = json.load(sys.stdin)
@@ -148,7 +149,7 @@ def test_start_and_finalize_killed_at_every_step(make_pair: MakePair) -> None:
         assert count(app, "SELECT count(*) FROM tasks") > 60
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             app.execute("DELETE FROM task_tag")
-    assert finalize.run(settings)["status"] == "already-finalized"
+    assert finalize.run(settings).status == "already-finalized"
 
 
 def test_abandon_killed_at_every_step(make_pair: MakePair) -> None:
@@ -197,7 +198,7 @@ def test_finalize_waits_for_the_last_writer_and_sees_another(
     with psycopg.connect(_as_app(pair), autocommit=True) as app, pytest.raises(psycopg.errors.InsufficientPrivilege):
         app.execute("UPDATE tasks SET title = 'x'")
     done = finalize.run(settings)
-    assert done["status"] == "finalized"
+    assert done.status == "finalized"
     for title in ("the last one", "by hand"):
         assert count(pair.target, f"SELECT count(*) FROM tasks WHERE title = '{title}'") == 1
     assert _ids(pair.source) == _ids(pair.target)
@@ -224,7 +225,7 @@ def test_the_target_is_emptied_only_when_nothing_is_lost(make_pair: MakePair) ->
     assert count(pair.target, "SELECT count(*) FROM tasks WHERE title = 'only here'") == 1
     replicate.start(settings)
     shown = abandon.start_over(settings, "copy", weight=0, dry_run=True)
-    assert (shown["status"], shown["truncated"], shown["drained"]) == ("dry-run", [], True)
+    assert (shown.status, shown.truncated, shown.drained) == ("dry-run", [], True)
     assert fence.available(settings)
     # A row that only the target has, though replication runs: data disagree.
     pair.source.execute("SET session_replication_role = replica")
@@ -237,15 +238,15 @@ def test_the_target_is_emptied_only_when_nothing_is_lost(make_pair: MakePair) ->
     with pytest.raises(Refused, match=r"\{'tasks': 1\}.*verify --repair newest"):
         abandon.start_over(settings, "data", weight=0)
     done = abandon.start_over(settings, "data", weight=0, reason="the row is known to be wrong", force=True)
-    assert done["only_on_target"]["tasks"] == 1
-    assert done["leftovers"] == []
-    assert set(done["truncated"]) == set(settings.config.tables)
+    assert done.only_on_target["tasks"] == 1
+    assert done.leftovers == []
+    assert set(done.truncated) == set(settings.config.tables)
     assert settings.journal.last("rollback", "emptied")
     assert set(service.ids) <= _ids(pair.source)
     # Step 1 starts again.
     copy.run(settings)
     replicate.start(settings)
-    assert verify.run(settings)["match"]
+    assert verify.run(settings).match
     assert _ids(pair.target) == _ids(pair.source)
 
 

@@ -48,7 +48,7 @@ def _equal(pair: Pair, *writers: Writer) -> None:
         assert writer.ids
         assert set(writer.ids) <= ids
     found = verify.run(pair.settings)
-    assert found["match"], found["tables"]
+    assert found.match, found.tables
 
 
 def _until(
@@ -128,7 +128,7 @@ def test_a_server_killed_twice_while_both_sides_write(make_pair: MakePair, which
         psycopg.connect(pair.settings.target(), autocommit=True) as target,
     ):
         assert _ids(source) == _ids(target) >= set(writer.ids) | set(acknowledged)
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
 
 
 def test_a_slot_dropped_while_replication_runs(make_pair: MakePair) -> None:
@@ -157,8 +157,8 @@ def test_a_slot_dropped_while_replication_runs(make_pair: MakePair) -> None:
     pair.source.execute("INSERT INTO tasks (user_id, title) SELECT min(id), 'after the hole' FROM users")
     fence.forward(pair.settings, 30)
     found = verify.run(pair.settings)
-    assert [d["kind"] for table in found["tables"] for d in table["differences"]] == ["missing_on_target"]
-    assert verify.run(pair.settings, repair="newest")["match"]
+    assert [d.kind for table in found.tables for d in table.differences] == ["missing_on_target"]
+    assert verify.run(pair.settings, repair="newest").match
     _equal(pair)
 
 
@@ -297,12 +297,10 @@ def test_a_clock_5_seconds_apart(ahead: Pair) -> None:
     fence.both(settings, 60)
     # The later write that the clock made look older was skipped on one side: it is in the log, and the mend decides.
     logged = {entry["key"]["id"] for entry in conflicts.logged(settings, open_only=False)}
-    differing = {
-        difference["key"]["id"] for table in verify.run(settings)["tables"] for difference in table["differences"]
-    }
+    differing = {difference.key["id"] for table in verify.run(settings).tables for difference in table.differences}
     assert differing <= logged
     assert logged <= set(ids)
-    assert verify.run(settings, repair="newest")["match"]
+    assert verify.run(settings, repair="newest").match
     fence.both(settings, 60)
     _equal(ahead, monolith, service)
     for direction in ("forward", "reverse"):

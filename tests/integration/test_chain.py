@@ -21,6 +21,7 @@ from scripts.replication.conflicts import install as conflicts
 from scripts.schema import run as schema
 from scripts.support.errors import DataDiffer, Refused, UsageError
 from scripts.verify import run as verify
+from scripts.verify.documents import RowDifference
 from tests.conftest import AWKWARD_PASSWORD, Pair
 
 MakePair = Callable[..., Pair]
@@ -96,9 +97,9 @@ def test_the_plan_from_preflight_to_finalize(make_pair: MakePair, tmp_path: Any)
     assert state["reverse"]["running"]
     assert state["forward"]["lag_seconds"] < 5
     found = verify.run(settings)
-    assert found["match"], found
+    assert found.match, found
     done = finalize.run(settings)
-    assert done["status"] == "finalized"
+    assert done.status == "finalized"
     assert abandon.leftovers(settings) == []
     assert AWKWARD_PASSWORD not in str(list(settings.journal.events()))
 
@@ -120,7 +121,7 @@ def test_no_hole_between_copy_and_replication(make_pair: MakePair) -> None:
     fence.forward(pair.settings)
     there = {row[0] for row in pair.target.execute("SELECT id FROM tasks")}
     assert set(writer.ids) <= there
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
 
 
 def test_both_directions_without_loop(make_pair: MakePair) -> None:
@@ -136,7 +137,7 @@ def test_both_directions_without_loop(make_pair: MakePair) -> None:
         assert count(connection, "SELECT count(*) FROM task_migration.conflicts") == 0
     assert min(second.ids) >= pair.settings.config.sequence_band_start
     assert max(first.ids) < pair.settings.config.sequence_band_start
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
 
 
 def test_duplicate_tag_on_both_sides_does_not_stop_apply(make_pair: MakePair) -> None:
@@ -160,7 +161,7 @@ def test_duplicate_tag_on_both_sides_does_not_stop_apply(make_pair: MakePair) ->
     assert status["reverse"]["apply_errors"] == 0
     kinds = {entry["kind"] for entry in conflicts.logged(pair.settings)}
     assert kinds == {"duplicate_insert", "unique_clash"}
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
     # The monolith's row stays while it wins ties.
     band = pair.settings.config.sequence_band_start
     assert count(pair.target, f"SELECT count(*) FROM scheduled_task_tags WHERE tag_name = 'twice' AND id < {band}") == 1
@@ -188,7 +189,7 @@ def test_rules_of_an_update_on_both_sides(make_pair: MakePair, winner: Side) -> 
     loser = "target" if winner == "source" else "source"
     assert ties == {(winner, "skipped"), (loser, "applied")}
     assert {entry["key"]["id"] for entry in logged} == set(ids)
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
 
 
 def test_cascades_take_children_of_the_other_side_along(make_pair: MakePair) -> None:
@@ -204,7 +205,7 @@ def test_cascades_take_children_of_the_other_side_along(make_pair: MakePair) -> 
     pair.source.execute("INSERT INTO task_images (task_id, file_path) VALUES (%s, 'x')", (last,))
     replicate.start(pair.settings)
     fence.both(pair.settings)
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
     for connection in (pair.source, pair.target):
         assert count(connection, f"SELECT count(*) FROM task_images WHERE task_id IN ({first}, {last})") == 0
         assert count(connection, f"SELECT count(*) FROM tasks WHERE id IN ({first}, {last})") == 0
@@ -227,25 +228,25 @@ def test_verify_finds_every_kind_and_repair_does_not_travel_back(make_pair: Make
     target.execute("INSERT INTO task_tag VALUES (%s, 987654)", (ids[2],))
     target.execute("SELECT pg_replication_origin_session_reset()")
     found = verify.run(pair.settings, show_values=False)
-    assert not found["match"]
-    by_table = {table["table"]: table["differences"] for table in found["tables"]}
+    assert not found.match
+    by_table = {table.table: table.differences for table in found.tables}
     assert by_table["tasks"] == [
-        {"key": {"id": ids[0]}, "kind": "missing_on_target", "columns": []},
-        {"key": {"id": ids[1]}, "kind": "different", "columns": ["title"]},
+        RowDifference(key={"id": ids[0]}, kind="missing_on_target", columns=[]),
+        RowDifference(key={"id": ids[1]}, kind="different", columns=["title"]),
     ]
-    assert by_table["scheduled_group_tasks"][0]["columns"] == ["schedules"]
+    assert by_table["scheduled_group_tasks"][0].columns == ["schedules"]
     assert by_table["task_tag"] == [
-        {"key": {"task_id": ids[2], "tag_id": 987654}, "kind": "missing_on_source", "columns": []}
+        RowDifference(key={"task_id": ids[2], "tag_id": 987654}, kind="missing_on_source", columns=[])
     ]
-    assert found["orphans"][0]["constraint"] == "task_tag_tag_id_foreign"
-    assert not verify.run(pair.settings, algorithm="md5")["match"]
+    assert found.orphans[0].constraint == "task_tag_tag_id_foreign"
+    assert not verify.run(pair.settings, algorithm="md5").match
     before = count(pair.source, "SELECT count(*) FROM task_migration.conflicts")
     mended = verify.run(pair.settings, repair="source")
-    assert mended["match"]
-    assert sum(table["repaired"] for table in mended["tables"]) == 4
+    assert mended.match
+    assert sum(table.repaired for table in mended.tables) == 4
     fence.both(pair.settings)
     assert count(pair.source, "SELECT count(*) FROM task_migration.conflicts") == before
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
     target.execute("SELECT pg_replication_origin_drop('damage')")
 
 
@@ -255,7 +256,7 @@ def test_verify_is_quiet_while_both_sides_write(make_pair: MakePair) -> None:
     with Writer(pair.settings.source()), Writer(pair.settings.target()):
         for _ in range(3):
             found = verify.run(pair.settings)
-            assert found["match"], [table for table in found["tables"] if not table["match"]]
+            assert found.match, [table for table in found.tables if not table.match]
 
 
 def test_finalize_refuses_differences_and_leaves_nothing(make_pair: MakePair) -> None:
@@ -273,16 +274,16 @@ def test_finalize_refuses_differences_and_leaves_nothing(make_pair: MakePair) ->
     pair.source.execute(str(refused.value).partition("in one transaction: ")[2].encode())
     with Writer(pair.settings.target()):
         done = finalize.run(pair.settings)
-    assert done["leftovers"] == []
-    assert not any("owns tasks" in warning for warning in done["warnings"])
-    assert all(entry["select"] and not entry["insert"] and not entry["update"] for entry in done["privileges"])
+    assert done.leftovers == []
+    assert not any("owns tasks" in warning for warning in done.warnings)
+    assert all(entry.select and not entry.insert and not entry.update for entry in done.privileges)
     pair.source.execute("SET ROLE myteacher_app_user")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         pair.source.execute("UPDATE tasks SET title = 'x'")
     # Read while the target wrote on: what came back until the end is there.
     assert count(pair.source, "SELECT count(*) FROM tasks") >= 200
     pair.source.execute("RESET ROLE")
-    assert finalize.run(pair.settings)["status"] == "already-finalized"
+    assert finalize.run(pair.settings).status == "already-finalized"
     with pytest.raises(Refused, match="not emptied"):
         abandon.run(pair.settings, truncate_target=True)
 
@@ -310,16 +311,16 @@ def test_abandon_brings_writes_back_and_copy_starts_again(make_pair: MakePair) -
     with Writer(pair.settings.target()) as writer:
         time.sleep(0.2)
     done = abandon.run(pair.settings, truncate_target=True)
-    assert done["drained"]
-    assert done["leftovers"] == []
+    assert done.drained
+    assert done.leftovers == []
     ids = {row[0] for row in pair.source.execute("SELECT id FROM tasks")}
     assert set(writer.ids) <= ids
-    assert abandon.run(pair.settings)["status"] == "nothing-there"
+    assert abandon.run(pair.settings).status == "nothing-there"
     again = copy.run(pair.settings)
     # Ids of the first attempt's band are on the source now; the next band begins above them.
     assert {entry["value"] for entry in again["sequences"]} >= {max(writer.ids) + 1}
     replicate.start(pair.settings)
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
 
 
 def test_messages_without_urls(make_pair: MakePair) -> None:

@@ -134,14 +134,12 @@ def check_and_mend(pair: Pair) -> int:
     assert status["reverse"]["running"], status
     logged = {_keys(entry["table"], entry["key"]) for entry in conflicts.logged(pair.settings, open_only=False)}
     found = verify.run(pair.settings)
-    differing = {
-        _keys(table["table"], difference["key"]) for table in found["tables"] for difference in table["differences"]
-    }
+    differing = {_keys(table.table, difference.key) for table in found.tables for difference in table.differences}
     assert differing - logged == set()
     mended = verify.run(pair.settings, repair="newest")
-    assert mended["match"], [table for table in mended["tables"] if not table["match"]]
+    assert mended.match, [table for table in mended.tables if not table.match]
     fence.both(pair.settings)
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
     return len(differing)
 
 
@@ -213,6 +211,6 @@ def test_the_tie_of_one_user(make_pair: MakePair) -> None:
         "by commit time",
         "stands",
     }
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
     for connection in (pair.source, pair.target):
         assert connection.execute("SELECT count(*) FROM tasks WHERE title = 'second'").fetchone() == (50,)

@@ -210,12 +210,12 @@ def test_a_rollback_compares_every_row_that_the_task_service_wrote(pair: Pair) -
     wrote = count(pair.target, "SELECT count(*) FROM tasks WHERE id % 10 = 1 AND title <> '戻す前に作った'") + 1
     fence.both(pair.settings, 10)
     found = written.check(pair.settings, since, 10)
-    assert (found["different"], found["unsettled"]) == ([], 0)
-    assert wrote <= found["equal"] == found["checked"]
-    assert found["checked"] < count(pair.target, "SELECT count(*) FROM tasks")
+    assert (found.different, found.unsettled) == ([], 0)
+    assert wrote <= found.equal == found.checked
+    assert found.checked < count(pair.target, "SELECT count(*) FROM tasks")
     later = written.now_on_target(pair.settings)
     time.sleep(1.1)  # the margin by which a commit may be older than its place in the log
-    assert written.check(pair.settings, written.now_on_target(pair.settings), 10)["checked"] == 0
+    assert written.check(pair.settings, written.now_on_target(pair.settings), 10).checked == 0
     assert later > since
 
     _mend(pair.source, "DELETE FROM tasks WHERE title = '戻す前に作った'")

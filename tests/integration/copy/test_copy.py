@@ -50,7 +50,7 @@ def equal(pair: Pair, writer: Writer | None = None) -> None:
         assert len(there) == len(set(there))
         assert written <= set(there)
     found = verify.run(pair.settings)
-    assert found["match"], found
+    assert found.match, found
     assert schema.diff(pair.settings)["match"]
 
 

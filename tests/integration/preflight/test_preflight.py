@@ -297,17 +297,17 @@ def test_an_operator_who_is_no_superuser_gets_every_right_named_and_carries_the_
         for connection, title in ((pair.source, "source"), (pair.target, "target")):
             connection.execute("UPDATE tasks SET title = %s WHERE id = (SELECT max(id) FROM tasks)", (title,))
             connection.execute("INSERT INTO tasks (user_id, title) SELECT min(user_id), %s FROM tasks", (title,))
-        assert verify.run(settings)["match"]
+        assert verify.run(settings).match
         # A difference that did not travel, and the mend of it.
         pair.target.execute("SET session_replication_role = replica")
         pair.target.execute("SET task_migration.mend = 'on'")
         pair.target.execute("ALTER SUBSCRIPTION " + settings.config.subscription + " DISABLE")
         pair.source.execute("DELETE FROM task_tag WHERE task_id = (SELECT min(task_id) FROM task_tag)")
         replicate.start(settings)
-        assert verify.run(settings, repair="newest")["match"]
+        assert verify.run(settings, repair="newest").match
         pair.target.execute("RESET ALL")
         pair.target.execute("INSERT INTO tasks (user_id, title) SELECT min(user_id), 'late' FROM tasks")
-        assert finalize.run(settings)["status"] == "finalized"
+        assert finalize.run(settings).status == "finalized"
         assert abandon.leftovers(settings) == []
         pair.source.execute("SET ROLE myteacher_app_user")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

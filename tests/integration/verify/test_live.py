@@ -54,12 +54,12 @@ def test_many_differences_are_counted_in_flat_memory(make_pair: MakePair, monkey
         found = verify.run(pair.settings)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        for entry in found["tables"]:
-            assert (entry["source_rows"], entry["target_rows"]) == (rows, 3)
-            assert entry["differences_total"] == rows - 3
-            assert entry["differences_by_kind"] == {"missing_on_target": rows - 3}
-            assert len(entry["differences"]) == min(rows - 3, 100)
-            assert not entry["match"]
+        for entry in found.tables:
+            assert (entry.source_rows, entry.target_rows) == (rows, 3)
+            assert entry.differences_total == rows - 3
+            assert entry.differences_by_kind == {"missing_on_target": rows - 3}
+            assert len(entry.differences) == min(rows - 3, 100)
+            assert not entry.match
         return most
 
     peak(10)
@@ -80,11 +80,14 @@ def test_a_row_of_a_megabyte(make_pair: MakePair) -> None:
     for algorithm in ALGORITHMS:
         found = verify.run(pair.settings, algorithm=algorithm, show_values=True)
         assert seen(found) == {("2",): ("different", ("body",)), ("3",): ("different", ("raw",))}
-        values = found["tables"][0]["differences"][0]["values"]
-        assert values["source"]["body"] != values["target"]["body"]
-        assert "349526 characters" in values["source"]["body"]
-        assert len(json.dumps(found)) < 100_000
-    assert verify.run(pair.settings, repair="target")["match"]
+        values = found.tables[0].differences[0].values
+        assert values is not None
+        assert values.source is not None
+        assert values.target is not None
+        assert values.source["body"] != values.target["body"]
+        assert "349526 characters" in str(values.source["body"])
+        assert len(found.json_text()) < 100_000
+    assert verify.run(pair.settings, repair="target").match
     assert pair.source.execute("SELECT right(body, 1) FROM long WHERE id = 2").fetchone() == ("y",)
 
 
@@ -96,13 +99,13 @@ def test_another_schema_on_one_side_is_said(make_pair: MakePair) -> None:
         "CREATE TABLE changed (id int PRIMARY KEY, a text, b int, c int)",
         "INSERT INTO changed SELECT i, i, i, i FROM generate_series(1, 50) i",
     )
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
     pair.target.execute("ALTER TABLE changed DROP COLUMN c, ADD COLUMN d int, ALTER COLUMN b TYPE bigint")
     for algorithm in ALGORITHMS:
         found = verify.run(pair.settings, algorithm=algorithm)
-        assert not found["match"]
-        assert not found["schema_match"]
-        assert {item["name"] for item in found["schema"]} == {"b", "c", "d"}
+        assert not found.match
+        assert not found.schema_match
+        assert {item["name"] for item in found.schema_differences} == {"b", "c", "d"}
         assert seen(found) == {}
     pair.target.execute("UPDATE changed SET b = 4294967296 + b WHERE id = 4")
     assert seen(verify.run(pair.settings)) == {("4",): ("different", ("b",))}
@@ -165,25 +168,25 @@ def test_references_that_lead_nowhere(make_pair: MakePair, monkeypatch: pytest.M
         connection.execute("SET session_replication_role = replica")
         connection.execute(good)
     found = verify.run(pair.settings)
-    assert found["orphans"] == []
-    assert found["match"]
+    assert found.orphans == []
+    assert found.match
     for connection in (pair.source, pair.target):
         for statement in bad:
             connection.execute(statement)
     found = verify.run(pair.settings)
     assert seen(found) == {}
-    assert not found["match"]
-    orphans = {entry["constraint"]: entry for entry in found["orphans"]}
-    assert {name: entry["count"] for name, entry in orphans.items()} == {
+    assert not found.match
+    orphans = {entry.constraint: entry for entry in found.orphans}
+    assert {name: entry.count for name, entry in orphans.items()} == {
         "child_near": 4,
         "child_also": 1,
         "child_far": 29,
         "child_word": 2,
         "child_pairs": 1,
     }
-    assert orphans["child_pairs"]["samples"] == [{"x": "1", "y": "c"}]
-    assert orphans["child_near"]["references"] == "near(id)"
-    assert len(orphans["child_far"]["samples"]) == verify_orphans.SAMPLES
+    assert orphans["child_pairs"].samples == [{"x": "1", "y": "c"}]
+    assert orphans["child_near"].references == "near(id)"
+    assert len(orphans["child_far"].samples) == verify_orphans.SAMPLES
 
 
 def test_no_false_report_and_no_blind_eye_while_both_sides_write(make_pair: MakePair) -> None:
@@ -221,21 +224,21 @@ def test_no_false_report_and_no_blind_eye_while_both_sides_write(make_pair: Make
             for thread in threads:
                 thread.join()
     for found in documents:
-        assert found["live"]
-        entries = {entry["table"]: entry for entry in found["tables"]}
-        assert [(d["key"]["id"], d["kind"], d["columns"]) for d in entries["tasks"]["differences"]] == [
+        assert found.live
+        entries = {entry.table: entry for entry in found.tables}
+        assert [(d.key["id"], d.kind, d.columns) for d in entries["tasks"].differences] == [
             (ids[-1], "different", ["title"])
         ]
-        assert [d["kind"] for d in entries["task_images"]["differences"]] == ["missing_on_target"]
-        assert {entry["table"] for entry in found["tables"] if not entry["match"]} == {"tasks", "task_images"}
-        assert found["orphans"] == []
+        assert [d.kind for d in entries["task_images"].differences] == ["missing_on_target"]
+        assert {entry.table for entry in found.tables if not entry.match} == {"tasks", "task_images"}
+        assert found.orphans == []
     fence.both(pair.settings)
-    assert verify.run(pair.settings, repair="source")["match"]
+    assert verify.run(pair.settings, repair="source").match
     found = verify.run(pair.settings)
-    assert found["match"]
-    for entry in found["tables"]:
-        assert entry["source_rows"] == entry["target_rows"]
-        assert entry["source_checksum"] == entry["target_checksum"]
+    assert found.match
+    for entry in found.tables:
+        assert entry.source_rows == entry.target_rows
+        assert entry.source_checksum == entry.target_checksum
 
 
 def _one(connection: psycopg.Connection[Any], query: str) -> Any:
@@ -300,14 +303,14 @@ def test_an_engine_that_cannot_be_asked(make_pair: MakePair, monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(fence, "available", unreachable)
         found = verify.run(pair.settings)
-    assert found["live"]
-    assert found["match"]
+    assert found.live
+    assert found.match
     replicate.stop(pair.settings)
     monkeypatch.setattr(verify, "ASKED_BY_FENCE", 0.3)
     monkeypatch.setattr(fence, "available", unreachable)
     found = verify.run(pair.settings)
-    assert not found["live"]
-    assert found["match"]
+    assert not found.live
+    assert found.match
 
 
 def test_killed_half_way_it_leaves_nothing(make_pair: MakePair, tmp_path: Path) -> None:
@@ -341,4 +344,4 @@ def test_killed_half_way_it_leaves_nothing(make_pair: MakePair, tmp_path: Path) 
                 timeout=60,
             )
     assert [connection.execute(things.encode()).fetchone() for connection in (pair.source, pair.target)] == before
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match

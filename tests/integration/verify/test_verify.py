@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from scripts.verify import run as verify
+from scripts.verify.documents import Verification
 from scripts.verify.hash import Algorithm
 from tests.conftest import Pair
 from tests.integration.test_breaking import TYPES
@@ -31,14 +32,14 @@ def bare(make_pair: MakePair, tables: list[str], *statements: LiteralString) -> 
     return pair
 
 
-def seen(document: dict[str, Any], table: int = 0) -> Seen:
+def seen(document: Verification, table: int = 0) -> Seen:
     """Key values as text -> kind and columns, of one table of the document."""
-    entry = document["tables"][table]
-    assert len(entry["differences"]) == entry["differences_total"]
-    assert entry["match"] == (entry["differences_total"] == 0)
+    entry = document.tables[table]
+    assert len(entry.differences) == entry.differences_total
+    assert entry.match == (entry.differences_total == 0)
     return {
-        tuple(str(value) for value in difference["key"].values()): (difference["kind"], tuple(difference["columns"]))
-        for difference in entry["differences"]
+        tuple(str(value) for value in difference.key.values()): (difference.kind, tuple(difference.columns))
+        for difference in entry.differences
     }
 
 
@@ -122,9 +123,9 @@ def test_what_can_be_seen_is_found_and_what_cannot_is_not(make_pair: MakePair) -
     for algorithm in ALGORITHMS:
         found = verify.run(pair.settings, algorithm=algorithm)
         assert seen(found) == expected
-        assert found["schema_match"]
-        assert found["algorithm"] == algorithm
-        assert not found["match"]
+        assert found.schema_match
+        assert found.algorithm == algorithm
+        assert not found.match
 
 
 def test_values_that_change_places_do_not_cancel(make_pair: MakePair) -> None:
@@ -186,7 +187,7 @@ def test_every_type_and_awkward_names(make_pair: MakePair) -> None:
         expected[(f"k%{number}",)] = ("different", (name,))
     for algorithm in ALGORITHMS:
         assert seen(verify.run(pair.settings, algorithm=algorithm)) == expected
-    assert verify.run(pair.settings, repair="source")["match"]
+    assert verify.run(pair.settings, repair="source").match
     assert seen(verify.run(pair.settings)) == {}
 
 
@@ -232,7 +233,7 @@ def test_order_of_columns_and_settings_make_no_difference(make_pair: MakePair) -
         found = verify.run(pair.settings, algorithm=algorithm)
         assert seen(found) == {}
         # The one thing that does differ, t's NOT NULL, is the schema's.
-        assert [(item["kind"], item["name"]) for item in found["schema"]] == [("column", "t")]
+        assert [(item["kind"], item["name"]) for item in found.schema_differences] == [("column", "t")]
     pair.target.execute("UPDATE tasks SET at = at + interval '1 us' WHERE id = 7")
     pair.target.execute("UPDATE tasks SET t = NULL WHERE id = 8")
     for algorithm in ALGORITHMS:
@@ -285,7 +286,7 @@ def test_keys_of_other_kinds(make_pair: MakePair) -> None:
             (str(1000 * 4611686018427),): ("missing_on_target", ()),
         }
         assert list(seen(found, 4).values()) == [("different", ("v",))]
-    assert verify.run(pair.settings, repair="source")["match"]
+    assert verify.run(pair.settings, repair="source").match
 
 
 #: What a random edit does to a row of the target.

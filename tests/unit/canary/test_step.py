@@ -26,13 +26,14 @@ from scripts.replication.conflicts import install as conflicts
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, TimedOut
 from scripts.support.settings import Settings
 from scripts.verify import written
+from scripts.verify.documents import RollbackProof, UnequalRow
 
 RULE = Change("urn:rule", LIVE_RULE, "routes-live-rule", "update", ("actions",))
 OTHER = Change("urn:db", "aws:rds/instance:Instance", "database-instance", "replace", ("engineVersion",))
 WAY = Direction(True, 0.1, None, "reserved", 1000)
 READY = Readiness(WAY, WAY, 0.1, True, (), None, None, 60.0)
 PERIOD = Period(0.0, Traffic(100, 0, 0, 10.0, 20.0), None, 5.0, 5.0, 5.0, 5.0, 90e9, 0.0, 0.1, 2.0)
-SAME = {"checked": 3, "equal": 3, "unsettled": 0, "different": []}
+SAME = RollbackProof(checked=3, equal=3, unsettled=0, different=[])
 
 
 def figures(**task: Any) -> Observed:
@@ -413,8 +414,10 @@ def test_a_deployment_is_undone_when_who_took_over_rolls_back_and_only_then(
 
 def test_a_rollback_with_rows_that_differ_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents a rollback that reports success while a write of the Task Service is missing on the monolith."""
-    lost = {"table": "tasks", "key": {"id": "7"}, "kind": "missing_on_source", "columns": []}
-    monkeypatch.setattr(written, "check", lambda settings, since, timeout: {**SAME, "different": [lost]})
+    lost = UnequalRow(table="tasks", key={"id": "7"}, kind="missing_on_source", columns=[])
+    monkeypatch.setattr(
+        written, "check", lambda settings, since, timeout: SAME.model_copy(update={"different": [lost]})
+    )
     cloud = Cloud(weight=50)
     with pytest.raises(DataDiffer, match=r"1 rows .* tasks \{'id': '7'\} missing_on_source"):
         rollback.run(stage(cloud, tmp_path))

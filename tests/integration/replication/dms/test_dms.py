@@ -75,17 +75,17 @@ def test_the_plan_with_dms_from_copy_to_finalize(make_pair: MakePair, dms_world:
         written = {entry["table"]: entry["inserts"] for entry in state[direction]["tables"]}
         assert written["public.tasks"] >= 20
     found = verify.run(settings)
-    assert found["match"], found
+    assert found.match, found
     # Stopped and started again: nothing is missing, nothing comes twice.
     assert len(replicate.stop(settings)["stopped"]) == 2
     assert not replicate.status(settings)["forward"]["running"]
     pair.source.execute("UPDATE tasks SET title = 'while stopped' WHERE id = %s", (first.ids[0],))
     replicate.start(settings)
-    assert verify.run(settings)["match"]
+    assert verify.run(settings).match
     done = finalize.run(settings)
-    assert done["status"] == "finalized"
+    assert done.status == "finalized"
     assert abandon.leftovers(settings) == []
-    assert finalize.run(settings)["status"] == "already-finalized"
+    assert finalize.run(settings).status == "already-finalized"
     with pytest.raises(Refused, match="no complete copy"):
         replicate.start(settings)
 
@@ -108,7 +108,7 @@ def test_a_killed_dms_applies_each_transaction_once(make_pair: MakePair, dms_wor
             dms_world.start()
     fence.both(pair.settings)
     assert [row[0] for row in pair.target.execute("SELECT n FROM seen ORDER BY n")] == list(range(301))
-    assert verify.run(pair.settings)["match"]
+    assert verify.run(pair.settings).match
 
 
 def test_rows_that_are_gone_are_passed_by_and_a_refused_row_stops_the_task(
@@ -127,7 +127,7 @@ def test_rows_that_are_gone_are_passed_by_and_a_refused_row_stops_the_task(
     state = replicate.status(settings)
     assert state["forward"]["running"], state["forward"]["reason"]
     assert state["forward"]["exceptions"]["expected"] >= 2
-    assert verify.run(settings)["match"]
+    assert verify.run(settings).match
     # A row that the target cannot take: the task stops before it, and goes on once it can.
     pair.target.execute("ALTER TABLE task_images ADD CONSTRAINT no_dots CHECK (file_path NOT LIKE '%..%') NOT VALID")
     pair.source.execute("INSERT INTO task_images (task_id, file_path) SELECT min(id), '../x' FROM tasks")
@@ -140,7 +140,7 @@ def test_rows_that_are_gone_are_passed_by_and_a_refused_row_stops_the_task(
     pair.target.execute("ALTER TABLE task_images DROP CONSTRAINT no_dots")
     replicate.start(settings)
     assert replicate.status(settings)["forward"]["running"]
-    assert verify.run(settings)["match"]
+    assert verify.run(settings).match
     assert count(pair.target, "SELECT count(*) FROM task_images WHERE file_path = '../x'") == 1
 
 
@@ -264,7 +264,7 @@ def test_the_tie_of_one_user_and_a_mend(make_pair: MakePair, dms_world: DmsWorld
     logged = conflicts.logged(settings, open_only=False)
     assert {entry["settled"] for entry in logged} <= {"by commit time", "stands"}
     assert {entry["kind"] for entry in logged} <= {"tie"}
-    assert verify.run(settings)["match"]
+    assert verify.run(settings).match
     for connection in (pair.source, pair.target):
         assert connection.execute("SELECT count(*) FROM tasks WHERE title = 'second'").fetchone() == (50,)
 
@@ -279,10 +279,10 @@ def test_the_tie_of_one_user_and_a_mend(make_pair: MakePair, dms_world: DmsWorld
         damage.execute("UPDATE tasks SET title = 'damaged' WHERE id = %s", (ids[0],))
         damage.execute("DELETE FROM tasks WHERE id = %s", (ids[1],))
     fence.both(settings)
-    assert verify.run(settings)["tables"][0]["differences_total"] == 2
-    assert verify.run(settings, repair="source")["match"]
+    assert verify.run(settings).tables[0].differences_total == 2
+    assert verify.run(settings, repair="source").match
     fence.both(settings)
-    assert verify.run(settings)["match"]
+    assert verify.run(settings).match
     assert count(pair.source, "SELECT count(*) FROM tasks WHERE title = 'damaged'") == 0
     assert conflicts_now() == before
 
