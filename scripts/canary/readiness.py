@@ -10,6 +10,7 @@ from scripts.canary.stage import Stage
 from scripts.database.connections import connect, domain_errors
 from scripts.replication import fence
 from scripts.replication import run as replicate
+from scripts.replication.documents import DirectionState
 from scripts.support.errors import TimedOut
 from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
@@ -27,13 +28,13 @@ def observe(stage: Stage) -> Readiness:
     config = settings.config
     limit = config.gates.replication_lag_seconds
     status = replicate.status(settings, limit)
-    forward, reverse = (_direction(status[way]) for way in ("forward", "reverse"))
+    forward, reverse = (_direction(found) for found in (status.forward, status.reverse))
     flowing = forward.fence_seconds is not None and reverse.fence_seconds is not None
     return Readiness(
         forward=forward,
         reverse=reverse,
         probe_seconds=probe(settings, limit) if reverse.fence_seconds is not None else None,
-        schema_match=status["schema_match"],
+        schema_match=status.schema_match,
         unmended=_unmended(settings, limit) if flowing else (),
         verified=_verified(settings),
         service_tasks=stage.service.wanted() if stage.service is not None else None,
@@ -46,15 +47,14 @@ def events(settings: Settings) -> list[dict[str, Any]]:
     return [event for event in settings.journal.events() if event.get("step") in ("canary", "rollback")]
 
 
-def _direction(found: dict[str, Any]) -> Direction:
-    slot = found.get("slot") or {}
+def _direction(found: DirectionState) -> Direction:
     return Direction(
-        running=bool(found["running"]),
-        fence_seconds=found["lag_seconds"],
-        reason=found.get("reason"),
-        wal_status=slot.get("wal_status"),
-        retained_bytes=int(slot.get("retained_bytes") or 0),
-        apply_errors=int(found.get("apply_errors") or 0),
+        running=found.running,
+        fence_seconds=found.lag_seconds,
+        reason=found.reason,
+        wal_status=found.slot.wal_status if found.slot else None,
+        retained_bytes=(found.slot.retained_bytes or 0) if found.slot else 0,
+        apply_errors=found.apply_errors,
     )
 
 
@@ -86,7 +86,7 @@ def probe(settings: Settings, timeout: float) -> float | None:
         connect(settings.source(), step="probe", name="SOURCE_DATABASE_URL") as source,
     ):
         started = time.monotonic()
-        number = fence.beat(target, "target")
+        number = fence.heartbeat(target, "target")
         wrote = target.execute(query).fetchone()
         pause = 0.002
         while time.monotonic() - started < timeout:

@@ -1,4 +1,4 @@
-"""replicate, verify, finalize: the rows of both sides."""
+"""verify, finalize: the rows of both sides."""
 
 from __future__ import annotations
 
@@ -8,47 +8,14 @@ from typing import Annotated
 import typer
 
 from scripts.canary import stage as stages
-from scripts.cli.group import Commands
-from scripts.cli.options import DIFFER, REFUSED, DryRun, Json, Stack, Timeout
+from scripts.cli.options import DIFFER, DryRun, Json, Stack
 from scripts.cli.output import emit_plain as emit
 from scripts.cli.settings import load_settings
 from scripts.finish import finalize as finalizing
-from scripts.replication import run as replicating
 from scripts.support.errors import Refused
 from scripts.verify import run as verifying
 
 app = typer.Typer()
-replicate_app = typer.Typer(cls=Commands, help="Change replication, both ways.", no_args_is_help=True)
-app.add_typer(replicate_app, name="replicate")
-
-
-@replicate_app.command("start")
-def replicate_start(stack: Stack = None, json: Json = False) -> int:
-    """Start both directions from the copy's slot; conflict rules first."""
-    emit(replicating.start(load_settings(stack)), as_json=json)
-    return 0
-
-
-@replicate_app.command("status")
-def replicate_status(stack: Stack = None, json: Json = False) -> int:
-    """Whether both directions run, how far each is behind and what threatens them; exit 10 when something fails."""
-    document = replicating.status(load_settings(stack))
-    emit(document, as_json=json)
-    return REFUSED if document["status"] == "fail" else 0
-
-
-@replicate_app.command("wait")
-def replicate_wait(stack: Stack = None, json: Json = False, timeout: Timeout = 60.0) -> int:
-    """Wait until everything written so far is on the other side, both ways; exit 12 at the deadline."""
-    emit(replicating.wait(load_settings(stack), timeout=timeout), as_json=json)
-    return 0
-
-
-@replicate_app.command("stop")
-def replicate_stop(stack: Stack = None, json: Json = False, timeout: Timeout = 60.0) -> int:
-    """Drain both directions, then stop them."""
-    emit(replicating.stop(load_settings(stack), timeout=timeout), as_json=json)
-    return 0
 
 
 class Repair(StrEnum):

@@ -17,7 +17,7 @@ from scripts.database.connections import Connection, connect, keep_out_of_log, p
 from scripts.database.helper_schema import Side
 from scripts.finish import rights as finalize_rights
 from scripts.preflight.server import Check, one
-from scripts.replication.native import peer_conninfo
+from scripts.replication.subscriptions import peer_conninfo
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact
 from scripts.support.settings import Settings

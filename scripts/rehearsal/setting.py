@@ -393,4 +393,4 @@ class Setting:
                 target_url=SecretStr(self.target_url),
                 state_dir=self.directory / "state",
             )
-        return replicate_status.read(self._settings, fence_timeout=2.0)
+        return replicate_status.read(self._settings, fence_timeout=2.0).plain()

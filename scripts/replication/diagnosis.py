@@ -9,19 +9,20 @@ are tried on the subscriber, as the worker would apply them, in a transaction th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from scripts.copy import slot as copy_slot
+from scripts.database import queries
 from scripts.database.connections import Connection, keep_out_of_log
 from scripts.replication import pgoutput
+from scripts.replication.documents import FailingRow
 from scripts.support.errors import DatabaseError
 from scripts.support.redact import redact
 
+_QUERIES = queries.load("scripts.replication")
 #: Rows of the transaction that are tried at most: the attempt holds their locks, shortly.
 ROWS = 10_000
 #: The attempt gives way to anything live: far below `deadlock_timeout` (1 s), so that no application is a deadlock's victim.
@@ -31,30 +32,7 @@ LOCK_MS, STATEMENT_MS, PROBE_MS = 300, 5_000, 12_000
 _NO_VALUES = ("23", "25", "40", "42", "53", "54", "55", "57", "58", "XX")
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A row that cannot be applied. ``key`` are its key's values; ``message`` holds no other value of the row."""
-
-    table: str
-    operation: str
-    key: dict[str, str | None]
-    sqlstate: str
-    condition: str
-    message: str
-    constraint: str | None
-    column: str | None
-    lsn: str
-
-    def __str__(self) -> str:
-        key = ", ".join(f"{name}={value}" for name, value in self.key.items())
-        return f"{self.operation} of {self.table} ({key}): {self.message} (SQLSTATE {self.sqlstate}, {self.condition})"
-
-    def document(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
-
-
-def failure(step: pgoutput.Step, key: tuple[str, ...], error: psycopg.Error) -> Failure:
+def failure(step: pgoutput.Step, key: tuple[str, ...], error: psycopg.Error) -> FailingRow:
     """The failure of one step. Pure. Messages that may quote a value of the row are left out, their condition is named."""
     state = error.sqlstate or "?????"
     diag = error.diag
@@ -64,7 +42,7 @@ def failure(step: pgoutput.Step, key: tuple[str, ...], error: psycopg.Error) -> 
     else:
         message = "the server's text is left out, as it may quote the row; it stands in the subscriber's log"
     row = step.change.before
-    return Failure(
+    return FailingRow(
         table=step.change.relation.name,
         operation=step.change.operation,
         key={name: row.get(name) for name in key},
@@ -116,23 +94,17 @@ def waiting(
     """
     with copy_slot.copied(publisher, slot) as name:
         if applied_lsn is not None:
-            publisher.execute(
-                "SELECT pg_replication_slot_advance(slot_name, least(%s::pg_lsn, pg_current_wal_lsn())) "
-                "FROM pg_replication_slots WHERE slot_name = %s AND confirmed_flush_lsn < %s::pg_lsn",
-                (applied_lsn, name, applied_lsn),
-            )
+            publisher.execute(_QUERIES["skip_applied"], {"lsn": applied_lsn, "slot": name})
         # A transaction may be larger than our memory: it is fetched in parts.
-        with publisher.transaction(), publisher.cursor(name="why") as cursor:
+        with publisher.transaction(), publisher.cursor(name="diagnosis") as cursor:
             cursor.itersize = 500
-            cursor.execute(
-                "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, NULL, %s, 'proto_version', '1', "
-                "'publication_names', %s, 'origin', 'none')",
-                (name, None if whole else 1, sql.Identifier(publication).as_string(publisher)),
-            )
+            names = sql.Identifier(publication).as_string(publisher)
+            given = {"slot": name, "transactions": None if whole else 1, "publication": names}
+            cursor.execute(_QUERIES["peek"], given)
             yield from islice(pgoutput.read(bytes(part[0]) for part in cursor), limit)
 
 
-def attempt(subscriber: Connection, steps: Iterator[pgoutput.Step]) -> tuple[Failure | None, int]:
+def attempt(subscriber: Connection, steps: Iterator[pgoutput.Step]) -> tuple[FailingRow | None, int]:
     """Apply the rows as the worker would, roll back; the first failure, if any, and how many rows were tried."""
     keys: dict[str, tuple[str, ...]] = {}
     tried = 0
@@ -155,23 +127,14 @@ def attempt(subscriber: Connection, steps: Iterator[pgoutput.Step]) -> tuple[Fai
 
 
 def _primary_key(connection: Connection, table: str) -> tuple[str, ...]:
-    rows = connection.execute(
-        "SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) "
-        "WHERE i.indrelid = to_regclass(%s) AND i.indisprimary ORDER BY array_position(i.indkey::int2[], a.attnum)",
-        (table,),
-    ).fetchall()
+    rows = connection.execute(_QUERIES["primary_key"], (table,)).fetchall()
     return tuple(row[0] for row in rows)
 
 
 def applied_lsn(subscriber: Connection, subscription: str) -> str | None:
     """Up to where the subscriber has applied, or None when the role may not read that."""
     try:
-        row = subscriber.execute(
-            "SELECT pg_replication_origin_progress(o.roname, false)::text FROM pg_subscription s "
-            "JOIN pg_database d ON d.oid = s.subdbid JOIN pg_replication_origin o ON o.roname = 'pg_' || s.oid "
-            "WHERE d.datname = current_database() AND s.subname = %s",
-            (subscription,),
-        ).fetchone()
+        row = subscriber.execute(_QUERIES["applied"], (subscription,)).fetchone()
     except psycopg.errors.InsufficientPrivilege:
         return None
     return str(row[0]) if row and row[0] is not None else None
@@ -179,7 +142,7 @@ def applied_lsn(subscriber: Connection, subscription: str) -> str | None:
 
 def explain(
     publisher: Connection, subscriber: Connection, subscription: str, publication: str, conninfo: str
-) -> tuple[str, Failure | None]:
+) -> tuple[str, FailingRow | None]:
     """Why the worker of ``subscription`` is down, in words, and the row at fault when it is one.
 
     Nothing stays changed on either side. ``conninfo`` is the publisher's, as a subscription would use it.
@@ -219,10 +182,9 @@ def probe(subscriber: Connection, publication: str, conninfo: str) -> str | None
                 return None
             subscriber.execute("SELECT set_config('statement_timeout', %s, true)", (str(PROBE_MS),))
             subscriber.execute(
-                sql.SQL(
-                    "CREATE SUBSCRIPTION task_migration_probe CONNECTION {} PUBLICATION {} "
-                    "WITH (create_slot = false, slot_name = NONE, enabled = false, copy_data = false)"
-                ).format(sql.Literal(conninfo), sql.Identifier(publication))
+                sql.SQL(_QUERIES["probe_subscription"]).format(
+                    connection=sql.Literal(conninfo), publication=sql.Identifier(publication)
+                )
             )
     except psycopg.Error as error:
         return _short(error)

@@ -6,24 +6,13 @@ of it. An engine only makes changes flow from one database to the other, says ho
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from scripts.database.helper_schema import Side
+from scripts.replication.directions import Direction, Part
+from scripts.replication.documents import DirectionState
+from scripts.replication.native import Native
 from scripts.support.settings import Settings
-
-#: ``forward`` carries the source's changes to the target, ``reverse`` the target's to the source.
-Direction = Literal["forward", "reverse"]
-DIRECTIONS: tuple[Direction, Direction] = ("forward", "reverse")
-
-
-def publisher(direction: Direction) -> Side:
-    """The side whose changes ``direction`` carries."""
-    return "source" if direction == "forward" else "target"
-
-
-def subscriber(direction: Direction) -> Side:
-    """The side on which ``direction`` applies them."""
-    return "target" if direction == "forward" else "source"
 
 
 class Engine(Protocol):
@@ -37,8 +26,8 @@ class Engine(Protocol):
         """
         ...
 
-    def start(self, settings: Settings) -> list[str]:
-        """Make and switch on both directions; returns what was there and running already (four parts when all were).
+    def start(self, settings: Settings) -> Sequence[Part]:
+        """Make and switch on both directions; returns what they consist of, and which of it was there and on already.
 
         The reverse direction's place in the target's log is kept before this returns; conflict rules are installed.
         """
@@ -48,15 +37,8 @@ class Engine(Protocol):
         """Whether both directions are set up and switched on, so that a fence can come through."""
         ...
 
-    def state(self, settings: Settings, direction: Direction) -> dict[str, Any]:
-        """How one direction stands, without a fence.
-
-        Returns:
-            ``{"running": bool, "lag_bytes": int | None, "lag_seconds": None, "reason": str | None, "apply_errors": int,
-            "slot": {...} | None}``; ``reason`` says why it does not run, else None. Optional: ``error`` (the row that cannot
-            be applied: table, operation, key, sqlstate, condition, message) and ``blocked_by`` (server processes whose locks
-            the applying session waits for).
-        """
+    def state(self, settings: Settings, direction: Direction) -> DirectionState:
+        """How one direction stands, as far as the engine sees: without fence, stall and runway."""
         ...
 
     def stop(self, settings: Settings, timeout: float) -> list[str]:
@@ -82,11 +64,9 @@ class Engine(Protocol):
 
 def of(settings: Settings) -> Engine:
     """The engine of these settings: `replicationEngine`."""
-    # Here: an engine uses what uses this seam.
     if settings.config.replication_engine == "dms":
+        # Here, as it loads boto3, which the native engine does without.
         from scripts.replication.dms.engine import DmsEngine
 
         return DmsEngine()
-    from scripts.replication.native import Native
-
     return Native()

@@ -9,44 +9,48 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from scripts.database import helper_schema as catalog_state
+from scripts.database import helper_schema, queries
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.helper_schema import Side
-from scripts.replication import engine as replicate_engine
-from scripts.replication.dms import settle as dms_settle
+from scripts.replication import engine as engines
+from scripts.replication.directions import Direction, publisher, slot_name
+from scripts.replication.dms import ties
 from scripts.support.errors import Refused, TimedOut
+from scripts.support.progress import SILENT, Progress, Work
 from scripts.support.settings import Settings
+
+_QUERIES = queries.load("scripts.replication")
+#: Seconds between two looks at how much of the log is still to come.
+LOOK_SECONDS = 1.0
 
 
 def forward(settings: Settings, timeout: float = 30.0) -> float:
     """Fence source -> target; returns the seconds it took: the lag. Raises TimedOut, Refused."""
-    return _between(settings, "source", timeout)
+    return through(settings, "forward", timeout)
 
 
 def reverse(settings: Settings, timeout: float = 30.0) -> float:
     """Fence target -> source; returns the seconds it took: the lag. Raises TimedOut, Refused."""
-    return _between(settings, "target", timeout)
+    return through(settings, "reverse", timeout)
 
 
-def both(settings: Settings, timeout: float = 30.0) -> dict[str, float]:
+def both(settings: Settings, timeout: float = 30.0, progress: Progress = SILENT) -> dict[str, float]:
     """Fence both ways: ``{"forward_seconds", "reverse_seconds"}``."""
-    return {"forward_seconds": forward(settings, timeout), "reverse_seconds": reverse(settings, timeout)}
+    return {
+        "forward_seconds": through(settings, "forward", timeout, progress),
+        "reverse_seconds": through(settings, "reverse", timeout, progress),
+    }
 
 
 def available(settings: Settings) -> bool:
     """Whether replication is set up both ways and switched on, so that fences have a meaning."""
-    return replicate_engine.of(settings).enabled(settings)
+    return engines.of(settings).enabled(settings)
 
 
-def beat(connection: Connection, side: Side) -> int:
+def heartbeat(connection: Connection, side: Side) -> int:
     """Write a heartbeat on ``side`` and return its number, one above the last: several fences may run at once."""
     peer = "target" if side == "source" else "source"
-    row = connection.execute(
-        "UPDATE task_migration.heartbeat SET beat = beat + 1, beat_at = clock_timestamp(), "
-        "peer_beat_at = greatest(peer_beat_at, (SELECT beat_at FROM task_migration.heartbeat WHERE side = %s)) "
-        "WHERE side = %s RETURNING beat",
-        (peer, side),
-    ).fetchone()
+    row = connection.execute(_QUERIES["beat"], {"side": side, "peer": peer}).fetchone()
     if row is None:
         raise Refused(
             f"the heartbeat row of the {side} is missing; run `task-migration rollback --abandon`, then start anew"
@@ -54,44 +58,73 @@ def beat(connection: Connection, side: Side) -> int:
     return int(row[0])
 
 
-def _between(settings: Settings, side: Side, timeout: float) -> float:
+def through(settings: Settings, direction: Direction, timeout: float, progress: Progress = SILENT) -> float:
+    """One fence; returns the seconds it took: the lag.
+
+    Raises:
+        TimedOut: it did not come through in ``timeout`` seconds.
+        Refused: there is no replication.
+    """
+    side = publisher(direction)
     here, there = (settings.source, settings.target) if side == "source" else (settings.target, settings.source)
-    slot = settings.config.subscription if side == "source" else settings.config.reverse_subscription
     with (
         domain_errors(f"fence from the {side}"),
-        connect(here(), step="fence", name=f"the {side}'s URL") as first,
-        connect(there(), step="fence", name="the peer's URL") as second,
+        connect(here(), step="fence", name=f"the {side}'s URL") as sender,
+        connect(there(), step="fence", name="the peer's URL") as receiver,
+        progress.work(f"{direction}: changes to come (at most {timeout:g} s)", None, "MiB") as work,
     ):
-        if not catalog_state.installed(first) or not catalog_state.installed(second):
+        if not helper_schema.installed(sender) or not helper_schema.installed(receiver):
             raise Refused(
                 "no fence without replication: the schema task_migration is missing; run `task-migration copy` first"
             )
+        backlog = _Backlog(sender, slot_name(settings, direction), work)
         started = time.monotonic()
-        number = beat(first, side)
+        number = heartbeat(sender, side)
         pause = 0.002
         while True:
-            row = second.execute("SELECT beat FROM task_migration.heartbeat WHERE side = %s", (side,)).fetchone()
+            row = receiver.execute("SELECT beat FROM task_migration.heartbeat WHERE side = %s", (side,)).fetchone()
+            seconds = time.monotonic() - started
             if row and row[0] >= number:
-                seconds = round(time.monotonic() - started, 4)
-                if settings.config.replication_engine == "dms":
-                    # Where PostgreSQL replicates, the beat's arrival itself does that.
-                    dms_settle.settle(settings)
-                return seconds
-            if time.monotonic() - started > timeout:
+                break
+            if seconds > timeout:
                 raise TimedOut(
-                    f"fence from the {side}: not through after {timeout:g} s (the limit); last seen: {_observe(first, slot)}; "
+                    f"fence from the {side}: not through after {timeout:g} s (the limit); last seen: {backlog.look()[0]}; "
                     "see `task-migration replicate status` for why the worker is behind"
                 )
+            backlog.tell()
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
+    if settings.config.replication_engine == "dms":
+        # Where PostgreSQL replicates, the heartbeat's arrival itself does that.
+        ties.resolve(settings)
+    return round(seconds, 4)
 
 
-def _observe(publisher: Connection, slot: str) -> dict[str, Any]:
-    row = publisher.execute(
-        "SELECT active, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint "
-        "FROM pg_replication_slots WHERE slot_name = %s",
-        (slot,),
-    ).fetchone()
-    if row is None:
-        return {"slot": slot, "exists": False}
-    return {"slot": slot, "active": row[0], "wal_status": row[1], "lag_bytes": row[2]}
+class _Backlog:
+    """How much of the publisher's log is to be read until a fence comes through, told as progress."""
+
+    def __init__(self, sender: Connection, slot: str, work: Work) -> None:
+        self._sender, self._slot, self._work = sender, slot, work
+        self._goal: str | None = None
+        self._first: int | None = None
+        self._next = time.monotonic() + LOOK_SECONDS
+
+    def tell(self) -> None:
+        """Look, when it is time to."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + LOOK_SECONDS
+        if self._goal is None:
+            row = self._sender.execute("SELECT pg_current_wal_lsn()::text").fetchone()
+            self._goal = str(row[0]) if row else None
+        _, left = self.look()
+        if left is not None:
+            self._first = max(left, self._first or 0)
+            self._work.at((self._first - left) / 2**20, self._first / 2**20)
+
+    def look(self) -> tuple[dict[str, Any], int | None]:
+        """The slot in words, and the bytes left to the position where the wait was first looked at."""
+        row = self._sender.execute(_QUERIES["behind"], {"slot": self._slot, "goal": self._goal}).fetchone()
+        if row is None:
+            return {"slot": self._slot, "exists": False}, None
+        return {"slot": self._slot, "active": row[0], "wal_status": row[1], "lag_bytes": row[2]}, row[3]

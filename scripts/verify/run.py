@@ -11,8 +11,7 @@ from typing import Any, Literal
 from scripts.database import catalog
 from scripts.database import helper_schema as catalog_state
 from scripts.database.connections import Connection, domain_errors
-from scripts.replication import fence
-from scripts.replication import status as replicate_status
+from scripts.replication import bands, fence
 from scripts.schema import run as schema
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import Step, VerifyEvent
@@ -191,7 +190,7 @@ def _live(settings: Settings, pair: Pair) -> bool:
 
 
 def _sequences(settings: Settings, pair: Pair) -> list[dict[str, Any]]:
-    return replicate_status.sequences(settings, pair.source, pair.target)
+    return [band.plain() for band in bands.between(settings, pair.source, pair.target)]
 
 
 def _plain(table: catalog.Table, name: str, text: str) -> int | str:

@@ -22,6 +22,7 @@ from scripts.copy import run as copy
 from scripts.copy import state as copy_state
 from scripts.replication import fence
 from scripts.replication import run as replicate
+from scripts.replication.documents import Status
 from scripts.schema import run as schema
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.settings import Settings
@@ -138,7 +139,7 @@ def test_a_lost_slot_is_named_and_never_bridged(make_pair: MakePair) -> None:
     assert verify.run(pair.settings).match
 
 
-def _until(pair: Pair, what: str, done: Callable[[dict[str, Any]], bool], timeout: float = 40.0) -> dict[str, Any]:
+def _until(pair: Pair, what: str, done: Callable[[Status], bool], timeout: float = 40.0) -> Status:
     """The first status that is ``done``."""
     return wait_until(lambda: replicate.status(pair.settings, 0.5), done, what=what, timeout=timeout, interval=0.1)
 
@@ -158,24 +159,25 @@ def test_status_says_why_a_worker_is_down(make_pair: MakePair) -> None:
     state = _until(
         pair,
         "the row at fault to be named, and the slot found to stand still",
-        lambda seen: seen["forward"]["error"] is not None and seen["forward"]["stalled_seconds"] >= 1,
+        lambda seen: seen.forward.error is not None and seen.forward.stalled_seconds >= 1,
     )
-    forward = state["forward"]
-    assert forward["error"]["table"] == "tasks"
-    assert forward["error"]["operation"] == "UPDATE"
-    assert forward["error"]["key"] == {"id": str(row[0])}
-    assert forward["error"]["sqlstate"] == "23514"
-    assert forward["error"]["constraint"] == "no_more"
-    assert "no_more" in forward["reason"]
-    assert forward["apply_errors"] > 0
-    assert forward["lag_seconds"] is None
+    forward = state.forward
+    assert forward.error is not None
+    assert forward.error.table == "tasks"
+    assert forward.error.operation == "UPDATE"
+    assert forward.error.key == {"id": str(row[0])}
+    assert forward.error.sqlstate == "23514"
+    assert forward.error.constraint == "no_more"
+    assert "no_more" in str(forward.reason)
+    assert forward.apply_errors > 0
+    assert forward.lag_seconds is None
     assert secret not in str(state)
-    assert {f["what"] for f in state["findings"] if f["status"] == "fail"} >= {
+    assert {f.what for f in state.findings if f.status == "fail"} >= {
         "forward: not running",
         "forward: slot stalled",
         "schema drift",
     }
-    assert any("no_more" in text for text in state["drift"])
+    assert any("no_more" in text for text in state.drift)
     # The look changed nothing: no slot stays, the row is as it was.
     assert (
         count(pair.source, "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'task_migration_why%'") == 0
@@ -191,7 +193,7 @@ def test_status_says_why_a_worker_is_down(make_pair: MakePair) -> None:
     assert found.match, found
     # The test writes faster than any night: the runway may be short, nothing else is found.
     left = replicate.status(pair.settings)
-    assert {finding["what"] for finding in left["findings"]} <= {"forward: log runway", "reverse: log runway"}, left
+    assert {finding.what for finding in left.findings} <= {"forward: log runway", "reverse: log runway"}, left
 
 
 def test_the_worker_gives_way_to_the_application(make_pair: MakePair) -> None:
@@ -227,13 +229,13 @@ def test_the_worker_gives_way_to_the_application(make_pair: MakePair) -> None:
     with psycopg.connect(service) as long:
         long.execute("UPDATE tasks SET span = 3 WHERE id = %s", (ids[50],))
         pair.source.execute("UPDATE tasks SET reward = 8 WHERE id BETWEEN %s AND %s", (ids[0], ids[-1]))
-        seen = _until(pair, "the waiting row to be named", lambda state: bool(state["forward"]["reason"]))
+        seen = _until(pair, "the waiting row to be named", lambda state: bool(state.forward.reason))
         assert count(pair.target, "SELECT count(*) FROM tasks WHERE reward = 8") == 0, seen
         long.commit()
     state = replicate.status(pair.settings)
     replicate.wait(pair.settings, 60)
     # It has met deadlocks, else this test proves nothing.
-    assert state["forward"]["apply_errors"] > 0, state
+    assert state.forward.apply_errors > 0, state
     mended = verify.run(pair.settings, repair="newest")
     assert mended.match, mended.tables
     assert count(pair.target, "SELECT count(*) FROM tasks") == count(pair.source, "SELECT count(*) FROM tasks")

@@ -18,11 +18,9 @@ from scripts import __main__ as command_line
 from scripts.copy import run as copy
 from scripts.database.connections import connect
 from scripts.finish import abandon, finalize
-from scripts.replication import diagnosis as replicate_why
-from scripts.replication import fence
+from scripts.replication import deadlock, diagnosis, fence
 from scripts.replication import native as replicate_native
 from scripts.replication import run as replicate
-from scripts.replication import yielding as replicate_yield
 from scripts.schema import run as schema
 from scripts.support.errors import Refused, UsageError
 from scripts.support.settings import Settings
@@ -134,7 +132,7 @@ def test_start_and_finalize_killed_at_every_step(make_pair: MakePair) -> None:
     copy.run(settings)
     with AppWriter(_as_app(pair)) as monolith:
         assert killed_everywhere(settings, "start") > 10
-        assert replicate.start(settings)["status"] == "already-running"
+        assert replicate.start(settings).status == "already-running"
         with Writer(settings.target()) as service:
             assert killed_everywhere(settings, "finalize") > 10
             time.sleep(0.1)
@@ -262,27 +260,27 @@ def test_a_role_that_is_no_superuser_gives_way_as_far_as_it_may(make_pair: MakeP
     try:
         url = pair.source_server.url(pair.source.info.dbname, role, password)
         with connect(url, step="test") as mine:
-            assert replicate_yield.set_up(mine, role)[0].startswith(f"{role} is the application's role")
-            assert replicate_yield.leftovers(mine) == []
-            (left_out,) = replicate_yield.set_up(mine, "myteacher_app_user")
+            assert deadlock.set_up(mine, role)[0].startswith(f"{role} is the application's role")
+            assert deadlock.leftovers(mine) == []
+            (left_out,) = deadlock.set_up(mine, "myteacher_app_user")
             assert "GRANT SET ON PARAMETER deadlock_timeout" in left_out
-            assert replicate_yield.leftovers(mine) == ["setting lock_timeout of the role"]
+            assert deadlock.leftovers(mine) == ["setting lock_timeout of the role"]
             with psycopg.connect(url) as another:
                 assert another.execute("SHOW lock_timeout").fetchone() == ("400ms",)
-            replicate_yield.take_back(mine)
-            assert replicate_yield.leftovers(mine) == []
+            deadlock.take_back(mine)
+            assert deadlock.leftovers(mine) == []
             mine.execute(
                 psycopg.sql.SQL("ALTER ROLE {} IN DATABASE {} SET lock_timeout = '7s'").format(
                     psycopg.sql.Identifier(role), psycopg.sql.Identifier(pair.source.info.dbname)
                 )
             )
-            replicate_yield.set_up(mine, "myteacher_app_user")
-            replicate_yield.take_back(mine)
+            deadlock.set_up(mine, "myteacher_app_user")
+            deadlock.take_back(mine)
             with psycopg.connect(url) as another:
                 assert another.execute("SHOW lock_timeout").fetchone() == ("7s",)
             # Neither the probe, which would log a password, nor the origin's progress is for such a role.
-            assert replicate_why.probe(mine, "none", "host=127.0.0.1 port=1 password=never-logged") is None
-            assert replicate_why.applied_lsn(mine, "none") is None
+            assert diagnosis.probe(mine, "none", "host=127.0.0.1 port=1 password=never-logged") is None
+            assert diagnosis.applied_lsn(mine, "none") is None
     finally:
         pair.source.execute(f"DROP OWNED BY {role}".encode())
         pair.source.execute(f"DROP ROLE {role}".encode())

@@ -24,6 +24,7 @@ from scripts.rehearsal.data.schema import create_source_schema
 from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.replication.conflicts import install as conflicts
+from scripts.replication.documents import Status
 from scripts.schema import run as schema
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.settings import Settings
@@ -51,9 +52,7 @@ def _equal(pair: Pair, *writers: Writer) -> None:
     assert found.match, found.tables
 
 
-def _until(
-    settings: Settings, what: str, done: Callable[[dict[str, Any]], bool], timeout: float = 60
-) -> dict[str, Any]:
+def _until(settings: Settings, what: str, done: Callable[[Status], bool], timeout: float = 60) -> Status:
     return wait_until(lambda: replicate.status(settings, 0.5), done, what=what, timeout=timeout)
 
 
@@ -78,8 +77,8 @@ def test_the_line_cut_for_20_seconds_while_both_sides_write(make_pair: MakePair)
             to_target.cut("silent")
             cut = time.monotonic()
             before = len(monolith.ids), len(service.ids)
-            seen = _until(direct, "the cut to be told", lambda state: not state["forward"]["running"], 18)
-            assert "cannot use the publisher" in seen["forward"]["reason"], seen["forward"]
+            seen = _until(direct, "the cut to be told", lambda state: not state.forward.running, 18)
+            assert "cannot use the publisher" in str(seen.forward.reason), seen.forward
             assert AWKWARD_PASSWORD not in str(seen)
             with pytest.raises(
                 TimedOut, match=r"fence from the target: not through after 1 s .*last seen: .*lag_bytes"
@@ -95,8 +94,8 @@ def test_the_line_cut_for_20_seconds_while_both_sides_write(make_pair: MakePair)
         assert min(to_source.accepted, to_target.accepted) > 0
         _equal(pair, monolith, service)
         state = replicate.status(direct)
-        assert state["forward"]["running"], state
-        assert state["reverse"]["running"], state
+        assert state.forward.running, state
+        assert state.reverse.running, state
         replicate.stop(direct)
 
 
@@ -146,8 +145,8 @@ def test_a_slot_dropped_while_replication_runs(make_pair: MakePair) -> None:
     pair.target.execute(f"ALTER SUBSCRIPTION {slot} ENABLE".encode())
     pair.source.execute("INSERT INTO tasks (user_id, title) SELECT min(id), 'in the hole' FROM users")
     state = replicate.status(pair.settings, 0.5)
-    assert state["status"] == "fail"
-    assert "does not exist" in state["forward"]["reason"]
+    assert state.status == "fail"
+    assert "does not exist" in str(state.forward.reason)
     with pytest.raises(TimedOut, match="exists': False"):
         fence.forward(pair.settings, 1)
     with pytest.raises(Refused, match="gone"):
@@ -177,9 +176,10 @@ def test_a_target_read_only_then_out_of_disk(make_pair: MakePair) -> None:
     # The worker updates a row all the same (PostgreSQL refuses statements, not what replication applies); the rules' own
     # insert is refused.
     pair.source.execute("INSERT INTO tasks (user_id, title) SELECT min(id), 'while read-only' FROM users")
-    state = _until(pair.settings, "read-only to be named", lambda seen: seen["forward"]["error"] is not None)
-    assert state["forward"]["error"]["sqlstate"] == "25006", state["forward"]
-    assert "read-only" in state["forward"]["reason"]
+    state = _until(pair.settings, "read-only to be named", lambda seen: seen.forward.error is not None)
+    assert state.forward.error is not None
+    assert state.forward.error.sqlstate == "25006", state.forward
+    assert "read-only" in str(state.forward.reason)
     pair.target.execute(psycopg.sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(database))
     replicate.start(pair.settings, timeout=60)
     _equal(pair)
@@ -192,10 +192,11 @@ def test_a_target_read_only_then_out_of_disk(make_pair: MakePair) -> None:
             "UPDATE tasks SET description = %s WHERE id = (SELECT id FROM tasks ORDER BY id OFFSET %s LIMIT 1)",
             (os.urandom(MIB // 2).hex(), number),
         )
-    state = _until(pair.settings, "the full disk to be named", lambda seen: seen["forward"]["error"] is not None, 90)
-    assert state["forward"]["error"]["table"] == "tasks", state["forward"]
-    assert "could not extend file" in state["forward"]["reason"], state["forward"]
-    assert len(state["forward"]["reason"]) < 2000
+    state = _until(pair.settings, "the full disk to be named", lambda seen: seen.forward.error is not None, 90)
+    assert state.forward.error is not None
+    assert state.forward.error.table == "tasks", state.forward
+    assert "could not extend file" in str(state.forward.reason), state.forward
+    assert len(str(state.forward.reason)) < 2000
     _restart_target(pair, None)
     replicate.wait(pair.settings, 90)
     assert count(pair.target, "SELECT max(length(description)) FROM tasks") == MIB
@@ -303,5 +304,5 @@ def test_a_clock_5_seconds_apart(ahead: Pair) -> None:
     assert verify.run(settings, repair="newest").match
     fence.both(settings, 60)
     _equal(ahead, monolith, service)
-    for direction in ("forward", "reverse"):
-        assert replicate.status(settings)[direction]["apply_errors"] == 0
+    state = replicate.status(settings)
+    assert (state.forward.apply_errors, state.reverse.apply_errors) == (0, 0)

@@ -93,9 +93,10 @@ def test_the_plan_from_preflight_to_finalize(make_pair: MakePair, tmp_path: Any)
     assert {table["table"]: table["rows"] for table in copied["tables"]}["tasks"] == 300
     replicate.start(settings)
     state = replicate.status(settings)
-    assert state["forward"]["running"]
-    assert state["reverse"]["running"]
-    assert state["forward"]["lag_seconds"] < 5
+    assert state.forward.running
+    assert state.reverse.running
+    assert state.forward.lag_seconds is not None
+    assert state.forward.lag_seconds < 5
     found = verify.run(settings)
     assert found.match, found
     done = finalize.run(settings)
@@ -157,8 +158,8 @@ def test_duplicate_tag_on_both_sides_does_not_stop_apply(make_pair: MakePair) ->
         connection.execute(named)
     replicate.start(pair.settings)
     status = replicate.status(pair.settings)
-    assert status["forward"]["apply_errors"] == 0
-    assert status["reverse"]["apply_errors"] == 0
+    assert status.forward.apply_errors == 0
+    assert status.reverse.apply_errors == 0
     kinds = {entry["kind"] for entry in conflicts.logged(pair.settings)}
     assert kinds == {"duplicate_insert", "unique_clash"}
     assert verify.run(pair.settings).match

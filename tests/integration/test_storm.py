@@ -14,6 +14,7 @@ import pytest
 from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.replication.conflicts import install as conflicts
+from scripts.replication.documents import DmsDirectionState
 from scripts.verify import run as verify
 from tests.conftest import Pair
 from tests.integration.replication.dms.dms_world import DmsWorld
@@ -125,13 +126,14 @@ def check_and_mend(pair: Pair) -> int:
     replicate.wait(pair.settings, timeout=60)
     status = replicate.status(pair.settings)
     # With AWS DMS a row that is gone on this side is passed by; nothing else may be.
-    refused = [status[direction].get("exceptions", {}).get("unexpected", 0) for direction in ("forward", "reverse")]
+    directions = (status.forward, status.reverse)
+    refused = [one.exceptions.unexpected if isinstance(one, DmsDirectionState) else 0 for one in directions]
     assert refused == [0, 0], status
     # A worker that meets an application's bulk update in the other order loses one of the deadlocks, and tries again.
     gave_way = {"deadlock detected", "canceling statement due to lock timeout"}
     assert set(apply_errors(pair)) <= gave_way, apply_errors(pair)
-    assert status["forward"]["running"], status
-    assert status["reverse"]["running"], status
+    assert status.forward.running, status
+    assert status.reverse.running, status
     logged = {_keys(entry["table"], entry["key"]) for entry in conflicts.logged(pair.settings, open_only=False)}
     found = verify.run(pair.settings)
     differing = {_keys(table.table, difference.key) for table in found.tables for difference in table.differences}

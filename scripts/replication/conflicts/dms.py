@@ -12,8 +12,8 @@ those was not written here.
   2^31 transactions. Older ones have lost their commit timestamp, and count as known to both sides.
 - What the other side knew of when it beat last is never asked for again, and is pruned as its beat arrives.
 
-DMS does not hand on when a change was committed, so a trigger cannot settle ties (scripts/replication/conflicts/settle.py); the program
-does, after each fence, with what both sides know (scripts/replication/dms/settle.py). A mend must not travel back: it refers to the table by which DMS
+DMS does not hand on when a change was committed, so a trigger cannot resolve ties (scripts/replication/conflicts/ties.py); the program
+does, after each fence, with what both sides know (scripts/replication/dms/ties.py). A mend must not travel back: it refers to the table by which DMS
 knows what it applied itself (AWS DMS, 'Performing bidirectional replication', Preventing loopback).
 """
 

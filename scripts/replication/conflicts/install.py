@@ -16,7 +16,7 @@ from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.helper_schema import Side
 from scripts.replication.conflicts import dms as conflicts_dms
 from scripts.replication.conflicts import rules as conflicts_sql
-from scripts.replication.conflicts import settle as conflicts_settle
+from scripts.replication.conflicts import ties
 from scripts.support.errors import Refused
 from scripts.support.events import ConflictsEvent, Step
 from scripts.support.settings import Settings
@@ -36,7 +36,7 @@ def install(settings: Settings, side: Side, tie_winner: Side = "source") -> list
     """
     url = settings.source() if side == "source" else settings.target()
     config = settings.config
-    # What AWS DMS applies carries no replication origin, and no commit time of the other side to settle ties by.
+    # What AWS DMS applies carries no replication origin, and no commit time of the other side to resolve ties by.
     origins = config.replication_engine == "native"
     with (
         domain_errors(f"conflict triggers on the {side}"),
@@ -51,7 +51,7 @@ def install(settings: Settings, side: Side, tie_winner: Side = "source") -> list
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('task_migration install'))")
             connection.execute(conflicts_sql.COMMON)
             if origins:
-                connection.execute(conflicts_settle.SETTLE)
+                connection.execute(ties.SETTLE)
                 for table in tables.values():
                     _keep_settle_statement(connection, table)
             else:
@@ -75,7 +75,7 @@ def install(settings: Settings, side: Side, tie_winner: Side = "source") -> list
 
 
 def _keep_settle_statement(connection: Connection, table: catalog.Table) -> None:
-    statement = conflicts_settle.statement(table)
+    statement = ties.statement(table)
     if statement is not None:
         connection.execute(
             "INSERT INTO task_migration.rules VALUES (%s, %s) ON CONFLICT (table_name) DO UPDATE SET settle = excluded.settle",

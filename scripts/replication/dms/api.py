@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components import dms_settings
 from components.config import read_stack_file
-from scripts.replication.dms import state as dms_state
-from scripts.replication.engine import Direction
+from scripts.replication.directions import Direction
+from scripts.replication.dms import state as answers
+from scripts.replication.documents import DmsLatency
 from scripts.support import aws
 from scripts.support.errors import MigrationError, Refused, TimedOut
 from scripts.support.settings import Settings, stack_file
@@ -29,6 +30,8 @@ ENDPOINTS: Mapping[Direction, tuple[str, str]] = {
     "forward": (dms_settings.SOURCE_ENDPOINT_ID, dms_settings.TARGET_ENDPOINT_ID),
     "reverse": (dms_settings.REVERSE_SOURCE_ENDPOINT_ID, dms_settings.REVERSE_TARGET_ENDPOINT_ID),
 }
+#: What starting a task came to.
+Outcome = Literal["running-already", "started", "resumed"]
 #: What may lead boto3 elsewhere while this process runs.
 _LED_BY = (
     "AWS_ENDPOINT_URL",
@@ -152,16 +155,17 @@ class Dms:
                 if not marker:
                     return found
 
-    def latency(self, task: Mapping[str, Any]) -> dict[str, float | None]:
-        """``{"source_seconds", "target_seconds"}``: how far capture and apply are behind, of CloudWatch; None without figures.
+    def latency(self, task: Mapping[str, Any]) -> DmsLatency:
+        """How far capture and apply are behind, of CloudWatch.
 
         Source and target are the task's (AWS DMS, 'Replication task metrics': CDCLatencySource, CDCLatencyTarget).
         """
         resource = str(task["ReplicationTaskArn"]).rsplit(":", 1)[-1]
-        return {
-            key: self._metric(name, {"ReplicationTaskIdentifier": resource})
-            for key, name in (("source_seconds", "CDCLatencySource"), ("target_seconds", "CDCLatencyTarget"))
-        }
+        dimensions = {"ReplicationTaskIdentifier": resource}
+        return DmsLatency(
+            source_seconds=self._metric("CDCLatencySource", dimensions),
+            target_seconds=self._metric("CDCLatencyTarget", dimensions),
+        )
 
     def free_storage_gb(self) -> float | None:
         """The instance's free disk; None without figures."""
@@ -188,7 +192,7 @@ class Dms:
     def check_instance(self) -> dict[str, Any]:
         """The instance, which must be able to work. Raises Refused with what to do."""
         found = self.instance()
-        problem = dms_state.instance_problem(found, self.free_storage_gb())
+        problem = answers.instance_problem(found, self.free_storage_gb())
         if problem:
             raise Refused(problem)
         return found
@@ -221,7 +225,7 @@ class Dms:
             timeout=timeout,
             interval=self._interval,
         )
-        problems = [dms_state.connection_problem(name, entry) for name, entry in seen.items()]
+        problems = [answers.connection_problem(name, entry) for name, entry in seen.items()]
         if any(problems):
             raise Refused("; ".join(problem for problem in problems if problem))
         return {name: str(entry["Status"]) for name, entry in seen.items() if entry}
@@ -234,17 +238,14 @@ class Dms:
                 return dict(entry)
         return None
 
-    def start(self, direction: Direction, position: str | None, timeout: float = START_SECONDS) -> str:
+    def start(self, direction: Direction, position: str | None, timeout: float = START_SECONDS) -> Outcome:
         """Start a task at the LSN ``position``, or resume it where it was when that is None; wait until it runs.
-
-        Returns:
-            ``running-already``, ``started`` or ``resumed``.
 
         Raises:
             MigrationError: it failed; with what DMS says and what to do.
             TimedOut: it does not run after ``timeout`` seconds.
         """
-        task = self._settled(direction, timeout)
+        task = self._steady(direction, timeout)
         if task["Status"] == "running":
             return "running-already"
         arguments: dict[str, Any] = {"StartReplicationTaskType": "resume-processing"}
@@ -259,14 +260,14 @@ class Dms:
             timeout,
         )
         if seen["Status"] != "running":
-            raise MigrationError(dms_state.task_problem(seen))
+            raise MigrationError(answers.task_problem(seen))
         return "resumed" if position is None else "started"
 
     def stop(self, direction: Direction, timeout: float = STOP_SECONDS) -> bool:
         """Stop a task and confirm it; returns whether it ran. Raises TimedOut."""
         if self.find(direction) is None:
             return False
-        task = self._settled(direction, timeout)
+        task = self._steady(direction, timeout)
         if task["Status"] != "running":
             return False
         with _asking(f"stopping the task {TASKS[direction]}"):
@@ -296,12 +297,12 @@ class Dms:
         )
         return True
 
-    def _settled(self, direction: Direction, timeout: float) -> dict[str, Any]:
+    def _steady(self, direction: Direction, timeout: float) -> dict[str, Any]:
         """The task once it is in no passing status."""
         return self._wait(
             direction,
-            lambda found: found["Status"] not in dms_state.PASSING,
-            f"the task {TASKS[direction]} to settle",
+            lambda found: found["Status"] not in answers.PASSING,
+            f"the task {TASKS[direction]} to leave its passing status",
             timeout,
         )
 

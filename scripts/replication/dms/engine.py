@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components import dms_settings
 from scripts.copy import slot as copy_slot
-from scripts.database import helper_schema as catalog_state
+from scripts.database import helper_schema
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.engines import PLUGINS, dms_started, dms_state_key
 from scripts.database.helper_schema import Side
-from scripts.replication.dms import api as dms_api
-from scripts.replication.dms import exceptions as dms_exceptions
-from scripts.replication.dms import state as dms_state
-from scripts.replication.engine import DIRECTIONS, Direction, publisher, subscriber
+from scripts.replication import slots
+from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
+from scripts.replication.dms import api, exceptions
+from scripts.replication.dms import state as answers
+from scripts.replication.documents import DmsDirectionState, DmsExceptions, DmsTable
 from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.settings import Settings
 
 PLUGIN = PLUGINS["dms"]
-
-
-def slot_name(settings: Settings, direction: Direction) -> str:
-    """The slot that a direction's task reads: on the source for `forward`, on the target for `reverse`."""
-    config = settings.config
-    return config.subscription if direction == "forward" else config.reverse_subscription
 
 
 def _open(settings: Settings, side: Side, step: str) -> Connection:
@@ -39,24 +35,19 @@ class DmsEngine:
     started anew, and one of an earlier attempt must not be resumed.
     """
 
-    def __init__(self, dms: dms_api.Dms | None = None) -> None:
+    def __init__(self, dms: api.Dms | None = None) -> None:
         self._given = dms
 
-    def _dms(self, settings: Settings) -> dms_api.Dms:
-        return self._given or dms_api.build(settings)
+    def _dms(self, settings: Settings) -> api.Dms:
+        return self._given or api.build(settings)
 
     def check(self, settings: Settings) -> None:
         """Slot, instance, tasks and endpoints must be there and fit each other. Raises Refused."""
         dms = self._dms(settings)
         name = slot_name(settings, "forward")
         with domain_errors("looking at the copy's slot"), _open(settings, "source", "replicate") as source:
-            slot = copy_slot.describe(source, name)
+            slots.usable(name, slots.read(source, name))
             plugin = _plugin(source, name)
-        if slot is None or slot["wal_status"] == "lost":
-            raise Refused(
-                f"the slot {name} of the copy is {'gone' if slot is None else 'lost'}: changes since the copy cannot be had any "
-                "more; run `task-migration rollback --abandon`, then `task-migration copy`"
-            )
         if plugin != PLUGIN:
             raise Refused(
                 f"the slot {name} has the plugin {plugin}, AWS DMS reads {PLUGIN}; the copy was made for the native engine: run "
@@ -65,10 +56,10 @@ class DmsEngine:
         dms.check_instance()
         wanted = dms_settings.table_mappings(settings.config.db_schema, settings.config.tables)
         for direction in DIRECTIONS:
-            problem = dms_state.mapping_problem(dms.task(direction), wanted)
+            problem = answers.mapping_problem(dms.task(direction), wanted)
             if problem:
                 raise Refused(problem)
-            reads = dms_api.ENDPOINTS[direction][0]
+            reads = api.ENDPOINTS[direction][0]
             found = (dms.endpoint(reads).get("PostgreSQLSettings") or {}).get("SlotName")
             if found != slot_name(settings, direction):
                 raise Refused(
@@ -76,45 +67,44 @@ class DmsEngine:
                     "another `subscription`: pulumi up, then run the command again"
                 )
 
-    def start(self, settings: Settings) -> list[str]:
+    def start(self, settings: Settings) -> list[Part]:
         """The way back with its slot first, before the target can take a first write; then forward, from the copy's slot."""
-        dms, found = self._dms(settings), [f"slot {slot_name(settings, 'forward')}"]
+        dms = self._dms(settings)
         with domain_errors("making the reverse slot"), _open(settings, "target", "replicate") as target:
             name = slot_name(settings, "reverse")
-            if copy_slot.describe(target, name) is None:
+            was_there = slots.read(target, name) is not None
+            if not was_there:
                 target.execute("SELECT pg_create_logical_replication_slot(%s, %s)", (name, PLUGIN))
-            else:
-                found.append(f"slot {name}")
-        dms.test_connections([name for direction in DIRECTIONS for name in dms_api.ENDPOINTS[direction]])
+        parts = [Part(f"slot {slot_name(settings, 'forward')}", True), Part(f"slot {name}", was_there)]
+        dms.test_connections([name for direction in DIRECTIONS for name in api.ENDPOINTS[direction]])
         # The rows of the copy are behind the reverse slot; what forward applies has DMS's mark, which reverse leaves out.
-        ways: tuple[Direction, Direction] = ("reverse", "forward")
-        for direction in ways:
-            if self._start_one(settings, dms, direction) == "running-already":
-                found.append(f"task {dms_api.TASKS[direction]}")
-        return found
+        for direction in ("reverse", "forward"):
+            outcome = self._start_one(settings, dms, direction)
+            parts.append(Part(f"task {api.TASKS[direction]}", outcome == "running-already"))
+        return parts
 
-    def _start_one(self, settings: Settings, dms: dms_api.Dms, direction: Direction) -> str:
+    def _start_one(self, settings: Settings, dms: api.Dms, direction: Direction) -> api.Outcome:
         name = slot_name(settings, direction)
         with domain_errors(f"starting the {direction} task"), _open(settings, "target", "replicate") as target:
-            known = catalog_state.get(target, dms_state_key(direction))
+            known = helper_schema.get(target, dms_state_key(direction))
             position = None
             if known is None:
                 with _open(settings, publisher(direction), "replicate") as reader:
-                    slot = copy_slot.describe(reader, name)
+                    slot = slots.read(reader, name)
                 if slot is None:
                     raise Refused(
                         f"the slot {name} went away; run `task-migration rollback --abandon`, then copy again"
                     )
-                position = str(slot["confirmed_lsn"])
+                position = str(slot.confirmed_lsn)
             with _open(settings, subscriber(direction), "replicate") as writer:
-                seen = dms_exceptions.count(writer)
+                seen = exceptions.count(writer)
             done = dms.start(direction, position)
             if known is None or done != "running-already":
                 # What was not applied before a stop has been looked at by whoever starts again.
                 lsn = position or known["lsn"]
-                catalog_state.put(target, dms_state_key(direction), {"lsn": lsn, "slot": name, "exceptions_seen": seen})
+                helper_schema.put(target, dms_state_key(direction), {"lsn": lsn, "slot": name, "exceptions_seen": seen})
             settings.journal.record(
-                Step.REPLICATE, ReplicateEvent(f"dms-{done}"), task=dms_api.TASKS[direction], position=position
+                Step.REPLICATE, ReplicateEvent(f"dms-{done}"), task=api.TASKS[direction], position=position
             )
         return done
 
@@ -127,81 +117,59 @@ class DmsEngine:
         found = [dms.find(direction) for direction in DIRECTIONS]
         return all(task is not None and task["Status"] == "running" for task in found)
 
-    def state(self, settings: Settings, direction: Direction) -> dict[str, Any]:
-        """How a task stands: its status, tables, exceptions, latencies and DMS's own validation.
-
-        Returns:
-            what :class:`scripts.replication.engine.Engine` says, and ``task`` (status), ``latency`` (``source_seconds``,
-            ``target_seconds``, None without figures), ``tables`` (inserts, updates and deletes applied), ``validation``,
-            ``exceptions`` (``expected``, ``unexpected``: counts of changes that were not applied).
-        """
+    def state(self, settings: Settings, direction: Direction) -> DmsDirectionState:
+        """How a task stands: its status, tables, exceptions, latencies and DMS's own validation."""
         dms, name = self._dms(settings), slot_name(settings, direction)
         with domain_errors("replicate status"), _open(settings, publisher(direction), "status") as reader:
-            slot = copy_slot.describe(reader, name)
+            slot = slots.read(reader, name)
         with domain_errors("replicate status"), _open(settings, "target", "status") as target:
-            known = catalog_state.get(target, dms_state_key(direction)) or {}
+            known = helper_schema.get(target, dms_state_key(direction)) or {}
         with domain_errors("replicate status"), _open(settings, subscriber(direction), "status") as writer:
-            exceptions = dms_exceptions.read(writer, int(known.get("exceptions_seen", 0)))
-        refused = dms_state.unexpected(exceptions)
+            left_out = exceptions.read(writer, int(known.get("exceptions_seen", 0)))
+        refused = answers.unexpected(left_out)
         task = dms.find(direction)
-        document: dict[str, Any] = {
-            "running": False,
-            "lag_bytes": slot["lag_bytes"] if slot else None,
-            "lag_seconds": None,
-            "reason": None,
-            "apply_errors": len(refused),
-            # DMS names the failing row in its table of exceptions, and waits for no lock longer than executeTimeout.
-            "error": None,
-            "blocked_by": [],
-            "slot": slot,
-            "task": task["Status"] if task else None,
-            "exceptions": {"expected": len(exceptions) - len(refused), "unexpected": len(refused)},
-        }
-        problems: list[str | None] = [_slot_problem(name, slot)]
-        if task is None:
-            problems.append(
-                f"AWS DMS has no task {dms_api.TASKS[direction]}; pulumi up --refresh, then `task-migration replicate start`"
-            )
-        else:
-            statistics = dms.statistics(str(task["ReplicationTaskArn"])) if task["Status"] != "ready" else []
-            document["latency"] = dms.latency(task)
-            document["tables"] = [
-                {
-                    "table": f"{entry.get('SchemaName')}.{entry.get('TableName')}",
-                    "state": entry.get("TableState"),
-                    "inserts": int(entry.get("Inserts") or 0),
-                    "updates": int(entry.get("Updates") or 0),
-                    "deletes": int(entry.get("Deletes") or 0),
-                }
-                for entry in statistics
-            ]
-            document["validation"] = dms_state.validation(statistics)
-            if task["Status"] != "running":
-                problems.append(dms_state.instance_problem(dms.instance(), dms.free_storage_gb()))
-            problems += [dms_state.task_problem(task), *dms_state.table_problems(statistics)]
-        problems.append(_refused(refused, subscriber(direction)))
-        document["reason"] = dms_state.first(problems)
-        document["running"] = document["reason"] is None
-        return document
+        statistics = (
+            dms.statistics(str(task["ReplicationTaskArn"])) if task is not None and task["Status"] != "ready" else []
+        )
+        latency = dms.latency(task) if task is not None else None
+        problems = [
+            slots.problem(name, slot),
+            *_task_problems(dms, direction, task, statistics),
+            _refused(refused, subscriber(direction)),
+        ]
+        reason = next((problem for problem in problems if problem), None)
+        # DMS names the failing row in its table of exceptions, and waits for no lock longer than executeTimeout.
+        return DmsDirectionState(
+            running=reason is None,
+            lag_bytes=slot.lag_bytes if slot else None,
+            reason=reason,
+            apply_errors=len(refused),
+            slot=slot,
+            task=task["Status"] if task is not None else None,
+            latency=latency,
+            tables=[_table(entry) for entry in statistics] if task is not None else None,
+            validation=answers.validation(statistics) if task is not None else None,
+            exceptions=DmsExceptions(expected=len(left_out) - len(refused), unexpected=len(refused)),
+        )
 
     def stop(self, settings: Settings, timeout: float) -> list[str]:
         """Stop both tasks and confirm it; slots and checkpoints stay."""
         dms = self._dms(settings)
         # A task ends the transactions that it holds first; a stop that is given up would leave it in `stopping`.
-        limit = max(timeout, dms_api.STOP_SECONDS)
-        return [dms_api.TASKS[direction] for direction in DIRECTIONS if dms.stop(direction, limit)]
+        limit = max(timeout, api.STOP_SECONDS)
+        return [api.TASKS[direction] for direction in DIRECTIONS if dms.stop(direction, limit)]
 
     def unapplied(self, settings: Settings, direction: Direction) -> list[str]:
         """Tables that changed after the last heartbeat: it came through a fence, so what stands before it was applied."""
         name, side = slot_name(settings, direction), publisher(direction)
         with domain_errors(f"reading the rest of the slot {name}"), _open(settings, side, "confirm") as reader:
-            if copy_slot.describe(reader, name) is None:
+            if slots.read(reader, name) is None:
                 return []
             with copy_slot.copied(reader, name) as copy:
                 lines = reader.execute(
                     "SELECT data FROM pg_logical_slot_peek_changes(%s, NULL, NULL, 'skip-empty-xacts', '1')", (copy,)
                 ).fetchall()
-        return dms_state.changed_after_beat(
+        return answers.changed_after_heartbeat(
             [str(line[0]) for line in lines], side, settings.config.db_schema, settings.config.tables
         )
 
@@ -224,13 +192,13 @@ class DmsEngine:
         for direction in DIRECTIONS:
             task = dms.find(direction)
             if task is not None and task["Status"] != "ready":
-                found.append(f"AWS DMS: task {dms_api.TASKS[direction]} ({task['Status']})")
+                found.append(f"AWS DMS: task {api.TASKS[direction]} ({task['Status']})")
             side = publisher(direction)
             with (
                 domain_errors(f"looking for leftovers on the {side}"),
                 _open(settings, side, "leftovers") as connection,
             ):
-                if copy_slot.describe(connection, slot_name(settings, direction)) is not None:
+                if slots.read(connection, slot_name(settings, direction)) is not None:
                     found.append(f"{side}: slot {slot_name(settings, direction)}")
         return found
 
@@ -240,15 +208,32 @@ def _plugin(connection: Connection, name: str) -> str | None:
     return str(row[0]) if row else None
 
 
-def _slot_problem(name: str, slot: dict[str, Any] | None) -> str | None:
-    if slot is None:
-        return f"the slot {name} does not exist: changes since it went cannot be had; abandon and copy again"
-    if slot["wal_status"] == "lost":
-        return f"the slot {name} is lost (max_slot_wal_keep_size was passed); abandon and copy again"
-    return None
+def _task_problems(
+    dms: api.Dms, direction: Direction, task: Mapping[str, Any] | None, statistics: Sequence[Mapping[str, Any]]
+) -> Iterator[str | None]:
+    """What keeps a task from carrying changes, the deepest cause first."""
+    if task is None:
+        yield (
+            f"AWS DMS has no task {api.TASKS[direction]}; pulumi up --refresh, then `task-migration replicate start`"
+        )
+        return
+    if task["Status"] != "running":
+        yield answers.instance_problem(dms.instance(), dms.free_storage_gb())
+    yield answers.task_problem(task)
+    yield from answers.table_problems(statistics)
 
 
-def _refused(found: list[dms_state.ApplyException], side: Side) -> str | None:
+def _table(entry: Mapping[str, Any]) -> DmsTable:
+    return DmsTable(
+        table=f"{entry.get('SchemaName')}.{entry.get('TableName')}",
+        state=entry.get("TableState"),
+        inserts=int(entry.get("Inserts") or 0),
+        updates=int(entry.get("Updates") or 0),
+        deletes=int(entry.get("Deletes") or 0),
+    )
+
+
+def _refused(found: list[answers.ApplyException], side: Side) -> str | None:
     if not found:
         return None
     last = found[-1]

@@ -5,9 +5,12 @@ Sources: AWS DMS, 'Task status', 'Table states during tasks', 'Monitoring AWS DM
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from scripts.replication.documents import DmsValidation
 
 #: Statuses that pass by themselves.
 PASSING = frozenset({"creating", "starting", "stopping", "modifying", "moving", "testing", "deleting"})
@@ -109,34 +112,32 @@ def table_problems(statistics: Iterable[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def validation(statistics: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """DMS's own comparison over all tables: ``{"state", "pending", "failed", "suspended", "tables": {name: state}}``.
+def validation(statistics: Iterable[Mapping[str, Any]]) -> DmsValidation:
+    """DMS's own comparison over all tables.
 
     ``state`` is ``mismatched`` when a record failed, ``pending`` while records wait, ``validated`` when all tables are,
-    else ``not enabled``. It is a watch only: `verify` decides, as rows that both sides write differ for a while.
+    else ``not enabled``.
     """
     entries = list(statistics)
-    totals = {
-        key: sum(int(entry.get(name) or 0) for entry in entries)
-        for key, name in (
-            ("pending", "ValidationPendingRecords"),
-            ("failed", "ValidationFailedRecords"),
-            ("suspended", "ValidationSuspendedRecords"),
-        )
-    }
-    states = {
+
+    def total(name: str) -> int:
+        return sum(int(entry.get(name) or 0) for entry in entries)
+
+    failed, suspended = total("ValidationFailedRecords"), total("ValidationSuspendedRecords")
+    tables = {
         f"{entry.get('SchemaName')}.{entry.get('TableName')}": str(entry.get("ValidationState") or "Not enabled")
         for entry in entries
     }
-    if totals["failed"] or totals["suspended"]:
+    state: Literal["mismatched", "pending", "validated", "not enabled"] = "pending"
+    if failed or suspended:
         state = "mismatched"
-    elif states and all(value == "Validated" for value in states.values()):
+    elif tables and all(value == "Validated" for value in tables.values()):
         state = "validated"
-    elif all(value == "Not enabled" for value in states.values()):
+    elif all(value == "Not enabled" for value in tables.values()):
         state = "not enabled"
-    else:
-        state = "pending"
-    return {"state": state, **totals, "tables": states}
+    return DmsValidation(
+        state=state, pending=total("ValidationPendingRecords"), failed=failed, suspended=suspended, tables=tables
+    )
 
 
 def connection_problem(endpoint: str, connection: Mapping[str, Any] | None) -> str | None:
@@ -178,7 +179,6 @@ def instance_problem(instance: Mapping[str, Any], free_gb: float | None = None) 
 
 def mapping_problem(task: Mapping[str, Any], wanted: str) -> str | None:
     """Whether the deployed task maps what the configuration lists; both texts in normal form."""
-    import json
 
     def members(text: str) -> set[tuple[str, str]]:
         return {
@@ -197,12 +197,7 @@ def mapping_problem(task: Mapping[str, Any], wanted: str) -> str | None:
     return None
 
 
-def first(problems: Sequence[str | None]) -> str | None:
-    """The first that is one."""
-    return next((problem for problem in problems if problem), None)
-
-
-def changed_after_beat(lines: Iterable[str], side: str, schema: str, tables: Iterable[str]) -> list[str]:
+def changed_after_heartbeat(lines: Iterable[str], side: str, schema: str, tables: Iterable[str]) -> list[str]:
     """Which of ``tables`` the slot's rest changes after the last heartbeat of ``side``, which a fence has seen arrive.
 
     What DMS itself applied there is left out: its transactions write to the table of loopback prevention as well (AWS DMS,

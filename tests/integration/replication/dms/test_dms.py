@@ -15,6 +15,7 @@ from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.replication.conflicts import install as conflicts
 from scripts.replication.dms import api as dms_api
+from scripts.replication.documents import DmsDirectionState, DmsExceptions
 from scripts.schema import run as schema
 from scripts.support.errors import Refused, TimedOut
 from scripts.verify import run as verify
@@ -59,8 +60,8 @@ def test_the_plan_with_dms_from_copy_to_finalize(make_pair: MakePair, dms_world:
         pair.source.execute("UPDATE tasks SET title = %s WHERE id = %s", (f"{number}", first.ids[0]))
         pair.target.execute("UPDATE tasks SET title = %s WHERE id = %s", (f"{number}", second.ids[0]))
         fence.both(settings)
-    assert started["status"] == "started"
-    assert replicate.start(settings)["status"] == "already-running"
+    assert started.status == "started"
+    assert replicate.start(settings).status == "already-running"
     fence.both(settings)
     for connection in (pair.source, pair.target):
         ids = {row[0] for row in connection.execute("SELECT id FROM tasks")}
@@ -68,17 +69,18 @@ def test_the_plan_with_dms_from_copy_to_finalize(make_pair: MakePair, dms_world:
         # A loop would show as a duplicate insert in the log.
         assert count(connection, "SELECT count(*) FROM task_migration.conflicts") == 0
     state = replicate.status(settings)
-    for direction in ("forward", "reverse"):
-        assert state[direction]["running"], state[direction]
-        assert state[direction]["task"] == "running"
-        assert state[direction]["exceptions"] == {"expected": 0, "unexpected": 0}
-        written = {entry["table"]: entry["inserts"] for entry in state[direction]["tables"]}
+    for direction in (state.forward, state.reverse):
+        assert isinstance(direction, DmsDirectionState)
+        assert direction.running, direction
+        assert direction.task == "running"
+        assert direction.exceptions == DmsExceptions(expected=0, unexpected=0)
+        written = {entry.table: entry.inserts for entry in direction.tables or ()}
         assert written["public.tasks"] >= 20
     found = verify.run(settings)
     assert found.match, found
     # Stopped and started again: nothing is missing, nothing comes twice.
-    assert len(replicate.stop(settings)["stopped"]) == 2
-    assert not replicate.status(settings)["forward"]["running"]
+    assert len(replicate.stop(settings).stopped) == 2
+    assert not replicate.status(settings).forward.running
     pair.source.execute("UPDATE tasks SET title = 'while stopped' WHERE id = %s", (first.ids[0],))
     replicate.start(settings)
     assert verify.run(settings).match
@@ -124,22 +126,23 @@ def test_rows_that_are_gone_are_passed_by_and_a_refused_row_stops_the_task(
     pair.target.execute("DELETE FROM tasks WHERE id = %s", (last,))
     pair.source.execute("UPDATE tasks SET title = 'gone there' WHERE id = %s", (last,))
     replicate.start(settings)
-    state = replicate.status(settings)
-    assert state["forward"]["running"], state["forward"]["reason"]
-    assert state["forward"]["exceptions"]["expected"] >= 2
+    forward = replicate.status(settings).forward
+    assert isinstance(forward, DmsDirectionState)
+    assert forward.running, forward.reason
+    assert forward.exceptions.expected >= 2
     assert verify.run(settings).match
     # A row that the target cannot take: the task stops before it, and goes on once it can.
     pair.target.execute("ALTER TABLE task_images ADD CONSTRAINT no_dots CHECK (file_path NOT LIKE '%..%') NOT VALID")
     pair.source.execute("INSERT INTO task_images (task_id, file_path) SELECT min(id), '../x' FROM tasks")
     with pytest.raises(TimedOut):
         fence.forward(settings, timeout=4)
-    state = replicate.status(settings, fence_timeout=1)["forward"]
-    assert not state["running"]
-    assert "ApplyErrorInsertPolicy" in str(state["reason"])
+    state = replicate.status(settings, fence_timeout=1).forward
+    assert not state.running
+    assert "ApplyErrorInsertPolicy" in str(state.reason)
     assert "../x" not in str(state)
     pair.target.execute("ALTER TABLE task_images DROP CONSTRAINT no_dots")
     replicate.start(settings)
-    assert replicate.status(settings)["forward"]["running"]
+    assert replicate.status(settings).forward.running
     assert verify.run(settings).match
     assert count(pair.target, "SELECT count(*) FROM task_images WHERE file_path = '../x'") == 1
 
@@ -150,8 +153,8 @@ def test_a_value_above_the_lob_size_stops_the_task_uncut(make_pair: MakePair, dm
     pair.source.execute("UPDATE tasks SET description = repeat('あ', 20000) WHERE id = (SELECT min(id) FROM tasks)")
     with pytest.raises(TimedOut):
         fence.forward(pair.settings, timeout=3)
-    state = replicate.status(pair.settings, fence_timeout=1)["forward"]
-    assert "raise that above what `task-migration preflight` measures" in str(state["reason"])
+    state = replicate.status(pair.settings, fence_timeout=1).forward
+    assert "raise that above what `task-migration preflight` measures" in str(state.reason)
     longest = "SELECT max(length(description)) FROM tasks WHERE description LIKE 'ああ%'"
     assert pair.target.execute(longest.encode()).fetchone() == (None,)
 

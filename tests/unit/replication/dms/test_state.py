@@ -105,9 +105,10 @@ def test_validation_over_all_tables() -> None:
     def table(state: str, **counts: int) -> dict[str, Any]:
         return {"SchemaName": "public", "TableName": state, "ValidationState": state, **counts}
 
-    assert dms_state.validation([])["state"] == "not enabled"
-    assert dms_state.validation([table("Validated"), table("Validated")])["state"] == "validated"
-    assert dms_state.validation([table("Validated"), table("Pending records", ValidationPendingRecords=3)]) == {
+    assert dms_state.validation([]).state == "not enabled"
+    assert dms_state.validation([table("Validated"), table("Validated")]).state == "validated"
+    pending = dms_state.validation([table("Validated"), table("Pending records", ValidationPendingRecords=3)])
+    assert pending.plain() == {
         "state": "pending",
         "pending": 3,
         "failed": 0,
@@ -115,7 +116,7 @@ def test_validation_over_all_tables() -> None:
         "tables": {"public.Validated": "Validated", "public.Pending records": "Pending records"},
     }
     found = dms_state.validation([table("Mismatched records", ValidationFailedRecords=2), table("Validated")])
-    assert (found["state"], found["failed"]) == ("mismatched", 2)
+    assert (found.state, found.failed) == ("mismatched", 2)
 
 
 def test_a_task_deployed_with_another_list_is_told() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from scripts.replication.documents import Runway
 
 #: A rate is measured over at least so long, and anew after so long (seconds): the present rate, not that of last week.
 SHORTEST_WINDOW, LONGEST_WINDOW = 10.0, 3600.0
@@ -70,17 +72,14 @@ def stalled_seconds(mark: Mark | None, seen: Observation) -> float:
     return max(0.0, round(seen.at - mark.confirmed_since, 1))
 
 
-def runway(mark: Mark | None, seen: Observation, allowance_bytes: int) -> dict[str, Any]:
+def runway(mark: Mark | None, seen: Observation, allowance_bytes: int) -> Runway:
     """How many hours the slot could stand still until its log fills what it may use, at the present rate of writing.
 
     The limit is the smaller of `max_slot_wal_keep_size`, after which the server gives the slot up (PostgreSQL,
     'Replication'), and the configured allowance of disk.
-
-    Returns:
-        ``{"hours", "rate_bytes_per_second", "measured_over_seconds", "retained_bytes", "limit_bytes", "limit"}``; ``hours``
-        is None when nothing is written, ``measured_over_seconds`` None when the rate is the server's average.
     """
-    limit, name = allowance_bytes, "walAllowanceGb"
+    limit = allowance_bytes
+    name: Literal["walAllowanceGb", "max_slot_wal_keep_size"] = "walAllowanceGb"
     if seen.keep_bytes is not None and seen.keep_bytes < limit:
         limit, name = seen.keep_bytes, "max_slot_wal_keep_size"
     over: float | None = None
@@ -89,11 +88,11 @@ def runway(mark: Mark | None, seen: Observation, allowance_bytes: int) -> dict[s
         over = seen.at - mark.window_at
         rate = (seen.wal - mark.window_wal) / over
     left = max(0, limit - seen.retained)
-    return {
-        "hours": round(left / rate / 3600, 2) if rate else None,
-        "rate_bytes_per_second": round(rate, 1) if rate is not None else None,
-        "measured_over_seconds": round(over, 1) if over is not None else None,
-        "retained_bytes": seen.retained,
-        "limit_bytes": limit,
-        "limit": name,
-    }
+    return Runway(
+        hours=round(left / rate / 3600, 2) if rate else None,
+        rate_bytes_per_second=round(rate, 1) if rate is not None else None,
+        measured_over_seconds=round(over, 1) if over is not None else None,
+        retained_bytes=seen.retained,
+        limit_bytes=limit,
+        limit=name,
+    )

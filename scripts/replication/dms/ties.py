@@ -1,6 +1,6 @@
 """Ties decided a second time with AWS DMS, by the true order of the commits, after each fence.
 
-With PostgreSQL's own replication a trigger does that (scripts/replication/conflicts/settle.py), as an applied transaction has the commit
+With PostgreSQL's own replication a trigger does that (scripts/replication/conflicts/ties.py), as an applied transaction has the commit
 time of where it was made. DMS does not hand that on. But each side knows when its own writes were committed, and its log
 has them for the rows that a rule overwrote or kept; so what no side can decide alone, this program decides with both.
 """
@@ -23,7 +23,7 @@ from scripts.database.repair_session import repair_session
 from scripts.support.events import ConflictsEvent, Step
 from scripts.support.settings import Settings
 
-#: Keys that one call settles at most; the next fence goes on.
+#: Keys that one call resolves at most; the next fence goes on.
 MOST = 500
 _OPEN = (
     "SELECT table_name, key, id, local_row, local_committed_at FROM task_migration.conflicts "
@@ -72,12 +72,12 @@ def choose(known: Mapping[str, datetime], now: Mapping[Side, Version | None]) ->
     return (None, True) if here.text == there.text == best else (best, True)
 
 
-def settle(settings: Settings) -> int:
-    """Settle the open ties of both logs; returns how many keys were decided. What it writes does not travel back."""
+def resolve(settings: Settings) -> int:
+    """Resolve the open ties of both logs; returns how many keys were decided. What it writes does not travel back."""
     urls: dict[Side, str] = {"source": settings.source(), "target": settings.target()}
     logs: dict[tuple[str, str], dict[Side, list[Any]]] = {}
     for side, url in urls.items():
-        with domain_errors("reading open ties"), connect(url, step="settle") as connection:
+        with domain_errors("reading open ties"), connect(url, step="ties") as connection:
             for row in connection.execute(_OPEN, (MOST,)).fetchall():
                 logs.setdefault((row[0], repr(sorted(row[1].items()))), {}).setdefault(side, []).append(row)
     if not logs:
@@ -85,7 +85,7 @@ def settle(settings: Settings) -> int:
     done = 0
     config = settings.config
     with (
-        domain_errors("settling ties"),
+        domain_errors("resolving ties"),
         repair_session(urls["source"], None) as source,
         repair_session(urls["target"], None) as target,
     ):
@@ -93,12 +93,12 @@ def settle(settings: Settings) -> int:
         tables = catalog.read(source, config.db_schema, config.tables, "source")
         for (name, _), entries in logs.items():
             if name in tables:
-                done += _settle_one(sides, tables[name], entries)
+                done += _resolve_one(sides, tables[name], entries)
     settings.journal.record(Step.CONFLICTS, ConflictsEvent.SETTLED, ties=done, open=len(logs) - done)
     return done
 
 
-def _settle_one(sides: Sides, table: Table, entries: Mapping[Side, list[Any]]) -> bool:
+def _resolve_one(sides: Sides, table: Table, entries: Mapping[Side, list[Any]]) -> bool:
     key_values = next(iter(entries.values()))[0][1]
     key = [str(key_values[name]) for name in table.key]
     known: dict[str, datetime] = {}

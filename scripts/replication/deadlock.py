@@ -17,20 +17,16 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
+from scripts.database import queries
 from scripts.database.connections import Connection
 
+_QUERIES = queries.load("scripts.replication")
 #: `deadlock_timeout` needs a superuser or GRANT SET ON PARAMETER; `lock_timeout` anybody may set.
 SETTINGS = {"lock_timeout": "400ms", "deadlock_timeout": "50ms"}
 
-_THERE = """
-SELECT split_part(c, '=', 1), split_part(c, '=', 2) FROM pg_db_role_setting s
-JOIN pg_database d ON d.oid = s.setdatabase JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
-WHERE d.datname = current_database() AND r.rolname = current_user
-"""
-
 
 def _there(connection: Connection) -> dict[str, str]:
-    return {str(row[0]): str(row[1]) for row in connection.execute(_THERE).fetchall()}
+    return {str(row[0]): str(row[1]) for row in connection.execute(_QUERIES["role_settings"]).fetchall()}
 
 
 def _alter(connection: Connection, action: sql.Composed) -> None:

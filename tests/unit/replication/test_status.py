@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.config import MigrationConfig
-from scripts.replication import diagnosis as replicate_why
-from scripts.replication import pgoutput
-from scripts.replication import status as replicate_status
-from scripts.replication import watch as replicate_watch
+from scripts.replication import diagnosis, findings, pgoutput, slot_health
+from scripts.replication.directions import Direction
 from scripts.replication.dms import state as dms_state
-from scripts.replication.watch import Mark, Observation, advance, runway, stalled_seconds
+from scripts.replication.documents import DirectionState, SequenceBand
+from scripts.replication.slot_health import Mark, Observation, advance, runway, stalled_seconds
 from scripts.support.errors import DatabaseError
 
 GIB = 1024**3
@@ -65,7 +64,7 @@ def test_a_slot_that_moved_since_the_last_look_is_never_stalled(steps: list[tupl
         if mark is not None and mark.confirmed != confirmed:
             assert found == 0
         mark = advance(mark, look)
-        assert replicate_watch.mark_of(mark.document()) == mark
+        assert slot_health.mark_of(mark.document()) == mark
 
 
 def test_the_runway_takes_the_smaller_limit_and_the_present_rate() -> None:
@@ -74,28 +73,30 @@ def test_the_runway_takes_the_smaller_limit_and_the_present_rate() -> None:
     # 100 MiB in 100 s; 1 GiB may be kept, a quarter of it is used.
     look = seen(100, 100 * 2**20, 0, GIB // 4, average_rate=1.0, keep_bytes=GIB)
     found = runway(mark, look, 10 * GIB)
-    assert found["limit"] == "max_slot_wal_keep_size"
-    assert found["rate_bytes_per_second"] == 2**20
-    assert found["hours"] == pytest.approx(768 / 3600, abs=0.01)
+    assert found.limit == "max_slot_wal_keep_size"
+    assert found.rate_bytes_per_second == 2**20
+    assert found.hours == pytest.approx(768 / 3600, abs=0.01)
     # Too short a window: the server's own average, until there is more.
     early = runway(mark, seen(5, 100 * 2**20, 0, 0, average_rate=1000.0), GIB)
-    assert (early["limit"], early["rate_bytes_per_second"], early["measured_over_seconds"]) == (
+    assert (early.limit, early.rate_bytes_per_second, early.measured_over_seconds) == (
         "walAllowanceGb",
         1000.0,
         None,
     )
-    assert runway(None, seen(5, 1, 0, 0), GIB)["hours"] is None
-    assert runway(mark, seen(100, 100 * 2**20, 0, 2 * GIB), GIB)["hours"] == 0
+    assert runway(None, seen(5, 1, 0, 0), GIB).hours is None
+    assert runway(mark, seen(100, 100 * 2**20, 0, 2 * GIB), GIB).hours == 0
     # The window begins anew, so that a quiet night does not hide a busy morning.
     assert advance(mark, seen(4000, 5, 0)).window_at == 4000
 
 
-def state(**changes: Any) -> dict[str, Any]:
-    return {"running": True, "reason": None, "stalled_seconds": 0.0, "runway": None, "blocked_by": [], **changes}
+def state(**changes: Any) -> DirectionState:
+    seen = {"running": True, "reason": None, "lag_bytes": 0, "apply_errors": 0, "slot": None, **changes}
+    return DirectionState.model_validate(seen)
 
 
 BAND = {"sequence": "s", "source_last": 9, "target_last": 10, "used_percent": 90, "band_start": 10}
 ROOM = {"retained_bytes": 1, "limit_bytes": 10, "limit": "walAllowanceGb", "hours": 3.0, "rate_bytes_per_second": 5.0}
+ROOM |= {"measured_over_seconds": None}
 
 
 @pytest.mark.parametrize(
@@ -120,11 +121,11 @@ def test_what_counts_as_a_finding(
     forward: dict[str, Any], band: str, drift: list[str], expected: list[tuple[str, str]]
 ) -> None:
     """Prevents a status that is fine while a slot, a band or the schema is not; each finding has a remedy."""
-    found = replicate_status.judge(
-        MigrationConfig(), {"forward": state(**forward), "reverse": state()}, [{**BAND, "status": band}], drift
-    )
-    assert [(entry["status"], entry["what"]) for entry in found] == expected
-    assert all(entry["detail"] and entry["remedy"] for entry in found)
+    bands = [SequenceBand.model_validate({**BAND, "table": "t", "column": "id", "status": band})]
+    directions: dict[Direction, DirectionState] = {"forward": state(**forward), "reverse": state()}
+    found = findings.judge(MigrationConfig(), directions, bands, drift)
+    assert [(entry.status, entry.what) for entry in found] == expected
+    assert all(entry.detail and entry.remedy for entry in found)
 
 
 RELATION = pgoutput.Relation("public", 'we"ird', ("id", "a b", "long"), ("id",))
@@ -171,7 +172,7 @@ def test_the_slots_messages_are_read() -> None:
     assert update.new == {"id": "1", "a b": "x"}
     assert (moved.old, moved.before) == ({"id": "1"}, {"id": "1"})
     assert delete.before == {"id": "2", "a b": None, "long": "z"}
-    statements = [replicate_why.statement(change, ("id",)) for change in (insert, update, moved, delete)]
+    statements = [diagnosis.statement(change, ("id",)) for change in (insert, update, moved, delete)]
     assert [(query.as_string(None), values) for query, values in statements] == [
         (
             'INSERT INTO "public"."we""ird" ("id", "a b", "long") OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s)',
@@ -204,7 +205,7 @@ def test_a_message_that_is_none_is_named_not_guessed(data: bytes) -> None:
 def test_a_failing_row_is_told_without_its_values(error: psycopg.Error, shown: bool) -> None:
     """Prevents a pupil's name in a report: messages that may quote a row are left out, their kind is named."""
     step = pgoutput.Step("0/1", 1, pgoutput.Change("UPDATE", RELATION, None, {"id": "5", "a b": "hunter2"}))
-    found = replicate_why.failure(step, ("id",), error)
+    found = diagnosis.failure(step, ("id",), error)
     assert found.key == {"id": "5"}
     assert "hunter2" not in str(found)
     assert type(error).__name__ in str(found)
@@ -233,4 +234,4 @@ LOOP = "table loopback.awsdms_loopback_prevention: UPDATE: id[integer]:1"
 )
 def test_what_a_slot_of_dms_holds_after_the_last_fence(lines: list[str], expected: list[str]) -> None:
     """Prevents an end that drops a slot with a write that nobody has, and one that never comes as the target writes on."""
-    assert dms_state.changed_after_beat(lines, "source", "public", ("tasks", 'Weird "Table')) == expected
+    assert dms_state.changed_after_heartbeat(lines, "source", "public", ("tasks", 'Weird "Table')) == expected

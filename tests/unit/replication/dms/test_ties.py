@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.replication.dms.settle import Version, choose
+from scripts.replication.dms.ties import Version, choose
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 T1, T2, T3 = (START + timedelta(milliseconds=n) for n in (1, 2, 3))

@@ -1,0 +1,164 @@
+"""What a person reads of `replicate`."""
+
+from __future__ import annotations
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from scripts.cli.view import Column, State, View, finding, mebibytes, table
+from scripts.replication.documents import (
+    DirectionState,
+    DmsDirectionState,
+    Finding,
+    Grade,
+    SequenceBand,
+    Started,
+    Status,
+    Stopped,
+    Waited,
+)
+
+FORWARD, REVERSE = "source -> target", "target -> source"
+_STATES: dict[Grade, State] = {"ok": "good", "warn": "warning", "fail": "bad"}
+
+
+def started(document: Started) -> View:
+    """Of `replicate start`."""
+    new = document.status == "started"
+    return View(
+        verdict="Replication runs both ways." if new else "Replication ran both ways already; nothing was changed.",
+        state="good",
+        parts=[_fences(document.forward_seconds, document.reverse_seconds)],
+        next="task-migration verify",
+    )
+
+
+def waited(document: Waited) -> View:
+    """Of `replicate wait`."""
+    return View(
+        verdict="Everything written so far is on the other side, both ways.",
+        state="good",
+        parts=[_fences(document.forward_seconds, document.reverse_seconds), *_bands(document.sequences)],
+        next="task-migration verify",
+    )
+
+
+def stopped(document: Stopped) -> View:
+    """Of `replicate stop`."""
+    if document.status == "not-running":
+        return View("Replication did not run; nothing was stopped.", "plain", next="task-migration replicate start")
+    before = (
+        "what was written before is on the other side"
+        if document.drained
+        else "what was not over yet waits in the slots"
+    )
+    return View(
+        verdict=f"Replication is stopped; {before}.",
+        state="good" if document.drained else "warning",
+        parts=[table(["stopped"], [[name] for name in document.stopped])],
+        next="task-migration replicate start",
+    )
+
+
+def status(document: Status) -> View:
+    """Of `replicate status`."""
+    directions = {FORWARD: document.forward, REVERSE: document.reverse}
+    parts: list[RenderableType] = [_directions(directions), *_dms(directions)]
+    if document.findings:
+        parts.append(Text())
+    parts += [_finding(one) for one in document.findings]
+    if not document.findings:
+        parts += _bands(document.sequences)
+        parts.append(Text("Schema: the same on both sides."))
+    if document.conflicts.source or document.conflicts.target:
+        open_ = document.conflicts
+        parts.append(
+            finding(
+                "warning",
+                f"conflicts to close: {open_.source:,} in the source's log, {open_.target:,} in the target's",
+                "task-migration verify --repair newest",
+            )
+        )
+    again = "task-migration replicate status"
+    return View(
+        verdict=_verdict(document),
+        state=_STATES[document.status],
+        parts=parts,
+        next="task-migration verify" if document.status == "ok" else f"the remedy, then {again}",
+    )
+
+
+def _verdict(document: Status) -> str:
+    running = [state.running for state in (document.forward, document.reverse)]
+    if not any(running):
+        runs = "Replication does not run"
+    elif not all(running):
+        runs = f"Replication runs {FORWARD if running[0] else REVERSE} only"
+    else:
+        runs = "Replication runs both ways"
+    failing = sum(one.status == "fail" for one in document.findings)
+    warnings = len(document.findings) - failing
+    counts = [f"{failing} failing" if failing else "", f"{warnings} to watch" if warnings else ""]
+    said = ", ".join(count for count in counts if count)
+    return f"{runs}: {said}." if said else f"{runs}."
+
+
+def _fences(forward: float, reverse: float) -> RenderableType:
+    return table(["direction", Column("came through in s", number=True)], [[FORWARD, forward], [REVERSE, reverse]])
+
+
+def _directions(directions: dict[str, DirectionState]) -> RenderableType:
+    columns: list[str | Column] = [
+        "direction",
+        "runs",
+        *(Column(name, number=True) for name in ("lag s", "behind MiB", "kept MiB", "room h", "errors")),
+    ]
+    return table(
+        columns,
+        [
+            [
+                name,
+                state.running,
+                state.lag_seconds,
+                None if state.lag_bytes is None else mebibytes(state.lag_bytes),
+                None if state.runway is None else mebibytes(state.runway.retained_bytes),
+                state.runway.hours if state.runway else None,
+                state.apply_errors,
+            ]
+            for name, state in directions.items()
+        ],
+    )
+
+
+def _dms(directions: dict[str, DirectionState]) -> list[RenderableType]:
+    rows = [
+        [
+            name,
+            state.task or "none",
+            state.latency.source_seconds if state.latency else None,
+            state.latency.target_seconds if state.latency else None,
+            state.exceptions.unexpected,
+            state.validation.state if state.validation else None,
+        ]
+        for name, state in directions.items()
+        if isinstance(state, DmsDirectionState)
+    ]
+    numbers = [Column(name, number=True) for name in ("capture s", "apply s", "not applied")]
+    return [table(["AWS DMS", "task", *numbers, "validation"], rows)] if rows else []
+
+
+def _finding(one: Finding) -> RenderableType:
+    return finding(_STATES[one.status], f"{one.what}: {one.detail}", one.remedy)
+
+
+def _bands(sequences: list[SequenceBand]) -> list[RenderableType]:
+    """The sequence that is nearest to the band: the others have more room."""
+    if not sequences:
+        return []
+    nearest = max(sequences, key=lambda band: band.used_percent)
+    return [
+        Text(
+            f"Ids: the source may go on to {nearest.band_start:,}; nearest is {nearest.sequence} at {nearest.source_last:,} "
+            f"({nearest.used_percent:g} %)."
+        )
+    ]

@@ -1,0 +1,94 @@
+"""What `replicate status` finds wrong (fail) or sees coming (warn), each with the value, the limit and the remedy. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from components.config import MigrationConfig
+from scripts.replication.directions import Direction
+from scripts.replication.documents import DirectionState, Finding, Grade, SequenceBand
+
+#: Differences between the catalogs that are told one by one.
+TOLD = 10
+
+
+def judge(
+    config: MigrationConfig,
+    directions: Mapping[Direction, DirectionState],
+    bands: Sequence[SequenceBand],
+    drift: Sequence[str],
+) -> list[Finding]:
+    """The findings over all that was observed."""
+    found: list[Finding] = []
+    for name, state in directions.items():
+        found += [*_flow(name, state), *_slot(config, name, state)]
+    for band in bands:
+        found += _band(config, band)
+    if drift:
+        rest = f"; and {len(drift) - TOLD} more" if len(drift) > TOLD else ""
+        found.append(
+            Finding(
+                status="fail",
+                what="schema drift",
+                detail="; ".join(drift[:TOLD]) + rest,
+                remedy="`task-migration schema diff` has the SQL that mends each; no step is promoted before",
+            )
+        )
+    return found
+
+
+def worst(findings: Sequence[Finding]) -> Grade:
+    """The grade of the whole."""
+    grades = {finding.status for finding in findings}
+    return "fail" if "fail" in grades else "warn" if grades else "ok"
+
+
+def _flow(name: Direction, state: DirectionState) -> Iterator[Finding]:
+    if not state.running:
+        yield Finding(status="fail", what=f"{name}: not running", detail=str(state.reason), remedy="as the detail says")
+    elif state.reason:
+        blocked = ", ".join(map(str, state.blocked_by))
+        remedy = (
+            f"end the sessions that it waits for: SELECT pg_terminate_backend({blocked})"
+            if blocked
+            else "wait, and look again"
+        )
+        yield Finding(status="fail" if blocked else "warn", what=f"{name}: late", detail=state.reason, remedy=remedy)
+
+
+def _slot(config: MigrationConfig, name: Direction, state: DirectionState) -> Iterator[Finding]:
+    if state.stalled_seconds >= config.slot_stalled_seconds:
+        yield Finding(
+            status="fail",
+            what=f"{name}: slot stalled",
+            detail=f"the slot has not advanced for {state.stalled_seconds:g} s while the log grew; the limit is "
+            f"{config.slot_stalled_seconds:g} s",
+            remedy="mend what keeps the apply worker; its reason stands above",
+        )
+    runway = state.runway
+    if runway and runway.retained_bytes >= runway.limit_bytes:
+        yield Finding(
+            status="fail",
+            what=f"{name}: log runway",
+            detail=f"the slot holds {runway.retained_bytes} bytes of log, the limit ({runway.limit}) is {runway.limit_bytes}",
+            remedy="mend the apply worker, or `task-migration rollback --abandon`",
+        )
+    elif runway and runway.hours is not None and runway.hours < config.wal_runway_warn_hours:
+        yield Finding(
+            status="warn",
+            what=f"{name}: log runway",
+            detail=f"{runway.hours:g} h until the log kept for the slot reaches {runway.limit_bytes} bytes ({runway.limit}) should "
+            f"it stand still, at {runway.rate_bytes_per_second:g} bytes/s; {config.wal_runway_warn_hours:g} h are wanted",
+            remedy="give the disk more room and raise walAllowanceGb",
+        )
+
+
+def _band(config: MigrationConfig, band: SequenceBand) -> Iterator[Finding]:
+    if band.status != "ok":
+        yield Finding(
+            status=band.status,
+            what=f"sequence band: {band.sequence}",
+            detail=f"the source stands at {band.source_last} ({band.used_percent:g} % of the way), the target at "
+            f"{band.target_last}; the band begins at {band.band_start}, {config.sequence_band_warn_percent} % is the limit",
+            remedy="before the source reaches the band: `rollback --abandon`, raise sequenceBandStart, copy again",
+        )

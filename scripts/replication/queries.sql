@@ -1,0 +1,69 @@
+-- leftovers: what of the native engine the catalogs of a side still show, in words
+SELECT 'subscription ' || subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+WHERE d.datname = current_database() AND subname = ANY(%(subscriptions)s)
+UNION ALL SELECT 'slot ' || slot_name FROM pg_replication_slots
+WHERE database = current_database() AND slot_name = ANY(%(subscriptions)s)
+UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname = ANY(%(publications)s)
+UNION ALL SELECT 'origin ' || roname || ' of no subscription' FROM pg_replication_origin
+WHERE roname ~ '^pg_[0-9]+$' AND NOT EXISTS (SELECT 1 FROM pg_subscription WHERE 'pg_' || oid = roname)
+
+-- subscription: whether this database's subscription is enabled, and its slot
+SELECT subenabled, subslotname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+WHERE d.datname = current_database() AND subname = %s
+
+-- subscription_connection: the connection string that a subscription keeps; not every role may read it
+SELECT subconninfo FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+WHERE d.datname = current_database() AND subname = %s
+
+-- create_subscription: from a slot that is there, of what was written on the publisher itself
+CREATE SUBSCRIPTION {name} CONNECTION {connection} PUBLICATION {publication}
+WITH (create_slot = false, slot_name = {slot}, copy_data = false, origin = none, enabled = true)
+
+-- probe_subscription: makes the server connect to the publisher; to be rolled back
+CREATE SUBSCRIPTION task_migration_probe CONNECTION {connection} PUBLICATION {publication}
+WITH (create_slot = false, slot_name = NONE, enabled = false, copy_data = false)
+
+-- worker: a subscription's apply worker: switched on, its process, errors so far, whose locks it waits for
+SELECT s.subenabled, w.pid, e.apply_error_count, pg_blocking_pids(w.pid) FROM pg_subscription s
+JOIN pg_database d ON d.oid = s.subdbid
+LEFT JOIN pg_stat_subscription w ON w.subid = s.oid AND w.relid IS NULL
+LEFT JOIN pg_stat_subscription_stats e ON e.subid = s.oid
+WHERE d.datname = current_database() AND s.subname = %s
+
+-- applied: up to where a subscription has applied the publisher's log
+SELECT pg_replication_origin_progress(o.roname, false)::text FROM pg_subscription s
+JOIN pg_database d ON d.oid = s.subdbid JOIN pg_replication_origin o ON o.roname = 'pg_' || s.oid
+WHERE d.datname = current_database() AND s.subname = %s
+
+-- primary_key: a table's key columns in their order
+SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+WHERE i.indrelid = to_regclass(%s) AND i.indisprimary ORDER BY array_position(i.indkey::int2[], a.attnum)
+
+-- skip_applied: bring a copied slot to where the subscriber has applied
+SELECT pg_replication_slot_advance(slot_name, least(%(lsn)s::pg_lsn, pg_current_wal_lsn()))
+FROM pg_replication_slots WHERE slot_name = %(slot)s AND confirmed_flush_lsn < %(lsn)s::pg_lsn
+
+-- peek: what a slot would send, unread afterwards as before: one transaction, or all where `transactions` is NULL
+SELECT data FROM pg_logical_slot_peek_binary_changes(%(slot)s, NULL, %(transactions)s, 'proto_version', '1',
+    'publication_names', %(publication)s, 'origin', 'none')
+
+-- beat: write a heartbeat; its number is one above the last
+UPDATE task_migration.heartbeat SET beat = beat + 1, beat_at = clock_timestamp(),
+    peer_beat_at = greatest(peer_beat_at, (SELECT beat_at FROM task_migration.heartbeat WHERE side = %(peer)s))
+WHERE side = %(side)s RETURNING beat
+
+-- behind: how far a slot's reader is behind the publisher's log, and how far behind a position in it
+SELECT active, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint,
+    greatest(0, pg_wal_lsn_diff(%(goal)s::pg_lsn, confirmed_flush_lsn))::bigint
+FROM pg_replication_slots WHERE slot_name = %(slot)s
+
+-- log_now: a publisher's clock, log position, slot size limit, average rate of writing, and a slot's position
+SELECT extract(epoch FROM clock_timestamp())::float8, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint,
+       (SELECT nullif(setting::bigint, -1) * 1024 * 1024 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
+       (SELECT wal_bytes::float8 / nullif(extract(epoch FROM clock_timestamp() - stats_reset), 0)::float8 FROM pg_stat_wal),
+       pg_wal_lsn_diff(%s::pg_lsn, '0/0')::bigint
+
+-- role_settings: the settings that the session's role has in this database
+SELECT split_part(c, '=', 1), split_part(c, '=', 2) FROM pg_db_role_setting s
+JOIN pg_database d ON d.oid = s.setdatabase JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
+WHERE d.datname = current_database() AND r.rolname = current_user
