@@ -64,8 +64,6 @@ def status(document: Status) -> View:
     """Of `replicate status`."""
     directions = {FORWARD: document.forward, REVERSE: document.reverse}
     parts: list[RenderableType] = [_directions(directions), *_dms(directions)]
-    if document.findings:
-        parts.append(Text())
     parts += [_finding(one) for one in document.findings]
     if not document.findings:
         parts += _bands(document.sequences)

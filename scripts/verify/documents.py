@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from scripts.replication.documents import SequenceBand
 from scripts.support.document import Document
 
 Kind = Literal["missing_on_target", "missing_on_source", "different"]
@@ -64,7 +65,7 @@ class Verification(Document):
 
     match: bool
     tables: list[TableComparison]
-    sequences: list[Any]
+    sequences: list[SequenceBand]
     orphans: list[Orphans]
     schema_match: bool
     schema_differences: list[Any] = Field(alias="schema")

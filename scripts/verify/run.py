@@ -12,6 +12,7 @@ from scripts.database import catalog
 from scripts.database import helper_schema as catalog_state
 from scripts.database.connections import Connection, domain_errors
 from scripts.replication import bands, fence
+from scripts.replication.documents import SequenceBand
 from scripts.schema import run as schema
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import Step, VerifyEvent
@@ -69,7 +70,7 @@ def run(
         raise Refused(f"repair {repair!r}: it must be newest, source or target")
     with domain_errors("verify"), sessions(settings) as opened:
         run_ = _Run.begin(settings, opened, algorithm, show_values, MENDED if repair else LISTED, fence_timeout)
-        first, (bands, drift) = run_.compare(
+        first, (sequences, drift) = run_.compare(
             [partial(_sequences, settings), lambda _: schema.diff(settings)["differences"]]
         )
         last, repaired = first, Counter[str]()
@@ -87,9 +88,9 @@ def run(
         match=all(entry.match for entry in report)
         and not orphans
         and not drift
-        and all(entry["status"] != "fail" for entry in bands),
+        and all(entry.status != "fail" for entry in sequences),
         tables=report,
-        sequences=bands,
+        sequences=sequences,
         orphans=orphans,
         schema_match=not drift,
         schema_differences=drift,
@@ -189,8 +190,8 @@ def _live(settings: Settings, pair: Pair) -> bool:
         return True
 
 
-def _sequences(settings: Settings, pair: Pair) -> list[dict[str, Any]]:
-    return [band.plain() for band in bands.between(settings, pair.source, pair.target)]
+def _sequences(settings: Settings, pair: Pair) -> list[SequenceBand]:
+    return bands.between(settings, pair.source, pair.target)
 
 
 def _plain(table: catalog.Table, name: str, text: str) -> int | str:
