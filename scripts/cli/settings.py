@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scripts.support.settings import Settings, Side
+    from scripts.support.settings import Settings
+    from scripts.support.sides import Side
 
 
 def load_settings(stack: str | None) -> Settings:

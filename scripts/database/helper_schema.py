@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.types.json import Jsonb
 
 from scripts.database.connections import Connection
 from scripts.support.errors import TimedOut
+from scripts.support.sides import Side as Side
 
 HELPER_SCHEMA = "task_migration"
-Side = Literal["source", "target"]
 T = TypeVar("T")
 
 _INSTALL = """

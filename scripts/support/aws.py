@@ -16,7 +16,7 @@ from scripts.support.errors import MigrationError, UsageError
 from scripts.support.redact import remember_secret
 
 if TYPE_CHECKING:
-    from scripts.support.settings import Side
+    from scripts.support.sides import Side
 
 
 def client(service: str, region: str | None = None, timeout: float | None = None) -> Any:

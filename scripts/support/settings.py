@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,11 +13,11 @@ from components.config import ConfigError, MigrationConfig, migration_config, re
 from scripts.support.errors import UsageError
 from scripts.support.journal import FileJournal, Journal
 from scripts.support.redact import remember_secret
+from scripts.support.sides import Side
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 #: Names what makes the stage of canary commands (``module:function``) where no deployed stack is one; a rehearsal sets it.
 STAGE_VARIABLE = "TASK_MIGRATION_STAGE"
-Side = Literal["source", "target"]
 
 
 class Environment(BaseSettings):
