@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 
 from scripts.cli.app import app
 from scripts.cli.group import PLAN
 from scripts.support.document import Document
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
+_COMMENT = re.compile(r"((?:^ +#: ?.*\n)+)^ +(\w+):", re.MULTILINE)
 #: A piece of JSON up to so many characters stays on one line.
 LINE = 110
 _HEAD = """# Commands
@@ -123,24 +127,48 @@ def _document(model: type[Document], told: set[str]) -> Iterator[str]:
     yield f"<details><summary>JSON Schema of {model.__name__}</summary>\n\n```json\n{compact(schema)}\n```\n\n</details>"
 
 
+class _Described(GenerateJsonSchema):
+    """Every field is there, as what is printed has all of them; one without a description has the comment (`#:`) above it."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: ARG002 - pydantic's own signature
+        """Always."""
+        return True
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
+        """The schema of one model."""
+        made = super().model_schema(schema)
+        names = {field.alias or name: name for name, field in schema["cls"].model_fields.items()}
+        comments = _comments(schema["cls"])
+        for name, given in made.get("properties", {}).items():
+            if names[name] in comments:
+                given.setdefault("description", comments[names[name]])
+        return made
+
+
+def _comments(model: type[Document]) -> dict[str, str]:
+    told: dict[str, str] = {}
+    for one in reversed([one for one in model.__mro__ if issubclass(one, Document)]):
+        for block, name in _COMMENT.findall(inspect.getsource(one)):
+            told[name] = " ".join(line.strip().removeprefix("#:").strip() for line in block.splitlines())
+    return told
+
+
 def schema_of(model: type[Document]) -> dict[str, Any]:
-    """The JSON Schema of what `--json` prints, without the titles that pydantic makes of the fields' names."""
-    schema = model.model_json_schema(by_alias=True, mode="serialization")
-    return _untitled(schema)  # type: ignore[no-any-return]
+    """The JSON Schema of what `--json` prints, without the titles and defaults that say nothing of what is printed."""
+    schema = model.model_json_schema(by_alias=True, mode="serialization", schema_generator=_Described)
+    return _bare(schema)  # type: ignore[no-any-return]
 
 
-def _untitled(value: Any) -> Any:
+def _bare(value: Any) -> Any:
     if isinstance(value, list):
-        return [_untitled(item) for item in value]
+        return [_bare(item) for item in value]
     if not isinstance(value, dict):
         return value
     # Below "properties" and "$defs" a key is a name, and may be "title".
     named = {
-        key: {name: _untitled(one) for name, one in value[key].items()}
-        for key in ("properties", "$defs")
-        if key in value
+        key: {name: _bare(one) for name, one in value[key].items()} for key in ("properties", "$defs") if key in value
     }
-    return {key: named.get(key, _untitled(item)) for key, item in value.items() if key != "title"}
+    return {key: named.get(key, _bare(item)) for key, item in value.items() if key not in ("title", "default")}
 
 
 def fields(
@@ -172,11 +200,15 @@ def _kind(given: Any, whole: Any) -> tuple[str, list[tuple[str, Any, str]]]:
         return ", ".join(f"`{json.dumps(one)}`" for one in given.get("enum", [given.get("const")])), []
     if given.get("type") == "array":
         kind, parts = _kind(given.get("items", {}), whole)
-        return f"list of {kind}", [(name, part, f"[]{path}") for name, part, path in parts]
+        return f"list of {_one(kind)}", [(name, part, f"[]{path}") for name, part, path in parts]
     if isinstance(given.get("additionalProperties"), dict):
         kind, parts = _kind(given["additionalProperties"], whole)
-        return f"map of {kind}", [(name, part, f".*{path}") for name, part, path in parts]
+        return f"map of {_one(kind)}", [(name, part, f".*{path}") for name, part, path in parts]
     return str(given.get("type", "anything")), []
+
+
+def _one(kind: str) -> str:
+    return f"({kind})" if " or " in kind or "`, `" in kind else kind
 
 
 def compact(value: Any, indent: str = "", key: str = "") -> str:

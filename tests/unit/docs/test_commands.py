@@ -42,6 +42,11 @@ def test_every_field_of_a_document_is_told(document: str) -> None:
         assert f"| `{field.serialization_alias or field.alias or name}` |" in section
 
 
+def test_documents_have_names_of_their_own() -> None:
+    names = [document.partition(":")[2] for document in DOCUMENTS]
+    assert sorted(set(names)) == sorted(names)
+
+
 TEXT = st.text(max_size=8)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT,
@@ -107,6 +112,8 @@ def test_a_document_is_frozen_and_takes_no_unknown_field(document: str) -> None:
 class Part(Document):
     """One thing that was counted, by its ``name``."""
 
+    #: As the catalog
+    #: has it.
     name: str
     state: Literal["here", "gone"]
 
@@ -125,7 +132,7 @@ def test_the_parts_of_a_document_stand_below_their_fields() -> None:
     assert list(reference.fields(schema, schema)) == [
         ("`from`", "string or null", ""),
         ("`parts`", "list of object", "One thing that was counted, by its `name`."),
-        ("`parts[].name`", "string", ""),
+        ("`parts[].name`", "string", "As the catalog has it."),
         ("`parts[].state`", '`"here"`, `"gone"`', ""),
         ("`by_side`", "map of object or null", "Its fields are those of `parts`."),
         ("`title`", "number", ""),
@@ -135,6 +142,8 @@ def test_the_parts_of_a_document_stand_below_their_fields() -> None:
 def test_a_schema_loses_made_up_titles_and_no_field() -> None:
     schema = reference.schema_of(Whole)
     assert "title" not in schema
+    assert "default" not in schema["properties"]["from"]
+    assert schema["required"] == ["from", "parts", "by_side", "title"]
     assert schema["properties"]["title"] == {"type": "number"}
     assert json.loads(reference.compact(schema)) == schema
     assert max(map(len, reference.compact(schema).splitlines())) <= reference.LINE
