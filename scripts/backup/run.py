@@ -6,17 +6,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scripts.backup import compare as backup_compare
-from scripts.backup import scratch as backup_scratch
-from scripts.backup import store as backup_store
-from scripts.backup import tools as backup_tools
+from psycopg import conninfo
+from pydantic import ValidationError
+
+from scripts.backup import compare, scratch, store, tools
+from scripts.backup.documents import Backup, Dump, Restored, Verified
 from scripts.database.connections import connect, domain_errors, parameters
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, UsageError
 from scripts.support.events import BackupEvent, Step
+from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
 
 
-def run(settings: Settings, output: str, scratch_url: str | None = None, plain_inserts: bool = False) -> dict[str, Any]:
+def run(
+    settings: Settings,
+    output: str,
+    scratch_url: str | None = None,
+    plain_inserts: bool = False,
+    progress: Progress = SILENT,
+) -> Backup:
     """Dump the source, store it, bring the stored file back, restore it into a scratch server and compare every table.
 
     A manifest that says "not verified" is stored before anything else, so that a run killed anywhere leaves no backup that
@@ -28,56 +36,54 @@ def run(settings: Settings, output: str, scratch_url: str | None = None, plain_i
             it a PostgreSQL of the wheel is started for it and removed.
         plain_inserts: the dump holds INSERTs (pg_dump --inserts), as the plan's text asks.
 
-    Returns:
-        ``{"location", "manifest", "sha256", "bytes", "restore_verified": true, "tables": [{"table", "rows", "checksum"}],
-        "objects": {kind: number}, "database", "server_version", "server_major", "client_version", "inserts", "seconds"}``.
-
     Raises:
         DataDiffer: the restored tables differ from the dumped ones, or the stored file from the dump.
         DatabaseError, StoreError: dump, upload or restore failed. In each case the manifest says not verified.
         Refused: no client program is new enough, or the scratch database is not empty.
     """
     started = datetime.now(UTC)
-    store = backup_store.open_store(output)
+    place = store.open_store(output)
     name = f"{_database(settings.source())}-{started:%Y%m%dT%H%M%SZ}.dump"
-    manifest: dict[str, Any] = {
-        "created_at": started.isoformat(),
-        "file": name,
-        "restore_verified": False,
-        "reason": "unfinished: the backup is being made, or was killed",
-        "inserts": plain_inserts,
-    }
-    store.write_json(f"{name}.manifest.json", manifest)
+    facts: dict[str, Any] = {"created_at": started.isoformat(), "file": name, "inserts": plain_inserts}
+    unfinished = {"restore_verified": False, "reason": "unfinished: the backup is being made, or was killed"}
+    place.write_json(_manifest(name), facts | unfinished)
     try:
-        with backup_scratch.directory() as scratch:
-            local = scratch / "dump"
-            manifest |= _dump(settings, local, plain_inserts)
-            manifest |= {"sha256": backup_store.sha256(local), "bytes": local.stat().st_size}
-            manifest["location"] = store.put(local, name)
+        with scratch.directory() as home:
+            local, back = home / "dump", home / "stored"
+            dump = _dump(settings, local, plain_inserts, progress)
+            size = local.stat().st_size
+            facts |= {**dump.plain(), "sha256": store.sha256(local), "bytes": size}
+            with progress.work("store the dump", size / 2**20, "MiB") as work:
+                facts["location"] = place.put(local, name, lambda count: work.advance(count / 2**20))
             local.unlink()
-            back = scratch / "stored"
-            store.get(name, back)
-            _same_file(back, manifest)
-            with backup_scratch.database(scratch_url, scratch) as url:
-                _restore(back, url, manifest)
-                backup_compare.same(url, manifest)
+            with progress.work("read it back", size / 2**20, "MiB") as work:
+                place.get(name, back, lambda count: work.advance(count / 2**20))
+            _same_file(back, facts["sha256"], size)
+            with scratch.database(scratch_url, home) as url:
+                _restore(back, url, dump, progress=progress)
+                compare.same(url, dump, progress)
     except (MigrationError, OSError) as error:
-        manifest |= {"restore_verified": False, "reason": str(error)}
-        _note_failure(store, name, manifest)
+        _note_failure(place, name, facts | {"restore_verified": False, "reason": str(error)})
         settings.journal.record(Step.BACKUP, BackupEvent.FAILED, reason=str(error))
         if isinstance(error, OSError):
-            raise backup_store.StoreError(
+            raise store.StoreError(
                 f"the backup could not be made: {error}; free space in the temporary directory (TMPDIR), then run it again"
             ) from None
         raise
-    manifest |= {"restore_verified": True, "seconds": round((datetime.now(UTC) - started).total_seconds(), 2)}
-    del manifest["reason"]
-    manifest["manifest"] = store.write_json(f"{name}.manifest.json", manifest)
-    settings.journal.record(Step.BACKUP, BackupEvent.VERIFIED, location=manifest["location"], sha256=manifest["sha256"])
-    return manifest
+    seconds = round((datetime.now(UTC) - started).total_seconds(), 2)
+    manifest = Verified.model_validate({**facts, "restore_verified": True, "seconds": seconds})
+    stored = place.write_json(_manifest(name), manifest.plain())
+    settings.journal.record(Step.BACKUP, BackupEvent.VERIFIED, location=manifest.location, sha256=manifest.sha256)
+    return Backup(**manifest.plain(), manifest=stored)
 
 
-def restore(manifest_location: str, url: str, force: bool = False) -> dict[str, Any]:
+def restore(
+    manifest_location: str,
+    url: str,
+    force: bool = False,
+    database: str | None = None,
+    progress: Progress = SILENT,
+) -> Restored:
     """Put a backup back into the database of ``url``, whole or not at all, and compare it with its manifest.
 
     The file's SHA-256 is looked at before the database is touched; pg_restore runs in one transaction, so that a kill or an
@@ -86,35 +92,39 @@ def restore(manifest_location: str, url: str, force: bool = False) -> dict[str, 
     Args:
         manifest_location: what ``run`` returned as ``manifest``: a path or ``s3://bucket/key``.
         force: the database need not be empty; objects of the backup that it holds are replaced.
-
-    Returns:
-        ``{"location", "sha256", "database", "tables", "restored": true}``.
+        database: of the server, instead of the one that ``url`` names.
 
     Raises:
         UsageError: the manifest says that the backup is not verified.
         DataDiffer: the file is not the one of the manifest, or the restored tables differ.
         Refused: the database is not empty and ``force`` was not given.
     """
+    values = parameters(url, "the database to restore into") | ({"dbname": database} if database is not None else {})
+    url = conninfo.make_conninfo("", **values)
     folder, _, file = manifest_location.rpartition("/")
-    store = backup_store.open_store(folder or ".")
-    manifest = store.read_json(file)
-    if not manifest.get("restore_verified"):
-        raise UsageError(f"{manifest_location} says not verified ({manifest.get('reason')}); choose a verified backup")
+    place = store.open_store(folder or ".")
+    found = place.read_json(file)
+    if not found.get("restore_verified"):
+        raise UsageError(f"{manifest_location} says not verified ({found.get('reason')}); choose a verified backup")
+    try:
+        manifest = Verified.model_validate(found)
+    except ValidationError as error:
+        raise UsageError(f"{manifest_location} is no manifest of a backup: {error}; choose another") from None
     if not force:
-        backup_scratch.refuse_filled(url, "the database to restore into")
-    with backup_scratch.directory() as scratch:
-        local = scratch / "dump"
-        store.get(str(manifest["file"]), local)
-        _same_file(local, manifest)
-        _restore(local, url, manifest, force)
-    backup_compare.same(url, manifest)
-    return {
-        "location": manifest["location"],
-        "sha256": manifest["sha256"],
-        "database": str(parameters(url, "the database to restore into").get("dbname", "")),
-        "tables": manifest["tables"],
-        "restored": True,
-    }
+        scratch.refuse_filled(url, "the database to restore into")
+    with scratch.directory() as home:
+        local = home / "dump"
+        with progress.work("bring the dump", manifest.bytes / 2**20, "MiB") as work:
+            place.get(manifest.file, local, lambda count: work.advance(count / 2**20))
+        _same_file(local, manifest.sha256, manifest.bytes)
+        _restore(local, url, manifest, force, progress)
+    compare.same(url, manifest, progress)
+    return Restored(
+        location=manifest.location,
+        sha256=manifest.sha256,
+        database=str(values.get("dbname", "")),
+        tables=manifest.tables,
+    )
 
 
 def _database(url: str) -> str:
@@ -122,15 +132,19 @@ def _database(url: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in name)
 
 
-def _note_failure(store: backup_store.Store, name: str, manifest: dict[str, Any]) -> None:
+def _manifest(name: str) -> str:
+    return f"{name}.manifest.json"
+
+
+def _note_failure(place: store.Store, name: str, facts: dict[str, Any]) -> None:
     try:
-        store.write_json(f"{name}.manifest.json", manifest)
-    except backup_store.StoreError:
+        place.write_json(_manifest(name), facts)
+    except store.StoreError:
         # The store is what failed: the manifest that says unfinished is as good as a "not verified".
         return
 
 
-def _dump(settings: Settings, local: Path, plain_inserts: bool) -> dict[str, Any]:
+def _dump(settings: Settings, local: Path, plain_inserts: bool, progress: Progress) -> Dump:
     with (
         domain_errors("backup"),
         connect(settings.source(), step="backup", name="SOURCE_DATABASE_URL", autocommit=False) as source,
@@ -141,7 +155,7 @@ def _dump(settings: Settings, local: Path, plain_inserts: bool) -> dict[str, Any
         ).fetchone()
         if row is None:
             raise DatabaseError("backup: the source exported no snapshot")
-        program = backup_tools.find("pg_dump", row[3])
+        program = tools.find("pg_dump", row[3])
         arguments = [
             "--format=custom",
             f"--snapshot={row[0]}",
@@ -150,29 +164,35 @@ def _dump(settings: Settings, local: Path, plain_inserts: bool) -> dict[str, Any
         ]
         # Subscriptions and publications are this migration's machinery; a restored copy must not start replicating.
         arguments += ["--no-subscriptions", "--no-publications", *(["--inserts"] if plain_inserts else [])]
-        backup_tools.run(program, arguments, settings.source())
-        return {
-            "database": row[1],
-            "server_version": row[2],
-            "server_major": row[3],
-            "client_version": backup_tools.version(program),
-            "tables": backup_compare.checksums(source),
-            "objects": backup_compare.objects(source),
-        }
-
-
-def _same_file(path: Path, manifest: dict[str, Any]) -> None:
-    found, size = backup_store.sha256(path), path.stat().st_size
-    if found != manifest["sha256"]:
-        raise DataDiffer(
-            f"the stored backup has SHA-256 {found} and {size} bytes, the manifest says {manifest['sha256']} and "
-            f"{manifest['bytes']}; it is truncated or was changed: make a new one"
+        with progress.work("dump the source", None, "MiB") as work:
+            tools.run(program, arguments, settings.source(), lambda _: work.at(_mebibytes(local)))
+        return Dump(
+            database=row[1],
+            server_version=row[2],
+            server_major=row[3],
+            client_version=tools.version(program),
+            tables=compare.checksums(source, "read every row of the source", progress),
+            objects=compare.objects(source),
         )
 
 
-def _restore(path: Path, url: str, manifest: dict[str, Any], clean: bool = False) -> None:
+def _mebibytes(path: Path) -> float:
+    return path.stat().st_size / 2**20 if path.exists() else 0.0
+
+
+def _same_file(path: Path, sha256: str, size: int) -> None:
+    found = store.sha256(path)
+    if found != sha256:
+        raise DataDiffer(
+            f"the stored backup has SHA-256 {found} and {path.stat().st_size} bytes, the manifest says {sha256} and {size}; it is "
+            "truncated or was changed: make a new one"
+        )
+
+
+def _restore(path: Path, url: str, dump: Dump, clean: bool = False, progress: Progress = SILENT) -> None:
     # An archive is read by the version that wrote it or a newer one.
-    program = backup_tools.find("pg_restore", int(manifest.get("client_version") or manifest["server_major"]))
+    program = tools.find("pg_restore", dump.client_version or dump.server_major)
     arguments = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
     arguments += ["--clean", "--if-exists"] if clean else []
-    backup_tools.run(program, [*arguments, str(path)], url)
+    with progress.work("restore", None, "s") as work:
+        tools.run(program, [*arguments, str(path)], url, work.at)

@@ -7,22 +7,24 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.backup import compare as backup_compare
+from scripts.backup import compare
 from scripts.database.connections import connect, domain_errors
 from scripts.embedded.postgres_server import EmbeddedPostgres
-from scripts.support.errors import Refused
+from scripts.support.errors import Refused, TimedOut
 from scripts.support.process import is_alive
+from scripts.support.wait import wait_until
 
 #: Directories of ours below the system's temporary one; each holds the id of the process that it belongs to.
 PREFIX = "task-migration-backup-"
 OWNER = "owner.pid"
 #: Nothing of it is kept, so it need not wait for the disk.
 QUICK = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
+#: How long a killed run's server may take to end, seconds.
+STOP_SECONDS = 20.0
 
 
 @contextmanager
@@ -50,19 +52,19 @@ def sweep(root: Path | None = None) -> list[Path]:
     return gone
 
 
-def _removed(path: Path, timeout: float = 20.0) -> bool:
+def _removed(path: Path) -> bool:
     """Remove a directory in which the last processes of a stopped server may still write; whether it is gone."""
-    deadline = time.monotonic() + timeout
-    while True:
+
+    def there() -> bool:
         shutil.rmtree(path, ignore_errors=True)
-        if not path.exists():
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
+        return path.exists()
+
+    with contextlib.suppress(TimedOut):
+        wait_until(there, lambda found: not found, what=f"{path} to be gone", timeout=STOP_SECONDS, interval=0.05)
+    return not path.exists()
 
 
-def _stop_server(data: Path, timeout: float = 20.0) -> None:
+def _stop_server(data: Path) -> None:
     file = data / "postmaster.pid"
     if not file.exists():
         return
@@ -71,9 +73,10 @@ def _stop_server(data: Path, timeout: float = 20.0) -> None:
     if Path(f"/proc/{pid}/cwd").resolve() != data.resolve():
         return
     os.kill(pid, signal.SIGQUIT)
-    deadline = time.monotonic() + timeout
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    with contextlib.suppress(TimedOut):
+        wait_until(
+            lambda: is_alive(pid), lambda runs: not runs, what=f"server {pid}", timeout=STOP_SECONDS, interval=0.05
+        )
 
 
 @contextmanager
@@ -98,7 +101,7 @@ def database(url: str | None, home: Path) -> Iterator[str]:
 def refuse_filled(url: str, what: str) -> None:
     """Raises Refused when the database holds tables, views or sequences of its own."""
     with domain_errors(f"looking into {what}"), connect(url, step="restore", name=what) as connection:
-        held = backup_compare.own_relations(connection)
+        held = compare.own_relations(connection)
         name = connection.info.dbname
     if held:
         shown = ", ".join(held[:5]) + (f" and {len(held) - 5} more" if len(held) > 5 else "")

@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any, BinaryIO, Protocol
 
-import boto3
-from boto3.exceptions import Boto3Error
-from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import BotoCoreError, ClientError
-
-from scripts.support.errors import MigrationError, UsageError
+from scripts.support.errors import MigrationError
 
 CHUNK = 1024 * 1024
 #: S3 takes 10,000 parts of 5 MiB or more; boto3 makes them larger for files above 80 GB.
 PART_BYTES = 8 * CHUNK
+#: Called with the number of bytes that went on; from any thread.
+Moved = Callable[[int], None]
 
 
 class StoreError(MigrationError):
@@ -28,20 +25,21 @@ class StoreError(MigrationError):
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unwatched(_: int) -> None:
+    """For transfers that nobody watches."""
 
 
 class Store(Protocol):
-    """A place for backups."""
+    """A place for backups; each method raises StoreError."""
 
-    def put(self, local: Path, name: str) -> str:
+    def put(self, local: Path, name: str, moved: Moved = unwatched) -> str:
         """Store a file; returns its location."""
 
-    def get(self, name: str, local: Path) -> None:
+    def get(self, name: str, local: Path, moved: Moved = unwatched) -> None:
         """Bring a stored file to ``local``."""
 
     def write_json(self, name: str, document: dict[str, Any]) -> str:
@@ -51,47 +49,41 @@ class Store(Protocol):
         """Read a JSON document."""
 
 
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, indent=2).encode()
+
+
+def _pass_on(source: BinaryIO, sink: BinaryIO, moved: Moved) -> None:
+    while chunk := source.read(CHUNK):
+        sink.write(chunk)
+        moved(len(chunk))
+
+
 class FolderStore:
     """A folder on this machine."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def put(self, local: Path, name: str) -> str:
-        """Copy to the folder, flushed to the disk, under its name only when whole."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = self.folder / f"{name}.part"
-            with local.open("rb") as source, part.open("wb") as sink:
-                shutil.copyfileobj(source, sink, CHUNK)
-                sink.flush()
-                os.fsync(sink.fileno())
-            part.chmod(0o600)
-            part.replace(self.folder / name)
-        except OSError as error:
-            raise StoreError(
-                f"writing {name} to {self.folder} failed: {error}; free space or choose another --output"
-            ) from None
+    def put(self, local: Path, name: str, moved: Moved = unwatched) -> str:
+        """Copy to the folder."""
+        with self._written(name) as sink, local.open("rb") as source:
+            os.fchmod(sink.fileno(), 0o600)
+            _pass_on(source, sink, moved)
         return str(self.folder / name)
 
-    def get(self, name: str, local: Path) -> None:
+    def get(self, name: str, local: Path, moved: Moved = unwatched) -> None:
         """Copy from the folder."""
         try:
-            shutil.copyfile(self.folder / name, local)
+            with (self.folder / name).open("rb") as source, local.open("wb") as sink:
+                _pass_on(source, sink, moved)
         except OSError as error:
             raise StoreError(f"reading {name} from {self.folder} failed: {error}") from None
 
     def write_json(self, name: str, document: dict[str, Any]) -> str:
         """Write a JSON document."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = self.folder / f"{name}.part"
-            part.write_text(json.dumps(document, ensure_ascii=False, indent=2, default=str), encoding="utf-8")
-            part.replace(self.folder / name)
-        except OSError as error:
-            raise StoreError(
-                f"writing {name} to {self.folder} failed: {error}; free space or choose another --output"
-            ) from None
+        with self._written(name) as sink:
+            sink.write(_json(document))
         return str(self.folder / name)
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -102,65 +94,84 @@ class FolderStore:
             raise StoreError(f"reading {name} from {self.folder} failed: {error}") from None
         return document
 
+    @contextmanager
+    def _written(self, name: str) -> Iterator[BinaryIO]:
+        """A file that is flushed to the disk and has its name only when it is whole."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = self.folder / f"{name}.part"
+            with part.open("wb") as sink:
+                yield sink
+                sink.flush()
+                os.fsync(sink.fileno())
+            part.replace(self.folder / name)
+        except OSError as error:
+            raise StoreError(
+                f"writing {name} to {self.folder} failed: {error}; free space or choose another --output"
+            ) from None
+
 
 class S3Store:
     """A prefix of an S3 bucket; endpoint and credentials as boto3 finds them."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
-        self.bucket, self.prefix = bucket, prefix.strip("/")
-        self._client = boto3.client("s3")
+        from scripts.support.aws import client
+
+        self.bucket, self.prefix = bucket, prefix
+        self._client = client("s3")
+
+    def put(self, local: Path, name: str, moved: Moved = unwatched) -> str:
+        """Upload in parts, each with its SHA-256, encrypted at rest (Amazon S3, 'Checking object integrity')."""
+        from boto3.s3.transfer import TransferConfig
+
+        config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
+        extra = {"ChecksumAlgorithm": "SHA256", "ServerSideEncryption": "aws:kms"}
+        with self._named(f"uploading {name} to", "; check bucket, rights and network"):
+            self._client.upload_file(
+                str(local), self.bucket, self._key(name), ExtraArgs=extra, Config=config, Callback=moved
+            )
+        return self._location(name)
+
+    def get(self, name: str, local: Path, moved: Moved = unwatched) -> None:
+        """Download."""
+        with self._named(f"downloading {name} from"):
+            self._client.download_file(self.bucket, self._key(name), str(local), Callback=moved)
+
+    def write_json(self, name: str, document: dict[str, Any]) -> str:
+        """Put a JSON document."""
+        facts = {"ContentType": "application/json", "ServerSideEncryption": "aws:kms"}
+        with self._named(f"writing {name} to", "; check bucket and rights"):
+            self._client.put_object(Bucket=self.bucket, Key=self._key(name), Body=_json(document), **facts)
+        return self._location(name)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Get a JSON document."""
+        with self._named(f"reading {name} from"):
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._key(name))
+            document: dict[str, Any] = json.loads(answer["Body"].read())
+        return document
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
-    def put(self, local: Path, name: str) -> str:
-        """Upload in parts, each with its SHA-256, encrypted at rest (Amazon S3, 'Checking object integrity')."""
-        config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
-        try:
-            self._client.upload_file(
-                str(local), self.bucket, self._key(name),
-                ExtraArgs={"ChecksumAlgorithm": "SHA256", "ServerSideEncryption": "aws:kms"}, Config=config,
-            )  # fmt: skip
-        except (Boto3Error, BotoCoreError, ClientError) as error:
-            raise StoreError(
-                f"uploading {name} to s3://{self.bucket} failed: {error}; check bucket, rights and network"
-            ) from None
+    def _location(self, name: str) -> str:
         return f"s3://{self.bucket}/{self._key(name)}"
 
-    def get(self, name: str, local: Path) -> None:
-        """Download."""
-        try:
-            self._client.download_file(self.bucket, self._key(name), str(local))
-        except (Boto3Error, BotoCoreError, ClientError, OSError) as error:
-            raise StoreError(f"downloading {name} from s3://{self.bucket} failed: {error}") from None
+    @contextmanager
+    def _named(self, what: str, remedy: str = "") -> Iterator[None]:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
 
-    def write_json(self, name: str, document: dict[str, Any]) -> str:
-        """Put a JSON document."""
-        body = json.dumps(document, ensure_ascii=False, indent=2, default=str).encode()
         try:
-            self._client.put_object(
-                Bucket=self.bucket, Key=self._key(name), Body=body, ContentType="application/json",
-                ServerSideEncryption="aws:kms",
-            )  # fmt: skip
-        except (BotoCoreError, ClientError) as error:
-            raise StoreError(f"writing {name} to s3://{self.bucket} failed: {error}; check bucket and rights") from None
-        return f"s3://{self.bucket}/{self._key(name)}"
-
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Get a JSON document."""
-        try:
-            answer = self._client.get_object(Bucket=self.bucket, Key=self._key(name))
-            document: dict[str, Any] = json.loads(answer["Body"].read())
-        except (BotoCoreError, ClientError, ValueError) as error:
-            raise StoreError(f"reading {name} from s3://{self.bucket} failed: {error}") from None
-        return document
+            yield
+        except (Boto3Error, BotoCoreError, ClientError, OSError, ValueError) as error:
+            raise StoreError(f"{what} s3://{self.bucket} failed: {error}{remedy}") from None
 
 
 def open_store(output: str) -> Store:
     """The store of ``DIR`` or ``s3://bucket/prefix``. Raises UsageError for anything else."""
     if "://" not in output:
         return FolderStore(Path(output))
-    parts = urlsplit(output)
-    if parts.scheme != "s3" or not parts.netloc:
-        raise UsageError(f"output {output!r}: it must be a folder or s3://bucket/prefix")
-    return S3Store(parts.netloc, parts.path)
+    from scripts.support.aws import bucket_and_prefix
+
+    return S3Store(*bucket_and_prefix(output))

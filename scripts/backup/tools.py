@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from psycopg import conninfo
@@ -15,6 +16,9 @@ from scripts.database.connections import parameters
 from scripts.embedded.postgres_server import bin_path
 from scripts.support.errors import DatabaseError, Refused
 from scripts.support.redact import redact
+
+#: How often a running program is looked at, seconds.
+WATCH_SECONDS = 0.5
 
 
 def find(program: str, server_major: int) -> Path:
@@ -50,25 +54,37 @@ def version(program: Path) -> int:
     return int(found.group(1)) if found else 0
 
 
-def run(program: Path, arguments: Sequence[str], url: str | None = None) -> None:
+def run(program: Path, arguments: Sequence[str], url: str, watch: Callable[[float], None]) -> None:
     """Run a client program; connection details go by ``--dbname`` without the password, which goes by the environment.
+
+    Args:
+        watch: called every :data:`WATCH_SECONDS` while it runs, with the seconds since it began.
 
     Raises:
         DatabaseError: it failed; with its own words, redacted.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-    command = [str(program), *arguments]
-    if url is not None:
-        values = parameters(url, "the database URL")
-        password = values.pop("password", None)
-        if password is not None:
-            environment["PGPASSWORD"] = str(password)
-        command += ["--dbname", conninfo.make_conninfo("", **values)]
+    values = parameters(url, "the database URL")
+    password = values.pop("password", None)
+    if password is not None:
+        environment["PGPASSWORD"] = str(password)
+    command = [str(program), *arguments, "--dbname", conninfo.make_conninfo("", **values)]
+    started = time.monotonic()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        ) as process:
+            try:
+                while True:
+                    try:
+                        _, said = process.communicate(timeout=WATCH_SECONDS)
+                        break
+                    except subprocess.TimeoutExpired:
+                        watch(time.monotonic() - started)
+            except BaseException:
+                process.kill()
+                raise
     except OSError as error:
         raise DatabaseError(f"{program.name} could not be run: {error}; check the client's installation") from None
-    if done.returncode:
-        raise DatabaseError(
-            f"{program.name} failed with status {done.returncode}: {redact(done.stderr.strip())[-2000:]}"
-        )
+    if process.returncode:
+        raise DatabaseError(f"{program.name} failed with status {process.returncode}: {redact(said.strip())[-2000:]}")

@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import typer
-from psycopg import conninfo
 
-from scripts.backup import run as backing_up
 from scripts.cli.group import Commands
-from scripts.cli.options import DIFFER, REFUSED, DryRun, Json, Stack
-from scripts.cli.output import emit_plain as emit
+from scripts.cli.options import DIFFER, REFUSED, DryRun, Json, Stack, prints
+from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
-from scripts.copy import progress as copy_progress
-from scripts.copy import run as copying
-from scripts.database.connections import parameters
-from scripts.preflight import run as preflighting
-from scripts.schema import password as schema_password
-from scripts.schema import run as schemas
 from scripts.support.errors import UsageError
-from scripts.support.settings import Environment
 
 app = typer.Typer()
-schema_app = typer.Typer(cls=Commands, help="The target's schema, from the source's catalog.", no_args_is_help=True)
-backup_app = typer.Typer(
-    cls=Commands, help="A backup that has been restored and compared.", invoke_without_command=True
+schema_app = typer.Typer(
+    cls=Commands, help="Make the target's schema from the source's catalog, and compare the two.", no_args_is_help=True
 )
+backup_app = typer.Typer(cls=Commands, invoke_without_command=True)
 app.add_typer(backup_app, name="backup")
 app.add_typer(schema_app, name="schema")
 
 
 @app.command()
+@prints("scripts.preflight.documents:Preflight", exits={REFUSED: "a check failed"})
 def preflight(stack: Stack = None, json: Json = False) -> int:
-    """Check both databases before anything is changed; exit 10 when a check fails."""
-    document = preflighting.run(load_settings(stack))
-    lines = [f"{c['status']:4}  {c['name']}: {c['detail']}" + _remedy(c) for c in document["checks"]]
-    emit(document, as_json=json, text="\n".join(lines))
-    return REFUSED if any(check["status"] == "fail" for check in document["checks"]) else 0
+    """Check both databases, the roles and the tables before anything is changed."""
+    from scripts.cli import prepare_text
+    from scripts.preflight.run import run
 
-
-def _remedy(check: dict[str, Any]) -> str:
-    return f"\n      remedy: {check['remedy']}" if check["status"] != "pass" and check.get("remedy") else ""
+    document = run(load_settings(stack))
+    emit(document, as_json=json, text=prepare_text.preflight)
+    return 0 if document.passed else REFUSED
 
 
 @backup_app.callback()
+@prints(
+    "scripts.backup.documents:Backup",
+    exits={
+        REFUSED: "no pg_dump is new enough, or the scratch database is not empty",
+        DIFFER: "the restored tables differ",
+    },
+)
 def backup(
     context: typer.Context,
     output: Annotated[str | None, typer.Option("--output", help="A folder, or s3://bucket/prefix.")] = None,
@@ -51,7 +49,7 @@ def backup(
     stack: Stack = None,
     json: Json = False,
 ) -> int:
-    """Dump the whole source, restore the dump into a scratch server and compare; exit 11 when they differ.
+    """Dump the whole source, restore the dump into a scratch server and compare every row.
 
     SCRATCH_DATABASE_URL names an empty database to restore into, for a source with extensions; else a server of the
     installed wheel is started for it.
@@ -60,15 +58,26 @@ def backup(
         return 0
     if output is None:
         raise UsageError("--output is not given; name a folder or s3://bucket/prefix")
+    from scripts.backup.run import run
+    from scripts.cli import prepare_text
+    from scripts.support.progress import display
+    from scripts.support.settings import Environment
+
     scratch = Environment().scratch_database_url
-    document = backing_up.run(
-        load_settings(stack), output, scratch.get_secret_value() if scratch else None, plain_inserts=inserts
-    )
-    emit(document, as_json=json)
-    return 0 if document["restore_verified"] else DIFFER
+    url = scratch.get_secret_value() if scratch else None
+    document = run(load_settings(stack), output, url, plain_inserts=inserts, progress=display())
+    emit(document, as_json=json, text=prepare_text.backup)
+    return 0
 
 
 @backup_app.command("restore")
+@prints(
+    "scripts.backup.documents:Restored",
+    exits={
+        REFUSED: "the database is not empty and --force was not given",
+        DIFFER: "the file is not the manifest's, or the restored tables differ",
+    },
+)
 def backup_restore(
     manifest: Annotated[str, typer.Argument(help="The backup's manifest: a path, or s3://bucket/key.")],
     database: Annotated[
@@ -78,38 +87,55 @@ def backup_restore(
     stack: Stack = None,
     json: Json = False,
 ) -> int:
-    """Put a verified backup back into an empty database, whole or not at all, and compare; exit 11 when it differs.
+    """Put a verified backup back into an empty database, whole or not at all, and compare.
 
     The server is RESTORE_DATABASE_URL, else the target. A database that is not empty is refused without --force.
     """
+    from scripts.backup.run import restore
+    from scripts.cli import prepare_text
+    from scripts.support.progress import display
+    from scripts.support.settings import Environment
+
     given = Environment().restore_database_url
     url = given.get_secret_value() if given else load_settings(stack).target()
-    if database is not None:
-        url = conninfo.make_conninfo("", **(parameters(url, "RESTORE_DATABASE_URL") | {"dbname": database}))
-    emit(backing_up.restore(manifest, url, force), as_json=json)
+    emit(restore(manifest, url, force, database, display()), as_json=json, text=prepare_text.restored)
     return 0
 
 
 @schema_app.command("apply")
+@prints("scripts.schema.documents:SchemaApplied", exits={REFUSED: "the source lacks a table, or one cannot be moved"})
 def schema_apply(stack: Stack = None, json: Json = False, dry_run: DryRun = False) -> int:
     """Make the moved tables on the target, without the foreign keys that cross the border, and the Task Service's role.
 
     The role's password is TARGET_ROLE_PASSWORD, else the secret task-service/db-password of the selected stack.
     """
+    from scripts.cli import prepare_text
+    from scripts.schema import password
+    from scripts.schema.run import apply
+
     settings = load_settings(stack)
-    emit(schemas.apply(settings, dry_run, schema_password.find(settings)), as_json=json)
+    document = apply(settings, dry_run, password.find(settings))
+    emit(document, as_json=json, text=partial(prepare_text.schema_applied, dry_run=dry_run))
     return 0
 
 
 @schema_app.command("diff")
+@prints("scripts.schema.documents:SchemaDiff", exits={DIFFER: "the two schemas differ"})
 def schema_diff(stack: Stack = None, json: Json = False) -> int:
-    """Compare the two catalogs; print what differs and the SQL that mends it; exit 11 when they differ."""
-    document = schemas.diff(load_settings(stack))
-    emit(document, as_json=json, text=schemas.script(document))
-    return 0 if document["match"] else DIFFER
+    """Compare the two catalogs and print what differs with the SQL that mends it."""
+    from scripts.cli import prepare_text
+    from scripts.schema.run import diff
+
+    document = diff(load_settings(stack))
+    emit(document, as_json=json, text=prepare_text.schema_diff)
+    return 0 if document.match else DIFFER
 
 
 @app.command()
+@prints(
+    "scripts.copy.documents:Copy",
+    exits={REFUSED: "the schemas differ, the target holds rows of others, or another copy or replication runs"},
+)
 def copy(
     stack: Stack = None,
     json: Json = False,
@@ -117,6 +143,10 @@ def copy(
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Parallel connections on each side.")] = 2,
 ) -> int:
     """Copy the rows under the snapshot of the replication slot, so that replication starts without a hole."""
-    progress = copy_progress.display()
-    emit(copying.run(load_settings(stack), jobs=jobs, dry_run=dry_run, progress=progress), as_json=json)
+    from scripts.cli import prepare_text
+    from scripts.copy.run import run
+    from scripts.support.progress import display
+
+    document = run(load_settings(stack), jobs=jobs, dry_run=dry_run, progress=display())
+    emit(document, as_json=json, text=prepare_text.copied)
     return 0

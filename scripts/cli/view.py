@@ -84,6 +84,21 @@ def finding(state: State, text: str, remedy: str | None = None) -> RenderableTyp
     return line
 
 
+def facts(*pairs: tuple[str, object], indent: int = 0) -> Table:
+    """Names, and beside each its value, folded where it is long."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(style="dim")
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        made.add_row(" " * indent + name, Text(cell(value)))
+    return made
+
+
+def verbatim(text: str) -> Text:
+    """Text to be copied out, such as SQL: its lines stay as they are, however long."""
+    return Text(text.rstrip("\n"), no_wrap=True, overflow="ignore")
+
+
 def mebibytes(count: int) -> float:
     """Bytes as MiB, for a column that says so."""
     return count / 2**20

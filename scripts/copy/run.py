@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,24 +12,22 @@ from typing import Any
 
 from psycopg import sql
 
-from scripts.copy import build as copy_build
-from scripts.copy import plan as copy_plan
-from scripts.copy import slot as copy_slot
-from scripts.copy import state as copy_state
-from scripts.copy import stream as copy_stream
-from scripts.copy.crew import Crew, Work
-from scripts.copy.progress import Meter, Progress
-from scripts.copy.state import STATE
-from scripts.database import catalog
-from scripts.database import helper_schema as catalog_state
+from scripts.copy import build, plan, state, stream
+from scripts.copy import slot as slots
+from scripts.copy.documents import Copied, Copy, SequenceSet, TableCopied
+from scripts.copy.state import STATE, Made
+from scripts.copy.workers import Assignment, Workers
+from scripts.database import catalog, helper_schema
+from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.engines import PLUGINS
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CopyEvent, Step
+from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
 
 
-def run(settings: Settings, jobs: int = 4, dry_run: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+def run(settings: Settings, jobs: int = 4, dry_run: bool = False, progress: Progress = SILENT) -> Copy:
     """Copy the configured tables, gapless with the slot that replication starts from.
 
     Safe to run again after it was killed anywhere: the snapshot died with the run, so what that run left (slot, rows, keys) is
@@ -36,11 +35,6 @@ def run(settings: Settings, jobs: int = 4, dry_run: bool = False, progress: Prog
 
     Args:
         jobs: parallel connections to each side, 1 to 64.
-        progress: is told how far it is.
-
-    Returns:
-        ``{"slot", "lsn", "snapshot", "found", "status", "tables": [{"table", "rows", "bytes", "seconds"}], "sequences":
-        [{"sequence", "value"}], "seconds"}``; ``status`` is complete, already-complete or dry-run.
 
     Raises:
         Refused: another copy runs, schemas differ, the target holds rows that no copy of ours put there, replication runs.
@@ -53,16 +47,12 @@ def run(settings: Settings, jobs: int = 4, dry_run: bool = False, progress: Prog
         connect(settings.source(), step="copy", name="SOURCE_DATABASE_URL", lock_timeout_ms=2000) as source,
         connect(settings.target(), step="copy", name="TARGET_DATABASE_URL", lock_timeout_ms=10_000) as target,
     ):
-        copy = _Copy(settings, source, target, jobs, progress or Meter(), time.monotonic())
-        try:
-            return copy.run(dry_run)
-        finally:
-            copy.progress.end()
+        return _Copy(settings, source, target, jobs, progress, time.monotonic(), uuid.uuid4().hex).run(dry_run)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Copy:
-    """One run."""
+    """One run, told apart from others by its ``name``."""
 
     settings: Settings
     source: Connection
@@ -70,120 +60,127 @@ class _Copy:
     jobs: int
     progress: Progress
     started: float
+    name: str
 
-    def run(self, dry_run: bool) -> dict[str, Any]:
+    def run(self, dry_run: bool) -> Copy:
         config = self.settings.config
-        copy_state.only_one(self.target)
+        state.only_one(self.target)
         # Before anything is looked at: what they hold locked could not be.
-        copy_state.end_leftovers(self.target)
+        state.end_leftovers(self.target)
         tables = catalog.read(self.source, config.db_schema, config.tables, "source")
-        found, done, left = copy_state.find(self.settings, self.source, self.target, tables)
-        if done is not None:
-            return {**done, "found": found, "status": "already-complete"}
-        copy_state.check(self.settings, self.source, self.target, tables, left)
+        earlier = state.find(self.settings, self.source, self.target, tables)
+        if earlier.complete is not None:
+            return Copy(**dict(earlier.complete), found=earlier.found, status="already-complete")
+        state.check(self.settings, self.source, self.target, tables, earlier.made)
         if dry_run:
-            names = [
-                {"table": t.name, "rows": t.rows_estimate, "bytes": t.pages * 8192, "seconds": 0}
+            estimates = [
+                TableCopied(table=t.name, rows=t.rows_estimate, bytes=t.pages * 8192, seconds=0.0)
                 for t in tables.values()
             ]
-            return {"slot": config.subscription, "lsn": None, "snapshot": None, "found": found, "status": "dry-run",
-                    "tables": names, "sequences": [], "seconds": 0.0}  # fmt: skip
-        self.settings.journal.record(Step.COPY, CopyEvent.STARTED, found=found, jobs=self.jobs)
+            return Copy(
+                slot=config.subscription, lsn=None, snapshot=None, tables=estimates, sequences=[], seconds=0.0,
+                found=earlier.found, status="dry-run",
+            )  # fmt: skip
+        self._record(CopyEvent.STARTED, found=earlier.found, jobs=self.jobs)
         try:
-            return {**self._all(tables, left), "found": found, "status": "complete"}
+            return Copy(**dict(self._copy(tables, earlier.made)), found=earlier.found, status="complete")
         except Exception as error:
             # The cause must be told, also when the journal is what failed.
             with suppress(MigrationError, OSError):
-                self.settings.journal.record(Step.COPY, CopyEvent.FAILED, error=str(error))
+                self._record(CopyEvent.FAILED, error=str(error))
             raise
 
-    def _all(self, tables: dict[str, catalog.Table], left: list[list[str]]) -> dict[str, Any]:
-        config, journal = self.settings.config, self.settings.journal
-        name = uuid.uuid4().hex
-        theirs, after = self._empty(tables, left, name)
-        copy_slot.drop_leftover(self.source, config.subscription)
-        catalog_state.with_lock_retries(lambda: self._publish(tables), "publishing the source's tables")
+    def _record(self, event: str, **facts: Any) -> None:
+        self.settings.journal.record(Step.COPY, event, **facts)
+
+    def _copy(self, tables: dict[str, Table], left: Made) -> Copied:
+        """From nothing to complete; ``left`` is what an unfinished run added to the target's tables."""
+        config = self.settings.config
+        self._empty(tables, left)
+        theirs = catalog.read(self.target, config.db_schema, list(tables), "target")
+        after = build.read(self.source, tables, theirs)
+        self._mark(after.made)
+        slots.drop_leftover(self.source, config.subscription)
+        helper_schema.with_lock_retries(lambda: self._publish(tables), "publishing the source's tables")
         row = self.source.execute("SELECT clock_timestamp()").fetchone()
-        known_at = row[0] if row else None
-        freezable = frozenset(tables) - copy_build.referenced(self.target, theirs)
-        with ExitStack() as view:
-            plugin = PLUGINS[config.replication_engine]
-            slot = view.enter_context(copy_slot.create(self.settings.source(), config.subscription, plugin))
-            journal.record(Step.COPY, CopyEvent.SLOT, slot=slot.name, lsn=slot.lsn, snapshot=slot.snapshot)
-            sizes = self._guard(view, tables, slot.snapshot)
-            steps = copy_plan.steps(
-                copy_plan.cut(sizes, self.jobs),
-                {table: {n: index.bytes for n, index in some.items()} for table, some in after.indexes.items()},
-                after.keys,
-                {table: {link.references for link in links} for table, links in after.links.items()},
-            )
-            work = Work(self.settings, tables, after, freezable, slot.snapshot, name, self.jobs)
-            self.progress.begin({table: size.bytes for table, size in sizes.items()}, steps)
-            with Crew(work, copy_plan.Queue(steps), self.progress) as crew:
-
-                def note(event: str, facts: dict[str, Any]) -> None:
-                    journal.record(Step.COPY, event, **facts)
-
-                crew.wait(lambda queue: not queue.open("rows"), note)
-                # The live source need not keep old row versions for us any longer.
-                view.close()
-                crew.wait(lambda queue: queue.finished, note)
+        slot, totals = self._move(tables, theirs, after)
         sequences = self._sequences(theirs)
-        self._remember_what_is_known(known_at)
-        facts = {
-            "slot": slot.name,
-            "lsn": slot.lsn,
-            "snapshot": slot.snapshot,
-            "tables": list(crew.totals.values()),
-            "sequences": sequences,
-            "seconds": round(time.monotonic() - self.started, 3),
-        }
-        self._complete(slot, {"made": after.made, "run": name, **facts})
-        journal.record(Step.COPY, CopyEvent.COMPLETE, **facts)
+        self._remember_what_is_known(row[0] if row else None)
+        facts = Copied(
+            slot=slot.name,
+            lsn=slot.lsn,
+            snapshot=slot.snapshot,
+            tables=totals,
+            sequences=sequences,
+            seconds=round(time.monotonic() - self.started, 3),
+        )
+        self._complete(slot, after.made, facts)
+        self._record(CopyEvent.COMPLETE, **facts.plain())
         return facts
 
-    def _empty(
-        self, tables: dict[str, catalog.Table], left: list[list[str]], name: str
-    ) -> tuple[dict[str, catalog.Table], copy_build.After]:
+    def _empty(self, tables: Mapping[str, Table], left: Made) -> None:
         """Empty tables without what an unfinished run added, and a mark before anything is made that it is ours."""
-        config, target = self.settings.config, self.target
-        catalog_state.install(target)
+        helper_schema.install(self.target)
         # Before the mark: until it says otherwise, what a leftover session commits belongs to its own run.
-        mark = {"status": "running", "slot": config.subscription, "run": name, "made": left}
-        catalog_state.put(target, STATE, mark)
-        copy_state.end_leftovers(target)
-        with target.transaction():
+        self._mark(left)
+        state.end_leftovers(self.target)
+        with self.target.transaction():
             every = sql.SQL(", ").join(table.identifier for table in tables.values())
-            target.execute(sql.SQL("TRUNCATE {}").format(every))
-            copy_build.take_away(target, config.db_schema, left)
-        theirs = catalog.read(target, config.db_schema, list(tables), "target")
-        after = copy_build.read(self.source, tables, theirs)
-        catalog_state.put(target, STATE, {**mark, "made": after.made})
-        return theirs, after
+            self.target.execute(sql.SQL("TRUNCATE {}").format(every))
+            build.take_away(self.target, self.settings.config.db_schema, left)
 
-    def _publish(self, tables: dict[str, catalog.Table]) -> None:
+    def _mark(self, made: Made) -> None:
+        slot = self.settings.config.subscription
+        helper_schema.put(self.target, STATE, {"status": "running", "slot": slot, "run": self.name, "made": made})
+
+    def _publish(self, tables: Mapping[str, Table]) -> None:
         """Heartbeat and publication; both must be there before the slot, as pgoutput looks at the catalog of the slot's time."""
         config, source = self.settings.config, self.source
-        catalog_state.install(source)
+        helper_schema.install(source)
         if config.replication_engine == "dms":
             # test_decoding knows no publication; the tasks' table mappings select.
             return
         members = [table.identifier for table in tables.values()] + [sql.Identifier("task_migration", "heartbeat")]
         with source.transaction():
             source.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(config.publication)))
-            source.execute(copy_slot.publication(config.publication, members))
+            source.execute(slots.publication(config.publication, members))
 
-    def _guard(self, view: ExitStack, tables: dict[str, catalog.Table], snapshot: str) -> dict[str, copy_plan.Size]:
+    def _move(
+        self, tables: dict[str, Table], theirs: Mapping[str, Table], after: build.After
+    ) -> tuple[slots.Slot, list[TableCopied]]:
+        """Rows under a new slot's snapshot, then keys, indexes, foreign keys and statistics, by the workers."""
+        config = self.settings.config
+        freezable = frozenset(tables) - build.referenced(self.target, theirs)
+        with ExitStack() as view:
+            plugin = PLUGINS[config.replication_engine]
+            slot = view.enter_context(slots.create(self.settings.source(), config.subscription, plugin))
+            self._record(CopyEvent.SLOT, slot=slot.name, lsn=slot.lsn, snapshot=slot.snapshot)
+            sizes = self._guard(view, tables, slot.snapshot)
+            steps = plan.steps(
+                plan.cut(sizes, self.jobs),
+                {table: {n: index.bytes for n, index in some.items()} for table, some in after.indexes.items()},
+                after.keys,
+                {table: {link.references for link in links} for table, links in after.links.items()},
+            )
+            assignment = Assignment(self.settings, tables, after, freezable, slot.snapshot, self.name, self.jobs)
+            with Workers(assignment, plan.Queue(steps), self._record) as workers:
+                workers.wait_for_rows(self.progress, {name: size.bytes for name, size in sizes.items()})
+                # The live source need not keep old row versions for us any longer.
+                view.close()
+                workers.wait_for_all(self.progress)
+        return slot, workers.totals()
+
+    def _guard(self, view: ExitStack, tables: dict[str, Table], snapshot: str) -> dict[str, plan.Size]:
         """Hold the tables against rewrites (VACUUM FULL, ALTER) that would move rows between the page ranges."""
         guard = view.enter_context(
             connect(self.settings.source(), step="copy", name="SOURCE_DATABASE_URL", autocommit=False)
         )
-        copy_stream.enter_snapshot(guard, snapshot)
+        stream.enter_snapshot(guard, snapshot)
         for table in tables.values():
             guard.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(table.identifier))
-        return copy_stream.sizes(guard, tables)
+        return stream.sizes(guard, tables)
 
-    def _sequences(self, theirs: dict[str, catalog.Table]) -> list[dict[str, Any]]:
+    def _sequences(self, theirs: Mapping[str, Table]) -> list[SequenceSet]:
         """The target's sequences start in their band: above every id that the source will hand out."""
         done = []
         for table in theirs.values():
@@ -198,22 +195,22 @@ class _Copy:
                 self.target.execute(
                     "SELECT setval(%s::regclass, %s, false)", (sequence.identifier.as_string(self.target), start)
                 )
-                done.append({"sequence": sequence.name, "value": start})
+                done.append(SequenceSet(sequence=sequence.name, value=start))
         return done
 
-    def _remember_what_is_known(self, slot_time: Any) -> None:
+    def _remember_what_is_known(self, slot_time: datetime | None) -> None:
         """Rows from before the slot are known to both sides: no later change of them can be a conflict with them."""
         row = self.target.execute("SELECT clock_timestamp()").fetchone()
         copied_at = row[0] if row else None
-        # Exact, as nobody else writes to the target yet; a beat needs its margin.
-        catalog_state.put(self.target, "copied_at", copied_at.isoformat() if copied_at else None)
+        # Exact, as nobody else writes to the target yet; a heartbeat needs its margin.
+        helper_schema.put(self.target, "copied_at", copied_at.isoformat() if copied_at else None)
         for connection in (self.source, self.target):
             for side, at in (("target", slot_time), ("source", copied_at)):
                 connection.execute("UPDATE task_migration.heartbeat SET peer_beat_at = %s WHERE side = %s", (at, side))
 
-    def _complete(self, slot: copy_slot.Slot, facts: dict[str, Any]) -> None:
+    def _complete(self, slot: slots.Slot, made: Made, facts: Copied) -> None:
         """Write down that all is there, unless the slot is no longer the one whose snapshot was copied."""
-        seen = copy_slot.describe(self.source, slot.name)
+        seen = slots.describe(self.source, slot.name)
         if seen is None or seen["wal_status"] == "lost" or seen["confirmed_lsn"] != slot.lsn:
             raise MigrationError(
                 f"slot {slot.name} is no longer where it was when its snapshot was copied ({slot.lsn}; now: {seen}): changes since "
@@ -222,5 +219,5 @@ class _Copy:
         with self.target.transaction():
             # Flushed whatever the role's default is, and WAL is flushed in order: with this record all before it is on disk.
             self.target.execute("SET LOCAL synchronous_commit = on")
-            state = {"status": "complete", "at": datetime.now(UTC).isoformat(), **facts}
-            catalog_state.put(self.target, STATE, state)
+            mark = {"status": "complete", "at": datetime.now(UTC).isoformat(), "made": made, "run": self.name}
+            helper_schema.put(self.target, STATE, {**mark, **facts.plain()})

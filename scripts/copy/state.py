@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from psycopg import sql
 
 from scripts.copy import slot as copy_slot
+from scripts.copy.documents import Copied
 from scripts.database import catalog
 from scripts.database import helper_schema as catalog_state
 from scripts.database.connections import Connection
 from scripts.database.engines import dms_started
 from scripts.schema import run as schema
+from scripts.schema.documents import Difference
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
@@ -20,6 +22,17 @@ from scripts.support.wait import wait_until
 STATE = "copy"
 #: How long a copy that was just killed may hold its lock.
 LOCK_SECONDS = 10.0
+#: Kind (link, key, index), table and name of what a copy added to the target's tables.
+Made = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier run left: in words; its facts when it is complete and still good; the keys and indexes it made."""
+
+    found: str
+    complete: Copied | None
+    made: Made
 
 
 def only_one(target: Connection) -> None:
@@ -57,17 +70,15 @@ def end_leftovers(target: Connection) -> int:
     return len(rows)
 
 
-def find(
-    settings: Settings, source: Connection, target: Connection, tables: Mapping[str, catalog.Table]
-) -> tuple[str, dict[str, Any] | None, list[list[str]]]:
-    """What an earlier run left: in words, its facts when it is complete and still good, and the keys and indexes it made.
+def find(settings: Settings, source: Connection, target: Connection, tables: Mapping[str, catalog.Table]) -> Earlier:
+    """What an earlier run left.
 
     Raises:
         Refused: the target may hold writes of its own, or rows that no copy of ours put there.
     """
     config = settings.config
     state = catalog_state.get(target, STATE)
-    made: list[list[str]] = (state or {}).get("made", [])
+    made: Made = (state or {}).get("made", [])
     slot = copy_slot.describe(source, config.subscription)
     subscribed = target.execute(
         "SELECT 1 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
@@ -76,11 +87,11 @@ def find(
     ).fetchone() or dms_started(target)
     complete = state is not None and state.get("status") == "complete"
     if complete and slot is not None and slot["wal_status"] != "lost":
-        facts = {key: value for key, value in state.items() if key not in ("status", "at", "made", "run")}
+        facts = Copied.model_validate({key: state[key] for key in Copied.model_fields if key in state})
         running = (
             "replication runs from its slot" if subscribed else "its slot waits for `task-migration replicate start`"
         )
-        return f"a copy complete since {state['at']}; {running}; nothing was changed", facts, made
+        return Earlier(f"a copy complete since {state['at']}; {running}; nothing was changed", facts, made)
     if subscribed:
         raise Refused(
             f"replication from {config.subscription} was started but no good copy with its slot is there (slot: {slot}); "
@@ -103,7 +114,7 @@ def find(
         found = f"an unfinished copy ({left}): its snapshot is lost with it, so the copy starts anew"
     else:
         found = "nothing of an earlier copy" + (f"; a leftover slot {config.subscription} is dropped" if slot else "")
-    return found, None, made
+    return Earlier(found, None, made)
 
 
 def check(
@@ -111,7 +122,7 @@ def check(
     source: Connection,
     target: Connection,
     tables: Mapping[str, catalog.Table],
-    made: list[list[str]],
+    made: Made,
 ) -> None:
     """Raise Refused unless rows may be moved; ``made`` is what an unfinished copy left, which this one takes away itself."""
     config = settings.config
@@ -119,8 +130,8 @@ def check(
     keyless = [table.name for table in tables.values() if not table.key]
     if keyless:
         raise Refused(f"{', '.join(keyless)}: no primary key, so updates cannot be replicated; add one on the source")
-    if not found["match"] and not all(_mended(item, made) for item in found["differences"]):
-        raise Refused(f"the two schemas differ, no row was moved; mend them, then copy again:\n{found['text']}")
+    if not found.match and not all(_made_here(item, made) for item in found.differences):
+        raise Refused(f"the two schemas differ, no row was moved; mend them, then copy again:\n{found.text}")
     unlogged = [
         f"{table.name} on the {side}"
         for side, connection in (("source", source), ("target", target))
@@ -148,8 +159,9 @@ def check(
                 )
 
 
-def _mended(difference: Mapping[str, Any], made: list[list[str]]) -> bool:
-    if difference["kind"] not in ("constraint", "index"):
+def _made_here(difference: Difference, made: Made) -> bool:
+    """Whether a copy brings it about itself."""
+    if difference.kind not in ("constraint", "index"):
         return False
     # After a lost slot the state still says complete, so keys dropped since are differences that a copy mends itself.
-    return difference["target"] is None or any(name == difference["name"] for _, _, name in made)
+    return difference.target is None or any(name == difference.name for _, _, name in made)

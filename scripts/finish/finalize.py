@@ -159,7 +159,7 @@ def _equal(settings: Settings, when: str) -> list[TableRows]:
         differing = {t.table: t.differences_total + t.unsettled for t in found.tables if not t.match}
         raise DataDiffer(
             f"the sides differ {when}: rows by table {differing or 'none'}, orphans {len(found.orphans)}, schema "
-            f"{'the same' if found.schema_match else sorted(item['table'] + '.' + item['name'] for item in found.schema_differences)}; look at "
+            f"{'the same' if found.schema_match else sorted(item.table + '.' + item.name for item in found.schema_differences)}; look at "
             "`task-migration verify`, mend with `verify --repair newest`, then finalize again"
         )
     return [TableRows(table=entry.table, rows=entry.source_rows) for entry in found.tables]

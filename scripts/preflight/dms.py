@@ -12,7 +12,8 @@ from psycopg import conninfo
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, parameters
 from scripts.database.helper_schema import Side
-from scripts.preflight.server import Check, one
+from scripts.preflight.documents import Check
+from scripts.preflight.server import one
 from scripts.preflight.tables import named, statements_like
 from scripts.replication.dms import engine as dms
 from scripts.support.settings import Settings

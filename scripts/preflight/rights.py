@@ -16,7 +16,8 @@ from psycopg import sql
 from scripts.database.connections import Connection, connect, keep_out_of_log, parameters
 from scripts.database.helper_schema import Side
 from scripts.finish import rights as finalize_rights
-from scripts.preflight.server import Check, one
+from scripts.preflight.documents import Check
+from scripts.preflight.server import one
 from scripts.replication.subscriptions import peer_conninfo
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact

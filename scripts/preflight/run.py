@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 from scripts.database import catalog
 from scripts.database import helper_schema as catalog_state
@@ -18,7 +16,7 @@ from scripts.preflight import server as preflight_server
 from scripts.preflight import tables as preflight_tables
 from scripts.preflight import values as preflight_values
 from scripts.preflight import wal as preflight_wal
-from scripts.preflight.server import Check
+from scripts.preflight.documents import Check, Preflight
 from scripts.support.errors import MigrationError
 from scripts.support.events import PreflightEvent, Step
 from scripts.support.redact import redact
@@ -130,16 +128,14 @@ class _Run:
         yield from preflight_values.judge(self.settings, self.measured)
 
 
-def run(settings: Settings, wal_seconds: float = preflight_wal.SAMPLE_SECONDS) -> dict[str, Any]:
+def run(settings: Settings, wal_seconds: float = preflight_wal.SAMPLE_SECONDS) -> Preflight:
     """Look at both servers, the roles and the tables. Changes nothing: what is tried is rolled back.
 
     Args:
         wal_seconds: how long, at least, the write rate of the servers is watched.
 
     Returns:
-        ``{"checks": [{"name", "status": "pass|warn|fail", "detail", "remedy"}], "passed": bool, "largest_values":
-        [{"table", "column", "bytes"}]}``; ``passed`` is whether none failed. A server that cannot be reached is a failed
-        check, not an error.
+        every check; a server that cannot be reached is a failed check, not an error.
 
     Raises:
         UsageError: a connection string is missing or cannot be read.
@@ -153,11 +149,11 @@ def run(settings: Settings, wal_seconds: float = preflight_wal.SAMPLE_SECONDS) -
             connection.close()
     failed = [check.name for check in found.checks if check.status == "fail"]
     settings.journal.record(Step.PREFLIGHT, PreflightEvent.CHECKED, passed=not failed, failed=failed)
-    return {
-        "checks": [
-            {**asdict(check), "detail": redact(check.detail), "remedy": check.remedy if check.status != "pass" else ""}
+    return Preflight(
+        checks=[
+            Check(check.name, check.status, redact(check.detail), check.remedy if check.status != "pass" else "")
             for check in found.checks
         ],
-        "passed": not failed,
-        "largest_values": preflight_values.largest(found.measured),
-    }
+        passed=not failed,
+        largest_values=preflight_values.largest(found.measured),
+    )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from psycopg import sql
 
 from scripts.copy import slot as copy_slot
 from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
+from scripts.preflight.documents import Check
 from scripts.support.settings import Settings
 
-Status = Literal["pass", "warn", "fail"]
 #: Transactions older than this hold up the slot (it waits for all of them).
 LONG_TRANSACTION_SECONDS = 30
 #: Processes that take no place of max_worker_processes (PostgreSQL, 'pg_stat_activity', backend_type); all others do.
@@ -23,16 +22,6 @@ BUILT_IN = (
 )
 #: Connections that a copy with four jobs, both directions and the commands beside it take.
 CONNECTIONS = 15
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding; ``remedy`` is the SQL or the step that mends it."""
-
-    name: str
-    status: Status
-    detail: str
-    remedy: str = ""
 
 
 def one(connection: Connection, query: sql.Composed | sql.SQL | str, values: Any = None) -> Any:

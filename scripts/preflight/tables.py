@@ -10,7 +10,7 @@ from scripts.database import catalog
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
-from scripts.preflight.server import Check, Status
+from scripts.preflight.documents import Check, Status
 from scripts.support.settings import Settings
 
 

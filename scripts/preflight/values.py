@@ -10,7 +10,7 @@ from psycopg import sql
 
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection
-from scripts.preflight.server import Check
+from scripts.preflight.documents import Check, LargestValue
 from scripts.preflight.tables import named
 from scripts.support.settings import Settings
 
@@ -71,13 +71,13 @@ def _measure(connection: Connection, table: Table) -> Measured:
     )
 
 
-def largest(found: list[Measured]) -> list[dict[str, object]]:
-    """The largest value of each table: ``[{"table", "column", "bytes"}]``, for the document."""
-    document = []
+def largest(found: list[Measured]) -> list[LargestValue]:
+    """The largest value of each table."""
+    values = []
     for entry in found:
         column, size = max(entry.largest.items(), key=lambda item: item[1], default=("", 0))
-        document.append({"table": entry.table, "column": column, "bytes": size})
-    return document
+        values.append(LargestValue(table=entry.table, column=column, bytes=size))
+    return values
 
 
 def judge(settings: Settings, found: list[Measured]) -> Iterator[Check]:
@@ -120,9 +120,7 @@ def judge(settings: Settings, found: list[Measured]) -> Iterator[Check]:
     sizes = [(f"{e.table}.{name}", n) for e in found for name, n in e.largest.items()]
     large = [f"{name} ({n} bytes)" for name, n in sizes if n > limit]
     near = [f"{name} ({n} bytes)" for name, n in sizes if limit // 2 < n <= limit]
-    tops = "; ".join(
-        f"{entry['table']}.{entry['column']} {entry['bytes']} bytes" for entry in largest(found) if entry["bytes"]
-    )
+    tops = "; ".join(f"{top.table}.{top.column} {top.bytes} bytes" for top in largest(found) if top.bytes)
     says = f"dmsLobMaxSizeKb {settings.config.dms_lob_max_size_kb}" if dms else f"{LARGE_VALUE_BYTES} bytes"
     remedy = (
         "a larger value stops the task: raise dmsLobMaxSizeKb above it and deploy"

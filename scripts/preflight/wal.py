@@ -12,7 +12,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from components.config import ConfigError, read_stack_file
 from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
-from scripts.preflight.server import Check, one
+from scripts.preflight.documents import Check
+from scripts.preflight.server import one
 from scripts.support.aws import client
 from scripts.support.settings import Settings, stack_file
 

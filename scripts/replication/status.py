@@ -72,8 +72,8 @@ def _drift(settings: Settings) -> list[str]:
     """What differs between the two catalogs, a few words each."""
     try:
         return [
-            f"{item['table']}: {item['kind']} {item['name']}: source {item['source'] or 'has none'}, target {item['target'] or 'has none'}"
-            for item in schema.diff(settings)["differences"]
+            f"{item.table}: {item.kind} {item.name}: source {item.source or 'has none'}, target {item.target or 'has none'}"
+            for item in schema.diff(settings).differences
         ]
     except MigrationError as error:
         return [f"the catalogs cannot be compared: {error}"]

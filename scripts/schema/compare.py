@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from scripts.database.catalog import Column, Constraint, Table
 from scripts.schema import statements
+from scripts.schema.documents import Difference, Kind
 from scripts.schema.statements import Enums, normal, quote
 
 #: The order in which mends are carried out: what others lean on goes last and comes first.
@@ -15,11 +15,11 @@ DROP_FOREIGN_KEY, DROP, CREATE, COLUMN, SEQUENCE, KEY, INDEX, FOREIGN_KEY = rang
 
 
 @dataclass(frozen=True)
-class Difference:
+class Drift:
     """One difference; ``sql`` mends it on the target when all are run in the order of their ``stage``."""
 
     table: str
-    kind: str
+    kind: Kind
     name: str
     source: str | None
     target: str | None
@@ -28,19 +28,19 @@ class Difference:
     #: `copy` makes it after the rows, so it is missing until then.
     after_rows: bool = False
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Difference:
         """As ``schema diff`` prints it."""
-        return {
-            "table": self.table,
-            "kind": self.kind,
-            "name": self.name,
-            "source": self.source,
-            "target": self.target,
-            "sql": ";\n".join(self.sql),
-        }
+        return Difference(
+            table=self.table,
+            kind=self.kind,
+            name=self.name,
+            source=self.source,
+            target=self.target,
+            sql=";\n".join(self.sql),
+        )
 
     def line(self) -> str:
-        """For people."""
+        """In words, for a refusal."""
         said = f"{self.table}: {self.kind} {self.name}: source {self.source or 'has none'}; target {self.target or 'has none'}"
         return said + "".join(f"\n  mend on the target: {statement};" for statement in self.sql)
 
@@ -51,7 +51,7 @@ def compare(
     wanted_enums: Enums | None = None,
     found_enums: Enums | None = None,
     band: int | None = None,
-) -> list[Difference]:
+) -> list[Drift]:
     """Every difference of the moved tables, in the order in which its SQL can be run.
 
     Args:
@@ -64,14 +64,14 @@ def compare(
         other = found.get(name)
         if other is None:
             texts = [s.as_string(None) for s in statements.tables_sql([table])]
-            items.append(Difference(name, "table", name, "present", None, tuple(texts), CREATE))
+            items.append(Drift(name, "table", name, "present", None, tuple(texts), CREATE))
             other = replace(table, constraints=tuple(c for c in table.constraints if c.kind == "c"), indexes=())
         items += _table(table, other, set(wanted), band)
     items += _leaning(items, wanted, found)
     return sorted(items, key=lambda item: item.stage)
 
 
-def _enums(wanted: Mapping[str, Table], ours: Enums, theirs: Enums) -> Iterator[Difference]:
+def _enums(wanted: Mapping[str, Table], ours: Enums, theirs: Enums) -> Iterator[Drift]:
     for (schema, name), labels in ours.items():
         have = theirs.get((schema, name))
         if have == labels:
@@ -87,14 +87,14 @@ def _enums(wanted: Mapping[str, Table], ours: Enums, theirs: Enums) -> Iterator[
                 for i, label in enumerate(labels)
                 if label not in have
             ] or [f"-- {full} has labels that the source lacks: {', '.join(have)}; a label cannot be dropped"]
-        yield Difference(user, "type", name, ", ".join(labels), ", ".join(have) if have else None, tuple(texts), CREATE)
+        yield Drift(user, "type", name, ", ".join(labels), ", ".join(have) if have else None, tuple(texts), CREATE)
 
 
-def _table(wanted: Table, found: Table, moved: set[str], band: int | None) -> Iterator[Difference]:
+def _table(wanted: Table, found: Table, moved: set[str], band: int | None) -> Iterator[Drift]:
     if wanted.persistence != found.persistence:
         words = {"p": "LOGGED", "u": "UNLOGGED"}
         text = f"ALTER TABLE {name_of(wanted)} SET {words.get(wanted.persistence, 'LOGGED')}"
-        yield Difference(
+        yield Drift(
             wanted.name,
             "table",
             wanted.name,
@@ -118,19 +118,19 @@ def _same_column(one: Column, other: Column) -> bool:
     return normal(statements.column_text(one)) == normal(statements.column_text(other))
 
 
-def _columns(wanted: Table, found: Table, band: int | None) -> Iterator[Difference]:
+def _columns(wanted: Table, found: Table, band: int | None) -> Iterator[Drift]:
     theirs = {column.name: column for column in found.columns}
     for column in wanted.columns:
         other = theirs.pop(column.name, None)
         text = statements.column_text(column)
         if other is None:
-            yield Difference(wanted.name, "column", column.name, text, None, _add_column(wanted, column, band), COLUMN)
+            yield Drift(wanted.name, "column", column.name, text, None, _add_column(wanted, column, band), COLUMN)
         elif not _same_column(column, other):
             mend = tuple(_column_mend(wanted, found, column, other, band))
-            yield Difference(wanted.name, "column", column.name, text, statements.column_text(other), mend, COLUMN)
+            yield Drift(wanted.name, "column", column.name, text, statements.column_text(other), mend, COLUMN)
     for column in theirs.values():
         mend = (f"ALTER TABLE {name_of(wanted)} DROP COLUMN {quote(column.name)}",)
-        yield Difference(wanted.name, "column", column.name, None, statements.column_text(column), mend, COLUMN)
+        yield Drift(wanted.name, "column", column.name, None, statements.column_text(column), mend, COLUMN)
 
 
 def _add_column(table: Table, column: Column, band: int | None) -> tuple[str, ...]:
@@ -198,7 +198,7 @@ def _gone_with_column(wanted: Table, found: Table, column: str) -> Iterator[str]
             yield index.definition
 
 
-def _sequences(wanted: Table, found: Table, band: int | None) -> Iterator[Difference]:
+def _sequences(wanted: Table, found: Table, band: int | None) -> Iterator[Drift]:
     columns = {column.name: column for column in found.columns}
     identities = {s.column: s for s in found.sequences if s.identity}
     plain = {(s.schema, s.name): s for s in found.sequences if not s.identity}
@@ -211,7 +211,7 @@ def _sequences(wanted: Table, found: Table, band: int | None) -> Iterator[Differ
                 sets = " ".join(f"SET {part}" for part in statements.option_parts(sequence))
                 mend: tuple[str, ...] = (f"ALTER TABLE {name_of(wanted)} ALTER COLUMN {quote(sequence.column)} {sets}",)
                 shown = statements.sequence_options(other)
-                yield Difference(wanted.name, "sequence", sequence.name, text, shown, mend, SEQUENCE)
+                yield Drift(wanted.name, "sequence", sequence.name, text, shown, mend, SEQUENCE)
             continue
         other = plain.pop((sequence.schema, sequence.name), None)
         same_column = other is not None and (other.column, other.type) == (sequence.column, sequence.type)
@@ -221,7 +221,7 @@ def _sequences(wanted: Table, found: Table, band: int | None) -> Iterator[Differ
         if other is not None:
             mend = (f"ALTER SEQUENCE {full} AS {sequence.type} {text}", statements.owned_by(sequence, wanted))
             shown = f"{other.type} {statements.sequence_options(other)}"
-            yield Difference(wanted.name, "sequence", sequence.name, f"{sequence.type} {text}", shown, mend, SEQUENCE)
+            yield Drift(wanted.name, "sequence", sequence.name, f"{sequence.type} {text}", shown, mend, SEQUENCE)
             continue
         column = columns.get(sequence.column)
         create = [statements.create_sequence(sequence).as_string(None)]
@@ -235,17 +235,17 @@ def _sequences(wanted: Table, found: Table, band: int | None) -> Iterator[Differ
             if column.type == wanted.column(sequence.column).type:
                 # Else when the column has its type: what is no number has no largest one.
                 create += statements.into_band(sequence, wanted, band)
-        yield Difference(wanted.name, "sequence", sequence.name, f"{sequence.type} {text}", None, tuple(create), CREATE)
+        yield Drift(wanted.name, "sequence", sequence.name, f"{sequence.type} {text}", None, tuple(create), CREATE)
     for extra in plain.values():
         mend = (f"DROP SEQUENCE IF EXISTS {extra.identifier.as_string(None)}",)
-        yield Difference(wanted.name, "sequence", extra.name, None, statements.sequence_options(extra), mend, SEQUENCE)
+        yield Drift(wanted.name, "sequence", extra.name, None, statements.sequence_options(extra), mend, SEQUENCE)
 
 
 def _add_constraint(table: Table, constraint: Constraint) -> str:
     return f"ALTER TABLE {name_of(table)} ADD CONSTRAINT {quote(constraint.name)} {constraint.definition}"
 
 
-def _constraints(wanted: Table, found: Table, moved: set[str]) -> Iterator[Difference]:
+def _constraints(wanted: Table, found: Table, moved: set[str]) -> Iterator[Drift]:
     # Keys and checks are compared by what they say, not by their names: another migration tool names them otherwise.
     kept = [c for c in wanted.constraints if c.kind != "f" or c.references in moved]
     have = {(c.kind, normal(c.definition)) for c in found.constraints}
@@ -254,29 +254,29 @@ def _constraints(wanted: Table, found: Table, moved: set[str]) -> Iterator[Diffe
         if key not in have:
             stage = FOREIGN_KEY if constraint.kind == "f" else KEY
             mend = (_add_constraint(wanted, constraint),)
-            yield Difference(
+            yield Drift(
                 wanted.name, "constraint", constraint.name, constraint.definition, None, mend, stage, constraint.kind != "c"
             )  # fmt: skip
     for constraint in found.constraints:
         if (constraint.kind, normal(constraint.definition)) not in want:
             stage = DROP_FOREIGN_KEY if constraint.kind == "f" else DROP
             mend = (f"ALTER TABLE {name_of(wanted)} DROP CONSTRAINT IF EXISTS {quote(constraint.name)}",)
-            yield Difference(wanted.name, "constraint", constraint.name, None, constraint.definition, mend, stage)
+            yield Drift(wanted.name, "constraint", constraint.name, None, constraint.definition, mend, stage)
 
 
-def _indexes(wanted: Table, found: Table) -> Iterator[Difference]:
+def _indexes(wanted: Table, found: Table) -> Iterator[Drift]:
     ours = {statements.index_shape(i): i for i in wanted.indexes}
     others = {statements.index_shape(i) for i in found.indexes}
     for shape, index in ours.items():
         if shape not in others:
-            yield Difference(wanted.name, "index", index.name, index.definition, None, (index.definition,), INDEX, True)
+            yield Drift(wanted.name, "index", index.name, index.definition, None, (index.definition,), INDEX, True)
     for index in found.indexes:
         if statements.index_shape(index) not in ours:
             mend = (f"DROP INDEX IF EXISTS {quote(found.schema)}.{quote(index.name)}",)
-            yield Difference(wanted.name, "index", index.name, None, index.definition, mend, DROP)
+            yield Drift(wanted.name, "index", index.name, None, index.definition, mend, DROP)
 
 
-def _leaning(items: list[Difference], wanted: Mapping[str, Table], found: Mapping[str, Table]) -> Iterator[Difference]:
+def _leaning(items: list[Drift], wanted: Mapping[str, Table], found: Mapping[str, Table]) -> Iterator[Drift]:
     """Foreign keys that both sides have and that lean on a key which a mend drops: they go first and come back last."""
     dropped = {(item.table, item.name) for item in items if item.stage == DROP}
     gone = []
@@ -294,6 +294,6 @@ def _leaning(items: list[Difference], wanted: Mapping[str, Table], found: Mappin
                 continue  # fmt: skip
             drop = (f"ALTER TABLE {name_of(table)} DROP CONSTRAINT IF EXISTS {quote(key.name)}",)
             shown = f"{key.definition} (leans on a key that goes)"
-            yield Difference(table.name, "constraint", key.name, key.definition, shown, drop, DROP_FOREIGN_KEY)
+            yield Drift(table.name, "constraint", key.name, key.definition, shown, drop, DROP_FOREIGN_KEY)
             back = (_add_constraint(table, key),)
-            yield Difference(table.name, "constraint", key.name, key.definition, shown, back, FOREIGN_KEY)
+            yield Drift(table.name, "constraint", key.name, key.definition, shown, back, FOREIGN_KEY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import psycopg
 from psycopg import conninfo, sql
@@ -20,7 +21,7 @@ class Role:
     """The role as it is now: its name, None when it does not exist; what was changed."""
 
     name: str | None
-    changed: str | None = None
+    changed: Literal["created", "password"] | None = None
     warnings: list[str] = field(default_factory=list)
 
 
@@ -48,7 +49,7 @@ def ensure(
     remember_secret(password.get_secret_value())
     if there and _can_log_in(settings, name, password):
         return Role(name)
-    changed = "password" if there else "created"
+    changed: Literal["created", "password"] = "password" if there else "created"
     if not dry_run:
         hashed = target.pgconn.encrypt_password(
             password.get_secret_value().encode(), name.encode(), b"scram-sha-256"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import SecretStr
 
 from components.config import MigrationConfig
@@ -13,6 +11,7 @@ from scripts.database.connections import Connection, connect, domain_errors
 from scripts.schema import compare as schema_compare
 from scripts.schema import role as schema_role
 from scripts.schema import statements as schema_statements
+from scripts.schema.documents import SchemaApplied, SchemaDiff
 from scripts.support.errors import Refused
 from scripts.support.events import SchemaEvent, Step
 from scripts.support.settings import Settings
@@ -20,7 +19,7 @@ from scripts.support.settings import Settings
 LOCK_TIMEOUT_MS = 2000
 
 
-def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | None = None) -> dict[str, Any]:
+def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | None = None) -> SchemaApplied:
     """Make on the target what of the configured tables is missing there; tables that exist are left as they are.
 
     Keys, indexes and foreign keys of a table made here come after the rows, by ``copy``. Foreign keys that lead out of the
@@ -31,8 +30,7 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
         role_password: the target role's; a role that exists and cannot log in with it gets it.
 
     Returns:
-        ``{"created": [tables], "statements": [sql], "role": str|None, "role_changed": "created"|"password"|None, "warnings",
-        "match", "differences", "pending", "text"}``; with ``dry_run`` nothing is changed and ``match`` is about the present.
+        what was made, and the comparison afterwards; with ``dry_run`` what would be, and ``match`` is about the present.
 
     Raises:
         Refused: a table is missing on the source, or is of a kind that cannot be moved.
@@ -74,18 +72,18 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
         settings.journal.record(
             Step.SCHEMA, SchemaEvent.APPLIED, created=[table.name for table in missing], role=role.changed
         )
-    found = diff(settings) if not dry_run else {"match": not missing, "differences": [], "pending": [], "text": ""}
-    return {
-        "created": [table.name for table in missing],
-        "statements": texts,
-        "role": role.name,
-        "role_changed": role.changed,
-        "warnings": role.warnings,
-        **found,
-    }
+    found = diff(settings) if not dry_run else SchemaDiff(match=not missing, differences=[], pending=[], text="")
+    return SchemaApplied(
+        created=[table.name for table in missing],
+        statements=texts,
+        role=role.name,
+        role_changed=role.changed,
+        warnings=role.warnings,
+        **dict(found),
+    )
 
 
-def diff(settings: Settings) -> dict[str, Any]:
+def diff(settings: Settings) -> SchemaDiff:
     """Compare the two catalogs of the configured tables; see :func:`between`.
 
     DDL that is under way holds its table, and the catalog's functions wait for it: that ends as a DatabaseError after
@@ -102,17 +100,12 @@ def diff(settings: Settings) -> dict[str, Any]:
         return between(settings.config, source, target)
 
 
-def between(config: MigrationConfig, source: Connection, target: Connection) -> dict[str, Any]:
+def between(config: MigrationConfig, source: Connection, target: Connection) -> SchemaDiff:
     """Compare the two catalogs of the configured tables, over two open sessions; reads catalogs only.
 
     This is the tripwire against DDL while rows move: it looks at columns, types (and the labels of enums), defaults,
     nullability, keys, checks, foreign keys, indexes and sequences of the moved tables. Other tables, comments, rights,
     storage, statistics and our own triggers are no drift.
-
-    Returns:
-        ``{"match": bool, "differences": [{"table", "kind", "name", "source", "target", "sql"}], "pending": [...], "text",
-        "mend": sql}``. ``pending`` are keys and indexes that `copy` makes after the rows; they spoil the match only once the
-        copy is done. ``mend`` is the whole SQL for the target, in the order in which it can be run.
 
     Raises:
         Refused: the source lacks one of the tables.
@@ -132,22 +125,14 @@ def between(config: MigrationConfig, source: Connection, target: Connection) -> 
     copied = bool(state and state.get("status") == "complete")
     everything = schema_compare.compare(wanted, found, enums, theirs, config.sequence_band_start)
     differences = [item for item in everything if copied or not item.after_rows]
-    mends = [statement for item in differences for statement in item.sql]
-    return {
-        "match": not differences,
-        "differences": [item.document() for item in differences],
-        "pending": [item.document() for item in everything if item.after_rows and not copied],
-        "text": "\n".join(item.line() for item in differences),
-        "mend": "".join(f"{statement};\n" for statement in mends),
-    }
+    return SchemaDiff(
+        match=not differences,
+        differences=[item.document() for item in differences],
+        pending=[item.document() for item in everything if item.after_rows and not copied],
+        text="\n".join(item.line() for item in differences),
+        mend="".join(f"{statement};\n" for item in differences for statement in item.sql),
+    )
 
 
 def _checks(table: catalog.Table) -> set[str]:
     return {schema_statements.normal(c.definition) for c in table.constraints if c.kind == "c"}
-
-
-def script(document: dict[str, Any]) -> str:
-    """What ``schema diff`` shows to people: each difference, then the SQL that mends them all."""
-    if document["match"]:
-        return "the two schemas agree"
-    return f"{document['text']}\n\n-- on the target, in this order:\n{document['mend']}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich import progress as rich_progress
+from rich.console import RenderableType
 
 from scripts.support import console
 
@@ -37,30 +38,35 @@ class Work:
             self.done = done
             self.total = total if total is not None else self.total
 
+    def rate(self, now: float) -> str:
+        """How much a second since it began, at ``now``; empty for a wait, which has none."""
+        return "" if self.unit == "s" else f"{self.done / max(0.001, now - self.started):,.1f} {self.unit}/s"
+
     def line(self, now: float) -> str:
         """One plain line at ``now`` (monotonic seconds): share, rate and time left, as far as they are known. Never more
         than 99 % while the work goes on, as a total is often an estimate."""
         seconds = max(0.001, now - self.started)
-        rate = self.done / seconds
         if self.unit == "s":
             done = f"{self.done:.0f}" if self.total is None else f"{self.done:.0f} of {self.total:.0f}"
             return f"{self.name}: {done} s"
         if not self.total:
-            return f"{self.name}: {self.done:,.0f} {self.unit}, {rate:,.1f} {self.unit}/s; {seconds:.0f} s so far"
-        share = min(0.99, self.done / self.total)
-        left = f"about {max(0.0, self.total - self.done) / rate:.0f} s left" if rate else "time left not known yet"
-        return f"{self.name}: {share:.0%} of about {self.total:,.0f} {self.unit}, {rate:,.1f} {self.unit}/s, {left}; {seconds:.0f} s so far"
+            return f"{self.name}: {self.done:,.0f} {self.unit}, {self.rate(now)}; {seconds:.0f} s so far"
+        share, left = min(0.99, self.done / self.total), "time left not known yet"
+        if self.done:
+            left = f"about {max(0.0, self.total - self.done) / self.done * seconds:.0f} s left"
+        return f"{self.name}: {share:.0%} of about {self.total:,.0f} {self.unit}, {self.rate(now)}, {left}; {seconds:.0f} s so far"
 
 
 class Progress:
     """Shows nothing; the base of what does."""
 
     @contextmanager
-    def work(self, name: str, total: float | None, unit: str) -> Iterator[Work]:
+    def work(self, name: str, total: float | None, unit: str, *, detail: bool = False) -> Iterator[Work]:  # noqa: ARG002
         """One piece of work, from now until the block ends.
 
         Args:
             total: how much there is in ``unit`` (``rows``, ``MiB``, ``s`` for a wait); None when it is not known.
+            detail: a part of another work, for which a line would be too much.
         """
         yield Work(name, total, unit)
 
@@ -72,82 +78,99 @@ class Lines(Progress):
     """A plain line every :data:`LINE_SECONDS` for each piece of work that lasts longer."""
 
     @contextmanager
-    def work(self, name: str, total: float | None, unit: str) -> Iterator[Work]:
+    def work(self, name: str, total: float | None, unit: str, *, detail: bool = False) -> Iterator[Work]:
         """As :meth:`Progress.work`."""
-        told, ended = Work(name, total, unit), threading.Event()
+        work, ended = Work(name, total, unit), threading.Event()
+        if detail:
+            yield work
+            return
 
         def tell() -> None:
             while not ended.wait(LINE_SECONDS):
-                console.say(told.line(time.monotonic()))
+                console.say(work.line(time.monotonic()))
 
         thread = threading.Thread(target=tell, name=f"progress of {name}", daemon=True)
         thread.start()
         try:
-            yield told
+            yield work
         finally:
             ended.set()
             thread.join()
 
 
-class _Bar(Work):
-    """Work that a bar shows."""
+class _Screen(rich_progress.Progress):
+    """rich's bars, which look at the works whenever they are drawn."""
 
-    def __init__(self, name: str, total: float | None, unit: str, bars: rich_progress.Progress) -> None:
-        super().__init__(name, total, unit)
-        self._bars, self._task = bars, bars.add_task(name, total=total, unit=unit, rate="")
+    def __init__(self) -> None:
+        self._works: dict[rich_progress.TaskID, Work] = {}
+        self._looking = threading.Lock()
+        super().__init__(
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(bar_width=20),
+            rich_progress.TextColumn("{task.fields[share]:>4}"),
+            rich_progress.TextColumn("{task.fields[rate]}"),
+            rich_progress.TimeRemainingColumn(compact=True),
+            console=console.err,
+            refresh_per_second=4,
+        )
 
-    def advance(self, amount: float = 1) -> None:
-        super().advance(amount)
-        self._draw()
+    def begin(self, work: Work) -> rich_progress.TaskID:
+        """A bar for ``work``."""
+        task = self.add_task(work.name, total=work.total or None, share="", rate="")
+        self._works[task] = work
+        return task
 
-    def at(self, done: float, total: float | None = None) -> None:
-        super().at(done, total)
-        self._draw()
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """As rich asks for it, several times a second and at the end."""
+        with self._looking:
+            for task, work in list(self._works.items()):
+                self._look(
+                    task, work, min(work.done, 0.99 * work.total) if work.total else work.done, work.total or None
+                )
+        yield from super().get_renderables()
 
-    def _draw(self) -> None:
-        seconds = max(0.001, time.monotonic() - self.started)
-        rate = "" if self.unit == "s" else f"{self.done / seconds:,.1f} {self.unit}/s"
-        self._bars.update(self._task, completed=self.done, total=self.total, rate=rate)
-
-    def close(self, whole: bool) -> None:
+    def end(self, task: rich_progress.TaskID, whole: bool) -> None:
         """The bar stays as it is; full when the work came to its end, as its total was an estimate."""
-        self._bars.update(self._task, completed=(self.total or self.done) if whole else self.done)
-        self._bars.stop_task(self._task)
+        with self._looking:
+            work = self._works.pop(task)
+            total = (work.total or work.done or 1.0) if whole else work.total or None
+            self._look(task, work, total if whole and total else work.done, total)
+            self.stop_task(task)
+
+    def _look(self, task: rich_progress.TaskID, work: Work, done: float, total: float | None) -> None:
+        share = f"{done / total:.0%}" if total else ""
+        self.update(task, completed=done, total=total, share=share, rate=work.rate(time.monotonic()))
 
 
 class Bars(Progress):
     """A bar with rate and time left for each piece of work; rich draws them."""
 
     def __init__(self) -> None:
-        self._bars = rich_progress.Progress(
-            rich_progress.TextColumn("{task.description}"),
-            rich_progress.BarColumn(bar_width=20),
-            rich_progress.TaskProgressColumn(show_speed=False),
-            rich_progress.TextColumn("{task.fields[rate]}"),
-            rich_progress.TimeRemainingColumn(compact=True),
-            console=console.err,
-            refresh_per_second=4,
-        )
+        self._screen = _Screen()
         self._open = 0
         self._lock = threading.Lock()
 
     @contextmanager
-    def work(self, name: str, total: float | None, unit: str) -> Iterator[Work]:
+    def work(self, name: str, total: float | None, unit: str, *, detail: bool = False) -> Iterator[Work]:  # noqa: ARG002
         """As :meth:`Progress.work`."""
         with self._lock:
             self._open += 1
             if self._open == 1:
-                self._bars.start()
-        bar, whole = _Bar(name, total, unit, self._bars), False
+                # Bars of works that ended before stand on the terminal already.
+                for old in self._screen.task_ids:
+                    self._screen.remove_task(old)
+                self._screen.start()
+        work, whole = Work(name, total, unit), False
+        task = self._screen.begin(work)
         try:
-            yield bar
+            yield work
             whole = True
         finally:
-            bar.close(whole)
+            self._screen.end(task, whole)
             with self._lock:
                 self._open -= 1
                 if self._open == 0:
-                    self._bars.stop()
+                    self._screen.stop()
 
 
 def display() -> Progress:

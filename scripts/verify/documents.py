@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from scripts.replication.documents import SequenceBand
+from scripts.schema.documents import Difference
 from scripts.support.document import Document
 
 Kind = Literal["missing_on_target", "missing_on_source", "different"]
@@ -68,7 +69,7 @@ class Verification(Document):
     sequences: list[SequenceBand]
     orphans: list[Orphans]
     schema_match: bool
-    schema_differences: list[Any] = Field(alias="schema")
+    schema_differences: list[Difference] = Field(alias="schema")
     #: Whether replication ran, so that rows under way could be told from differences.
     live: bool
     algorithm: Literal["hash", "md5"]

@@ -71,7 +71,7 @@ def run(
     with domain_errors("verify"), sessions(settings) as opened:
         run_ = _Run.begin(settings, opened, algorithm, show_values, MENDED if repair else LISTED, fence_timeout)
         first, (sequences, drift) = run_.compare(
-            [partial(_sequences, settings), lambda _: schema.diff(settings)["differences"]]
+            [partial(_sequences, settings), lambda _: schema.diff(settings).differences]
         )
         last, repaired = first, Counter[str]()
         while repair is not None and any(compared.differences for compared in last.values()):

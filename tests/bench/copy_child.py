@@ -46,7 +46,7 @@ def main() -> None:
         "schema_seconds": ready - started,
         "peak_mib": peak_mib(),
         "start_mib": before,
-        "rows": sum(table["rows"] for table in facts["tables"]),
+        "rows": sum(table.rows for table in facts.tables),
     }
     sys.stdout.write(json.dumps(figures) + "\n")
 

@@ -36,11 +36,11 @@ import json, sys
 from pathlib import Path
 from pydantic import SecretStr
 from components.config import MigrationConfig
-from scripts import copy
+from scripts.copy.run import run
 from scripts.support.settings import Settings
 given = json.load(sys.stdin)
 config = MigrationConfig.model_validate(given["config"])
-copy.run(Settings(config, None, SecretStr(given["source"]), SecretStr(given["target"]), Path(given["state"])), jobs=2)
+run(Settings(config, None, SecretStr(given["source"]), SecretStr(given["target"]), Path(given["state"])), jobs=2)
 """
 
 
@@ -81,7 +81,7 @@ def test_copy_killed_at_random_then_run_again(make_pair: MakePair, seed: int) ->
             process.kill()
             process.wait()
         done = copy.run(pair.settings, jobs=2)
-        assert done["found"] != "nothing of an earlier copy"
+        assert done.found != "nothing of an earlier copy"
         replicate.start(pair.settings)
     fence.forward(pair.settings)
     there = [row[0] for row in pair.target.execute("SELECT id FROM tasks")]
@@ -133,8 +133,8 @@ def test_a_lost_slot_is_named_and_never_bridged(make_pair: MakePair) -> None:
         replicate.start(pair.settings)
     pair.source.execute("SELECT pg_drop_replication_slot(%s)", (name,))
     again = copy.run(pair.settings)
-    assert "starts anew" in again["found"]
-    assert again["status"] == "complete"
+    assert "starts anew" in again.found
+    assert again.status == "complete"
     replicate.start(pair.settings)
     assert verify.run(pair.settings).match
 
@@ -265,9 +265,9 @@ def test_full_schema_made_by_others(make_pair: MakePair) -> None:
     for name in pair.settings.config.dropped_foreign_keys:
         table = next(t for t in sorted(pair.settings.config.tables, key=len, reverse=True) if name.startswith(t + "_"))
         pair.target.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}".encode())
-    assert schema.apply(pair.settings)["created"] == []
+    assert schema.apply(pair.settings).created == []
     found = schema.diff(pair.settings)
-    assert found["match"], found["text"]
+    assert found.match, found.text
     copy.run(pair.settings)
     replicate.start(pair.settings)
     assert verify.run(pair.settings).match
@@ -286,11 +286,11 @@ def test_schema_drift_is_text_and_sql(make_pair: MakePair) -> None:
     with pytest.raises(Refused, match="differ"):
         copy.run(pair.settings)
     found = schema.diff(pair.settings)
-    assert {item["name"] for item in found["differences"]} == {"title", "span", "extra"}
-    for item in found["differences"]:
-        pair.target.execute(item["sql"].encode())
+    assert {item.name for item in found.differences} == {"title", "span", "extra"}
+    for item in found.differences:
+        pair.target.execute(item.sql.encode())
     # An added column stands last, which is no difference: columns are matched by name.
-    assert schema.diff(pair.settings)["match"]
+    assert schema.diff(pair.settings).match
     copy.run(pair.settings)
     assert verify.run(pair.settings).match
 
@@ -348,7 +348,7 @@ def test_every_type_in_a_table_that_needs_quoting(make_pair: MakePair, tmp_path:
     pair.source.execute("INSERT INTO \"Child of 100%\" VALUES ('x''y', 1, 1)")
     settings = pair.config(tables=['Weird "Table', "Child of 100%"], referencedTables=[], droppedForeignKeys=[])
     made = schema.apply(settings)
-    assert made["match"], made["text"]
+    assert made.match, made.text
     copy.run(settings)
     replicate.start(settings)
     pair.source.execute(insert.replace("'u1'", "'u2'").encode())
@@ -363,7 +363,7 @@ def test_every_type_in_a_table_that_needs_quoting(make_pair: MakePair, tmp_path:
         assert found.match, found.tables
     assert [table.source_rows for table in found.tables] == [4, 1]
     saved = backup.run(settings, str(tmp_path / "backup"))
-    assert saved["restore_verified"]
+    assert saved.restore_verified
     assert AWKWARD_PASSWORD not in str(list(settings.journal.events()))
 
 
@@ -376,7 +376,7 @@ def test_a_corrupted_backup_is_not_verified(
 
     real = FolderStore.put
 
-    def truncating(self: FolderStore, local: Path, name: str) -> str:
+    def truncating(self: FolderStore, local: Path, name: str, *_: Any) -> str:
         location = real(self, local, name)
         with Path(location).open("r+b") as file:
             file.truncate(1000)
@@ -396,11 +396,11 @@ def test_a_restore_that_differs_is_not_verified(make_pair: MakePair, tmp_path: P
     """Prevents comparing the backup with itself: the restored tables are what is compared."""
     pair = make_pair(rows=50)
     saved = backup.run(pair.settings, str(tmp_path), plain_inserts=True)
-    manifest = json.loads(Path(saved["manifest"]).read_text())
+    manifest = json.loads(Path(saved.manifest).read_text())
     manifest["tables"][0]["rows"] += 1
-    Path(saved["manifest"]).write_text(json.dumps(manifest))
+    Path(saved.manifest).write_text(json.dumps(manifest))
     with pytest.raises(DataDiffer, match="differs"):
-        backup.restore(saved["manifest"], pair.settings.target())
+        backup.restore(saved.manifest, pair.settings.target())
 
 
 def test_a_backup_to_nowhere_fails_whole(make_pair: MakePair, tmp_path: Path) -> None:
@@ -419,5 +419,5 @@ def test_settings_of_no_server_name_no_password(tmp_path: Path) -> None:
     nowhere: Any = SecretStr("postgresql://u:very-secret-word@127.0.0.1:1/nowhere")
     settings = Settings(MigrationConfig(), None, nowhere, nowhere, tmp_path)
     found = preflight.run(settings)
-    assert not found["passed"]
-    assert "very-secret-word" not in json.dumps(found)
+    assert not found.passed
+    assert "very-secret-word" not in found.json_text()

@@ -81,16 +81,16 @@ def test_the_plan_from_preflight_to_finalize(make_pair: MakePair, tmp_path: Any)
     pair = make_pair(rows=300)
     settings = pair.settings
     checked = preflight.run(settings)
-    assert checked["passed"], [check for check in checked["checks"] if check["status"] == "fail"]
+    assert checked.passed, [check for check in checked.checks if check.status == "fail"]
     saved = backup.run(settings, str(tmp_path / "backup"))
-    assert saved["restore_verified"] is True
-    assert {"location", "sha256", "bytes", "restore_verified", "tables"} <= set(saved)
+    assert saved.restore_verified is True
+    assert {"location", "sha256", "bytes", "restore_verified", "tables"} <= set(saved.plain())
     made = schema.apply(settings)
-    assert made["match"]
-    assert made["created"] == list(settings.config.tables)
+    assert made.match
+    assert made.created == list(settings.config.tables)
     copied = copy.run(settings, jobs=2)
-    assert schema.diff(settings)["match"]
-    assert {table["table"]: table["rows"] for table in copied["tables"]}["tasks"] == 300
+    assert schema.diff(settings).match
+    assert {table.table: table.rows for table in copied.tables}["tasks"] == 300
     replicate.start(settings)
     state = replicate.status(settings)
     assert state.forward.running
@@ -319,7 +319,7 @@ def test_abandon_brings_writes_back_and_copy_starts_again(make_pair: MakePair) -
     assert abandon.run(pair.settings).status == "nothing-there"
     again = copy.run(pair.settings)
     # Ids of the first attempt's band are on the source now; the next band begins above them.
-    assert {entry["value"] for entry in again["sequences"]} >= {max(writer.ids) + 1}
+    assert {entry.value for entry in again.sequences} >= {max(writer.ids) + 1}
     replicate.start(pair.settings)
     assert verify.run(pair.settings).match
 

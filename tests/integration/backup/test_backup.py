@@ -187,7 +187,7 @@ def test_an_upload_that_fails_or_ends_early_is_not_verified(
     real = backup_store.S3Store.put
     s3 = aws.client("s3")
 
-    def truncated(self: backup_store.S3Store, local: Path, name: str) -> str:
+    def truncated(self: backup_store.S3Store, local: Path, name: str, *_: Any) -> str:
         location = real(self, local, name)
         key = location.split("/", 3)[3]
         body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
@@ -229,17 +229,17 @@ def test_inserts_into_a_folder_and_a_scratch_database_that_is_named(
     name = fresh(pair, "scratch")
     url = conninfo.make_conninfo(pair.settings.target(), dbname=name)
     saved = backup.run(pair.settings, str(tmp_path / "b"), scratch_url=url, plain_inserts=True)
-    assert saved["restore_verified"] is True
+    assert saved.restore_verified is True
     listing = subprocess.run(
-        [str(bin_path() / "pg_restore"), "-f", "-", "-t", "tasks", saved["location"]], capture_output=True, check=True
+        [str(bin_path() / "pg_restore"), "-f", "-", "-t", "tasks", saved.location], capture_output=True, check=True
     )
     assert listing.stdout.count(b"INSERT INTO public.tasks VALUES") == 30
     assert b"COPY public.tasks" not in listing.stdout
     # What was restored is what is compared: one row less there, and the backup does not count.
     real = backup._restore
 
-    def losing(path: Path, into: str, manifest: dict[str, Any], clean: bool = False) -> None:
-        real(path, into, manifest, clean)
+    def losing(path: Path, into: str, *rest: Any, **options: Any) -> None:
+        real(path, into, *rest, **options)
         with psycopg.connect(into) as connection:
             connection.execute("DELETE FROM task_images WHERE id = (SELECT max(id) FROM task_images)")
 

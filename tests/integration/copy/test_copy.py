@@ -16,13 +16,14 @@ from psycopg import sql
 from scripts.copy import plan as copy_plan
 from scripts.copy import run as copy
 from scripts.copy import stream as copy_stream
-from scripts.copy.progress import Meter
+from scripts.copy.documents import Copy
 from scripts.database import helper_schema as catalog_state
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.schema import run as schema
 from scripts.support.errors import DatabaseError, MigrationError, Refused
+from scripts.support.progress import Progress, Work
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
@@ -32,8 +33,19 @@ from tests.integration.test_breaking import TYPES, copy_process
 from tests.integration.test_chain import MakePair, Writer, count
 
 
+class Recorder(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.works: dict[str, Work] = {}
+
+    @contextmanager
+    def work(self, name: str, total: float | None, unit: str, *, detail: bool = False) -> Iterator[Work]:
+        yield self.works.setdefault(name.strip(), Work(name, total, unit))
+
+
 @contextmanager
-def in_thread(settings: Settings, **options: Any) -> Iterator[Future[dict[str, Any]]]:
+def in_thread(settings: Settings, **options: Any) -> Iterator[Future[Copy]]:
     """``copy.run`` beside the test, with 2 jobs unless told otherwise."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(copy.run, settings, **{"jobs": 2, **options})
@@ -51,7 +63,7 @@ def equal(pair: Pair, writer: Writer | None = None) -> None:
         assert written <= set(there)
     found = verify.run(pair.settings)
     assert found.match, found
-    assert schema.diff(pair.settings)["match"]
+    assert schema.diff(pair.settings).match
 
 
 def test_killed_at_every_kind_of_step_then_run_again(make_pair: MakePair) -> None:
@@ -83,7 +95,7 @@ def test_killed_at_every_kind_of_step_then_run_again(make_pair: MakePair) -> Non
         done = copy.run(pair.settings, jobs=2)
         # Were there fewer statements than the last place, its kill would have come at none of them.
         assert hold.seen() >= 30
-        assert "unfinished copy" in done["found"]
+        assert "unfinished copy" in done.found
         hold.execute("DROP TRIGGER hold ON task_images")
         hold.release()
         assert [entry["event"] for entry in pair.settings.journal.events("copy")].count("started") == 8
@@ -106,13 +118,13 @@ def test_killed_just_before_and_just_after_it_is_done(make_pair: MakePair) -> No
     process.kill()
     process.wait()
     again = copy.run(pair.settings, jobs=2)
-    assert again["status"] == "already-complete"
-    assert {table["table"]: table["rows"] for table in again["tables"]}["tasks"] == 300
-    assert "made" not in again
+    assert again.status == "already-complete"
+    assert {table.table: table.rows for table in again.tables}["tasks"] == 300
+    assert "made" not in again.plain()
     # A record of completion that was not written is no completion: the same rows, as if the kill had come before it.
     state = catalog_state.get(pair.target, "copy")
     catalog_state.put(pair.target, "copy", {**state, "status": "running"})
-    assert "starts anew" in copy.run(pair.settings, jobs=2)["found"]
+    assert "starts anew" in copy.run(pair.settings, jobs=2).found
     equal(pair)
 
 
@@ -144,7 +156,7 @@ def test_a_server_killed_during_the_copy(make_pair: MakePair, which: str) -> Non
         copied = copy.run(pair.settings, jobs=2)
         pair.target_server.kill()
         pair.target_server.start()
-        assert copy.run(pair.settings, jobs=2)["lsn"] == copied["lsn"]
+        assert copy.run(pair.settings, jobs=2).lsn == copied.lsn
         equal(pair, writer)
 
 
@@ -197,7 +209,7 @@ def test_connections_cut_and_the_snapshot_lost(make_pair: MakePair, monkeypatch:
         with pytest.raises(DatabaseError, match="snapshot .* is lost.*starts over"):
             copy.run(pair.settings, jobs=2)
         monkeypatch.undo()
-        assert "starts anew" in copy.run(pair.settings, jobs=2)["found"]
+        assert "starts anew" in copy.run(pair.settings, jobs=2).found
         failures = [entry["error"] for entry in pair.settings.journal.events("copy") if entry["event"] == "failed"]
         assert len(failures) == 5
         equal(pair, writer)
@@ -248,7 +260,7 @@ def test_no_room_read_only_or_a_broken_key(make_pair: MakePair) -> None:
     pair.source.execute("RESET session_replication_role")
     assert catalog_state.get(pair.target, "copy")["status"] == "running"
     done = copy.run(pair.settings, jobs=2)
-    assert {table["table"]: table["rows"] for table in done["tables"]}["tasks"] == 300
+    assert {table.table: table.rows for table in done.tables}["tasks"] == 300
     assert count(pair.target, "SELECT count(*) FROM tasks WHERE length(description) = 1048576") == 24
     equal(pair)
 
@@ -260,16 +272,18 @@ def test_ranges_of_a_live_table(make_pair: MakePair, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(copy_plan, "SMALLEST_PART_PAGES", 3)
     monkeypatch.setattr(copy_plan, "WHOLE_SHARE", 0.0)
     schema.apply(pair.settings)
-    meter = Meter()
+    shown = Recorder()
     with Writer(pair.settings.source()) as writer, ThreadPoolExecutor(1) as pool:
-        running = pool.submit(copy.run, pair.settings, jobs=jobs, progress=meter)
+        running = pool.submit(copy.run, pair.settings, jobs=jobs, progress=shown)
         # Rows change their pages while they are read.
         while not running.done():
             pair.source.execute("UPDATE tasks SET title = title || '.' WHERE id % 7 = 0")
             pair.source.execute("VACUUM tasks")
             time.sleep(0.05)
         done = running.result()
-        assert [table["bytes"] for table in done["tables"]] == list(meter.bytes.values())
+        seen = {name: round(work.done * 2**20) for name, work in shown.works.items()}
+        assert {table.table: table.bytes for table in done.tables}.items() <= seen.items()
+        assert seen["copy: rows"] == sum(table.bytes for table in done.tables)
         equal(pair, writer)
 
 
@@ -291,8 +305,8 @@ def test_rows_arrive_frozen_and_keys_as_they_were(make_pair: MakePair) -> None:
     schema.apply(pair.settings)
     copy.run(pair.settings, jobs=2)
     found = schema.diff(pair.settings)
-    assert found["match"], found["text"]
-    assert found["pending"] == []
+    assert found.match, found.text
+    assert found.pending == []
     pair.target.execute("SET search_path = public")
     for table in pair.settings.config.tables:
         row = pair.target.execute(
@@ -358,7 +372,7 @@ def test_every_built_in_type_by_binary_copy(make_pair: MakePair) -> None:
     settings = pair.config(tables=['Weird "Table'], referencedTables=[], droppedForeignKeys=[])
     schema.apply(settings)
     done = copy.run(settings, jobs=2)
-    assert done["tables"][0]["rows"] == 3
+    assert done.tables[0].rows == 3
     query = 'SELECT md5(t::text) FROM "Weird ""Table" t ORDER BY "the Id"'
     assert pair.source.execute(query).fetchall() == pair.target.execute(query).fetchall()
     equal(pair)
@@ -401,11 +415,11 @@ def test_json_is_one_document_and_progress_goes_elsewhere(
     import json
 
     from scripts import __main__
-    from scripts.copy import progress as copy_progress
+    from scripts.support import progress
 
     pair = make_pair(rows=200)
     schema.apply(pair.settings)
-    monkeypatch.setattr(copy_progress, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.02)
     # The pair's names of slot and publication, and its engine, as a stack's file would give them.
     monkeypatch.setattr("scripts.cli.prepare.load_settings", lambda _: pair.settings)
     monkeypatch.setattr("sys.argv", ["task-migration", "copy", "--json", "--jobs", "2"])

@@ -24,6 +24,7 @@ from scripts.preflight import run as preflight
 from scripts.preflight import server as preflight_server
 from scripts.preflight import values as preflight_values
 from scripts.preflight import wal as preflight_wal
+from scripts.preflight.documents import LargestValue
 from scripts.preflight.wal import Room
 from scripts.rehearsal.data.schema import create_source_schema
 from scripts.rehearsal.world import EmulatedAws
@@ -42,10 +43,10 @@ Connection = psycopg.Connection[Any]
 def looked(settings: Settings) -> dict[str, dict[str, str]]:
     """The checks by name."""
     document = preflight.run(settings, wal_seconds=0.2)
-    names = [check["name"] for check in document["checks"]]
+    names = [check.name for check in document.checks]
     assert len(names) == len(set(names))
-    assert document["passed"] == all(check["status"] != "fail" for check in document["checks"])
-    return {check["name"]: check for check in document["checks"]}
+    assert document.passed == all(check.status != "fail" for check in document.checks)
+    return {check.name: check.plain() for check in document.checks}
 
 
 def statuses(found: dict[str, dict[str, str]], *, status: str) -> set[str]:
@@ -290,8 +291,8 @@ def test_an_operator_who_is_no_superuser_gets_every_right_named_and_carries_the_
             found = looked(settings)
         assert statuses(found, status="fail") == set(), [c for c in found.values() if c["status"] == "fail"]
         # On the target the service's role may be given tables by the owner of the schema.
-        assert backup.run(settings, str(tmp_path / "backup"))["restore_verified"]
-        assert schema.apply(settings)["match"]
+        assert backup.run(settings, str(tmp_path / "backup")).restore_verified
+        assert schema.apply(settings).match
         copy.run(settings)
         replicate.start(settings)
         for connection, title in ((pair.source, "source"), (pair.target, "target")):
@@ -390,7 +391,7 @@ def test_what_dms_ignores_or_changes_is_found_in_catalogs_settings_and_data(
     assert "statement_timeout is 9 ms" in timeouts["detail"]
     assert bad["target: timeouts that end sessions"]["status"] == "pass"
     document = preflight.run(settings, wal_seconds=0)
-    assert {"table": "tasks", "column": "description", "bytes": 3000} in document["largest_values"]
+    assert LargestValue(table="tasks", column="description", bytes=3000) in document.largest_values
 
 
 def test_a_table_that_cannot_be_read_is_said_and_the_rest_goes_on(make_pair: MakePair) -> None:

@@ -105,7 +105,7 @@ def test_another_schema_on_one_side_is_said(make_pair: MakePair) -> None:
         found = verify.run(pair.settings, algorithm=algorithm)
         assert not found.match
         assert not found.schema_match
-        assert {item["name"] for item in found.schema_differences} == {"b", "c", "d"}
+        assert {item.name for item in found.schema_differences} == {"b", "c", "d"}
         assert seen(found) == {}
     pair.target.execute("UPDATE changed SET b = 4294967296 + b WHERE id = 4")
     assert seen(verify.run(pair.settings)) == {("4",): ("different", ("b",))}

@@ -233,7 +233,7 @@ def test_order_of_columns_and_settings_make_no_difference(make_pair: MakePair) -
         found = verify.run(pair.settings, algorithm=algorithm)
         assert seen(found) == {}
         # The one thing that does differ, t's NOT NULL, is the schema's.
-        assert [(item["kind"], item["name"]) for item in found.schema_differences] == [("column", "t")]
+        assert [(item.kind, item.name) for item in found.schema_differences] == [("column", "t")]
     pair.target.execute("UPDATE tasks SET at = at + interval '1 us' WHERE id = 7")
     pair.target.execute("UPDATE tasks SET t = NULL WHERE id = 8")
     for algorithm in ALGORITHMS:

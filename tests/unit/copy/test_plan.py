@@ -1,4 +1,4 @@
-"""The order of a copy's steps and what is shown of them: decided without a database."""
+"""The order of a copy's steps: decided without a database."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.copy import progress as copy_progress
 from scripts.copy.plan import Name, Queue, Size, Step, cut, steps
-from scripts.copy.progress import Lines, Meter, line
-from scripts.support import console
 
 NAMES = st.sampled_from(["a", "a b", "b", "tasks", 'Weird "Table', "Größe %s"])
 SIZES = st.dictionaries(NAMES, st.integers(0, 200_000), min_size=1).map(
@@ -119,66 +116,3 @@ def test_rows_first_then_what_others_wait_for() -> None:
     assert [step.name[2] for step in ready if step] == ["j", "i"]
     # Nothing else may start, so five of eight jobs could help with an index.
     assert queue.spare(8) == 5
-
-
-def test_a_plain_line_has_rate_and_time_left() -> None:
-    """Prevents a copy of an hour that says nothing in a log, or that claims the end before it."""
-    text = line(50 * 2**20, 100 * 2**20, 1, 4, 5.0)
-    assert "rows 50% (50.0 of about 100.0 MiB, 10.0 MiB/s, about 5 s left)" in text
-    assert "25%" in text
-    assert "99%" in line(200, 100, 0, 1, 1.0)
-    assert "not known yet" in line(0, 100, 0, 1, 0.0)
-
-
-def test_lines_come_seldom_and_on_standard_error(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Prevents progress inside the JSON document, and a line for every chunk."""
-    monkeypatch.setattr(copy_progress, "LINE_SECONDS", 3600.0)
-    lines = Lines()
-    lines.begin({"a": 1000}, [Step(("index", "a", "i"), 10)])
-    lines.moved("a", 400)
-    for _ in range(100):
-        lines.tick()
-    assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(copy_progress, "LINE_SECONDS", 0.0)
-    hasty = Lines()
-    hasty.begin({"a": 1000}, [Step(("index", "a", "i"), 10)])
-    hasty.moved("a", 400)
-    hasty.stepped(Step(("index", "a", "i"), 10))
-    hasty.tick()
-    seen = capsys.readouterr()
-    assert seen.out == ""
-    assert "rows 40%" in seen.err
-    assert "statistics 100%" in seen.err
-
-
-def test_bars_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prevents bars that stay at the start, or that stay on the screen of a command that failed."""
-    from io import StringIO
-
-    from rich.console import Console
-
-    out = StringIO()
-    monkeypatch.setattr(console, "err", Console(file=out, force_terminal=True, width=100))
-    shown = copy_progress.display()
-    shown.begin({"tasks": 2000}, [Step(("index", "tasks", "i"), 10)])
-    shown.moved("tasks", 1000)
-    shown.tick()
-    shown.stepped(Step(("statistics", "tasks", ""), 0))
-    shown.stepped(Step(("index", "tasks", "i"), 10))
-    shown.end()
-    text = out.getvalue()
-    assert "tasks" in text
-    assert "MiB/s" in text
-    assert "100 %" in text
-
-
-def test_what_shows_nothing_counts_all_the_same() -> None:
-    """Prevents a library call that prints."""
-    meter = Meter()
-    meter.begin({"a": 10}, [])
-    meter.moved("a", 3)
-    meter.tick()
-    meter.end()
-    assert meter.bytes == {"a": 3}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,27 +13,27 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from scripts.copy import stream as copy_stream
+from scripts.copy import stream
 from scripts.copy.build import After
+from scripts.copy.documents import TableCopied
 from scripts.copy.plan import Queue, Step
-from scripts.copy.progress import Progress
 from scripts.copy.state import STATE
-from scripts.database import helper_schema as catalog_state
+from scripts.database import helper_schema
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect
 from scripts.support.errors import Refused
+from scripts.support.progress import Progress
 from scripts.support.settings import Settings
 
-#: How often the waiting main thread shows progress, seconds.
+#: How often the waiting main thread brings what is shown up to date, seconds.
 TICK_SECONDS = 0.25
 #: How long giving up waits for a server to take a cancel request, seconds.
 CANCEL_SECONDS = 5.0
-
-Note = tuple[str, dict[str, Any]]
+MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
-class Work:
+class Assignment:
     """What the workers need to know; ``freezable`` are tables that may be emptied and loaded frozen in one transaction."""
 
     settings: Settings
@@ -45,24 +45,30 @@ class Work:
     jobs: int
 
 
-class Crew:
-    """``jobs`` threads on one queue. Use as a context manager: leaving it early cancels what runs and waits for the end."""
+class Workers:
+    """``jobs`` threads on one queue. Use as a context manager: leaving it early cancels what runs and waits for the end.
 
-    def __init__(self, work: Work, queue: Queue, progress: Progress) -> None:
-        self.work, self.queue, self.progress = work, queue, progress
-        self.totals: dict[str, dict[str, Any]] = {
-            name: {"table": name, "rows": 0, "bytes": 0, "seconds": 0.0} for name in work.tables
-        }
+    Args:
+        note: called, in the waiting thread, with each thing worth a journal's line: event and facts.
+    """
+
+    def __init__(self, assignment: Assignment, queue: Queue, note: Callable[..., None]) -> None:
+        self.assignment, self.queue, self._note = assignment, queue, note
+        self._rows_moved, self._bytes, self._seconds = Counter[str](), Counter[str](), dict[str, float]()
+        #: Bytes on their way, those of unfinished parts too.
+        self._sent = Counter[str]()
+        #: Cost of what comes after the rows, and of what of it was done.
+        self._cost, self._done = sum(step.cost for step in queue.todo if step.kind != "rows"), 0
         self._turn = threading.Condition()
         self._binding = threading.Lock()
         self._open: list[Connection] = []
-        self._notes: deque[Note] = deque()
+        self._notes: deque[tuple[str, dict[str, Any]]] = deque()
         self._error: BaseException | None = None
         self._threads = [
-            threading.Thread(target=self._run, name=f"copy-{number}", daemon=True) for number in range(work.jobs)
+            threading.Thread(target=self._run, name=f"copy-{number}", daemon=True) for number in range(assignment.jobs)
         ]
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Workers:
         for thread in self._threads:
             thread.start()
         return self
@@ -75,24 +81,58 @@ class Crew:
         for thread in self._threads:
             thread.join()
 
-    def wait(self, done: Callable[[Queue], bool], note: Callable[[str, dict[str, Any]], None]) -> None:
-        """Wait until ``done`` of the queue; ``note`` is called, in this thread, for each thing worth a journal's line.
+    def totals(self) -> list[TableCopied]:
+        """What was moved of each table so far."""
+        with self._turn:
+            return [
+                TableCopied(
+                    table=name,
+                    rows=self._rows_moved[name],
+                    bytes=self._bytes[name],
+                    seconds=round(self._seconds.get(name, 0.0), 4),
+                )
+                for name in self.assignment.tables
+            ]
 
-        Ends by itself: each step ends, or its connection's keepalives find the server gone.
+    def wait_for_rows(self, progress: Progress, sizes: Mapping[str, int]) -> None:
+        """Wait until no row is left to be read; ``sizes`` are the tables' bytes on the source, which the stream comes near to.
 
         Raises:
             BaseException: the first error of a worker.
         """
+        with contextlib.ExitStack() as shown:
+            rows = shown.enter_context(progress.work("copy: rows", sum(sizes.values()) / MEBIBYTE, "MiB"))
+            tables = {
+                name: shown.enter_context(progress.work(f"  {name}", size / MEBIBYTE, "MiB", detail=True))
+                for name, size in sizes.items()
+            }
+
+            def show() -> None:
+                rows.at(self._sent.total() / MEBIBYTE)
+                for name, work in tables.items():
+                    work.at(self._sent[name] / MEBIBYTE)
+
+            self._wait(lambda: not self.queue.open("rows"), show)
+
+    def wait_for_all(self, progress: Progress) -> None:
+        """Wait until every step is done. Raises as :meth:`wait_for_rows`."""
+        with self._turn:
+            before = self._done
+        with progress.work("copy: keys, indexes, statistics", (self._cost - before) / MEBIBYTE, "MiB") as work:
+            self._wait(lambda: self.queue.finished, lambda: work.at((self._done - before) / MEBIBYTE))
+
+    def _wait(self, done: Callable[[], bool], show: Callable[[], None]) -> None:
+        """Ends by itself: each step ends, or its connection's keepalives find the server gone."""
         while True:
             with self._turn:
-                over = self._error is not None or done(self.queue)
+                over = self._error is not None or done()
                 if not over and not self._notes:
                     self._turn.wait(TICK_SECONDS)
                 notes, error = list(self._notes), self._error
                 self._notes.clear()
+                show()
             for event, facts in notes:
-                note(event, facts)
-            self.progress.tick()
+                self._note(event, **facts)
             if error is not None:
                 raise error
             if over:
@@ -124,11 +164,11 @@ class Crew:
         with self._turn:
             self.queue.finish(step)
             if step.kind == "rows" and not self.queue.open("rows", step.table):
-                self._notes.append(("rows", {"table": step.table, "rows": self.totals[step.table]["rows"]}))
+                self._notes.append(("rows", {"table": step.table, "rows": self._rows_moved[step.table]}))
             elif step.kind in ("key", "links", "statistics"):
                 self._notes.append((step.kind, {"table": step.table}))
+            self._done += step.cost if step.kind != "rows" else 0
             self._turn.notify_all()
-        self.progress.stepped(step)
 
     def _fail(self, error: BaseException) -> None:
         with self._turn:
@@ -140,12 +180,12 @@ class Crew:
                 connection.cancel_safe(timeout=CANCEL_SECONDS)
 
     def _do(self, step: Step, source: Connection, target: Connection) -> None:
-        after, table = self.work.after, step.table
+        after, table = self.assignment.after, step.table
         if step.kind == "rows":
             self._rows(step, source, target)
         elif step.kind == "index":
             with self._turn:
-                spare = self.queue.spare(self.work.jobs)
+                spare = self.queue.spare(self.assignment.jobs)
             target.execute(sql.SQL("SET max_parallel_maintenance_workers = {}").format(sql.Literal(spare)))
             target.execute(after.indexes[table][step.name[2]].statement)
         elif step.kind == "key":
@@ -164,46 +204,49 @@ class Crew:
                     target.execute("SET LOCAL enable_hashjoin = off")
                     target.execute(check)
         else:
-            target.execute(sql.SQL("ANALYZE {}").format(self.work.tables[table].identifier))
+            target.execute(sql.SQL("ANALYZE {}").format(self.assignment.tables[table].identifier))
 
     def _rows(self, step: Step, source: Connection, target: Connection) -> None:
         part = step.part
         assert part is not None
-        moved = copy_stream.move(
+        moved = stream.move(
             source,
             target,
-            self.work.tables[part.table],
+            self.assignment.tables[part.table],
             part,
-            freeze=part.whole and part.table in self.work.freezable,
+            freeze=part.whole and part.table in self.assignment.freezable,
             admit=lambda: self._admit(target),
-            moved=lambda count: self.progress.moved(part.table, count),
+            moved=lambda count: self._passed(part.table, count),
         )
         with self._turn:
-            total = self.totals[part.table]
-            total["rows"] += moved.rows
-            total["bytes"] += moved.bytes
-            total["seconds"] = round(total["seconds"] + moved.seconds, 4)
+            self._rows_moved[part.table] += moved.rows
+            self._bytes[part.table] += moved.bytes
+            self._seconds[part.table] = self._seconds.get(part.table, 0.0) + moved.seconds
+
+    def _passed(self, table: str, count: int) -> None:
+        with self._turn:
+            self._sent[table] += count
 
     def _admit(self, target: Connection) -> None:
-        state = catalog_state.get(target, STATE) or {}
-        if state.get("run") != self.work.run:
+        state = helper_schema.get(target, STATE) or {}
+        if state.get("run") != self.assignment.run:
             raise Refused(
-                f"another `task-migration copy` began on this target (run {state.get('run')}, this one is {self.work.run}): "
+                f"another `task-migration copy` began on this target (run {state.get('run')}, this one is {self.assignment.run}): "
                 "this one stops; wait for the other, its result counts"
             )
 
     def _source(self, stack: contextlib.ExitStack) -> Connection:
-        connection = self._connect(stack, self.work.settings.source(), "copy read", "SOURCE_DATABASE_URL", False)
-        copy_stream.enter_snapshot(connection, self.work.snapshot)
+        connection = self._connect(stack, self.assignment.settings.source(), "copy read", "SOURCE_DATABASE_URL", False)
+        stream.enter_snapshot(connection, self.assignment.snapshot)
         return connection
 
     def _target(self, stack: contextlib.ExitStack) -> Connection:
-        connection = self._connect(stack, self.work.settings.target(), "copy write", "TARGET_DATABASE_URL", True)
+        connection = self._connect(stack, self.assignment.settings.target(), "copy write", "TARGET_DATABASE_URL", True)
         # Foreign keys and the application's triggers are off: rows come in any order and are consistent as a whole.
         connection.execute("SET session_replication_role = replica")
         # WAL is flushed in order, so the record of completion, committed last and with a flush, makes all of it durable.
         connection.execute("SET synchronous_commit = off")
-        memory = max(64, self.work.settings.config.copy_memory_mb // self.work.jobs)
+        memory = max(64, self.assignment.settings.config.copy_memory_mb // self.assignment.jobs)
         connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{memory}MB")))
         return connection
 
