@@ -2,76 +2,50 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from scripts.cli.options import REFUSED, Json, Stack
-from scripts.cli.output import emit_plain as emit
+from scripts.cli import rehearse_text
+from scripts.cli.options import REFUSED, Json, Stack, prints
+from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
 from scripts.support.console import say
 from scripts.support.errors import Refused
 
 app = typer.Typer()
+REPORT = "scripts.rehearsal.documents:Report"
 
 
 @app.command()
+@prints("scripts.support.history:History")
 def status(stack: Stack = None, json: Json = False) -> int:
-    """What the journal says was done, newest last, and how replication stands."""
-    settings = load_settings(stack)
-    events = [{k: e[k] for k in ("at", "step", "event")} for e in settings.journal.events()]
-    document = {"stack": settings.stack, "state_dir": str(settings.state_dir), "events": events}
-    text = (
-        "\n".join(f"{e['at']}  {e['step']}: {e['event']}" for e in events)
-        or "nothing was done yet: start with preflight"
-    )
-    emit(document, as_json=json, text=text)
+    """What the journal says was done, newest last."""
+    from scripts.support import history
+
+    emit(history.read(load_settings(stack)), as_json=json, text=rehearse_text.status)
     return 0
 
 
 @app.command()
+@prints(REPORT, exits={REFUSED: "a criterion failed"})
 def report(
     json: Json = False,
     path: Annotated[Path, typer.Option("--path", help="The report of a rehearsal.")] = Path(
         "build/rehearsal/report.json"
     ),
 ) -> int:
-    """The success criteria of the last rehearsal, each with its evidence; exit 10 unless all passed."""
-    from scripts.rehearsal import report as reporting
+    """The success criteria of the last rehearsal, each with its evidence."""
+    from scripts.rehearsal import report as reports
 
-    document = reporting.load(path)
-    emit(document, as_json=json, text=reporting.as_text(document))
-    return 0 if document["passed"] else REFUSED
-
-
-class Engine(StrEnum):
-    """What turns the program into resources."""
-
-    auto = "auto"
-    pulumi = "pulumi"
-    embedded = "embedded"
-
-
-ENGINES: dict[Engine, Literal["auto", "pulumi", "embedded"]] = {
-    Engine.auto: "auto",
-    Engine.pulumi: "pulumi",
-    Engine.embedded: "embedded",
-}
-
-
-class Replication(StrEnum):
-    """What carries changes in a rehearsal."""
-
-    native = "native"
-    dms = "dms"
-
-
-REPLICATIONS: dict[Replication, Literal["native", "dms"]] = {Replication.native: "native", Replication.dms: "dms"}
+    document = reports.load(path)
+    emit(document, as_json=json, text=rehearse_text.report)
+    return 0 if document.passed else REFUSED
 
 
 @app.command()
+@prints(REPORT, exits={REFUSED: "a criterion failed, or a part of the machine is missing"})
 def rehearse(
     rows: Annotated[
         int, typer.Option("--rows", min=10, max=10_000_000, help="Tasks; the other tables in proportion.")
@@ -82,11 +56,13 @@ def rehearse(
         float, typer.Option("--watch", min=2, max=1800, help="Seconds that each canary step is watched.")
     ] = 10.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the generated data.")] = 1,
-    engine: Annotated[Engine, typer.Option("--engine", help="auto takes `pulumi` when it is on PATH.")] = Engine.auto,
+    engine: Annotated[
+        Literal["auto", "pulumi", "embedded"], typer.Option("--engine", help="auto takes `pulumi` when it is on PATH.")
+    ] = "auto",
     replication: Annotated[
-        Replication,
+        Literal["native", "dms"],
         typer.Option("--replication", help="What carries changes: PostgreSQL itself, or a stand-in of AWS DMS."),
-    ] = Replication.native,
+    ] = "native",
     output: Annotated[Path, typer.Option("--output", help="Where the report and the logs go.")] = Path(
         "build/rehearsal"
     ),
@@ -95,27 +71,27 @@ def rehearse(
     ] = False,
     json: Json = False,
 ) -> int:
-    """The whole migration on this machine, under live load; exit 0 only if every criterion passed."""
+    """The whole migration on this machine, under live load."""
     try:
-        from scripts.rehearsal import run as rehearsing
+        from scripts.rehearsal import run
+        from scripts.rehearsal.plan import Plan
     except ModuleNotFoundError as error:
         raise Refused(
             f"{error.name} is not installed; the rehearsal needs its extra: pip install 'task-migration[rehearsal]'"
         ) from None
-    plan = rehearsing.Plan(
-        rows=rows,
-        users=users,
-        rate=rate,
-        watch=watch,
-        seed=seed,
-        engine=ENGINES[engine],
-        output=output.resolve(),
-        drill=drill,
-        replication=REPLICATIONS[replication],
+    document = run.rehearse(
+        Plan(
+            rows=rows,
+            users=users,
+            rate=rate,
+            watch=watch,
+            seed=seed,
+            engine=engine,
+            output=output.resolve(),
+            drill=drill,
+            replication=replication,
+        )
     )
-    document = rehearsing.rehearse(plan)
-    from scripts.rehearsal import report as reporting
-
-    emit(document, as_json=json, text=reporting.as_text(document))
+    emit(document, as_json=json, text=rehearse_text.report)
     say(f"report: {output / 'report.json'}")
-    return 0 if document["passed"] else REFUSED
+    return 0 if document.passed else REFUSED

@@ -14,6 +14,8 @@ from typing import Any
 
 import psycopg
 
+from scripts.rehearsal.documents import LedgerCheck, LostWrite
+
 BATCH = 1000
 QUERY = """
     SELECT t.id, t.title, t.description, t.due_date, t.span, t.priority, t.reward,
@@ -52,7 +54,6 @@ class Entry:
     acknowledged: bool
     target: str | None
     user: int | None = None
-    entity: str = "tasks"
 
 
 class Ledger:
@@ -137,9 +138,7 @@ def _rows(connection: psycopg.Connection[Any], keys: list[int]) -> Iterator[dict
             yield from cursor.execute(QUERY, (keys[start : start + BATCH],))
 
 
-def check_ledger(
-    ledger_path: Path, connection: psycopg.Connection[Any], *, until: float | None = None
-) -> dict[str, Any]:
+def check_ledger(ledger_path: Path, connection: psycopg.Connection[Any], *, until: float | None = None) -> LedgerCheck:
     """Compare the last acknowledged state of each task in the ledger with the database.
 
     Replication must have caught up (a fence) when the database is not the one that took the writes. Under live load, give
@@ -148,15 +147,14 @@ def check_ledger(
     but not yet in the ledger.
 
     Returns:
-        ``{"total", "lost", "lost_items"}``: acknowledged writes; how many of them the database does not have; and for
-        each of those ``{"id", "sequence", "op", "field", "expected", "found"}``. A missing row loses all its writes.
+        what was acknowledged and what of it the database does not have. A missing row loses all its writes.
 
     Raises:
         OSError: there is no ledger.
     """
     tasks, total = _collect(ledger_path, until)
     lost = 0
-    items: list[dict[str, Any]] = []
+    items: list[LostWrite] = []
     missing = {key for key, task in tasks.items() if task.acknowledged}
     for row in _rows(connection, sorted(tasks)):
         key = int(row["id"])
@@ -167,11 +165,10 @@ def check_ledger(
                 sequence, op = allowed.write
                 writes.add(sequence)
                 items.append(
-                    {"id": key, "sequence": sequence, "op": op, "field": name}
-                    | {"expected": allowed.values, "found": row[name]}
+                    LostWrite(id=key, sequence=sequence, op=op, field=name, expected=allowed.values, found=row[name])
                 )
         lost += len(writes)
     for key in sorted(missing):
         lost += tasks[key].acknowledged
-        items.append({"id": key, "sequence": 1, "op": "create", "field": "id", "expected": [key], "found": None})
-    return {"total": total, "lost": lost, "lost_items": items}
+        items.append(LostWrite(id=key, sequence=1, op="create", field="id", expected=[key], found=None))
+    return LedgerCheck(total=total, lost=lost, lost_items=items)

@@ -1,4 +1,4 @@
-"""The live view: step, weight and measured share, requests, errors, P95, replication lag both ways."""
+"""What a rehearsal shows while it runs: a line per event, and on a terminal below them the moment's figures."""
 
 from __future__ import annotations
 
@@ -15,22 +15,33 @@ from rich.text import Text
 
 from scripts.support.console import err, say
 from scripts.support.errors import MigrationError
+from scripts.support.redact import redact
+
+#: Events that stay in sight while the rehearsal runs.
+EVENTS_SHOWN = 12
 
 
 @dataclass
-class Picture:
-    """What the view shows; the rehearsal and the sampler write it, the view reads it."""
+class Moment:
+    """What the view shows of now; the rehearsal and the sampler write it, the view reads it."""
 
     step: str = "starting"
     weight: int | None = None
     share: float | None = None
     load: Mapping[str, Any] = field(default_factory=dict)
     lag: Mapping[str, Any] = field(default_factory=dict)
-    done: list[str] = field(default_factory=list)
 
 
-def _number(value: Any, unit: str = "") -> str:
-    return "-" if value is None else f"{value:,.0f}{unit}" if isinstance(value, int | float) else str(value)
+@dataclass(frozen=True)
+class Event:
+    """Something that was done, so many seconds after the rehearsal began."""
+
+    seconds: float
+    text: str
+
+
+def _number(value: int | float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value:,.0f}{unit}"
 
 
 def _lag(side: Mapping[str, Any] | None) -> str:
@@ -42,37 +53,46 @@ def _lag(side: Mapping[str, Any] | None) -> str:
     return f"{_number(side.get('lag_bytes'), ' B')}" + ("" if seconds is None else f", {seconds:.2f} s")
 
 
-def draw(picture: Picture, elapsed: float) -> Group:
-    """The view of one moment."""
+def events_table(events: list[Event]) -> Table:
+    """A line per event; what is longer than the terminal is wide goes on below, set in."""
     table = Table.grid(padding=(0, 2))
-    load = picture.load
-    share = "-" if picture.share is None else f"{picture.share:.1f} %"
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for event in events:
+        table.add_row(Text(f"{event.seconds:.1f} s"), Text(event.text, style="green"))
+    return table
+
+
+def moment_table(moment: Moment, elapsed: float) -> Table:
+    """The figures of one moment, ``elapsed`` seconds after the rehearsal began."""
+    load = moment.load
+    share = "-" if moment.share is None else f"{moment.share:.1f} %"
+    counted = f"{_number(load.get('requests'))}   failed {_number(load.get('failed'))}"
+    table = Table.grid(padding=(0, 2))
     for name, value in (
-        ("step", f"{picture.step}   ({elapsed:.0f} s)"),
-        ("weight", f"{_number(picture.weight, ' %')}   measured share {share}"),
-        (
-            "requests",
-            f"{_number(load.get('requests'))}   failed {_number(load.get('failed'))}   P95 {_number(load.get('p95_ms'), ' ms')}",
-        ),
-        ("lag to target", _lag(picture.lag.get("forward"))),
-        ("lag to source", _lag(picture.lag.get("reverse"))),
+        ("step", f"{moment.step}   ({elapsed:.0f} s)"),
+        ("weight", f"{_number(moment.weight, ' %')}   measured share {share}"),
+        ("requests", f"{counted}   P95 {_number(load.get('p95_ms'), ' ms')}"),
+        ("lag to target", _lag(moment.lag.get("forward"))),
+        ("lag to source", _lag(moment.lag.get("reverse"))),
     ):
         table.add_row(Text(name, style="bold"), Text(value))
-    return Group(*(Text(line, style="green") for line in picture.done[-12:]), table)
+    return table
 
 
-class View:
-    """Samples every half second in a thread of its own and draws on a terminal; else prints a line per event."""
+class LiveView:
+    """Samples every half second in a thread of its own and draws on a terminal; elsewhere it prints a line per event."""
 
-    def __init__(self, sample: Callable[[Picture], None]) -> None:
-        self.picture = Picture()
+    def __init__(self, sample: Callable[[Moment], None]) -> None:
+        self.moment = Moment()
+        self._events: list[Event] = []
         self._sample = sample
         self._started = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="live view", daemon=True)
         self._live = Live(console=err, auto_refresh=False, transient=True) if err.is_terminal else None
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> LiveView:
         if self._live is not None:
             self._live.start()
         self._thread.start()
@@ -83,26 +103,26 @@ class View:
         self._thread.join(timeout=10)
         if self._live is not None:
             self._live.stop()
-            for line in self.picture.done:
-                say(line, "green")
+            err.print(events_table(self._events), soft_wrap=False)
 
     @property
     def elapsed(self) -> float:
         """Seconds since the rehearsal began."""
         return time.monotonic() - self._started
 
-    def event(self, line: str) -> None:
+    def event(self, text: str) -> None:
         """Something is done."""
-        text = f"{self.elapsed:6.1f} s  {line}"
-        self.picture.done.append(text)
+        event = Event(self.elapsed, redact(text))
+        self._events.append(event)
         if self._live is None:
-            say(text)
+            say(f"{event.seconds:6.1f} s  {event.text}")
 
     def _loop(self) -> None:
         while not self._over.wait(0.5):
             try:
-                self._sample(self.picture)
+                self._sample(self.moment)
             except MigrationError:
                 continue  # a server that is being started or stopped: the next sample sees it again
             if self._live is not None:
-                self._live.update(draw(self.picture, self.elapsed), refresh=True)
+                shown = events_table(self._events[-EVENTS_SHOWN:])
+                self._live.update(Group(shown, moment_table(self.moment, self.elapsed)), refresh=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import subprocess
-import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +44,11 @@ class Processes:
                 tail = (self.logs / f"{name}.log").read_text(errors="replace")[-1500:]
                 raise MigrationError(f"{name} ended by itself with status {process.returncode}; its log ends:\n{tail}")
 
+    def answer(self, url: str) -> int | str:
+        """The HTTP status that ``url`` answers with, or why it does not. Raises MigrationError as :meth:`check`."""
+        self.check()
+        return http_status(url)
+
     def stop(self, name: str, timeout: float = 15.0, how: signal.Signals = signal.SIGTERM) -> None:
         """Stop ``name`` and what it started."""
         process = self._running.pop(name, None)
@@ -54,13 +61,24 @@ class Processes:
             self.stop(name)
 
 
+def http_status(url: str) -> int | str:
+    """The HTTP status that ``url`` on this machine answers a GET with within 2 s, or why it does not."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=2.0) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (OSError, http.client.HTTPException) as error:
+        return type(error).__name__
+
+
 def end(process: subprocess.Popen[bytes], timeout: float, how: signal.Signals = signal.SIGTERM) -> None:
     """Ask the leader of a session, and what it started in it, to end by ``how``; kill what is left after ``timeout`` seconds."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, how)
-    deadline = time.monotonic() + timeout
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout)
     # The session's other processes must not outlive their leader.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +13,10 @@ from typing import Any, cast
 import boto3
 from botocore.config import Config
 
+from scripts.rehearsal.processes import end, http_status
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.process import free_port
+from scripts.support.wait import wait_until
 
 REGION = "ap-northeast-1"
 
@@ -100,22 +99,23 @@ class EmulatedAws:
         finally:
             if log:
                 log.close()
-        deadline = time.monotonic() + timeout
-        while not self._answers():
-            if self._process.poll() is not None:
-                raise MigrationError(f"moto's server ended with exit {self._process.returncode} before it answered")
-            if time.monotonic() > deadline:
-                self.stop()
-                raise TimedOut(f"moto's server did not answer on port {self.port} within {timeout:.0f} s")
-            time.sleep(0.05)
+        try:
+            wait_until(
+                self._answer,
+                lambda status: status == 200,
+                what=f"moto's server answers on port {self.port}",
+                timeout=timeout,
+                interval=0.05,
+            )
+        except TimedOut:
+            self.stop()
+            raise
         return self
 
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.endpoint_url}/moto-api/data.json", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+    def _answer(self) -> int | str:
+        if self._process is not None and self._process.poll() is not None:
+            raise MigrationError(f"moto's server ended with exit {self._process.returncode} before it answered")
+        return http_status(f"{self.endpoint_url}/moto-api/data.json")
 
     def reset(self) -> None:
         """Empty the account."""
@@ -127,12 +127,7 @@ class EmulatedAws:
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end(process, 5.0)
 
     def __enter__(self) -> EmulatedAws:
         return self if self._process else self.start()

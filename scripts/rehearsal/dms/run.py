@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from scripts.database.connections import parameters
@@ -44,15 +42,13 @@ class Dms:
             {**self._aws.environment(), "PYTHONPATH": str(PROJECT_ROOT)},
         )
         os.environ.update({**self._aws.environment(), **self.environment()})
-        wait_until(self._answers, bool, what="the stand-in of AWS DMS answers", timeout=60.0)
-
-    def _answers(self) -> bool:
-        self._processes.check()
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        wait_until(
+            lambda: self._processes.answer(f"http://127.0.0.1:{self._port}/"),
+            lambda status: status == 200,
+            what="the stand-in of AWS DMS answers",
+            timeout=60.0,
+            remedy="see dms.log",
+        )
 
     def put_secrets(self, arn: str, url: str) -> None:
         """The value that an operator puts into a database's secret: host, port, username and password."""

@@ -15,7 +15,8 @@ from typing import Any
 from components.config import PROJECT, SECRET_KEYS
 from scripts.deployment.deployer import WEIGHT, Change, PreviewResult, UpResult
 from scripts.deployment.stack_file import refuse_unknown, typed
-from scripts.rehearsal.engine.state import State
+from scripts.rehearsal.emulated.properties import plain
+from scripts.rehearsal.engine.state import State, locked
 from scripts.support import errors
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.redact import redact, remember_secret
@@ -83,8 +84,6 @@ class EmbeddedDeployer:
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs of the last ``up`` that succeeded."""
-        from scripts.rehearsal.emulated.properties import plain
-
         return self._remembered(plain(State.load(self.state_path).outputs))
 
     def destroy(self, *, force_unprotect: bool = False) -> None:
@@ -105,8 +104,6 @@ class EmbeddedDeployer:
 
     def keep(self, overrides: Mapping[str, object]) -> None:
         """Write the overrides into the state and deploy nothing. Raises Refused while an operation holds the state."""
-        from scripts.rehearsal.engine.state import locked
-
         refuse_unknown(overrides)
         with locked(self.state_path):
             state = State.load(self.state_path)
@@ -114,8 +111,6 @@ class EmbeddedDeployer:
             state.save()
 
     def _put_back(self, config: dict[str, Any]) -> None:
-        from scripts.rehearsal.engine.state import locked
-
         with locked(self.state_path):
             state = State.load(self.state_path)
             state.config = config

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import yaml
 from pulumi import automation
@@ -19,11 +18,10 @@ from scripts.rehearsal.emulated import registry
 from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.emulated.plugin import write_launcher
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
+from scripts.rehearsal.plan import EngineName
 from scripts.support.errors import Refused
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT
-
-EngineName = Literal["auto", "pulumi", "embedded"]
 
 
 class PulumiDeployer(CliDeployer):

@@ -1,0 +1,215 @@
+"""The plan's success criteria (docs/plan.md, 'What must be true at the end'), each a pure function of the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.rehearsal.documents import Criterion, Drill, LedgerCheck, LoadFigures, Step
+
+#: docs/plan.md, 'What must be true at the end'.
+P95_LIMIT_MS = 500.0
+ERROR_LIMIT_PERCENT = 1.0
+RATE_SHARE = 0.9  # of the rate asked for; below it the load itself was too weak to prove anything
+#: docs/plan.md: back within 5 minutes. Here, the drain included, a minute is aimed at, in seconds.
+ROLLBACK_LIMIT, ROLLBACK_AIM = 300.0, 60.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for: ``rate`` is requests per second of all ``users``."""
+
+    #: The tables that had to move.
+    tables: Sequence[str]
+    #: The canary weights, percent, that had to be promoted after the rollback, or left in a drill.
+    ladder: Sequence[int]
+    users: int
+    rate: float
+
+
+@dataclass
+class Evidence:
+    """What the steps gave. A step that did not run leaves None, and its criterion fails."""
+
+    backup: Mapping[str, Any] | None = None
+    verify: Mapping[str, Any] | None = None
+    api_check: Mapping[str, Any] | None = None
+    rollback: Mapping[str, Any] | None = None
+    finalize: Mapping[str, Any] | None = None
+    load: LoadFigures | None = None
+    ledger: LedgerCheck | None = None
+    rollback_ledger: LedgerCheck | None = None
+    steps: list[Step] = field(default_factory=list)
+    #: Names of the resources that each move of the weight changed.
+    changed: list[Sequence[str]] = field(default_factory=list)
+    drills: list[Drill] = field(default_factory=list)
+    failure: str | None = None
+
+
+def of_plan(seen: Evidence, wanted: Wanted) -> list[Criterion]:
+    """Each success criterion of the plan, passed or failed, with what was measured."""
+    return [
+        _backup(seen.backup or {}),
+        *_equal_tables(list((seen.verify or {}).get("tables", [])), wanted.tables),
+        _endpoints((seen.api_check or {}).get("endpoints") or {}),
+        _load(seen.load, wanted),
+        _downtime(seen.load, "over every step and the rollback"),
+        _nothing_lost(seen.ledger),
+        _rolled_back(seen.rollback or {}, seen.rollback_ledger),
+        *_climbed(seen, wanted.ladder),
+        _nothing_left(seen.finalize),
+        _every_step(seen.failure, "plan"),
+    ]
+
+
+def of_drill(seen: Evidence, wanted: Wanted) -> list[Criterion]:
+    """What a drill has to show, passed or failed, each with what was measured. A drill that did not run fails."""
+    by_weight = {one.weight: one for one in seen.drills}
+    verified = seen.verify
+    return [
+        *(_drilled(weight, by_weight.get(weight)) for weight in wanted.ladder),
+        _downtime(seen.load, "over every rollback"),
+        Criterion(
+            name="both sides equal",
+            passed=bool((verified or {}).get("match")),
+            evidence="verify did not run" if verified is None else f"verify at rest: match {verified['match']}",
+        ),
+        _every_step(seen.failure, "drill"),
+    ]
+
+
+def _backup(backup: Mapping[str, Any]) -> Criterion:
+    return Criterion(
+        name="backup restored and compared",
+        passed=bool(backup.get("restore_verified")),
+        evidence=f"{backup.get('bytes', 0)} bytes, {len(backup.get('tables', []))} tables, sha256 {str(backup.get('sha256'))[:12]}",
+    )
+
+
+def _equal_tables(compared: Sequence[Mapping[str, Any]], tables: Sequence[str]) -> list[Criterion]:
+    complete = {row["table"] for row in compared} == set(tables)
+    counts = "; ".join(f"{row['table']} {row['source_rows']}={row['target_rows']}" for row in compared)
+    equal = sum(bool(row["match"]) for row in compared)
+    return [
+        Criterion(
+            name="row counts equal",
+            passed=complete and all(row["source_rows"] == row["target_rows"] for row in compared),
+            evidence=counts or "verify did not run",
+        ),
+        Criterion(
+            name="checksums equal",
+            passed=complete and equal == len(tables),
+            evidence=f"{equal} of {len(tables)} tables",
+        ),
+    ]
+
+
+def _endpoints(found: Mapping[str, bool]) -> Criterion:
+    endpoints = [healthy for name, healthy in found.items() if name != "GET /health"]
+    return Criterion(
+        name="8 API endpoints healthy",
+        passed=len(endpoints) == 8 and all(endpoints),
+        evidence=f"{sum(map(bool, endpoints))} of {len(endpoints)} on the Task Service, by the smoke rule, at weight 0",
+    )
+
+
+def _load(load: LoadFigures | None, wanted: Wanted) -> Criterion:
+    if load is None:
+        return Criterion(name="load test passed", passed=False, evidence="no load ran")
+    errors = 100.0 * load.failed / load.requests if load.requests else 100.0
+    return Criterion(
+        name="load test passed",
+        passed=load.requests > 0
+        and load.users == wanted.users
+        and load.rate >= RATE_SHARE * wanted.rate
+        and load.p95_ms is not None
+        and load.p95_ms < P95_LIMIT_MS
+        and errors < ERROR_LIMIT_PERCENT,
+        evidence=f"{load.users} users, {load.rate:.1f} requests/s of {wanted.rate:g}, P95 {load.p95_ms} ms, errors {errors:.2f} %",
+    )
+
+
+def _downtime(load: LoadFigures | None, over: str) -> Criterion:
+    total, failed = (load.requests, load.failed) if load else (0, 0)
+    return Criterion(
+        name="zero downtime",
+        passed=total > 0 and failed == 0,
+        evidence=f"{failed} of {total} requests failed, {over}",
+    )
+
+
+def _lost(found: LedgerCheck | None) -> tuple[bool, str]:
+    """Whether writes were looked up and none was lost; how many were, of how many."""
+    if found is None:
+        return False, "unknown of 0"
+    return found.total > 0 and found.lost == 0, f"{found.lost} of {found.total}"
+
+
+def _nothing_lost(ledger: LedgerCheck | None) -> Criterion:
+    passed, lost = _lost(ledger)
+    return Criterion(
+        name="zero acknowledged writes lost",
+        passed=passed,
+        evidence=f"{lost} lost, looked up on the target at the end",
+    )
+
+
+def _rolled_back(back: Mapping[str, Any], ledger: LedgerCheck | None) -> Criterion:
+    kept, lost = _lost(ledger)
+    return Criterion(
+        name="rollback rehearsed and timed",
+        passed=bool(back.get("within_limit")) and kept,
+        evidence=f"from {back.get('from')} % in {back.get('seconds')} s (limit {back.get('limit_seconds')} s), "
+        f"{lost} acknowledged writes lost on the monolith",
+    )
+
+
+def _climbed(seen: Evidence, ladder: Sequence[int]) -> list[Criterion]:
+    promoted = [step.weight for step in seen.steps if step.decision == "promote"]
+    return [
+        Criterion(
+            name="canary promoted to 100 %",
+            passed=promoted[-len(ladder) :] == list(ladder),
+            evidence=f"promoted at {', '.join(f'{weight} %' for weight in promoted) or 'no weight'}",
+        ),
+        Criterion(
+            name="each weight moved by one resource",
+            passed=bool(seen.changed) and all(len(names) == 1 for names in seen.changed),
+            evidence=f"{len(seen.changed)} deployments, each changed {sorted({name for names in seen.changed for name in names})}",
+        ),
+    ]
+
+
+def _nothing_left(finalized: Mapping[str, Any] | None) -> Criterion:
+    left = None if finalized is None else finalized.get("leftovers")
+    return Criterion(
+        name="nothing left behind",
+        passed=left == [],
+        evidence="finalize did not end"
+        if finalized is None
+        else f"slots, publications, subscriptions, triggers, origins, schemas of ours in both catalogs: {left}",
+    )
+
+
+def _every_step(failure: str | None, of: str) -> Criterion:
+    return Criterion(name="every step ended", passed=failure is None, evidence=failure or f"all steps of the {of} ran")
+
+
+def _drilled(weight: int, one: Drill | None) -> Criterion:
+    name = f"rollback from {weight} %"
+    if one is None:
+        return Criterion(name=name, passed=False, evidence="it did not run")
+    last = one.last_request_seconds
+    aim = "within" if one.proof_seconds < ROLLBACK_AIM else "past"
+    return Criterion(
+        name=name,
+        passed=one.from_ == weight
+        and one.total > 0
+        and one.lost == 0
+        and last is not None
+        and max(one.proof_seconds, last) < ROLLBACK_LIMIT,
+        evidence=f"last request on the Task Service after {last} s, proof after {one.proof_seconds} s (limit "
+        f"{ROLLBACK_LIMIT:g} s, {aim} the aim of {ROLLBACK_AIM:g} s), {one.lost} of {one.total} acknowledged writes lost, "
+        f"{one.rows_compared} rows compared",
+    )

@@ -1,0 +1,110 @@
+"""The two PostgreSQL servers of a rehearsal: the monolith's, filled, and the Task Service's, empty."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from components.config import MigrationConfig
+from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.rehearsal.data.fill import create_source_schema, populate
+from scripts.support.errors import Refused
+from scripts.support.redact import remember_secret
+
+#: docs/plan.md, 'The data'.
+SOURCE_DATABASE, TARGET_DATABASE = "myteacher_production", "task_service_production"
+
+
+class Databases:
+    """Both servers below ``directory``. The constructor starts nothing; ``settings`` are PostgreSQL's, for both."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None) -> None:
+        self._directory = directory
+        self._source = EmbeddedPostgres(directory, "source", settings=settings)
+        self.target = EmbeddedPostgres(directory, "target", settings=settings)
+        self.rows_made: dict[str, int] = {}
+        self._passwords: dict[str, str] = {}
+
+    @property
+    def source_url(self) -> str:
+        """The source as the migration's role sees it."""
+        return self._source.url(SOURCE_DATABASE)
+
+    @property
+    def target_url(self) -> str:
+        """The target as the migration's role sees it."""
+        return self.target.url(TARGET_DATABASE)
+
+    def monolith_url(self) -> str:
+        """The source as the monolith's role sees it."""
+        role = MigrationConfig().source_role
+        return self._source.url(SOURCE_DATABASE, role, self._passwords[role])
+
+    def service_url(self) -> str:
+        """The target as the Task Service's role sees it."""
+        role = MigrationConfig().target_role
+        return self.target.url(TARGET_DATABASE, role, self._passwords[role])
+
+    def start_source(self, rows: int, seed: int) -> None:
+        """Start the monolith's server and fill it: so many tasks, the other tables in proportion."""
+        self._source.start()
+        self._source.execute(f"CREATE DATABASE {SOURCE_DATABASE}")
+        with psycopg.connect(self.source_url, autocommit=True) as connection:
+            create_source_schema(connection)
+            self.rows_made = populate(connection, rows, seed)
+            self._make_role(connection, MigrationConfig().source_role)
+            connection.execute("ANALYZE")
+
+    def start_target(self) -> None:
+        """Start the Task Service's server with an empty database."""
+        self.target.start()
+        self.target.execute(f"CREATE DATABASE {TARGET_DATABASE}")
+        with psycopg.connect(self.target_url, autocommit=True) as connection:
+            self._make_role(connection, MigrationConfig().target_role)
+
+    def stop(self, logs: Path) -> None:
+        """Stop both and delete their data; their logs stay in ``logs``."""
+        for server in (self._source, self.target):
+            server.stop()
+            if server.log.exists():
+                shutil.copyfile(server.log, logs / f"postgres-{server.name}.log")
+            server.remove()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _make_role(self, connection: psycopg.Connection[Any], name: str) -> None:
+        """Make an application's role with a random password and what Laravel's role has: rows, no DDL."""
+        password = self._passwords[name] = secrets.token_urlsafe(18)
+        remember_secret(password)
+        role = sql.Identifier(name)
+        for statement in (
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)),
+            sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(role),
+            sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}").format(role),
+            sql.SQL("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {}").format(role),
+        ):
+            connection.execute(statement)
+
+    def user_ids(self, count: int) -> list[int]:
+        """The first ``count`` users of the monolith, two at least. Raises Refused when there are fewer."""
+        with psycopg.connect(self.source_url) as connection:
+            query = "SELECT id FROM users ORDER BY id LIMIT %s"
+            found = [int(row[0]) for row in connection.execute(query, (max(count, 2),))]
+        if len(found) < count:
+            raise Refused(f"the load has {count} users, the generated data {len(found)}; lower --users or raise --rows")
+        return found
+
+    def neighbours(self, user: int) -> tuple[int | None, int | None]:
+        """A user of the group that ``user`` is in, and one of another group."""
+        query = """
+            SELECT (SELECT min(o.id) FROM users o WHERE o.group_id = u.group_id AND o.id <> u.id),
+                   (SELECT min(o.id) FROM users o WHERE o.group_id <> u.group_id) FROM users u WHERE u.id = %s
+        """
+        with psycopg.connect(self.source_url) as connection:
+            member, stranger = connection.execute(query, (user,)).fetchone() or (None, None)
+        return member, stranger

@@ -1,0 +1,197 @@
+"""The steps of the plan, each the command that an operator runs, and the evidence that they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from components.config import MigrationConfig
+from scripts.rehearsal.criteria import Evidence
+from scripts.rehearsal.documents import LedgerCheck, Step
+from scripts.rehearsal.ledger import check_ledger
+from scripts.rehearsal.live import LiveView
+from scripts.rehearsal.processes import end
+from scripts.rehearsal.testbed import Testbed
+from scripts.support.errors import DataDiffer, MigrationError, Refused
+from scripts.support.redact import redact
+
+#: Seconds until the ledger surely holds every write that a database snapshot holds.
+LEDGER_SECONDS = 2.0
+
+
+class Steps:
+    """The commands of one rehearsal, run on ``testbed``; what they prove is in :attr:`evidence`."""
+
+    def __init__(self, testbed: Testbed, view: LiveView) -> None:
+        self.testbed, self.view = testbed, view
+        self.evidence = Evidence()
+        self.config = MigrationConfig()
+
+    def command(self, *arguments: str, timeout: float = 240.0, accept: Sequence[int] = (0,)) -> dict[str, Any]:
+        """Run one command as an operator would, with --json; its document.
+
+        Raises:
+            MigrationError: another exit status than the accepted ones, with the end of what it said.
+        """
+        name = "-".join(word for word in arguments[:2] if not word.startswith("-"))
+        self.view.moment.step = f"task-migration {' '.join(arguments[:2])}"
+        errors = self.testbed.logs / f"{name}.log"
+        with errors.open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "scripts", *arguments, "--json"],
+                cwd=self.testbed.directory,
+                env={**os.environ, **self.testbed.environment()},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+            try:
+                answer, _ = child.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                raise MigrationError(
+                    f"task-migration {name} did not end within {timeout:g} s; see {errors.name}"
+                ) from None
+            finally:
+                if child.poll() is None:
+                    # As Ctrl-C does, so that it stops what it started itself: a backup's scratch server, for one.
+                    end(child, 20.0, signal.SIGINT)
+        self.testbed.processes.check()
+        if child.returncode not in accept:
+            tail = redact((errors.read_text(errors="replace") + answer.decode(errors="replace"))[-2000:])
+            raise MigrationError(f"task-migration {' '.join(arguments)} ended with {child.returncode}: {tail}")
+        return dict(json.loads(answer))
+
+    def replicate(self) -> None:
+        """Preflight to replication both ways, under load."""
+        seen, event = self.evidence, self.view.event
+        looked = self.command("preflight")
+        event(f"preflight: {len(looked['checks'])} checks passed")
+        seen.backup = self.command("backup", "--output", f"s3://{self.testbed.bucket}/database/rehearsal")
+        event(f"backup: {seen.backup['bytes']:,} bytes in S3, restored and compared")
+        self.command("schema", "apply")
+        self.command("schema", "diff")
+        event("schema: made on the target, the two catalogs agree")
+        copied = self.command("copy")
+        rows = sum(int(table["rows"]) for table in copied["tables"])
+        event(f"copy: {rows:,} rows of {len(copied['tables'])} tables under the snapshot at {copied['lsn']}")
+        self.command("replicate", "start")
+        event(f"replicate ({self.testbed.plan.replication}): both directions run, a fence returned each way")
+
+    def check_api(self) -> None:
+        """The contract of the API on the Task Service, at weight 0, through the smoke rule."""
+        first, second = self.testbed.token_files
+        checked = self.command(
+            "api-check",
+            "--smoke",
+            "--base-url",
+            self.testbed.gateway,
+            "--token-file",
+            str(first),
+            "--other-token-file",
+            str(second),
+            *(word for option, user in self.testbed.neighbours().items() for word in (option, str(user))),
+        )
+        if checked["not_checked"]:
+            raise MigrationError(f"the generated data leaves clauses unchecked: {'; '.join(checked['not_checked'])}")
+        if checked["served_by"] != ["task-service"]:
+            raise MigrationError(f"the smoke rule led to {checked['served_by']}, not to the Task Service alone")
+        self.evidence.api_check = checked
+        self.view.event(
+            f"api-check: {len(checked['checks'])} checks of {len(checked['endpoints'])} endpoints at weight 0"
+        )
+
+    def climb(self) -> None:
+        """Up to half, back, and up the whole ladder."""
+        for weight in (5, 25, 50):
+            self.raise_to(weight)
+        self.roll_back()
+        for weight in self.config.canary_ladder:
+            self.raise_to(weight)
+
+    def raise_to(self, weight: int) -> None:
+        """One canary step; anything but a promotion ends the rehearsal."""
+        since = time.time()
+        document = self.command("canary", "step", accept=(0, Refused.exit_status))
+        changed = document.get("changed", [])
+        if document["decision"] == "hold":
+            # As an operator does, and `canary run`: one busy moment at a watch's end is watched on.
+            self.view.event(f"canary at {weight} %: hold, {'; '.join(document['reasons'])}; watched again")
+            document = self.command("canary", "step", accept=(0, Refused.exit_status))
+        step = self.note(weight, since, document["seconds"], document["decision"])
+        self.evidence.changed.append(changed)
+        if document["decision"] != "promote" or document["to"] != weight:
+            raise MigrationError(
+                f"the step to {weight} % was not promoted: {document['decision']}: {document['reasons']}"
+            )
+        self.view.event(f"canary {document['from']} -> {weight} %: promote, measured share {step.share} %")
+
+    def note(self, weight: int, since: float, seconds: float, decision: str) -> Step:
+        """Keep what a step came to, with the share that was measured while it was watched."""
+        # Of the step, the last watch alone: the weight moved somewhere before it.
+        window = max(since, time.time() - self.testbed.plan.watch)
+        share = self.testbed.stats(window)["share"].get(self.testbed.task_group)
+        percent = None if share is None else round(100.0 * share, 2)
+        step = Step(weight=weight, share=percent, seconds=seconds, decision=decision)
+        self.evidence.steps.append(step)
+        return step
+
+    def roll_back(self) -> None:
+        """Back to the monolith, timed; then every acknowledged write is looked up in the monolith's database."""
+        back = self.command("rollback", "--reason", "rehearsed")
+        self.evidence.rollback = back
+        self.evidence.steps.append(Step(weight=0, share=None, seconds=back["seconds"], decision="rollback"))
+        found = self.look_up("ledger-rollback.json")
+        self.evidence.rollback_ledger = found
+        self.view.event(
+            f"rollback {back['from']} -> 0 % in {back['seconds']} s; {found.lost} of {found.total} acknowledged writes lost"
+        )
+
+    def look_up(self, name: str) -> LedgerCheck:
+        """Every write acknowledged until now in the monolith's database, under load; kept under ``name``."""
+        until = time.time()
+        with psycopg.connect(self.testbed.databases.source_url) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.execute("SELECT 1")  # takes the snapshot
+            time.sleep(LEDGER_SECONDS)
+            found = check_ledger(self.testbed.load.ledger, connection, until=until)
+        self._keep(name, found)
+        return found
+
+    def verify(self) -> int:
+        """Compare every row of both sides, after a fence; how many tables are equal."""
+        self.command("replicate", "wait")
+        self.evidence.verify = self.command("verify", accept=(0, DataDiffer.exit_status))
+        return sum(bool(table["match"]) for table in self.evidence.verify["tables"])
+
+    def finish(self) -> None:
+        """Verify live and at rest, finalize under load, then look every acknowledged write up on the target."""
+        event, tables = self.view.event, len(self.config.tables)
+        self.command("replicate", "wait")
+        live = self.command("verify")
+        equal = sum(bool(table["match"]) for table in live["tables"])
+        event(f"verify under load: {equal} of {len(live['tables'])} tables equal")
+        # Equal counts can only be shown while nothing is written; users are back before the next step.
+        self.testbed.load.stop()
+        event(f"verify at rest: {self.verify()} of {tables} tables equal on both sides")
+        self.testbed.start_load()
+        self.evidence.finalize = self.command("finalize")
+        event("finalize under load: replication gone from both catalogs, the old tables are read-only")
+        time.sleep(LEDGER_SECONDS)
+        self.testbed.load.stop()
+        with psycopg.connect(self.testbed.databases.target_url) as connection:
+            found = check_ledger(self.testbed.load.ledger, connection)
+        self._keep("ledger-final.json", found)
+        self.evidence.ledger = found
+        event(f"{found.lost} of {found.total} acknowledged writes lost on the target")
+
+    def _keep(self, name: str, found: LedgerCheck) -> None:
+        (self.testbed.directory / name).write_text(json.dumps(found.plain(), ensure_ascii=False, indent=2))

@@ -1,0 +1,238 @@
+"""What a rehearsal happens in: two databases, an AWS account, two applications, a gateway, users with tokens, a load."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from components.config import PROJECT, read_stack_file
+from scripts.rehearsal.databases import Databases
+from scripts.rehearsal.dms.run import Dms
+from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
+from scripts.rehearsal.gateway import tokens
+from scripts.rehearsal.load import Load
+from scripts.rehearsal.plan import Plan
+from scripts.rehearsal.processes import Processes
+from scripts.rehearsal.stage import REHEARSAL_VARIABLE, STAGE, gateway_figures
+from scripts.rehearsal.world import EmulatedAws, build_world
+from scripts.support.process import free_port
+from scripts.support.redact import remember_secret
+from scripts.support.settings import PROJECT_ROOT, STAGE_VARIABLE
+from scripts.support.wait import wait_until
+
+STACK = "rehearsal"
+#: Limits of the gate for a drill of rollbacks, in milliseconds: latency that a busy machine does not reach.
+PATIENT = {"p50Ms": 10_000.0, "p95Ms": 20_000.0, "worseLatencyMs": 10_000.0}
+
+
+class Testbed:
+    """A context manager: leaving it stops every process and removes the databases; logs and reports stay."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.directory = plan, plan.output
+        self.logs = self.directory / "logs"
+        self.processes = Processes(self.logs)
+        self.aws = EmulatedAws(log=self.logs / "moto.log")
+        self.dms = Dms(self.aws, self.processes, self.directory) if plan.replication == "dms" else None
+        self.databases = Databases(self.directory / "postgres", self.dms.server_settings() if self.dms else None)
+        self.load = Load(self.processes, self.directory, plan.seed)
+        #: `pulumi` or `embedded`, once it is known.
+        self.engine: str = plan.engine
+        self.outputs: dict[str, Any] = {}
+        self.gateway = ""
+        self.token_files = (self.directory / "token-1", self.directory / "token-2")
+        self.stack_file = self.directory / f"Pulumi.{STACK}.yaml"
+        self.state_dir = self.directory / "state"
+        #: What the commands' stage reads of this rehearsal: scripts/rehearsal/stage.py.
+        self._running: dict[str, Any] = {}
+
+    def __enter__(self) -> Testbed:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.processes.stop_all()
+        self.aws.stop()
+        self.databases.stop(self.logs)
+
+    @property
+    def bucket(self) -> str:
+        """The declared bucket of the backups."""
+        return str(self.outputs["backupBucket"])
+
+    @property
+    def task_group(self) -> str:
+        """The Task Service's target group."""
+        return str(self.outputs["taskTargetGroupArn"])
+
+    def environment(self) -> dict[str, str]:
+        """What the commands get in their environment."""
+        return {
+            **self.aws.environment(),
+            **(self.dms.environment() if self.dms else {}),
+            "SOURCE_DATABASE_URL": self.databases.source_url,
+            "TARGET_DATABASE_URL": self.databases.target_url,
+            "PULUMI_STACK": STACK,
+            "TASK_MIGRATION_STATE_DIR": str(self.state_dir),
+            STAGE_VARIABLE: STAGE,
+            REHEARSAL_VARIABLE: str(self.directory / "running.json"),
+            "PYTHONPATH": str(PROJECT_ROOT),
+        }
+
+    def prepare(self, event: Callable[[str], None]) -> None:
+        """Start and fill everything, deploy the program at weight 0, give the users their tokens.
+
+        Raises:
+            Refused: the generated data has fewer users than the load.
+            MigrationError: something did not start; naming it.
+        """
+        with ThreadPoolExecutor() as pool:
+            started = [
+                pool.submit(self.databases.start_source, self.plan.rows, self.plan.seed),
+                pool.submit(self.databases.start_target),
+            ]
+            self.aws.start()
+            if self.dms:
+                self.dms.start()
+            for database in started:
+                database.result()
+        rows = sum(self.databases.rows_made.values())
+        event(f"two PostgreSQL 16 servers; {rows:,} rows in the monolith's database")
+        config = self._configure()
+        self._deploy(config)
+        event(f"pulumi program deployed on emulated AWS ({self.engine} engine), canaryWeight 0")
+        user_ids = self.databases.user_ids(self.plan.users)
+        self._start_applications(config)
+        self._give_tokens(config, user_ids)
+        event("monolith, Task Service and gateway serve; users have tokens of the emulated Cognito")
+
+    def start_load(self) -> None:
+        """The plan's load, through the gateway; returns when all users are at work."""
+        self.load.start(self.gateway, self.plan.users, self.plan.rate)
+
+    def stats(self, since: float) -> dict[str, Any]:
+        """The gateway's figures from ``since`` (epoch seconds). Raises MigrationError when it does not answer."""
+        return gateway_figures(self.gateway, since)
+
+    def neighbours(self) -> dict[str, int]:
+        """For the API's checks, by option: a user of the group that the first token's user is in, and one of another."""
+        member, stranger = self.databases.neighbours(self._api_user)
+        found = {"--member-id": member, "--stranger-id": stranger}
+        return {option: user for option, user in found.items() if user is not None}
+
+    def _configure(self) -> dict[str, Any]:
+        """Staging's own configuration with the emulated account's values and compressed time, written as a stack file."""
+        watch = self.plan.watch
+        config: dict[str, Any] = {
+            **read_stack_file(PROJECT_ROOT / "Pulumi.staging.yaml"),
+            **build_world(self.aws),
+            "serviceImageTag": "rehearsal",
+            "replicationEngine": self.plan.replication,
+            "watchSeconds": watch,
+            # Seconds instead of 30 minutes: a watch has six periods, and the gateway's figures are complete at once.
+            "periodSeconds": watch / 6,
+            "metricDelaySeconds": 0.2,
+            "gates": {
+                # A fifth of the requests that 5 % should bring, or the split itself is wrong.
+                "minimumRequests": max(3, int(watch * self.plan.rate * 0.05 / 5)),
+                "minimumPeriodRequests": 3,
+                "comparisonPeriods": 5,
+                # What this machine has left is not what is rehearsed.
+                "databaseFreeStorageGb": 0.1,
+                **(PATIENT if self.plan.drill else {}),
+            },
+        }
+        config = {key: value for key, value in config.items() if value not in ("", [], None)}
+        file = {f"{PROJECT}:{key}": value for key, value in config.items()}
+        self.stack_file.write_text(yaml.safe_dump({"config": file}, allow_unicode=True))
+        return config
+
+    def _deploy(self, config: Mapping[str, Any]) -> None:
+        """Carry the program out, at weight 0."""
+        secret = secrets.token_urlsafe(18)
+        remember_secret(secret)
+        directory, given = self.directory / "engine", {**config, "smokeHeaderValue": secret}
+        deployer = make_deployer(self.plan.engine, directory, given, self.aws.environment())
+        self.engine = "pulumi" if isinstance(deployer, PulumiDeployer) else "embedded"
+        self._running = {
+            "engine_dir": str(directory),
+            "config": given,
+            "memory_mb": int(config["serviceMemoryMb"]),
+            "engine": self.engine,
+        }
+        self.outputs = deployer.up({}).outputs
+        if self.dms:
+            self.dms.put_secrets(str(self.outputs["sourceSecretArn"]), self.databases.source_url)
+            self.dms.put_secrets(str(self.outputs["dmsTargetSecretArn"]), self.databases.target_url)
+
+    def _start_applications(self, config: Mapping[str, Any]) -> None:
+        """The monolith, the Task Service and the gateway in front of both; returns when all three serve."""
+        pool, audience = str(config["cognitoUserPoolId"]), ",".join(config["cognitoClientIds"])
+        shared = {
+            **self.aws.environment(),
+            "PYTHONPATH": str(PROJECT_ROOT),
+            "JWKS_URL": f"{self.aws.endpoint_url}/{pool}/.well-known/jwks.json",
+            "ISSUER": f"https://cognito-idp.{self.aws.region}.amazonaws.com/{pool}",
+            "AUDIENCE": audience,
+        }
+        source, target = self.databases.monolith_url(), self.databases.service_url()
+        urls = {name: f"http://127.0.0.1:{free_port()}" for name in ("monolith", "task-service", "gateway")}
+        self.gateway = urls["gateway"]
+        targets = {
+            self.outputs["monolithTargetGroupArn"]: urls["monolith"],
+            self.outputs["taskTargetGroupArn"]: urls["task-service"],
+        }
+        own = {
+            "monolith": {"DATABASE_URL": source},
+            "task-service": {"DATABASE_URL": target, "MONOLITH_DATABASE_URL": source},
+            "gateway": {
+                "GATEWAY_API": str(self.outputs["apiId"]),
+                "GATEWAY_TARGETS": json.dumps(targets),
+                "LISTENER_ARN": str(self.outputs["listenerArn"]),
+            },
+        }
+        pids = {}
+        for name, variables in own.items():
+            which = ["gateway.server"] if name == "gateway" else ["app.server", "--guise", name]
+            command = [sys.executable, "-m", f"scripts.rehearsal.{which[0]}", *which[1:]]
+            port = urls[name].rpartition(":")[2]
+            pids[name] = self.processes.start(name, [*command, "--port", port], {**shared, **variables})
+        target_server = self.databases.target
+        self._running |= {
+            "gateway": self.gateway,
+            "task_service_pid": pids["task-service"],
+            "target_pid": target_server.pid,
+            "target_directory": str(target_server.data),
+        }
+        file = self.directory / "running.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(self._running))
+        for name, url in urls.items():
+            wait_until(
+                lambda url=url: self.processes.answer(f"{url}/health"),  # type: ignore[misc]
+                lambda status: status == 200,
+                what=f"{name} serves",
+                timeout=30.0,
+                remedy=f"see {name}.log",
+            )
+
+    def _give_tokens(self, config: Mapping[str, Any], user_ids: list[int]) -> None:
+        """Users of the emulated Cognito with tokens: all of them for the load, the last two for the API's checks."""
+        cognito = self.aws.client("cognito-idp")
+        password = f"Aa1!{secrets.token_urlsafe(12)}"
+        tokens.create_users(cognito, str(config["cognitoUserPoolId"]), user_ids, password)
+        given = tokens.tokens_for(cognito, config["cognitoClientIds"][0], user_ids, password)
+        tokens.write_tokens_file(self.load.tokens, given)
+        self._api_user = user_ids[-2]
+        for file, user in zip(self.token_files, user_ids[-2:], strict=True):
+            file.touch(mode=0o600)
+            file.write_text(given[user])
