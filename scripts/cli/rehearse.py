@@ -19,12 +19,12 @@ REPORT = "scripts.rehearsal.documents:Report"
 
 
 @app.command()
-@prints("scripts.support.history:History")
+@prints("scripts.support.status:History")
 def status(stack: Stack = None, json: Json = False) -> int:
     """What the journal says was done, newest last."""
-    from scripts.support import history
+    from scripts.support import status as journal_status
 
-    emit(history.read(load_settings(stack)), as_json=json, text=rehearse_text.status)
+    emit(journal_status.read(load_settings(stack)), as_json=json, text=rehearse_text.status)
     return 0
 
 

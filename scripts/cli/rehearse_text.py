@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scripts.cli.view import Column, View, finding, table
+from scripts.support.events import (
+    AbandonEvent,
+    BackupEvent,
+    CopyEvent,
+    FinalizeEvent,
+    PreflightEvent,
+    SchemaEvent,
+    Step,
+)
 
 if TYPE_CHECKING:
-    from scripts.rehearsal.documents import Drill, Report, Step
-    from scripts.support.history import Event, History
+    from scripts.rehearsal.documents import Drill, Report
+    from scripts.rehearsal.documents import Step as CanaryStep
+    from scripts.support.status import Event, History
 
-#: What to type after a step's last event; after any other event the step is run again, as each is safe to.
-AFTER = {
-    ("preflight", "checked"): "task-migration backup --output s3://BUCKET/PREFIX",
-    ("backup", "verified"): "task-migration schema apply",
-    ("schema", "applied"): "task-migration copy",
-    ("copy", "complete"): "task-migration replicate start",
-    ("replicate", "started"): "task-migration replicate status",
-    ("replicate", "stopped"): "task-migration replicate status",
-    ("canary", "decided"): "task-migration canary status",
-    ("rollback", "done"): "task-migration canary status",
-    ("finalize", "finalized"): "nothing; the plan is at its end",
+#: What to type after a step's last event.
+AFTER: Mapping[tuple[str, str], str] = {
+    (Step.PREFLIGHT, PreflightEvent.CHECKED): "task-migration backup --output s3://BUCKET/PREFIX",
+    (Step.BACKUP, BackupEvent.VERIFIED): "task-migration schema apply",
+    (Step.SCHEMA, SchemaEvent.APPLIED): "task-migration copy",
+    (Step.COPY, CopyEvent.COMPLETE): "task-migration replicate start",
+    (Step.FINALIZE, FinalizeEvent.FINALIZED): "nothing to type: the plan is at its end",
+    (Step.ABANDON, AbandonEvent.ABANDONED): "task-migration preflight",
+}
+#: What to type after any other event of a step: look, or run the step again, as each is safe to.
+ELSE: Mapping[str, str] = {
+    Step.BACKUP: "task-migration backup --output s3://BUCKET/PREFIX",
+    Step.COPY: "task-migration copy",
+    Step.ROLLBACK: "task-migration rollback",
+    Step.FINALIZE: "task-migration finalize",
+    Step.ABANDON: "task-migration rollback --abandon",
+    Step.CANARY: "task-migration canary status",
 }
 
 
@@ -38,9 +54,8 @@ def report(document: Report) -> View:
         if failed
         else f"Passed: all {len(document.criteria)} criteria; {counted}"
     )
-    parts: list[RenderableType] = [
-        finding("good" if one.passed else "bad", f"{one.name}: {one.evidence}") for one in document.criteria
-    ]
+    judged = (finding("good" if one.passed else "bad", f"{one.name}: {one.evidence}") for one in document.criteria)
+    parts: list[RenderableType] = [Group(*judged)]
     if document.steps:
         parts.append(_steps(document.steps))
     if document.drills:
@@ -49,7 +64,7 @@ def report(document: Report) -> View:
         load = document.load
         parts.append(
             Text(
-                f"Load: {load.users} users, {load.rate:,.1f} requests/s, P50 {load.p50_ms} ms, P95 {load.p95_ms} ms; "
+                f"\nLoad: {load.users} users, {load.rate:,.1f} requests/s, P50 {load.p50_ms} ms, P95 {load.p95_ms} ms; "
                 f"{load.acknowledged_writes:,} writes acknowledged, {load.lag_misses:,} reads came before replication, "
                 f"{load.stale_reads:,} saw an older state."
             )
@@ -58,7 +73,7 @@ def report(document: Report) -> View:
     return View(verdict, "bad" if failed else "good", parts, following or "task-migration preflight")
 
 
-def _steps(steps: Sequence[Step]) -> RenderableType:
+def _steps(steps: Sequence[CanaryStep]) -> RenderableType:
     columns = [Column("weight %", number=True), Column("measured %", number=True), Column("seconds", number=True)]
     rows = [(one.weight, one.share, one.seconds, one.decision) for one in steps]
     return table([*columns, "decision"], rows)
@@ -74,28 +89,37 @@ def _drills(drills: Sequence[Drill]) -> RenderableType:
 
 
 def status(document: History) -> View:
-    """The journal: each event, those that follow each other in a row as one line."""
+    """The journal: a line for each run of a step, with its events."""
     if not document.events:
-        return View(
-            f"Nothing was done yet: {document.state_dir} has no journal.", "plain", (), "task-migration preflight"
-        )
+        verdict = f"Nothing was done yet: the journal in {document.state_dir} is empty."
+        return View(verdict, "plain", (), "task-migration preflight")
     last = document.events[-1]
-    following = AFTER.get((last.step, last.event), f"task-migration {last.step}")
-    where = f"stack {document.stack}, " if document.stack else ""
+    following = AFTER.get((last.step, last.event)) or ELSE.get(last.step, "task-migration replicate status")
+    where = f"stack {document.stack}, {document.state_dir}" if document.stack else document.state_dir
+    rows = [(_moment(run[0]), _moment(run[-1])[11:], run[0].step, _named(run)) for run in _runs(document.events)]
     return View(
-        f"Last: {last.step}: {last.event}, {_moment(last)} UTC ({where}{document.state_dir})",
+        f"Last done: {last.step}: {last.event}, {_moment(last)} UTC ({where})",
         "plain",
-        [table(["at (UTC)", "step", "event"], _rows(document.events))],
+        [table(["from (UTC)", "to", "step", "events"], rows)],
         following,
     )
 
 
-def _rows(events: Sequence[Event]) -> list[tuple[str, str, str]]:
-    rows = []
-    for (step, name), several in groupby(events, key=lambda event: (event.step, event.event)):
-        same = list(several)
-        rows.append((_moment(same[-1]), step, name if len(same) == 1 else f"{name} ({len(same)} times)"))
-    return rows
+def _runs(events: Sequence[Event]) -> list[list[Event]]:
+    """The events parted into runs of a step: until another step's event comes, or the run's first one again."""
+    runs: list[list[Event]] = []
+    for event in events:
+        if runs and runs[-1][0].step == event.step and event.event != runs[-1][0].event:
+            runs[-1].append(event)
+        else:
+            runs.append([event])
+    return runs
+
+
+def _named(run: Sequence[Event]) -> str:
+    """The events' names in the order in which they came first, with how often."""
+    counted = Counter(event.event for event in run)
+    return ", ".join(name if times == 1 else f"{name} ({times} times)" for name, times in counted.items())
 
 
 def _moment(event: Event) -> str:

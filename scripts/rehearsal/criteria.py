@@ -83,7 +83,7 @@ def _backup(backup: Mapping[str, Any]) -> Criterion:
     return Criterion(
         name="backup restored and compared",
         passed=bool(backup.get("restore_verified")),
-        evidence=f"{backup.get('bytes', 0)} bytes, {len(backup.get('tables', []))} tables, sha256 {str(backup.get('sha256'))[:12]}",
+        evidence=f"{backup.get('bytes', 0):,} bytes, {len(backup.get('tables', []))} tables, sha256 {str(backup.get('sha256'))[:12]}",
     )
 
 
@@ -135,7 +135,7 @@ def _downtime(load: LoadFigures | None, over: str) -> Criterion:
     return Criterion(
         name="zero downtime",
         passed=total > 0 and failed == 0,
-        evidence=f"{failed} of {total} requests failed, {over}",
+        evidence=f"{failed:,} of {total:,} requests failed, {over}",
     )
 
 
@@ -143,7 +143,7 @@ def _lost(found: LedgerCheck | None) -> tuple[bool, str]:
     """Whether writes were looked up and none was lost; how many were, of how many."""
     if found is None:
         return False, "unknown of 0"
-    return found.total > 0 and found.lost == 0, f"{found.lost} of {found.total}"
+    return found.total > 0 and found.lost == 0, f"{found.lost:,} of {found.total:,}"
 
 
 def _nothing_lost(ledger: LedgerCheck | None) -> Criterion:
@@ -167,6 +167,7 @@ def _rolled_back(back: Mapping[str, Any], ledger: LedgerCheck | None) -> Criteri
 
 def _climbed(seen: Evidence, ladder: Sequence[int]) -> list[Criterion]:
     promoted = [step.weight for step in seen.steps if step.decision == "promote"]
+    changed = {name for names in seen.changed for name in names}
     return [
         Criterion(
             name="canary promoted to 100 %",
@@ -176,7 +177,7 @@ def _climbed(seen: Evidence, ladder: Sequence[int]) -> list[Criterion]:
         Criterion(
             name="each weight moved by one resource",
             passed=bool(seen.changed) and all(len(names) == 1 for names in seen.changed),
-            evidence=f"{len(seen.changed)} deployments, each changed {sorted({name for names in seen.changed for name in names})}",
+            evidence=f"{len(seen.changed)} deployments changed {', '.join(sorted(changed)) or 'nothing'} in all",
         ),
     ]
 
@@ -187,8 +188,8 @@ def _nothing_left(finalized: Mapping[str, Any] | None) -> Criterion:
         name="nothing left behind",
         passed=left == [],
         evidence="finalize did not end"
-        if finalized is None
-        else f"slots, publications, subscriptions, triggers, origins, schemas of ours in both catalogs: {left}",
+        if left is None
+        else f"slots, publications, subscriptions, triggers, origins, schemas of ours in both catalogs: {', '.join(left) or 'none'}",
     )
 
 

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.rehearsal import report
-from scripts.rehearsal.report import Evidence
+from scripts.cli import rehearse_text
+from scripts.rehearsal import criteria, report
+from scripts.rehearsal.criteria import Evidence, Wanted
+from scripts.rehearsal.documents import Drill, LedgerCheck, LoadFigures, Report, Step
+from scripts.support.document import Document
 from scripts.support.errors import UsageError
 
 TABLES = ("tasks", "task_tag")
 LADDER = (5, 100)
+WANTED = Wanted(TABLES, LADDER, users=10, rate=50.0)
+LOAD = LoadFigures(
+    requests=1000, failed=0, acknowledged_writes=300, lag_misses=0, stale_reads=0, users=10, rate=49.0, p50_ms=9,
+    p95_ms=90, seconds=20.0,
+)  # fmt: skip
 ENDPOINTS = [f"endpoint {number}" for number in range(8)]
 
 
 def proven() -> Evidence:
     return Evidence(
-        preflight={"checks": []},
         backup={"restore_verified": True, "bytes": 1, "tables": [], "sha256": "ab"},
         verify={"tables": [{"table": t, "source_rows": 7, "target_rows": 7, "match": True} for t in TABLES]},
         api_check={"endpoints": {"GET /health": True, **dict.fromkeys(ENDPOINTS, True)}},
         rollback={"from": 5, "seconds": 3.0, "limit_seconds": 300.0, "within_limit": True},
         finalize={"leftovers": []},
-        load={"requests": 1000, "failed": 0, "users": 10, "rate": 49.0, "p50_ms": 9, "p95_ms": 90},
-        ledger={"total": 300, "lost": 0},
-        rollback_ledger={"total": 100, "lost": 0},
+        load=LOAD,
+        ledger=LedgerCheck(total=300, lost=0, lost_items=[]),
+        rollback_ledger=LedgerCheck(total=100, lost=0, lost_items=[]),
         steps=[
-            {"weight": weight, "share": float(weight), "seconds": 1.0, "decision": decision}
+            Step(weight=weight, share=float(weight), seconds=1.0, decision=decision)
             for weight, decision in ((5, "promote"), (0, "rollback"), (5, "promote"), (100, "promote"))
         ],
         changed=[["live"], ["live"], ["live"]],
@@ -37,17 +44,21 @@ def proven() -> Evidence:
 
 
 def judged(evidence: Evidence) -> dict[str, bool]:
-    found = report.criteria(evidence, TABLES, LADDER, users=10, rate=50.0)
-    assert all(criterion["evidence"] for criterion in found)
-    return {criterion["name"]: criterion["passed"] for criterion in found}
+    found = criteria.of_plan(evidence, WANTED)
+    assert all(criterion.evidence for criterion in found)
+    return {criterion.name: criterion.passed for criterion in found}
+
+
+def made(evidence: Evidence, *, drill: bool = False) -> Report:
+    return report.make(evidence, WANTED, seconds=1.0, engine="embedded", rows={"tasks": 7}, drill=drill)
 
 
 def test_whole_evidence_passes() -> None:
     assert all(judged(proven()).values())
-    document = report.document(proven(), TABLES, LADDER, 10, 50.0)
-    assert document["passed"]
-    assert document["requests"] == {"total": 1000, "failed": 0, "p50_ms": 9, "p95_ms": 90}
-    assert "every criterion passed" in report.as_text(document)
+    document = made(proven())
+    assert document.passed
+    assert document.requests.plain() == {"total": 1000, "failed": 0, "p50_ms": 9, "p95_ms": 90}
+    assert rehearse_text.report(document).verdict.startswith("Passed: all 12 criteria")
 
 
 def test_no_evidence_fails_every_criterion_that_needs_some() -> None:
@@ -55,16 +66,23 @@ def test_no_evidence_fails_every_criterion_that_needs_some() -> None:
     assert passed == set()
 
 
-def spoil(path: str, value: Any) -> Evidence:
-    evidence = deepcopy(proven())
-    name, *keys = path.split(".")
-    at: Any = getattr(evidence, name)
+def replaced(at: Any, keys: list[str], value: Any) -> Any:
+    """``at`` with what stands at the end of ``keys`` replaced: indexes, names in a dict, fields of a model."""
     if not keys:
-        setattr(evidence, name, value)
-        return evidence
-    for key in keys[:-1]:
-        at = at[int(key) if key.isdigit() else key]
-    at[int(keys[-1]) if keys[-1].isdigit() else keys[-1]] = value
+        return value
+    name, rest = keys[0], keys[1:]
+    if isinstance(at, list):
+        index = int(name)
+        return [*at[:index], replaced(at[index], rest, value), *at[index + 1 :]]
+    if isinstance(at, Document):
+        return at.model_copy(update={name: replaced(getattr(at, name), rest, value)})
+    return {**at, name: replaced(at[name], rest, value)}
+
+
+def spoil(path: str, value: Any) -> Evidence:
+    evidence = proven()
+    name, *keys = path.split(".")
+    setattr(evidence, name, replaced(getattr(evidence, name), keys, value))
     return evidence
 
 
@@ -96,29 +114,33 @@ def spoil(path: str, value: Any) -> Evidence:
 def test_spoilt_evidence_fails_its_criterion(path: str, value: Any, fails: str) -> None:
     evidence = spoil(path, value)
     assert not judged(evidence)[fails]
-    document = report.document(evidence, TABLES, LADDER, 10, 50.0)
-    assert not document["passed"]
-    assert f"FAIL  {fails}" in report.as_text(document)
+    document = made(evidence)
+    assert not document.passed
+    assert rehearse_text.report(document).verdict.startswith("NOT PASSED: ")
+    assert fails in [one.name for one in document.criteria if not one.passed]
 
 
 def test_a_report_is_read_back_as_written_and_a_missing_one_names_the_command(tmp_path: Path) -> None:
-    document = report.document(proven(), TABLES, LADDER, 10, 50.0)
+    document = made(proven())
     report.save(tmp_path / "a" / "report.json", document)
     assert report.load(tmp_path / "a" / "report.json") == document
     with pytest.raises(UsageError, match="make rehearsal"):
         report.load(tmp_path / "report.json")
 
 
-def drilled(weight: int) -> dict[str, Any]:
-    return {
+def drilled(weight: int, change: Mapping[str, Any] | None = None) -> Drill:
+    measured = {
         "weight": weight,
         "from": weight,
+        "seconds": 9.0,
+        "phases": {},
         "last_request_seconds": 2.0,
         "proof_seconds": 9.0,
         "rows_compared": 5,
         "total": 30,
         "lost": 0,
     }
+    return Drill.model_validate({**measured, **(change or {})})
 
 
 @pytest.mark.parametrize(
@@ -139,14 +161,16 @@ def test_a_drill_passes_only_when_each_weight_was_left_in_time_without_a_loss(
 ) -> None:
     """Prevents a drill that says it passed where a write was lost, no request was there, or a weight was left out."""
     evidence = proven()
-    evidence.drills = [{**drilled(5), **change}, drilled(100)]
+    evidence.drills = [drilled(5, change), drilled(100)]
     evidence.verify = {"match": True}
-    document = report.document(evidence, TABLES, LADDER, 10, 50.0, drill=True)
-    assert {c["name"] for c in document["criteria"] if not c["passed"]} == ({fails} if fails else set())
-    assert document["passed"] is (fails is None)
-    for spoilt in ({"load": {"requests": 9, "failed": 1}}, {"verify": {"match": False}}, {"failure": "x"}):
+    document = made(evidence, drill=True)
+    assert {one.name for one in document.criteria if not one.passed} == ({fails} if fails else set())
+    assert document.passed is (fails is None)
+    failing = LOAD.model_copy(update={"requests": 9, "failed": 1})
+    spoils: list[dict[str, Any]] = [{"load": failing}, {"verify": {"match": False}}, {"failure": "x"}]
+    for spoilt in spoils:
         evidence = proven()
         evidence.drills, evidence.verify = [drilled(5), drilled(100)], {"match": True}
         for name, value in spoilt.items():
             setattr(evidence, name, value)
-        assert not report.document(evidence, TABLES, LADDER, 10, 50.0, drill=True)["passed"]
+        assert not made(evidence, drill=True).passed

@@ -11,6 +11,7 @@ import pytest
 
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.data.fill import create_source_schema, populate
+from scripts.rehearsal.documents import LedgerCheck
 from scripts.rehearsal.ledger import Entry, Ledger, check_ledger
 
 Write = tuple[str, dict[str, Any], bool]
@@ -49,10 +50,10 @@ def database(filled: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any
 
 
 @pytest.fixture
-def check(database: psycopg.Connection[Any], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def check(database: psycopg.Connection[Any], tmp_path: Path) -> Callable[..., LedgerCheck]:
     """Writes a ledger of a creation and these writes, and checks it."""
 
-    def run(*writes: Write, task: int | None = TASK) -> dict[str, Any]:
+    def run(*writes: Write, task: int | None = TASK) -> LedgerCheck:
         ledger = Ledger(tmp_path / "ledger.jsonl")
         for sequence, (op, fields, acknowledged) in enumerate([("create", FIELDS, True), *writes], start=1):
             status = 200 if acknowledged else 0
@@ -63,9 +64,9 @@ def check(database: psycopg.Connection[Any], tmp_path: Path) -> Callable[..., di
     return run
 
 
-def test_a_state_that_is_there_is_not_lost(check: Callable[..., dict[str, Any]]) -> None:
+def test_a_state_that_is_there_is_not_lost(check: Callable[..., LedgerCheck]) -> None:
     """Prevents a false alarm: order of tags, images without an order, empty and null values."""
-    assert check() == {"total": 1, "lost": 0, "lost_items": []}
+    assert check().plain() == {"total": 1, "lost": 0, "lost_items": []}
 
 
 @pytest.mark.parametrize(
@@ -81,32 +82,30 @@ def test_a_state_that_is_there_is_not_lost(check: Callable[..., dict[str, Any]])
     ],
 )
 def test_a_field_that_differs_is_a_lost_write(
-    check: Callable[..., dict[str, Any]], database: psycopg.Connection[Any], statement: str, field: str
+    check: Callable[..., LedgerCheck], database: psycopg.Connection[Any], statement: str, field: str
 ) -> None:
     """Prevents a lost write that the report calls kept."""
     database.execute(statement.encode())
     found = check()
-    assert (found["total"], found["lost"]) == (1, 1)
-    assert [(item["id"], item["sequence"], item["op"], item["field"]) for item in found["lost_items"]] == [
-        (TASK, 1, "create", field)
-    ]
+    assert (found.total, found.lost) == (1, 1)
+    assert [(item.id, item.sequence, item.op, item.field) for item in found.lost_items] == [(TASK, 1, "create", field)]
 
 
 def test_a_missing_row_loses_all_its_writes(
-    check: Callable[..., dict[str, Any]], database: psycopg.Connection[Any]
+    check: Callable[..., LedgerCheck], database: psycopg.Connection[Any]
 ) -> None:
     """Prevents a lost creation that counts as one lost write, or as none."""
     database.execute("DELETE FROM tasks WHERE id = 1")
     found = check(("update", {"priority": 4}, True), ("complete", {}, True))
-    assert (found["total"], found["lost"]) == (3, 3)
-    assert found["lost_items"][0]["field"] == "id"
+    assert (found.total, found.lost) == (3, 3)
+    assert found.lost_items[0].field == "id"
 
 
-def test_the_write_that_is_lost_is_the_one_that_set_the_field_last(check: Callable[..., dict[str, Any]]) -> None:
+def test_the_write_that_is_lost_is_the_one_that_set_the_field_last(check: Callable[..., LedgerCheck]) -> None:
     """Prevents a report that blames the wrong write."""
     found = check(("update", {"priority": 4}, True), ("update", {"title": "別"}, True), ("complete", {}, True))
-    assert (found["total"], found["lost"]) == (4, 3)
-    assert {(item["sequence"], item["field"]) for item in found["lost_items"]} == {
+    assert (found.total, found.lost) == (4, 3)
+    assert {(item.sequence, item.field) for item in found.lost_items} == {
         (2, "priority"), (3, "title"), (4, "is_completed")
     }  # fmt: skip
 
@@ -116,7 +115,7 @@ def test_the_write_that_is_lost_is_the_one_that_set_the_field_last(check: Callab
 )
 @pytest.mark.parametrize("applied", [False, True])
 def test_a_write_without_an_answer_may_be_there_or_not(
-    check: Callable[..., dict[str, Any]], database: psycopg.Connection[Any], unknown: Write, applied: bool
+    check: Callable[..., LedgerCheck], database: psycopg.Connection[Any], unknown: Write, applied: bool
 ) -> None:
     """Prevents a false alarm after a write whose outcome nobody knows."""
     if applied:
@@ -126,14 +125,14 @@ def test_a_write_without_an_answer_may_be_there_or_not(
             "complete": "is_completed = true",
         }
         database.execute(f"UPDATE tasks SET {effects[unknown[0]]} WHERE id = 1".encode())
-    assert check(unknown)["lost"] == 0
+    assert check(unknown).lost == 0
 
 
-def test_an_acknowledged_write_after_an_unknown_one_settles_the_field(check: Callable[..., dict[str, Any]]) -> None:
+def test_an_acknowledged_write_after_an_unknown_one_settles_the_field(check: Callable[..., LedgerCheck]) -> None:
     """Prevents an unknown write that excuses everything after it."""
-    assert check(("update", {"priority": 5}, False), ("update", {"priority": 4}, True))["lost"] == 1
+    assert check(("update", {"priority": 5}, False), ("update", {"priority": 4}, True)).lost == 1
 
 
-def test_a_creation_without_an_answer_is_not_looked_for(check: Callable[..., dict[str, Any]]) -> None:
+def test_a_creation_without_an_answer_is_not_looked_for(check: Callable[..., LedgerCheck]) -> None:
     """Prevents a crash on an entry that has no id."""
-    assert check(("update", {"priority": 5}, False), task=None)["lost"] == 0
+    assert check(("update", {"priority": 5}, False), task=None).lost == 0

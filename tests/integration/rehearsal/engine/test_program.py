@@ -10,7 +10,8 @@ import pytest
 
 from components.config import read_stack_file
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
-from scripts.rehearsal.engine.pulumi_cli import EngineName, PulumiDeployer, make_deployer
+from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
+from scripts.rehearsal.plan import EngineName
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import Refused
 from scripts.support.settings import PROJECT_ROOT

@@ -1,0 +1,154 @@
+"""What people read of a rehearsal and of the journal, at 80 columns."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from scripts.cli import rehearse_text
+from scripts.cli.view import View, render
+from scripts.rehearsal.documents import (
+    AcknowledgedWrites,
+    Criterion,
+    Drill,
+    LoadFigures,
+    Report,
+    Requests,
+    Rollback,
+    Step,
+)
+from scripts.support.status import Event, History
+
+
+def text(view: View) -> str:
+    console = Console(file=io.StringIO(), width=80, highlight=False)
+    render(view, console)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+
+
+def report(*, passed: bool) -> Report:
+    criteria = [
+        Criterion(name="zero downtime", passed=True, evidence="0 of 11,505 requests failed, over every step"),
+        Criterion(
+            name="row counts equal", passed=passed, evidence="tasks 2115=2115; task_images 863=863; task_tag 839=838"
+        ),
+    ]
+    return Report(
+        passed=passed,
+        criteria=criteria,
+        requests=Requests(total=11_505, failed=0, p50_ms=21, p95_ms=65),
+        acknowledged_writes=AcknowledgedWrites(total=5801, lost=0),
+        rollback=Rollback(seconds=5.975, acknowledged_writes_lost=0),
+        steps=[
+            Step(weight=5, share=6.54, seconds=16.04, decision="promote"),
+            Step(weight=0, share=None, seconds=5.975, decision="rollback"),
+        ],
+        drills=[],
+        seconds=269.0,
+        engine="embedded",
+        rows={"tasks": 214},
+        load=LoadFigures(
+            requests=11_505,
+            failed=0,
+            acknowledged_writes=5801,
+            lag_misses=3,
+            stale_reads=1,
+            p50_ms=21,
+            p95_ms=65,
+            users=100,
+            rate=50.02,
+            seconds=230.0,
+        ),
+    )
+
+
+def test_a_passed_report_says_so_first_and_names_the_next_command_last() -> None:
+    assert text(rehearse_text.report(report(passed=True))) == (
+        "Passed: all 2 criteria; 11,505 requests, 0 failed; 269 s\n"
+        "\n"
+        "ok    zero downtime: 0 of 11,505 requests failed, over every step\n"
+        "ok    row counts equal: tasks 2115=2115; task_images 863=863; task_tag 839=838\n"
+        "\n"
+        "weight %  measured %  seconds  decision\n"
+        "       5        6.54    16.04  promote\n"
+        "       0           -     5.97  rollback\n"
+        "\n"
+        "Load: 100 users, 50.0 requests/s, P50 21 ms, P95 65 ms; 5,801 writes\n"
+        "acknowledged, 3 reads came before replication, 1 saw an older state.\n"
+        "Next: task-migration preflight"
+    )
+
+
+def test_a_report_that_did_not_pass_says_what_failed_and_where_to_look() -> None:
+    shown = text(rehearse_text.report(report(passed=False))).splitlines()
+    assert shown[0] == "NOT PASSED: 1 of 2 criteria failed; 11,505 requests, 0 failed; 269 s"
+    assert shown[3] == "FAIL  row counts equal: tasks 2115=2115; task_images 863=863; task_tag 839=838"
+    assert shown[-1] == "Next: look into logs/ beside the report, mend the cause, then: make rehearsal"
+
+
+def test_a_drill_shows_each_way_back_in_a_row() -> None:
+    one = Drill(
+        weight=25,
+        from_=25,
+        seconds=9.1,
+        phases={"routed": 5.6},
+        last_request_seconds=5.7,
+        proof_seconds=11.2,
+        rows_compared=1200,
+        total=834,
+        lost=0,
+    )
+    document = report(passed=True).model_copy(update={"steps": [], "drills": [one], "load": None})
+    assert text(rehearse_text.report(document)).splitlines()[5:7] == [
+        "from %  last request s  proof s  rows compared  writes  lost",
+        "    25            5.70    11.20          1,200     834     0",
+    ]
+
+
+def status(*events: tuple[str, str]) -> History:
+    at = [f"2026-11-26T01:00:{number:02}.5+00:00" for number in range(len(events))]
+    found = [Event(at=when, step=step, event=event) for when, (step, event) in zip(at, events, strict=True)]
+    return History(stack="staging", state_dir=".task-migration", events=found)
+
+
+def test_status_has_a_line_for_each_run_of_a_step() -> None:
+    """Prevents hundreds of lines, one for each table's index, between two steps."""
+    view = rehearse_text.status(
+        status(
+            ("copy", "started"), ("copy", "rows"), ("copy", "rows"), ("copy", "complete"),
+            ("canary", "begun"), ("canary", "decided"), ("canary", "begun"),
+        )
+    )  # fmt: skip
+    assert text(view) == (
+        "Last done: canary: begun, 2026-11-26 01:00:06 UTC (stack staging,\n"
+        ".task-migration)\n"
+        "\n"
+        "from (UTC)           to        step    events\n"
+        "2026-11-26 01:00:00  01:00:03  copy    started, rows (2 times), complete\n"
+        "2026-11-26 01:00:04  01:00:05  canary  begun, decided\n"
+        "2026-11-26 01:00:06  01:00:06  canary  begun\n"
+        "Next: task-migration canary status"
+    )
+
+
+@pytest.mark.parametrize(
+    ("last", "following"),
+    [
+        (("preflight", "checked"), "task-migration backup --output s3://BUCKET/PREFIX"),
+        (("copy", "complete"), "task-migration replicate start"),
+        (("copy", "failed"), "task-migration copy"),
+        (("rollback", "unproven"), "task-migration rollback"),
+        (("verify", "compared"), "task-migration replicate status"),
+        (("finalize", "finalized"), "nothing to type: the plan is at its end"),
+    ],
+)
+def test_the_next_command_follows_from_the_last_event(last: tuple[str, str], following: str) -> None:
+    assert rehearse_text.status(status(last)).next == following
+
+
+def test_an_empty_journal_leads_to_the_first_command() -> None:
+    assert text(rehearse_text.status(status())) == (
+        "Nothing was done yet: the journal in .task-migration is empty.\nNext: task-migration preflight"
+    )
