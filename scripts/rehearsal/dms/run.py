@@ -36,7 +36,7 @@ class Dms:
         self._processes.start(
             "dms",
             [
-                *(sys.executable, "-m", "scripts.rehearsal.dms.standin", "--port", str(self._port)),
+                *(sys.executable, "-m", "scripts.rehearsal.dms.server", "--port", str(self._port)),
                 *("--upstream", self._aws.endpoint_url, "--state", str(self._directory / "dms.json")),
             ],
             {**self._aws.environment(), "PYTHONPATH": str(PROJECT_ROOT)},

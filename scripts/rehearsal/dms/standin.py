@@ -7,15 +7,9 @@ the service before it goes out. State stands in a file, so that a process that w
 
 from __future__ import annotations
 
-import argparse
 import json
-import signal
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +19,11 @@ from botocore.validate import ParamValidator
 from psycopg import conninfo
 
 from scripts.database.connections import connect
-from scripts.rehearsal.dms.apply import Applier, Failed, work_of
+from scripts.rehearsal.dms.apply import Applier
+from scripts.rehearsal.dms.work import Failed, work_of
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact, remember_secret
 
-TARGET_PREFIX = "AmazonDMSv20160101."
-#: Seconds between two reports of the latencies to CloudWatch, which has them once a minute on AWS.
-REPORT_SECONDS = 5.0
 JSON = dict[str, Any]
 
 
@@ -75,7 +67,6 @@ class Standin:
             "DescribeConnections": self.describe_connections,
         }
 
-    # --- the declared tasks ----------------------------------------------------------------------------------------
     def _task(self, arn: str) -> JSON:
         every = self._client.describe_replication_tasks()["ReplicationTasks"]
         for task in every:
@@ -102,7 +93,6 @@ class Standin:
             dbname=endpoint["DatabaseName"],
         )
 
-    # --- life of a task --------------------------------------------------------------------------------------------
     def start(self, request: JSON) -> JSON:
         """StartReplicationTask: at a position, or where the task was."""
         arn, how = request["ReplicationTaskArn"], request["StartReplicationTaskType"]
@@ -169,7 +159,6 @@ class Standin:
             self._save()
         return {"ReplicationTask": {**described, "Status": "deleting"}}
 
-    # --- answers ---------------------------------------------------------------------------------------------------
     def _described(self, task: JSON) -> JSON:
         running = self._tasks.get(str(task["ReplicationTaskArn"])) or Running()
         # The account keeps what it was told; whether the task runs is known here alone.
@@ -234,7 +223,6 @@ class Standin:
         wanted = {value for item in request.get("Filters", []) for value in item["Values"]}
         return {"Connections": [entry for entry in self._connections.values() if entry["EndpointArn"] in wanted]}
 
-    # --- what stays ------------------------------------------------------------------------------------------------
     def _save(self) -> None:
         with self._lock:
             state = {
@@ -295,82 +283,3 @@ class Standin:
 
 def _fault(code: str, message: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": message}}, "dms")
-
-
-class Handler(BaseHTTPRequestHandler):
-    """The JSON protocol of the service, version 1.1."""
-
-    standin: Standin
-
-    def do_POST(self) -> None:
-        """One call."""
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        name = self.headers.get("X-Amz-Target", "")
-        operation = name.removeprefix(TARGET_PREFIX)
-        if name.startswith(TARGET_PREFIX) and operation in self.standin.operations:
-            try:
-                self._send(
-                    200, json.dumps(self.standin.answer(operation, json.loads(body or b"{}")), default=_plain).encode()
-                )
-            except ClientError as error:
-                fault = error.response["Error"]
-                self._send(400, json.dumps({"__type": fault["Code"], "message": fault["Message"]}).encode())
-            except MigrationError as error:
-                self._send(500, json.dumps({"__type": "InternalFailure", "message": redact(str(error))}).encode())
-            return
-        request = urllib.request.Request(self.standin.upstream + self.path, data=body, method="POST")
-        for key, value in self.headers.items():
-            if key.lower() not in ("host", "content-length", "connection"):
-                request.add_header(key, value)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                self._send(answer.status, answer.read())
-        except urllib.error.HTTPError as error:
-            self._send(error.code, error.read())
-
-    def do_GET(self) -> None:
-        """Whether this process is there."""
-        self._send(200, b"{}")
-
-    def _send(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the log is for failures."""
-
-
-def _plain(value: Any) -> Any:
-    return value.timestamp() if hasattr(value, "timestamp") else str(value)
-
-
-def main() -> None:
-    """Serve until SIGTERM or SIGINT."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--port", type=int, required=True)
-    options.add_argument("--upstream", required=True, help="The emulated account's endpoint.")
-    options.add_argument("--state", type=Path, required=True, help="File that keeps which tasks run.")
-    given = options.parse_args()
-    standin = Standin(given.upstream, given.state)
-    Handler.standin = standin
-    server = ThreadingHTTPServer(("127.0.0.1", given.port), Handler)
-    server.daemon_threads = True
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    standin.recover()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    reported = 0.0
-    while not ended.wait(0.2):
-        if time.monotonic() - reported > REPORT_SECONDS:
-            reported = time.monotonic()
-            standin.report()
-    standin.end()
-    server.shutdown()
-
-
-if __name__ == "__main__":
-    main()

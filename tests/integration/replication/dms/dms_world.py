@@ -100,7 +100,7 @@ class DmsWorld:
         with log.open("ab") as out:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "scripts.rehearsal.dms.standin", "--port", str(self.port)),
+                    *(sys.executable, "-m", "scripts.rehearsal.dms.server", "--port", str(self.port)),
                     *("--upstream", self.aws.endpoint_url, "--state", str(self.directory / "dms.json")),
                 ],
                 env={**os.environ, **self.aws.environment()},
