@@ -7,11 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from scripts.cli import rehearse_text
 from scripts.cli.options import REFUSED, Json, Stack, prints
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
-from scripts.support.console import say
 from scripts.support.errors import Refused
 
 app = typer.Typer()
@@ -22,6 +20,7 @@ REPORT = "scripts.rehearsal.documents:Report"
 @prints("scripts.support.status:History")
 def status(stack: Stack = None, json: Json = False) -> int:
     """What the journal says was done, newest last."""
+    from scripts.cli import rehearse_text
     from scripts.support import status as journal_status
 
     emit(journal_status.read(load_settings(stack)), as_json=json, text=rehearse_text.status)
@@ -37,6 +36,7 @@ def report(
     ),
 ) -> int:
     """The success criteria of the last rehearsal, each with its evidence."""
+    from scripts.cli import rehearse_text
     from scripts.rehearsal import report as reports
 
     document = reports.load(path)
@@ -72,6 +72,9 @@ def rehearse(
     json: Json = False,
 ) -> int:
     """The whole migration on this machine, under live load."""
+    from scripts.cli import rehearse_text
+    from scripts.support.console import say
+
     try:
         from scripts.rehearsal import run
         from scripts.rehearsal.plan import Plan

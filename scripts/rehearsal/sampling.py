@@ -41,7 +41,7 @@ class Sampler:
         moment.load = bed.load.figures()
         if time.monotonic() - self._asked > LAG_SECONDS:
             self._asked = time.monotonic()
-            moment.lag = replication_status.read(self._replication_settings(), fence_timeout=2.0)
+            moment.lag = replication_status.read(self._replication_settings(), fence_timeout=2.0).plain()
 
     def _replication_settings(self) -> Settings:
         bed = self._testbed

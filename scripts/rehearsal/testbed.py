@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from components.config import PROJECT, read_stack_file
+from scripts.rehearsal import tokens
 from scripts.rehearsal.databases import Databases
 from scripts.rehearsal.dms.run import Dms
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
-from scripts.rehearsal.gateway import tokens
 from scripts.rehearsal.load import Load
 from scripts.rehearsal.plan import Plan
 from scripts.rehearsal.processes import Processes

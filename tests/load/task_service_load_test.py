@@ -37,8 +37,8 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from scripts.rehearsal.gateway.stats import percentile
-from scripts.rehearsal.gateway.tokens import login
 from scripts.rehearsal.ledger import Ledger
+from scripts.rehearsal.tokens import login
 from tests.load.actor import Actor, Result
 
 log = logging.getLogger(__name__)

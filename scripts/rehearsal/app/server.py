@@ -36,7 +36,7 @@ from scripts.rehearsal.app.models import (
     task_json,
 )
 from scripts.rehearsal.app.store import References, TaskStore, make_pool
-from scripts.rehearsal.gateway.tokens import InvalidToken, KeysUnavailable, Verifier, bearer, user_of
+from scripts.rehearsal.tokens import InvalidToken, KeysUnavailable, Verifier, bearer, user_of
 from scripts.support.errors import UsageError
 from scripts.support.redact import redact
 

@@ -30,9 +30,9 @@ from scripts.canary.figures import settled
 from scripts.rehearsal.app.server import serve
 from scripts.rehearsal.gateway.rules import Rule, choose_target, find_route, find_rule, group_name
 from scripts.rehearsal.gateway.stats import Sample, Stats
-from scripts.rehearsal.gateway.tokens import InvalidToken, KeysUnavailable, Verifier, bearer
 from scripts.rehearsal.gateway.upstream import Broken, TooSlow, Unreachable, Upstream
 from scripts.rehearsal.gateway.watch import Authorizer, Watcher
+from scripts.rehearsal.tokens import InvalidToken, KeysUnavailable, Verifier, bearer
 from scripts.support.errors import UsageError
 
 #: API Gateway, 'Quotas for HTTP APIs': payload size, and the longest that an integration may take (30 s at most).

@@ -17,8 +17,8 @@ import httpx
 import psycopg
 
 from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.rehearsal import tokens
 from scripts.rehearsal.data.fill import create_source_schema, populate
-from scripts.rehearsal.gateway import tokens
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.process import free_port
 

@@ -14,7 +14,7 @@ import httpx
 import psycopg
 import pytest
 
-from scripts.rehearsal.gateway import tokens
+from scripts.rehearsal import tokens
 from scripts.rehearsal.ledger import check_ledger, read_ledger
 from tests.integration.rehearsal.app.app_world import PASSWORD, ROOT, AppWorld
 from tests.integration.rehearsal.gateway.gateway_world import GatewayWorld, Upstream

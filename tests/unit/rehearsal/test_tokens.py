@@ -11,7 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from scripts.rehearsal.gateway.tokens import InvalidToken, KeysUnavailable, Verifier, bearer, user_of
+from scripts.rehearsal.tokens import InvalidToken, KeysUnavailable, Verifier, bearer, user_of
 
 ISSUER, CLIENT = "https://issuer.example/pool", "client-1"
 KEY, OTHER = (RSAKey.generate_key(2048, {"kid": name}, auto_kid=False) for name in ("one", "two"))
