@@ -9,7 +9,7 @@ from scripts.database import catalog, queries
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.support.errors import DataDiffer
 from scripts.support.progress import SILENT, Progress
-from scripts.verify import compare as verify_compare
+from scripts.verify.hash import row_hash
 
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "task_migration")
 
@@ -31,7 +31,7 @@ def checksums(connection: Connection, what: str, progress: Progress, total: int 
         for table in tables:
             row = connection.execute(
                 sql.SQL("SELECT count(*), coalesce(sum({}), 0) FROM {} t").format(
-                    verify_compare.row_hash(table, "hash"), table.identifier
+                    row_hash(table, "hash"), table.identifier
                 )
             ).fetchone()
             count, total = (int(row[0]), int(row[1])) if row else (0, 0)

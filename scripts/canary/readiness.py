@@ -14,7 +14,7 @@ from scripts.replication.documents import DirectionState
 from scripts.support.errors import TimedOut
 from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
-from scripts.verify import written
+from scripts.verify import rollback_proof
 
 
 def observe(stage: Stage) -> Readiness:
@@ -65,7 +65,7 @@ def _verified(settings: Settings) -> bool | None:
 
 def _unmended(settings: Settings, timeout: float) -> tuple[str, ...]:
     try:
-        return written.unmended(settings, timeout)
+        return rollback_proof.unequal_conflicts(settings, timeout)
     except TimedOut as late:
         return (f"unknown, as {late}",)
 

@@ -26,7 +26,7 @@ from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Re
 from scripts.support.events import RollbackEvent, Step
 from scripts.support.settings import Settings
 from scripts.support.wait import bounded, wait_until
-from scripts.verify import written
+from scripts.verify import rollback_proof
 
 #: The Task Service must have had no request for so long, in seconds, where that can be seen.
 QUIET_SECONDS = 1.0
@@ -250,7 +250,7 @@ def _back(way: _Way, reasons: tuple[str, ...], stop_service: bool) -> dict[str, 
         conflicts.set_tie_winner(settings, "source")
         fence.reverse(settings, timeout=left())
         fenced = time.monotonic() - started
-        rows = written.check(settings, _since(settings), left())
+        rows = rollback_proof.prove(settings, _since(settings), left())
     except MigrationError as error:
         _note(settings, RollbackEvent.UNPROVEN, reason=str(error))
         way.notices.send(settings, f"rollback from {begun} %: routes moved, NOT proven", {"reason": str(error)})

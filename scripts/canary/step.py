@@ -27,7 +27,7 @@ from scripts.replication.conflicts import install as conflicts
 from scripts.support.errors import DatabaseError, MigrationError, TimedOut
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.wait import bounded
-from scripts.verify import written
+from scripts.verify import rollback_proof
 
 LIVE_RULE = "aws:lb/listenerRule:ListenerRule"
 #: Longest between two looks of a watch, in seconds.
@@ -183,7 +183,7 @@ def _move(this: _Run, begun: int, wanted: int, force_reason: str | None, dry_run
         Step.CANARY,
         CanaryEvent.BEGUN,
         **{"from": begun, "to": wanted, "reason": force_reason},
-        target_time=written.now_on_target(stage.settings),
+        target_time=rollback_proof.now_on_target(stage.settings),
     )
     this.lock.check()
     try:

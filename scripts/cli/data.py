@@ -7,13 +7,10 @@ from typing import Annotated
 
 import typer
 
-from scripts.canary import stage as stages
-from scripts.cli.options import DIFFER, DryRun, Json, Stack
-from scripts.cli.output import emit_plain as emit
+from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, DryRun, Json, Stack, prints
+from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
-from scripts.finish import finalize as finalizing
 from scripts.support.errors import Refused
-from scripts.verify import run as verifying
 
 app = typer.Typer()
 
@@ -34,6 +31,10 @@ class Algorithm(StrEnum):
 
 
 @app.command()
+@prints(
+    "scripts.verify.documents:Verification",
+    exits={DIFFER: "the two sides differ", TIMED_OUT: "what is under way did not arrive"},
+)
 def verify(
     stack: Stack = None,
     json: Json = False,
@@ -44,26 +45,45 @@ def verify(
         typer.Option("--algorithm", help="PostgreSQL's own hash functions, fast; or MD5, as the plan names it."),
     ] = Algorithm.hash,
 ) -> int:
-    """Compare every row of the moved tables on both sides; exit 11 when they differ."""
-    document = verifying.run(
+    """Compare every row of the moved tables on both sides."""
+    from scripts.cli.data_text import verification
+    from scripts.support.progress import display
+    from scripts.verify import run as step
+
+    document = step.run(
         load_settings(stack),
         show_values=show_values,
         repair=repair.value if repair else None,
         algorithm=algorithm.value,
+        progress=display(),
     )
-    emit(document.plain(), as_json=json)
+    emit(document, as_json=json, text=verification)
     return 0 if document.match else DIFFER
 
 
 @app.command()
+@prints(
+    "scripts.finish.documents:Finalization",
+    exits={
+        REFUSED: "the weight is not 100 %, replication does not run, or the monolith's role would still write",
+        DIFFER: "the two sides differ; nothing was removed",
+        TIMED_OUT: "the last writes did not end or did not arrive; run it again, it goes on from there",
+    },
+)
 def finalize(stack: Stack = None, json: Json = False, dry_run: DryRun = False) -> int:
-    """Stop replication, leave nothing of it behind, make the source's tables read-only for the monolith."""
+    """Make the source's tables read-only for the monolith, then stop replication and leave nothing of it behind."""
+    from scripts.cli.finish_text import finalization
+    from scripts.finish import finalize as step
+    from scripts.support.progress import display
+
     settings = load_settings(stack)
     if settings.has_load_balancer and not dry_run:
-        weight = stages.build(settings).load_balancer.weight()
+        from scripts.canary import stage
+
+        weight = stage.build(settings).load_balancer.weight()
         if weight != 100:
             raise Refused(
                 f"the canary weight is {weight} %, finalize needs 100 %; go on with: task-migration canary step"
             )
-    emit(finalizing.run(settings, dry_run).plain(), as_json=json)
+    emit(step.run(settings, dry_run, progress=display()), as_json=json, text=finalization)
     return 0

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from components.config import MigrationConfig
 from scripts.database import helper_schema
 from scripts.database.connections import Connection, connect
+
+
+def repair_origin(config: MigrationConfig) -> str:
+    """The repair's replication origin; origins are the server's, so the name is this migration's own."""
+    return f"{config.subscription}_mend"
 
 
 @contextmanager

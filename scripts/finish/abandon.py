@@ -10,6 +10,7 @@ from psycopg import sql
 from scripts.database import catalog
 from scripts.database import helper_schema as catalog_state
 from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.repair_session import repair_origin
 from scripts.finish.documents import Abandonment, StartOver
 from scripts.replication import engine as replicate_engine
 from scripts.replication import fence
@@ -17,7 +18,6 @@ from scripts.replication.conflicts import install as conflicts
 from scripts.support.errors import DatabaseError, Refused, TimedOut, UsageError
 from scripts.support.events import AbandonEvent, FinalizeEvent, RollbackEvent, Step
 from scripts.support.settings import Settings
-from scripts.verify import repair as verify_repair
 
 
 def run(
@@ -243,7 +243,7 @@ def remove(settings: Settings) -> None:
             conflicts.uninstall(side, config.db_schema, list(config.tables))
             side.execute(
                 "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname = %s",
-                (verify_repair.origin_name(settings),),
+                (repair_origin(settings.config),),
             )
             # The target's schema is the very last: it holds what a killed `finalize` goes on from.
             _retry(side, sql.SQL("DROP SCHEMA IF EXISTS task_migration CASCADE"), "dropping the schema task_migration")
@@ -265,7 +265,7 @@ def leftovers(settings: Settings) -> list[str]:
                 UNION ALL SELECT 'schema task_migration' FROM pg_namespace WHERE nspname = 'task_migration'
                 UNION ALL SELECT 'origin ' || roname FROM pg_replication_origin WHERE roname = %(origin)s
                 """,
-                {"trigger": conflicts.TRIGGER, "origin": verify_repair.origin_name(settings)},
+                {"trigger": conflicts.TRIGGER, "origin": repair_origin(settings.config)},
             ).fetchall()
             found += [f"{side}: {row[0]}" for row in rows]
     return found

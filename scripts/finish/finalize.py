@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from psycopg import sql
 
-from scripts.database import catalog
-from scripts.database import helper_schema as catalog_state
+from scripts.database import catalog, helper_schema
 from scripts.database.connections import Connection, connect, domain_errors
-from scripts.finish import abandon
-from scripts.finish import rights as finalize_rights
+from scripts.finish import abandon, rights
 from scripts.finish.documents import Finalization, Privileges, TableRows
-from scripts.replication import engine as replicate_engine
+from scripts.replication import engine as engines
 from scripts.replication import fence
 from scripts.support.errors import DataDiffer, Refused
 from scripts.support.events import FinalizeEvent, Step
+from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
 
 #: Kept on the target once both sides were equal with the source read-only: from there only removal is left.
 STATE = "finalize"
+#: Seconds that replication may take to stop.
+STOP_SECONDS = 30.0
 
 
-def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0) -> Finalization:
+def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progress: Progress = SILENT) -> Finalization:
     """Verify, revoke writes on the source, bring the last ones over, verify, stop, confirm, remove replication.
 
     The plan stops replication first and revokes then; a write of the monolith in between would be in no database but the
@@ -32,109 +35,158 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0) -> Fin
     slot before it is dropped. Past the revoke a failure never gives the rights back: run it again, it goes on from where
     it was.
 
+    Args:
+        timeout: seconds that the monolith's last writes, and each fence, may take.
+
     Raises:
         Refused: replication does not run both ways, the role cannot be made read-only, or another role wrote at the end.
         DataDiffer: the sides differ; nothing was removed.
         TimedOut: a fence did not come through, or a writer did not end.
     """
     config = settings.config
-    engine = replicate_engine.of(settings)
     with domain_errors("finalize"), connect(settings.source(), step="finalize", lock_timeout_ms=1000) as source:
         tables = catalog.read(source, config.db_schema, config.tables, "source")
-        warnings = finalize_rights.check_role(source, config, tables)
-        statements = _statements(tables, config.source_role)
-        before = finalize_rights.privileges(source, config.source_role, tables)
-        read_only = not any(entry.writes for entry in before)
-        if read_only and _verified(settings):
-            return _end(settings, engine, statements, before, warnings, dry_run)
+        finalizer = _Finalizer(
+            settings=settings,
+            tables=tables,
+            warnings=rights.check_role(source, config, tables),
+            statements=_statements(tables, config.source_role),
+            privileges=rights.privileges(source, config.source_role, tables),
+            timeout=timeout,
+            progress=progress,
+        )
+        if finalizer.read_only and _verified(settings):
+            return finalizer.end(dry_run)
         if not fence.available(settings):
-            left = abandon.leftovers(settings)
-            if read_only and not left:
-                return _document("already-finalized", statements, before, [], [], warnings)
-            raise Refused(
-                "replication does not run both ways, so nothing proves that the target has every write; "
-                "run `task-migration replicate start`, then finalize again"
-            )
-        finalize_rights.try_revoke(source, config.source_role, tables, statements)
-        _equal(settings, "before the revoke; nothing was changed")
+            return finalizer.without_replication()
+        rights.try_revoke(source, config.source_role, tables, finalizer.statements)
+        finalizer.compare("before the revoke; nothing was changed")
         if dry_run:
-            return _document("dry-run", statements, before, [], abandon.leftovers(settings), warnings)
-        settings.journal.record(Step.FINALIZE, FinalizeEvent.REVOKING, role=config.source_role)
-        with source.transaction():
-            for statement in statements:
-                source.execute(statement)
-        after = finalize_rights.privileges(source, config.source_role, tables)
-        # A statement that had begun before the revoke goes on; a lock that waits for writers shows when the last has ended.
-        catalog_state.with_lock_retries(
-            lambda: _wait_for_writers(source, tables), "the monolith's last writes", timeout
+            return finalizer.document("dry-run", removed=abandon.leftovers(settings))
+        finalizer.revoke(source)
+    finalizer.bring_over()
+    return finalizer.end()
+
+
+@dataclass
+class _Finalizer:
+    """One finalization: what is to be revoked, and each step of the end."""
+
+    settings: Settings
+    tables: dict[str, catalog.Table]
+    warnings: list[str]
+    statements: list[sql.Composed]
+    privileges: list[Privileges]
+    timeout: float
+    progress: Progress
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the monolith's role can write to none of the tables any more."""
+        return not any(entry.writes for entry in self.privileges)
+
+    def document(
+        self,
+        status: Literal["finalized", "already-finalized", "dry-run"],
+        removed: Sequence[str] = (),
+        rows: Sequence[TableRows] = (),
+    ) -> Finalization:
+        """What is answered at the end."""
+        return Finalization(
+            status=status,
+            statements=[statement.as_string(None) for statement in self.statements],
+            privileges=self.privileges,
+            rows=list(rows),
+            removed=list(removed),
+            leftovers=[],
+            warnings=self.warnings,
         )
-    fence.both(settings, timeout)
-    rows = _equal(settings, "after the revoke; writes stay revoked and replication goes on")
-    kept = [entry.plain() for entry in rows]
-    _mark(settings, {"status": "verified", "rows": kept})
-    settings.journal.record(Step.FINALIZE, FinalizeEvent.VERIFIED, rows=kept)
-    return _end(settings, engine, statements, after, warnings, dry_run)
 
-
-def _end(
-    settings: Settings,
-    engine: replicate_engine.Engine,
-    statements: list[sql.Composed],
-    rights: list[Privileges],
-    warnings: list[str],
-    dry_run: bool,
-) -> Finalization:
-    """Stop, confirm, remove, prove; begun anew after a kill anywhere in it."""
-    mark = _verified(settings) or {}
-    rows = [TableRows.model_validate(entry) for entry in mark.get("rows", [])]
-    removed = abandon.leftovers(settings)
-    if dry_run:
-        return _document("dry-run", statements, rights, rows, removed, warnings)
-    engine.stop(settings, timeout=30.0)
-    late = engine.unapplied(settings, "forward")
-    if late:
-        # Nothing is lost: the slot has those writes. The monolith stays without its rights.
-        _mark(settings, None)
-        engine.start(settings)
+    def without_replication(self) -> Finalization:
+        """It was finalized before; anything else is refused."""
+        if self.read_only and not abandon.leftovers(self.settings):
+            return self.document("already-finalized")
         raise Refused(
-            f"{', '.join(late)}: written on the source after the last comparison, by another role than {settings.config.source_role}; "
-            "replication goes on and nothing was removed. Find who writes (SELECT usename, query FROM pg_stat_activity), revoke "
-            "that, then finalize again"
+            "replication does not run both ways, so nothing proves that the target has every write; "
+            "run `task-migration replicate start`, then finalize again"
         )
-    abandon.remove(settings)
-    abandon.prove(settings)
-    settings.journal.record(Step.FINALIZE, FinalizeEvent.FINALIZED, removed=removed)
-    return _document("finalized", statements, rights, rows, removed, warnings)
+
+    def compare(self, when: str) -> list[TableRows]:
+        """The rows of each table. Raises DataDiffer when the sides are not equal."""
+        found = verify.run(self.settings, progress=self.progress)
+        if not found.match:
+            differing = {t.table: t.differences_total + t.unsettled for t in found.tables if not t.match}
+            schema = sorted(f"{item.table}.{item.name}" for item in found.schema_differences)
+            raise DataDiffer(
+                f"the sides differ {when}: rows by table {differing or 'none'}, orphans {len(found.orphans)}, schema "
+                f"{schema or 'the same'}; look at "
+                "`task-migration verify`, mend with `verify --repair newest`, then finalize again"
+            )
+        return [TableRows(table=entry.table, rows=entry.source_rows) for entry in found.tables]
+
+    def revoke(self, source: Connection) -> None:
+        """Take the role's rights to write, and wait until its last statement has ended."""
+        role = self.settings.config.source_role
+        self.settings.journal.record(Step.FINALIZE, FinalizeEvent.REVOKING, role=role)
+        with source.transaction():
+            for statement in self.statements:
+                source.execute(statement)
+        self.privileges = rights.privileges(source, role, self.tables)
+        what = "the monolith's last writes"
+        with self.progress.work(f"wait for {what}", self.timeout, "s"):
+            # A statement that had begun before the revoke goes on; a lock that waits for writers shows when the last has ended.
+            helper_schema.with_lock_retries(lambda: self._wait_for_writers(source), what, self.timeout)
+
+    def _wait_for_writers(self, source: Connection) -> None:
+        with source.transaction():
+            names = sql.SQL(", ").join(table.identifier for table in self.tables.values())
+            source.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(names))
+
+    def bring_over(self) -> None:
+        """Fence both ways, compare for the last time, and keep that both sides were equal."""
+        with self.progress.work("bring the last writes over", self.timeout, "s"):
+            fence.both(self.settings, self.timeout)
+        rows = [
+            entry.plain() for entry in self.compare("after the revoke; writes stay revoked and replication goes on")
+        ]
+        _mark(self.settings, {"status": "verified", "rows": rows})
+        self.settings.journal.record(Step.FINALIZE, FinalizeEvent.VERIFIED, rows=rows)
+
+    def end(self, dry_run: bool = False) -> Finalization:
+        """Stop, confirm, remove, prove; begun anew after a kill anywhere in it."""
+        mark = _verified(self.settings) or {}
+        rows = [TableRows.model_validate(entry) for entry in mark.get("rows", [])]
+        removed = abandon.leftovers(self.settings)
+        if dry_run:
+            return self.document("dry-run", removed, rows)
+        engine = engines.of(self.settings)
+        with self.progress.work("stop replication", STOP_SECONDS, "s"):
+            engine.stop(self.settings, timeout=STOP_SECONDS)
+        late = engine.unapplied(self.settings, "forward")
+        if late:
+            # Nothing is lost: the slot has those writes. The monolith stays without its rights.
+            _mark(self.settings, None)
+            engine.start(self.settings)
+            raise Refused(
+                f"{', '.join(late)}: written on the source after the last comparison, by another role than "
+                f"{self.settings.config.source_role}; replication goes on and nothing was removed. Find who writes (SELECT usename, "
+                "query FROM pg_stat_activity), revoke that, then finalize again"
+            )
+        abandon.remove(self.settings)
+        abandon.prove(self.settings)
+        self.settings.journal.record(Step.FINALIZE, FinalizeEvent.FINALIZED, removed=removed)
+        return self.document("finalized", removed, rows)
 
 
 def _mark(settings: Settings, value: dict[str, Any] | None) -> None:
     with domain_errors("finalize"), connect(settings.target(), step="finalize", name="TARGET_DATABASE_URL") as target:
-        catalog_state.put(target, STATE, value)
+        helper_schema.put(target, STATE, value)
 
 
 def _verified(settings: Settings) -> dict[str, Any] | None:
     with domain_errors("finalize"), connect(settings.target(), step="finalize", name="TARGET_DATABASE_URL") as target:
-        mark = catalog_state.get(target, STATE)
+        mark = helper_schema.get(target, STATE)
     return dict(mark) if mark else None
-
-
-def _document(
-    status: Literal["finalized", "already-finalized", "dry-run"],
-    statements: list[sql.Composed],
-    privileges: list[Privileges],
-    rows: list[TableRows],
-    removed: list[str],
-    warnings: list[str],
-) -> Finalization:
-    return Finalization(
-        status=status,
-        statements=[statement.as_string(None) for statement in statements],
-        privileges=privileges,
-        rows=rows,
-        removed=removed,
-        leftovers=[],
-        warnings=warnings,
-    )
 
 
 def _statements(tables: dict[str, catalog.Table], role: str) -> list[sql.Composed]:
@@ -145,21 +197,3 @@ def _statements(tables: dict[str, catalog.Table], role: str) -> list[sql.Compose
         sql.SQL("REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {} FROM {}").format(names, identifier),
         sql.SQL("GRANT SELECT ON {} TO {}").format(names, identifier),
     ]
-
-
-def _wait_for_writers(source: Connection, tables: dict[str, catalog.Table]) -> None:
-    with source.transaction():
-        names = sql.SQL(", ").join(table.identifier for table in tables.values())
-        source.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(names))
-
-
-def _equal(settings: Settings, when: str) -> list[TableRows]:
-    found = verify.run(settings)
-    if not found.match:
-        differing = {t.table: t.differences_total + t.unsettled for t in found.tables if not t.match}
-        raise DataDiffer(
-            f"the sides differ {when}: rows by table {differing or 'none'}, orphans {len(found.orphans)}, schema "
-            f"{'the same' if found.schema_match else sorted(item.table + '.' + item.name for item in found.schema_differences)}; look at "
-            "`task-migration verify`, mend with `verify --repair newest`, then finalize again"
-        )
-    return [TableRows(table=entry.table, rows=entry.source_rows) for entry in found.tables]

@@ -10,6 +10,7 @@ from psycopg import sql
 from scripts.copy import slot as copy_slot
 from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
+from scripts.database.repair_session import repair_origin
 from scripts.preflight.documents import Check
 from scripts.support.settings import Settings
 
@@ -64,7 +65,7 @@ def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterato
     native = config.replication_engine == "native"
     values = {
         "names": [config.subscription, config.reverse_subscription],
-        "mend": f"{config.subscription}_mend",
+        "mend": repair_origin(config),
         "built_in": list(BUILT_IN),
     }
     # Of each: what we take beside what others have, and one to spare. Our own of an earlier run do not count as taken.

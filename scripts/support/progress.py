@@ -38,6 +38,10 @@ class Work:
             self.done = done
             self.total = total if total is not None else self.total
 
+    def so_far(self, now: float) -> float:
+        """How much is done at ``now`` (monotonic seconds); a wait goes on by itself."""
+        return max(self.done, now - self.started) if self.unit == "s" else self.done
+
     def rate(self, now: float) -> str:
         """How much a second since it began, at ``now``; empty for a wait, which has none."""
         return "" if self.unit == "s" else f"{self.done / max(0.001, now - self.started):,.1f} {self.unit}/s"
@@ -47,8 +51,8 @@ class Work:
         than 99 % while the work goes on, as a total is often an estimate."""
         seconds = max(0.001, now - self.started)
         if self.unit == "s":
-            done = f"{self.done:.0f}" if self.total is None else f"{self.done:.0f} of {self.total:.0f}"
-            return f"{self.name}: {done} s"
+            limit = "" if self.total is None else f" of {self.total:.0f}"
+            return f"{self.name}: {self.so_far(now):.0f}{limit} s"
         if not self.total:
             return f"{self.name}: {self.done:,.0f} {self.unit}, {self.rate(now)}; {seconds:.0f} s so far"
         share, left = min(0.99, self.done / self.total), "time left not known yet"
@@ -65,7 +69,7 @@ class Progress:
         """One piece of work, from now until the block ends.
 
         Args:
-            total: how much there is in ``unit`` (``rows``, ``MiB``, ``s`` for a wait); None when it is not known.
+            total: how much there is in ``unit`` (``rows``, ``MiB``, ``s`` for a wait, which goes on untold); None when it is not known.
             detail: a part of another work, for which a line would be too much.
         """
         yield Work(name, total, unit)
@@ -124,9 +128,8 @@ class _Screen(rich_progress.Progress):
         """As rich asks for it, several times a second and at the end."""
         with self._looking:
             for task, work in list(self._works.items()):
-                self._look(
-                    task, work, min(work.done, 0.99 * work.total) if work.total else work.done, work.total or None
-                )
+                done = work.so_far(time.monotonic())
+                self._look(task, work, min(done, 0.99 * work.total) if work.total else done, work.total or None)
         yield from super().get_renderables()
 
     def end(self, task: rich_progress.TaskID, whole: bool) -> None:

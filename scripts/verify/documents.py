@@ -29,10 +29,10 @@ class RowDifference(Document):
     #: The columns that differ; empty where a side has no such row.
     columns: list[str]
     #: Only with ``--show-values``.
-    values: ShownValues | None = None
+    values: ShownValues | None
 
 
-class TableComparison(Document):
+class ComparedTable(Document):
     """One table. Counts and checksums are those measured last: under way they may be a moment apart though ``match`` is true."""
 
     table: str
@@ -65,7 +65,7 @@ class Verification(Document):
     """Both sides compared. ``match`` is about rows, orphans, sequences and the schema; after a repair, about what is left."""
 
     match: bool
-    tables: list[TableComparison]
+    tables: list[ComparedTable]
     sequences: list[SequenceBand]
     orphans: list[Orphans]
     schema_match: bool

@@ -94,7 +94,7 @@ class Parents:
 
 
 def audit(
-    source: Connection, target: Connection, references: list[Reference], settle: Callable[[], None]
+    source: Connection, target: Connection, references: list[Reference], catch_up: Callable[[], object]
 ) -> list[Orphans]:
     """References on the target that lead to no row on the source, by foreign key; empty when all are good.
 
@@ -110,7 +110,7 @@ def audit(
             more += max(0, len(lost) + len(gone) - KEPT)
             lost += gone[: KEPT - len(lost)]
         if lost:
-            settle()
+            catch_up()
             lost = [
                 value
                 for start in range(0, len(lost), BATCH)

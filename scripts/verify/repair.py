@@ -1,4 +1,4 @@
-"""Mending rows that differ, without the mend travelling back: it carries an origin, which ``origin = none`` leaves out."""
+"""Repair of rows that differ, without it travelling back: it carries an origin, which ``origin = none`` leaves out."""
 
 from __future__ import annotations
 
@@ -10,30 +10,25 @@ from typing import Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from scripts.database import helper_schema as catalog_state
+from scripts.database import helper_schema
 from scripts.database.catalog import Table, identifiers
 from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
-from scripts.database.repair_session import repair_session
+from scripts.database.repair_session import repair_origin, repair_session
 from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
 from scripts.verify.hash import as_text, shared
 from scripts.verify.rows import Difference, Key, Values
 
 
-def origin_name(settings: Settings) -> str:
-    """The mend's replication origin; origins are the server's, so the name is this migration's own."""
-    return f"{settings.config.subscription}_mend"
-
-
-def mend(
+def repair(
     settings: Settings,
     tables: dict[str, Table],
     theirs: dict[str, Table],
     differences: dict[str, list[Difference]],
     rule: str,
 ) -> dict[str, int]:
-    """Write the winner's row over the loser's, row by row; returns rows mended by table.
+    """Write the winner's row over the loser's, row by row; returns rows repaired by table.
 
     ``tables`` are as the source's catalog describes them, ``theirs`` as the target's; columns that one lacks stay as they are.
 
@@ -41,8 +36,8 @@ def mend(
     their children, and deletions go the other way.
     """
     counts = dict.fromkeys(differences, 0)
-    # AWS DMS leaves out what has its own mark instead, which the conflict rules set for a mend (scripts/replication/conflicts/dms.py).
-    origin = origin_name(settings) if settings.config.replication_engine == "native" else None
+    # AWS DMS leaves out what has its own mark instead, which the conflict rules set for a repair (scripts/replication/conflicts/dms.py).
+    origin = repair_origin(settings.config) if settings.config.replication_engine == "native" else None
     with repair_session(settings.source(), origin) as source, repair_session(settings.target(), origin) as target:
         sides: dict[Side, Connection] = {"source": source, "target": target}
         plan: list[tuple[Table, Difference, Side]] = [
@@ -55,13 +50,13 @@ def mend(
         for table, difference, best in writes + deletions:
             worst: Side = "target" if best == "source" else "source"
             names = shared(table, theirs[table.name])
-            # An applying session that meets the mend in the other order may make it a deadlock's victim.
-            done = catalog_state.with_lock_retries(
-                partial(_write, sides[best], sides[worst], table, names, difference, worst), f"mending {table.name}"
+            # An applying session that meets the repair in the other order may make it a deadlock's victim.
+            done = helper_schema.with_lock_retries(
+                partial(_write, sides[best], sides[worst], table, names, difference, worst), f"repairing {table.name}"
             )
             if done:
                 counts[table.name] += 1
-                _settled(sides, table, difference.key, f"{rule}: {best}")
+                _close_conflicts(sides, table, difference.key, f"{rule}: {best}")
     settings.journal.record(Step.VERIFY, VerifyEvent.REPAIRED, rule=rule, rows=counts)
     return counts
 
@@ -170,7 +165,7 @@ def _version(connection: Connection, table: Table, key: Key) -> str | None:
 def _write(
     best: Connection, worst: Connection, table: Table, names: Sequence[str], difference: Difference, side: Side
 ) -> bool:
-    compared = difference.source_look if side == "source" else difference.target_look
+    compared = difference.source_seen if side == "source" else difference.target_seen
     with worst.transaction():
         if _version(worst, table, difference.key) != (compared[0] if compared else None):
             return False
@@ -211,7 +206,7 @@ def _clear_clashes(worst: Connection, table: Table, key: Key, wanted: Values) ->
         )
 
 
-def _settled(sides: dict[Side, Any], table: Table, key: Key, how: str) -> None:
+def _close_conflicts(sides: dict[Side, Any], table: Table, key: Key, how: str) -> None:
     values = dict(zip(table.key, key, strict=True))
     for connection in sides.values():
         connection.execute(

@@ -19,8 +19,8 @@ from scripts.verify.hash import Algorithm, as_text, row_hash, shared
 
 Key = tuple[str, ...]
 #: What was seen of a row: its version (xmin) and its hash.
-Look = tuple[str, int]
-Looks = dict[Key, Look]
+Observation = tuple[str, int]
+Observations = dict[Key, Observation]
 Values = dict[str, str | None]
 S = TypeVar("S")
 T = TypeVar("T")
@@ -55,13 +55,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Difference:
-    """One row that is not the same; key values as text. The looks are what a mend checks before it writes."""
+    """One row that is not the same; key values as text. What was observed is what a repair checks before it writes."""
 
     key: Key
     kind: Kind
     columns: tuple[str, ...] = ()
-    source_look: Look | None = field(default=None, repr=False)
-    target_look: Look | None = field(default=None, repr=False)
+    source_seen: Observation | None = field(default=None, repr=False)
+    target_seen: Observation | None = field(default=None, repr=False)
     source_values: Values | None = field(default=None, repr=False)
     target_values: Values | None = field(default=None, repr=False)
 
@@ -73,7 +73,8 @@ class Found:
     limit: int
     listed: list[Difference] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
-    unsettled: int = 0
+    #: Rows that were changed between any two looks at them.
+    moving: int = 0
 
     @property
     def total(self) -> int:
@@ -95,17 +96,19 @@ class Reader:
         keys = sql.SQL(", ").join(as_text(self.table.column(name)) for name in self.table.key)
         return sql.SQL("{}, t.xmin::text, {}").format(keys, row_hash(self.table, self.algorithm, self.theirs))
 
-    def split(self, row: Sequence[Any]) -> tuple[Key, Look]:
+    def split(self, row: Sequence[Any]) -> tuple[Key, Observation]:
         """A selected row as its key and what was seen of it."""
         parts = len(self.table.key)
         return tuple(row[:parts]), (row[parts], row[parts + 1])
 
-    def looks(self, connection: Connection, keys: Sequence[Key]) -> Looks:
+    def observations(self, connection: Connection, keys: Sequence[Key]) -> Observations:
         """The rows of ``keys`` that are there."""
         return dict(self.split(row) for row in self._by_key(connection, self.head, keys))
 
-    def texts(self, connection: Connection, keys: Sequence[Key], values: bool) -> dict[Key, tuple[Look, list[Any]]]:
-        """Of each row of ``keys`` its look and, by column, the value cut at :data:`SHOWN`, or else a hash of the value."""
+    def texts(
+        self, connection: Connection, keys: Sequence[Key], values: bool
+    ) -> dict[Key, tuple[Observation, list[Any]]]:
+        """Of each row of ``keys`` what was observed and, by column, the value cut at :data:`SHOWN`, or else a hash of the value."""
         shown = []
         for name in shared(self.table, self.theirs):
             text = as_text(self.table.column(name))
@@ -119,8 +122,8 @@ class Reader:
         what = sql.SQL("{}, ARRAY[{}]").format(self.head, sql.SQL(", ").join(shown))
         found = {}
         for row in self._by_key(connection, what, keys):
-            key, look = self.split(row)
-            found[key] = (look, row[-1])
+            key, seen = self.split(row)
+            found[key] = (seen, row[-1])
         return found
 
     def _by_key(self, connection: Connection, what: sql.Composable, keys: Sequence[Key]) -> Iterator[Sequence[Any]]:
@@ -141,97 +144,110 @@ class Reader:
             yield from connection.execute(query).fetchall()
 
 
-def recheck(
-    pair: Pair, table: Table, keys: Sequence[Key], algorithm: Algorithm, settle: Callable[[], None]
-) -> tuple[list[Difference], int]:
-    """The differences among the rows ``keys`` that are real, and how many rows kept changing."""
-    reader = Reader(table, table, algorithm)
-    found = Found(len(keys))
-    for start in range(0, len(keys), BATCH):
-        before = pair.both(partial(_looks, reader, list(keys[start : start + BATCH])))
-        settled(pair, reader, before, settle, found, values=False)
-    return found.listed, found.unsettled
+def observe(reader: Reader, keys: Sequence[Key], side: Connection) -> Observations:
+    """The rows of ``keys`` that are there on one side, now."""
+    return reader.observations(side, keys)
 
 
-def _looks(reader: Reader, keys: list[Key], side: Connection) -> Looks:
-    return reader.looks(side, keys)
-
-
-def differing(before: tuple[Looks, Looks]) -> list[Key]:
-    """The keys whose rows are not the same in two looks, a row that is not there included."""
+def differing(before: tuple[Observations, Observations]) -> list[Key]:
+    """The keys whose rows are not the same on both sides, a row that is not there included."""
     ours, theirs = before
     return [key for key in ours.keys() | theirs.keys() if _digest(ours.get(key)) != _digest(theirs.get(key))]
 
 
-def settled(
-    pair: Pair, reader: Reader, before: tuple[Looks, Looks], settle: Callable[[], None], found: Found, values: bool
-) -> set[Key]:
-    """Sort out what differed in the look ``before``; what is real goes into ``found``. Returns the keys real or unsettled.
+@dataclass(frozen=True)
+class Recheck:
+    """Looks again at rows that differed, until each difference is real or gone."""
 
-    A fence between two looks at a row that neither side changed in between has brought everything that was under way; so
-    a row that differs in both looks differs. A row that changed meanwhile is looked at again, :data:`ROUNDS` times.
-    """
-    waiting = differing(before)
-    real: set[Key] = set()
-    for _ in range(ROUNDS):
-        if not waiting:
-            break
-        settle()
-        after: tuple[Looks, Looks] = pair.both(partial(_looks, reader, waiting))
-        still: list[Key] = []
-        moving: list[Key] = []
-        for key in waiting:
-            if _digest(after[0].get(key)) == _digest(after[1].get(key)):
+    pair: Pair
+    reader: Reader
+    #: Returns when both sides have applied what the other had committed before the call.
+    catch_up: Callable[[], object]
+    found: Found
+    values: bool = False
+
+    def rows(self, keys: Sequence[Key]) -> Found:
+        """The real differences among the rows ``keys``."""
+        for start in range(0, len(keys), BATCH):
+            batch = list(keys[start : start + BATCH])
+            self.differences(self.pair.both(partial(observe, self.reader, batch)))
+        return self.found
+
+    def differences(self, before: tuple[Observations, Observations]) -> set[Key]:
+        """Sort out what differed when it was first looked at; what is real goes into ``found``.
+
+        A fence between two observations of a row that neither side changed in between has brought everything that was under
+        way; so a row that differs in both differs. A row that changed meanwhile is looked at again, :data:`ROUNDS` times.
+
+        Returns:
+            the keys whose difference is real, or that kept changing.
+        """
+        waiting = differing(before)
+        known: set[Key] = set()
+        for _ in range(ROUNDS):
+            if not waiting:
+                break
+            self.catch_up()
+            after: tuple[Observations, Observations] = self.pair.both(partial(observe, self.reader, waiting))
+            still, moving = _told_apart(waiting, before, after)
+            real = self._take(still, after)
+            known |= real
+            waiting, before = moving + [key for key in still if key not in real], after
+        self.found.moving += len(waiting)
+        return known | set(waiting)
+
+    def _take(self, keys: list[Key], seen: tuple[Observations, Observations]) -> set[Key]:
+        """Count the differences, list the first of them with their columns. Returns the keys without those that were
+        written since they were looked at."""
+        described = keys[: max(0, self.found.limit - len(self.found.listed))]
+        listed = [one for one in self._described(described, seen) if one is not None]
+        self.found.listed += listed
+        counted = keys[len(described) :]
+        self.found.kinds.update([one.kind for one in listed] + [_kind(seen, key) for key in counted])
+        return {one.key for one in listed} | set(counted)
+
+    def _described(self, keys: list[Key], seen: tuple[Observations, Observations]) -> Iterator[Difference | None]:
+        """Each difference with its columns; None for a row that was written since it was looked at."""
+        if not keys:
+            return
+        ours, theirs = self.pair.both(lambda side: self.reader.texts(side, keys, self.values))
+        names = shared(self.reader.table, self.reader.theirs)
+        for key in keys:
+            sides = (ours.get(key), theirs.get(key))
+            if any((side[0] if side else None) != then.get(key) for side, then in zip(sides, seen, strict=True)):
+                yield None
                 continue
-            same = all(b.get(key) == a.get(key) for b, a in zip(before, after, strict=True))
-            (still if same else moving).append(key)
-        still.sort(key=order)
-        described = still[: max(0, found.limit - len(found.listed))]
-        for difference in _described(pair, reader, described, after, values):
-            if difference is None:
-                continue
-            found.listed.append(difference)
-            found.kinds[difference.kind] += 1
-            real.add(difference.key)
-        moving += [key for key in described if key not in real]
-        for key in still[len(described) :]:
-            found.kinds[_kind(after, key)] += 1
-            real.add(key)
-        waiting, before = moving, after
-    found.unsettled += len(waiting)
-    return real | set(waiting)
+            columns = (
+                tuple(name for name, a, b in zip(names, sides[0][1], sides[1][1], strict=True) if a != b)
+                if sides[0] and sides[1]
+                else ()
+            )
+            shown = [dict(zip(names, side[1], strict=True)) if side and self.values else None for side in sides]
+            yield Difference(key, _kind(seen, key), columns, seen[0].get(key), seen[1].get(key), shown[0], shown[1])
 
 
-def _described(
-    pair: Pair, reader: Reader, keys: list[Key], looks: tuple[Looks, Looks], values: bool
-) -> Iterator[Difference | None]:
-    """Each difference with its columns; None for a row that was written since it was looked at."""
-    if not keys:
-        return
-    ours, theirs = pair.both(lambda side: reader.texts(side, keys, values))
-    names = shared(reader.table, reader.theirs)
+def _told_apart(
+    keys: list[Key], before: tuple[Observations, Observations], after: tuple[Observations, Observations]
+) -> tuple[list[Key], list[Key]]:
+    """Of the rows that differ still: those that neither side changed in between, in order, and those that one did."""
+    still: list[Key] = []
+    moving: list[Key] = []
     for key in keys:
-        sides = (ours.get(key), theirs.get(key))
-        if any((side[0] if side else None) != look.get(key) for side, look in zip(sides, looks, strict=True)):
-            yield None
+        if _digest(after[0].get(key)) == _digest(after[1].get(key)):
             continue
-        columns = (
-            tuple(name for name, a, b in zip(names, sides[0][1], sides[1][1], strict=True) if a != b)
-            if sides[0] and sides[1]
-            else ()
-        )
-        shown = [dict(zip(names, side[1], strict=True)) if side and values else None for side in sides]
-        yield Difference(key, _kind(looks, key), columns, looks[0].get(key), looks[1].get(key), shown[0], shown[1])
+        same = all(b.get(key) == a.get(key) for b, a in zip(before, after, strict=True))
+        (still if same else moving).append(key)
+    return sorted(still, key=order), moving
 
 
-def _kind(looks: tuple[Looks, Looks], key: Key) -> Kind:
-    if key not in looks[1]:
+def _kind(seen: tuple[Observations, Observations], key: Key) -> Kind:
+    if key not in seen[1]:
         return "missing_on_target"
-    return "missing_on_source" if key not in looks[0] else "different"
+    return "missing_on_source" if key not in seen[0] else "different"
 
 
-def _digest(look: Look | None) -> int | None:
-    return look[1] if look else None
+def _digest(seen: Observation | None) -> int | None:
+    return seen[1] if seen else None
 
 
 def order(key: Key) -> tuple[tuple[int, str], ...]:

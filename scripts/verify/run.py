@@ -8,29 +8,34 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from scripts.database import catalog
-from scripts.database import helper_schema as catalog_state
+from scripts.database import catalog, helper_schema
 from scripts.database.connections import Connection, domain_errors
 from scripts.replication import bands, fence
 from scripts.replication.documents import SequenceBand
 from scripts.schema import run as schema
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import Step, VerifyEvent
+from scripts.support.progress import SILENT, Progress, Work
 from scripts.support.settings import Settings
-from scripts.verify import compare as verify_compare
-from scripts.verify import orphans as verify_orphans
-from scripts.verify import repair as verify_repair
-from scripts.verify.compare import Compared, Task
-from scripts.verify.documents import Orphans, RowDifference, ShownValues, TableComparison, Verification
+from scripts.verify.compare import Compared, TableComparison, about
+from scripts.verify.documents import (
+    ComparedTable,
+    Orphans,
+    RowDifference,
+    ShownValues,
+    Verification,
+)
 from scripts.verify.hash import Algorithm
+from scripts.verify.orphans import Parents, audit, crossing
+from scripts.verify.repair import repair as repair_rows
 from scripts.verify.rows import Difference, Pair
-from scripts.verify.sessions import Sessions, Settle, sessions
+from scripts.verify.sessions import CatchUp, Sessions, sessions
 
 Repair = Literal["newest", "source", "target"]
 #: Differences listed for a table; more are counted, not listed.
 LISTED = 1000
-#: Differences of a table that are mended between two comparisons.
-MENDED = 10_000
+#: Differences of a table that are repaired between two comparisons.
+REPAIRED = 10_000
 #: Seconds after which a replication engine that cannot be asked counts as not running.
 ASKED_BY_FENCE = 5.0
 #: A table with more than this share of all pages is summed by bucket at once: a second pass over it would cost too much.
@@ -43,6 +48,7 @@ def run(
     repair: Repair | None = None,
     algorithm: Algorithm = "hash",
     fence_timeout: float = 30.0,
+    progress: Progress = SILENT,
 ) -> Verification:
     """Compare counts and checksums of every table, then single rows where they differ, then look again after a fence.
 
@@ -53,7 +59,7 @@ def run(
     Args:
         show_values: list the rows' values as text too, each cut at :data:`scripts.verify.rows.SHOWN` characters.
         repair: mend the differences: the newest version wins (updated_at, then the commit's time; a row that is there wins
-            over one that is not), or always the source's, or always the target's. The mend does not travel back.
+            over one that is not), or always the source's, or always the target's. The repair does not travel back.
         algorithm: ``hash`` (PostgreSQL's own, fast) or ``md5``, as the plan names it.
         fence_timeout: seconds that a fence may take.
 
@@ -69,32 +75,29 @@ def run(
     if repair not in (None, "newest", "source", "target"):
         raise Refused(f"repair {repair!r}: it must be newest, source or target")
     with domain_errors("verify"), sessions(settings) as opened:
-        run_ = _Run.begin(settings, opened, algorithm, show_values, MENDED if repair else LISTED, fence_timeout)
-        first, (sequences, drift) = run_.compare(
-            [partial(_sequences, settings), lambda _: schema.diff(settings).differences]
+        verifier = Verifier.begin(
+            settings, opened, algorithm, show_values, REPAIRED if repair else LISTED, fence_timeout, progress
         )
-        last, repaired = first, Counter[str]()
-        while repair is not None and any(compared.differences for compared in last.values()):
-            left = {name: compared.differences for name, compared in last.items()}
-            mended = verify_repair.mend(settings, run_.tables, run_.theirs, left, repair)
-            repaired.update(mended)
-            run_.settle()
-            last, _ = run_.compare([])
-            if not any(mended.values()):
-                break
-        orphans = run_.orphans(last)
-    report = [_table(run_.tables[name], first[name], last[name], repaired[name]) for name in run_.tables]
+        first, (sequences, drift) = verifier.compare(
+            [
+                partial(_sequences, settings),
+                lambda _: schema.diff(settings).differences,
+            ]
+        )
+        last, repaired = verifier.repair(first, repair) if repair else (first, Counter[str]())
+        orphans = verifier.orphans(last)
+    report = [_table(verifier.tables[name], first[name], last[name], repaired[name]) for name in verifier.tables]
     found = Verification(
         match=all(entry.match for entry in report)
         and not orphans
         and not drift
-        and all(entry.status != "fail" for entry in sequences),
+        and all(band.status != "fail" for band in sequences),
         tables=report,
         sequences=sequences,
         orphans=orphans,
         schema_match=not drift,
         schema_differences=drift,
-        live=run_.settle.live,
+        live=verifier.catch_up.live,
         algorithm=algorithm,
     )
     settings.journal.record(
@@ -111,51 +114,87 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Run:
+class Verifier:
     """One verification: what both catalogs say, and how to compare."""
 
+    settings: Settings
     sessions: Sessions
-    settle: Settle
+    catch_up: CatchUp
     tables: dict[str, catalog.Table]
     theirs: dict[str, catalog.Table]
+    #: By table, the foreign keys that cross the border.
     keys: dict[str, list[catalog.Constraint]]
     algorithm: Algorithm
     values: bool
     limit: int
-    schema: str
+    progress: Progress
     #: By table, the keys that the last comparison looked up for each row.
     covered: dict[str, list[catalog.Constraint]] = field(default_factory=dict)
 
     @classmethod
     def begin(
-        cls, settings: Settings, opened: Sessions, algorithm: Algorithm, values: bool, limit: int, timeout: float
-    ) -> _Run:
+        cls,
+        settings: Settings,
+        opened: Sessions,
+        algorithm: Algorithm,
+        values: bool,
+        limit: int,
+        fence_timeout: float,
+        progress: Progress,
+    ) -> Verifier:
+        """Read both catalogs and let what is under way arrive."""
         asks: list[Callable[[Pair], Any]] = [
             lambda pair: pair.both(partial(_catalog, settings, pair)),
             partial(_live, settings),
         ]
         (tables, theirs), live = opened.each(asks)
-        settle = Settle(settings, live, timeout)
-        settle()
-        keys = verify_orphans.crossing(tables, theirs)
-        return cls(opened, settle, tables, theirs, keys, algorithm, values, limit, settings.config.db_schema)
+        catch_up = CatchUp(settings, live, fence_timeout)
+        catch_up()
+        keys = crossing(tables, theirs)
+        return cls(settings, opened, catch_up, tables, theirs, keys, algorithm, values, limit, progress)
 
     def compare(self, beside: list[Callable[[Pair], Any]]) -> tuple[dict[str, Compared], list[Any]]:
         """Compare every table, the largest first, and do what is wanted ``beside``."""
-        parents = verify_orphans.Parents(self.schema)
+        parents = Parents(self.settings.config.db_schema)
         pages = {name: max(table.pages, self.theirs[name].pages) for name, table in self.tables.items()}
         names = sorted(pages, key=lambda name: -pages[name])
         limit = SHARE * sum(pages.values())
+        # Rows of both sides; a target just filled may have no estimate yet.
+        expected = 2 * sum(max(about(table), about(self.theirs[name])) for name, table in self.tables.items())
 
-        def one(name: str, pair: Pair) -> Compared:
+        def one(name: str, told: Work, pair: Pair) -> Compared:
             lost, self.covered[name] = parents.condition(pair.source, self.theirs[name], self.keys[name])
-            at_once = pages[name] > limit
-            task = Task(self.tables[name], self.theirs[name], self.algorithm, lost, at_once, self.limit, self.values)
-            return verify_compare.compare(pair, task, self.settle)
+            return TableComparison(
+                pair=pair,
+                table=self.tables[name],
+                theirs=self.theirs[name],
+                algorithm=self.algorithm,
+                lost=lost,
+                at_once=pages[name] > limit,
+                limit=self.limit,
+                values=self.values,
+                catch_up=self.catch_up,
+                told=told,
+            ).run()
 
-        work: list[Callable[[Pair], Any]] = [partial(one, name) for name in names]
-        done = self.sessions.each([*work, *beside])
+        with self.progress.work("compare both sides", expected, "rows") as told:
+            work: list[Callable[[Pair], Any]] = [partial(one, name, told) for name in names]
+            done = self.sessions.each([*work, *beside])
         return dict(zip(names, done, strict=False)), done[len(names) :]
+
+    def repair(self, found: dict[str, Compared], rule: Repair) -> tuple[dict[str, Compared], Counter[str]]:
+        """Repair and compare again until nothing differs or nothing more can be repaired; the last comparison, and the rows
+        repaired by table."""
+        repaired = Counter[str]()
+        while any(compared.differences for compared in found.values()):
+            left = {name: compared.differences for name, compared in found.items()}
+            written = repair_rows(self.settings, self.tables, self.theirs, left, rule)
+            repaired.update(written)
+            self.catch_up()
+            found, _ = self.compare([])
+            if not any(written.values()):
+                break
+        return found, repaired
 
     def orphans(self, compared: dict[str, Compared]) -> list[Orphans]:
         """Audit the keys that the pass over the rows did not cover, and all of a table in which it found something."""
@@ -166,7 +205,7 @@ class _Run:
             for key in keys
             if compared[name].lost or key not in self.covered[name]
         ]
-        return verify_orphans.audit(pair.source, pair.target, wanted, self.settle)
+        return audit(pair.source, pair.target, wanted, self.catch_up)
 
 
 def _catalog(settings: Settings, pair: Pair, side: Connection) -> dict[str, catalog.Table]:
@@ -176,7 +215,7 @@ def _catalog(settings: Settings, pair: Pair, side: Connection) -> dict[str, cata
 
 def _live(settings: Settings, pair: Pair) -> bool:
     """Whether fences come through, so that rows under way can be told from differences."""
-    if not all(pair.both(catalog_state.installed)):
+    if not all(pair.both(helper_schema.installed)):
         return False
     try:
         return fence.available(settings)
@@ -198,19 +237,19 @@ def _plain(table: catalog.Table, name: str, text: str) -> int | str:
     return int(text) if table.column(name).base_type in ("int2", "int4", "int8") else text
 
 
-def _table(table: catalog.Table, first: Compared, last: Compared, repaired: int) -> TableComparison:
-    return TableComparison(
+def _table(table: catalog.Table, first: Compared, last: Compared, repaired: int) -> ComparedTable:
+    return ComparedTable(
         table=table.name,
         source_rows=last.source_rows,
         target_rows=last.target_rows,
         source_checksum=last.source_checksum,
         target_checksum=last.target_checksum,
-        match=not last.found.total and not last.found.unsettled,
+        match=not last.found.total and not last.found.moving,
         differences=[_difference(table, difference) for difference in first.differences[:LISTED]],
         differences_total=first.found.total,
         differences_by_kind=dict(sorted(first.found.kinds.items())),
         repaired=repaired,
-        unsettled=last.found.unsettled,
+        unsettled=last.found.moving,
     )
 
 

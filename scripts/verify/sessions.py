@@ -28,7 +28,7 @@ PINNED = {
     "search_path": "pg_catalog",
     # Row security would hide rows silently; so it is an error.
     "row_security": "off",
-    # A second look at a row must see what was committed since the first.
+    # A row looked at again must show what was committed since the first time.
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "on",
     "idle_in_transaction_session_timeout": "0",
@@ -110,7 +110,7 @@ def _open(url: str, name: str) -> Connection:
 
 
 @dataclass
-class Settle:
+class CatchUp:
     """Waits until both sides have applied what the other had committed; nothing to wait for when replication is off.
 
     Several tables ask at once: a fence that was begun after the question answers it.

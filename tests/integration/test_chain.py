@@ -232,12 +232,12 @@ def test_verify_finds_every_kind_and_repair_does_not_travel_back(make_pair: Make
     assert not found.match
     by_table = {table.table: table.differences for table in found.tables}
     assert by_table["tasks"] == [
-        RowDifference(key={"id": ids[0]}, kind="missing_on_target", columns=[]),
-        RowDifference(key={"id": ids[1]}, kind="different", columns=["title"]),
+        RowDifference(key={"id": ids[0]}, kind="missing_on_target", columns=[], values=None),
+        RowDifference(key={"id": ids[1]}, kind="different", columns=["title"], values=None),
     ]
     assert by_table["scheduled_group_tasks"][0].columns == ["schedules"]
     assert by_table["task_tag"] == [
-        RowDifference(key={"task_id": ids[2], "tag_id": 987654}, kind="missing_on_source", columns=[])
+        RowDifference(key={"task_id": ids[2], "tag_id": 987654}, kind="missing_on_source", columns=[], values=None)
     ]
     assert found.orphans[0].constraint == "task_tag_tag_id_foreign"
     assert not verify.run(pair.settings, algorithm="md5").match

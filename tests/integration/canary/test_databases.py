@@ -22,8 +22,8 @@ from scripts.replication import fence
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
+from scripts.verify import rollback_proof
 from scripts.verify import run as verify
-from scripts.verify import written
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
 from tests.unit.canary.test_step import HEALTHY, Cloud
@@ -203,19 +203,19 @@ def test_a_rollback_compares_every_row_that_the_task_service_wrote(pair: Pair) -
     """Prevents a proof that looks at counts only, or at rows that replication brought."""
     # Else the copy, a moment ago, counts as written since: a second of margin is taken.
     time.sleep(1.1)
-    since = written.now_on_target(pair.settings)
+    since = rollback_proof.now_on_target(pair.settings)
     pair.source.execute("UPDATE tasks SET span = 7 WHERE id % 2 = 0")
     pair.target.execute("UPDATE tasks SET description = '戻す前に書いた' WHERE id % 10 = 1")
     pair.target.execute("INSERT INTO tasks (user_id, title) SELECT min(user_id), '戻す前に作った' FROM tasks")
     wrote = count(pair.target, "SELECT count(*) FROM tasks WHERE id % 10 = 1 AND title <> '戻す前に作った'") + 1
     fence.both(pair.settings, 10)
-    found = written.check(pair.settings, since, 10)
+    found = rollback_proof.prove(pair.settings, since, 10)
     assert (found.different, found.unsettled) == ([], 0)
     assert wrote <= found.equal == found.checked
     assert found.checked < count(pair.target, "SELECT count(*) FROM tasks")
-    later = written.now_on_target(pair.settings)
+    later = rollback_proof.now_on_target(pair.settings)
     time.sleep(1.1)  # the margin by which a commit may be older than its place in the log
-    assert written.check(pair.settings, written.now_on_target(pair.settings), 10).checked == 0
+    assert rollback_proof.prove(pair.settings, rollback_proof.now_on_target(pair.settings), 10).checked == 0
     assert later > since
 
     _mend(pair.source, "DELETE FROM tasks WHERE title = '戻す前に作った'")

@@ -25,7 +25,7 @@ from scripts.replication import fence
 from scripts.replication.conflicts import install as conflicts
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, TimedOut
 from scripts.support.settings import Settings
-from scripts.verify import written
+from scripts.verify import rollback_proof
 from scripts.verify.documents import RollbackProof, UnequalRow
 
 RULE = Change("urn:rule", LIVE_RULE, "routes-live-rule", "update", ("actions",))
@@ -120,8 +120,8 @@ def _databases(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(operator_lock, "locked", locked)
     monkeypatch.setattr(readiness, "observe", lambda stage: READY)
-    monkeypatch.setattr(written, "now_on_target", lambda settings: "2026-11-23 00:00:00+00")
-    monkeypatch.setattr(written, "check", lambda settings, since, timeout: SAME)
+    monkeypatch.setattr(rollback_proof, "now_on_target", lambda settings: "2026-11-23 00:00:00+00")
+    monkeypatch.setattr(rollback_proof, "prove", lambda settings, since, timeout: SAME)
     monkeypatch.setattr(conflicts, "set_tie_winner", lambda settings, winner: None)
     monkeypatch.setattr(fence, "reverse", lambda settings, timeout: 0.1)
     monkeypatch.setattr(fence, "both", lambda settings, timeout: {"forward_seconds": 0.1, "reverse_seconds": 0.1})
@@ -416,7 +416,7 @@ def test_a_rollback_with_rows_that_differ_says_which(tmp_path: Path, monkeypatch
     """Prevents a rollback that reports success while a write of the Task Service is missing on the monolith."""
     lost = UnequalRow(table="tasks", key={"id": "7"}, kind="missing_on_source", columns=[])
     monkeypatch.setattr(
-        written, "check", lambda settings, since, timeout: SAME.model_copy(update={"different": [lost]})
+        rollback_proof, "prove", lambda settings, since, timeout: SAME.model_copy(update={"different": [lost]})
     )
     cloud = Cloud(weight=50)
     with pytest.raises(DataDiffer, match=r"1 rows .* tasks \{'id': '7'\} missing_on_source"):

@@ -1,4 +1,4 @@
-"""Row by row: are the rows that one side wrote, or that both claimed, the same on both sides now?"""
+"""A rollback's proof, row by row: are the rows that the Task Service wrote, or that both sides claimed, the same now?"""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from scripts.database import catalog
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.replication import fence
 from scripts.support.settings import Settings
-from scripts.verify import rows as verify_rows
 from scripts.verify.documents import RollbackProof, UnequalRow
-from scripts.verify.rows import Key
+from scripts.verify.rows import Difference, Found, Key, Pair, Reader, Recheck
 
 #: Rounds of looking for what was written while the round before compared; a side that takes no requests needs one.
 ROUNDS = 3
@@ -24,14 +23,18 @@ MARGIN = "1 second"
 
 
 def now_on_target(settings: Settings) -> str:
-    """The target's clock, as text; later given to :func:`check`."""
+    """The target's clock, as text; later given to :func:`prove`."""
     with domain_errors("the target's clock"), connect(settings.target(), step="canary") as target:
-        row = target.execute("SELECT clock_timestamp()::text").fetchone()
+        return _clock(target)
+
+
+def _clock(target: Connection) -> str:
+    row = target.execute("SELECT clock_timestamp()::text").fetchone()
     assert row is not None  # a SELECT of one expression gives one row
     return str(row[0])
 
 
-def _changed(target: Connection, table: catalog.Table, since: str | None, engine: str) -> list[Key]:
+def _written(target: Connection, table: catalog.Table, since: str | None, engine: str) -> list[Key]:
     """Keys of the rows that were last written on the target itself, by a transaction committed after ``since``."""
     query = sql.SQL(
         "SELECT ARRAY[{key}] FROM {table} t, LATERAL {writer}(t.xmin) c "
@@ -47,31 +50,28 @@ def _changed(target: Connection, table: catalog.Table, since: str | None, engine
 
 
 @contextmanager
-def _sides(settings: Settings) -> Iterator[tuple[verify_rows.Pair, dict[str, catalog.Table]]]:
+def _sides(settings: Settings) -> Iterator[tuple[Pair, dict[str, catalog.Table]]]:
     with (
         domain_errors("comparing rows"),
         connect(settings.source(), step="compare", name="SOURCE_DATABASE_URL") as source,
         connect(settings.target(), step="compare", name="TARGET_DATABASE_URL") as target,
     ):
         tables = catalog.read(source, settings.config.db_schema, settings.config.tables, "source")
-        yield verify_rows.Pair(source, target), tables
+        yield Pair(source, target), tables
 
 
-def _named(table: catalog.Table, difference: verify_rows.Difference) -> UnequalRow:
-    return UnequalRow(
-        table=table.name,
-        key=dict(zip(table.key, difference.key, strict=True)),
-        kind=difference.kind,
-        columns=list(difference.columns),
-    )
+def _recheck(pair: Pair, table: catalog.Table, keys: Sequence[Key], catch_up: Callable[[], object]) -> Found:
+    reader = Reader(table, table, "hash")
+    return Recheck(pair, reader, catch_up, Found(len(keys))).rows(keys)
 
 
-def check(settings: Settings, since: str | None, timeout: float) -> RollbackProof:
+def prove(settings: Settings, since: str | None, timeout: float) -> RollbackProof:
     """Compare each row that the Task Service wrote since ``since`` (the target's clock; None: ever) with the source's.
 
     The rows are found by their commit's timestamp and origin (PostgreSQL, `track_commit_timestamp`), so what replication
     brought is left out. A row that the monolith changed meanwhile is compared again after fences both ways. A row that the
-    Task Service deleted has no version to be found by; the reverse fence before this call speaks for those.
+    Task Service deleted has no version to be found by; the reverse fence before this call speaks for those. What is written
+    while rows are compared is looked for again, :data:`ROUNDS` times.
 
     Returns:
         ``different`` names at most :data:`LISTED` of the rows that differ.
@@ -79,32 +79,26 @@ def check(settings: Settings, since: str | None, timeout: float) -> RollbackProo
     Raises:
         TimedOut: a fence did not come through in ``timeout`` seconds.
     """
-
-    def settle() -> None:
-        fence.both(settings, timeout)
-
     checked = unsettled = differing = 0
     different: list[UnequalRow] = []
     with _sides(settings) as (pair, tables):
         for turn in range(ROUNDS):
-            row = pair.target.execute("SELECT clock_timestamp()::text").fetchone()
-            found = {
-                name: _changed(pair.target, table, since, settings.config.replication_engine)
+            now = _clock(pair.target)
+            written = {
+                name: _written(pair.target, table, since, settings.config.replication_engine)
                 for name, table in tables.items()
             }
-            if turn and not any(found.values()):
+            if turn and not any(written.values()):
                 break
             if turn:
                 fence.reverse(settings, timeout)
-            since = row[0] if row else since
-            unsettled = differing = 0
-            different = []
-            for name, keys in found.items():
-                real, moving = verify_rows.recheck(pair, tables[name], keys, "hash", settle)
+            since, unsettled, differing, different = now, 0, 0, []
+            for name, keys in written.items():
+                found = _recheck(pair, tables[name], keys, lambda: fence.both(settings, timeout))
                 checked += len(keys)
-                unsettled += moving
-                differing += len(real)
-                different += [_named(tables[name], one) for one in real]
+                unsettled += found.moving
+                differing += found.total
+                different += [_named(tables[name], one) for one in found.listed]
             if different:
                 break
     return RollbackProof(
@@ -115,24 +109,31 @@ def check(settings: Settings, since: str | None, timeout: float) -> RollbackProo
     )
 
 
-def unmended(settings: Settings, timeout: float, fences: Callable[[], object] | None = None) -> tuple[str, ...]:
+def _named(table: catalog.Table, difference: Difference) -> UnequalRow:
+    return UnequalRow(
+        table=table.name,
+        key=dict(zip(table.key, difference.key, strict=True)),
+        kind=difference.kind,
+        columns=list(difference.columns),
+    )
+
+
+def unequal_conflicts(
+    settings: Settings, timeout: float, fences: Callable[[], object] | None = None
+) -> tuple[str, ...]:
     """Rows that a conflict was logged for, still open, and that are not the same on both sides: ``table key``.
 
-    Ties settle at heartbeats, and most conflicts end equal by rule, so what is open in the log alone says little; it is the
-    row that counts. Fences both ways come first.
+    Ties are resolved at heartbeats, and most conflicts end equal by rule, so what is open in the log alone says little; it is
+    the row that counts. Fences both ways come first.
 
     Args:
-        fences: what settles; by default both fences with ``timeout`` seconds each.
+        fences: what brings over what is under way; by default both fences with ``timeout`` seconds each.
 
     Raises:
         TimedOut: a fence did not come through.
     """
-
-    def settle() -> None:
-        (fences or (lambda: fence.both(settings, timeout)))()
-
-    settle()
-    found: list[str] = []
+    catch_up = fences or (lambda: fence.both(settings, timeout))
+    catch_up()
     with _sides(settings) as (pair, tables):
         claimed: dict[str, set[Key]] = {}
         for side in (pair.source, pair.target):
@@ -141,11 +142,8 @@ def unmended(settings: Settings, timeout: float, fences: Callable[[], object] | 
             ).fetchall():
                 if name in tables and set(key) == set(tables[name].key):
                     claimed.setdefault(name, set()).add(tuple(str(key[column]) for column in tables[name].key))
-        for name, keys in claimed.items():
-            real, _ = verify_rows.recheck(pair, tables[name], _ordered(keys), "hash", settle)
-            found += [f"{name} {'/'.join(one.key)}" for one in real]
-    return tuple(found)
-
-
-def _ordered(keys: set[Key]) -> Sequence[Key]:
-    return sorted(keys)
+        return tuple(
+            f"{name} {'/'.join(one.key)}"
+            for name, keys in claimed.items()
+            for one in _recheck(pair, tables[name], sorted(keys), catch_up).listed
+        )

@@ -1,0 +1,160 @@
+"""What a person reads of `verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from scripts.cli.view import Column, View, finding, table
+from scripts.verify.documents import ComparedTable, RowDifference, Verification
+
+#: Rows that differ which are named; the JSON document has more of them.
+NAMED = 20
+KINDS = {
+    "missing_on_target": "missing on the target",
+    "missing_on_source": "missing on the source",
+    "different": "different",
+}
+
+
+def verification(document: Verification) -> View:
+    """Whether both sides are equal, table by table, which rows are not, and what else spoils the match."""
+    return View(_verdict(document), "good" if document.match else "bad", list(_parts(document)), _next(document))
+
+
+def _verdict(document: Verification) -> str:
+    rows = sum(entry.source_rows for entry in document.tables)
+    repaired = sum(entry.repaired for entry in document.tables)
+    after = f" after {repaired:,} of them were repaired" if repaired else ""
+    if document.match:
+        return f"Both sides are equal: {_many(rows, 'row')} in {_many(len(document.tables), 'table')}{after}."
+    left = sum(not entry.match for entry in document.tables)
+    spoilt = [
+        _many(left, "table") if left else "",
+        _many(sum(entry.count for entry in document.orphans), "reference") + " to no row" if document.orphans else "",
+        f"the schema in {_many(len(document.schema_differences), 'place')}" if document.schema_differences else "",
+        _many(len(_failed(document)), "sequence") if _failed(document) else "",
+    ]
+    return f"The sides differ{' still' if repaired else ''}: {', '.join(filter(None, spoilt))}."
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _failed(document: Verification) -> list[str]:
+    return [entry.table for entry in document.sequences if entry.status == "fail"]
+
+
+def _parts(document: Verification) -> Iterator[RenderableType]:
+    yield _tables(document.tables)
+    named = [(entry.table, difference) for entry in document.tables for difference in entry.differences]
+    if named:
+        title = "Rows that differ" + (", before the repair" if any(e.repaired for e in document.tables) else "")
+        yield table(
+            ("table", "key", "what", "columns"),
+            [(name, _key(one), KINDS[one.kind], ", ".join(one.columns)) for name, one in named[:NAMED]],
+            title,
+        )
+        more = sum(entry.differences_total for entry in document.tables) - min(len(named), NAMED)
+        if more:
+            yield Text(f"and {more:,} more; --json lists the first 1,000 of each table")
+    if any(one.values for _, one in named):
+        yield table(("row", "column", "source", "target"), _values(named[:NAMED]), "Their values")
+    for orphans in document.orphans:
+        yield finding(
+            "bad",
+            f"{orphans.table}.{', '.join(orphans.columns)} has {_many(orphans.count, 'value')} that no row of {orphans.references} has, "
+            f"the limit is 0: {'; '.join(_pairs(sample) for sample in orphans.samples)}",
+            "bring those rows back on the source, or change the rows that refer to them",
+        )
+    for item in document.schema_differences:
+        yield finding(
+            "bad",
+            f"{item.table}: {item.kind} {item.name}: source {item.source or 'none'}, target {item.target or 'none'}",
+            "task-migration schema diff prints the SQL that mends it",
+        )
+    for band in document.sequences:
+        if band.status != "ok":
+            yield finding(
+                "bad" if band.status == "fail" else "warning",
+                f"sequence {band.sequence}: source at {band.source_last:,}, target at "
+                f"{'none' if band.target_last is None else format(band.target_last, ',')}; the target's band begins at {band.band_start:,} "
+                f"({band.used_percent:g} % of the way is used)",
+                "set the target's sequence above the band's begin" if band.status == "fail" else None,
+            )
+    if not document.live:
+        yield finding(
+            "warning",
+            "replication does not run both ways: a row that only one side has yet counts as a difference",
+            "task-migration replicate status says why",
+        )
+
+
+def _tables(tables: list[ComparedTable]) -> RenderableType:
+    repaired, moving = (any(entry.repaired for entry in tables), any(entry.unsettled for entry in tables))
+    columns: list[str | Column] = [
+        "table",
+        Column("source rows", number=True),
+        Column("target rows", number=True),
+        "checksums",
+        Column("differ", number=True),
+    ]
+    columns += [Column("repaired", number=True)] if repaired else []
+    columns += [Column("kept changing", number=True)] if moving else []
+    return table(
+        columns,
+        [
+            (
+                entry.table,
+                entry.source_rows,
+                entry.target_rows,
+                "equal" if entry.source_checksum == entry.target_checksum else "not equal",
+                entry.differences_total,
+                *((entry.repaired,) if repaired else ()),
+                *((entry.unsettled,) if moving else ()),
+            )
+            for entry in tables
+        ],
+    )
+
+
+def _pairs(values: dict[str, str] | dict[str, int | str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _key(difference: RowDifference) -> str:
+    return _pairs(difference.key)
+
+
+def _values(named: list[tuple[str, RowDifference]]) -> Iterator[tuple[str, str, str | None, str | None]]:
+    for name, one in named:
+        if one.values is None:
+            continue
+        source, target = one.values.source, one.values.target
+        for column in one.columns or {**(source or {}), **(target or {})}:
+            yield f"{name} {_key(one)}", column, _shown(source, column), _shown(target, column)
+
+
+def _shown(values: dict[str, str | None] | None, column: str) -> str | None:
+    if values is None:
+        return None
+    return "NULL" if values[column] is None else f"'{values[column]}'"
+
+
+def _next(document: Verification) -> str:
+    if document.match:
+        return (
+            "task-migration canary step; at 100 %: task-migration finalize"
+            if document.live
+            else "task-migration replicate status"
+        )
+    if document.schema_differences:
+        return "task-migration schema diff"
+    if any(entry.differences_total > entry.repaired for entry in document.tables):
+        return "task-migration verify --repair newest"
+    if any(entry.unsettled for entry in document.tables):
+        return "task-migration verify, when less is written to these rows"
+    return "mend what is said above, then: task-migration verify"

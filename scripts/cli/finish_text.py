@@ -1,0 +1,90 @@
+"""What a person reads of the ends: `finalize`, `rollback --abandon`, `rollback --scenario copy|data`."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from scripts.cli.view import Column, View, finding, table
+from scripts.finish.documents import Abandonment, Finalization, StartOver
+
+
+def finalization(document: Finalization) -> View:
+    """Whether the old tables are read-only and replication is gone, each table's rows and rights, what to watch."""
+    dry = document.status == "dry-run"
+    verdict = {
+        "finalized": "Finalized: the old tables are read-only, replication is gone from both sides.",
+        "already-finalized": "Finalized before: the old tables are read-only, nothing of replication is left.",
+        "dry-run": "Nothing was changed: finalize would make the old tables read-only and end replication.",
+    }[document.status]
+    rows = {entry.table: entry.rows for entry in document.rows}
+    parts: list[RenderableType] = [
+        table(
+            ("table", Column("rows, both sides", number=True), "select", "insert", "update", "delete"),
+            [
+                (right.table, rows.get(right.table), right.select, right.insert, right.update, right.delete)
+                for right in document.privileges
+            ],
+            f"What the monolith's role may do in the old tables{' today' if dry else ''}",
+        )
+    ]
+    if dry:
+        parts.append(_listed("SQL that would run on the source", [f"{text};" for text in document.statements]))
+    parts += _gone(document.removed, dry)
+    parts += [finding("warning", warning) for warning in document.warnings]
+    end = "nothing; the old tables stay as they are, read-only"
+    return View(verdict, "plain" if dry else "good", parts, "task-migration finalize" if dry else end)
+
+
+def abandonment(document: Abandonment) -> View:
+    """What was removed of the attempt, and whether the Task Service's writes were brought back first."""
+    dry = document.status == "dry-run"
+    verdict = {
+        "abandoned": "Given up: replication and everything of this migration is gone from both sides.",
+        "nothing-there": "Nothing of this migration is on either side.",
+        "dry-run": f"Nothing was changed: {len(document.removed)} things of this migration would be removed."
+        if document.removed
+        else "Nothing was changed: nothing of this migration is on either side.",
+    }[document.status]
+    parts = _gone(document.removed, dry)
+    if document.status == "abandoned":
+        parts.append(_drained(document.drained))
+    if document.truncated:
+        parts.append(Text(f"emptied on the target: {', '.join(document.truncated)}"))
+    begin = "to begin again: task-migration rollback --scenario copy empties the target, then task-migration copy"
+    return View(verdict, "plain" if dry else "good", parts, "task-migration rollback --abandon" if dry else begin)
+
+
+def start_over(document: StartOver) -> View:
+    """Whether the target was emptied, and which of its rows the source is not proven to have."""
+    dry = document.status == "dry-run"
+    tables = f"{len(document.truncated)} tables of the target are empty"
+    verdict = (
+        "Nothing was changed: replication would end and the target's tables would be emptied."
+        if dry
+        else f"Emptied: {tables}, replication is gone from both sides."
+    )
+    only = {name: rows for name, rows in document.only_on_target.items() if rows}
+    parts: list[RenderableType] = []
+    if only:
+        parts.append(
+            table(("table", Column("rows", number=True)), only.items(), "Rows that the source is not proven to have")
+        )
+    parts += _gone(document.removed, dry)
+    parts.append(_drained(document.drained))
+    again = f"task-migration rollback --scenario {document.scenario}" + (" --force --reason TEXT" if only else "")
+    return View(verdict, "warning" if only else "plain" if dry else "good", parts, again if dry else document.next)
+
+
+def _drained(drained: bool) -> RenderableType:
+    if drained:
+        return finding("good", "what the Task Service wrote was brought back to the monolith first")
+    return finding("warning", "nothing was brought back from the target: replication did not run both ways")
+
+
+def _gone(removed: list[str], dry: bool) -> list[RenderableType]:
+    return [_listed("Would be removed" if dry else "Removed", removed)] if removed else []
+
+
+def _listed(title: str, lines: list[str]) -> RenderableType:
+    return Group(Text(title), *(Text(f"  {line}") for line in lines))
