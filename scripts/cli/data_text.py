@@ -25,19 +25,21 @@ def verification(document: Verification) -> View:
 
 
 def _verdict(document: Verification) -> str:
-    rows = sum(entry.source_rows for entry in document.tables)
     repaired = sum(entry.repaired for entry in document.tables)
-    after = f" after {repaired:,} of them were repaired" if repaired else ""
     if document.match:
-        return f"Both sides are equal: {_many(rows, 'row')} in {_many(len(document.tables), 'table')}{after}."
-    left = sum(not entry.match for entry in document.tables)
+        rows = _many(sum(entry.source_rows for entry in document.tables), "row")
+        after = f", {repaired:,} of them repaired" if repaired else ""
+        return f"Both sides are equal: {rows} in {_many(len(document.tables), 'table')}{after}."
+    tables = [entry for entry in document.tables if not entry.match]
+    rows = _many(sum(entry.differences_total for entry in tables), "row") + " in " if not repaired else ""
+    lost, places, failed = (sum(e.count for e in document.orphans), len(document.schema_differences), _failed(document))
     spoilt = [
-        _many(left, "table") if left else "",
-        _many(sum(entry.count for entry in document.orphans), "reference") + " to no row" if document.orphans else "",
-        f"the schema in {_many(len(document.schema_differences), 'place')}" if document.schema_differences else "",
-        _many(len(_failed(document)), "sequence") if _failed(document) else "",
+        rows + _many(len(tables), "table") if tables else "",
+        _many(lost, "reference") + " to no row" if lost else "",
+        f"the schema in {_many(places, 'place')}" if places else "",
+        f"{_many(len(failed), 'sequence')} outside the band" if failed else "",
     ]
-    return f"The sides differ{' still' if repaired else ''}: {', '.join(filter(None, spoilt))}."
+    return f"The sides {'still ' if repaired else ''}differ: {', '.join(filter(None, spoilt))}."
 
 
 def _many(number: int, what: str) -> str:
@@ -134,8 +136,10 @@ def _values(named: list[tuple[str, RowDifference]]) -> Iterator[tuple[str, str, 
         if one.values is None:
             continue
         source, target = one.values.source, one.values.target
+        row = f"{name} {_key(one)}"
         for column in one.columns or {**(source or {}), **(target or {})}:
-            yield f"{name} {_key(one)}", column, _shown(source, column), _shown(target, column)
+            yield row, column, _shown(source, column), _shown(target, column)
+            row = ""
 
 
 def _shown(values: dict[str, str | None] | None, column: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from scripts.cli.view import Column, View, finding, table
@@ -15,21 +16,22 @@ def finalization(document: Finalization) -> View:
     verdict = {
         "finalized": "Finalized: the old tables are read-only, replication is gone from both sides.",
         "already-finalized": "Finalized before: the old tables are read-only, nothing of replication is left.",
-        "dry-run": "Nothing was changed: finalize would make the old tables read-only and end replication.",
+        "dry-run": "Nothing was changed; finalize would close the old tables and end replication.",
     }[document.status]
     rows = {entry.table: entry.rows for entry in document.rows}
     parts: list[RenderableType] = [
         table(
-            ("table", Column("rows, both sides", number=True), "select", "insert", "update", "delete"),
+            ("table", *([Column("rows", number=True)] if rows else []), "select", "insert", "update", "delete"),
             [
-                (right.table, rows.get(right.table), right.select, right.insert, right.update, right.delete)
-                for right in document.privileges
+                (one.table, *([rows.get(one.table)] if rows else []), one.select, one.insert, one.update, one.delete)
+                for one in document.privileges
             ],
             f"What the monolith's role may do in the old tables{' today' if dry else ''}",
         )
     ]
     if dry:
-        parts.append(_listed("SQL that would run on the source", [f"{text};" for text in document.statements]))
+        sql = [Padding(Text(f"{text};"), (0, 0, 0, 2)) for text in document.statements]
+        parts.append(Group(Text("SQL that would run on the source"), *sql))
     parts += _gone(document.removed, dry)
     parts += [finding("warning", warning) for warning in document.warnings]
     end = "nothing; the old tables stay as they are, read-only"
@@ -83,8 +85,16 @@ def _drained(drained: bool) -> RenderableType:
 
 
 def _gone(removed: list[str], dry: bool) -> list[RenderableType]:
-    return [_listed("Would be removed" if dry else "Removed", removed)] if removed else []
-
-
-def _listed(title: str, lines: list[str]) -> RenderableType:
-    return Group(Text(title), *(Text(f"  {line}") for line in lines))
+    """What is gone, or would be, by side: each is written ``side: what``."""
+    if not removed:
+        return []
+    sides: dict[str, list[str]] = {}
+    for thing in removed:
+        side, _, what = thing.partition(": ")
+        sides.setdefault(side, []).append(what)
+    return [
+        table(
+            ("side", "would be removed" if dry else "removed"),
+            [(side, ", ".join(all_)) for side, all_ in sides.items()],
+        )
+    ]
