@@ -62,7 +62,7 @@ def start_over(document: StartOver) -> View:
     dry = document.status == "dry-run"
     tables = f"{len(document.truncated)} tables of the target are empty"
     verdict = (
-        "Nothing was changed: replication would end and the target's tables would be emptied."
+        "Nothing was changed: replication would end, the target's tables be emptied."
         if dry
         else f"Emptied: {tables}, replication is gone from both sides."
     )

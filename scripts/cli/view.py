@@ -40,23 +40,21 @@ class Column:
     number: bool = False
 
 
-def table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+def table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], title: str | None = None) -> Table | Group:
     """Rows under aligned titles: numbers to the right with thousands apart, text folded rather than cut, None as ``-``."""
     heads = [Column(one) if isinstance(one, str) else one for one in columns]
     made = Table(
         box=None,
         pad_edge=False,
         padding=(0, 2, 0, 0),
-        title=title,
-        title_justify="left",
-        title_style="",
         header_style="dim",
     )
     for head in heads:
         made.add_column(head.title, justify="right" if head.number else "left", overflow="fold", no_wrap=head.number)
     for row in rows:
         made.add_row(*(Text(cell(value)) for value in row))
-    return made
+    # rich would fold a title of its own to the table's width.
+    return Group(Text(title), made) if title else made
 
 
 def cell(value: object) -> str:

@@ -30,6 +30,7 @@ def test_a_plain_line_has_rate_and_time_left() -> None:
     endless, waiting = work(30, None, "rows"), work(3, 60, "s")
     assert endless.line(endless.started + 10) == "copy: rows: 30 rows, 3.0 rows/s; 10 s so far"
     assert waiting.line(waiting.started + 3) == "copy: rows: 3 of 60 s"
+    assert waiting.line(waiting.started + 7) == "copy: rows: 7 of 60 s"
 
 
 def test_lines_come_seldom_and_on_standard_error(
