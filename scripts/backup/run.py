@@ -124,6 +124,7 @@ def restore(
         sha256=manifest.sha256,
         database=str(values.get("dbname", "")),
         tables=manifest.tables,
+        restored=True,
     )
 
 
@@ -171,7 +172,7 @@ def _dump(settings: Settings, local: Path, plain_inserts: bool, progress: Progre
             server_version=row[2],
             server_major=row[3],
             client_version=tools.version(program),
-            tables=compare.checksums(source, "read every row of the source", progress),
+            tables=compare.checksums(source, "checksums of the source", progress),
             objects=compare.objects(source),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scripts.backup.documents import Backup, Restored, TableSum
@@ -24,8 +24,10 @@ def preflight(document: Preflight) -> View:
     verdict = (
         f"Preflight failed: {counted(found['fail'], 'check')} of {len(document.checks)} must be mended first"
         if found["fail"]
-        else f"Preflight passed: nothing stands against a start in {counted(len(document.checks), 'check')}"
+        else f"Preflight passed: {counted(len(document.checks), 'check')}, none failed"
     )
+    if found["warn"]:
+        verdict += f"; {counted(found['warn'], 'warning')}"
     wrong = sorted(
         (check for check in document.checks if check.status != "pass"), key=lambda check: check.status == "warn"
     )
@@ -58,13 +60,13 @@ def backup(document: Backup) -> View:
             facts(
                 ("database", f"{document.database} (PostgreSQL {document.server_major})"),
                 ("backup", document.location),
-                ("manifest", document.manifest),
                 ("SHA-256", document.sha256),
                 ("size", f"{cell(mebibytes(document.bytes))} MiB"),
                 ("took", f"{cell(document.seconds)} s"),
                 ("objects", ", ".join(f"{number:,} {kind}" for kind, number in document.objects.items())),
             ),
             _sums(document.tables),
+            verbatim(f"To put it back: task-migration backup restore {document.manifest}"),
         ),
         "task-migration schema apply",
     )
@@ -73,7 +75,7 @@ def backup(document: Backup) -> View:
 def restored(document: Restored) -> View:
     """What a database holds again."""
     return View(
-        f"The backup is restored into {document.database} and compared: every row equal",
+        f"Restored into {document.database} and compared: every row equal",
         "good",
         (
             facts(("backup", document.location), ("SHA-256", document.sha256)),
@@ -91,14 +93,19 @@ def _sums(tables: Iterable[TableSum]) -> RenderableType:
 
 def schema_applied(document: SchemaApplied, dry_run: bool) -> View:
     """What was made, or with ``dry_run`` the SQL that would make it."""
-    made = counted(len(document.created), "table")
+    made = (
+        f"{counted(len(document.created), 'table')} made on the target" if document.created else "Every table is there"
+    )
     if dry_run:
-        verdict = f"Dry run, nothing was changed: {made} and {counted(len(document.statements), 'statement')} to be run"
+        tables, statements = len(document.created), len(document.statements)
+        verdict = (
+            f"Dry run, nothing was changed: {counted(tables, 'table')} to be made by {counted(statements, 'statement')}"
+        )
         state: State = "plain"
     elif document.match:
-        verdict, state = f"{made} made on the target; the two schemas agree", "good"
+        verdict, state = f"{made}; the two schemas agree", "good"
     else:
-        verdict, state = f"{made} made on the target; the two schemas differ", "bad"
+        verdict, state = f"{made}; the two schemas differ", "bad"
     role = {"created": "was made" if not dry_run else "would be made", "password": "got its password"}
     return View(
         verdict,
@@ -142,13 +149,13 @@ def schema_diff(document: SchemaDiff) -> View:
 
 def _pending(document: SchemaDiff) -> Iterable[tuple[str, str]]:
     if document.pending:
-        yield "later", f"{counted(len(document.pending), 'key and index', 'keys and indexes')}, which `copy` makes"
+        yield "later", f"{counted(len(document.pending), 'key or index', 'keys and indexes')}, which `copy` makes"
 
 
 def _differences(items: Sequence[Difference]) -> Iterable[RenderableType]:
     for item in items:
-        yield finding("bad", f"{item.table}: {item.kind} {item.name}")
-        yield facts(("source", item.source or "has none"), ("target", item.target or "has none"), indent=6)
+        sides = facts(("source", item.source or "has none"), ("target", item.target or "has none"), indent=6)
+        yield Group(finding("bad", f"{item.table}: {item.kind} {item.name}"), sides)
 
 
 def copied(document: Copy) -> View:
@@ -161,7 +168,7 @@ def copied(document: Copy) -> View:
     if document.status == "dry-run":
         verdict, state, follows = f"Dry run, nothing was copied: about {amount} to go", "plain", "task-migration copy"
     elif document.status == "complete":
-        verdict = f"Copied: {amount} in {cell(document.seconds)} s; every row of the slot's snapshot is there"
+        verdict = f"Copied: {amount} in {cell(document.seconds)} s, under the slot's snapshot"
     else:
         verdict = f"Nothing to do: {amount} were copied before"
     return View(

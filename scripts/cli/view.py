@@ -93,8 +93,8 @@ def facts(*pairs: tuple[str, object], indent: int = 0) -> Table:
 
 
 def verbatim(text: str) -> Text:
-    """Text to be copied out, such as SQL: its lines stay as they are, however long."""
-    return Text(text.rstrip("\n"), no_wrap=True, overflow="ignore")
+    """Text to be copied out, such as SQL: its lines stay as they are, however long, below an empty one."""
+    return Text("\n" + text.rstrip("\n"), no_wrap=True)
 
 
 def mebibytes(count: int) -> float:
@@ -106,7 +106,10 @@ def render(view: View, console: Console) -> None:
     """Print a view to ``console``."""
     console.print(Text(view.verdict, style=STYLES[view.state]))
     for part in view.parts:
-        console.print(Padding(part, (1, 0, 0, 0)) if isinstance(part, Table | Group) else part)
+        if isinstance(part, Text) and part.no_wrap:
+            console.print(part, soft_wrap=True)
+        else:
+            console.print(Padding(part, (1, 0, 0, 0)) if isinstance(part, Table | Group) else part)
     if view.next:
         console.print(Text(f"Next: {view.next}", style="bold"))
 

@@ -118,7 +118,7 @@ class Workers:
         """Wait until every step is done. Raises as :meth:`wait_for_rows`."""
         with self._turn:
             before = self._done
-        with progress.work("copy: keys, indexes, statistics", (self._cost - before) / MEBIBYTE, "MiB") as work:
+        with progress.work("keys, indexes, statistics", (self._cost - before) / MEBIBYTE, "MiB") as work:
             self._wait(lambda: self.queue.finished, lambda: work.at((self._done - before) / MEBIBYTE))
 
     def _wait(self, done: Callable[[], bool], show: Callable[[], None]) -> None:

@@ -10,11 +10,14 @@ Status = Literal["pass", "warn", "fail"]
 
 
 class Check(Document):
-    """One finding; ``remedy`` is the SQL or the step that mends it."""
+    """One finding."""
 
+    #: The side (source, target, both), and what was looked at.
     name: str
     status: Status
+    #: What was found, and the limit.
     detail: str
+    #: The SQL or the step that mends it; empty where it passed.
     remedy: str
 
     def __init__(self, name: str, status: Status, detail: str, remedy: str = "") -> None:
@@ -23,16 +26,19 @@ class Check(Document):
 
 
 class LargestValue(Document):
-    """The largest value of a table, in bytes of its text; ``column`` is empty where no column can grow."""
+    """The largest value of a table."""
 
     table: str
+    #: Empty where no column can grow.
     column: str
+    #: Of its text.
     bytes: int
 
 
 class Preflight(Document):
-    """Every check in the order in which it was made; ``passed`` is whether none failed."""
+    """Every check, in the order in which it was made."""
 
     checks: list[Check]
+    #: Whether none failed.
     passed: bool
     largest_values: list[LargestValue]

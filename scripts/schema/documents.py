@@ -10,35 +10,39 @@ Kind = Literal["table", "type", "column", "sequence", "constraint", "index"]
 
 
 class Difference(Document):
-    """One difference of the two catalogs: as either side has it (None: it has none), and the SQL for the target."""
+    """One difference of the two catalogs."""
 
     table: str
     kind: Kind
     name: str
+    #: As the source has it; null: it has none.
     source: str | None
+    #: As the target has it; null: it has none.
     target: str | None
+    #: What mends it on the target, in the place that ``mend`` has for it.
     sql: str
 
 
 class SchemaDiff(Document):
-    """The comparison of the two catalogs.
-
-    ``pending`` are keys and indexes that `copy` makes after the rows; they spoil the match only once the copy is done. ``mend``
-    is the whole SQL for the target, in the order in which it can be run; ``text`` tells each difference in words.
-    """
+    """The comparison of the two catalogs."""
 
     match: bool
     differences: list[Difference]
+    #: Keys and indexes that `copy` makes after the rows; they spoil the match only once the copy is done.
     pending: list[Difference]
+    #: Each difference in words.
     text: str
-    mend: str = ""
+    #: The whole SQL for the target, in the order in which it can be run.
+    mend: str
 
 
 class SchemaApplied(SchemaDiff):
-    """What `schema apply` made (would make) on the target, and the comparison afterwards."""
+    """What `schema apply` made (with --dry-run: would make) on the target, and the comparison afterwards."""
 
+    #: Tables.
     created: list[str]
     statements: list[str]
+    #: The target role; null when it does not exist.
     role: str | None
     role_changed: Literal["created", "password"] | None
     warnings: list[str]

@@ -72,7 +72,9 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
         settings.journal.record(
             Step.SCHEMA, SchemaEvent.APPLIED, created=[table.name for table in missing], role=role.changed
         )
-    found = diff(settings) if not dry_run else SchemaDiff(match=not missing, differences=[], pending=[], text="")
+    found = (
+        diff(settings) if not dry_run else SchemaDiff(match=not missing, differences=[], pending=[], text="", mend="")
+    )
     return SchemaApplied(
         created=[table.name for table in missing],
         statements=texts,

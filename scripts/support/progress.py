@@ -109,11 +109,11 @@ class _Screen(rich_progress.Progress):
         self._works: dict[rich_progress.TaskID, Work] = {}
         self._looking = threading.Lock()
         super().__init__(
-            rich_progress.TextColumn("{task.description}"),
+            rich_progress.TextColumn("{task.description:<26}"),
             rich_progress.BarColumn(bar_width=20),
             rich_progress.TextColumn("{task.fields[share]:>4}"),
-            rich_progress.TextColumn("{task.fields[rate]}"),
-            rich_progress.TimeRemainingColumn(compact=True),
+            rich_progress.TextColumn("{task.fields[rate]:>16}"),
+            rich_progress.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console.err,
             refresh_per_second=4,
         )
@@ -159,9 +159,8 @@ class Bars(Progress):
         with self._lock:
             self._open += 1
             if self._open == 1:
-                # Bars of works that ended before stand on the terminal already.
-                for old in self._screen.task_ids:
-                    self._screen.remove_task(old)
+                # A new one each time: bars of works that ended before stand on the terminal already.
+                self._screen = _Screen()
                 self._screen.start()
         work, whole = Work(name, total, unit), False
         task = self._screen.begin(work)
