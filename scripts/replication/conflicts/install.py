@@ -1,7 +1,8 @@
 """Two writers per row: the rules, as triggers that fire for replicated changes only, their log, and who wins a tie.
 
-The rules (design.md, 'Replication both ways') are decided on each side alone and come out the same on both. Whatever was
-decided between two writes that did not know of each other is logged with its key, so that `verify --repair` can mend it.
+The rules (docs/decisions.md, 'Conflict rules are triggers') are decided on each side alone and come out the same on both.
+Whatever was decided between two writes that did not know of each other is logged with its key, so that `verify --repair`
+can mend it.
 """
 
 from __future__ import annotations
@@ -10,19 +11,22 @@ from typing import Any
 
 from psycopg import sql
 
-from scripts.database import catalog
-from scripts.database import helper_schema as catalog_state
+from scripts.database import catalog, helper_schema, queries
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.helper_schema import Side
-from scripts.replication.conflicts import dms as conflicts_dms
-from scripts.replication.conflicts import rules as conflicts_sql
-from scripts.replication.conflicts import ties
+from scripts.replication.conflicts import rules, ties
 from scripts.support.errors import Refused
 from scripts.support.events import ConflictsEvent, Step
 from scripts.support.settings import Settings
 
 TIE_WINNER = "tie_winner"
 TRIGGER = "task_migration_apply"
+_SHARED = {name: queries.load(__name__.rpartition(".")[0], f"{name}.sql")[name] for name in ("common", "ties", "dms")}
+
+
+def _open(settings: Settings, side: Side, lock_timeout_ms: int = 0) -> Connection:
+    url = settings.source() if side == "source" else settings.target()
+    return connect(url, step="conflicts", name=f"the {side}'s URL", lock_timeout_ms=lock_timeout_ms)
 
 
 def install(settings: Settings, side: Side, tie_winner: Side = "source") -> list[str]:
@@ -34,47 +38,42 @@ def install(settings: Settings, side: Side, tie_winner: Side = "source") -> list
     Raises:
         TimedOut: a table's lock was not to be had.
     """
-    url = settings.source() if side == "source" else settings.target()
     config = settings.config
     # What AWS DMS applies carries no replication origin, and no commit time of the other side to resolve ties by.
     origins = config.replication_engine == "native"
-    with (
-        domain_errors(f"conflict triggers on the {side}"),
-        connect(url, step="conflicts", name=f"the {side}'s URL", lock_timeout_ms=500) as connection,
-    ):
-        catalog_state.install(connection)
-        if catalog_state.get(connection, TIE_WINNER) is None:
-            catalog_state.put(connection, TIE_WINNER, tie_winner)
+    with domain_errors(f"conflict triggers on the {side}"), _open(settings, side, lock_timeout_ms=500) as connection:
+        helper_schema.install(connection)
+        if helper_schema.get(connection, TIE_WINNER) is None:
+            helper_schema.put(connection, TIE_WINNER, tie_winner)
         tables = catalog.read(connection, config.db_schema, config.tables, side)
         with connection.transaction():
             # Two commands at once would replace the same functions.
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('task_migration install'))")
-            connection.execute(conflicts_sql.COMMON)
+            connection.execute(_SHARED["common"])
+            connection.execute(_SHARED["ties" if origins else "dms"])
             if origins:
-                connection.execute(ties.SETTLE)
                 for table in tables.values():
-                    _keep_settle_statement(connection, table)
-            else:
-                connection.execute(conflicts_dms.COMMON)
+                    _keep_tie_statement(connection, table)
         for table in tables.values():
-            connection.execute(conflicts_sql.function(table, tables, side, origins=origins))
+            connection.execute(rules.function(table, tables, side, origins=origins))
 
             def work(table: catalog.Table = table) -> None:
-                with connection.transaction():
-                    if not _installed(connection, table):
-                        connection.execute(conflicts_sql.trigger(table))
-                        # In the same transaction, so that it never fires for a local write.
-                        connection.execute(
-                            sql.SQL("ALTER TABLE {} ENABLE REPLICA TRIGGER {}").format(
-                                table.identifier, sql.Identifier(TRIGGER)
-                            )
-                        )
+                _put_trigger(connection, table)
 
-            catalog_state.with_lock_retries(work, f"conflict trigger on {table.name} of the {side}")
+            helper_schema.with_lock_retries(work, f"conflict trigger on {table.name} of the {side}")
     return list(tables)
 
 
-def _keep_settle_statement(connection: Connection, table: catalog.Table) -> None:
+def _put_trigger(connection: Connection, table: catalog.Table) -> None:
+    with connection.transaction():
+        if not _installed(connection, table):
+            connection.execute(rules.trigger(table))
+            # In the same transaction, so that it never fires for a local write.
+            enable = sql.SQL("ALTER TABLE {} ENABLE REPLICA TRIGGER {}")
+            connection.execute(enable.format(table.identifier, sql.Identifier(TRIGGER)))
+
+
+def _keep_tie_statement(connection: Connection, table: catalog.Table) -> None:
     statement = ties.statement(table)
     if statement is not None:
         connection.execute(
@@ -84,20 +83,8 @@ def _keep_settle_statement(connection: Connection, table: catalog.Table) -> None
 
 
 def _installed(connection: Connection, table: catalog.Table) -> bool:
-    return (
-        connection.execute(
-            "SELECT 1 FROM pg_trigger WHERE tgrelid = %s AND tgname = %s AND tgenabled = 'R'", (table.oid, TRIGGER)
-        ).fetchone()
-        is not None
-    )
-
-
-def installed(settings: Settings, side: Side) -> bool:
-    """Whether every table of that side has its trigger, enabled for replicated changes only."""
-    url = settings.source() if side == "source" else settings.target()
-    with connect(url, step="conflicts", name=f"the {side}'s URL") as connection:
-        tables = catalog.read(connection, settings.config.db_schema, settings.config.tables, side)
-        return all(_installed(connection, table) for table in tables.values())
+    query = "SELECT 1 FROM pg_trigger WHERE tgrelid = %s AND tgname = %s AND tgenabled = 'R'"
+    return connection.execute(query, (table.oid, TRIGGER)).fetchone() is not None
 
 
 def uninstall(connection: Connection, schema: str, tables: list[str]) -> None:
@@ -108,7 +95,7 @@ def uninstall(connection: Connection, schema: str, tables: list[str]) -> None:
         def work(statement: sql.Composed = drop) -> None:
             connection.execute(statement)
 
-        catalog_state.with_lock_retries(work, f"removing the conflict trigger of {name}")
+        helper_schema.with_lock_retries(work, f"removing the conflict trigger of {name}")
 
 
 def set_tie_winner(settings: Settings, winner: Side) -> None:
@@ -119,20 +106,21 @@ def set_tie_winner(settings: Settings, winner: Side) -> None:
     """
     if winner not in ("source", "target"):
         raise Refused(f"tie winner {winner!r}: it must be source or target")
-    first, second = (settings.target, settings.source) if winner == "source" else (settings.source, settings.target)
-    for url in (first, second):
-        with domain_errors("setting the tie winner"), connect(url(), step="conflicts") as connection:
-            catalog_state.install(connection)
-            catalog_state.put(connection, TIE_WINNER, winner)
+    sides: tuple[Side, Side] = ("target", "source") if winner == "source" else ("source", "target")
+    for side in sides:
+        with domain_errors("setting the tie winner"), _open(settings, side) as connection:
+            helper_schema.install(connection)
+            helper_schema.put(connection, TIE_WINNER, winner)
     settings.journal.record(Step.CONFLICTS, ConflictsEvent.TIE_WINNER, winner=winner)
 
 
 def logged(settings: Settings, open_only: bool = True) -> list[dict[str, Any]]:
     """The conflict log of both sides, oldest first: side, id, at, table, key, kind, decision; no values."""
     found = []
-    for side, url in (("source", settings.source()), ("target", settings.target())):
-        with domain_errors("reading the conflict log"), connect(url, step="conflicts") as connection:
-            if not catalog_state.installed(connection):
+    sides: tuple[Side, Side] = ("source", "target")
+    for side in sides:
+        with domain_errors("reading the conflict log"), _open(settings, side) as connection:
+            if not helper_schema.installed(connection):
                 continue
             rows = connection.execute(
                 "SELECT id, at, table_name, key, kind, decision, settled FROM task_migration.conflicts "

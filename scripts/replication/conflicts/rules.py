@@ -10,30 +10,6 @@ from psycopg import sql
 from scripts.database.catalog import Table
 from scripts.database.helper_schema import Side
 
-#: What all tables share. Apply workers have an empty search_path, so each function brings its own.
-COMMON = """
-CREATE OR REPLACE FUNCTION task_migration.log_conflict(
-    table_name text, key jsonb, kind text, decision text, local_updated text, incoming_updated text,
-    local_committed timestamptz, local_row text, incoming_row text
-) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO task_migration.conflicts (table_name, key, kind, decision, local_updated_at, incoming_updated_at,
-        local_committed_at, local_row, incoming_row)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-$$;
--- The moment before which the peer had seen every commit of this side, when it sent what arrives now. A second is taken
--- off, as a commit gets its timestamp shortly before its place in the log.
-CREATE OR REPLACE FUNCTION task_migration.known_until(peer text) RETURNS timestamptz
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT greatest(
-        coalesce((SELECT peer_beat_at FROM task_migration.heartbeat WHERE side = $1), '-infinity') - interval '1 second',
-        (SELECT (value #>> '{}')::timestamptz FROM task_migration.settings WHERE name = 'copied_at'))
-$$;
-CREATE OR REPLACE FUNCTION task_migration.wins_ties(mine text) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce((SELECT value #>> '{}' FROM task_migration.settings WHERE name = 'tie_winner'), 'source') = $1
-$$;
-"""
-
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $task_migration$
@@ -230,7 +206,7 @@ def _uniques(table: Table, side: Side, update: bool) -> sql.Composed:
 
 def _writer(table: Table, record: str, local_write: bool) -> sql.Composed:
     """Who wrote the row that is there, and when: `origin` is 0 for a local writer (PostgreSQL, 'Replication Progress
-    Tracking'). Without origins the helper function `local_write` tells (scripts/replication/conflicts/dms.py)."""
+    Tracking'). Without origins the helper function `local_write` tells (scripts/replication/conflicts/dms.sql)."""
     asked = "task_migration.local_write(t.xmin)" if local_write else "pg_xact_commit_timestamp_origin(t.xmin)"
     columns = "c.timestamp, c.roident"
     return sql.SQL(f"SELECT {columns} INTO written, origin FROM {{table}} t, LATERAL {asked} c WHERE {{key}};").format(
@@ -243,7 +219,7 @@ def function(table: Table, tables: Mapping[str, Table], side: Side, *, origins: 
 
     Args:
         origins: whether applied changes carry a replication origin; if not, the rules write down which transactions
-            apply, and ask that (scripts/replication/conflicts/dms.py, which must be installed first).
+            apply, and ask that (scripts/replication/conflicts/dms.sql, which must be installed first).
     """
     mine, peer = sql.Literal(side), sql.Literal("target" if side == "source" else "source")
     tie = sql.SQL("NOT task_migration.wins_ties({})").format(mine)

@@ -1,35 +1,23 @@
-"""AWS DMS by boto3: what the engine asks of it and does with it. Every wait has a deadline and says what it saw last."""
+"""AWS DMS by boto3: its tasks started, stopped and deleted. Every wait has a deadline and says what it saw last."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from components import dms_settings
 from components.config import read_stack_file
 from scripts.replication.directions import Direction
-from scripts.replication.dms import state as answers
-from scripts.replication.documents import DmsLatency
+from scripts.replication.dms import answers
+from scripts.replication.dms.observe import TASKS, Observer, asking
 from scripts.support import aws
 from scripts.support.errors import MigrationError, Refused, TimedOut
 from scripts.support.settings import Settings, stack_file
 from scripts.support.wait import wait_until
 
-TASKS: Mapping[Direction, str] = {
-    "forward": dms_settings.FORWARD_TASK_ID,
-    "reverse": dms_settings.REVERSE_TASK_ID,
-}
-#: ``(reads from, writes to)`` of each task.
-ENDPOINTS: Mapping[Direction, tuple[str, str]] = {
-    "forward": (dms_settings.SOURCE_ENDPOINT_ID, dms_settings.TARGET_ENDPOINT_ID),
-    "reverse": (dms_settings.REVERSE_SOURCE_ENDPOINT_ID, dms_settings.REVERSE_TARGET_ENDPOINT_ID),
-}
 #: What starting a task came to.
 Outcome = Literal["running-already", "started", "resumed"]
 #: What may lead boto3 elsewhere while this process runs.
@@ -45,8 +33,6 @@ START_SECONDS = 300.0
 STOP_SECONDS = 300.0
 TEST_SECONDS = 180.0
 DELETE_SECONDS = 300.0
-#: CloudWatch has the latencies once a minute, some minutes late; older ones say nothing of now.
-METRIC_MINUTES = 10
 
 
 def region(settings: Settings) -> str | None:
@@ -60,7 +46,7 @@ def region(settings: Settings) -> str | None:
 
 def build(settings: Settings) -> Dms:
     """What operates the DMS of these settings."""
-    with _asking("reaching AWS DMS"):
+    with asking("reaching AWS DMS"):
         return _dms(region(settings), tuple(os.environ.get(name) for name in _LED_BY))
 
 
@@ -70,23 +56,8 @@ def _dms(where: str | None, _led: tuple[str | None, ...]) -> Dms:
     return Dms(aws.client("dms", where), aws.client("cloudwatch", where))
 
 
-@contextmanager
-def _asking(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        if code == "ResourceNotFoundFault":
-            raise Refused(f"{what}: {error}; it is not deployed, or was deleted: pulumi up --refresh") from None
-        if code in ("StorageQuotaExceededFault", "InsufficientResourceCapacityFault"):
-            raise MigrationError(f"{what}: {error}; raise dmsAllocatedStorageGb or the account's quota") from None
-        raise MigrationError(f"{what}: {error}; check the rights (dms:*Replication*, dms:*Connection*)") from None
-    except BotoCoreError as error:
-        raise MigrationError(f"{what}: {error}; check credentials and region") from None
-
-
-class Dms:
-    """The two tasks, their endpoints and their instance, found by the names that the program declares.
+class Dms(Observer):
+    """The two tasks, their endpoints and their instance, operated.
 
     Args:
         client: boto3 client of `dms`.
@@ -95,100 +66,9 @@ class Dms:
     """
 
     def __init__(self, client: Any, cloudwatch: Any, interval: float = 1.0) -> None:
-        self._client, self._cloudwatch, self._interval = client, cloudwatch, interval
+        super().__init__(client, cloudwatch)
+        self._interval = interval
 
-    # --- looking ---------------------------------------------------------------------------------------------------
-    def find(self, direction: Direction) -> dict[str, Any] | None:
-        """The task's description, None when there is none."""
-        return self._find_task("replication-task-id", TASKS[direction])
-
-    def task(self, direction: Direction) -> dict[str, Any]:
-        """The task's description. Raises Refused when it is not deployed."""
-        found = self.find(direction)
-        if found is None:
-            raise Refused(
-                f"AWS DMS has no replication task {TASKS[direction]}; deploy the stack with replicationEngine dms (pulumi up, or pulumi up "
-                "--refresh after `finalize` or `rollback --abandon` deleted it)"
-            )
-        return found
-
-    def _find_task(self, filter_name: str, value: str) -> dict[str, Any] | None:
-        with _asking(f"describing the task {value}"):
-            try:
-                answer = self._client.describe_replication_tasks(Filters=[{"Name": filter_name, "Values": [value]}])
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") == "ResourceNotFoundFault":
-                    return None
-                raise
-        tasks = answer["ReplicationTasks"]
-        return dict(tasks[0]) if tasks else None
-
-    def endpoint(self, identifier: str) -> dict[str, Any]:
-        """An endpoint's description. Raises Refused when it is not deployed."""
-        with _asking(f"describing the endpoint {identifier}"):
-            found = self._client.describe_endpoints(Filters=[{"Name": "endpoint-id", "Values": [identifier]}])
-        if not found["Endpoints"]:
-            raise Refused(f"AWS DMS has no endpoint {identifier}; deploy the stack: pulumi up --refresh")
-        return dict(found["Endpoints"][0])
-
-    def instance(self) -> dict[str, Any]:
-        """The replication instance's description. Raises Refused when it is not deployed."""
-        name = dms_settings.INSTANCE_ID
-        with _asking(f"describing the replication instance {name}"):
-            found = self._client.describe_replication_instances(
-                Filters=[{"Name": "replication-instance-id", "Values": [name]}]
-            )
-        if not found["ReplicationInstances"]:
-            raise Refused(f"AWS DMS has no replication instance {name}; deploy the stack: pulumi up --refresh")
-        return dict(found["ReplicationInstances"][0])
-
-    def statistics(self, task_arn: str) -> list[dict[str, Any]]:
-        """DescribeTableStatistics of a task, all pages."""
-        found: list[dict[str, Any]] = []
-        marker: str | None = None
-        with _asking("describing the tables' statistics"):
-            while True:
-                more = {"Marker": marker} if marker else {}
-                page = self._client.describe_table_statistics(ReplicationTaskArn=task_arn, **more)
-                found += page.get("TableStatistics", [])
-                marker = page.get("Marker")
-                if not marker:
-                    return found
-
-    def latency(self, task: Mapping[str, Any]) -> DmsLatency:
-        """How far capture and apply are behind, of CloudWatch.
-
-        Source and target are the task's (AWS DMS, 'Replication task metrics': CDCLatencySource, CDCLatencyTarget).
-        """
-        resource = str(task["ReplicationTaskArn"]).rsplit(":", 1)[-1]
-        dimensions = {"ReplicationTaskIdentifier": resource}
-        return DmsLatency(
-            source_seconds=self._metric("CDCLatencySource", dimensions),
-            target_seconds=self._metric("CDCLatencyTarget", dimensions),
-        )
-
-    def free_storage_gb(self) -> float | None:
-        """The instance's free disk; None without figures."""
-        found = self._metric("FreeStorageSpace", {})
-        return None if found is None else found / 2**30
-
-    def _metric(self, name: str, dimensions: Mapping[str, str]) -> float | None:
-        every = {"ReplicationInstanceIdentifier": dms_settings.INSTANCE_ID, **dimensions}
-        now = datetime.now(UTC)
-        with _asking(f"reading the metric {name}"):
-            answer = self._cloudwatch.get_metric_statistics(
-                Namespace="AWS/DMS",
-                MetricName=name,
-                Dimensions=[{"Name": key, "Value": value} for key, value in every.items()],
-                StartTime=now - timedelta(minutes=METRIC_MINUTES),
-                EndTime=now + timedelta(minutes=1),
-                Period=60,
-                Statistics=["Maximum"],
-            )
-        points = sorted(answer["Datapoints"], key=lambda point: point["Timestamp"])
-        return float(points[-1]["Maximum"]) if points else None
-
-    # --- doing -----------------------------------------------------------------------------------------------------
     def check_instance(self) -> dict[str, Any]:
         """The instance, which must be able to work. Raises Refused with what to do."""
         found = self.instance()
@@ -207,7 +87,7 @@ class Dms:
         instance = str(self.check_instance()["ReplicationInstanceArn"])
         arns = {name: str(self.endpoint(name)["EndpointArn"]) for name in endpoints}
         for name, arn in arns.items():
-            with _asking(f"testing the endpoint {name}"):
+            with asking(f"testing the endpoint {name}"):
                 try:
                     self._client.test_connection(ReplicationInstanceArn=instance, EndpointArn=arn)
                 except ClientError as error:
@@ -216,7 +96,7 @@ class Dms:
                         raise
 
         def observe() -> dict[str, Mapping[str, Any] | None]:
-            return {name: self._connection(instance, arn) for name, arn in arns.items()}
+            return {name: self.connection(instance, arn) for name, arn in arns.items()}
 
         seen = wait_until(
             observe,
@@ -229,14 +109,6 @@ class Dms:
         if any(problems):
             raise Refused("; ".join(problem for problem in problems if problem))
         return {name: str(entry["Status"]) for name, entry in seen.items() if entry}
-
-    def _connection(self, instance: str, endpoint: str) -> Mapping[str, Any] | None:
-        with _asking("describing connections"):
-            found = self._client.describe_connections(Filters=[{"Name": "endpoint-arn", "Values": [endpoint]}])
-        for entry in found.get("Connections", []):
-            if entry["ReplicationInstanceArn"] == instance:
-                return dict(entry)
-        return None
 
     def start(self, direction: Direction, position: str | None, timeout: float = START_SECONDS) -> Outcome:
         """Start a task at the LSN ``position``, or resume it where it was when that is None; wait until it runs.
@@ -251,7 +123,7 @@ class Dms:
         arguments: dict[str, Any] = {"StartReplicationTaskType": "resume-processing"}
         if position is not None:
             arguments = {"StartReplicationTaskType": "start-replication", "CdcStartPosition": position}
-        with _asking(f"starting the task {TASKS[direction]}"):
+        with asking(f"starting the task {TASKS[direction]}"):
             self._client.start_replication_task(ReplicationTaskArn=task["ReplicationTaskArn"], **arguments)
         seen = self._wait(
             direction,
@@ -270,7 +142,7 @@ class Dms:
         task = self._steady(direction, timeout)
         if task["Status"] != "running":
             return False
-        with _asking(f"stopping the task {TASKS[direction]}"):
+        with asking(f"stopping the task {TASKS[direction]}"):
             self._client.stop_replication_task(ReplicationTaskArn=task["ReplicationTaskArn"])
         self._wait(
             direction,
@@ -286,7 +158,7 @@ class Dms:
         if found is None:
             return False
         self.stop(direction, timeout)
-        with _asking(f"deleting the task {TASKS[direction]}"):
+        with asking(f"deleting the task {TASKS[direction]}"):
             self._client.delete_replication_task(ReplicationTaskArn=found["ReplicationTaskArn"])
         wait_until(
             lambda: self.find(direction),
@@ -306,7 +178,9 @@ class Dms:
             timeout,
         )
 
-    def _wait(self, direction: Direction, done: Any, what: str, timeout: float) -> dict[str, Any]:
+    def _wait(
+        self, direction: Direction, done: Callable[[dict[str, Any]], bool], what: str, timeout: float
+    ) -> dict[str, Any]:
         def observe() -> dict[str, Any]:
             return self.task(direction)
 
@@ -316,7 +190,7 @@ class Dms:
             last.clear()
             # The settings and mappings are long and say nothing here.
             last.update({key: found.get(key) for key in ("Status", "StopReason", "LastFailureMessage")})
-            return bool(done(found))
+            return done(found)
 
         try:
             return wait_until(observe, judge, what=what, timeout=timeout, interval=self._interval)

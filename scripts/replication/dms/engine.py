@@ -13,8 +13,8 @@ from scripts.database.engines import PLUGINS, dms_started, dms_state_key
 from scripts.database.helper_schema import Side
 from scripts.replication import slots
 from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
-from scripts.replication.dms import api, exceptions
-from scripts.replication.dms import state as answers
+from scripts.replication.dms import answers, api, exceptions
+from scripts.replication.dms.observe import ENDPOINTS, TASKS
 from scripts.replication.documents import DmsDirectionState, DmsExceptions, DmsTable
 from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
@@ -59,7 +59,7 @@ class DmsEngine:
             problem = answers.mapping_problem(dms.task(direction), wanted)
             if problem:
                 raise Refused(problem)
-            reads = api.ENDPOINTS[direction][0]
+            reads = ENDPOINTS[direction][0]
             found = (dms.endpoint(reads).get("PostgreSQLSettings") or {}).get("SlotName")
             if found != slot_name(settings, direction):
                 raise Refused(
@@ -76,11 +76,11 @@ class DmsEngine:
             if not was_there:
                 target.execute("SELECT pg_create_logical_replication_slot(%s, %s)", (name, PLUGIN))
         parts = [Part(f"slot {slot_name(settings, 'forward')}", True), Part(f"slot {name}", was_there)]
-        dms.test_connections([name for direction in DIRECTIONS for name in api.ENDPOINTS[direction]])
+        dms.test_connections([name for direction in DIRECTIONS for name in ENDPOINTS[direction]])
         # The rows of the copy are behind the reverse slot; what forward applies has DMS's mark, which reverse leaves out.
         for direction in ("reverse", "forward"):
             outcome = self._start_one(settings, dms, direction)
-            parts.append(Part(f"task {api.TASKS[direction]}", outcome == "running-already"))
+            parts.append(Part(f"task {TASKS[direction]}", outcome == "running-already"))
         return parts
 
     def _start_one(self, settings: Settings, dms: api.Dms, direction: Direction) -> api.Outcome:
@@ -104,7 +104,7 @@ class DmsEngine:
                 lsn = position or known["lsn"]
                 helper_schema.put(target, dms_state_key(direction), {"lsn": lsn, "slot": name, "exceptions_seen": seen})
             settings.journal.record(
-                Step.REPLICATE, ReplicateEvent(f"dms-{done}"), task=api.TASKS[direction], position=position
+                Step.REPLICATE, ReplicateEvent(f"dms-{done}"), task=TASKS[direction], position=position
             )
         return done
 
@@ -157,7 +157,7 @@ class DmsEngine:
         dms = self._dms(settings)
         # A task ends the transactions that it holds first; a stop that is given up would leave it in `stopping`.
         limit = max(timeout, api.STOP_SECONDS)
-        return [api.TASKS[direction] for direction in DIRECTIONS if dms.stop(direction, limit)]
+        return [TASKS[direction] for direction in DIRECTIONS if dms.stop(direction, limit)]
 
     def unapplied(self, settings: Settings, direction: Direction) -> list[str]:
         """Tables that changed after the last heartbeat: it came through a fence, so what stands before it was applied."""
@@ -192,7 +192,7 @@ class DmsEngine:
         for direction in DIRECTIONS:
             task = dms.find(direction)
             if task is not None and task["Status"] != "ready":
-                found.append(f"AWS DMS: task {api.TASKS[direction]} ({task['Status']})")
+                found.append(f"AWS DMS: task {TASKS[direction]} ({task['Status']})")
             side = publisher(direction)
             with (
                 domain_errors(f"looking for leftovers on the {side}"),
@@ -213,9 +213,7 @@ def _task_problems(
 ) -> Iterator[str | None]:
     """What keeps a task from carrying changes, the deepest cause first."""
     if task is None:
-        yield (
-            f"AWS DMS has no task {api.TASKS[direction]}; pulumi up --refresh, then `task-migration replicate start`"
-        )
+        yield (f"AWS DMS has no task {TASKS[direction]}; pulumi up --refresh, then `task-migration replicate start`")
         return
     if task["Status"] != "running":
         yield answers.instance_problem(dms.instance(), dms.free_storage_gb())

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from components.dms_settings import EXCEPTIONS_TABLE, HELPER_SCHEMA
 from scripts.database.connections import Connection
-from scripts.replication.dms.state import ApplyException, kind_of
+from scripts.replication.dms.answers import ApplyException, kind_of
 
 #: More than this many say no more than this many.
 MOST = 1000

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components.config import MigrationConfig
 from scripts.replication import diagnosis, findings, pgoutput, slot_health
 from scripts.replication.directions import Direction
-from scripts.replication.dms import state as dms_state
+from scripts.replication.dms import answers
 from scripts.replication.documents import DirectionState, SequenceBand
 from scripts.replication.slot_health import Mark, Observation, advance, runway, stalled_seconds
 from scripts.support.errors import DatabaseError
@@ -234,4 +234,4 @@ LOOP = "table loopback.awsdms_loopback_prevention: UPDATE: id[integer]:1"
 )
 def test_what_a_slot_of_dms_holds_after_the_last_fence(lines: list[str], expected: list[str]) -> None:
     """Prevents an end that drops a slot with a write that nobody has, and one that never comes as the target writes on."""
-    assert dms_state.changed_after_heartbeat(lines, "source", "public", ("tasks", 'Weird "Table')) == expected
+    assert answers.changed_after_heartbeat(lines, "source", "public", ("tasks", 'Weird "Table')) == expected

@@ -19,7 +19,7 @@ from scripts.database.connections import parameters
 from scripts.embedded import decoding
 from scripts.rehearsal.world import EmulatedAws
 from scripts.replication.directions import DIRECTIONS
-from scripts.replication.dms.api import ENDPOINTS, TASKS
+from scripts.replication.dms.observe import ENDPOINTS, TASKS
 from scripts.support.process import free_port
 from scripts.support.wait import wait_until
 from tests.conftest import Pair

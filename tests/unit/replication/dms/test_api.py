@@ -11,8 +11,8 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from components import dms_settings
-from scripts.replication.dms import api as dms_api
 from scripts.replication.dms.api import Dms
+from scripts.replication.dms.observe import ENDPOINTS, TASKS
 from scripts.support.errors import MigrationError, Refused, TimedOut
 
 ARN = "arn:aws:dms:ap-northeast-1:123456789012:task:ABCDEF"
@@ -245,5 +245,5 @@ def test_errors_of_the_service_name_the_remedy(stubs: Stubs, code: str, kind: ty
 
 
 def test_every_wait_of_a_task_names_both_directions() -> None:
-    assert set(dms_api.TASKS) == set(dms_api.ENDPOINTS) == {"forward", "reverse"}
-    assert len({name for pair in dms_api.ENDPOINTS.values() for name in pair}) == 4
+    assert set(TASKS) == set(ENDPOINTS) == {"forward", "reverse"}
+    assert len({name for pair in ENDPOINTS.values() for name in pair}) == 4

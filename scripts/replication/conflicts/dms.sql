@@ -1,25 +1,22 @@
-"""Who is a local writer where applied changes carry no replication origin, as those of AWS DMS do not.
+-- Who is a local writer where applied changes carry no replication origin, as those of AWS DMS do not.
+--
+-- A session can give its changes an origin (`pg_replication_origin_session_setup`), but PostgreSQL keeps that to superusers
+-- unless somebody grants it ('Replication Progress Tracking'), Amazon RDS documents no such grant to rds_superuser, and DMS's
+-- AfterConnectScript is documented with one statement. So the rules, which fire in an applying session alone
+-- (`session_replication_role = replica`), write its transaction id down once a transaction, and a row whose xmin is one of
+-- those was not written here.
+--
+-- - A row that was written in a subtransaction has that one's id. Both have one commit timestamp, and an applying session
+--   has one transaction at a time, so the transaction is looked for by it.
+-- - Ids are kept with 64 bits. A row's xmin has 32; it is taken for the nearest, which is right for every row younger than
+--   2^31 transactions. Older ones have lost their commit timestamp, and count as known to both sides.
+-- - What the other side knew of when it beat last is never asked for again, and is pruned as its beat arrives.
+--
+-- DMS does not hand on when a change was committed, so a trigger cannot resolve ties (ties.sql); the program
+-- does, after each fence, with what both sides know (scripts/replication/dms/ties.py). A mend must not travel back: it refers to the table by which DMS
+-- knows what it applied itself (AWS DMS, 'Performing bidirectional replication', Preventing loopback).
 
-A session can give its changes an origin (`pg_replication_origin_session_setup`), but PostgreSQL keeps that to superusers
-unless somebody grants it ('Replication Progress Tracking'), Amazon RDS documents no such grant to rds_superuser, and DMS's
-AfterConnectScript is documented with one statement. So the rules, which fire in an applying session alone
-(`session_replication_role = replica`), write its transaction id down once a transaction, and a row whose xmin is one of
-those was not written here.
-
-- A row that was written in a subtransaction has that one's id. Both have one commit timestamp, and an applying session
-  has one transaction at a time, so the transaction is looked for by it.
-- Ids are kept with 64 bits. A row's xmin has 32; it is taken for the nearest, which is right for every row younger than
-  2^31 transactions. Older ones have lost their commit timestamp, and count as known to both sides.
-- What the other side knew of when it beat last is never asked for again, and is pruned as its beat arrives.
-
-DMS does not hand on when a change was committed, so a trigger cannot resolve ties (scripts/replication/conflicts/ties.py); the program
-does, after each fence, with what both sides know (scripts/replication/dms/ties.py). A mend must not travel back: it refers to the table by which DMS
-knows what it applied itself (AWS DMS, 'Performing bidirectional replication', Preventing loopback).
-"""
-
-from __future__ import annotations
-
-COMMON = """
+-- dms: who wrote a row, written down and asked for
 CREATE TABLE IF NOT EXISTS task_migration.applied (
     xid xid8 PRIMARY KEY,
     -- Not after the commit: it is written with the transaction's first row.
@@ -93,4 +90,3 @@ BEGIN
     PERFORM set_config('task_migration.marked', pg_current_xact_id()::text, true);
 END
 $task_migration$;
-"""

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import dms_settings
-from scripts.replication.dms import state as dms_state
-from scripts.replication.dms.state import ApplyException
+from scripts.replication.dms import answers
+from scripts.replication.dms.answers import ApplyException
 
 TASK = {"ReplicationTaskIdentifier": "t"}
 
@@ -34,7 +34,7 @@ TASK = {"ReplicationTaskIdentifier": "t"}
     ],
 )  # fmt: skip
 def test_each_failure_of_a_task_says_what_to_do(status: str, message: str, says: str) -> None:
-    problem = dms_state.task_problem({**TASK, "Status": status, "LastFailureMessage": message})
+    problem = answers.task_problem({**TASK, "Status": status, "LastFailureMessage": message})
     assert problem is not None
     assert says in problem
     assert "task t" in problem
@@ -43,7 +43,7 @@ def test_each_failure_of_a_task_says_what_to_do(status: str, message: str, says:
 @given(status=st.text(), message=st.text())
 def test_only_a_running_task_is_no_problem(status: str, message: str) -> None:
     """Prevents a status that AWS adds one day from passing for a running task."""
-    problem = dms_state.task_problem({**TASK, "Status": status, "LastFailureMessage": message})
+    problem = answers.task_problem({**TASK, "Status": status, "LastFailureMessage": message})
     assert (problem is None) == (status == "running")
 
 
@@ -59,7 +59,7 @@ def test_only_a_running_task_is_no_problem(status: str, message: str) -> None:
 )
 def test_a_suspended_table_is_a_problem_though_its_task_runs(state: str, lost: bool) -> None:
     """Prevents a task in status `running` that has long stopped to replicate one of its tables."""
-    found = dms_state.table_problems([{"SchemaName": "public", "TableName": "tasks", "TableState": state}])
+    found = answers.table_problems([{"SchemaName": "public", "TableName": "tasks", "TableState": state}])
     assert bool(found) is lost
     if lost:
         assert "public.tasks" in found[0]
@@ -80,7 +80,7 @@ def test_a_suspended_table_is_a_problem_though_its_task_runs(state: str, lost: b
 def test_an_instance_that_cannot_work_says_what_to_do(
     instance: dict[str, Any], free: float | None, says: str | None
 ) -> None:
-    problem = dms_state.instance_problem({"ReplicationInstanceIdentifier": "i", **instance}, free)
+    problem = answers.instance_problem({"ReplicationInstanceIdentifier": "i", **instance}, free)
     assert problem is None if says is None else says in str(problem)
 
 
@@ -96,18 +96,18 @@ def test_an_instance_that_cannot_work_says_what_to_do(
 )  # fmt: skip
 def test_only_a_row_that_is_gone_may_be_passed_by(statement: str, error: str, expected: bool) -> None:
     """Prevents a row that DMS could not write from being counted among the harmless ones."""
-    entry = ApplyException("t", "public.tasks", "now", error, dms_state.kind_of(statement))
+    entry = ApplyException("t", "public.tasks", "now", error, answers.kind_of(statement))
     assert entry.expected is expected
-    assert dms_state.unexpected([entry]) == ([] if expected else [entry])
+    assert answers.unexpected([entry]) == ([] if expected else [entry])
 
 
 def test_validation_over_all_tables() -> None:
     def table(state: str, **counts: int) -> dict[str, Any]:
         return {"SchemaName": "public", "TableName": state, "ValidationState": state, **counts}
 
-    assert dms_state.validation([]).state == "not enabled"
-    assert dms_state.validation([table("Validated"), table("Validated")]).state == "validated"
-    pending = dms_state.validation([table("Validated"), table("Pending records", ValidationPendingRecords=3)])
+    assert answers.validation([]).state == "not enabled"
+    assert answers.validation([table("Validated"), table("Validated")]).state == "validated"
+    pending = answers.validation([table("Validated"), table("Pending records", ValidationPendingRecords=3)])
     assert pending.plain() == {
         "state": "pending",
         "pending": 3,
@@ -115,7 +115,7 @@ def test_validation_over_all_tables() -> None:
         "suspended": 0,
         "tables": {"public.Validated": "Validated", "public.Pending records": "Pending records"},
     }
-    found = dms_state.validation([table("Mismatched records", ValidationFailedRecords=2), table("Validated")])
+    found = answers.validation([table("Mismatched records", ValidationFailedRecords=2), table("Validated")])
     assert (found.state, found.failed) == ("mismatched", 2)
 
 
@@ -123,16 +123,16 @@ def test_a_task_deployed_with_another_list_is_told() -> None:
     """Prevents a table added to the configuration that is copied and then never replicated."""
     deployed = dms_settings.table_mappings("public", ["tasks"])
     task = {**TASK, "TableMappings": json.dumps(json.loads(deployed), indent=2)}
-    assert dms_state.mapping_problem(task, deployed) is None
-    problem = dms_state.mapping_problem(task, dms_settings.table_mappings("public", ["tasks", "task_tag"]))
+    assert answers.mapping_problem(task, deployed) is None
+    problem = answers.mapping_problem(task, dms_settings.table_mappings("public", ["tasks", "task_tag"]))
     assert problem is not None
     assert "public.task_tag" in problem
     assert "pulumi up" in problem
 
 
 def test_connections() -> None:
-    assert dms_state.connection_problem("e", {"Status": "successful"}) is None
+    assert answers.connection_problem("e", {"Status": "successful"}) is None
     assert "security groups" in str(
-        dms_state.connection_problem("e", {"Status": "failed", "LastFailureMessage": "no route"})
+        answers.connection_problem("e", {"Status": "failed", "LastFailureMessage": "no route"})
     )
-    assert "never tested" in str(dms_state.connection_problem("e", None))
+    assert "never tested" in str(answers.connection_problem("e", None))
