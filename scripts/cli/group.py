@@ -23,18 +23,23 @@ def sentence(command: Any) -> str:
     return text.split(". ")[0].rstrip(".") + "."
 
 
+def _headings(ctx: typer.Context) -> dict[str, tuple[str, ...]]:
+    """The plan's at the top; `replicate status` is not the rehearsal's `status`."""
+    return PLAN if ctx.parent is None else {}
+
+
 class Commands(typer.core.TyperGroup):
     """Commands under their headings; a refused option says what was given, which typer leaves out."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002 - click's own signature
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """In the plan's order; a group of its own as declared."""
-        planned = [name for names in PLAN.values() for name in names if name in self.commands]
+        planned = [name for names in _headings(ctx).values() for name in names if name in self.commands]
         return [*planned, *(name for name in self.commands if name not in planned)]
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """One whole sentence a command; click cuts them."""
         left = self.list_commands(ctx)
-        for heading, planned in (*PLAN.items(), ("Commands", tuple(left))):
+        for heading, planned in (*_headings(ctx).items(), ("Commands", tuple(left))):
             names = [name for name in planned if name in left and not self.commands[name].hidden]
             left = [name for name in left if name not in names]
             if names:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from scripts.cli import replicate_text
 from scripts.cli.group import Commands
 from scripts.cli.options import REFUSED, TIMED_OUT, Json, Stack, Timeout, prints
 from scripts.cli.output import emit
@@ -25,10 +24,11 @@ app.add_typer(replicate_app, name="replicate")
 )
 def replicate_start(stack: Stack = None, json: Json = False) -> int:
     """Start both directions from the copy's slot, conflict rules first."""
+    from scripts.cli.replicate_text import started
     from scripts.replication import run
     from scripts.support.progress import display
 
-    emit(run.start(load_settings(stack), progress=display()), as_json=json, text=replicate_text.started)
+    emit(run.start(load_settings(stack), progress=display()), as_json=json, text=started)
     return 0
 
 
@@ -36,10 +36,11 @@ def replicate_start(stack: Stack = None, json: Json = False) -> int:
 @prints("scripts.replication.documents:Status", exits={REFUSED: "something fails"})
 def replicate_status(stack: Stack = None, json: Json = False) -> int:
     """Say whether both directions run, how far each is behind and what threatens them."""
+    from scripts.cli.replicate_text import status
     from scripts.replication import run
 
     document = run.status(load_settings(stack))
-    emit(document, as_json=json, text=replicate_text.status)
+    emit(document, as_json=json, text=status)
     return REFUSED if document.status == "fail" else 0
 
 
@@ -53,11 +54,12 @@ def replicate_status(stack: Stack = None, json: Json = False) -> int:
 )
 def replicate_wait(stack: Stack = None, json: Json = False, timeout: Timeout = 60.0) -> int:
     """Wait until everything written so far is on the other side, both ways."""
+    from scripts.cli.replicate_text import waited
     from scripts.replication import run
     from scripts.support.progress import display
 
     document = run.wait(load_settings(stack), timeout=timeout, progress=display())
-    emit(document, as_json=json, text=replicate_text.waited)
+    emit(document, as_json=json, text=waited)
     return 0
 
 
@@ -68,9 +70,10 @@ def replicate_wait(stack: Stack = None, json: Json = False, timeout: Timeout = 6
 )
 def replicate_stop(stack: Stack = None, json: Json = False, timeout: Timeout = 60.0) -> int:
     """Drain both directions, then stop them."""
+    from scripts.cli.replicate_text import stopped
     from scripts.replication import run
     from scripts.support.progress import display
 
     document = run.stop(load_settings(stack), timeout=timeout, progress=display())
-    emit(document, as_json=json, text=replicate_text.stopped)
+    emit(document, as_json=json, text=stopped)
     return 0

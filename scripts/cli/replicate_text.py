@@ -7,6 +7,7 @@ from rich.text import Text
 
 from scripts.cli.view import Column, State, View, finding, mebibytes, table
 from scripts.replication.documents import (
+    REMEDY_IN_DETAIL,
     DirectionState,
     DmsDirectionState,
     Finding,
@@ -18,7 +19,7 @@ from scripts.replication.documents import (
     Waited,
 )
 
-FORWARD, REVERSE = "source -> target", "target -> source"
+FORWARD, REVERSE = "forward, to target", "reverse, to source"
 _STATES: dict[Grade, State] = {"ok": "good", "warn": "warning", "fail": "bad"}
 
 
@@ -77,12 +78,13 @@ def status(document: Status) -> View:
                 "task-migration verify --repair newest",
             )
         )
-    again = "task-migration replicate status"
     return View(
         verdict=_verdict(document),
         state=_STATES[document.status],
         parts=parts,
-        next="task-migration verify" if document.status == "ok" else f"the remedy, then {again}",
+        next="as each FAIL says, then: task-migration replicate status"
+        if document.status == "fail"
+        else "task-migration verify",
     )
 
 
@@ -91,7 +93,7 @@ def _verdict(document: Status) -> str:
     if not any(running):
         runs = "Replication does not run"
     elif not all(running):
-        runs = f"Replication runs {FORWARD if running[0] else REVERSE} only"
+        runs = f"Replication runs {'forward, to the target' if running[0] else 'reverse, to the source'}, only"
     else:
         runs = "Replication runs both ways"
     failing = sum(one.status == "fail" for one in document.findings)
@@ -109,7 +111,7 @@ def _directions(directions: dict[str, DirectionState]) -> RenderableType:
     columns: list[str | Column] = [
         "direction",
         "runs",
-        *(Column(name, number=True) for name in ("lag s", "behind MiB", "kept MiB", "room h", "errors")),
+        *(Column(name, number=True) for name in ("lag s", "behind MiB", "log kept MiB", "lasts h", "errors")),
     ]
     return table(
         columns,
@@ -146,7 +148,9 @@ def _dms(directions: dict[str, DirectionState]) -> list[RenderableType]:
 
 
 def _finding(one: Finding) -> RenderableType:
-    return finding(_STATES[one.status], f"{one.what}: {one.detail}", one.remedy)
+    return finding(
+        _STATES[one.status], f"{one.what}: {one.detail}", None if one.remedy == REMEDY_IN_DETAIL else one.remedy
+    )
 
 
 def _bands(sequences: list[SequenceBand]) -> list[RenderableType]:
@@ -156,7 +160,6 @@ def _bands(sequences: list[SequenceBand]) -> list[RenderableType]:
     nearest = max(sequences, key=lambda band: band.used_percent)
     return [
         Text(
-            f"Ids: the source may go on to {nearest.band_start:,}; nearest is {nearest.sequence} at {nearest.source_last:,} "
-            f"({nearest.used_percent:g} %)."
+            f"Ids: nearest to the target's band is {nearest.sequence}, at {nearest.source_last:,} of {nearest.band_start:,}."
         )
     ]

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from scripts.support.document import Document
 
+#: The remedy of a finding whose detail says it already.
+REMEDY_IN_DETAIL = "as the detail says"
 Grade = Literal["ok", "warn", "fail"]
 
 

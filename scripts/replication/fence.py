@@ -7,7 +7,11 @@ which they were committed (PostgreSQL, 'Logical Replication'), so the row's arri
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Any
+
+import psycopg
 
 from scripts.database import helper_schema, queries
 from scripts.database.connections import Connection, connect, domain_errors
@@ -71,13 +75,17 @@ def through(settings: Settings, direction: Direction, timeout: float, progress: 
         domain_errors(f"fence from the {side}"),
         connect(here(), step="fence", name=f"the {side}'s URL") as sender,
         connect(there(), step="fence", name="the peer's URL") as receiver,
-        progress.work(f"{direction}: changes to come (at most {timeout:g} s)", None, "MiB") as work,
+        ExitStack() as shown,
     ):
         if not helper_schema.installed(sender) or not helper_schema.installed(receiver):
             raise Refused(
                 "no fence without replication: the schema task_migration is missing; run `task-migration copy` first"
             )
-        backlog = _Backlog(sender, slot_name(settings, direction), work)
+        backlog = _Backlog(
+            sender,
+            slot_name(settings, direction),
+            lambda: shown.enter_context(progress.work(f"{direction} fence, at most {timeout:.0f} s", None, "MiB")),
+        )
         started = time.monotonic()
         number = heartbeat(sender, side)
         pause = 0.002
@@ -91,7 +99,10 @@ def through(settings: Settings, direction: Direction, timeout: float, progress: 
                     f"fence from the {side}: not through after {timeout:g} s (the limit); last seen: {backlog.look()[0]}; "
                     "see `task-migration replicate status` for why the worker is behind"
                 )
-            backlog.tell()
+            if progress is not SILENT:
+                # The fence may come through though this side of the line is cut.
+                with suppress(psycopg.Error):
+                    backlog.tell()
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
     if settings.config.replication_engine == "dms":
@@ -101,12 +112,13 @@ def through(settings: Settings, direction: Direction, timeout: float, progress: 
 
 
 class _Backlog:
-    """How much of the publisher's log is to be read until a fence comes through, told as progress."""
+    """How much of the publisher's log is to be read until a fence comes through; a wait that lasts shows it as progress."""
 
-    def __init__(self, sender: Connection, slot: str, work: Work) -> None:
-        self._sender, self._slot, self._work = sender, slot, work
+    def __init__(self, sender: Connection, slot: str, begin: Callable[[], Work]) -> None:
+        self._sender, self._slot, self._begin = sender, slot, begin
+        self._work: Work | None = None
         self._goal: str | None = None
-        self._first: int | None = None
+        self._first = 0
         self._next = time.monotonic() + LOOK_SECONDS
 
     def tell(self) -> None:
@@ -114,16 +126,17 @@ class _Backlog:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + LOOK_SECONDS
-        if self._goal is None:
+        if self._work is None:
+            self._work = self._begin()
             row = self._sender.execute("SELECT pg_current_wal_lsn()::text").fetchone()
             self._goal = str(row[0]) if row else None
         _, left = self.look()
         if left is not None:
-            self._first = max(left, self._first or 0)
+            self._first = max(left, self._first)
             self._work.at((self._first - left) / 2**20, self._first / 2**20)
 
     def look(self) -> tuple[dict[str, Any], int | None]:
-        """The slot in words, and the bytes left to the position where the wait was first looked at."""
+        """The slot in words, and the bytes left to where the log stood when the wait began to be shown; None if not known."""
         row = self._sender.execute(_QUERIES["behind"], {"slot": self._slot, "goal": self._goal}).fetchone()
         if row is None:
             return {"slot": self._slot, "exists": False}, None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from components.config import MigrationConfig
 from scripts.replication.directions import Direction
-from scripts.replication.documents import DirectionState, Finding, Grade, SequenceBand
+from scripts.replication.documents import REMEDY_IN_DETAIL, DirectionState, Finding, Grade, SequenceBand
 
 #: Differences between the catalogs that are told one by one.
 TOLD = 10
@@ -45,7 +45,7 @@ def worst(findings: Sequence[Finding]) -> Grade:
 
 def _flow(name: Direction, state: DirectionState) -> Iterator[Finding]:
     if not state.running:
-        yield Finding(status="fail", what=f"{name}: not running", detail=str(state.reason), remedy="as the detail says")
+        yield Finding(status="fail", what=f"{name}: not running", detail=str(state.reason), remedy=REMEDY_IN_DETAIL)
     elif state.reason:
         blocked = ", ".join(map(str, state.blocked_by))
         remedy = (

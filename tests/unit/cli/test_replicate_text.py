@@ -10,6 +10,7 @@ from rich.console import Console
 from scripts.cli import replicate_text
 from scripts.cli.view import View, render
 from scripts.replication.documents import (
+    REMEDY_IN_DETAIL,
     DirectionState,
     DmsDirectionState,
     DmsExceptions,
@@ -89,9 +90,9 @@ def test_started() -> None:
     assert shown(replicate_text.started(Started(status="started", found=["slot a"], **lag))) == (
         "Replication runs both ways.\n"
         "\n"
-        "direction         came through in s\n"
-        "source -> target               0.03\n"
-        "target -> source               1.50\n"
+        "direction           came through in s\n"
+        "forward, to target               0.03\n"
+        "reverse, to source               1.50\n"
         "Next: task-migration verify"
     )
     again = shown(replicate_text.started(Started(status="already-running", found=[], **lag)))
@@ -103,11 +104,11 @@ def test_waited() -> None:
     assert shown(replicate_text.waited(found)) == (
         "Everything written so far is on the other side, both ways.\n"
         "\n"
-        "direction         came through in s\n"
-        "source -> target               0.03\n"
-        "target -> source              12.00\n"
-        "Ids: the source may go on to 1,000,000,000; nearest is\n"
-        "scheduled_task_tags_id_seq at 830,000,000 (83 %).\n"
+        "direction           came through in s\n"
+        "forward, to target               0.03\n"
+        "reverse, to source              12.00\n"
+        "Ids: nearest to the target's band is scheduled_task_tags_id_seq, at 830,000,000\n"
+        "of 1,000,000,000.\n"
         "Next: task-migration verify"
     )
 
@@ -134,11 +135,11 @@ def test_status_of_what_runs() -> None:
     assert shown(replicate_text.status(document())) == (
         "Replication runs both ways.\n"
         "\n"
-        "direction         runs  lag s  behind MiB  kept MiB  room h  errors\n"
-        "source -> target  yes    0.01        0.00      3.00     812       0\n"
-        "target -> source  yes    0.20        0.00      3.00     812       0\n"
-        "Ids: the source may go on to 1,000,000,000; nearest is\n"
-        "scheduled_task_tags_id_seq at 830,000,000 (83 %).\n"
+        "direction           runs  lag s  behind MiB  log kept MiB  lasts h  errors\n"
+        "forward, to target  yes    0.01        0.00          3.00      812       0\n"
+        "reverse, to source  yes    0.20        0.00          3.00      812       0\n"
+        "Ids: nearest to the target's band is scheduled_task_tags_id_seq, at 830,000,000\n"
+        "of 1,000,000,000.\n"
         "Schema: the same on both sides.\n"
         "Next: task-migration verify"
     )
@@ -147,7 +148,7 @@ def test_status_of_what_runs() -> None:
 def test_status_of_what_fails() -> None:
     """Prevents a cause without its remedy, or a table where a direction that is down looks like one that runs."""
     down = Finding(
-        status="fail", what="forward: not running", detail="the subscription x is disabled", remedy="as it says"
+        status="fail", what="forward: not running", detail="the subscription x is disabled", remedy=REMEDY_IN_DETAIL
     )
     soon = Finding(status="warn", what="forward: log runway", detail="3 h until the log is full", remedy="more room")
     found = document(
@@ -157,21 +158,20 @@ def test_status_of_what_fails() -> None:
         conflicts=OpenConflicts(source=2, target=0),
     )
     assert shown(replicate_text.status(found)) == (
-        "Replication runs target -> source only: 1 failing, 1 to watch.\n"
+        "Replication runs reverse, to the source, only: 1 failing, 1 to watch.\n"
         "\n"
-        "direction         runs  lag s  behind MiB  kept MiB  room h  errors\n"
-        "source -> target  no        -           -         -       -      12\n"
-        "target -> source  yes    0.20        0.00      3.00     812       0\n"
+        "direction           runs  lag s  behind MiB  log kept MiB  lasts h  errors\n"
+        "forward, to target  no        -           -             -        -      12\n"
+        "reverse, to source  yes    0.20        0.00          3.00      812       0\n"
         "\n"
         "FAIL  forward: not running: the subscription x is disabled\n"
-        "      remedy: as it says\n"
         "\n"
         "warn  forward: log runway: 3 h until the log is full\n"
         "      remedy: more room\n"
         "\n"
         "warn  conflicts to close: 2 in the source's log, 0 in the target's\n"
         "      remedy: task-migration verify --repair newest\n"
-        "Next: the remedy, then task-migration replicate status"
+        "Next: as each FAIL says, then: task-migration replicate status"
     )
 
 
@@ -186,7 +186,7 @@ def test_status_with_aws_dms() -> None:
     )
     lines = shown(replicate_text.status(document(forward=state, reverse=state))).splitlines()
     assert lines[6:9] == [
-        "AWS DMS           task     capture s  apply s  not applied  validation",
-        "source -> target  running       1.00        -            0  pending",
-        "target -> source  running       1.00        -            0  pending",
+        "AWS DMS             task     capture s  apply s  not applied  validation",
+        "forward, to target  running       1.00        -            0  pending",
+        "reverse, to source  running       1.00        -            0  pending",
     ]
