@@ -20,14 +20,13 @@ from typing import Protocol
 import psycopg
 from psycopg import conninfo
 
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, connect, domain_errors, session_name
 from scripts.support.errors import Refused
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 
 KEY = "task_migration canary"
-_PROGRAM = "task-migration"
 #: Seconds until a session that was ended has let go.
 RELEASE_SECONDS = 10.0
 #: Who lost the session leaves this to who took it over, in seconds, before trying to have it back.
@@ -57,7 +56,7 @@ class Holder:
     @property
     def operation(self) -> Operation | None:
         """What it does; None for a session that is none of this program's."""
-        found = [one for one in Operation if self.name.startswith(f"{_PROGRAM} {one} ")]
+        found = [one for one in Operation if self.name.startswith(f"{session_name(one)} ")]
         return found[0] if found else None
 
     def __str__(self) -> str:
@@ -125,7 +124,7 @@ class NoLock:
 
 def _name(operation: Operation) -> str:
     # application_name is cut at 63 bytes (PostgreSQL, 'Error Reporting and Logging').
-    return f"{_PROGRAM} {operation} {_user()[:16]}@{socket.gethostname()[:20]}:{os.getpid()}"
+    return f"{session_name(operation)} {_user()[:16]}@{socket.gethostname()[:20]}:{os.getpid()}"
 
 
 def _user() -> str:

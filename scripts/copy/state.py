@@ -9,9 +9,8 @@ from psycopg import sql
 
 from scripts.copy import slot as copy_slot
 from scripts.copy.documents import Copied
-from scripts.database import catalog
-from scripts.database import helper_schema as catalog_state
-from scripts.database.connections import Connection
+from scripts.database import catalog, helper_schema
+from scripts.database.connections import COPY_WRITER, Connection, session_name
 from scripts.database.engines import dms_started
 from scripts.schema import run as schema
 from scripts.schema.documents import Difference
@@ -65,7 +64,8 @@ def end_leftovers(target: Connection) -> int:
     """
     rows = target.execute(
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND usename = current_user AND application_name = 'task-migration copy write' AND pid <> pg_backend_pid()"
+        "AND usename = current_user AND application_name = %s AND pid <> pg_backend_pid()",
+        (session_name(COPY_WRITER),),
     ).fetchall()
     return len(rows)
 
@@ -77,7 +77,7 @@ def find(settings: Settings, source: Connection, target: Connection, tables: Map
         Refused: the target may hold writes of its own, or rows that no copy of ours put there.
     """
     config = settings.config
-    state = catalog_state.get(target, STATE)
+    state = helper_schema.get(target, STATE)
     made: Made = (state or {}).get("made", [])
     slot = copy_slot.describe(source, config.subscription)
     subscribed = target.execute(

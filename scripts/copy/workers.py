@@ -20,7 +20,7 @@ from scripts.copy.plan import Queue, Step
 from scripts.copy.state import STATE
 from scripts.database import helper_schema
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, connect
+from scripts.database.connections import COPY_WRITER, Connection, connect
 from scripts.support.errors import Refused
 from scripts.support.progress import Progress
 from scripts.support.settings import Settings
@@ -241,7 +241,7 @@ class Workers:
         return connection
 
     def _target(self, stack: contextlib.ExitStack) -> Connection:
-        connection = self._connect(stack, self.assignment.settings.target(), "copy write", "TARGET_DATABASE_URL", True)
+        connection = self._connect(stack, self.assignment.settings.target(), COPY_WRITER, "TARGET_DATABASE_URL", True)
         # Foreign keys and the application's triggers are off: rows come in any order and are consistent as a whole.
         connection.execute("SET session_replication_role = replica")
         # WAL is flushed in order, so the record of completion, committed last and with a flush, makes all of it durable.

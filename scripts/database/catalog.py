@@ -8,8 +8,11 @@ from typing import Literal
 
 from psycopg import sql
 
+from scripts.database import queries
 from scripts.database.connections import Connection, domain_errors
 from scripts.support.errors import Refused
+
+QUERIES = queries.load("scripts.database")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,6 @@ class Column:
     generated: bool
     identity: Literal["", "a", "d"]
     builtin: bool
-    hashable: bool
     collation: str | None
 
 
@@ -54,7 +56,7 @@ class Index:
 
 
 @dataclass(frozen=True)
-class Sequence_:
+class OwnedSequence:
     """A sequence that a column owns (serial or identity), with its options."""
 
     name: str
@@ -90,7 +92,7 @@ class Table:
     columns: tuple[Column, ...]
     constraints: tuple[Constraint, ...] = ()
     indexes: tuple[Index, ...] = ()
-    sequences: tuple[Sequence_, ...] = ()
+    sequences: tuple[OwnedSequence, ...] = ()
     key: tuple[str, ...] = field(default=())
 
     @property
@@ -120,48 +122,9 @@ def identifiers(names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
-_COLUMNS = """
-SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), t.typname, a.attnotnull,
-       pg_get_expr(d.adbin, d.adrelid), a.attgenerated <> '', a.attidentity::text,
-       t.typnamespace = 'pg_catalog'::regnamespace,
-       EXISTS (SELECT 1 FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'hash'
-               WHERE o.opcdefault AND o.opcintype = t.oid) OR t.typname = 'varchar',
-       CASE WHEN a.attcollation <> t.typcollation
-            THEN (SELECT format('%%I.%%I', n.nspname, l.collname) FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
-                  WHERE l.oid = a.attcollation) END
-FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum
-"""
-_CONSTRAINTS = """
-SELECT c.conrelid, c.conname, c.contype::text, pg_get_constraintdef(c.oid),
-       ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k(n, i)
-             JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.n ORDER BY k.i),
-       r.relname, ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k(n, i)
-             JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n ORDER BY k.i), c.confdeltype::text
-FROM pg_constraint c LEFT JOIN pg_class r ON r.oid = c.confrelid
-WHERE c.conrelid = ANY(%s) AND c.contype IN ('p', 'u', 'c', 'f', 'x') AND c.conparentid = 0
-ORDER BY c.conrelid, c.contype, c.conname
-"""
-_INDEXES = """
-SELECT i.indrelid, c.relname, pg_get_indexdef(i.indexrelid), i.indisunique,
-       ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(n, o)
-             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE k.o <= i.indnkeyatts ORDER BY k.o),
-       ARRAY(SELECT DISTINCT a.attname::text FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-             WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refclassid = 'pg_class'::regclass
-             AND d.refobjid = i.indrelid AND d.refobjsubid > 0)
-FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-WHERE i.indrelid = ANY(%s) AND NOT EXISTS (SELECT 1 FROM pg_constraint x WHERE x.conindid = i.indexrelid AND x.contype IN ('p','u','x'))
-ORDER BY i.indrelid, c.relname
-"""
-_SEQUENCES = """
-SELECT d.refobjid, c.relname, n.nspname, a.attname, format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin,
-       s.seqmax, s.seqcache, s.seqcycle, d.deptype = 'i'
-FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S' JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_sequence s ON s.seqrelid = c.oid JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY(%s) AND d.deptype IN ('a', 'i')
-ORDER BY d.refobjid, a.attnum
-"""
+def quoted(*names: str) -> str:
+    """A name with its qualifiers, quoted for SQL that people are shown."""
+    return sql.Identifier(*names).as_string(None)
 
 
 def existing(connection: Connection, schema: str, names: Sequence[str]) -> list[str]:
@@ -196,18 +159,12 @@ def read(connection: Connection, schema: str, names: Sequence[str], side: str) -
             )
         with connection.transaction():
             connection.execute("SET LOCAL search_path = pg_catalog")
-            heads = connection.execute(
-                "SELECT c.oid, c.relname, c.relkind::text, c.relpersistence::text, c.relreplident::text, "
-                # Estimates: pg_relation_size would wait behind whoever locks the table, and so would everything that looks here.
-                "greatest(c.reltuples, 0)::bigint, c.relpages::bigint "
-                "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = ANY(%s)",
-                (schema, list(names)),
-            ).fetchall()
+            heads = connection.execute(QUERIES["tables"], (schema, list(names))).fetchall()
             oids = [row[0] for row in heads]
-            columns = connection.execute(_COLUMNS, (oids,)).fetchall()
-            constraints = connection.execute(_CONSTRAINTS, (oids,)).fetchall()
-            indexes = connection.execute(_INDEXES, (oids,)).fetchall()
-            sequences = connection.execute(_SEQUENCES, (oids,)).fetchall()
+            columns = connection.execute(QUERIES["columns"], (oids,)).fetchall()
+            constraints = connection.execute(QUERIES["constraints"], (oids,)).fetchall()
+            indexes = connection.execute(QUERIES["indexes"], (oids,)).fetchall()
+            sequences = connection.execute(QUERIES["sequences"], (oids,)).fetchall()
     tables = {}
     for oid, name, kind, persistence, identity, estimate, pages in heads:
         own = tuple(
@@ -227,7 +184,7 @@ def read(connection: Connection, schema: str, names: Sequence[str], side: str) -
             columns=tuple(Column(*row[1:]) for row in columns if row[0] == oid),
             constraints=own,
             indexes=tuple(Index(r[1], r[2], r[3], tuple(r[4]), tuple(r[5])) for r in indexes if r[0] == oid),
-            sequences=tuple(Sequence_(*row[1:]) for row in sequences if row[0] == oid),
+            sequences=tuple(OwnedSequence(*row[1:]) for row in sequences if row[0] == oid),
             key=next((constraint.columns for constraint in own if constraint.kind == "p"), ()),
         )
     return {name: tables[name] for name in names}

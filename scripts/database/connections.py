@@ -15,6 +15,9 @@ from scripts.support.redact import redact, remember_secret
 
 Connection = psycopg.Connection[TupleRow]
 
+#: The session with which a worker of `copy` fills the target; what a killed copy left is found, and ended, by this name.
+COPY_WRITER = "copy write"
+
 #: What the program's own checksums and dumps of values depend on, so it is pinned on every session.
 PINNED_SETTINGS = {
     "timezone": "UTC",
@@ -24,6 +27,11 @@ PINNED_SETTINGS = {
     "bytea_output": "hex",
     "client_encoding": "UTF8",
 }
+
+
+def session_name(step: str) -> str:
+    """The application_name of our sessions for ``step``, by which they are told from all others."""
+    return f"task-migration {step}"
 
 
 def parameters(url: str, name: str) -> dict[str, Any]:
@@ -67,7 +75,7 @@ def connect(
     values = parameters(url, name)
     settings = {**PINNED_SETTINGS, "lock_timeout": str(lock_timeout_ms), "statement_timeout": str(statement_timeout_ms)}
     values.setdefault("connect_timeout", str(connect_timeout))
-    values["application_name"] = f"task-migration {step}"
+    values["application_name"] = session_name(step)
     values |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "2"}
     # Keepalives rest while sent data waits for its receipt; without this a writer would hang on a dead line for 15 minutes.
     values.setdefault("tcp_user_timeout", "120000")

@@ -9,44 +9,13 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.types.json import Jsonb
 
+from scripts.database.catalog import QUERIES
 from scripts.database.connections import Connection
 from scripts.support.errors import TimedOut
 from scripts.support.sides import Side as Side
 
 HELPER_SCHEMA = "task_migration"
 T = TypeVar("T")
-
-_INSTALL = """
-CREATE SCHEMA IF NOT EXISTS task_migration;
-CREATE TABLE IF NOT EXISTS task_migration.settings (name text PRIMARY KEY, value jsonb NOT NULL);
-CREATE TABLE IF NOT EXISTS task_migration.heartbeat (
-    side text PRIMARY KEY,
-    -- Counts beats: whoever sees a number sees every commit of that side before it, also when others beat on.
-    beat bigint NOT NULL DEFAULT 0,
-    -- The beating side's clock, and the newest beat of its peer that it had applied by then: every change that arrives
-    -- after this row was made in knowledge of all that its peer had committed before `peer_beat_at`.
-    beat_at timestamptz,
-    peer_beat_at timestamptz
-);
-INSERT INTO task_migration.heartbeat (side) VALUES ('source'), ('target') ON CONFLICT DO NOTHING;
-CREATE TABLE IF NOT EXISTS task_migration.conflicts (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- The applying transaction: its commit timestamp is the one of the change on the other side.
-    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    table_name text NOT NULL,
-    key jsonb NOT NULL,
-    kind text NOT NULL,
-    decision text NOT NULL,
-    local_updated_at text,
-    incoming_updated_at text,
-    local_committed_at timestamptz,
-    local_row text,
-    incoming_row text,
-    settled text
-);
-CREATE INDEX IF NOT EXISTS conflicts_open ON task_migration.conflicts (id) WHERE settled IS NULL;
-"""
 
 
 def install(connection: Connection) -> None:
@@ -55,7 +24,7 @@ def install(connection: Connection) -> None:
         # Two commands at once would race on IF NOT EXISTS.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('task_migration install'))")
         if not installed(connection):
-            connection.execute(_INSTALL)
+            connection.execute(QUERIES["install"])
 
 
 def installed(connection: Connection) -> bool:

@@ -7,8 +7,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from scripts.database import catalog
-from scripts.database import helper_schema as catalog_state
+from scripts.database import catalog, helper_schema
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.repair_session import repair_origin
 from scripts.finish.documents import Abandonment, StartOver
@@ -188,8 +187,8 @@ def own_writes(settings: Settings) -> dict[str, int]:
     config = settings.config
     found = {}
     with domain_errors("looking for rows of the target's own"), connect(settings.target(), step="abandon") as target:
-        state = catalog_state.get(target, "copy")
-        since = catalog_state.get(target, "copied_at")
+        state = helper_schema.get(target, "copy")
+        since = helper_schema.get(target, "copied_at")
         for name in catalog.existing(target, config.db_schema, config.tables):
             table = sql.Identifier(config.db_schema, name)
             if state is None:
@@ -251,7 +250,7 @@ def remove(settings: Settings) -> None:
 
 def _retry(connection: Connection, statement: sql.Composed | sql.SQL, what: str) -> None:
     work: Callable[[], object] = lambda: connection.execute(statement)  # noqa: E731
-    catalog_state.with_lock_retries(work, what)
+    helper_schema.with_lock_retries(work, what)
 
 
 def leftovers(settings: Settings) -> list[str]:

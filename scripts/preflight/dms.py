@@ -10,7 +10,7 @@ import psycopg
 from psycopg import conninfo
 
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, parameters
+from scripts.database.connections import Connection, parameters, session_name
 from scripts.database.helper_schema import Side
 from scripts.preflight.documents import Check
 from scripts.preflight.server import one
@@ -27,7 +27,7 @@ NUMERIC_DIGITS = 38
 def timeouts(settings: Settings, side: Side) -> Iterator[Check]:
     """What would end DMS's sessions, as a session of its role gets it that asks for nothing, which ours never is."""
     values = parameters(settings.source() if side == "source" else settings.target(), f"{side.upper()}_DATABASE_URL")
-    values |= {"application_name": "task-migration preflight", "connect_timeout": "10"}
+    values |= {"application_name": session_name("preflight"), "connect_timeout": "10"}
     values.pop("options", None)
     names = ["wal_sender_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "statement_timeout"]
     with psycopg.connect(conninfo.make_conninfo("", **values)) as plain:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import psycopg
 from psycopg import sql
 
+from scripts.database.catalog import quoted
 from scripts.database.connections import Connection, connect, keep_out_of_log, parameters
 from scripts.database.helper_schema import Side
 from scripts.finish import rights as finalize_rights
@@ -198,15 +199,11 @@ def _tables(settings: Settings, side: Side, connection: Connection, role: str) -
             sql.SQL("SET LOCAL row_security = off"),
             sql.SQL("SELECT 1 FROM {} LIMIT 1").format(identifier),
         ]
-        remedy = f"ALTER TABLE {text} OWNER TO {role}, or GRANT {_quoted(connection, owner)} TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS"
+        remedy = f"ALTER TABLE {text} OWNER TO {role}, or GRANT {quoted(owner)} TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS"
         if config.replication_engine == "native":
             # An apply worker acts as the table's owner (PostgreSQL 16, 'Logical Replication', security).
             statements.append(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(str(owner))))
         yield _try(f"{side}: publish and read {table}", connection, statements, remedy)
-
-
-def _quoted(connection: Connection, name: object) -> str:
-    return sql.Identifier(str(name)).as_string(connection)
 
 
 def _everything(connection: Connection, role: str) -> Check:
@@ -242,7 +239,7 @@ def _new_tables(settings: Settings, connection: Connection, role: str) -> Iterat
     schema, target_role = settings.config.db_schema, settings.config.target_role
     there = one(connection, "SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (schema,))
     space = sql.Identifier(schema)
-    name = _quoted(connection, schema)
+    name = quoted(schema)
     table = sql.Identifier(schema, NAME)
     statements: list[Statement] = [] if there else [sql.SQL("CREATE SCHEMA {}").format(space)]
     statements.append(sql.SQL("CREATE TABLE {} ()").format(table))
@@ -255,10 +252,12 @@ def _new_tables(settings: Settings, connection: Connection, role: str) -> Iterat
             sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(space, given),
             sql.SQL("ALTER TABLE {} OWNER TO {}").format(table, given),
         ]
-        remedy = f"GRANT {_quoted(connection, target_role)} TO {role}; GRANT USAGE, CREATE ON SCHEMA {name} TO {role} WITH GRANT OPTION"
+        remedy = (
+            f"GRANT {quoted(target_role)} TO {role}; GRANT USAGE, CREATE ON SCHEMA {name} TO {role} WITH GRANT OPTION"
+        )
     else:
         statements = [sql.SQL("CREATE ROLE {}").format(sql.Identifier(target_role))]
-        remedy = f"ALTER ROLE {role} CREATEROLE, or CREATE ROLE {_quoted(connection, target_role)} LOGIN yourself"
+        remedy = f"ALTER ROLE {role} CREATEROLE, or CREATE ROLE {quoted(target_role)} LOGIN yourself"
     yield _try("target: give tables to the service's role", connection, statements, remedy)
 
 
@@ -277,7 +276,7 @@ def _application_role(settings: Settings, side: Side, connection: Connection) ->
             else "`task-migration schema apply` makes it, with TARGET_ROLE_PASSWORD or the stack's secret",
         )
     if row[0] and side == "source":
-        remedy = f"ALTER ROLE {_quoted(connection, wanted)} NOSUPERUSER"
+        remedy = f"ALTER ROLE {quoted(wanted)} NOSUPERUSER"
         return Check(name, "fail", "is a superuser, whose writes no REVOKE of `finalize` stops", remedy)
     return Check(name, "pass", "exists")
 

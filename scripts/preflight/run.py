@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from scripts.database import catalog
-from scripts.database import helper_schema as catalog_state
+from scripts.database import catalog, helper_schema
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.helper_schema import Side
@@ -108,7 +107,7 @@ class _Run:
         if tables is None:
             return
         settings = self.settings
-        state = catalog_state.get(connection, "copy") if side == "target" else None
+        state = helper_schema.get(connection, "copy") if side == "target" else None
         filled = side == "source" or bool(state and state.get("status") == "complete")
         yield "shapes", lambda: preflight_tables.shape(side, connection, tables, filled)
         yield "triggers", lambda: preflight_tables.triggers(side, connection, tables)

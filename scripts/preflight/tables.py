@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from scripts.database import catalog
-from scripts.database.catalog import Table
+from scripts.database.catalog import Table, quoted
 from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
 from scripts.preflight.documents import Check, Status
@@ -19,10 +19,6 @@ def named(check: str, wrong: list[str], fine: str, status: Status, remedy: str) 
     if wrong:
         return Check(check, status, ", ".join(wrong), remedy)
     return Check(check, "pass", fine)
-
-
-def _quoted(*names: str) -> str:
-    return sql.Identifier(*names).as_string(None)
 
 
 def shape(side: Side, connection: Connection, tables: dict[str, Table], filled: bool) -> Iterator[Check]:
@@ -39,7 +35,7 @@ def shape(side: Side, connection: Connection, tables: dict[str, Table], filled: 
         "every table has one" if filled else "made by `copy`, after the rows",
         "fail",
         "updates and deletes cannot be replicated without: "
-        + "; ".join(f"ALTER TABLE {_quoted(t.schema, t.name)} ADD PRIMARY KEY (...)" for t in keyless),
+        + "; ".join(f"ALTER TABLE {quoted(t.schema, t.name)} ADD PRIMARY KEY (...)" for t in keyless),
     )
     usable = {
         row[0]
@@ -62,7 +58,7 @@ def shape(side: Side, connection: Connection, tables: dict[str, Table], filled: 
         "the primary key, a unique index, or FULL beside a key",
         "fail",
         "FULL without a key fails on json columns, which have no equality: "
-        + "; ".join(f"ALTER TABLE {_quoted(t.schema, t.name)} REPLICA IDENTITY DEFAULT" for t in wrong),
+        + "; ".join(f"ALTER TABLE {quoted(t.schema, t.name)} REPLICA IDENTITY DEFAULT" for t in wrong),
     )
     yield named(
         f"{side}: kinds of tables",
@@ -78,7 +74,7 @@ def shape(side: Side, connection: Connection, tables: dict[str, Table], filled: 
         "none",
         "fail",
         "unlogged tables are not replicated: "
-        + "; ".join(f"ALTER TABLE {_quoted(t.schema, t.name)} SET LOGGED" for t in unlogged),
+        + "; ".join(f"ALTER TABLE {quoted(t.schema, t.name)} SET LOGGED" for t in unlogged),
     )
     generated = [f"{t.name}.{c.name}" for t in every for c in t.columns if c.generated]
     note = f"{', '.join(generated)}: computed again by the target" if generated else "none"
@@ -102,7 +98,7 @@ def triggers(side: Side, connection: Connection, tables: dict[str, Table]) -> It
         "none",
         "fail",
         "they act twice, once on each side; let them fire for the application's writes only: "
-        + "; ".join(f"ALTER TABLE {row[0]} ENABLE TRIGGER {_quoted(row[1])}" for row in rows),
+        + "; ".join(f"ALTER TABLE {row[0]} ENABLE TRIGGER {quoted(row[1])}" for row in rows),
     )
     rows = connection.execute(
         "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhrelid = ANY(%s) OR inhparent = ANY(%s)", (oids, oids)
@@ -147,7 +143,7 @@ def truncation(settings: Settings, side: Side, connection: Connection, tables: d
         f"{f'{role} may not, ' if side == 'source' else ''}no trigger waits for it, none was seen",
         "warn",
         "neither engine carries TRUNCATE, so the other side keeps the rows; empty tables by DELETE, and: "
-        + "; ".join(f"REVOKE TRUNCATE ON {row[0]} FROM {_quoted(role)}" for row in rights),
+        + "; ".join(f"REVOKE TRUNCATE ON {row[0]} FROM {quoted(role)}" for row in rights),
     )
 
 
@@ -204,7 +200,7 @@ def border(settings: Settings, connection: Connection, tables: dict[str, Table])
         "none",
         "fail",
         "a task deleted by the Task Service cascades to nobody there, and a new one is unknown there after the end; move those "
-        "tables too, or: " + "; ".join(f"ALTER TABLE {row[0]} DROP CONSTRAINT {_quoted(row[1])}" for row in rows),
+        "tables too, or: " + "; ".join(f"ALTER TABLE {row[0]} DROP CONSTRAINT {quoted(row[1])}" for row in rows),
     )
 
 
@@ -290,5 +286,5 @@ def sequences(settings: Settings, connection: Connection, tables: dict[str, Tabl
         [f"{row[0]}.{row[1]} takes from {row[2]}, which it does not own" for row in rows],
         "every default takes from a sequence of its own",
         "fail",
-        "; ".join(f"ALTER SEQUENCE {row[2]} OWNED BY {_quoted(row[0])}.{_quoted(row[1])}" for row in rows),
+        "; ".join(f"ALTER SEQUENCE {row[2]} OWNED BY {quoted(row[0])}.{quoted(row[1])}" for row in rows),
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from scripts.database.catalog import Column, Constraint, Table
+from scripts.database.catalog import Column, Constraint, Table, quoted
 from scripts.schema import statements
 from scripts.schema.documents import Difference, Kind
-from scripts.schema.statements import Enums, normal, quote
+from scripts.schema.statements import Enums, normal
 
 #: The order in which mends are carried out: what others lean on goes last and comes first.
 DROP_FOREIGN_KEY, DROP, CREATE, COLUMN, SEQUENCE, KEY, INDEX, FOREIGN_KEY = range(8)
@@ -77,7 +77,7 @@ def _enums(wanted: Mapping[str, Table], ours: Enums, theirs: Enums) -> Iterator[
         if have == labels:
             continue
         user = next((t.name for t in wanted.values() for c in t.columns if not c.builtin), "")
-        full = f"{quote(schema)}.{quote(name)}"
+        full = f"{quoted(schema)}.{quoted(name)}"
         if have is None:
             texts = [f"CREATE TYPE {full} AS ENUM ({', '.join(map(statements.literal, labels))})"]
         else:
@@ -129,7 +129,7 @@ def _columns(wanted: Table, found: Table, band: int | None) -> Iterator[Drift]:
             mend = tuple(_column_mend(wanted, found, column, other, band))
             yield Drift(wanted.name, "column", column.name, text, statements.column_text(other), mend, COLUMN)
     for column in theirs.values():
-        mend = (f"ALTER TABLE {name_of(wanted)} DROP COLUMN {quote(column.name)}",)
+        mend = (f"ALTER TABLE {name_of(wanted)} DROP COLUMN {quoted(column.name)}",)
         yield Drift(wanted.name, "column", column.name, None, statements.column_text(column), mend, COLUMN)
 
 
@@ -145,7 +145,7 @@ def _add_column(table: Table, column: Column, band: int | None) -> tuple[str, ..
 
 
 def _column_mend(wanted: Table, found: Table, column: Column, other: Column, band: int | None) -> Iterator[str]:
-    table, name = name_of(wanted), quote(column.name)
+    table, name = name_of(wanted), quoted(column.name)
     alter = f"ALTER TABLE {table} ALTER COLUMN {name}"
     if column.generated:
         # PostgreSQL 16 can neither make a column generated nor change its expression ('ALTER TABLE').
@@ -209,7 +209,9 @@ def _sequences(wanted: Table, found: Table, band: int | None) -> Iterator[Drift]
             other = identities.get(sequence.column)
             if other is not None and not statements.same_options(sequence, other):
                 sets = " ".join(f"SET {part}" for part in statements.option_parts(sequence))
-                mend: tuple[str, ...] = (f"ALTER TABLE {name_of(wanted)} ALTER COLUMN {quote(sequence.column)} {sets}",)
+                mend: tuple[str, ...] = (
+                    f"ALTER TABLE {name_of(wanted)} ALTER COLUMN {quoted(sequence.column)} {sets}",
+                )
                 shown = statements.sequence_options(other)
                 yield Drift(wanted.name, "sequence", sequence.name, text, shown, mend, SEQUENCE)
             continue
@@ -229,7 +231,7 @@ def _sequences(wanted: Table, found: Table, band: int | None) -> Iterator[Drift]
             if column.identity:
                 # The identity's own sequence may have the very name.
                 create.insert(
-                    0, f"ALTER TABLE {name_of(wanted)} ALTER COLUMN {quote(column.name)} DROP IDENTITY IF EXISTS"
+                    0, f"ALTER TABLE {name_of(wanted)} ALTER COLUMN {quoted(column.name)} DROP IDENTITY IF EXISTS"
                 )
             create.append(statements.owned_by(sequence, wanted))
             if column.type == wanted.column(sequence.column).type:
@@ -242,7 +244,7 @@ def _sequences(wanted: Table, found: Table, band: int | None) -> Iterator[Drift]
 
 
 def _add_constraint(table: Table, constraint: Constraint) -> str:
-    return f"ALTER TABLE {name_of(table)} ADD CONSTRAINT {quote(constraint.name)} {constraint.definition}"
+    return f"ALTER TABLE {name_of(table)} ADD CONSTRAINT {quoted(constraint.name)} {constraint.definition}"
 
 
 def _constraints(wanted: Table, found: Table, moved: set[str]) -> Iterator[Drift]:
@@ -260,7 +262,7 @@ def _constraints(wanted: Table, found: Table, moved: set[str]) -> Iterator[Drift
     for constraint in found.constraints:
         if (constraint.kind, normal(constraint.definition)) not in want:
             stage = DROP_FOREIGN_KEY if constraint.kind == "f" else DROP
-            mend = (f"ALTER TABLE {name_of(wanted)} DROP CONSTRAINT IF EXISTS {quote(constraint.name)}",)
+            mend = (f"ALTER TABLE {name_of(wanted)} DROP CONSTRAINT IF EXISTS {quoted(constraint.name)}",)
             yield Drift(wanted.name, "constraint", constraint.name, None, constraint.definition, mend, stage)
 
 
@@ -272,7 +274,7 @@ def _indexes(wanted: Table, found: Table) -> Iterator[Drift]:
             yield Drift(wanted.name, "index", index.name, index.definition, None, (index.definition,), INDEX, True)
     for index in found.indexes:
         if statements.index_shape(index) not in ours:
-            mend = (f"DROP INDEX IF EXISTS {quote(found.schema)}.{quote(index.name)}",)
+            mend = (f"DROP INDEX IF EXISTS {quoted(found.schema)}.{quoted(index.name)}",)
             yield Drift(wanted.name, "index", index.name, None, index.definition, mend, DROP)
 
 
@@ -292,7 +294,7 @@ def _leaning(items: list[Drift], wanted: Mapping[str, Table], found: Mapping[str
                 c.kind == "f" and normal(c.definition) == normal(key.definition) for c in wanted[table.name].constraints
             ):
                 continue  # fmt: skip
-            drop = (f"ALTER TABLE {name_of(table)} DROP CONSTRAINT IF EXISTS {quote(key.name)}",)
+            drop = (f"ALTER TABLE {name_of(table)} DROP CONSTRAINT IF EXISTS {quoted(key.name)}",)
             shown = f"{key.definition} (leans on a key that goes)"
             yield Drift(table.name, "constraint", key.name, key.definition, shown, drop, DROP_FOREIGN_KEY)
             back = (_add_constraint(table, key),)

@@ -11,7 +11,7 @@ from psycopg import conninfo, sql
 from pydantic import SecretStr
 
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, keep_out_of_log, parameters
+from scripts.database.connections import Connection, keep_out_of_log, parameters, session_name
 from scripts.support.redact import remember_secret
 from scripts.support.settings import Settings
 
@@ -67,7 +67,7 @@ def _can_log_in(settings: Settings, name: str, password: SecretStr) -> bool:
     """Tried, as nobody may read the stored verifier: not even an RDS master."""
     values = parameters(settings.target(), "TARGET_DATABASE_URL")
     values |= {"user": name, "password": password.get_secret_value(), "connect_timeout": "10"}
-    values["application_name"] = "task-migration role"
+    values["application_name"] = session_name("role")
     try:
         psycopg.connect(conninfo.make_conninfo("", **values)).close()
     except psycopg.OperationalError:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pydantic import SecretStr
 
 from components.config import MigrationConfig
-from scripts.database import catalog
-from scripts.database import helper_schema as catalog_state
+from scripts.database import catalog, helper_schema
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.schema import compare as schema_compare
 from scripts.schema import role as schema_role
@@ -67,7 +66,7 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
             with target.transaction():
                 for statement in statements:
                     target.execute(statement)
-            catalog_state.install(target)
+            helper_schema.install(target)
     if not dry_run:
         settings.journal.record(
             Step.SCHEMA, SchemaEvent.APPLIED, created=[table.name for table in missing], role=role.changed
@@ -119,7 +118,7 @@ def between(config: MigrationConfig, source: Connection, target: Connection) -> 
         there = catalog.existing(target, config.db_schema, config.tables)
         found = catalog.read(target, config.db_schema, there, "target")
         theirs = schema_statements.enums_there(target, enums) if enums else {}
-        state = catalog_state.get(target, "copy")
+        state = helper_schema.get(target, "copy")
         for name, table in list(found.items()):
             if _checks(wanted[name]) != _checks(table):
                 wanted[name] = schema_statements.with_canonical_checks(target, wanted[name], table)

@@ -9,15 +9,10 @@ from dataclasses import replace
 import psycopg
 from psycopg import sql
 
-from scripts.database.catalog import Column, Index, Sequence_, Table
+from scripts.database.catalog import Column, Index, OwnedSequence, Table, quoted
 from scripts.database.connections import Connection
 
 Enums = Mapping[tuple[str, str], tuple[str, ...]]
-
-
-def quote(name: str) -> str:
-    """``name`` as a quoted identifier."""
-    return sql.Identifier(name).as_string(None)
 
 
 def _raw(text: str) -> sql.SQL:
@@ -65,10 +60,10 @@ def using(column: Column, other: Column) -> str:
         return ""
     if any({column.base_type, other.base_type} <= family for family in _FAMILIES):
         return ""
-    return f" USING {quote(column.name)}::text::{column.type}"
+    return f" USING {quoted(column.name)}::text::{column.type}"
 
 
-def option_parts(sequence: Sequence_) -> list[str]:
+def option_parts(sequence: OwnedSequence) -> list[str]:
     """Its options as ALTER SEQUENCE takes them; where it starts and stands is not among them, as that is the band's."""
     return [
         f"INCREMENT BY {sequence.increment}",
@@ -79,12 +74,12 @@ def option_parts(sequence: Sequence_) -> list[str]:
     ]
 
 
-def sequence_options(sequence: Sequence_) -> str:
+def sequence_options(sequence: OwnedSequence) -> str:
     """The options in one text."""
     return " ".join(option_parts(sequence))
 
 
-def same_options(one: Sequence_, other: Sequence_) -> bool:
+def same_options(one: OwnedSequence, other: OwnedSequence) -> bool:
     """Whether both hand out the same numbers from the same place."""
     return option_parts(one) == option_parts(other)
 
@@ -92,7 +87,7 @@ def same_options(one: Sequence_, other: Sequence_) -> bool:
 _LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 
 
-def identity_text(column: Column, sequence: Sequence_ | None) -> str:
+def identity_text(column: Column, sequence: OwnedSequence | None) -> str:
     """GENERATED .. AS IDENTITY, with the options of its sequence where they are not the defaults."""
     text = f"GENERATED {'ALWAYS' if column.identity == 'a' else 'BY DEFAULT'} AS IDENTITY"
     if sequence is None:
@@ -101,28 +96,28 @@ def identity_text(column: Column, sequence: Sequence_ | None) -> str:
     return text if same_options(sequence, plain) else f"{text} ({sequence_options(sequence)})"
 
 
-def owned_by(sequence: Sequence_, table: Table) -> str:
+def owned_by(sequence: OwnedSequence, table: Table) -> str:
     """The ALTER SEQUENCE that binds it to its column."""
     return (
         f"ALTER SEQUENCE {sequence.identifier.as_string(None)} OWNED BY "
-        f"{table.identifier.as_string(None)}.{quote(sequence.column)}"
+        f"{table.identifier.as_string(None)}.{quoted(sequence.column)}"
     )
 
 
-def into_band(sequence: Sequence_, table: Table, band: int | None) -> list[str]:
+def into_band(sequence: OwnedSequence, table: Table, band: int | None) -> list[str]:
     """The statement that sets a sequence made by a mend into the target's band, above every id there is."""
     if band is None or not sequence.minimum <= band < sequence.maximum:
         return []
-    name, column = table.identifier.as_string(None), quote(sequence.column)
+    name, column = table.identifier.as_string(None), quoted(sequence.column)
     return [
         f"SELECT setval(pg_get_serial_sequence({literal(name)}, {literal(sequence.column)}), "
         f"greatest({band}, (SELECT coalesce(max({column}), 0) + 1 FROM {name})), false)"
     ]
 
 
-def column_text(column: Column, sequence: Sequence_ | None = None) -> str:
+def column_text(column: Column, sequence: OwnedSequence | None = None) -> str:
     """A column's definition as it stands in CREATE TABLE; an identity's options only when ``sequence`` is given."""
-    parts = [quote(column.name), column.type]
+    parts = [quoted(column.name), column.type]
     if column.collation:
         parts.append(f"COLLATE {column.collation}")
     if column.generated:
@@ -164,7 +159,7 @@ def enums_there(connection: Connection, wanted: Enums) -> Enums:
     return {(row[0], row[1]): tuple(row[2]) for row in rows}
 
 
-def create_sequence(sequence: Sequence_) -> sql.Composed:
+def create_sequence(sequence: OwnedSequence) -> sql.Composed:
     """CREATE SEQUENCE IF NOT EXISTS."""
     return sql.SQL("CREATE SEQUENCE IF NOT EXISTS {} AS {} START WITH {} {}").format(
         sequence.identifier,
@@ -194,7 +189,7 @@ def tables_sql(tables: Sequence[Table]) -> list[sql.Composed | sql.SQL]:
         identities = {sequence.column: sequence for sequence in table.sequences if sequence.identity}
         statements += [create_sequence(sequence) for sequence in serials]
         checks = [
-            f"CONSTRAINT {quote(constraint.name)} {constraint.definition}"
+            f"CONSTRAINT {quoted(constraint.name)} {constraint.definition}"
             for constraint in table.constraints
             if constraint.kind == "c"
         ]

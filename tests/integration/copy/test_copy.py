@@ -17,7 +17,7 @@ from scripts.copy import plan as copy_plan
 from scripts.copy import run as copy
 from scripts.copy import stream as copy_stream
 from scripts.copy.documents import Copy
-from scripts.database import helper_schema as catalog_state
+from scripts.database import helper_schema
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.replication import fence
 from scripts.replication import run as replicate
@@ -87,7 +87,7 @@ def test_killed_at_every_kind_of_step_then_run_again(make_pair: MakePair) -> Non
                 process.wait()
             # It waits for us and not for its client, so it is still there: the next run has to end it itself.
             assert hold.held() - left
-            state = catalog_state.get(pair.target, "copy")
+            state = helper_schema.get(pair.target, "copy")
             assert state["status"] == "running"
             with pytest.raises(Refused, match="no good copy|unfinished|gone|copy"):
                 replicate.start(pair.settings)
@@ -109,7 +109,7 @@ def test_killed_just_before_and_just_after_it_is_done(make_pair: MakePair) -> No
     schema.apply(pair.settings)
     process = copy_process(pair.settings)
     wait_until(
-        lambda: (catalog_state.get(pair.target, "copy") or {}).get("status"),
+        lambda: (helper_schema.get(pair.target, "copy") or {}).get("status"),
         lambda status: status == "complete" or process.poll() is not None,
         what="the copy to be complete",
         timeout=PATIENCE,
@@ -122,8 +122,8 @@ def test_killed_just_before_and_just_after_it_is_done(make_pair: MakePair) -> No
     assert {table.table: table.rows for table in again.tables}["tasks"] == 300
     assert "made" not in again.plain()
     # A record of completion that was not written is no completion: the same rows, as if the kill had come before it.
-    state = catalog_state.get(pair.target, "copy")
-    catalog_state.put(pair.target, "copy", {**state, "status": "running"})
+    state = helper_schema.get(pair.target, "copy")
+    helper_schema.put(pair.target, "copy", {**state, "status": "running"})
     assert "starts anew" in copy.run(pair.settings, jobs=2).found
     equal(pair)
 
@@ -149,7 +149,7 @@ def test_a_server_killed_during_the_copy(make_pair: MakePair, which: str) -> Non
                 running.result(PATIENCE)
         server.start()
     with psycopg.connect(pair.settings.target(), autocommit=True) as target:
-        assert catalog_state.get(target, "copy")["status"] == "running"
+        assert helper_schema.get(target, "copy")["status"] == "running"
         target.execute("DROP EVENT TRIGGER IF EXISTS hold")
         target.execute("DROP TRIGGER hold ON task_images")
     with Writer(pair.settings.source()) as writer:
@@ -258,7 +258,7 @@ def test_no_room_read_only_or_a_broken_key(make_pair: MakePair) -> None:
         copy.run(pair.settings, jobs=2)
     pair.source.execute("DELETE FROM task_images WHERE id = 900000")
     pair.source.execute("RESET session_replication_role")
-    assert catalog_state.get(pair.target, "copy")["status"] == "running"
+    assert helper_schema.get(pair.target, "copy")["status"] == "running"
     done = copy.run(pair.settings, jobs=2)
     assert {table.table: table.rows for table in done.tables}["tasks"] == 300
     assert count(pair.target, "SELECT count(*) FROM tasks WHERE length(description) = 1048576") == 24
@@ -395,8 +395,8 @@ def test_a_run_that_was_overtaken_writes_no_more(make_pair: MakePair) -> None:
     real = copy_stream.sizes
 
     def overtaken(guard: Any, tables: Any) -> Any:
-        state = catalog_state.get(pair.target, "copy")
-        catalog_state.put(pair.target, "copy", {**state, "run": "another"})
+        state = helper_schema.get(pair.target, "copy")
+        helper_schema.put(pair.target, "copy", {**state, "run": "another"})
         return real(guard, tables)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from scripts.cli.app import app
-from scripts.database import helper_schema as catalog_state
+from scripts.database import helper_schema
 from scripts.rehearsal.data.schema import create_source_schema
 from scripts.rehearsal.world import EmulatedAws
 from scripts.schema import password as schema_password
@@ -47,8 +47,8 @@ def equal(make_pair: MakePair) -> Pair:
     """Both sides empty of rows and of one shape, as after a finished copy; the target made from nothing by printed SQL."""
     pair = make_pair(rows=None)
     create_source_schema(pair.source)
-    catalog_state.install(pair.target)
-    catalog_state.put(pair.target, "copy", {"status": "complete"})
+    helper_schema.install(pair.target)
+    helper_schema.put(pair.target, "copy", {"status": "complete"})
     left = mended(pair, pair.source, pair.target)
     assert left.match, left.text
     return pair

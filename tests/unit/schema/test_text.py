@@ -11,7 +11,7 @@ from scripts.schema.statements import index_shape, normal, using
 
 
 def column(name: str, kind: str, base: str) -> Column:
-    return Column(name, kind, base, False, None, False, "", True, True, None)
+    return Column(name, kind, base, False, None, False, "", True, None)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from scripts.verify.hash import row_hash
 
 
 def column(name: str, kind: str, base: str, not_null: bool = False) -> Column:
-    return Column(name, kind, base, not_null, None, False, "", True, True, None)
+    return Column(name, kind, base, not_null, None, False, "", True, None)
 
 
 def table(*columns: Column, key: tuple[str, ...] = ("id",)) -> Table:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from scripts.copy import run as copy
-from scripts.database import helper_schema as catalog_state
+from scripts.database import helper_schema
 from scripts.finish import abandon, finalize
 from scripts.replication import fence
 from scripts.replication import run as replicate
@@ -195,9 +195,9 @@ def test_who_wrote_a_row(make_pair: MakePair) -> None:
         pair.source,
         [row[0] for row in pair.source.execute("SELECT id FROM tasks ORDER BY id LIMIT 3").fetchall()],
     )
-    catalog_state.put(local, "copied_at", "2020-01-01")
+    helper_schema.put(local, "copied_at", "2020-01-01")
     # Else the rule keeps the local rows, and nothing is applied.
-    catalog_state.put(local, conflicts.TIE_WINNER, "target")
+    helper_schema.put(local, conflicts.TIE_WINNER, "target")
     write = "UPDATE tasks SET title = 'x' WHERE id = %s"
     asked = "SELECT (task_migration.local_write(xmin)).roident FROM tasks WHERE id = %s"
 
