@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 from psycopg import sql
 
 from scripts.database import catalog, helper_schema
-from scripts.database.connections import Connection, connect, domain_errors
-from scripts.database.repair_session import repair_origin
+from scripts.database.connections import connect, domain_errors
+from scripts.finish import removal
 from scripts.finish.documents import Abandonment, StartOver
-from scripts.replication import engine as replicate_engine
 from scripts.replication import fence
-from scripts.replication.conflicts import install as conflicts
 from scripts.support.errors import DatabaseError, Refused, TimedOut, UsageError
 from scripts.support.events import AbandonEvent, FinalizeEvent, RollbackEvent, Step
+from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
+from scripts.verify import run as verify
 
 
 def run(
-    settings: Settings, dry_run: bool = False, truncate_target: bool = False, force: bool = False, timeout: float = 30.0
+    settings: Settings,
+    dry_run: bool = False,
+    truncate_target: bool = False,
+    force: bool = False,
+    timeout: float = 30.0,
+    progress: Progress = SILENT,
 ) -> Abandonment:
     """Stop replication and remove slots, publications, subscriptions, triggers, origins and the helper schema.
 
     While replication runs, what the Task Service wrote is brought back to the monolith first.
 
     Args:
-        truncate_target: empty the target's tables as well, so that step 1 can start again (plan.md, rollback 1).
+        truncate_target: empty the target's tables as well, so that step 1 can start again (docs/plan.md, 'Rollback', 1).
         force: go on though the way back cannot be drained.
 
     Raises:
         Refused: writes on the target could not be brought back, and ``force`` was not given.
         DatabaseError: something of ours is still there afterwards; the text names it.
     """
-    before = leftovers(settings)
+    before = removal.leftovers(settings)
     if dry_run:
         return Abandonment(status="dry-run", drained=False, removed=before, leftovers=before, truncated=[])
     if truncate_target:
         _source_still_leads(settings)
-    drained = _drain(settings, timeout, force)
-    remove(settings)
+    with progress.work("bring back what the Task Service wrote", timeout, "s"):
+        drained = _drain(settings, timeout, force)
+    removal.remove(settings)
     truncated = _empty(settings) if truncate_target else []
-    left = prove(settings)
+    left = removal.prove(settings)
     done = Abandonment(
         status="abandoned" if before else "nothing-there",
         drained=drained,
@@ -61,9 +66,7 @@ def _source_leads(settings: Settings) -> bool:
     config = settings.config
     with domain_errors("looking at the source's rights"), connect(settings.source(), step="abandon") as source:
         writable = source.execute(
-            "SELECT bool_or(has_table_privilege(r.oid, c.oid, 'INSERT')) FROM pg_roles r, pg_class c "
-            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE rolname = %s AND nspname = %s AND relname = ANY(%s)",
-            (config.source_role, config.db_schema, list(config.tables)),
+            removal.QUERIES["writable"], (config.source_role, config.db_schema, list(config.tables))
         ).fetchone()
     return not (settings.journal.last(Step.FINALIZE, FinalizeEvent.REVOKING) or (writable and writable[0] is False))
 
@@ -115,8 +118,9 @@ def start_over(
     force: bool = False,
     dry_run: bool = False,
     timeout: float = 30.0,
+    progress: Progress = SILENT,
 ) -> StartOver:
-    """Stop replication, empty the target's tables, so that step 1 can start again (plan.md, rollback 1 and 3).
+    """Stop replication, empty the target's tables, so that step 1 can start again (docs/plan.md, 'Rollback', 1 and 3).
 
     While replication runs, what the Task Service wrote is brought back first and both sides are compared; where it does not,
     rows that the target's own sessions wrote since the copy count as not proven (rows that they deleted leave no trace).
@@ -136,14 +140,14 @@ def start_over(
     role = settings.config.source_role
     # What needs no look at rows is said first, whatever state replication is in.
     may_empty(scenario, weight, leads, role, {}, force)
-    drained, only_there = _only_on_target(settings, timeout)
+    drained, only_there = _only_on_target(settings, timeout, progress)
     may_empty(scenario, weight, leads, role, only_there, force)
-    before = leftovers(settings)
+    before = removal.leftovers(settings)
     if not dry_run:
         settings.journal.record(
             Step.ROLLBACK, RollbackEvent.EMPTYING, scenario=scenario, reason=reason, only_on_target=only_there
         )
-        remove(settings)
+        removal.remove(settings)
     document = StartOver(
         scenario=scenario,
         status="dry-run" if dry_run else "emptied",
@@ -151,7 +155,7 @@ def start_over(
         only_on_target=only_there,
         removed=before,
         truncated=[] if dry_run else _empty(settings),
-        leftovers=before if dry_run else prove(settings),
+        leftovers=before if dry_run else removal.prove(settings),
         next="mend the cause, then `task-migration copy` and `task-migration replicate start`",
     )
     if not dry_run:
@@ -159,14 +163,13 @@ def start_over(
     return document
 
 
-def _only_on_target(settings: Settings, timeout: float) -> tuple[bool, dict[str, int]]:
+def _only_on_target(settings: Settings, timeout: float, progress: Progress) -> tuple[bool, dict[str, int]]:
     """Whether the way back was drained, and the rows by table that the source is not proven to have."""
-    from scripts.verify import run as verify  # needed here only; it brings much along
-
     try:
         if fence.available(settings):
-            fence.both(settings, timeout)
-            found = verify.run(settings)
+            with progress.work("bring back what the Task Service wrote", timeout, "s"):
+                fence.both(settings, timeout)
+            found = verify.run(settings, progress=progress)
             # More differences than are listed: any of them may be of either kind.
             return True, {
                 entry.table: sum(d.kind != "missing_on_target" for d in entry.differences)
@@ -227,54 +230,3 @@ def _drain(settings: Settings, timeout: float, force: bool) -> bool:
             ) from None
         return False
     return True
-
-
-def remove(settings: Settings) -> None:
-    """Remove all of ours on both sides. Safe to run again after it was killed anywhere: it removes what is there."""
-    config = settings.config
-    replicate_engine.of(settings).drop(settings)
-    with (
-        domain_errors("removing what is ours"),
-        connect(settings.source(), step="remove", name="SOURCE_DATABASE_URL", lock_timeout_ms=1000) as source,
-        connect(settings.target(), step="remove", name="TARGET_DATABASE_URL", lock_timeout_ms=1000) as target,
-    ):
-        for side in (source, target):
-            conflicts.uninstall(side, config.db_schema, list(config.tables))
-            side.execute(
-                "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname = %s",
-                (repair_origin(settings.config),),
-            )
-            # The target's schema is the very last: it holds what a killed `finalize` goes on from.
-            _retry(side, sql.SQL("DROP SCHEMA IF EXISTS task_migration CASCADE"), "dropping the schema task_migration")
-
-
-def _retry(connection: Connection, statement: sql.Composed | sql.SQL, what: str) -> None:
-    work: Callable[[], object] = lambda: connection.execute(statement)  # noqa: E731
-    helper_schema.with_lock_retries(work, what)
-
-
-def leftovers(settings: Settings) -> list[str]:
-    """Everything of ours that the catalogs of both sides still show, in words; empty when all is gone."""
-    found = replicate_engine.of(settings).leftovers(settings)
-    for side, url in (("source", settings.source()), ("target", settings.target())):
-        with domain_errors(f"looking for leftovers on the {side}"), connect(url, step="leftovers") as connection:
-            rows = connection.execute(
-                """
-                SELECT 'trigger on ' || tgrelid::regclass::text FROM pg_trigger WHERE tgname = %(trigger)s
-                UNION ALL SELECT 'schema task_migration' FROM pg_namespace WHERE nspname = 'task_migration'
-                UNION ALL SELECT 'origin ' || roname FROM pg_replication_origin WHERE roname = %(origin)s
-                """,
-                {"trigger": conflicts.TRIGGER, "origin": repair_origin(settings.config)},
-            ).fetchall()
-            found += [f"{side}: {row[0]}" for row in rows]
-    return found
-
-
-def prove(settings: Settings) -> list[str]:
-    """The empty list of leftovers. Raises DatabaseError when something is left, naming it."""
-    left = leftovers(settings)
-    if left:
-        raise DatabaseError(
-            f"still there after the removal: {'; '.join(left)}; run the command again, or drop it by hand"
-        )
-    return left

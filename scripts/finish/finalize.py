@@ -10,7 +10,7 @@ from psycopg import sql
 
 from scripts.database import catalog, helper_schema
 from scripts.database.connections import Connection, connect, domain_errors
-from scripts.finish import abandon, rights
+from scripts.finish import removal, rights
 from scripts.finish.documents import Finalization, Privileges, TableRows
 from scripts.replication import engine as engines
 from scripts.replication import fence
@@ -62,7 +62,7 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progre
         rights.try_revoke(source, config.source_role, tables, finalizer.statements)
         finalizer.compare("before the revoke; nothing was changed")
         if dry_run:
-            return finalizer.document("dry-run", removed=abandon.leftovers(settings))
+            return finalizer.document("dry-run", removed=removal.leftovers(settings))
         finalizer.revoke(source)
     finalizer.bring_over()
     return finalizer.end()
@@ -104,7 +104,7 @@ class _Finalizer:
 
     def without_replication(self) -> Finalization:
         """It was finalized before; anything else is refused."""
-        if self.read_only and not abandon.leftovers(self.settings):
+        if self.read_only and not removal.leftovers(self.settings):
             return self.document("already-finalized")
         raise Refused(
             "replication does not run both ways, so nothing proves that the target has every write; "
@@ -156,7 +156,7 @@ class _Finalizer:
         """Stop, confirm, remove, prove; begun anew after a kill anywhere in it."""
         mark = _verified(self.settings) or {}
         rows = [TableRows.model_validate(entry) for entry in mark.get("rows", [])]
-        removed = abandon.leftovers(self.settings)
+        removed = removal.leftovers(self.settings)
         if dry_run:
             return self.document("dry-run", removed, rows)
         engine = engines.of(self.settings)
@@ -172,8 +172,8 @@ class _Finalizer:
                 f"{self.settings.config.source_role}; replication goes on and nothing was removed. Find who writes (SELECT usename, "
                 "query FROM pg_stat_activity), revoke that, then finalize again"
             )
-        abandon.remove(self.settings)
-        abandon.prove(self.settings)
+        removal.remove(self.settings)
+        removal.prove(self.settings)
         self.settings.journal.record(Step.FINALIZE, FinalizeEvent.FINALIZED, removed=removed)
         return self.document("finalized", removed, rows)
 

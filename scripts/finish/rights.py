@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from components.config import MigrationConfig
-from scripts.database import catalog
+from scripts.database import catalog, queries
 from scripts.database.connections import Connection
 from scripts.finish.documents import Privileges
 from scripts.support.errors import DatabaseError, Refused
+
+QUERIES = queries.load("scripts.finish")
 
 
 def check_role(source: Connection, config: MigrationConfig, tables: dict[str, catalog.Table]) -> list[str]:
@@ -53,9 +55,7 @@ def check_role(source: Connection, config: MigrationConfig, tables: dict[str, ca
 def owned_by(source: Connection, config: MigrationConfig) -> list[str]:
     """The moved tables that belong to the monolith's own role, by name."""
     rows = source.execute(
-        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner "
-        "WHERE n.nspname = %s AND c.relname = ANY(%s) AND r.rolname = %s ORDER BY 1",
-        (config.db_schema, list(config.tables), config.source_role),
+        QUERIES["owned_tables"], (config.db_schema, list(config.tables), config.source_role)
     ).fetchall()
     return [row[0] for row in rows]
 
@@ -70,11 +70,7 @@ def change_owner(source: Connection, config: MigrationConfig, tables: Sequence[s
             sql.SQL("ALTER TABLE {} OWNER TO CURRENT_USER").format(table),
             sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(table, app),
         ]
-        owned = source.execute(
-            "SELECT d.objid::regclass::text FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' "
-            "WHERE d.refobjid = to_regclass(%s) AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')",
-            (table.as_string(source),),
-        ).fetchall()
+        owned = source.execute(QUERIES["owned_sequences"], (table.as_string(source),)).fetchall()
         statements += [
             # regclass::text is quoted as needed.
             sql.SQL("GRANT USAGE, SELECT ON SEQUENCE {} TO {}").format(sql.SQL(sequence), app)
@@ -86,16 +82,8 @@ def change_owner(source: Connection, config: MigrationConfig, tables: Sequence[s
 
 def _others(source: Connection, role: str, tables: dict[str, catalog.Table]) -> list[str]:
     """Other roles that log in and can write, and roles that ``role`` could change to (SET ROLE) in order to write."""
-    rows = source.execute(
-        r"""
-        SELECT r.rolname, pg_has_role(%(role)s, r.oid, 'MEMBER') AND r.rolname <> %(role)s, r.rolcanlogin
-        FROM pg_roles r WHERE NOT r.rolsuper AND r.rolname NOT IN (%(role)s, current_user) AND r.rolname NOT LIKE 'pg\_%%'
-        AND EXISTS (SELECT 1 FROM unnest(%(oids)s::oid[]) t WHERE has_any_column_privilege(r.oid, t, 'INSERT')
-            OR has_any_column_privilege(r.oid, t, 'UPDATE') OR has_table_privilege(r.oid, t, 'DELETE'))
-        ORDER BY 1
-        """,
-        {"role": role, "oids": [table.oid for table in tables.values()]},
-    ).fetchall()
+    oids = [table.oid for table in tables.values()]
+    rows = source.execute(QUERIES["other_writers"], {"role": role, "oids": oids}).fetchall()
     found = []
     for name, member, login in rows:
         if member:
@@ -132,11 +120,7 @@ def privileges(source: Connection, role: str, tables: dict[str, catalog.Table]) 
     """What the role can do in effect, by whatever grant (own, PUBLIC, roles it is in, single columns)."""
     found = []
     for table in tables.values():
-        row = source.execute(
-            "SELECT has_table_privilege(%(role)s, %(oid)s::oid, 'SELECT'), has_any_column_privilege(%(role)s, %(oid)s::oid, 'INSERT'), "
-            "has_any_column_privilege(%(role)s, %(oid)s::oid, 'UPDATE'), has_table_privilege(%(role)s, %(oid)s::oid, 'DELETE')",
-            {"role": role, "oid": table.oid},
-        ).fetchone()
+        row = source.execute(QUERIES["privileges"], {"role": role, "oid": table.oid}).fetchone()
         if row is None:
             raise DatabaseError(f"{table.name}: the source answered nothing about the rights of {role}")
         found.append(

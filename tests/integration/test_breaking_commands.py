@@ -17,7 +17,7 @@ import pytest
 from scripts import __main__ as command_line
 from scripts.copy import run as copy
 from scripts.database.connections import connect
-from scripts.finish import abandon, finalize
+from scripts.finish import abandon, finalize, removal
 from scripts.replication import deadlock, diagnosis, fence
 from scripts.replication import native as replicate_native
 from scripts.replication import run as replicate
@@ -36,7 +36,7 @@ from pathlib import Path
 import psycopg
 from pydantic import SecretStr
 from components.config import MigrationConfig
-from scripts.finish import abandon, finalize
+from scripts.finish import abandon, finalize, removal
 from scripts.replication import run as replicate
 from scripts.support.settings import Settings
 
@@ -139,7 +139,7 @@ def test_start_and_finalize_killed_at_every_step(make_pair: MakePair) -> None:
     assert monolith.refused
     assert len(monolith.ids) > 10
     assert len(service.ids) > 10
-    assert abandon.leftovers(settings) == []
+    assert removal.leftovers(settings) == []
     assert _ids(pair.target) >= set(monolith.ids) | set(service.ids)
     # The old tables stay as they were at the end, and nothing has given the rights back.
     assert set(monolith.ids) <= _ids(pair.source)
@@ -159,7 +159,7 @@ def test_abandon_killed_at_every_step(make_pair: MakePair) -> None:
     with AppWriter(_as_app(pair)) as monolith:
         assert killed_everywhere(settings, "abandon") > 8
     assert not monolith.refused
-    assert abandon.leftovers(settings) == []
+    assert removal.leftovers(settings) == []
     assert _ids(pair.source) >= set(monolith.ids) | set(service.ids)
     # Its end has emptied nothing: whoever wants the target empty must say so.
     assert set(service.ids) <= _ids(pair.target)

@@ -13,7 +13,7 @@ import pytest
 from scripts.backup import run as backup
 from scripts.copy import run as copy
 from scripts.database.helper_schema import Side
-from scripts.finish import abandon, finalize
+from scripts.finish import abandon, finalize, removal
 from scripts.preflight import run as preflight
 from scripts.replication import fence
 from scripts.replication import run as replicate
@@ -101,7 +101,7 @@ def test_the_plan_from_preflight_to_finalize(make_pair: MakePair, tmp_path: Any)
     assert found.match, found
     done = finalize.run(settings)
     assert done.status == "finalized"
-    assert abandon.leftovers(settings) == []
+    assert removal.leftovers(settings) == []
     assert AWKWARD_PASSWORD not in str(list(settings.journal.events()))
 
 

@@ -18,7 +18,7 @@ from scripts.backup import run as backup
 from scripts.copy import run as copy
 from scripts.database import catalog
 from scripts.embedded.postgres_server import EmbeddedPostgres
-from scripts.finish import abandon, finalize
+from scripts.finish import finalize, removal
 from scripts.preflight import rights as preflight_rights
 from scripts.preflight import run as preflight
 from scripts.preflight import server as preflight_server
@@ -309,7 +309,7 @@ def test_an_operator_who_is_no_superuser_gets_every_right_named_and_carries_the_
         pair.target.execute("RESET ALL")
         pair.target.execute("INSERT INTO tasks (user_id, title) SELECT min(user_id), 'late' FROM tasks")
         assert finalize.run(settings).status == "finalized"
-        assert abandon.leftovers(settings) == []
+        assert removal.leftovers(settings) == []
         pair.source.execute("SET ROLE myteacher_app_user")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             pair.source.execute("DELETE FROM tasks")

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.copy import run as copy
 from scripts.database import helper_schema
-from scripts.finish import abandon, finalize
+from scripts.finish import abandon, finalize, removal
 from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.replication.conflicts import install as conflicts
@@ -86,7 +86,7 @@ def test_the_plan_with_dms_from_copy_to_finalize(make_pair: MakePair, dms_world:
     assert verify.run(settings).match
     done = finalize.run(settings)
     assert done.status == "finalized"
-    assert abandon.leftovers(settings) == []
+    assert removal.leftovers(settings) == []
     assert finalize.run(settings).status == "already-finalized"
     with pytest.raises(Refused, match="no complete copy"):
         replicate.start(settings)

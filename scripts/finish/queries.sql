@@ -1,0 +1,28 @@
+-- leftovers: triggers, the helper schema and the repair's origin that are still on a side, in words
+SELECT 'trigger on ' || tgrelid::regclass::text FROM pg_trigger WHERE tgname = %(trigger)s
+UNION ALL SELECT 'schema task_migration' FROM pg_namespace WHERE nspname = 'task_migration'
+UNION ALL SELECT 'origin ' || roname FROM pg_replication_origin WHERE roname = %(origin)s
+
+-- writable: whether the monolith's role may insert into any of the tables; null when there is no such role or table
+SELECT bool_or(has_table_privilege(r.oid, c.oid, 'INSERT'))
+FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE rolname = %s AND nspname = %s AND relname = ANY(%s)
+
+-- owned_tables: which of a schema's tables a role owns
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
+WHERE n.nspname = %s AND c.relname = ANY(%s) AND r.rolname = %s ORDER BY 1
+
+-- owned_sequences: the sequences of a table's columns, quoted as needed
+SELECT d.objid::regclass::text FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+WHERE d.refobjid = to_regclass(%s) AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+
+-- other_writers: roles that can write to the tables (oids), whether the monolith's role is a member of each, whether it logs in
+SELECT r.rolname, pg_has_role(%(role)s, r.oid, 'MEMBER') AND r.rolname <> %(role)s, r.rolcanlogin
+FROM pg_roles r WHERE NOT r.rolsuper AND r.rolname NOT IN (%(role)s, current_user) AND r.rolname NOT LIKE 'pg\_%%'
+AND EXISTS (SELECT 1 FROM unnest(%(oids)s::oid[]) t WHERE has_any_column_privilege(r.oid, t, 'INSERT')
+    OR has_any_column_privilege(r.oid, t, 'UPDATE') OR has_table_privilege(r.oid, t, 'DELETE'))
+ORDER BY 1
+
+-- privileges: what a role can do with a table (oid) in effect: SELECT, INSERT, UPDATE, DELETE
+SELECT has_table_privilege(%(role)s, %(oid)s::oid, 'SELECT'), has_any_column_privilege(%(role)s, %(oid)s::oid, 'INSERT'),
+       has_any_column_privilege(%(role)s, %(oid)s::oid, 'UPDATE'), has_table_privilege(%(role)s, %(oid)s::oid, 'DELETE')

@@ -1,0 +1,57 @@
+"""Everything of ours goes from both databases, and the catalogs prove it. Safe to run again after it was killed anywhere."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from psycopg import sql
+
+from scripts.database import helper_schema, queries
+from scripts.database.connections import connect, domain_errors
+from scripts.database.repair_session import repair_origin
+from scripts.replication import engine as engines
+from scripts.replication.conflicts import install as conflicts
+from scripts.support.errors import DatabaseError
+from scripts.support.settings import Settings
+
+QUERIES = queries.load("scripts.finish")
+
+
+def remove(settings: Settings) -> None:
+    """Remove replication, triggers, origins and the helper schema on both sides, whatever of it is there."""
+    config = settings.config
+    engines.of(settings).drop(settings)
+    with (
+        domain_errors("removing what is ours"),
+        connect(settings.source(), step="remove", name="SOURCE_DATABASE_URL", lock_timeout_ms=1000) as source,
+        connect(settings.target(), step="remove", name="TARGET_DATABASE_URL", lock_timeout_ms=1000) as target,
+    ):
+        for side in (source, target):
+            conflicts.uninstall(side, config.db_schema, list(config.tables))
+            side.execute(
+                "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname = %s",
+                (repair_origin(config),),
+            )
+            # The target's schema is the very last: it holds what a killed `finalize` goes on from.
+            drop = sql.SQL("DROP SCHEMA IF EXISTS task_migration CASCADE")
+            helper_schema.with_lock_retries(partial(side.execute, drop), "dropping the schema task_migration")
+
+
+def leftovers(settings: Settings) -> list[str]:
+    """Everything of ours that the catalogs of both sides still show, ``side: what`` in words; empty when all is gone."""
+    found = engines.of(settings).leftovers(settings)
+    for side, url in (("source", settings.source()), ("target", settings.target())):
+        with domain_errors(f"looking for leftovers on the {side}"), connect(url, step="leftovers") as connection:
+            ours = {"trigger": conflicts.TRIGGER, "origin": repair_origin(settings.config)}
+            found += [f"{side}: {row[0]}" for row in connection.execute(QUERIES["leftovers"], ours)]
+    return found
+
+
+def prove(settings: Settings) -> list[str]:
+    """The empty list of leftovers. Raises DatabaseError when something is left, naming it."""
+    left = leftovers(settings)
+    if left:
+        raise DatabaseError(
+            f"still there after the removal: {'; '.join(left)}; run the command again, or drop it by hand"
+        )
+    return left
