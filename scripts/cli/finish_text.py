@@ -53,8 +53,12 @@ def abandonment(document: Abandonment) -> View:
         parts.append(_drained(document.drained))
     if document.truncated:
         parts.append(Text(f"emptied on the target: {', '.join(document.truncated)}"))
-    begin = "to begin again: task-migration rollback --scenario copy empties the target, then task-migration copy"
-    return View(verdict, "plain" if dry else "good", parts, "task-migration rollback --abandon" if dry else begin)
+    follows = {
+        "abandoned": "to begin again: task-migration rollback --scenario copy empties the target, then task-migration copy",
+        "nothing-there": "task-migration status shows what was done",
+        "dry-run": "task-migration rollback --abandon",
+    }[document.status]
+    return View(verdict, "plain" if dry else "good", parts, follows)
 
 
 def start_over(document: StartOver) -> View:

@@ -107,6 +107,7 @@ target, then task-migration copy"""
     nothing = done.model_copy(update={"status": "nothing-there", "removed": [], "drained": False})
     assert shown(abandonment(nothing)).splitlines()[0] == "Nothing of this migration is on either side."
     assert "brought back" not in shown(abandonment(nothing))
+    assert shown(abandonment(nothing)).endswith("Next: task-migration status shows what was done")
     dry = done.model_copy(update={"status": "dry-run", "drained": False, "leftovers": THINGS})
     text = shown(abandonment(dry))
     assert text.startswith("Nothing was changed: 3 things of this migration would be removed.\n")
