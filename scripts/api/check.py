@@ -1,4 +1,4 @@
-"""The contract of the 8 endpoints and /health, checked against any base URL (plan.md, step 2.2)."""
+"""The contract of the 8 endpoints and /health, checked against any base URL (docs/plan.md, Step 2)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from scripts.api.documents import ApiCheck, Check
 from scripts.api.shapes import Shape, errors_of, healthy, message, one_task, task_list
 from scripts.support.errors import UsageError
 from scripts.support.redact import remember_secret
@@ -22,7 +23,7 @@ FORGED = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 @dataclass
 class _Session:
     client: httpx.Client
-    checks: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
 
     def expect(
         self,
@@ -53,7 +54,7 @@ class _Session:
             found, passed, served = f"{type(error).__name__}", False, None
         passed = passed and wrong is None
         detail = f"{method} {path} answered {found}, the contract says {wanted}" + (f"; {wrong}" if wrong else "")
-        self.checks.append({"endpoint": endpoint, "passed": passed, "detail": detail, "served_by": served})
+        self.checks.append(Check(endpoint=endpoint, passed=passed, detail=detail, served_by=served))
         return document if passed else None
 
 
@@ -86,7 +87,7 @@ def run(
     headers: Mapping[str, str] | None = None,
     timeout: float = 10.0,
     transport: httpx.BaseTransport | None = None,
-) -> dict[str, Any]:
+) -> ApiCheck:
     """Check every endpoint with tasks of its own, which are deleted at the end, also when a check fails on the way.
 
     Args:
@@ -96,9 +97,6 @@ def run(
         headers: sent with every request; the smoke rule's header for one.
         timeout: seconds for one request.
         transport: another way than the network.
-
-    Returns:
-        ``healthy``, ``endpoints`` (endpoint -> healthy), ``checks`` and ``not_checked`` (clauses that need an option).
 
     Raises:
         UsageError: a token file cannot be read.
@@ -119,19 +117,19 @@ def run(
         _check(session, token, other, people)
     endpoints: dict[str, bool] = {}
     for check in session.checks:
-        endpoints[check["endpoint"]] = endpoints.get(check["endpoint"], True) and check["passed"]
+        endpoints[check.endpoint] = endpoints.get(check.endpoint, True) and check.passed
     needs = {
         "404 of another's task: --other-token-file": other,
         "an assignee of the same group: --member-id": people.member,
         "an assignee of another group: --stranger-id": people.stranger,
     }
-    return {
-        "healthy": all(endpoints.values()),
-        "endpoints": endpoints,
-        "served_by": sorted({str(check["served_by"]) for check in session.checks if check["served_by"]}),
-        "checks": session.checks,
-        "not_checked": [clause for clause, given in needs.items() if given is None],
-    }
+    return ApiCheck(
+        healthy=all(endpoints.values()),
+        endpoints=endpoints,
+        served_by=sorted({check.served_by for check in session.checks if check.served_by}),
+        checks=session.checks,
+        not_checked=[clause for clause, given in needs.items() if given is None],
+    )
 
 
 LISTING, MAKING, DELETING = "GET /api/tasks", "POST /api/tasks", "DELETE /api/tasks/{id}"

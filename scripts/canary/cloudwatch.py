@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts.canary.figures import Observed, Period, Traffic, settled
+from scripts.canary.figures import Observed, Period, Traffic, complete
 from scripts.support.errors import MigrationError
 
 BALANCER, ECS, RDS, DMS = "AWS/ApplicationELB", "AWS/ECS", "AWS/RDS", "AWS/DMS"
@@ -109,12 +109,12 @@ class CloudWatchMetrics:
         self.queries = queries(outputs)
 
     def observe(self, since: float) -> Observed:
-        """The settled periods from ``since`` (seconds since the epoch) on.
+        """The complete periods from ``since`` (seconds since the epoch) on.
 
         Raises:
             MigrationError: CloudWatch cannot be read.
         """
-        begins = settled(since, time.time(), self.period, self.delay)
+        begins = complete(since, time.time(), self.period, self.delay)
         if not begins:
             return Observed(self.period)
         data = self._read(begins[0], begins[-1] + self.period)
@@ -125,7 +125,7 @@ class CloudWatchMetrics:
         return None
 
     def _read(self, begin: float, end: float) -> dict[float, dict[str, float]]:
-        """Values by period and query key. Metrics come complete for a settled period, or are missing in it."""
+        """Values by period and query key. Metrics come complete for a complete period, or are missing in it."""
         found: dict[float, dict[str, float]] = {}
         try:
             answer = self._client.get_metric_data(

@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components.config import GateLimits
-from scripts.canary.figures import read_observed
+from scripts.canary.documents import Evidence, Explanation
 from scripts.canary.gates import decide
 from scripts.support.aws import bucket_and_prefix, client
 from scripts.support.errors import MigrationError, Refused
@@ -64,12 +64,8 @@ def read(location: str) -> dict[str, Any]:
         raise MigrationError(f"the decision {location} cannot be read: {error}; name one that is there") from None
 
 
-def explain(settings: Settings) -> dict[str, Any]:
+def explain(settings: Settings) -> Explanation:
     """The newest decision of the journal, judged anew from nothing but its own evidence.
-
-    Returns:
-        ``at``, ``from``, ``to``, ``decision``, ``reasons``, ``location``, ``findings`` (each rule with its figure and limit),
-        ``again`` (the verdict of judging the kept evidence now; None where there was no watch) and ``same``.
 
     Raises:
         Refused: nothing was decided yet.
@@ -78,24 +74,12 @@ def explain(settings: Settings) -> dict[str, Any]:
     last = settings.journal.last(Step.CANARY, CanaryEvent.DECIDED)
     if last is None:
         raise Refused("nothing was decided yet; the first decision comes with: task-migration canary step")
-    document = read(str(last["document"]))
+    kept = read(str(last["document"]))
     known = ("at", "from", "to", "decision", "reasons", "findings")
-    answer: dict[str, Any] = {key: document.get(key) for key in known} | {"location": last["document"]}
-    evidence = document.get("evidence")
-    if evidence is None:
-        return {**answer, "again": None, "same": None}
-    limits = GateLimits.model_validate(document["limits"])
-    judged = decide(read_observed(evidence), limits, float(document["watch_seconds"]))
-    same = (judged.verdict, list(judged.reasons)) == (document["decision"], document["reasons"])
-    return {**answer, "again": judged.verdict, "same": same, "findings": judged.explained()}
-
-
-def as_text(answer: Mapping[str, Any]) -> str:
-    """An explanation for people."""
-    lines = [f"{answer['at']}  {answer['from']} -> {answer['to']} %: {answer['decision']}   ({answer['location']})"]
-    for finding in answer["findings"] or []:
-        lines.append(f"  {finding['state']:>12}  {finding['text']}")
-    if answer["again"] is not None:
-        kept = "the same" if answer["same"] else "NOT THE SAME: the program's rules changed since"
-        lines.append(f"judged again from the evidence kept: {answer['again']}, {kept}")
-    return "\n".join(lines)
+    answer = Explanation(**{key: kept[key] for key in known}, location=str(last["document"]), again=None, same=None)
+    if kept["evidence"] is None:
+        return answer
+    observed = Evidence.model_validate(kept["evidence"]).observed()
+    judged = decide(observed, GateLimits.model_validate(kept["limits"]), float(kept["watch_seconds"]))
+    same = (judged.verdict, list(judged.reasons)) == (answer.decision, answer.reasons)
+    return answer.model_copy(update={"again": judged.verdict, "same": same, "findings": list(judged.findings)})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Period:
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything a decision rests on: the whole periods of a watch whose figures are settled, oldest first."""
+    """Everything a decision rests on: the whole periods of a watch whose figures are complete, oldest first."""
 
     period_seconds: float
     periods: tuple[Period, ...] = ()
@@ -60,25 +59,21 @@ class Observed:
         seen = [traffic for period in self.periods if (traffic := side(period)) is not None]
         return Traffic(*(sum(getattr(one, name) for one in seen) for name in ("requests", "errors", "refusals")))
 
-    def document(self) -> dict[str, Any]:
-        """The figures as JSON."""
-        return {"watched_seconds": self.watched_seconds, **asdict(self)}
+    def newest(self) -> str:
+        """The newest period for people: what the Task Service answered, and what it rests on; missing figures left out."""
+        if not self.periods:
+            return "no complete period yet"
+        period = self.periods[-1]
+        parts = []
+        if (seen := period.task_service) is not None:
+            parts += [f"{seen.requests} requests", f"{seen.error_rate_percent:.2g} % errors"]
+            parts += [] if seen.p95_ms is None else [f"P95 {seen.p95_ms:.0f} ms"]
+        for name, value in (("CPU", period.cpu_percent), ("memory", period.memory_percent)):
+            parts += [] if value is None else [f"{name} {value:.0f} %"]
+        return ", ".join(parts) or "no figure yet"
 
 
-def read_observed(document: Mapping[str, Any]) -> Observed:
-    """Figures that :meth:`Observed.document` gave, for explaining a decision again."""
-
-    def traffic(values: Mapping[str, Any] | None) -> Traffic | None:
-        return None if values is None else Traffic(**values)
-
-    periods = (
-        Period(**{**one, "task_service": traffic(one["task_service"]), "monolith": traffic(one["monolith"])})
-        for one in document["periods"]
-    )
-    return Observed(float(document["period_seconds"]), tuple(periods))
-
-
-def settled(since: float, now: float, period_seconds: float, delay_seconds: float) -> list[float]:
+def complete(since: float, now: float, period_seconds: float, delay_seconds: float) -> list[float]:
     """Begins of the whole periods from ``since`` on whose figures are complete by ``now`` (seconds since the epoch).
 
     Periods stand on multiples of their length, as CloudWatch's do (CloudWatch API reference, 'GetMetricData', StartTime).

@@ -1,14 +1,14 @@
 """The gate of a canary step: a pure function from what was observed to a decision. No I/O here.
 
-Limits and their defaults are plan.md's, step 2.3; they come in by config.
+Limits and their defaults are docs/plan.md's, Step 2; they come in by config.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import ceil
-from typing import Any, Literal
+from typing import Literal
 
 from components.config import GateLimits
 from scripts.canary.comparison import fisher_exact, sign_test
@@ -38,14 +38,6 @@ class Decision:
     verdict: Verdict
     reasons: tuple[str, ...]
     findings: tuple[Finding, ...] = ()
-
-    def document(self) -> dict[str, Any]:
-        """The decision as JSON."""
-        return {"decision": self.verdict, "reasons": list(self.reasons)}
-
-    def explained(self) -> list[dict[str, Any]]:
-        """Every rule as JSON."""
-        return [asdict(finding) for finding in self.findings]
 
 
 @dataclass(frozen=True)
@@ -124,7 +116,7 @@ def decide(observed: Observed, limits: GateLimits, watch_seconds: float) -> Deci
     better verdict.
 
     Args:
-        observed: settled periods; a missing figure is neither good nor bad.
+        observed: complete periods; a missing figure is neither good nor bad.
         limits: the limits and how sure a judgement has to be.
         watch_seconds: the length of a whole watch, in seconds.
     """

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-from scripts.canary.ready import Direction, Readiness, past, rollback_estimate
+from scripts.canary import history
+from scripts.canary.ready import DirectionHealth, Readiness, rollback_estimate
 from scripts.canary.stage import Stage
 from scripts.database.connections import connect, domain_errors
 from scripts.replication import fence
@@ -38,17 +38,12 @@ def observe(stage: Stage) -> Readiness:
         unmended=_unmended(settings, limit) if flowing else (),
         verified=_verified(settings),
         service_tasks=stage.service.wanted() if stage.service is not None else None,
-        rollback_seconds=rollback_estimate(reverse.fence_seconds, past(events(settings)).ups, config.drain_seconds),
+        rollback_seconds=rollback_estimate(reverse.fence_seconds, history.read(settings).ups, config.drain_seconds),
     )
 
 
-def events(settings: Settings) -> list[dict[str, Any]]:
-    """The journal's events of the canary and of rollbacks, oldest first."""
-    return [event for event in settings.journal.events() if event.get("step") in ("canary", "rollback")]
-
-
-def _direction(found: DirectionState) -> Direction:
-    return Direction(
+def _direction(found: DirectionState) -> DirectionHealth:
+    return DirectionHealth(
         running=found.running,
         fence_seconds=found.lag_seconds,
         reason=found.reason,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from components.config import GateLimits
-from scripts.canary.gates import GB, Decision, Finding, State
+from scripts.canary.gates import GB, Decision, Finding
 
 
 @dataclass(frozen=True)
-class Direction:
-    """One direction of replication. ``fence_seconds`` is None when the fence did not return in time."""
+class DirectionHealth:
+    """How one direction of replication stands. ``fence_seconds`` is None when the fence did not return in time."""
 
     running: bool
     fence_seconds: float | None
@@ -28,8 +27,8 @@ class Direction:
 class Readiness:
     """What a rollback would need, as seen before a weight goes up. None: could not be had."""
 
-    forward: Direction
-    reverse: Direction
+    forward: DirectionHealth
+    reverse: DirectionHealth
     #: Seconds until what was written on the target could be read, value by value, on the source.
     probe_seconds: float | None
     #: None: the catalogs could not be compared.
@@ -42,10 +41,6 @@ class Readiness:
     service_tasks: int | None
     #: See :func:`rollback_estimate`.
     rollback_seconds: float | None
-
-    def document(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
 
 #: Seconds of an `up` that nobody measured yet: a refresh-free `pulumi up` of one changed resource takes well under it.
@@ -68,66 +63,82 @@ def rollback_estimate(fence_seconds: float | None, ups: Iterable[float], drain_s
 
 def ready(seen: Readiness, limits: GateLimits, rollback_limit_seconds: float) -> Decision:
     """Whether a weight may go up: ``promote`` when a rollback would keep every write in time, else ``refused``."""
-    findings: list[Finding] = []
+    findings = (
+        *_replicates("forward", seen.forward, limits),
+        *_replicates("reverse", seen.reverse, limits),
+        *_agrees(seen, limits.replication_lag_seconds),
+        *_goes_back(seen, rollback_limit_seconds),
+    )
+    bad = tuple(finding.text for finding in findings if finding.state != "good")
+    good = tuple(finding.text for finding in findings)
+    return Decision("refused" if bad else "promote", bad or good, findings)
 
-    def rule(name: str, good: bool, fine: str, bad: str) -> None:
-        state: State = "good" if good else "breach"
-        findings.append(Finding(name, state, fine if good else bad))
 
-    lag = limits.replication_lag_seconds
-    for name, way in (("forward", seen.forward), ("reverse", seen.reverse)):
-        why = f" ({way.reason})" if way.reason else ""
-        rule(
-            f"{name} direction",
-            way.running,
-            f"the {name} direction runs",
-            f"the {name} direction of replication does not run{why}; remedy: task-migration replicate status, then replicate start",
-        )
-        took = way.fence_seconds
-        rule(
-            f"{name} fence",
-            took is not None and took < lag,
-            f"the {name} fence took {took or 0:.2f} s, below {lag:g} s",
-            f"the {name} fence {'did not return' if took is None else f'took {took:.2f} s'}, the limit is below {lag:g} s; wait "
-            "until the lag is gone",
-        )
-        held = way.retained_bytes / GB
-        rule(
-            f"{name} slot",
-            way.wal_status in (None, "reserved", "extended") and held < limits.slot_disk_gb,
-            f"the {name} slot is {way.wal_status or 'not ours to hold'}, {held:.3g} GB of WAL held",
-            f"the {name} slot is {way.wal_status} and holds {held:.3g} GB of WAL, it must be reserved or extended and below "
-            f"{limits.slot_disk_gb:g} GB; see task-migration replicate status for why the worker is behind",
-        )
+def _rule(name: str, good: bool, fine: str, bad: str) -> Finding:
+    return Finding(name, "good", fine) if good else Finding(name, "breach", bad)
+
+
+def _replicates(name: str, way: DirectionHealth, limits: GateLimits) -> Iterator[Finding]:
+    """One direction runs, is near, and its slot is safe."""
+    lag, took, held = limits.replication_lag_seconds, way.fence_seconds, way.retained_bytes / GB
+    why = f" ({way.reason})" if way.reason else ""
+    yield _rule(
+        f"{name} direction",
+        way.running,
+        f"the {name} direction runs",
+        f"the {name} direction of replication does not run{why}; remedy: task-migration replicate status, then replicate start",
+    )
+    yield _rule(
+        f"{name} fence",
+        took is not None and took < lag,
+        f"the {name} fence took {took or 0:.2f} s, below {lag:g} s",
+        f"the {name} fence {'did not return' if took is None else f'took {took:.2f} s'}, the limit is below {lag:g} s; wait "
+        "until the lag is gone",
+    )
+    yield _rule(
+        f"{name} slot",
+        way.wal_status in (None, "reserved", "extended") and held < limits.slot_disk_gb,
+        f"the {name} slot is {way.wal_status or 'not ours to hold'}, {held:.3g} GB of WAL held",
+        f"the {name} slot is {way.wal_status} and holds {held:.3g} GB of WAL, it must be reserved or extended and below "
+        f"{limits.slot_disk_gb:g} GB; see task-migration replicate status for why the worker is behind",
+    )
+
+
+def _agrees(seen: Readiness, lag: float) -> Iterator[Finding]:
+    """What is written on the target arrives on the source, and the two sides say the same."""
     probe = seen.probe_seconds
-    rule(
+    yield _rule(
         "synthetic write",
         probe is not None and probe < lag,
         f"a synthetic write on the target was read on the source after {probe or 0:.2f} s",
         f"a synthetic write on the target was {'not read' if probe is None else f'read after {probe:.2f} s'} on the source, the "
         f"limit is below {lag:g} s; a rollback would lose writes: task-migration replicate status",
     )
-    rule(
+    yield _rule(
         "schema",
         seen.schema_match is True,
         "the two catalogs agree",
         f"the two catalogs {'could not be compared' if seen.schema_match is None else 'differ'}; remedy: task-migration schema diff",
     )
-    rule(
+    yield _rule(
         "conflicts",
         not seen.unmended,
         "no unmended conflict",
         f"{len(seen.unmended)} rows still differ after a conflict, for one {', '.join(seen.unmended[:3])}; none may; remedy: "
         "task-migration verify --repair newest",
     )
-    rule(
+    yield _rule(
         "verification",
         seen.verified is not False,
         "no verification was made yet" if seen.verified is None else "the last verification found both sides equal",
         "the last verification found differences; mend them: task-migration verify --repair newest, then verify",
     )
+
+
+def _goes_back(seen: Readiness, limit: float) -> Iterator[Finding]:
+    """There is a service to send requests to, and a way back in time."""
     if seen.service_tasks is not None:
-        rule(
+        yield _rule(
             "service",
             seen.service_tasks > 0,
             f"{seen.service_tasks} tasks of the Task Service are wanted",
@@ -135,16 +146,13 @@ def ready(seen: Readiness, limits: GateLimits, rollback_limit_seconds: float) ->
             "task-migration canary start-service",
         )
     took = seen.rollback_seconds
-    rule(
+    yield _rule(
         "rollback time",
-        took is not None and took < rollback_limit_seconds,
-        f"a rollback would take about {took or 0:.1f} s, below {rollback_limit_seconds:g} s",
+        took is not None and took < limit,
+        f"a rollback would take about {took or 0:.1f} s, below {limit:g} s",
         f"a rollback would take {'an unknown time' if took is None else f'about {took:.1f} s'}, the limit is below "
-        f"{rollback_limit_seconds:g} s; lower drainSeconds, or find out why deployments or fences are slow",
+        f"{limit:g} s; lower drainSeconds, or find out why deployments or fences are slow",
     )
-    bad = tuple(finding.text for finding in findings if finding.state != "good")
-    good = tuple(finding.text for finding in findings)
-    return Decision("refused" if bad else "promote", bad or good, tuple(findings))
 
 
 def next_weight(current: int, ladder: tuple[int, ...]) -> int | None:
@@ -168,44 +176,3 @@ def check_step(current: int, wanted: int, ladder: tuple[int, ...], *, forced: bo
             ),
         )
     return Decision("promote", ())
-
-
-@dataclass(frozen=True)
-class Past:
-    """What the journal tells of the canary so far."""
-
-    #: The weight that a step came from which was begun and neither promoted nor rolled back, and where it goes.
-    unfinished: tuple[int, int] | None = None
-    #: Why a rollback is owed: it was decided or begun, and not ended.
-    owed: tuple[str, ...] | None = None
-    #: When the Task Service took its first live writes since the last whole rollback, on the target's clock.
-    since: str | None = None
-    #: What deployments of a weight took, seconds.
-    ups: tuple[float, ...] = ()
-
-
-def past(events: Iterable[Mapping[str, Any]]) -> Past:
-    """Read the journal's ``canary`` and ``rollback`` events, oldest first."""
-    unfinished: tuple[int, int] | None = None
-    owed: tuple[str, ...] | None = None
-    since: str | None = None
-    ups: list[float] = []
-    for event in events:
-        kind = (event.get("step"), event.get("event"))
-        if kind == ("canary", "begun"):
-            unfinished = (int(event["from"]), int(event["to"]))
-            since = since or event.get("target_time")
-        elif kind == ("canary", "moved"):
-            ups.append(float(event["seconds"]))
-        elif kind == ("canary", "decided"):
-            if event.get("decision") == "promote":
-                unfinished = None
-            elif event.get("decision") == "rollback":
-                unfinished, owed = None, tuple(event.get("reasons", ())) or ("decided",)
-        elif kind == ("rollback", "begun"):
-            unfinished, owed = None, tuple(event.get("reasons", ())) or ("begun",)
-        elif kind == ("rollback", "routed") and event.get("seconds_of_up") is not None:
-            ups.append(float(event["seconds_of_up"]))
-        elif kind == ("rollback", "done"):
-            unfinished, owed, since = None, None, None
-    return Past(unfinished, owed, since, tuple(ups[-10:]))

@@ -40,6 +40,11 @@ class Stage:
         """The stack's ``canaryWeight``, percent."""
         return int(self.deployer.config().get("canaryWeight", 0))
 
+    def smoke_headers(self) -> dict[str, str]:
+        """The secret header that leads to the Task Service at every weight."""
+        outputs = self.deployer.outputs()
+        return {str(outputs["smokeHeaderName"]): str(outputs["smokeHeaderValue"])}
+
 
 @dataclass(frozen=True)
 class Emergency:

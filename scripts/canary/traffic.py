@@ -17,7 +17,7 @@ class Metrics(Protocol):
     """What a watch reads."""
 
     def observe(self, since: float) -> Observed:
-        """The settled periods from ``since`` (seconds since the epoch) on. Raises MigrationError when they cannot be read."""
+        """The complete periods from ``since`` (seconds since the epoch) on. Raises MigrationError when they cannot be read."""
         ...
 
     def idle_seconds(self) -> float | None:

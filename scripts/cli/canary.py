@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scripts.api import check as checking
-from scripts.canary import decisions
-from scripts.canary import rollback as rolling_back
-from scripts.canary import stage as stages
-from scripts.canary import step as canarying
 from scripts.cli.group import Commands
-from scripts.cli.options import REFUSED, DryRun, Json, Stack
-from scripts.cli.output import emit_plain as emit
+from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, DryRun, Json, Stack, prints
+from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
-from scripts.deployment.pulumi_cli import NoPulumi
-from scripts.finish import abandon as abandoning
-from scripts.support.console import say
-from scripts.support.errors import MigrationError, Refused, UsageError
-from scripts.support.events import CanaryEvent, Step
-from scripts.support.settings import Settings
+from scripts.support.errors import UsageError
+
+if TYPE_CHECKING:
+    from scripts.canary.documents import CanaryStep, Rollback
 
 app = typer.Typer()
 canary_app = typer.Typer(cls=Commands, help="The canary weight, one deployment a step.", no_args_is_help=True)
 app.add_typer(canary_app, name="canary")
 
+DOCUMENTS = "scripts.canary.documents"
+UNPROVEN = {
+    REFUSED: "Pulumi cannot run, or something does not allow the proof; the message says where the routes are",
+    DIFFER: "the routes moved, and rows of the Task Service are not on the monolith as it wrote them",
+    TIMED_OUT: "the routes moved, and requests or the fence did not end in time",
+}
 
 TakeOver = Annotated[
     bool, typer.Option("--take-over", help="End another operator's session that holds the lock and hangs.")
@@ -35,6 +34,7 @@ TakeOver = Annotated[
 
 
 @canary_app.command("status")
+@prints(f"{DOCUMENTS}:CanaryStatus", f"{DOCUMENTS}:Explanation", exits={REFUSED: "the two weights differ"})
 def canary_status(
     stack: Stack = None,
     json: Json = False,
@@ -42,22 +42,28 @@ def canary_status(
         bool, typer.Option("--explain", help="The last decision, rule by rule, judged anew from its evidence.")
     ] = False,
 ) -> int:
-    """The declared weight, the load balancer's, and the ladder's next; exit 10 when the two differ."""
+    """Show the declared weight, the load balancer's, and the ladder's next."""
+    from scripts.canary import decisions
+    from scripts.cli import canary_text
+
     settings = load_settings(stack)
     if explain:
-        answer = decisions.explain(settings)
-        emit(answer, as_json=json, text=decisions.as_text(answer))
+        emit(decisions.explain(settings), as_json=json, text=canary_text.explanation)
         return 0
-    document = canarying.status(stages.build(settings))
-    emit(document, as_json=json)
-    return REFUSED if document["drift"] else 0
+    from scripts.canary import stage as stages
+    from scripts.canary import step as canary
 
-
-def _status_of(document: dict[str, Any]) -> int:
-    return 0 if document["decision"] == "promote" else REFUSED
+    document = canary.status(stages.build(settings))
+    emit(document, as_json=json, text=canary_text.status)
+    return REFUSED if document.drift else 0
 
 
 @canary_app.command("step")
+@prints(
+    f"{DOCUMENTS}:CanaryStep",
+    f"{DOCUMENTS}:Rollback",
+    exits={REFUSED: "the decision is not promote, or another operator moves the weight"},
+)
 def canary_step(
     stack: Stack = None,
     json: Json = False,
@@ -69,34 +75,61 @@ def canary_step(
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the journal. Goes with --force.")] = None,
     take_over: TakeOver = False,
 ) -> int:
-    """Raise the weight by one step, watch, decide; exit 10 unless the decision is promote."""
+    """Raise the weight by one step of the ladder, watch it, and decide."""
     if force != bool(reason):
         raise UsageError("--force and --reason go together; give both or neither")
-    document = canarying.step(
-        stages.build(load_settings(stack)), to, force_reason=reason, dry_run=dry_run, take_over=take_over, tell=say
+    from scripts.canary import stage as stages
+    from scripts.canary import step as canary
+    from scripts.cli import canary_text
+    from scripts.support.console import say
+    from scripts.support.progress import display
+
+    document = canary.step(
+        stages.build(load_settings(stack)),
+        to,
+        force_reason=reason,
+        dry_run=dry_run,
+        take_over=take_over,
+        tell=say,
+        progress=display(),
     )
-    emit(document, as_json=json)
-    return 0 if dry_run and document["decision"] == "hold" else _status_of(document)
+    emit(document, as_json=json, text=canary_text.step)
+    return 0 if dry_run and document.decision == "hold" else _status_of(document)
 
 
 @canary_app.command("run")
+@prints(
+    f"{DOCUMENTS}:CanaryRun",
+    f"{DOCUMENTS}:RollbackRun",
+    exits={REFUSED: "it did not end at 100 %, or another operator moves the weight"},
+)
 def canary_run(stack: Stack = None, json: Json = False, take_over: TakeOver = False) -> int:
-    """The whole ladder, step after step, with a rollback on a breach; exit 10 unless it ends at 100 %."""
-    document = canarying.run(stages.build(load_settings(stack)), take_over=take_over, tell=say)
-    emit(document, as_json=json)
+    """Climb the whole ladder, step after step, with a rollback on a breach."""
+    from scripts.canary import stage as stages
+    from scripts.canary import step as canary
+    from scripts.cli import canary_text
+    from scripts.support.console import say
+    from scripts.support.progress import display
+
+    at = stages.build(load_settings(stack))
+    document = canary.run(at, take_over=take_over, tell=say, progress=display())
+    emit(document, as_json=json, text=canary_text.step)
     return _status_of(document)
 
 
+def _status_of(document: CanaryStep | Rollback) -> int:
+    return 0 if document.decision == "promote" else REFUSED
+
+
 @canary_app.command("start-service")
+@prints(f"{DOCUMENTS}:ServiceStarted", exits={REFUSED: "there is no ECS service here"})
 def canary_start_service(stack: Stack = None, json: Json = False) -> int:
     """Undo `rollback --stop-service`: tasks of the Task Service again, and its autoscaling goes on."""
-    settings = load_settings(stack)
-    service = stages.build(settings).service
-    if service is None:
-        raise Refused("there is no ECS service here; a stack has one: --stack staging|prod")
-    tasks = service.start()
-    settings.journal.record(Step.CANARY, CanaryEvent.SERVICE_STARTED, tasks=tasks)
-    emit({"status": "started", "tasks": tasks}, as_json=json)
+    from scripts.canary import stage as stages
+    from scripts.canary import step as canary
+    from scripts.cli import canary_text
+
+    emit(canary.start_service(stages.build(load_settings(stack))), as_json=json, text=canary_text.service_started)
     return 0
 
 
@@ -109,6 +142,13 @@ class Scenario(StrEnum):
 
 
 @app.command()
+@prints(
+    f"{DOCUMENTS}:Rollback",
+    f"{DOCUMENTS}:RollbackPlan",
+    "scripts.finish.documents:StartOver",
+    "scripts.finish.documents:Abandonment",
+    exits=UNPROVEN,
+)
 def rollback(
     stack: Stack = None,
     json: Json = False,
@@ -122,14 +162,13 @@ def rollback(
         typer.Option("--emergency", help="Without Pulumi: change the rule by the load balancer's API at once."),
     ] = False,
     stop_service: Annotated[
-        bool, typer.Option("--stop-service", help="Ask ECS for no task of the Task Service afterwards.")
+        bool, typer.Option("--stop-service", help="At the end ask ECS for no task of the Task Service.")
     ] = False,
     scenario: Annotated[
         Scenario | None,
         typer.Option(
             "--scenario",
-            help="The plan's: copy (failed: end replication, empty the target), deployment (failed: routes, then no tasks), data "
-            "(disagree: routes, then empty the target).",
+            help="copy: empty the target. deployment: as --stop-service. data: the routes first, then empty the target.",
         ),
     ] = None,
     force: Annotated[
@@ -137,64 +176,44 @@ def rollback(
     ] = False,
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the journal.")] = None,
 ) -> int:
-    """Back to the monolith with every acknowledged write: weight 0, drain, fence, rows. Exit 12 when that is not proven."""
+    """Go back to the monolith with every acknowledged write: weight 0, drain, fence, rows compared."""
     if abandon and (emergency or stop_service):
         raise UsageError("--abandon goes alone: roll back first, then give the migration up")
     if scenario and (abandon or emergency or stop_service):
         raise UsageError(
             "--scenario goes without --abandon, --emergency and --stop-service: it says what is to be done"
         )
-    if force and scenario not in (Scenario.copy, Scenario.data):
+    empties = scenario in (Scenario.copy, Scenario.data)
+    if force and not empties:
         raise UsageError("--force goes with --scenario copy or data only")
+    from scripts.canary import rollback as way_back
+    from scripts.cli import canary_text, finish_text
+    from scripts.finish import abandon as giving_up
+    from scripts.support.progress import display
+
     settings = load_settings(stack)
-    if scenario in (Scenario.copy, Scenario.data):
-        # Without a stack there is no load balancer of ours, and nothing that could have moved a request.
-        leaving = stages.build(settings) if settings.has_load_balancer else None
-        weight = max(leaving.declared_weight(), leaving.load_balancer.weight()) if leaving else 0
-        if leaving and weight and scenario is Scenario.data and not dry_run:
-            rolling_back.run(leaving, reasons=(reason or "the data disagree",))
-            weight = leaving.load_balancer.weight()
-        kind: abandoning.Scenario = "copy" if scenario is Scenario.copy else "data"
-        emit(abandoning.start_over(settings, kind, weight, reason, force, dry_run).plain(), as_json=json)
-        return 0
-    stop_service = stop_service or scenario is Scenario.deployment
     if abandon:
-        emit(abandoning.run(settings, dry_run).plain(), as_json=json)
+        emit(giving_up.run(settings, dry_run), as_json=json, text=finish_text.abandonment)
         return 0
-    reasons = (reason,) if reason else ()
-    if emergency:
-        at = stages.build_emergency(settings)
-        if dry_run:
-            emit(
-                {"from": at.load_balancer.weight(), "to": 0, "would": ["change the live rule by the API"]}, as_json=json
-            )
-            return 0
-        emit(rolling_back.emergency(at, reasons=reasons, stop_service=stop_service), as_json=json)
+    if empties:
+        failed: giving_up.Scenario = "copy" if scenario is Scenario.copy else "data"
+        over = way_back.start_over(settings, failed, reason=reason, force=force, dry_run=dry_run, progress=display())
+        emit(over, as_json=json, text=finish_text.start_over)
         return 0
-    stage = _stage_to_leave(settings)
-    if dry_run:
-        changes = stage.deployer.preview({"canaryWeight": 0}).changes
-        emit({"from": stage.declared_weight(), "to": 0, "would": [f"{c.op} {c.name}" for c in changes]}, as_json=json)
-        return 0
-    emit(rolling_back.run(stage, reasons=reasons, stop_service=stop_service), as_json=json)
+    document = way_back.roll_back(
+        settings,
+        reason=reason,
+        stop_service=stop_service or scenario is Scenario.deployment,
+        without_pulumi=emergency,
+        dry_run=dry_run,
+        progress=display(),
+    )
+    emit(document, as_json=json, text=canary_text.rollback)
     return 0
 
 
-def _stage_to_leave(settings: Settings) -> stages.Stage:
-    """The stage; when Pulumi cannot even be asked, the error names the way that needs none."""
-    try:
-        return stages.build(settings)
-    except UsageError:
-        raise
-    except MigrationError as error:
-        if isinstance(error, NoPulumi):
-            raise
-        raise error.reworded(
-            f"{error}; Pulumi cannot run: to move the routes at once and without it, task-migration rollback --emergency"
-        ) from None
-
-
 @app.command("api-check")
+@prints("scripts.api.documents:ApiCheck", exits={REFUSED: "an endpoint answers otherwise than the contract says"})
 def api_check(
     base_url: Annotated[str, typer.Option("--base-url", help="Of the API, for example https://api.example.com.")],
     token_file: Annotated[Path, typer.Option("--token-file", help="File with a JWT; a token is no argument.")],
@@ -213,12 +232,16 @@ def api_check(
     stack: Stack = None,
     json: Json = False,
 ) -> int:
-    """Check the contract of all 8 endpoints and /health; exit 10 when one answers otherwise."""
+    """Check the contract of all 8 endpoints and /health."""
+    from scripts.api import check
+    from scripts.cli import canary_text
+
     headers: dict[str, str] = {}
     if smoke:
-        outputs = stages.build(load_settings(stack)).deployer.outputs()
-        headers[str(outputs["smokeHeaderName"])] = str(outputs["smokeHeaderValue"])
-    people = checking.People(member_id, stranger_id)
-    document = checking.run(base_url, token_file, other_token_file, people=people, headers=headers)
-    emit(document, as_json=json)
-    return 0 if document["healthy"] else REFUSED
+        from scripts.canary import stage as stages
+
+        headers = stages.build(load_settings(stack)).smoke_headers()
+    people = check.People(member_id, stranger_id)
+    document = check.run(base_url, token_file, other_token_file, people=people, headers=headers)
+    emit(document, as_json=json, text=canary_text.api_check)
+    return 0 if document.healthy else REFUSED

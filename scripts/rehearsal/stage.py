@@ -15,7 +15,7 @@ import httpx
 import psutil
 import psycopg
 
-from scripts.canary.figures import Observed, Period, Traffic, settled
+from scripts.canary.figures import Observed, Period, Traffic, complete
 from scripts.canary.notices import Notices
 from scripts.canary.service_control import ServiceControl
 from scripts.canary.stage import Stage
@@ -76,7 +76,7 @@ class _Cpu:
 class RehearsalMetrics:
     """Figures of real requests by the gateway, of the Task Service's process, of the target's server and of the slots.
 
-    What is sampled at a look stands for every period that was settled since the look before, as a metric's average would.
+    What is sampled at a look stands for every period that was completed since the look before, as a metric's average would.
 
     Args:
         running: describes the rehearsal: the gateway's URL, process ids, the target's data directory.
@@ -127,7 +127,7 @@ class RehearsalMetrics:
 
     def observe(self, since: float) -> Observed:
         """As :meth:`scripts.canary.traffic.Metrics.observe`."""
-        begins = settled(since, time.time(), self.period, self.delay)
+        begins = complete(since, time.time(), self.period, self.delay)
         fresh = [at for at in begins if at not in self._sampled]
         if fresh:
             sample = self._sample()

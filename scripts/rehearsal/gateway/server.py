@@ -26,7 +26,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Endpoint
 
-from scripts.canary.figures import settled
+from scripts.canary.figures import complete
 from scripts.rehearsal.app.server import serve
 from scripts.rehearsal.gateway.rules import Rule, choose_target, find_route, find_rule, group_name
 from scripts.rehearsal.gateway.stats import Sample, Stats
@@ -211,7 +211,7 @@ class Gateway:
         groups = sorted({group for rule in rules for group in rule.weights})
         figures: dict[str, Any] = self.stats.window(since, groups, live.arn if live else None)
         if period > 0:
-            begins = settled(since, now, period, 0.0)[-PERIODS_KEPT:]
+            begins = complete(since, now, period, 0.0)[-PERIODS_KEPT:]
             figures["periods"] = self.stats.periods(begins, period, groups)
         return JSONResponse(
             {

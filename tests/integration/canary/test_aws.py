@@ -12,7 +12,6 @@ import pytest
 
 from components.config import MigrationConfig
 from scripts.canary import decisions
-from scripts.canary import step as canary
 from scripts.canary.notices import Notices
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.errors import MigrationError
@@ -45,13 +44,13 @@ def test_a_decision_in_s3_is_explained_on_another_machine_and_told_to_the_topic(
     made = test_canary.stage(Cloud(), tmp_path)
     settings = replace(made.settings, state_dir="s3://state/night")
     at = replace(made, settings=settings, notices=Notices(aws.client("sns"), topic))
-    document = canary.step(at)
-    assert document["decision"] == "promote"
-    assert document["document"].startswith("s3://state/night/decisions/")
+    document = test_canary.stepped(at)
+    assert document.decision == "promote"
+    assert str(document.document).startswith("s3://state/night/decisions/")
 
     elsewhere = Settings(MigrationConfig(), None, None, None, "s3://state/night")
     answer = decisions.explain(elsewhere)
-    assert (answer["location"], answer["again"], answer["same"]) == (document["document"], "promote", True)
+    assert (answer.location, answer.again, answer.same) == (document.document, "promote", True)
     with pytest.raises(MigrationError, match="cannot be read"):
         decisions.read("s3://state/night/decisions/none.json")
 

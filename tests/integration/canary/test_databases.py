@@ -16,6 +16,7 @@ from psycopg import sql
 from components.config import GateLimits
 from scripts.canary import operator_lock, readiness, ready, rollback
 from scripts.canary import step as canary
+from scripts.canary.documents import CanaryStep, Unfinished
 from scripts.canary.operator_lock import Operation
 from scripts.canary.stage import Stage
 from scripts.replication import fence
@@ -26,7 +27,7 @@ from scripts.verify import rollback_proof
 from scripts.verify import run as verify
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
-from tests.unit.canary.test_step import HEALTHY, Cloud
+from tests.unit.canary.test_step import HEALTHY, Cloud, stepped
 
 _HOLD = """
 import json, sys, time
@@ -194,7 +195,7 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
         lambda: " ".join(verdict(pair)), lambda why: "reverse direction" in why, what="the cut way back", timeout=20
     )
     assert "synthetic write on the target was not read" in " ".join(verdict(pair))
-    assert canary.step(_stage(pair.settings, Cloud()))["decision"] == "refused"
+    assert canary.step(_stage(pair.settings, Cloud())).decision == "refused"
     pair.source.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
     wait_until(lambda: verdict(pair), lambda why: why == [], what="the way back", timeout=20)
 
@@ -225,8 +226,8 @@ def test_a_rollback_compares_every_row_that_the_task_service_wrote(pair: Pair) -
     assert cloud.live == 0
     verify.run(pair.settings, repair="target")
     document = rollback.run(_stage(pair.settings, cloud))
-    assert document["rows"]["different"] == []
-    assert document["rows"]["checked"] >= wrote
+    assert document.rows.different == []
+    assert document.rows.checked >= wrote
 
 
 def test_a_step_killed_by_the_system_in_its_watch_is_watched_again(pair: Pair) -> None:
@@ -244,15 +245,17 @@ def test_a_step_killed_by_the_system_in_its_watch_is_watched_again(pair: Pair) -
     assert pair.settings.journal.last("canary", "moved") is not None
     cloud = Cloud(weight=5, observed=HEALTHY)  # what its `up` left behind
     at = _stage(pair.settings, cloud)
-    assert canary.status(at)["unfinished"] == {"from": 0, "to": 5}
+    assert canary.status(at).unfinished == Unfinished(from_=0, to=5)
 
-    def again() -> dict[str, Any] | str:
+    def again() -> CanaryStep | str:
         try:
-            return canary.step(at)
+            return stepped(at)
         except (Refused, MigrationError) as error:
             return str(error)
 
-    document = wait_until(again, lambda seen: isinstance(seen, dict), what="the lock of the killed process", timeout=20)
-    assert isinstance(document, dict)
-    assert (document["from"], document["to"], document["decision"]) == (0, 5, "promote")
-    assert Path(str(document["document"])).exists()
+    document = wait_until(
+        again, lambda seen: isinstance(seen, CanaryStep), what="the lock of the killed process", timeout=20
+    )
+    assert isinstance(document, CanaryStep)
+    assert (document.from_, document.to, document.decision) == (0, 5, "promote")
+    assert Path(str(document.document)).exists()

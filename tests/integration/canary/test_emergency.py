@@ -184,9 +184,9 @@ def test_a_locked_state_of_the_rehearsals_engine_and_a_stopped_service(world: Wo
         emergency = Emergency(settings, world.balancer(), world.deployer, service)
         document = rollback.emergency(emergency, stop_service=True)
         assert world.weight() == 0
-        assert "could NOT be set to 0 in the configuration" in document["drift"]
+        assert "could NOT be set to 0 in the configuration" in str(document.drift)
     document = rollback.emergency(replace(emergency), stop_service=True)
-    assert document["config_set"] is True
+    assert document.config_set is True
     assert world.deployer.config()["canaryWeight"] == 0
 
     def suspended() -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from scripts.api import check as api_check
 from scripts.api.check import People
+from scripts.api.documents import ApiCheck
 from scripts.support.errors import UsageError
 
 OWNER, MEMBER, STRANGER, OTHER = 1, 2, 9, 8
@@ -124,7 +125,7 @@ def invalid(name: str) -> Answer:
     return 422, {"message": "The given data was invalid.", "errors": {name: ["wrong"]}}
 
 
-def checked(upstream: Upstream, directory: Path) -> dict[str, Any]:
+def checked(upstream: Upstream, directory: Path) -> ApiCheck:
     files = []
     for token in TOKENS:
         files.append(directory / token)
@@ -134,16 +135,16 @@ def checked(upstream: Upstream, directory: Path) -> dict[str, Any]:
     )
 
 
-def failing(document: dict[str, Any]) -> set[str]:
-    return {endpoint for endpoint, good in document["endpoints"].items() if not good}
+def failing(document: ApiCheck) -> set[str]:
+    return {endpoint for endpoint, good in document.endpoints.items() if not good}
 
 
 def test_the_contract_passes_and_every_task_is_deleted_again(tmp_path: Path) -> None:
     upstream = Upstream()
     document = checked(upstream, tmp_path)
-    assert document["healthy"], [check for check in document["checks"] if not check["passed"]]
-    assert len(document["endpoints"]) == 9
-    assert document["not_checked"] == []
+    assert document.healthy, [check for check in document.checks if not check.passed]
+    assert len(document.endpoints) == 9
+    assert document.not_checked == []
     assert (upstream.tasks, len(upstream.deleted)) == ({}, 2)
 
 
@@ -210,10 +211,10 @@ CASES: list[tuple[str, Break, str]] = [
 def test_each_broken_clause_fails_its_endpoint(tmp_path: Path, broken: Break, endpoint: str) -> None:
     """Prevents a first weight on a service that breaks the contract where the check does not look."""
     document = checked(Upstream(broken), tmp_path)
-    assert not document["healthy"]
-    assert endpoint in failing(document), document["checks"]
-    wrong = [check for check in document["checks"] if not check["passed"]]
-    assert all(check["detail"] for check in wrong)
+    assert not document.healthy
+    assert endpoint in failing(document), document.checks
+    wrong = [check for check in document.checks if not check.passed]
+    assert all(check.detail for check in wrong)
 
 
 @pytest.mark.parametrize(
@@ -263,8 +264,8 @@ def test_a_dead_upstream_fails_everything_and_a_missing_token_is_named(tmp_path:
     file = tmp_path / "token"
     file.write_text("token-of-owner")
     document = api_check.run("http://upstream", file, transport=httpx.MockTransport(dead))
-    assert set(document["endpoints"].values()) == {False}
-    assert [clause.split(":")[0] for clause in document["not_checked"]] == [
+    assert set(document.endpoints.values()) == {False}
+    assert [clause.split(":")[0] for clause in document.not_checked] == [
         "404 of another's task", "an assignee of the same group", "an assignee of another group",
     ]  # fmt: skip
     with pytest.raises(UsageError, match="cannot be read"):

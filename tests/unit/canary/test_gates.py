@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from components.config import ConfigError, GateLimits, MigrationConfig, parse
 from scripts.canary.comparison import fisher_exact, sign_test
-from scripts.canary.figures import Observed, Period, Traffic, read_observed, settled, weighted_median, with_replication
+from scripts.canary.documents import Evidence
+from scripts.canary.figures import Observed, Period, Traffic, complete, weighted_median, with_replication
 from scripts.canary.gates import Decision, decide
 
 LIMITS = GateLimits()
@@ -325,14 +327,15 @@ def test_a_promotion_has_every_figure_and_enough_of_each(observed: Observed, wat
 def test_evidence_is_read_back_as_it_was_kept() -> None:
     """Prevents an explanation of other figures than those that decided."""
     observed = watched(changed=(3,), task_service=None, cpu_percent=None)
-    assert read_observed(observed.document()) == observed
+    kept = json.loads(json.dumps(Evidence.of(observed).plain()))
+    assert Evidence.model_validate(kept).observed() == observed
 
 
 def test_only_whole_settled_periods_count() -> None:
     """Prevents a judgement of a minute that CloudWatch has not got all figures of."""
-    assert settled(130.0, 430.0, 60.0, 120.0) == [180.0, 240.0]
-    assert settled(120.0, 420.0, 60.0, 120.0) == [120.0, 180.0, 240.0]
-    assert settled(130.0, 200.0, 60.0, 120.0) == []
+    assert complete(130.0, 430.0, 60.0, 120.0) == [180.0, 240.0]
+    assert complete(120.0, 420.0, 60.0, 120.0) == [120.0, 180.0, 240.0]
+    assert complete(130.0, 200.0, 60.0, 120.0) == []
 
 
 def test_replication_is_the_worst_fence_of_the_period_or_beside_it() -> None:

@@ -10,21 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.config import GateLimits
+from scripts.canary.history import History, history
 from scripts.canary.ready import (
     UNMEASURED_UP,
-    Direction,
-    Past,
+    DirectionHealth,
     Readiness,
     check_step,
     next_weight,
-    past,
     ready,
     rollback_estimate,
 )
 
 LIMITS = GateLimits()
 LADDER = (5, 25, 50, 100)
-WAY = Direction(True, 0.1, None, "reserved", 1000)
+WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
 GOOD = Readiness(WAY, WAY, 0.1, True, (), True, 2, 60.0)
 
 
@@ -126,21 +125,21 @@ DONE = {"step": "rollback", "event": "done"}
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
-        ([], Past()),
-        ([_begun(0, 5)], Past((0, 5), None, "t1")),
-        ([_begun(0, 5), MOVED], Past((0, 5), None, "t1", (3.0,))),
-        ([_begun(0, 5), MOVED, _decided("hold")], Past((0, 5), None, "t1", (3.0,))),
-        ([_begun(0, 5), _decided("refused")], Past((0, 5), None, "t1")),
-        ([_begun(0, 5), MOVED, _decided("promote")], Past(None, None, "t1", (3.0,))),
+        ([], History()),
+        ([_begun(0, 5)], History((0, 5), None, "t1")),
+        ([_begun(0, 5), MOVED], History((0, 5), None, "t1", (3.0,))),
+        ([_begun(0, 5), MOVED, _decided("hold")], History((0, 5), None, "t1", (3.0,))),
+        ([_begun(0, 5), _decided("refused")], History((0, 5), None, "t1")),
+        ([_begun(0, 5), MOVED, _decided("promote")], History(None, None, "t1", (3.0,))),
         # The writes of every step since the weight left 0 are the rollback's to prove.
-        ([_begun(0, 5), _decided("promote"), _begun(5, 25, "t2")], Past((5, 25), None, "t1")),
+        ([_begun(0, 5), _decided("promote"), _begun(5, 25, "t2")], History((5, 25), None, "t1")),
         # Killed between the decision and the rollback: it is owed, and nothing goes up before it.
-        ([_begun(0, 5), MOVED, _decided("rollback")], Past(None, ("because",), "t1", (3.0,))),
-        ([_begun(0, 5), _decided("rollback"), BACK, ROUTED], Past(None, ("begun",), "t1", (2.0,))),
-        ([_begun(0, 5), _decided("rollback"), BACK, DONE], Past()),
-        ([_begun(0, 5), BACK, DONE, _begun(0, 5, "t9")], Past((0, 5), None, "t9")),
+        ([_begun(0, 5), MOVED, _decided("rollback")], History(None, ("because",), "t1", (3.0,))),
+        ([_begun(0, 5), _decided("rollback"), BACK, ROUTED], History(None, ("begun",), "t1", (2.0,))),
+        ([_begun(0, 5), _decided("rollback"), BACK, DONE], History()),
+        ([_begun(0, 5), BACK, DONE, _begun(0, 5, "t9")], History((0, 5), None, "t9")),
     ],
 )
-def test_the_journal_tells_what_was_left(events: list[dict[str, Any]], expected: Past) -> None:
+def test_the_journal_tells_what_was_left(events: list[dict[str, Any]], expected: History) -> None:
     """Prevents a step up while a rollback is owed, and one that forgets where it came from."""
-    assert past(events) == expected
+    assert history(events) == expected

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from components.config import GateLimits, MigrationConfig
-from scripts.canary import decisions, operator_lock, readiness, rollback
+from scripts.canary import decisions, operator_lock, readiness, rollback, way_back
 from scripts.canary import step as canary
+from scripts.canary.documents import CanaryRun, CanaryStep
 from scripts.canary.figures import Observed, Period, Traffic
 from scripts.canary.operator_lock import Holder, NoLock, Operation, TakenOver
-from scripts.canary.ready import Direction, Readiness
+from scripts.canary.ready import DirectionHealth, Readiness
 from scripts.canary.stage import Emergency, Stage
-from scripts.canary.step import LIVE_RULE
+from scripts.canary.step import RULE_TYPE
 from scripts.deployment.deployer import Change, PreviewResult, UpResult
 from scripts.replication import fence
 from scripts.replication.conflicts import install as conflicts
@@ -28,9 +29,9 @@ from scripts.support.settings import Settings
 from scripts.verify import rollback_proof
 from scripts.verify.documents import RollbackProof, UnequalRow
 
-RULE = Change("urn:rule", LIVE_RULE, "routes-live-rule", "update", ("actions",))
+RULE = Change("urn:rule", RULE_TYPE, "routes-live-rule", "update", ("actions",))
 OTHER = Change("urn:db", "aws:rds/instance:Instance", "database-instance", "replace", ("engineVersion",))
-WAY = Direction(True, 0.1, None, "reserved", 1000)
+WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
 READY = Readiness(WAY, WAY, 0.1, True, (), None, None, 60.0)
 PERIOD = Period(0.0, Traffic(100, 0, 0, 10.0, 20.0), None, 5.0, 5.0, 5.0, 5.0, 90e9, 0.0, 0.1, 2.0)
 SAME = RollbackProof(checked=3, equal=3, unsettled=0, different=[])
@@ -138,6 +139,20 @@ def stage(cloud: Cloud, tmp_path: Path, **config: Any) -> Stage:
     return Stage(settings, cloud, cloud, cloud, cloud, cloud)  # type: ignore[arg-type]
 
 
+def stepped(at: Stage, **how: Any) -> CanaryStep:
+    """One step that is no rollback which was owed."""
+    document = canary.step(at, **how)
+    assert isinstance(document, CanaryStep)
+    return document
+
+
+def ran(at: Stage) -> CanaryRun:
+    """The ladder, where no rollback was owed."""
+    document = canary.run(at)
+    assert isinstance(document, CanaryRun)
+    return document
+
+
 def names(at: Stage, step: str = "canary") -> list[str]:
     return [event["event"] for event in at.settings.journal.events(step)]
 
@@ -146,20 +161,47 @@ def test_a_healthy_step_is_promoted_journaled_and_kept_with_its_evidence(tmp_pat
     cloud = Cloud()
     at = stage(cloud, tmp_path)
     told: list[str] = []
-    document = canary.step(at, tell=told.append)
-    assert (document["from"], document["to"], document["decision"]) == (0, 5, "promote")
-    assert document["changed"] == ["routes-live-rule"]
-    assert document["evidence"]["periods"][0]["task_service"]["requests"] == 100
+    document = stepped(at, tell=told.append)
+    assert (document.from_, document.to, document.decision) == (0, 5, "promote")
+    assert document.changed == ["routes-live-rule"]
+    assert document.evidence is not None
+    assert document.document is not None
+    assert document.evidence.periods[0].task_service == Traffic(100, 0, 0, 10.0, 20.0)
     assert names(at) == ["begun", "moved", "decided"]
     assert cloud.notices == ["canary 0 -> 5 %: promote"]
     assert any("a rollback would take about 60.0 s" in line for line in told)
-    kept = decisions.read(document["document"])
-    assert kept["evidence"] == json.loads(json.dumps(document["evidence"]))
+    kept = decisions.read(document.document)
+    assert kept["evidence"] == document.evidence.plain()
     assert kept["limits"]["errorRatePercent"] == 1.0
     answer = decisions.explain(at.settings)
-    assert (answer["decision"], answer["again"], answer["same"]) == ("promote", "promote", True)
-    assert "typical P95 20 ms, below 500 ms" in decisions.as_text(answer)
-    assert canary.status(at)["unfinished"] is None
+    assert (answer.decision, answer.again, answer.same) == ("promote", "promote", True)
+    assert "typical P95 20 ms, below 500 ms" in [finding.text for finding in answer.findings]
+    assert canary.status(at).unfinished is None
+
+
+def test_the_documents_keep_the_fields_that_scripts_of_others_rely_on(tmp_path: Path) -> None:
+    """Prevents a rename, or a field under its Python name, that breaks a script at night."""
+    fixed = ["from", "to", "decision", "reasons", "seconds"]
+    cloud = Cloud()
+    at = stage(cloud, tmp_path)
+    assert list(json.loads(stepped(at).json_text()))[:5] == fixed
+    assert list(json.loads(canary.run(at).json_text()))[:5] == fixed
+    cloud.stopped, told = False, json.loads(rollback.run(at, stop_service=True).json_text())
+    assert list(told) == [
+        *fixed, "limit_seconds", "within_limit", "by", "seconds_of_up", "config_set", "drift", "pulumi", "moved_again", "rows",
+        "service_stopped", "phases",
+    ]  # fmt: skip
+    status = json.loads(canary.status(at).json_text())
+    assert list(status) == ["declared", "live", "drift", "next", "ladder", "unfinished", "rollback_owed", "last"]
+    assert list(status["last"]) == ["at", "step", "event", *fixed, "document"]
+
+
+def test_a_watch_tells_what_the_gate_sees_now(tmp_path: Path) -> None:
+    """Prevents half an hour in which an operator sees nothing but a clock."""
+    told: list[str] = []
+    stepped(stage(Cloud(), tmp_path), tell=told.append)
+    assert "watched 0.05 of 0.05 s: promote; 100 requests, 0 % errors, P95 20 ms, CPU 5 %, memory 5 %" in told, told
+    assert Observed(60.0).newest() == "no complete period yet"
 
 
 def test_an_explanation_says_when_todays_rules_would_judge_otherwise(tmp_path: Path) -> None:
@@ -167,10 +209,10 @@ def test_an_explanation_says_when_todays_rules_would_judge_otherwise(tmp_path: P
     at = stage(Cloud(), tmp_path)
     with pytest.raises(Refused, match="nothing was decided yet"):
         decisions.explain(at.settings)
-    location = Path(str(canary.step(at)["document"]))
+    location = Path(str(stepped(at).document))
     location.write_text(location.read_text().replace('"errors": 0', '"errors": 50'))
     answer = decisions.explain(at.settings)
-    assert (answer["again"], answer["same"]) == ("rollback", False)
+    assert (answer.again, answer.same) == ("rollback", False)
 
 
 @pytest.mark.parametrize("changes", [(RULE, OTHER), (OTHER,), (RULE, RULE)])
@@ -178,8 +220,8 @@ def test_a_deployment_that_changes_more_is_refused_with_a_list(tmp_path: Path, c
     """Prevents a canary step that replaces the database on the way."""
     cloud = Cloud(changes=changes)
     document = canary.step(stage(cloud, tmp_path))
-    assert document["decision"] == "refused"
-    assert f"{changes[-1].op} {changes[-1].name}" in document["reasons"][0]
+    assert document.decision == "refused"
+    assert f"{changes[-1].op} {changes[-1].name}" in document.reasons[0]
     assert cloud.ups == []
 
 
@@ -189,8 +231,8 @@ def test_no_weight_goes_up_unless_a_rollback_would_keep_every_write(
     monkeypatch.setattr(readiness, "observe", lambda stage: replace(READY, probe_seconds=None))
     cloud = Cloud()
     document = canary.step(stage(cloud, tmp_path))
-    assert document["decision"] == "refused"
-    assert "synthetic write" in " ".join(document["reasons"])
+    assert document.decision == "refused"
+    assert "synthetic write" in " ".join(document.reasons)
     assert cloud.ups == []
 
 
@@ -199,17 +241,18 @@ def test_a_rule_that_somebody_moved_by_hand_is_refused(tmp_path: Path) -> None:
     cloud = Cloud(weight=5)
     cloud.live = 50
     document = canary.step(stage(cloud, tmp_path))
-    assert document["decision"] == "refused"
-    assert "the stack declares 5 %, the load balancer has 50 %" in document["reasons"][0]
+    assert document.decision == "refused"
+    assert "the stack declares 5 %, the load balancer has 50 %" in document.reasons[0]
     assert cloud.ups == []
 
 
 def test_a_breach_rolls_back_to_the_monolith(tmp_path: Path) -> None:
     cloud = Cloud(weight=25, observed=FAILING)
-    document = canary.step(stage(cloud, tmp_path))
-    assert (document["decision"], document["rollback"]["to"], cloud.live) == ("rollback", 0, 0)
+    document = stepped(stage(cloud, tmp_path))
+    assert document.rollback is not None
+    assert (document.decision, document.rollback.to, cloud.live) == ("rollback", 0, 0)
     assert cloud.ups == [50, 0]
-    assert "error rate is 10 %" in document["reasons"][0]
+    assert "error rate is 10 %" in document.reasons[0]
     assert cloud.notices == ["rollback from 50 % done in 0 s"]
 
 
@@ -230,11 +273,11 @@ def test_a_step_killed_at_any_boundary_goes_on_when_it_is_run_again(tmp_path: Pa
     with pytest.raises(Killed):
         canary.step(at)
     cloud.at = lambda name: None
-    assert canary.status(at)["rollback_owed"] is None
+    assert canary.status(at).rollback_owed is None
     document = canary.step(at)
-    assert (document["from"], document["to"], document["decision"]) == (5, 25, "promote")
+    assert (document.from_, document.to, document.decision) == (5, 25, "promote")
     assert (cloud.declared, cloud.live) == (25, 25)
-    assert canary.step(at)["to"] == 50
+    assert canary.step(at).to == 50
 
 
 @pytest.mark.parametrize("boundary", ["before up", "config set", "up done", "confirm"])
@@ -254,22 +297,22 @@ def test_a_rollback_killed_at_any_boundary_is_ended_before_anything_else(tmp_pat
     with pytest.raises(Killed):
         canary.step(at)
     cloud.at, cloud.observed = lambda name: None, HEALTHY
-    assert canary.status(at)["rollback_owed"]
-    assert "would end the rollback" in canary.step(at, dry_run=True)["reasons"][0]
+    assert canary.status(at).rollback_owed
+    assert "would end the rollback" in canary.step(at, dry_run=True).reasons[0]
     document = canary.step(at)
-    assert (document["decision"], document["to"], cloud.declared, cloud.live) == ("rollback", 0, 0, 0)
-    assert canary.status(at)["rollback_owed"] is None
-    assert canary.step(at)["to"] == 5
+    assert (document.decision, document.to, cloud.declared, cloud.live) == ("rollback", 0, 0, 0)
+    assert canary.status(at).rollback_owed is None
+    assert canary.step(at).to == 5
 
 
 def test_a_step_that_held_is_watched_again_before_the_next_one(tmp_path: Path) -> None:
     cloud = Cloud(observed=SILENT)
     at = stage(cloud, tmp_path)
-    assert canary.step(at)["decision"] == "hold"
+    assert canary.step(at).decision == "hold"
     cloud.observed = HEALTHY
     document = canary.step(at)
-    assert (document["from"], document["to"], document["decision"]) == (0, 5, "promote")
-    assert canary.step(at)["to"] == 25
+    assert (document.from_, document.to, document.decision) == (0, 5, "promote")
+    assert canary.step(at).to == 25
 
 
 def test_metrics_that_cannot_be_read_hold(tmp_path: Path) -> None:
@@ -282,13 +325,13 @@ def test_metrics_that_cannot_be_read_hold(tmp_path: Path) -> None:
 
     cloud.at = away
     at = stage(cloud, tmp_path)
-    assert canary.step(at)["decision"] == "hold"
+    assert canary.step(at).decision == "hold"
     assert names(at).count("metrics-unreadable") == 1
 
 
 def test_run_climbs_the_ladder_and_tells_each_decision(tmp_path: Path) -> None:
     cloud = Cloud()
-    assert canary.run(stage(cloud, tmp_path))["to"] == 100
+    assert canary.run(stage(cloud, tmp_path)).to == 100
     assert cloud.ups == [5, 25, 50, 100]
     assert cloud.notices == [f"canary {a} -> {b} %: promote" for a, b in ((0, 5), (5, 25), (25, 50), (50, 100))]
 
@@ -297,10 +340,10 @@ def test_run_watches_a_hold_again_so_many_times_and_goes_on_when_run_again(tmp_p
     cloud = Cloud(observed=SILENT)
     at = stage(cloud, tmp_path, watch_rounds=2)
     document = canary.run(at)
-    assert [step["decision"] for step in document["steps"]] == ["hold", "hold"]
+    assert [step.decision for step in document.steps] == ["hold", "hold"]
     cloud.observed = HEALTHY
     document = canary.run(at)
-    assert (document["from"], document["to"], document["decision"]) == (0, 100, "promote")
+    assert (document.from_, document.to, document.decision) == (0, 100, "promote")
 
 
 def test_run_rolls_back_on_a_breach_and_stops(tmp_path: Path) -> None:
@@ -312,8 +355,8 @@ def test_run_rolls_back_on_a_breach_and_stops(tmp_path: Path) -> None:
 
     cloud.at = worse
     document = canary.run(stage(cloud, tmp_path))
-    assert (document["decision"], document["from"], cloud.live) == ("rollback", 0, 0)
-    assert [step["to"] for step in document["steps"]] == [5, 25, 50]
+    assert (document.decision, document.from_, cloud.live) == ("rollback", 0, 0)
+    assert [step.to for step in document.steps] == [5, 25, 50]
 
 
 @pytest.mark.parametrize("boundary", ["config set", "up done"])
@@ -326,10 +369,11 @@ def test_run_rolls_back_at_the_load_balancer_when_deployments_fail(tmp_path: Pat
             raise Refused("the backend is away") if boundary == "config set" else MigrationError("the backend is away")
 
     cloud.at = broken
-    document = canary.run(stage(cloud, tmp_path))
-    assert document["decision"] == "rollback"
-    assert document["rollback"]["by"] == "load balancer API"
-    assert "the backend is away" in document["rollback"]["pulumi"]
+    document = ran(stage(cloud, tmp_path))
+    assert document.decision == "rollback"
+    assert document.rollback is not None
+    assert document.rollback.by == "load balancer API"
+    assert "the backend is away" in str(document.rollback.pulumi)
     assert (cloud.declared, cloud.live) == (0, 0)
 
 
@@ -345,14 +389,16 @@ def test_a_failing_notice_or_journal_stops_no_rollback(tmp_path: Path, monkeypat
         return original(self, step, event, **facts)
 
     monkeypatch.setattr(type(at.settings.journal), "record", record)
-    assert canary.step(at)["rollback"]["to"] == 0
+    back = stepped(at).rollback
+    assert back is not None
+    assert back.to == 0
     assert cloud.live == 0
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     cloud = Cloud()
     at = stage(cloud, tmp_path)
-    assert canary.step(at, dry_run=True)["reasons"] == ["would update routes-live-rule"]
+    assert canary.step(at, dry_run=True).reasons == ["would update routes-live-rule"]
     assert (cloud.ups, list(at.settings.journal.events()), cloud.notices) == ([], [], [])
 
 
@@ -367,7 +413,7 @@ def test_a_rollback_moves_the_routes_even_when_the_proof_fails(tmp_path: Path, m
         rollback.run(at)
     assert cloud.live == 0
     assert names(at, "rollback") == ["begun", "routed", "unproven"]
-    assert canary.status(at)["rollback_owed"]
+    assert canary.status(at).rollback_owed
 
 
 @pytest.mark.parametrize(
@@ -408,7 +454,7 @@ def test_a_deployment_is_undone_when_who_took_over_rolls_back_and_only_then(
                 raise TakenOver(f"taken over by {other}", other)
 
     with pytest.raises(TakenOver):
-        canary._step(canary._Run(stage(cloud, tmp_path), Lost(), print, 0.0), None, None, False)
+        canary.Step(stage(cloud, tmp_path), Lost()).run()
     assert (cloud.live, cloud.declared) == ((0, 0) if back else (25, 25))
 
 
@@ -434,7 +480,7 @@ def test_a_rollback_goes_on_without_the_lock_when_the_source_is_down(
 
     monkeypatch.setattr(operator_lock, "locked", down)
     cloud = Cloud(weight=50)
-    assert rollback.run(stage(cloud, tmp_path), stop_service=True)["service_stopped"]
+    assert rollback.run(stage(cloud, tmp_path), stop_service=True).service_stopped
     assert (cloud.live, cloud.stopped) == (0, True)
 
 
@@ -453,9 +499,9 @@ def test_a_deployment_that_hangs_or_fails_names_the_emergency(tmp_path: Path) ->
     assert cloud.live == 50
     cloud.at = lambda name: None
     document = rollback.emergency(Emergency(at.settings, cloud, cloud, None, cloud), reasons=("locked",))  # type: ignore[arg-type]
-    assert (cloud.live, cloud.declared, document["by"]) == (0, 0, "load balancer API")
-    assert "the next `up` will show an update of the live rule to 0 %" in document["drift"]
-    assert canary.status(at)["rollback_owed"] is None
+    assert (cloud.live, cloud.declared, document.by) == (0, 0, "load balancer API")
+    assert "the next `up` will show an update of the live rule to 0 %" in str(document.drift)
+    assert canary.status(at).rollback_owed is None
 
 
 def test_a_rule_that_was_changed_beside_pulumi_goes_back_too(tmp_path: Path) -> None:
@@ -468,8 +514,8 @@ def test_a_rule_that_was_changed_beside_pulumi_goes_back_too(tmp_path: Path) -> 
 
     cloud.at = deployed
     document = rollback.run(stage(cloud, tmp_path))
-    assert (cloud.live, document["by"]) == (0, "load balancer API")
-    assert "pulumi refresh" in document["drift"]
+    assert (cloud.live, document.by) == (0, "load balancer API")
+    assert "pulumi refresh" in str(document.drift)
 
 
 def test_a_deployment_that_raises_the_weight_meanwhile_is_undone(
@@ -485,7 +531,7 @@ def test_a_deployment_that_raises_the_weight_meanwhile_is_undone(
     monkeypatch.setattr(fence, "reverse", raised)
     at = stage(cloud, tmp_path)
     document = rollback.emergency(Emergency(at.settings, cloud, cloud, None, cloud))  # type: ignore[arg-type]
-    assert (document["moved_again"], cloud.live) == (True, 0)
+    assert (document.moved_again, cloud.live) == (True, 0)
 
 
 def test_a_hanging_deployment_and_a_hanging_journal_are_not_waited_for(
@@ -500,14 +546,14 @@ def test_a_hanging_deployment_and_a_hanging_journal_are_not_waited_for(
         raise MigrationError("too late")
 
     cloud.at = lambda name: hang() if name == "before up" else None
-    monkeypatch.setattr(rollback, "JOURNAL_SECONDS", 0.1)
+    monkeypatch.setattr(way_back, "JOURNAL_SECONDS", 0.1)
     monkeypatch.setattr(type(at.settings.journal), "record", hang)
     try:
         document = rollback.execute(at, NoLock(), unattended=True)
     finally:
         over.set()
-    assert (cloud.live, document["by"]) == (0, "load balancer API")
-    assert "did not end within 0.2 s" in document["pulumi"]
+    assert (cloud.live, document.by) == (0, "load balancer API")
+    assert "did not end within 0.2 s" in str(document.pulumi)
 
 
 def test_a_rollback_begun_while_a_deployment_ran_wins_over_it(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""The watch of a canary step: fences and figures, look by look, until they decide."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from scripts.canary import gates
+from scripts.canary.figures import Observed, with_replication
+from scripts.canary.gates import Verdict
+from scripts.canary.operator_lock import Held
+from scripts.canary.stage import Stage
+from scripts.replication import fence
+from scripts.support.errors import DatabaseError, MigrationError, TimedOut
+from scripts.support.events import CanaryEvent, Step
+from scripts.support.progress import SILENT, Progress
+
+#: Longest between two looks of a watch, in seconds.
+LOOK_SECONDS = 30.0
+#: Periods that a watch may last beyond its length, for the first one to begin and the last one to be complete.
+GRACE_PERIODS = 3
+
+Tell = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Tells nobody."""
+
+
+class Watch:
+    """One watch of ``stage``.
+
+    Args:
+        lock: the operator's; who lost it stops watching.
+        tell: called with a line for people whenever another period is complete.
+    """
+
+    def __init__(self, stage: Stage, lock: Held, tell: Tell = silent, progress: Progress = SILENT) -> None:
+        self._stage, self._lock, self._tell, self._progress = stage, lock, tell, progress
+        self._fences: list[tuple[float, float]] = []
+        self._unreadable: str | None = None
+
+    def run(self) -> Observed:
+        """Look until a breach, or the whole watch decides, or its grace is over.
+
+        Raises:
+            TakenOver: another operator acts now.
+        """
+        config = self._stage.settings.config
+        since, begun = time.time(), time.monotonic()
+        expected = config.watch_seconds + config.metric_delay_seconds
+        last = expected + GRACE_PERIODS * config.period_seconds
+        pause = min(LOOK_SECONDS, config.period_seconds / 2)
+        seen = 0
+        with self._progress.work("watch", expected, "s"):
+            while True:
+                time.sleep(pause)
+                with suppress(DatabaseError):  # a source that is away fails the fence, and that is what rolls back
+                    self._lock.check()
+                observed = self._observe(since)
+                verdict = gates.decide(observed, config.gates, config.watch_seconds).verdict
+                if len(observed.periods) != seen:
+                    seen = len(observed.periods)
+                    self._told(observed, verdict)
+                if verdict != "hold" or time.monotonic() - begun >= last:
+                    return observed
+
+    def _told(self, observed: Observed, verdict: Verdict) -> None:
+        limit = self._stage.settings.config.watch_seconds
+        self._tell(f"watched {observed.watched_seconds:.4g} of {limit:g} s: {verdict}; {observed.newest()}")
+
+    def _observe(self, since: float) -> Observed:
+        settings = self._stage.settings
+        self._fences.append((time.time(), self._fenced()))
+        try:
+            return with_replication(self._stage.metrics.observe(since), self._fences)
+        except MigrationError as error:
+            # Metrics that cannot be read are no figures: the gate holds on them.
+            if self._unreadable != str(error):
+                self._unreadable = str(error)
+                settings.journal.record(Step.CANARY, CanaryEvent.METRICS_UNREADABLE, reason=self._unreadable)
+            return Observed(settings.config.period_seconds)
+
+    def _fenced(self) -> float:
+        """Seconds of the slower fence; the limit, which is a breach, when one does not return.
+
+        A heartbeat each way also resolves ties of both writers by the order of their commits while the canary runs.
+        """
+        settings = self._stage.settings
+        limit = settings.config.gates.replication_lag_seconds
+        try:
+            return max(fence.both(settings, timeout=limit).values(), default=0.0)
+        except TimedOut:
+            return limit
+        except MigrationError as error:
+            settings.journal.record(Step.CANARY, CanaryEvent.FENCE_FAILED, reason=str(error))
+            return limit

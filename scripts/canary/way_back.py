@@ -1,0 +1,265 @@
+"""The way back to the monolith: routes, drain, a fence, and the rows themselves as the proof that every write arrived.
+
+The routes go first, whatever state the data are in: a fence that does not return must not keep traffic on the side that
+is being left.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Protocol
+
+from scripts.canary import history
+from scripts.canary.documents import Moved, Phases, Rollback
+from scripts.canary.notices import Notices
+from scripts.canary.service_control import ServiceControl
+from scripts.canary.traffic import LoadBalancer
+from scripts.replication import fence
+from scripts.replication.conflicts import install as conflicts
+from scripts.support.console import say
+from scripts.support.errors import DataDiffer, MigrationError
+from scripts.support.events import RollbackEvent, Step
+from scripts.support.progress import SILENT, Progress
+from scripts.support.settings import Settings
+from scripts.support.wait import bounded, wait_until
+from scripts.verify import rollback_proof
+from scripts.verify.documents import RollbackProof
+
+#: The Task Service must have had no request for so long, in seconds, where that can be seen.
+QUIET_SECONDS = 1.0
+#: Longest that the journal may keep a rollback waiting, in seconds.
+JOURNAL_SECONDS = 10.0
+#: Differing rows that an error names.
+NAMED = 5
+ZERO: Mapping[str, object] = {"canaryWeight": 0}
+
+
+class Configuration(Protocol):
+    """Keeps a weight without deploying it."""
+
+    def keep(self, overrides: Mapping[str, object], /) -> object:
+        """Write the overrides into the configuration. Raises MigrationError."""
+
+
+class WayBack(ABC):
+    """One rollback. How the routes are moved, and what else it stands on, differs with and without Pulumi."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        load_balancer: LoadBalancer,
+        service: ServiceControl | None,
+        notices: Notices,
+        progress: Progress = SILENT,
+    ) -> None:
+        self.settings, self.load_balancer = settings, load_balancer
+        self.service, self.notices, self.progress = service, notices, progress
+        self.limit = settings.config.rollback_limit_seconds
+        self._started = time.monotonic()
+
+    @abstractmethod
+    def move(self) -> Moved:
+        """Move the routes. Raises MigrationError: they are where they were."""
+
+    @abstractmethod
+    def idle(self) -> float | None:
+        """As :meth:`scripts.canary.traffic.Metrics.idle_seconds`."""
+
+    @abstractmethod
+    def declared(self) -> int:
+        """The weight that the configuration has, percent. Raises MigrationError."""
+
+    @abstractmethod
+    def keep_zero(self) -> Moved:
+        """Keep weight 0 in the configuration without deploying; what came of it."""
+
+    def go(self, reasons: tuple[str, ...], stop_service: bool) -> Rollback:
+        """The whole of it, once. Raises as :func:`scripts.canary.rollback.execute`."""
+        self._started = time.monotonic()
+        begun = self._weight()
+        self._note(RollbackEvent.BEGUN, **{"from": begun, "reasons": list(reasons)})
+        moved = self.move()
+        self.load_balancer.confirm(0)
+        routed = self._elapsed()
+        self._note(RollbackEvent.ROUTED, seconds=round(routed, 3), **moved.plain())
+        say(f"all routes are on the monolith after {routed:.1f} s, by {moved.by}", "green")
+        try:
+            drained, fenced, rows = self._prove()
+        except MigrationError as error:
+            self._note(RollbackEvent.UNPROVEN, reason=str(error))
+            self._tell(f"rollback from {begun} %: routes moved, NOT proven", {"reason": str(error)})
+            raise error.reworded(
+                f"all routes are on the monolith since {routed:.1f} s, but it is not proven that every write arrived: {error}; keep both "
+                "databases, mend replication, then run rollback again"
+            ) from None
+        if moved.config_set is False:
+            # The lock that kept the configuration from being written may be gone by now.
+            again = self.keep_zero()
+            moved = moved.model_copy(update={"config_set": again.config_set, "drift": again.drift})
+        moved_again = self._held_there()
+        stopped = self._stop() if stop_service else False
+        seconds = self._elapsed()
+        document = Rollback(
+            from_=begun,
+            to=0,
+            decision="rollback",
+            reasons=list(reasons) or ["asked for"],
+            seconds=round(seconds, 3),
+            limit_seconds=self.limit,
+            within_limit=seconds <= self.limit,
+            **dict(moved),
+            moved_again=moved_again,
+            rows=rows,
+            service_stopped=stopped,
+            phases=Phases(
+                routed=round(routed, 3),
+                drained=round(drained - routed, 3),
+                fenced=round(fenced - drained, 3),
+                compared=round(seconds - fenced, 3),
+            ),
+        )
+        return self._ended(document, routed)
+
+    def _ended(self, document: Rollback, routed: float) -> Rollback:
+        """Told and journaled, and refused when rows differ."""
+        begun, different = document.from_, document.rows.different
+        if different:
+            self._note(RollbackEvent.UNPROVEN, **document.plain())
+            self._tell(f"rollback from {begun} %: rows differ", document.plain())
+            first = "; ".join(f"{one.table} {one.key} {one.kind}" for one in different[:NAMED])
+            raise DataDiffer(
+                f"all routes are on the monolith since {routed:.1f} s, but {len(different)} rows that the Task Service wrote are not "
+                f"the same there, none may differ: {first}; mend them: task-migration verify --repair newest, then rollback again"
+            )
+        self._note(RollbackEvent.DONE, **document.plain())
+        self._tell(f"rollback from {begun} % done in {document.seconds:.0f} s", document.plain())
+        return document
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def _left(self) -> float:
+        """Seconds of the budget that are left, at least one."""
+        return max(1.0, self.limit - self._elapsed())
+
+    def _tell(self, subject: str, facts: Mapping[str, object]) -> None:
+        self.notices.send(self.settings, subject, facts)
+
+    def _note(self, event: RollbackEvent, **facts: object) -> None:
+        """Journal an event of the rollback; a journal that cannot be written, or not now, stops no rollback."""
+        try:
+            bounded(
+                lambda: self.settings.journal.record(Step.ROLLBACK, event, **facts),
+                JOURNAL_SECONDS,
+                what="writing the journal",
+                remedy="look at TASK_MIGRATION_STATE_DIR",
+            )
+        except (MigrationError, OSError) as error:
+            say(f"not journaled, the rollback goes on: {error}", "yellow")
+
+    def _weight(self) -> int:
+        """The weight that is left; that it is not known is no reason to wait."""
+        weights = []
+        for look in (self.declared, self.load_balancer.weight):
+            try:
+                weights.append(look())
+            except MigrationError as error:
+                say(f"the weight is not known for sure, the rollback goes on: {error}", "yellow")
+        return max(weights, default=0)
+
+    def _since(self) -> str | None:
+        """Since when the Task Service had live writes; None when the journal cannot tell."""
+        try:
+            return bounded(
+                lambda: history.read(self.settings).since,
+                JOURNAL_SECONDS,
+                what="reading the journal",
+                remedy="look at TASK_MIGRATION_STATE_DIR",
+            )
+        except (MigrationError, OSError):
+            return None
+
+    def _prove(self) -> tuple[float, float, RollbackProof]:
+        """Drain, fence, compare: when the first two ended, in seconds from the begin, and the rows.
+
+        Raises:
+            MigrationError: of the kind of what failed.
+        """
+        with self.progress.work(
+            "drain: requests under way on the Task Service", self.settings.config.drain_seconds, "s"
+        ):
+            self._drain()
+        drained = self._elapsed()
+        with self.progress.work("fence: every write of the Task Service on the monolith", self._left(), "s"):
+            conflicts.set_tie_winner(self.settings, "source")
+            fence.reverse(self.settings, timeout=self._left())
+        fenced = self._elapsed()
+        with self.progress.work("rows of the Task Service compared", None, "s"):
+            return drained, fenced, rollback_proof.prove(self.settings, self._since(), self._left())
+
+    def _drain(self) -> None:
+        """Wait until no request is under way on the Task Service: seen where it can be seen, else the longest that one may take.
+
+        Raises:
+            TimedOut: requests are still seen when the budget is over.
+        """
+        wait, begun = self.settings.config.drain_seconds, time.monotonic()
+
+        def look() -> tuple[float | None, float]:
+            try:
+                return self.idle(), time.monotonic() - begun
+            except MigrationError:
+                return None, time.monotonic() - begun
+
+        wait_until(
+            look,
+            lambda seen: seen[0] >= QUIET_SECONDS if seen[0] is not None else seen[1] >= wait,
+            what=f"no request on the Task Service for {QUIET_SECONDS:g} s",
+            timeout=max(self._left(), wait + 1.0),
+            remedy="the routes are on the monolith; look who still calls the Task Service directly",
+        )
+
+    def _held_there(self) -> bool:
+        """Whether the rule had to be moved once more: a deployment that ran meanwhile may have raised the weight again."""
+        if self.load_balancer.weight() == 0:
+            return False
+        self.load_balancer.to_monolith()
+        wait_until(
+            self.load_balancer.weight,
+            lambda weight: weight == 0,
+            what="the live rule at 0 %, for the second time",
+            timeout=30.0,
+            remedy="a deployment raises the weight: stop it (pulumi cancel), then roll back again",
+        )
+        return True
+
+    def _stop(self) -> bool:
+        if self.service is None:
+            raise MigrationError("there is no ECS service here to stop; leave --stop-service out")
+        self.service.stop()
+        return True
+
+
+def at_once(balancer: LoadBalancer, configuration: Configuration) -> Moved:
+    """Change the rule by the API and keep weight 0 in the configuration, whichever of the two works."""
+    balancer.to_monolith()
+    return kept(configuration)
+
+
+def kept(configuration: Configuration) -> Moved:
+    """Weight 0 kept in the configuration, or what to do as it could not be."""
+    try:
+        configuration.keep(ZERO)
+    except MigrationError as error:
+        drift = (
+            f"canaryWeight could NOT be set to 0 in the configuration ({error}): set it before the next `up`, or that raises the "
+            "weight again"
+        )
+        return Moved(by="load balancer API", config_set=False, drift=drift)
+    drift = (
+        "Pulumi's state still has the old weight: the next `up` will show an update of the live rule to 0 % and change nothing "
+        "at the load balancer; commit the stack's file, so that no other copy of it raises the weight again"
+    )
+    return Moved(by="load balancer API", config_set=True, drift=drift)
