@@ -36,7 +36,7 @@ def repair(
     their children, and deletions go the other way.
     """
     counts = dict.fromkeys(differences, 0)
-    # AWS DMS leaves out what has its own mark instead, which the conflict rules set for a repair (scripts/replication/conflicts/dms.py).
+    # AWS DMS leaves out what has its own mark instead, which the conflict rules set for a repair (scripts/replication/conflicts/dms.sql).
     origin = repair_origin(settings.config) if settings.config.replication_engine == "native" else None
     with repair_session(settings.source(), origin) as source, repair_session(settings.target(), origin) as target:
         sides: dict[Side, Connection] = {"source": source, "target": target}

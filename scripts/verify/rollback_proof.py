@@ -43,7 +43,7 @@ def _written(target: Connection, table: catalog.Table, since: str | None, engine
         key=sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in table.key),
         table=table.identifier,
         margin=sql.Literal(MARGIN),
-        # What AWS DMS applied carries no origin; see scripts/replication/conflicts/dms.py.
+        # What AWS DMS applied carries no origin; see scripts/replication/conflicts/dms.sql.
         writer=sql.SQL("task_migration.local_write" if engine == "dms" else "pg_xact_commit_timestamp_origin"),
     )
     return [tuple(row[0]) for row in target.execute(query, (since,)).fetchall()]

@@ -18,8 +18,7 @@ from scripts import __main__ as command_line
 from scripts.copy import run as copy
 from scripts.database.connections import connect
 from scripts.finish import abandon, finalize, removal
-from scripts.replication import deadlock, diagnosis, fence
-from scripts.replication import native as replicate_native
+from scripts.replication import deadlock, diagnosis, fence, native
 from scripts.replication import run as replicate
 from scripts.schema import run as schema
 from scripts.support.errors import Refused, UsageError
@@ -180,14 +179,14 @@ def test_finalize_waits_for_the_last_writer_and_sees_another(
     with psycopg.connect(_as_app(pair)) as app:
         app.execute("INSERT INTO tasks (user_id, title) SELECT min(id), 'the last one' FROM users")
         ending = threading.Timer(2.0, app.commit)
-        real_stop = replicate_native.Native.stop
+        real_stop = native.Native.stop
 
-        def stop_after_another(self: replicate_native.Native, settings: Settings, timeout: float) -> list[str]:
+        def stop_after_another(self: native.Native, settings: Settings, timeout: float) -> list[str]:
             stopped = real_stop(self, settings, timeout)
             pair.source.execute("UPDATE tasks SET title = 'by hand' WHERE id = (SELECT min(id) FROM tasks)")
             return stopped
 
-        monkeypatch.setattr(replicate_native.Native, "stop", stop_after_another)
+        monkeypatch.setattr(native.Native, "stop", stop_after_another)
         ending.start()
         with pytest.raises(Refused, match="tasks: written on the source after the last comparison"):
             finalize.run(settings)

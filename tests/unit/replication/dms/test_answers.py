@@ -136,3 +136,28 @@ def test_connections() -> None:
         answers.connection_problem("e", {"Status": "failed", "LastFailureMessage": "no route"})
     )
     assert "never tested" in str(answers.connection_problem("e", None))
+
+
+BEAT = "table task_migration.heartbeat: UPDATE: side[text]:'source' beat[bigint]:7"
+PEER = "table task_migration.heartbeat: UPDATE: side[text]:'target' beat[bigint]:9"
+LOOP = "table loopback.awsdms_loopback_prevention: UPDATE: id[integer]:1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], []),
+        (["BEGIN 1", 'table public."Weird ""Table": INSERT: id[bigint]:1', "COMMIT 1"], ['Weird "Table']),
+        (["BEGIN 1", "table public.tasks: DELETE: id[bigint]:1", "COMMIT 1", "BEGIN 2", BEAT, "COMMIT 2"], []),
+        (["BEGIN 2", BEAT, "COMMIT 2", "BEGIN 3", "table public.tasks: UPDATE: id[bigint]:1", "COMMIT 3"], ["tasks"]),
+        # The other side's beat, as applied here, proves nothing of this side; tables that stay are none of ours.
+        (["BEGIN 3", "table public.tasks: UPDATE: x", "COMMIT 3", "BEGIN 4", PEER, "COMMIT 4"], ["tasks"]),
+        (["BEGIN 5", "table public.users: UPDATE: x", "table public.tasks_old: UPDATE: x", "COMMIT 5"], []),
+        # What DMS applied is the other side's.
+        (["BEGIN 6", LOOP, "table public.tasks: UPDATE: x", "COMMIT 6"], []),
+        (["BEGIN 6", LOOP, "COMMIT 6", "BEGIN 7", "table public.tasks: UPDATE: x", "COMMIT 7"], ["tasks"]),
+    ],
+)
+def test_what_a_slot_of_dms_holds_after_the_last_fence(lines: list[str], expected: list[str]) -> None:
+    """Prevents an end that drops a slot with a write that nobody has, and one that never comes as the target writes on."""
+    assert answers.changed_after_heartbeat(lines, "source", "public", ("tasks", 'Weird "Table')) == expected
