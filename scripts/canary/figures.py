@@ -60,7 +60,7 @@ class Observed:
         return Traffic(*(sum(getattr(one, name) for one in seen) for name in ("requests", "errors", "refusals")))
 
     def newest(self) -> str:
-        """The newest period for people: what the Task Service answered, and what it rests on; missing figures left out."""
+        """The newest period for people, short enough for a line; missing figures are left out."""
         if not self.periods:
             return "no complete period yet"
         period = self.periods[-1]
@@ -68,8 +68,7 @@ class Observed:
         if (seen := period.task_service) is not None:
             parts += [f"{seen.requests} requests", f"{seen.error_rate_percent:.2g} % errors"]
             parts += [] if seen.p95_ms is None else [f"P95 {seen.p95_ms:.0f} ms"]
-        for name, value in (("CPU", period.cpu_percent), ("memory", period.memory_percent)):
-            parts += [] if value is None else [f"{name} {value:.0f} %"]
+        parts += [] if period.cpu_percent is None else [f"CPU {period.cpu_percent:.0f} %"]
         return ", ".join(parts) or "no figure yet"
 
 

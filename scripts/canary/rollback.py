@@ -12,7 +12,7 @@ from scripts.canary.operator_lock import Held, NoLock, Operation
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.traffic import LoadBalancer
 from scripts.canary.way_back import ZERO, WayBack, at_once, kept
-from scripts.deployment.pulumi_cli import NoPulumi
+from scripts.deployment.errors import NoPulumi
 from scripts.finish import abandon
 from scripts.finish.documents import StartOver
 from scripts.support.console import say

@@ -16,7 +16,7 @@ from scripts.canary.cloudwatch import CloudWatchMetrics
 from scripts.canary.notices import Notices
 from scripts.canary.service_control import ServiceControl
 from scripts.canary.traffic import LoadBalancer, Metrics, find_rule, rule_of_outputs
-from scripts.deployment.deployer import CliDeployer, Deployer
+from scripts.deployment.deployer import Deployer
 from scripts.deployment.stack_file import StackFile
 from scripts.support.errors import UsageError
 from scripts.support.settings import STAGE_VARIABLE, Settings, stack_file
@@ -98,6 +98,8 @@ def build(settings: Settings) -> Stage:
     stand_in = _stand_in(settings)
     if stand_in is not None:
         return stand_in
+    from scripts.deployment.cli_deployer import CliDeployer  # only here: an emergency needs nothing of Pulumi
+
     stack = _stack(settings)
     deployer = CliDeployer(stack, stack_file(stack).parent)
     outputs = deployer.outputs()

@@ -234,9 +234,7 @@ class Step:
             CanaryEvent.MOVED,
             **{"from": begun, "to": wanted, "seconds": round(seconds, 3), "changes": [c.urn for c in deployed.changes]},
         )
-        self._tell(
-            f"the live rule gives the Task Service {wanted} %, confirmed at the load balancer after {seconds:.1f} s"
-        )
+        self._tell(f"the live rule gives the Task Service {wanted} %, confirmed after {seconds:.1f} s")
         return deployed
 
     def _still_wanted(self, begun: int, wanted: int) -> None:

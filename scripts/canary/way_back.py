@@ -187,16 +187,14 @@ class WayBack(ABC):
         Raises:
             MigrationError: of the kind of what failed.
         """
-        with self.progress.work(
-            "drain: requests under way on the Task Service", self.settings.config.drain_seconds, "s"
-        ):
+        with self.progress.work("drain", self.settings.config.drain_seconds, "s"):
             self._drain()
         drained = self._elapsed()
-        with self.progress.work("fence: every write of the Task Service on the monolith", self._left(), "s"):
+        with self.progress.work("fence", self._left(), "s"):
             conflicts.set_tie_winner(self.settings, "source")
             fence.reverse(self.settings, timeout=self._left())
         fenced = self._elapsed()
-        with self.progress.work("rows of the Task Service compared", None, "s"):
+        with self.progress.work("rows compared", None, "s"):
             return drained, fenced, rollback_proof.prove(self.settings, self._since(), self._left())
 
     def _drain(self) -> None:

@@ -183,6 +183,8 @@ def rollback(document: Rollback | RollbackPlan) -> View:
     if isinstance(document, RollbackPlan):
         would = [finding("plain", f"would {one}") for one in document.would]
         verdict = f"Dry run: the weight would go from {document.from_} to {document.to} %."
+        if document.from_ == document.to and not would:
+            verdict = f"Dry run: the weight is {document.to} % already, nothing would change."
         return View(verdict, "plain", [Group(*would)] if would else [], "task-migration rollback")
     rows = document.rows
     proof = f"{rows.checked:,} rows compared, {rows.equal:,} equal, {rows.unsettled:,} still being written"

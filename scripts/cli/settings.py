@@ -17,7 +17,7 @@ def load_settings(stack: str | None) -> Settings:
 
 
 def _deployed_url(stack: str, side: Side) -> str:
-    from scripts.deployment.deployer import CliDeployer
+    from scripts.deployment.cli_deployer import CliDeployer
     from scripts.support.aws import database_url
     from scripts.support.settings import stack_file
 

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from pulumi import automation
 from pulumi.automation.errors import create_command_error
 
-from scripts.support.errors import MigrationError, Refused, TimedOut
+from scripts.deployment.errors import AT_ONCE, CannotDeploy, CliTimedOut, Killed
+from scripts.support.errors import MigrationError, Refused
 from scripts.support.redact import redact
 
 #: Commands that change or compare a whole stack; everything else asks the backend one question.
@@ -33,34 +34,6 @@ LOCKING = LONG - {"preview"}
 QUICK = 60.0
 #: Seconds that an operation gets to end in good order once it was asked to.
 GRACE = 15.0
-#: When Pulumi cannot run there is a way that needs neither it nor its backend.
-AT_ONCE = "to take every request back at once without it: task-migration rollback --emergency"
-
-Why = Literal["cli", "locked", "backend", "cut"]
-
-
-class NoPulumi(MigrationError):
-    """Pulumi is no way now, and the text names the one that needs none: :data:`AT_ONCE`."""
-
-
-class CannotDeploy(NoPulumi, Refused):
-    """Pulumi cannot run: no CLI, the stack locked, the backend away, a creation that was cut. Nothing was changed.
-
-    Args:
-        locks: of a locked stack, what the CLI says of the locks.
-    """
-
-    def __init__(self, text: str, why: Why | None = None, locks: str = "") -> None:
-        super().__init__(text)
-        self.why, self.locks = why, locks
-
-
-class CliTimedOut(NoPulumi, TimedOut):
-    """The CLI did not end in time."""
-
-
-class Killed(MigrationError):
-    """A signal ended the CLI in the middle: what it changed is not known."""
 
 
 @dataclass(frozen=True)

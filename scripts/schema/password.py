@@ -27,7 +27,7 @@ def find(settings: Settings) -> SecretStr | None:
         return given
     if settings.stack is None or settings.stage is not None or _role_exists(settings):
         return None
-    from scripts.deployment.deployer import CliDeployer  # only here: the other ways need nothing of Pulumi
+    from scripts.deployment.cli_deployer import CliDeployer  # only here: the other ways need nothing of Pulumi
 
     try:
         outputs = CliDeployer(settings.stack, stack_file(settings.stack).parent).outputs()

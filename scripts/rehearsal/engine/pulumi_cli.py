@@ -12,7 +12,7 @@ import yaml
 from pulumi import automation
 
 from components.config import PROJECT, SECRET_KEYS
-from scripts.deployment.deployer import CliDeployer
+from scripts.deployment.cli_deployer import CliDeployer
 from scripts.deployment.stack_file import text_of
 from scripts.rehearsal.emulated import registry
 from scripts.rehearsal.emulated.core import Aws

@@ -200,7 +200,7 @@ def test_a_watch_tells_what_the_gate_sees_now(tmp_path: Path) -> None:
     """Prevents half an hour in which an operator sees nothing but a clock."""
     told: list[str] = []
     stepped(stage(Cloud(), tmp_path), tell=told.append)
-    assert "watched 0.05 of 0.05 s: promote; 100 requests, 0 % errors, P95 20 ms, CPU 5 %, memory 5 %" in told, told
+    assert "watched 0.05 of 0.05 s: promote; 100 requests, 0 % errors, P95 20 ms, CPU 5 %" in told, told
     assert Observed(60.0).newest() == "no complete period yet"
 
 

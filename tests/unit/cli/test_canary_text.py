@@ -171,6 +171,7 @@ VIEWS: dict[str, Callable[[], View]] = {
     "rollback": lambda: canary_text.rollback(BACK),
     "rollback, emergency": lambda: canary_text.rollback(EMERGENCY),
     "rollback, dry run": lambda: canary_text.rollback(RollbackPlan(from_=25, to=0, would=["update routes-live-rule"])),
+    "rollback, nothing to do": lambda: canary_text.rollback(RollbackPlan(from_=0, to=0, would=[])),
     "api-check": lambda: canary_text.api_check(API),
     "api-check, wrong": lambda: canary_text.api_check(
         API.model_copy(

@@ -13,7 +13,8 @@ from pulumi import automation
 from pulumi.automation.errors import create_command_error
 
 from scripts.deployment import pulumi_cli
-from scripts.deployment.pulumi_cli import CannotDeploy, Command, Killed, Run, cause, left_behind, named
+from scripts.deployment.errors import CannotDeploy, Killed
+from scripts.deployment.pulumi_cli import Command, Run, cause, left_behind, named
 from scripts.rehearsal.emulated.routes import forwards
 from scripts.support.errors import MigrationError, Refused, TimedOut
 from scripts.support.process import is_alive

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from scripts.deployment.deployer import CliDeployer
-from scripts.deployment.pulumi_cli import CannotDeploy, Killed
+from scripts.deployment.cli_deployer import CliDeployer
+from scripts.deployment.errors import CannotDeploy, Killed
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import MigrationError, Refused, TimedOut

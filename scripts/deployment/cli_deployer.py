@@ -1,0 +1,264 @@
+"""The deployment that staging and production use: the Pulumi CLI through the Automation API."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pulumi import automation
+
+from components.config import PROJECT, SECRET_KEYS
+from scripts.deployment.deployer import WEIGHT, Change, Op, PreviewResult, UpResult
+from scripts.deployment.errors import AT_ONCE, CannotDeploy, Killed
+from scripts.deployment.pulumi_cli import Command, Run, left_behind, named
+from scripts.deployment.stack_file import Edit, StackFile, refuse_unknown, text_of
+from scripts.support.console import say
+from scripts.support.errors import MigrationError, Refused
+from scripts.support.process import is_alive
+from scripts.support.redact import remember_secret
+
+T = TypeVar("T")
+
+
+class CliDeployer:
+    """A stack driven by the Pulumi CLI through the Automation API.
+
+    Args:
+        stack: the stack's name; it must exist unless ``create`` is set.
+        directory: where ``Pulumi.yaml`` and ``Pulumi.<stack>.yaml`` stand.
+        environment: variables for the CLI on top of the process's own (backend, passphrase, credentials).
+        create: make the stack when the backend does not have it.
+        timeout: seconds that one operation may take; an RDS instance takes up to an hour to be made.
+
+    Raises:
+        CannotDeploy: there is no CLI, or the backend does not answer.
+        Refused: the stack does not exist.
+        TimedOut: the backend did not answer in time.
+    """
+
+    def __init__(
+        self,
+        stack: str,
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        create: bool = False,
+        timeout: float = 3600.0,
+    ) -> None:
+        self.stack = stack
+        self.directory = directory
+        self._file = StackFile(stack, directory)
+        self._environment = {"PULUMI_SKIP_UPDATE_CHECK": "true", **(environment or {})}
+        path = self._environment.get("PATH", os.environ.get("PATH", ""))
+        if shutil.which("pulumi", path=path) is None:
+            raise CannotDeploy(
+                f"the Pulumi CLI is not on PATH ({path}); install it (https://www.pulumi.com/docs/install/) and log in to the stack's "
+                f"backend; {AT_ONCE}",
+                "cli",
+            )
+        self._command = Command(timeout, directory / ".task-migration" / f"pulumi-{stack}.json")
+        options = automation.LocalWorkspaceOptions(
+            work_dir=str(directory), env_vars=self._environment, pulumi_command=self._command
+        )
+        make = automation.create_or_select_stack if create else automation.select_stack
+        with self._named(f"stack {stack}"):
+            self._stack = make(stack_name=stack, work_dir=str(directory), opts=options)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one operation may take."""
+        return self._command.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._command.timeout = seconds
+
+    def config(self) -> dict[str, Any]:
+        return self._file.config()
+
+    def keep(self, overrides: Mapping[str, object]) -> None:
+        self._file.keep(overrides)
+
+    def up(self, overrides: Mapping[str, object]) -> UpResult:
+        """As :class:`Deployer`; when it fails before it changed anything, the overrides are taken back.
+
+        A lower weight stays all the same: whoever leaves the Task Service is not to be sent back by the next ``up``.
+
+        Raises:
+            CannotDeploy: the stack is locked or the backend away; nothing was changed, and the configuration says so.
+            TimedOut, MigrationError: with the cause, and with what the configuration says now.
+        """
+        edit = self._keep(overrides)
+        collected = _Collected()
+        try:
+            self._recover()
+            result = self._operate(
+                "pulumi up", lambda: self._stack.up(on_event=collected.take, color="never", suppress_outputs=True)
+            )
+        except BaseException as error:
+            more = _told_and_undone(error, edit, overrides, collected.changes())
+            if more and isinstance(error, MigrationError):
+                error.args = (f"{error}; {more}",)
+            raise
+        return UpResult(collected.changes(), _values(result.outputs))
+
+    def preview(self, overrides: Mapping[str, object]) -> PreviewResult:
+        collected = _Collected()
+        with tempfile.TemporaryDirectory(prefix="task-migration-") as name, self._named("pulumi preview"):
+            # A copy of the stack's file, so that a preview that is killed leaves no override behind.
+            file = str(self._file.copy(overrides, Path(name))) if overrides else None
+            self._stack.preview(on_event=collected.take, config_file=file, color="never", suppress_outputs=True)
+        return PreviewResult(collected.changes())
+
+    def refresh(self) -> tuple[Change, ...]:
+        """Read every resource anew into the state; what differed from what was deployed (the drift)."""
+        collected = _Collected()
+        self._operate(
+            "pulumi refresh",
+            lambda: self._stack.refresh(on_event=collected.take, color="never", suppress_outputs=True),
+        )
+        return collected.changes()
+
+    def outputs(self) -> dict[str, Any]:
+        with self._named("pulumi stack output"):
+            found = self._stack.outputs()
+        return _values(found)
+
+    def destroy(self) -> None:
+        # Asked before: the engine deletes what it can before it comes to a protected resource and stops.
+        with self._named("pulumi stack export"):
+            resources = (self._stack.export_stack().deployment or {}).get("resources", [])
+        protected = sorted(item["urn"].rpartition("::")[2] for item in resources if item.get("protect"))
+        if protected:
+            raise Refused(f"{', '.join(protected)}: protected; take protect=True away and run `up` before deleting")
+        self._operate("pulumi destroy", lambda: self._stack.destroy(color="never", suppress_outputs=True))
+
+    def cancel(self) -> None:
+        """Take away the lock that a killed operation left. Raises MigrationError with the cause."""
+        with self._named("pulumi cancel"):
+            self._stack.cancel()
+
+    def pending(self) -> dict[str, str]:
+        """What a killed operation was doing when it was cut, as the state has it: URN -> creating, updating, deleting."""
+        with self._named("pulumi stack export"):
+            found = (self._stack.export_stack().deployment or {}).get("pending_operations") or []
+        return {str(item["resource"]["urn"]): str(item["type"]) for item in found}
+
+    def _recover(self) -> None:
+        """Learn what became of operations that were cut, since an ``up`` compares with the state alone.
+
+        Raises:
+            CannotDeploy: something was being created: only AWS knows whether it stands, and a second one might be made.
+        """
+        cut = self.pending()
+        created = [urn for urn, kind in cut.items() if kind == "creating"]
+        if created:
+            raise CannotDeploy(
+                f"an operation was killed while it created {', '.join(created)}: the state cannot say whether it stands, and a second one "
+                "might be made. Look in AWS and delete it there if it stands: it is new and empty. Then take the lock and the note away "
+                f"(pulumi cancel; pulumi refresh --yes --clear-pending-creates) and run the command again; {AT_ONCE}",
+                "cut",
+            )
+        if cut:
+            names = ", ".join(urn.rpartition("::")[2] for urn in cut)
+            say(f"an operation was killed while it changed {names}; it is read anew before anything else", "yellow")
+            self._operate(
+                "pulumi refresh",
+                lambda: self._stack.refresh(target=list(cut), color="never", suppress_outputs=True),
+            )
+
+    def _named(self, what: str) -> AbstractContextManager[None]:
+        backend = self._environment.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_BACKEND_URL")
+        return named(what, backend or "that `pulumi login` chose")
+
+    def _operate(self, what: str, action: Callable[[], T]) -> T:
+        """Do it; a lock that an operation of this machine left when it was killed is taken away first."""
+        begun = self._command.begun()
+        try:
+            with self._named(what):
+                return action()
+        except CannotDeploy as error:
+            if error.why != "locked" or not left_behind(error.locks, begun, Run.of(os.getpid()), is_alive):
+                raise
+        say(f"{what}: the lock was left by a run of this machine that was killed; it is taken away", "yellow")
+        self.cancel()
+        with self._named(what):
+            return action()
+
+    def _keep(self, overrides: Mapping[str, object]) -> Edit:
+        refuse_unknown(overrides)
+        hidden = {
+            f"{PROJECT}:{key}": automation.ConfigValue(text_of(value), secret=True)
+            for key, value in overrides.items()
+            if key in SECRET_KEYS
+        }
+        if hidden:
+            with self._named("pulumi config set"):
+                self._stack.set_all_config(hidden)
+        return self._file.keep({key: value for key, value in overrides.items() if key not in SECRET_KEYS})
+
+
+def _told_and_undone(
+    error: BaseException, edit: Edit, overrides: Mapping[str, object], changes: tuple[Change, ...]
+) -> str | None:
+    """After a failed ``up``: the configuration as it was when nothing was changed, else kept; what is so, in words."""
+    if edit.before == edit.after:
+        return None
+    keys = ", ".join(f"{key} {text_of(value)}" for key, value in overrides.items() if key not in SECRET_KEYS)
+    if changes or isinstance(error, Killed):
+        begun = ", ".join(change.name for change in changes) or "something, perhaps"
+        return (
+            f"{keys} is kept in {edit.path.name}, since {begun} was being changed: run the command again to finish it"
+        )
+    if edit.lowers(WEIGHT):
+        return (
+            f"nothing was changed; {keys} is kept in {edit.path.name}, since a way back is not undone: the load balancer still has the old "
+            "weight until the next `up`"
+        )
+    if edit.undo():
+        return f"nothing was changed, and {edit.path.name} is as it was before {keys}"
+    return f"nothing was changed, but somebody else changed {edit.path.name}: look whether {keys} is meant"
+
+
+def _values(outputs: Mapping[str, automation.OutputValue]) -> dict[str, Any]:
+    """The values of outputs; secret texts are remembered, so that nothing prints them."""
+    for output in outputs.values():
+        if output.secret and isinstance(output.value, str):
+            remember_secret(output.value)
+    return {key: output.value for key, output in outputs.items()}
+
+
+class _Collected:
+    """The changes among the engine's events; components and providers are no changes of their own."""
+
+    _OPS: Mapping[str, Op] = {"create": "create", "update": "update", "replace": "replace", "delete": "delete"}
+
+    def __init__(self) -> None:
+        self._changes: dict[tuple[str, str], Change] = {}
+
+    def take(self, event: automation.EngineEvent) -> None:
+        """Look at one event."""
+        # A refresh tells what differed only when it has read the resource.
+        found = event.resource_pre_event or event.res_outputs_event
+        if found is None:
+            return
+        step = found.metadata
+        op = self._OPS.get(str(getattr(step.op, "value", step.op)))
+        state = step.new or step.old
+        if op is None or state is None or not state.custom or step.type.startswith("pulumi:providers:"):
+            return
+        names: set[str] = set(step.diffs or [])
+        names |= {path.replace("[", ".").partition(".")[0] for path in step.detailed_diff or {}}
+        if op == "create":
+            names = set(state.inputs or {}) - {"__defaults"}
+        name = step.urn.rpartition("::")[2]
+        self._changes.setdefault((step.urn, op), Change(step.urn, step.type, name, op, tuple(sorted(names))))
+
+    def changes(self) -> tuple[Change, ...]:
+        """All changes, in the engine's order."""
+        return tuple(self._changes.values())
