@@ -53,11 +53,6 @@ class Command:
         """Exit statuses of its own, and when they come."""
         return dict(getattr(self.made.callback, "exits", {}))
 
-    @property
-    def has_json(self) -> bool:
-        """Whether it takes `--json`."""
-        return any("--json" in parameter.opts for parameter in self.made.params)
-
 
 def load(document: str) -> type[Document]:
     """The class that ``module:Class`` names.

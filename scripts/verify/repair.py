@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -18,7 +18,7 @@ from scripts.database.repair_session import repair_origin, repair_session
 from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
 from scripts.verify.hash import as_text, shared
-from scripts.verify.rows import Difference, Key, Values
+from scripts.verify.rows import Difference, Values
 
 
 def repair(
@@ -40,23 +40,19 @@ def repair(
     origin = repair_origin(settings.config) if settings.config.replication_engine == "native" else None
     with repair_session(settings.source(), origin) as source, repair_session(settings.target(), origin) as target:
         sides: dict[Side, Connection] = {"source": source, "target": target}
-        plan: list[tuple[Table, Difference, Side]] = [
-            (table, difference, winner(sides, table, difference, rule))
+        rows = [
+            _Row(sides, table, shared(table, theirs[table.name]), difference)
             for table in parents_first(tables.values())
             for difference in differences.get(table.name, [])
         ]
-        writes = [item for item in plan if not _deletes(item[1], item[2])]
-        deletions = [item for item in reversed(plan) if _deletes(item[1], item[2])]
-        for table, difference, best in writes + deletions:
-            worst: Side = "target" if best == "source" else "source"
-            names = shared(table, theirs[table.name])
+        plan = [(row, row.winner(rule)) for row in rows]
+        writes = [item for item in plan if not item[0].is_deleted(item[1])]
+        deletions = [item for item in reversed(plan) if item[0].is_deleted(item[1])]
+        for row, best in writes + deletions:
             # An applying session that meets the repair in the other order may make it a deadlock's victim.
-            done = helper_schema.with_lock_retries(
-                partial(_write, sides[best], sides[worst], table, names, difference, worst), f"repairing {table.name}"
-            )
-            if done:
-                counts[table.name] += 1
-                _close_conflicts(sides, table, difference.key, f"{rule}: {best}")
+            if helper_schema.with_lock_retries(partial(row.write, best), f"repairing {row.table.name}"):
+                counts[row.table.name] += 1
+                row.close_conflicts(f"{rule}: {best}")
     settings.journal.record(Step.VERIFY, VerifyEvent.REPAIRED, rule=rule, rows=counts)
     return counts
 
@@ -82,135 +78,151 @@ def parents_first(tables: Iterable[Table]) -> list[Table]:
     return done
 
 
-def _deletes(difference: Difference, best: Side) -> bool:
-    return difference.kind == ("missing_on_source" if best == "source" else "missing_on_target")
+@dataclass(frozen=True)
+class _Row:
+    """A row that differs, with a session on each side."""
 
+    sides: dict[Side, Connection]
+    table: Table
+    #: The columns that both sides have.
+    names: Sequence[str]
+    difference: Difference
 
-def winner(sides: dict[Side, Connection], table: Table, difference: Difference, rule: str) -> Side:
-    """Which side's row stays. ``newest``: updated_at, then the commit's time; a row that is there beats one that is not,
-    as it may be an acknowledged write and a deletion leaves no time behind."""
-    if rule in ("source", "target"):
-        return "source" if rule == "source" else "target"
-    if difference.kind == "missing_on_target":
-        return "source"
-    if difference.kind == "missing_on_source":
-        return "target"
-    if (newer := _newer(sides, table, difference.key)) is not None:
-        return newer
-    times = {side: _committed(connection, table, difference.key) for side, connection in sides.items()}
-    if times["source"] is None or times["target"] is None:
-        return "target" if times["source"] is None and times["target"] is not None else "source"
-    return "source" if times["source"] >= times["target"] else "target"
+    def winner(self, rule: str) -> Side:
+        """Which side's row stays. ``newest``: updated_at, then the commit's time; a row that is there beats one that is not,
+        as it may be an acknowledged write and a deletion leaves no time behind."""
+        if rule in ("source", "target"):
+            return "source" if rule == "source" else "target"
+        if self.difference.kind == "missing_on_target":
+            return "source"
+        if self.difference.kind == "missing_on_source":
+            return "target"
+        if (newer := self._newer()) is not None:
+            return newer
+        ours, theirs = self._committed("source"), self._committed("target")
+        if ours is None or theirs is None:
+            return "target" if ours is None and theirs is not None else "source"
+        return "source" if ours >= theirs else "target"
 
+    def is_deleted(self, best: Side) -> bool:
+        """Whether the winner's version is that there is no such row."""
+        return self.difference.kind == ("missing_on_source" if best == "source" else "missing_on_target")
 
-def _newer(sides: dict[Side, Connection], table: Table, key: Key) -> Side | None:
-    """The side whose updated_at is later; None when that does not tell."""
-    if "updated_at" not in table.stored:
-        return None
-    seen = [_values(connection, table, ("updated_at",), key, lock=False) for connection in sides.values()]
-    ours, theirs = (values["updated_at"] if values else None for values in seen)
-    if ours is None or theirs is None or ours == theirs:
-        return None
-    # The server compares: it knows infinity, years before Christ and whatever type the column has.
-    kind = sql.SQL(table.column("updated_at").type)
-    row = (
-        sides["source"]
-        .execute(sql.SQL("SELECT {0}::{2} > {1}::{2}").format(sql.Literal(ours), sql.Literal(theirs), kind))
-        .fetchone()
-    )
-    return "source" if row and row[0] else "target"
+    def write(self, best: Side) -> bool:
+        """Write the winner's row over the loser's; False when that was written since it was compared."""
+        worst: Side = "target" if best == "source" else "source"
+        compared = self.difference.source_seen if worst == "source" else self.difference.target_seen
+        connection = self.sides[worst]
+        with connection.transaction():
+            if self._version(connection) != (compared[0] if compared else None):
+                return False
+            wanted = self._values(best, self.names)
+            if wanted is None:
+                connection.execute(sql.SQL("DELETE FROM {} t WHERE {}").format(self.table.identifier, self._where))
+            else:
+                self._clear_clashes(connection, wanted)
+                self._upsert(connection, wanted)
+        return True
 
+    def close_conflicts(self, how: str) -> None:
+        """What the conflict log of either side holds of the row is dealt with."""
+        values = dict(zip(self.table.key, self.difference.key, strict=True))
+        for connection in self.sides.values():
+            connection.execute(
+                "UPDATE task_migration.conflicts SET settled = %s WHERE settled IS NULL AND table_name = %s AND "
+                "(SELECT jsonb_object_agg(k, v) FROM jsonb_each_text(key) e(k, v)) = %s",
+                (how, self.table.name, Jsonb(values)),
+            )
 
-def _is(table: Table, name: str, value: str | None) -> sql.Composed:
-    # A literal, not a parameter: with parameters a percent sign in a name would count as one.
-    return sql.SQL("{}::text::{}").format(sql.Literal(value), sql.SQL(table.column(name).type))
+    @property
+    def _where(self) -> sql.Composed:
+        return self._same(zip(self.table.key, self.difference.key, strict=True))
 
-
-def _where(table: Table, key: Key) -> sql.Composed:
-    return sql.SQL(" AND ").join(
-        sql.SQL("t.{} = {}").format(sql.Identifier(name), _is(table, name, value))
-        for name, value in zip(table.key, key, strict=True)
-    )
-
-
-def _committed(connection: Connection, table: Table, key: Key) -> datetime | None:
-    row = connection.execute(
-        sql.SQL("SELECT pg_xact_commit_timestamp(t.xmin) FROM {} t WHERE {}").format(
-            table.identifier, _where(table, key)
+    def _same(self, values: Iterable[tuple[str, str | None]]) -> sql.Composed:
+        """True of a row ``t`` with these values."""
+        return sql.SQL(" AND ").join(
+            sql.SQL("t.{} = {}").format(sql.Identifier(name), self._literal(name, value)) for name, value in values
         )
-    ).fetchone()
-    return row[0] if row else None
 
+    def _literal(self, name: str, value: str | None) -> sql.Composed:
+        # A literal, not a parameter: with parameters a percent sign in a name would count as one.
+        return sql.SQL("{}::text::{}").format(sql.Literal(value), sql.SQL(self.table.column(name).type))
 
-def _values(connection: Connection, table: Table, names: Sequence[str], key: Key, lock: bool) -> Values | None:
-    row = connection.execute(
-        sql.SQL("SELECT ARRAY[{}] FROM {} t WHERE {} {}").format(
-            sql.SQL(", ").join(as_text(table.column(name)) for name in names),
-            table.identifier,
-            _where(table, key),
-            sql.SQL("FOR UPDATE" if lock else ""),
+    def _newer(self) -> Side | None:
+        """The side whose updated_at is later; None when that does not tell."""
+        if "updated_at" not in self.table.stored:
+            return None
+        seen = [self._values(side, ("updated_at",)) for side in self.sides]
+        ours, theirs = (values["updated_at"] if values else None for values in seen)
+        if ours is None or theirs is None or ours == theirs:
+            return None
+        # The server compares: it knows infinity, years before Christ and whatever type the column has.
+        row = (
+            self.sides["source"]
+            .execute(
+                sql.SQL("SELECT {} > {}").format(self._literal("updated_at", ours), self._literal("updated_at", theirs))
+            )
+            .fetchone()
         )
-    ).fetchone()
-    return dict(zip(names, row[0], strict=True)) if row else None
+        return "source" if row and row[0] else "target"
 
+    def _committed(self, side: Side) -> datetime | None:
+        row = (
+            self.sides[side]
+            .execute(
+                sql.SQL("SELECT pg_xact_commit_timestamp(t.xmin) FROM {} t WHERE {}").format(
+                    self.table.identifier, self._where
+                )
+            )
+            .fetchone()
+        )
+        return row[0] if row else None
 
-def _version(connection: Connection, table: Table, key: Key) -> str | None:
-    """The row's version, locked until the transaction's end; None when it is not there."""
-    row = connection.execute(
-        sql.SQL("SELECT t.xmin::text FROM {} t WHERE {} FOR UPDATE").format(table.identifier, _where(table, key))
-    ).fetchone()
-    return str(row[0]) if row else None
+    def _values(self, side: Side, names: Sequence[str]) -> Values | None:
+        row = (
+            self.sides[side]
+            .execute(
+                sql.SQL("SELECT ARRAY[{}] FROM {} t WHERE {}").format(
+                    sql.SQL(", ").join(as_text(self.table.column(name)) for name in names),
+                    self.table.identifier,
+                    self._where,
+                )
+            )
+            .fetchone()
+        )
+        return dict(zip(names, row[0], strict=True)) if row else None
 
+    def _version(self, connection: Connection) -> str | None:
+        """The row's version, locked until the transaction's end; None when it is not there."""
+        row = connection.execute(
+            sql.SQL("SELECT t.xmin::text FROM {} t WHERE {} FOR UPDATE").format(self.table.identifier, self._where)
+        ).fetchone()
+        return str(row[0]) if row else None
 
-def _write(
-    best: Connection, worst: Connection, table: Table, names: Sequence[str], difference: Difference, side: Side
-) -> bool:
-    compared = difference.source_seen if side == "source" else difference.target_seen
-    with worst.transaction():
-        if _version(worst, table, difference.key) != (compared[0] if compared else None):
-            return False
-        wanted = _values(best, table, names, difference.key, lock=False)
-        if wanted is None:
-            worst.execute(sql.SQL("DELETE FROM {} t WHERE {}").format(table.identifier, _where(table, difference.key)))
-            return True
-        _clear_clashes(worst, table, difference.key, wanted)
-        others = [name for name in names if name not in table.key and table.column(name).identity != "a"]
+    def _upsert(self, connection: Connection, wanted: Values) -> None:
+        table = self.table
+        others = [name for name in self.names if name not in table.key and table.column(name).identity != "a"]
         action: sql.Composable = sql.SQL("NOTHING")
         if others:
             action = sql.SQL("UPDATE SET {}").format(
                 sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others)
             )
-        worst.execute(
+        connection.execute(
             sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT ({}) DO {}").format(
                 table.identifier,
-                identifiers(names),
-                sql.SQL(", ").join(_is(table, name, wanted[name]) for name in names),
+                identifiers(self.names),
+                sql.SQL(", ").join(self._literal(name, wanted[name]) for name in self.names),
                 identifiers(table.key),
                 action,
             )
         )
-    return True
 
-
-def _clear_clashes(worst: Connection, table: Table, key: Key, wanted: Values) -> None:
-    """Rows of other keys that hold a unique value of the row to be written give way; they differ themselves."""
-    for constraint in table.constraints:
-        if constraint.kind != "u" or any(wanted.get(name) is None for name in constraint.columns):
-            continue
-        match = sql.SQL(" AND ").join(
-            sql.SQL("t.{} = {}").format(sql.Identifier(name), _is(table, name, wanted[name]))
-            for name in constraint.columns
-        )
-        worst.execute(
-            sql.SQL("DELETE FROM {} t WHERE {} AND NOT ({})").format(table.identifier, match, _where(table, key))
-        )
-
-
-def _close_conflicts(sides: dict[Side, Any], table: Table, key: Key, how: str) -> None:
-    values = dict(zip(table.key, key, strict=True))
-    for connection in sides.values():
-        connection.execute(
-            "UPDATE task_migration.conflicts SET settled = %s WHERE settled IS NULL AND table_name = %s AND "
-            "(SELECT jsonb_object_agg(k, v) FROM jsonb_each_text(key) e(k, v)) = %s",
-            (how, table.name, Jsonb(values)),
-        )
+    def _clear_clashes(self, connection: Connection, wanted: Values) -> None:
+        """Rows of other keys that hold a unique value of the row to be written give way; they differ themselves."""
+        for constraint in self.table.constraints:
+            if constraint.kind != "u" or any(wanted.get(name) is None for name in constraint.columns):
+                continue
+            match = self._same((name, wanted[name]) for name in constraint.columns)
+            connection.execute(
+                sql.SQL("DELETE FROM {} t WHERE {} AND NOT ({})").format(self.table.identifier, match, self._where)
+            )

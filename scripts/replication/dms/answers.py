@@ -14,8 +14,6 @@ from scripts.replication.documents import DmsValidation
 
 #: Statuses that pass by themselves.
 PASSING = frozenset({"creating", "starting", "stopping", "modifying", "moving", "testing", "deleting"})
-#: A task that `replicate start` may start: made and never run, or ended.
-STARTABLE = frozenset({"ready", "stopped", "failed", "failed-move"})
 #: Tables that DMS no longer replicates though its task runs.
 LOST_TABLES = ("error", "suspended")
 #: What DMS writes for an UPDATE or a DELETE that found no row, whatever case it is written in.
