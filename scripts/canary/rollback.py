@@ -74,7 +74,7 @@ def start_over(
     if leaving and weight and scenario == "data" and not dry_run:
         run(leaving, reasons=(reason or "the data disagree",), progress=progress)
         weight = leaving.load_balancer.weight()
-    return abandon.start_over(settings, scenario, weight, reason, force, dry_run)
+    return abandon.start_over(settings, scenario, weight, reason, force, dry_run, progress=progress)
 
 
 def _stage_to_leave(settings: Settings) -> Stage:

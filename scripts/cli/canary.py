@@ -193,7 +193,7 @@ def rollback(
 
     settings = load_settings(stack)
     if abandon:
-        emit(giving_up.run(settings, dry_run), as_json=json, text=finish_text.abandonment)
+        emit(giving_up.run(settings, dry_run, progress=display()), as_json=json, text=finish_text.abandonment)
         return 0
     if empties:
         failed: giving_up.Scenario = "copy" if scenario is Scenario.copy else "data"

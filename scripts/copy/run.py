@@ -15,7 +15,7 @@ from psycopg import sql
 from scripts.copy import build, plan, state, stream
 from scripts.copy import slot as slots
 from scripts.copy.documents import Copied, Copy, SequenceSet, TableCopied
-from scripts.copy.state import STATE, Made
+from scripts.copy.state import Made
 from scripts.copy.workers import Assignment, Workers
 from scripts.database import catalog, helper_schema
 from scripts.database.catalog import Table
@@ -131,7 +131,9 @@ class _Copy:
 
     def _mark(self, made: Made) -> None:
         slot = self.settings.config.subscription
-        helper_schema.put(self.target, STATE, {"status": "running", "slot": slot, "run": self.name, "made": made})
+        helper_schema.put(
+            self.target, helper_schema.COPY, {"status": "running", "slot": slot, "run": self.name, "made": made}
+        )
 
     def _publish(self, tables: Mapping[str, Table]) -> None:
         """Heartbeat and publication; both must be there before the slot, as pgoutput looks at the catalog of the slot's time."""
@@ -203,7 +205,7 @@ class _Copy:
         row = self.target.execute("SELECT clock_timestamp()").fetchone()
         copied_at = row[0] if row else None
         # Exact, as nobody else writes to the target yet; a heartbeat needs its margin.
-        helper_schema.put(self.target, "copied_at", copied_at.isoformat() if copied_at else None)
+        helper_schema.put(self.target, helper_schema.COPIED_AT, copied_at.isoformat() if copied_at else None)
         for connection in (self.source, self.target):
             for side, at in (("target", slot_time), ("source", copied_at)):
                 connection.execute("UPDATE task_migration.heartbeat SET peer_beat_at = %s WHERE side = %s", (at, side))
@@ -220,4 +222,4 @@ class _Copy:
             # Flushed whatever the role's default is, and WAL is flushed in order: with this record all before it is on disk.
             self.target.execute("SET LOCAL synchronous_commit = on")
             mark = {"status": "complete", "at": datetime.now(UTC).isoformat(), "made": made, "run": self.name}
-            helper_schema.put(self.target, STATE, {**mark, **facts.plain()})
+            helper_schema.put(self.target, helper_schema.COPY, {**mark, **facts.plain()})

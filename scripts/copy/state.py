@@ -18,7 +18,6 @@ from scripts.support.errors import Refused, TimedOut
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 
-STATE = "copy"
 #: How long a copy that was just killed may hold its lock.
 LOCK_SECONDS = 10.0
 #: Kind (link, key, index), table and name of what a copy added to the target's tables.
@@ -77,7 +76,7 @@ def find(settings: Settings, source: Connection, target: Connection, tables: Map
         Refused: the target may hold writes of its own, or rows that no copy of ours put there.
     """
     config = settings.config
-    state = helper_schema.get(target, STATE)
+    state = helper_schema.get(target, helper_schema.COPY)
     made: Made = (state or {}).get("made", [])
     slot = copy_slot.describe(source, config.subscription)
     subscribed = target.execute(

@@ -17,7 +17,6 @@ from scripts.copy import stream
 from scripts.copy.build import After
 from scripts.copy.documents import TableCopied
 from scripts.copy.plan import Queue, Step
-from scripts.copy.state import STATE
 from scripts.database import helper_schema
 from scripts.database.catalog import Table
 from scripts.database.connections import COPY_WRITER, Connection, connect
@@ -228,7 +227,7 @@ class Workers:
             self._sent[table] += count
 
     def _admit(self, target: Connection) -> None:
-        state = helper_schema.get(target, STATE) or {}
+        state = helper_schema.get(target, helper_schema.COPY) or {}
         if state.get("run") != self.assignment.run:
             raise Refused(
                 f"another `task-migration copy` began on this target (run {state.get('run')}, this one is {self.assignment.run}): "

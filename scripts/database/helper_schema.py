@@ -15,6 +15,12 @@ from scripts.support.errors import TimedOut
 from scripts.support.sides import Side as Side
 
 HELPER_SCHEMA = "task_migration"
+#: What the settings hold, by name: how far the copy is (on the target) and when its snapshot was taken; that both sides were
+#: equal with the source read-only (on the target); who wins a tie. An engine adds what it was started with (`engines`).
+COPY = "copy"
+COPIED_AT = "copied_at"
+FINALIZE = "finalize"
+TIE_WINNER = "tie_winner"
 T = TypeVar("T")
 
 

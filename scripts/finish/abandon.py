@@ -190,8 +190,8 @@ def own_writes(settings: Settings) -> dict[str, int]:
     config = settings.config
     found = {}
     with domain_errors("looking for rows of the target's own"), connect(settings.target(), step="abandon") as target:
-        state = helper_schema.get(target, "copy")
-        since = helper_schema.get(target, "copied_at")
+        state = helper_schema.get(target, helper_schema.COPY)
+        since = helper_schema.get(target, helper_schema.COPIED_AT)
         for name in catalog.existing(target, config.db_schema, config.tables):
             table = sql.Identifier(config.db_schema, name)
             if state is None:

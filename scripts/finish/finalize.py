@@ -20,8 +20,6 @@ from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
 
-#: Kept on the target once both sides were equal with the source read-only: from there only removal is left.
-STATE = "finalize"
 #: Seconds that replication may take to stop.
 STOP_SECONDS = 30.0
 
@@ -179,13 +177,14 @@ class _Finalizer:
 
 
 def _mark(settings: Settings, value: dict[str, Any] | None) -> None:
+    """Keep on the target that both sides were equal with the source read-only: from there only removal is left."""
     with domain_errors("finalize"), connect(settings.target(), step="finalize", name="TARGET_DATABASE_URL") as target:
-        helper_schema.put(target, STATE, value)
+        helper_schema.put(target, helper_schema.FINALIZE, value)
 
 
 def _verified(settings: Settings) -> dict[str, Any] | None:
     with domain_errors("finalize"), connect(settings.target(), step="finalize", name="TARGET_DATABASE_URL") as target:
-        mark = helper_schema.get(target, STATE)
+        mark = helper_schema.get(target, helper_schema.FINALIZE)
     return dict(mark) if mark else None
 
 

@@ -107,7 +107,7 @@ class _Run:
         if tables is None:
             return
         settings = self.settings
-        state = helper_schema.get(connection, "copy") if side == "target" else None
+        state = helper_schema.get(connection, helper_schema.COPY) if side == "target" else None
         filled = side == "source" or bool(state and state.get("status") == "complete")
         yield "shapes", lambda: preflight_tables.shape(side, connection, tables, filled)
         yield "triggers", lambda: preflight_tables.triggers(side, connection, tables)

@@ -40,7 +40,7 @@ class Native:
             _open(settings, "target", "replicate") as target,
         ):
             slot = slots.usable(name, slots.read(source, name))
-            copied = (helper_schema.get(target, "copy") or {}).get("lsn")
+            copied = (helper_schema.get(target, helper_schema.COPY) or {}).get("lsn")
             begun = subscriptions.enabled(target, name) is not None
         # Once it is read, it moves; one that was made anew under the name would leave out what came before it.
         if not begun and slot.confirmed_lsn != copied:

@@ -33,7 +33,7 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
         domain_errors("replicate start"),
         connect(settings.target(), step="replicate", name="TARGET_DATABASE_URL") as target,
     ):
-        state = helper_schema.get(target, "copy")
+        state = helper_schema.get(target, helper_schema.COPY)
     if not state or state.get("status") != "complete":
         raise Refused("no complete copy on the target, so nothing to go on from; run `task-migration copy` first")
     engine.check(settings)

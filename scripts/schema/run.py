@@ -118,7 +118,7 @@ def between(config: MigrationConfig, source: Connection, target: Connection) -> 
         there = catalog.existing(target, config.db_schema, config.tables)
         found = catalog.read(target, config.db_schema, there, "target")
         theirs = schema_statements.enums_there(target, enums) if enums else {}
-        state = helper_schema.get(target, "copy")
+        state = helper_schema.get(target, helper_schema.COPY)
         for name, table in list(found.items()):
             if _checks(wanted[name]) != _checks(table):
                 wanted[name] = schema_statements.with_canonical_checks(target, wanted[name], table)

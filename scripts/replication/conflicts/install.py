@@ -19,7 +19,6 @@ from scripts.support.errors import Refused
 from scripts.support.events import ConflictsEvent, Step
 from scripts.support.settings import Settings
 
-TIE_WINNER = "tie_winner"
 TRIGGER = "task_migration_apply"
 _SHARED = {name: queries.load(__name__.rpartition(".")[0], f"{name}.sql")[name] for name in ("common", "ties", "dms")}
 
@@ -43,8 +42,8 @@ def install(settings: Settings, side: Side, tie_winner: Side = "source") -> list
     origins = config.replication_engine == "native"
     with domain_errors(f"conflict triggers on the {side}"), _open(settings, side, lock_timeout_ms=500) as connection:
         helper_schema.install(connection)
-        if helper_schema.get(connection, TIE_WINNER) is None:
-            helper_schema.put(connection, TIE_WINNER, tie_winner)
+        if helper_schema.get(connection, helper_schema.TIE_WINNER) is None:
+            helper_schema.put(connection, helper_schema.TIE_WINNER, tie_winner)
         tables = catalog.read(connection, config.db_schema, config.tables, side)
         with connection.transaction():
             # Two commands at once would replace the same functions.
@@ -110,7 +109,7 @@ def set_tie_winner(settings: Settings, winner: Side) -> None:
     for side in sides:
         with domain_errors("setting the tie winner"), _open(settings, side) as connection:
             helper_schema.install(connection)
-            helper_schema.put(connection, TIE_WINNER, winner)
+            helper_schema.put(connection, helper_schema.TIE_WINNER, winner)
     settings.journal.record(Step.CONFLICTS, ConflictsEvent.TIE_WINNER, winner=winner)
 
 

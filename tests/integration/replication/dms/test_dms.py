@@ -197,7 +197,7 @@ def test_who_wrote_a_row(make_pair: MakePair) -> None:
     )
     helper_schema.put(local, "copied_at", "2020-01-01")
     # Else the rule keeps the local rows, and nothing is applied.
-    helper_schema.put(local, conflicts.TIE_WINNER, "target")
+    helper_schema.put(local, helper_schema.TIE_WINNER, "target")
     write = "UPDATE tasks SET title = 'x' WHERE id = %s"
     asked = "SELECT (task_migration.local_write(xmin)).roident FROM tasks WHERE id = %s"
 
