@@ -8,9 +8,10 @@ from typing import Any
 
 from psycopg import sql
 
+from scripts.copy.slot import QUERIES
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection
-from scripts.schema import statements as schema_statements
+from scripts.schema import statements
 
 Statement = sql.Composed | sql.SQL
 _NOT_VALID = " NOT VALID"
@@ -52,7 +53,7 @@ def read(source: Connection, tables: Mapping[str, Table], theirs: Mapping[str, T
     owned, sizes = _indexes(source, tables)
     after = After()
     for name, table in tables.items():
-        for stage, item, statement in schema_statements.after_rows(table, theirs[name], tables):
+        for stage, item, statement in statements.after_rows(table, theirs[name], tables):
             if stage == 2:
                 after.links.setdefault(name, []).append(_link(table, item, statement))
                 after.made.append(["link", name, item])
@@ -88,13 +89,7 @@ def _indexes(
     with source.transaction():
         # With pg_catalog alone everything in a definition comes out qualified.
         source.execute("SET LOCAL search_path = pg_catalog")
-        rows = source.execute(
-            "SELECT i.indrelid, x.relname, pg_relation_size(x.oid), pg_get_indexdef(x.oid), c.contype::text, "
-            "c.condeferrable, c.condeferred FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid "
-            "LEFT JOIN pg_constraint c ON c.conindid = x.oid AND c.contype IN ('p', 'u') AND c.conrelid = i.indrelid "
-            "WHERE i.indrelid = ANY(%s)",
-            ([table.oid for table in tables.values()],),
-        ).fetchall()
+        rows = source.execute(QUERIES["indexes"], ([table.oid for table in tables.values()],)).fetchall()
     names = {table.oid: name for name, table in tables.items()}
     owned, sizes = {}, {}
     for oid, index, size, definition, kind, deferrable, deferred in rows:

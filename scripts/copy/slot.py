@@ -11,10 +11,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from scripts.database import queries
 from scripts.database.connections import Connection, connect
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.wait import wait_until
 
+QUERIES = queries.load("scripts.copy")
 #: Making a logical slot waits for every transaction that runs at the time (PostgreSQL, 'Logical Decoding Concepts').
 SLOT_SECONDS = 60.0
 
@@ -37,13 +39,7 @@ def publication(name: str, members: Sequence[sql.Composable]) -> sql.Composed:
 
 def describe(connection: Connection, name: str) -> dict[str, Any] | None:
     """The slot's facts on this server, or None: active, active_pid, wal_status, confirmed_lsn, retained_bytes."""
-    row = connection.execute(
-        "SELECT active, active_pid, wal_status, confirmed_flush_lsn::text, "
-        "pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint, "
-        "pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint, database = current_database() "
-        "FROM pg_replication_slots WHERE slot_name = %s",
-        (name,),
-    ).fetchone()
+    row = connection.execute(QUERIES["slot"], (name,)).fetchone()
     if row is None:
         return None
     if not row[6]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from scripts.copy import slot as copy_slot
+from scripts.copy import slot as slots
 from scripts.copy.documents import Copied
 from scripts.database import catalog, helper_schema
 from scripts.database.connections import COPY_WRITER, Connection, session_name
@@ -61,11 +61,7 @@ def end_leftovers(target: Connection) -> int:
 
     Whoever holds the lock is the only copy, so these are nobody's. Returns how many there were.
     """
-    rows = target.execute(
-        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND usename = current_user AND application_name = %s AND pid <> pg_backend_pid()",
-        (session_name(COPY_WRITER),),
-    ).fetchall()
+    rows = target.execute(slots.QUERIES["end_writers"], (session_name(COPY_WRITER),)).fetchall()
     return len(rows)
 
 
@@ -78,7 +74,7 @@ def find(settings: Settings, source: Connection, target: Connection, tables: Map
     config = settings.config
     state = helper_schema.get(target, helper_schema.COPY)
     made: Made = (state or {}).get("made", [])
-    slot = copy_slot.describe(source, config.subscription)
+    slot = slots.describe(source, config.subscription)
     subscribed = target.execute(
         "SELECT 1 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
         "WHERE d.datname = current_database() AND subname = %s",

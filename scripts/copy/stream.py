@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.pq import ExecStatus
 
 from scripts.copy.plan import Part, Size
+from scripts.copy.slot import QUERIES
 from scripts.database.catalog import Table, identifiers
 from scripts.database.connections import Connection
 from scripts.support.errors import DatabaseError
@@ -54,11 +55,7 @@ def enter_snapshot(connection: Connection, snapshot: str) -> None:
 
 def sizes(guard: Connection, tables: dict[str, Table]) -> dict[str, Size]:
     """How large the tables are on the source."""
-    rows = guard.execute(
-        "SELECT oid, pg_relation_size(oid) / current_setting('block_size')::int, pg_table_size(oid) "
-        "FROM pg_class WHERE oid = ANY(%s)",
-        ([table.oid for table in tables.values()],),
-    ).fetchall()
+    rows = guard.execute(QUERIES["sizes"], ([table.oid for table in tables.values()],)).fetchall()
     found = {int(oid): Size(int(pages), int(size)) for oid, pages, size in rows}
     return {name: found[table.oid] for name, table in tables.items()}
 

@@ -11,13 +11,14 @@ from psycopg import conninfo
 
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, parameters, session_name
+from scripts.database.engines import PLUGINS
 from scripts.database.helper_schema import Side
 from scripts.preflight.documents import Check
-from scripts.preflight.server import one
+from scripts.preflight.server import QUERIES, one
 from scripts.preflight.tables import named, statements_like
-from scripts.replication.dms import engine as dms
 from scripts.support.settings import Settings
 
+PLUGIN = PLUGINS["dms"]
 #: AWS DMS, 'PostgreSQL assessments', postgres-check-wal-sender-timeout: 0, or 10 s at least.
 WAL_SENDER_TIMEOUT_MS = 10_000
 #: DMS's NUMERIC has 38 digits at most (AWS DMS, 'Data types').
@@ -55,11 +56,11 @@ def timeouts(settings: Settings, side: Side) -> Iterator[Check]:
 
 def plugin(side: Side, connection: Connection) -> Check:
     """Whether the server has the output plugin: a temporary slot with it is made and dropped."""
-    name, slot = f"{side}: {dms.PLUGIN}", f"task_migration_plugin_{os.getpid()}"
+    name, slot = f"{side}: {PLUGIN}", f"task_migration_plugin_{os.getpid()}"
     before = one(connection, "SELECT current_setting('statement_timeout')")
     try:
         connection.execute("SELECT set_config('statement_timeout', '2s', false)")
-        connection.execute("SELECT pg_create_logical_replication_slot(%s, %s, true)", (slot, dms.PLUGIN))
+        connection.execute("SELECT pg_create_logical_replication_slot(%s, %s, true)", (slot, PLUGIN))
         connection.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
         # The plugin is loaded before the wait for open transactions begins.
@@ -116,11 +117,9 @@ def shape(side: Side, connection: Connection, tables: dict[str, Table]) -> Itera
         "fail",
         "DMS takes such a column for a LOB, which cannot be a key: ALTER TABLE ... ALTER COLUMN ... TYPE varchar(n)",
     )  # fmt: skip
-    rows = connection.execute(
-        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') "
-        "AND n.nspname = %s AND c.relname <> ALL(%s) AND lower(c.relname) = ANY(%s) ORDER BY 1",
-        (next(iter(tables.values())).schema if tables else "", list(tables), [name.lower() for name in tables]),
-    ).fetchall()
+    schema = next((table.schema for table in tables.values()), "")
+    lower = [name.lower() for name in tables]
+    rows = connection.execute(QUERIES["names_by_case"], (schema, list(tables), lower)).fetchall()
     yield named(
         f"{side}: names that differ by case",
         [row[0] for row in rows],
@@ -140,12 +139,7 @@ def key_updates(side: Side, connection: Connection, tables: dict[str, Table]) ->
             for c in table.constraints
             if c.kind == "f" and key & set(c.columns) and " ON UPDATE CASCADE" in c.definition
         ]
-        assigned = connection.execute(
-            "SELECT DISTINCT t.tgname, k.name FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid, unnest(%s::text[]) k(name) "
-            "WHERE t.tgrelid = %s AND NOT t.tgisinternal AND t.tgtype & 16 <> 0 AND t.tgname <> 'task_migration_apply' "
-            "AND p.prosrc ~* ('\\mnew\\.\"?' || k.name || '\"?\\s*:?=')",
-            (list(table.key), table.oid),
-        ).fetchall()
+        assigned = connection.execute(QUERIES["key_triggers"], (list(table.key), table.oid)).fetchall()
         wrong += [f"{table.name}.{name} by the trigger {trigger}" for trigger, name in assigned]
     for name in tables:
         columns = "|".join(re.escape(column) for column in tables[name].key)

@@ -18,7 +18,7 @@ from scripts.database.connections import Connection, connect, keep_out_of_log, p
 from scripts.database.helper_schema import Side
 from scripts.finish import rights as finalize_rights
 from scripts.preflight.documents import Check
-from scripts.preflight.server import one
+from scripts.preflight.server import QUERIES, one
 from scripts.replication.subscriptions import peer_conninfo
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact
@@ -142,12 +142,7 @@ def _peer(settings: Settings, side: Side, connection: Connection, role: str, dat
         f"GRANT pg_create_subscription TO {role}; GRANT CREATE ON DATABASE {database} TO {role}; and the {side}'s server itself "
         f"must reach the host of {peer_side.upper()}_DATABASE_URL, with the password that stands in it"
     )
-    quiet = one(
-        connection,
-        "SELECT rolsuper OR (has_parameter_privilege(current_user, 'log_statement', 'SET') "
-        "AND has_parameter_privilege(current_user, 'log_min_error_statement', 'SET') "
-        "AND has_parameter_privilege(current_user, 'log_min_duration_statement', 'SET')) FROM pg_roles WHERE rolname = current_user",
-    )
+    quiet = one(connection, QUERIES["quiet"])
     # A statement that fails stands in the server's log, with the password in it, unless the role may keep it out.
     connects = bool(quiet)
     values = parameters(peer, f"{peer_side.upper()}_DATABASE_URL")
@@ -208,10 +203,7 @@ def _tables(settings: Settings, side: Side, connection: Connection, role: str) -
 
 def _everything(connection: Connection, role: str) -> Check:
     """What pg_dump does first: it locks every table, and reads every sequence."""
-    rows = connection.execute(
-        "SELECT n.nspname, c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_' ORDER BY 1, 2"
-    ).fetchall()
+    rows = connection.execute(QUERIES["everything"]).fetchall()
     refused, locked = [], []
     for schema, name, kind in rows:
         identifier = sql.Identifier(schema, name)

@@ -9,12 +9,7 @@ from scripts.database import catalog, helper_schema
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.helper_schema import Side
-from scripts.preflight import dms as preflight_dms
-from scripts.preflight import rights as preflight_rights
-from scripts.preflight import server as preflight_server
-from scripts.preflight import tables as preflight_tables
-from scripts.preflight import values as preflight_values
-from scripts.preflight import wal as preflight_wal
+from scripts.preflight import dms, rights, server, tables, values, wal
 from scripts.preflight.documents import Check, Preflight
 from scripts.support.errors import MigrationError
 from scripts.support.events import PreflightEvent, Step
@@ -30,7 +25,7 @@ class _Run:
     def __init__(self, settings: Settings, wal_seconds: float) -> None:
         self.settings, self.wal_seconds = settings, wal_seconds
         self.checks: list[Check] = []
-        self.measured: list[preflight_values.Measured] = []
+        self.measured: list[values.Measured] = []
         self.connections: dict[Side, Connection] = {}
         self.tables: dict[Side, dict[str, Table]] = {}
 
@@ -66,13 +61,13 @@ class _Run:
                 )
             )
 
-    def look(self) -> None:
-        before = {side: preflight_wal.position(connection) for side, connection in self.connections.items()}
+    def check_all(self) -> None:
+        before = {side: wal.position(connection) for side, connection in self.connections.items()}
         for side, connection in self.connections.items():
-            self.take(f"{side}: server", partial(preflight_server.server, self.settings, side, connection))
+            self.take(f"{side}: server", partial(server.server, self.settings, side, connection))
         if len(self.connections) == 2:
             source, target = self.connections["source"], self.connections["target"]
-            self.take("both: servers", lambda: preflight_server.both(self.settings, source, target))
+            self.take("both: servers", lambda: server.both(self.settings, source, target))
         for side, connection in self.connections.items():
             self.take(f"{side}: catalog", partial(self.read_catalog, side, connection))
             for what, work in self.sections(side, connection, self.tables.get(side)):
@@ -81,10 +76,10 @@ class _Run:
         for side, connection in self.connections.items():
             self.take(f"{side}: hours of WAL", partial(self.wal, side, connection, before[side]))
         for side, connection in self.connections.items():
-            self.take(f"{side}: rights", partial(preflight_rights.rights, self.settings, side, connection))
+            self.take(f"{side}: rights", partial(rights.rights, self.settings, side, connection))
 
-    def wal(self, side: Side, connection: Connection, before: preflight_wal.Position) -> Iterator[Check]:
-        yield preflight_wal.check(self.settings, side, connection, before, self.wal_seconds)
+    def wal(self, side: Side, connection: Connection, before: wal.Position) -> Iterator[Check]:
+        yield wal.check(self.settings, side, connection, before, self.wal_seconds)
 
     def read_catalog(self, side: Side, connection: Connection) -> Iterator[Check]:
         config = self.settings.config
@@ -94,40 +89,40 @@ class _Run:
         if side == "target" and not names:
             yield Check("target: tables", "pass", "none yet; `task-migration schema apply` makes them")
         elif side == "target":
-            yield preflight_tables.named("target: tables", missing, fine, "fail", "task-migration schema apply")
+            yield tables.named("target: tables", missing, fine, "fail", "task-migration schema apply")
         else:
             remedy = "correct `tables` in the stack's configuration"
-            yield preflight_tables.named("source: tables", missing, fine, "fail", remedy)
+            yield tables.named("source: tables", missing, fine, "fail", remedy)
         self.tables[side] = catalog.read(connection, config.db_schema, names, side)
 
     def sections(
-        self, side: Side, connection: Connection, tables: dict[str, Table] | None
+        self, side: Side, connection: Connection, found: dict[str, Table] | None
     ) -> Iterator[tuple[str, Callable[[], Iterable[Check]]]]:
         """The groups of checks of one side's tables; one that cannot be made does not keep the others from it."""
-        if tables is None:
+        if found is None:
             return
         settings = self.settings
         state = helper_schema.get(connection, helper_schema.COPY) if side == "target" else None
         filled = side == "source" or bool(state and state.get("status") == "complete")
-        yield "shapes", lambda: preflight_tables.shape(side, connection, tables, filled)
-        yield "triggers", lambda: preflight_tables.triggers(side, connection, tables)
-        yield "truncate", lambda: preflight_tables.truncation(settings, side, connection, tables)
+        yield "shapes", lambda: tables.shape(side, connection, found, filled)
+        yield "triggers", lambda: tables.triggers(side, connection, found)
+        yield "truncate", lambda: tables.truncation(settings, side, connection, found)
         if side == "source":
-            yield "the border", lambda: preflight_tables.border(settings, connection, tables)
-            yield "owners", lambda: [preflight_rights.ownership(settings, connection)]
-            yield "sequences", lambda: preflight_tables.sequences(settings, connection, tables)
+            yield "the border", lambda: tables.border(settings, connection, found)
+            yield "owners", lambda: [rights.ownership(settings, connection)]
+            yield "sequences", lambda: tables.sequences(settings, connection, found)
             target = self.connections.get("target")
             if target is not None:
-                yield "types", lambda: preflight_tables.types(connection, target, tables)
-            yield "values", lambda: self.values(connection, tables)
-        yield "what DMS carries", lambda: preflight_dms.checks(settings, side, connection, tables)
+                yield "types", lambda: tables.types(connection, target, found)
+            yield "values", lambda: self.values(connection, found)
+        yield "what DMS carries", lambda: dms.checks(settings, side, connection, found)
 
-    def values(self, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
-        self.measured = preflight_values.measure(connection, tables)
-        yield from preflight_values.judge(self.settings, self.measured)
+    def values(self, connection: Connection, found: dict[str, Table]) -> Iterator[Check]:
+        self.measured = values.measure(connection, found)
+        yield from values.judge(self.settings, self.measured)
 
 
-def run(settings: Settings, wal_seconds: float = preflight_wal.SAMPLE_SECONDS) -> Preflight:
+def run(settings: Settings, wal_seconds: float = wal.SAMPLE_SECONDS) -> Preflight:
     """Look at both servers, the roles and the tables. Changes nothing: what is tried is rolled back.
 
     Args:
@@ -142,7 +137,7 @@ def run(settings: Settings, wal_seconds: float = preflight_wal.SAMPLE_SECONDS) -
     found = _Run(settings, wal_seconds)
     try:
         found.connect()
-        found.look()
+        found.check_all()
     finally:
         for connection in found.connections.values():
             connection.close()
@@ -154,5 +149,5 @@ def run(settings: Settings, wal_seconds: float = preflight_wal.SAMPLE_SECONDS) -
             for check in found.checks
         ],
         passed=not failed,
-        largest_values=preflight_values.largest(found.measured),
+        largest_values=values.largest(found.measured),
     )

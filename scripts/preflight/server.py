@@ -7,13 +7,15 @@ from typing import Any
 
 from psycopg import sql
 
-from scripts.copy import slot as copy_slot
+from scripts.copy import slot as slots
+from scripts.database import queries
 from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
 from scripts.database.repair_session import repair_origin
 from scripts.preflight.documents import Check
 from scripts.support.settings import Settings
 
+QUERIES = queries.load("scripts.preflight")
 #: Transactions older than this hold up the slot (it waits for all of them).
 LONG_TRANSACTION_SECONDS = 30
 #: Processes that take no place of max_worker_processes (PostgreSQL, 'pg_stat_activity', backend_type); all others do.
@@ -65,49 +67,23 @@ def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterato
     native = config.replication_engine == "native"
     values = {
         "names": [config.subscription, config.reverse_subscription],
-        "mend": repair_origin(config),
+        "origin": repair_origin(config),
         "built_in": list(BUILT_IN),
     }
-    # Of each: what we take beside what others have, and one to spare. Our own of an earlier run do not count as taken.
-    wanted: list[tuple[str, str, str, int]] = [
-        (
-            "max_replication_slots",
-            "slots",
-            "SELECT count(*) FROM pg_replication_slots WHERE slot_name <> ALL(%(names)s)",
-            2,
-        ),
-        (
-            "max_wal_senders",
-            "senders",
-            "SELECT count(*) FROM pg_stat_replication WHERE application_name <> ALL(%(names)s)",
-            2,
-        ),
-        (
-            "max_connections",
-            "connections",
-            "SELECT count(*) + current_setting('superuser_reserved_connections')::int FROM pg_stat_activity "
-            "WHERE coalesce(backend_type, 'client backend') = 'client backend'",
-            CONNECTIONS,
-        ),
+    # Of each: what we take beside what others have, and one to spare.
+    wanted = [
+        ("max_replication_slots", "slots", 2),
+        ("max_wal_senders", "senders", 2),
+        ("max_connections", "connections", CONNECTIONS),
     ]
     if native:
         wanted += [
-            (
-                "max_logical_replication_workers",
-                "apply workers",
-                "SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL AND subname <> ALL(%(names)s)",
-                2,
-            ),
-            (
-                "max_worker_processes",
-                "background workers",
-                "SELECT count(*) FROM pg_stat_activity WHERE backend_type <> ALL(%(built_in)s) AND application_name <> ALL(%(names)s)",
-                2,
-            ),
+            ("max_logical_replication_workers", "apply workers", 2),
+            ("max_worker_processes", "background workers", 2),
         ]
-    for name, used, query, needed in wanted:
+    for name, used, needed in wanted:
         limit = int(one(connection, "SELECT current_setting(%s)::int", (name,)))
-        taken = int(one(connection, query, values))
+        taken = int(one(connection, QUERIES[name], values))
         yield Check(
             f"{side}: {name}",
             "pass" if limit - taken >= needed else "fail",
@@ -116,14 +92,7 @@ def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterato
         )
     # Progress of origins is kept in as many places as there may be slots (PostgreSQL 16, 'max_replication_slots').
     limit = int(one(connection, "SELECT current_setting('max_replication_slots')::int"))
-    taken = int(
-        one(
-            connection,
-            "SELECT count(*) FROM pg_replication_origin WHERE roname <> %(mend)s AND roname NOT IN "
-            "(SELECT 'pg_' || oid FROM pg_subscription WHERE subname = ANY(%(names)s))",
-            values,
-        )
-    )
+    taken = int(one(connection, QUERIES["replication_origins"], values))
     needed = 2 if native else 1
     yield Check(
         f"{side}: replication origins",
@@ -135,11 +104,7 @@ def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterato
 
 def _transactions(side: Side, connection: Connection) -> Iterator[Check]:
     sees = bool(one(connection, "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"))
-    longest = connection.execute(
-        "SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::int FROM pg_stat_activity "
-        "WHERE xact_start IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid() "
-        "AND backend_type = 'client backend' ORDER BY xact_start LIMIT 1"
-    ).fetchone()
+    longest = connection.execute(QUERIES["oldest_transaction"]).fetchone()
     long = longest is not None and longest[1] > LONG_TRANSACTION_SECONDS
     if not sees and not long:
         role = one(connection, "SELECT quote_ident(current_user)")
@@ -169,18 +134,15 @@ def _transactions(side: Side, connection: Connection) -> Iterator[Check]:
 
 def _slots(settings: Settings, side: Side, connection: Connection) -> Iterator[Check]:
     name = settings.config.subscription if side == "source" else settings.config.reverse_subscription
-    slot = copy_slot.describe(connection, name)
+    slot = slots.describe(connection, name)
     yield Check(
         f"{side}: existing slot",
         "pass" if slot is None else "warn",
         "none of our name" if slot is None else f"{name} is there already: {slot}",
         "an earlier attempt; `copy` goes on with it or drops it; `rollback --abandon` removes it",
     )
-    idle = connection.execute(
-        "SELECT quote_literal(slot_name), coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint, wal_status "
-        "FROM pg_replication_slots WHERE NOT active AND slot_name <> ALL(%s) ORDER BY slot_name",
-        ([settings.config.subscription, settings.config.reverse_subscription],),
-    ).fetchall()
+    ours = [settings.config.subscription, settings.config.reverse_subscription]
+    idle = connection.execute(QUERIES["idle_slots"], (ours,)).fetchall()
     yield Check(
         f"{side}: other slots",
         "warn" if idle else "pass",
@@ -190,18 +152,10 @@ def _slots(settings: Settings, side: Side, connection: Connection) -> Iterator[C
     )
 
 
-_LOCALE = (
-    "SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text, "
-    "coalesce(to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale', '') FROM pg_database d "
-    "WHERE datname = current_database()"
-)
-
-
 def both(settings: Settings, source: Connection, target: Connection) -> Iterator[Check]:
     """What the two servers must have in common."""
-    query = _LOCALE if int(one(source, "SELECT current_setting('server_version_num')::int")) >= 150000 else (
-        "SELECT pg_encoding_to_char(encoding), datcollate, datctype, 'c', '' FROM pg_database WHERE datname = current_database()"
-    )  # fmt: skip
+    newer = int(one(source, "SELECT current_setting('server_version_num')::int")) >= 150000
+    query = QUERIES["locale" if newer else "locale_14"]
     ours, theirs = source.execute(query).fetchone(), target.execute(query).fetchone()
     if ours is None or theirs is None:
         return

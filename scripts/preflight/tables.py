@@ -11,6 +11,7 @@ from scripts.database.catalog import Table, quoted
 from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
 from scripts.preflight.documents import Check, Status
+from scripts.preflight.server import QUERIES
 from scripts.support.settings import Settings
 
 
@@ -87,11 +88,7 @@ def shape(side: Side, connection: Connection, tables: dict[str, Table], filled: 
 def triggers(side: Side, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
     """Triggers that would fire when a change is applied, and inheritance."""
     oids = [table.oid for table in tables.values()]
-    rows = connection.execute(
-        "SELECT tgrelid::regclass::text, tgname, CASE tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END FROM pg_trigger "
-        "WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgenabled IN ('A', 'R') AND tgname <> 'task_migration_apply' ORDER BY 1, 2",
-        (oids,),
-    ).fetchall()
+    rows = connection.execute(QUERIES["firing_triggers"], (oids,)).fetchall()
     yield named(
         f"{side}: triggers that fire on apply",
         [f"{row[0]}.{row[1]} ({row[2]})" for row in rows],
@@ -123,16 +120,8 @@ def truncation(settings: Settings, side: Side, connection: Connection, tables: d
     role = settings.config.source_role
     oids = [table.oid for table in tables.values()]
     # On the target the service's role owns the tables, and `copy` empties them with its right.
-    rights = connection.execute(
-        "SELECT c.oid::regclass::text FROM pg_class c, pg_roles r WHERE c.oid = ANY(%s) AND r.rolname = %s AND %s = 'source' "
-        "AND NOT r.rolsuper AND has_table_privilege(r.oid, c.oid, 'TRUNCATE') ORDER BY 1",
-        (oids, role, side),
-    ).fetchall()
-    fired = connection.execute(
-        "SELECT tgrelid::regclass::text || '.' || tgname FROM pg_trigger WHERE tgrelid = ANY(%s) AND NOT tgisinternal "
-        "AND tgtype & 32 <> 0 ORDER BY 1",
-        (oids,),
-    ).fetchall()
+    rights = connection.execute(QUERIES["may_truncate"], (oids, role)).fetchall() if side == "source" else []
+    fired = connection.execute(QUERIES["truncate_triggers"], (oids,)).fetchall()
     seen = statements_like(connection, tables, r"\mtruncate\M")
     wrong = [f"{name}: {text}" for name, text in seen]
     wrong += [f"{row[0]}: a trigger waits for TRUNCATE" for row in fired]
@@ -150,21 +139,12 @@ def truncation(settings: Settings, side: Side, connection: Connection, tables: d
 def statements_like(connection: Connection, tables: dict[str, Table], pattern: str) -> list[tuple[str, str]]:
     """Statements of this database that pg_stat_statements has seen, that match ``pattern`` and name one of the tables;
     none where that extension is not there."""
-    # The view's schema is the extension's, which is the operator's choice.
-    row = connection.execute(
-        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = 'pg_stat_statements' "
-        "AND has_table_privilege(c.oid, 'SELECT') LIMIT 1"
-    ).fetchone()
+    row = connection.execute(QUERIES["statements_view"]).fetchone()
     if row is None:
         return []
-    seen = connection.execute(
-        sql.SQL(
-            "SELECT DISTINCT t.name, left(regexp_replace(s.query, '\\s+', ' ', 'g'), 120) FROM {}.pg_stat_statements s "
-            "JOIN unnest(%s::text[]) t(name) ON s.query ~* ('\\m' || t.name || '\\M') "
-            "WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query ~* %s LIMIT 20"
-        ).format(sql.Identifier(str(row[0]))),
-        (list(tables), pattern),
-    ).fetchall()
+    view = sql.Identifier(str(row[0]), "pg_stat_statements")
+    query = sql.SQL(QUERIES["statements_like"]).format(view=view)
+    seen = connection.execute(query, (list(tables), pattern)).fetchall()
     return [(str(name), str(text)) for name, text in seen]
 
 
@@ -189,11 +169,8 @@ def border(settings: Settings, connection: Connection, tables: dict[str, Table])
         "warn",
         "add them to referencedTables, or move them as well",
     )
-    rows = connection.execute(
-        "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'f' AND confrelid = ANY(%s) "
-        "AND conrelid <> ALL(%s) ORDER BY 1, 2",
-        ([t.oid for t in tables.values()], [t.oid for t in tables.values()]),
-    ).fetchall()
+    oids = [table.oid for table in tables.values()]
+    rows = connection.execute(QUERIES["keys_from_outside"], {"tables": oids}).fetchall()
     yield named(
         "source: foreign keys from outside",
         [f"{row[1]} of {row[0]}" for row in rows],
@@ -204,17 +181,9 @@ def border(settings: Settings, connection: Connection, tables: dict[str, Table])
     )
 
 
-_FOREIGN_TYPES = """
-SELECT DISTINCT format('%%I.%%I', n.nspname, t.typname) FROM pg_attribute a JOIN pg_type c ON c.oid = a.atttypid
-JOIN pg_type t ON t.oid = CASE WHEN c.typelem <> 0 AND c.typcategory = 'A' THEN c.typelem ELSE c.oid END
-JOIN pg_namespace n ON n.oid = t.typnamespace
-WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped AND n.nspname <> 'pg_catalog' AND t.typtype <> 'e' ORDER BY 1
-"""
-
-
 def types(source: Connection, target: Connection, tables: dict[str, Table]) -> Iterator[Check]:
     """Types and collations that `schema apply` does not make: extensions', domains, composites."""
-    kinds = [str(r[0]) for r in source.execute(_FOREIGN_TYPES, ([t.oid for t in tables.values()],)).fetchall()]
+    kinds = [str(r[0]) for r in source.execute(QUERIES["types"], ([t.oid for t in tables.values()],)).fetchall()]
     collations = sorted({c.collation for t in tables.values() for c in t.columns if c.collation})
     missing = [
         f"{what} {name}"
@@ -272,15 +241,8 @@ def sequences(settings: Settings, connection: Connection, tables: dict[str, Tabl
         "fail",
         "bands need rising sequences: ALTER SEQUENCE ... INCREMENT 1 NO CYCLE",
     )
-    rows = connection.execute(
-        "SELECT c.relname, a.attname, s.oid::regclass::text FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid "
-        "JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum "
-        "JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refclassid = 'pg_class'::regclass "
-        "JOIN pg_class s ON s.oid = p.refobjid AND s.relkind = 'S' WHERE d.adrelid = ANY(%s) AND NOT EXISTS ("
-        "SELECT 1 FROM pg_depend o WHERE o.classid = 'pg_class'::regclass AND o.objid = s.oid AND o.refobjid = d.adrelid "
-        "AND o.refobjsubid = d.adnum AND o.deptype IN ('a', 'i')) ORDER BY 1, 2",
-        ([table.oid for table in tables.values()],),
-    ).fetchall()
+    oids = [table.oid for table in tables.values()]
+    rows = connection.execute(QUERIES["strange_sequences"], (oids,)).fetchall()
     yield named(
         "source: sequences of columns",
         [f"{row[0]}.{row[1]} takes from {row[2]}, which it does not own" for row in rows],

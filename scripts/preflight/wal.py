@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from components.config import ConfigError, read_stack_file
 from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
 from scripts.preflight.documents import Check
-from scripts.preflight.server import one
-from scripts.support.aws import client
+from scripts.preflight.server import QUERIES, one
 from scripts.support.settings import Settings, stack_file
 
 #: Fewer hours of WAL than this before the room is used up: warn. A night and the morning after it.
@@ -53,11 +50,7 @@ def check(
     after = position(connection)
     written = int(one(connection, "SELECT pg_wal_lsn_diff(%s, %s)", (after.lsn, before.lsn)))
     elapsed = after.at - before.at
-    # Since the statistics were reset, which may have been a busier time than this one.
-    mean = one(
-        connection,
-        "SELECT (wal_bytes / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 60))::float FROM pg_stat_wal",
-    )
+    mean = one(connection, QUERIES["mean_wal"])
     keep = int(one(connection, "SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'"))
     rooms = [
         Room(keep * MEBIBYTE if keep >= 0 else None, "max_slot_wal_keep_size sets no limit" if keep < 0 else "max_slot_wal_keep_size"),
@@ -107,6 +100,10 @@ def disk(settings: Settings) -> Room:
 
 def free_storage(identifier: str, region: str | None) -> Room:
     """FreeStorageSpace of an RDS instance, its least value of the last hour (Amazon RDS, 'Amazon CloudWatch metrics')."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from scripts.support.aws import client
+
     now = datetime.now(UTC)
     try:
         answer: Mapping[str, list[Mapping[str, float]]] = client(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
 from scripts.database.connections import connect
-from scripts.support.aws import client, region_of
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.redact import remember_secret
 from scripts.support.settings import Environment, Settings, stack_file
@@ -51,6 +49,10 @@ def read_secret(arn: str) -> SecretStr:
     """
     if not arn:
         raise MigrationError("the stack has no output servicePasswordSecretArn; deploy it: pulumi up")
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from scripts.support.aws import client, region_of
+
     try:
         answer = client("secretsmanager", region_of(arn)).get_secret_value(SecretId=arn)
     except (ClientError, BotoCoreError) as error:

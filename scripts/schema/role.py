@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, keep_out_of_log, parameters, session_name
+from scripts.schema.statements import QUERIES
 from scripts.support.redact import remember_secret
 from scripts.support.settings import Settings
 
@@ -93,11 +94,7 @@ def owners(target: Connection, tables: Iterable[Table], schema: str, role: str) 
         return []
     space, owner = sql.Identifier(schema), sql.Identifier(role)
     statements: list[sql.Composed | sql.SQL] = [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(space, owner)]
-    row = target.execute(
-        "SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), coalesce((SELECT has_schema_privilege(r.oid, n.oid, "
-        "'CREATE') FROM pg_roles r, pg_namespace n WHERE r.rolname = %s AND n.nspname = %s), false)",
-        (role, schema),
-    ).fetchone()
+    row = target.execute(QUERIES["giving"], (role, schema)).fetchone()
     lends = row is not None and not row[0] and not row[1]
     if lends:
         statements.append(sql.SQL("GRANT CREATE ON SCHEMA {} TO {}").format(space, owner))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from psycopg import sql
 from pydantic import SecretStr
 
 from components.config import MigrationConfig
 from scripts.database import catalog, helper_schema
 from scripts.database.connections import Connection, connect, domain_errors
-from scripts.schema import compare as schema_compare
-from scripts.schema import role as schema_role
-from scripts.schema import statements as schema_statements
+from scripts.schema import compare, role, statements
 from scripts.schema.documents import SchemaApplied, SchemaDiff
 from scripts.support.errors import Refused
 from scripts.support.events import SchemaEvent, Step
@@ -38,7 +37,7 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
     config = settings.config
     with connect(settings.source(), step="schema", name="SOURCE_DATABASE_URL") as source:
         tables = catalog.read(source, config.db_schema, config.tables, "source")
-        enums = schema_statements.read_enums(source, tables)
+        enums = statements.read_enums(source, tables)
     unmovable = [f"{t.name} (relkind {t.kind})" for t in tables.values() if t.kind != "r"]
     if unmovable:
         raise Refused(f"{', '.join(unmovable)}: only ordinary tables can be moved; take them out of `tables`")
@@ -50,36 +49,31 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
     ):
         there = catalog.existing(target, config.db_schema, config.tables)
         missing = [table for table in tables.values() if table.name not in there]
-        statements = (
-            schema_statements.pre_data(missing, config.db_schema, enums, schema_statements.enums_there(target, enums))
-            if missing
-            else []
-        )
-        role = schema_role.ensure(settings, target, config.target_role, role_password, dry_run)
-        if role.name:
-            statements += schema_role.owners(target, missing, config.db_schema, role.name)
-            statements += schema_role.grants(
-                [t for t in tables.values() if t.name in there], role.name, config.db_schema
-            )
-        texts = [statement.as_string(target) for statement in statements]
+        todo: list[sql.Composed | sql.SQL] = []
+        if missing:
+            todo += statements.pre_data(missing, config.db_schema, enums, statements.enums_there(target, enums))
+        service = role.ensure(settings, target, config.target_role, role_password, dry_run)
+        if service.name:
+            todo += role.owners(target, missing, config.db_schema, service.name)
+            todo += role.grants([t for t in tables.values() if t.name in there], service.name, config.db_schema)
+        texts = [statement.as_string(target) for statement in todo]
         if not dry_run:
             with target.transaction():
-                for statement in statements:
+                for statement in todo:
                     target.execute(statement)
             helper_schema.install(target)
-    if not dry_run:
-        settings.journal.record(
-            Step.SCHEMA, SchemaEvent.APPLIED, created=[table.name for table in missing], role=role.changed
-        )
-    found = (
-        diff(settings) if not dry_run else SchemaDiff(match=not missing, differences=[], pending=[], text="", mend="")
-    )
+    created = [table.name for table in missing]
+    if dry_run:
+        found = SchemaDiff(match=not missing, differences=[], pending=[], text="", mend="")
+    else:
+        settings.journal.record(Step.SCHEMA, SchemaEvent.APPLIED, created=created, role=service.changed)
+        found = diff(settings)
     return SchemaApplied(
-        created=[table.name for table in missing],
+        created=created,
         statements=texts,
-        role=role.name,
-        role_changed=role.changed,
-        warnings=role.warnings,
+        role=service.name,
+        role_changed=service.changed,
+        warnings=service.warnings,
         **dict(found),
     )
 
@@ -114,17 +108,17 @@ def between(config: MigrationConfig, source: Connection, target: Connection) -> 
     """
     with domain_errors("comparing the two schemas"):
         wanted = catalog.read(source, config.db_schema, config.tables, "source")
-        enums = schema_statements.read_enums(source, wanted)
+        enums = statements.read_enums(source, wanted)
         there = catalog.existing(target, config.db_schema, config.tables)
         found = catalog.read(target, config.db_schema, there, "target")
-        theirs = schema_statements.enums_there(target, enums) if enums else {}
+        theirs = statements.enums_there(target, enums) if enums else {}
         state = helper_schema.get(target, helper_schema.COPY)
         for name, table in list(found.items()):
             if _checks(wanted[name]) != _checks(table):
-                wanted[name] = schema_statements.with_canonical_checks(target, wanted[name], table)
-                found[name] = schema_statements.with_canonical_checks(target, table, table)
+                wanted[name] = statements.with_canonical_checks(target, wanted[name], table)
+                found[name] = statements.with_canonical_checks(target, table, table)
     copied = bool(state and state.get("status") == "complete")
-    everything = schema_compare.compare(wanted, found, enums, theirs, config.sequence_band_start)
+    everything = compare.compare(wanted, found, enums, theirs, config.sequence_band_start)
     differences = [item for item in everything if copied or not item.after_rows]
     return SchemaDiff(
         match=not differences,
@@ -136,4 +130,4 @@ def between(config: MigrationConfig, source: Connection, target: Connection) -> 
 
 
 def _checks(table: catalog.Table) -> set[str]:
-    return {schema_statements.normal(c.definition) for c in table.constraints if c.kind == "c"}
+    return {statements.normal(c.definition) for c in table.constraints if c.kind == "c"}

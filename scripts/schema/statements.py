@@ -9,9 +9,11 @@ from dataclasses import replace
 import psycopg
 from psycopg import sql
 
+from scripts.database import queries
 from scripts.database.catalog import Column, Index, OwnedSequence, Table, quoted
 from scripts.database.connections import Connection
 
+QUERIES = queries.load("scripts.schema")
 Enums = Mapping[tuple[str, str], tuple[str, ...]]
 
 
@@ -138,24 +140,15 @@ def index_shape(index: Index) -> str:
 
 def read_enums(connection: Connection, tables: Mapping[str, Table]) -> Enums:
     """Enum types that the columns use, with their labels in order."""
-    rows = connection.execute(
-        "SELECT DISTINCT n.nspname, t.typname, ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid "
-        "ORDER BY e.enumsortorder) FROM pg_attribute a JOIN pg_type c ON c.oid = a.atttypid "
-        "JOIN pg_type t ON t.oid = CASE WHEN c.typelem <> 0 AND c.typcategory = 'A' THEN c.typelem ELSE c.oid END "
-        "JOIN pg_namespace n ON n.oid = t.typnamespace WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND t.typtype = 'e'",
-        ([table.oid for table in tables.values()],),
-    ).fetchall()
+    oids = [table.oid for table in tables.values()]
+    rows = connection.execute(QUERIES["enums"], (oids,)).fetchall()
     return {(row[0], row[1]): tuple(row[2]) for row in rows}
 
 
 def enums_there(connection: Connection, wanted: Enums) -> Enums:
     """Those of ``wanted`` that this side has, with its own labels in order."""
-    rows = connection.execute(
-        "SELECT n.nspname, t.typname, ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid "
-        "ORDER BY e.enumsortorder) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace "
-        "JOIN unnest(%s::text[], %s::text[]) w(space, name) ON w.space = n.nspname AND w.name = t.typname WHERE t.typtype = 'e'",
-        ([space for space, _ in wanted], [name for _, name in wanted]),
-    ).fetchall()
+    names = ([space for space, _ in wanted], [name for _, name in wanted])
+    rows = connection.execute(QUERIES["enums_named"], names).fetchall()
     return {(row[0], row[1]): tuple(row[2]) for row in rows}
 
 

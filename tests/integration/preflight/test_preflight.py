@@ -19,6 +19,7 @@ from scripts.copy import run as copy
 from scripts.database import catalog
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.finish import finalize, removal
+from scripts.preflight import dms
 from scripts.preflight import rights as preflight_rights
 from scripts.preflight import run as preflight
 from scripts.preflight import server as preflight_server
@@ -29,7 +30,6 @@ from scripts.preflight.wal import Room
 from scripts.rehearsal.data.schema import create_source_schema
 from scripts.rehearsal.world import EmulatedAws
 from scripts.replication import run as replicate
-from scripts.replication.dms import engine as dms
 from scripts.schema import run as schema
 from scripts.support.errors import DatabaseError
 from scripts.support.settings import Settings

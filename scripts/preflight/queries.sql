@@ -1,0 +1,110 @@
+-- What preflight asks. Parameters of the headroom: `names` are our two subscriptions, `origin` the repair's, `built_in` the processes
+-- that take no place of max_worker_processes. What we have of an earlier run does not count as taken.
+
+-- max_replication_slots: slots of others
+SELECT count(*) FROM pg_replication_slots WHERE slot_name <> ALL(%(names)s)
+
+-- max_wal_senders: senders of others
+SELECT count(*) FROM pg_stat_replication WHERE application_name <> ALL(%(names)s)
+
+-- max_connections: connections, and those that are kept for superusers
+SELECT count(*) + current_setting('superuser_reserved_connections')::int FROM pg_stat_activity
+WHERE coalesce(backend_type, 'client backend') = 'client backend'
+
+-- max_logical_replication_workers: apply workers of others
+SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL AND subname <> ALL(%(names)s)
+
+-- max_worker_processes: background workers of others
+SELECT count(*) FROM pg_stat_activity WHERE backend_type <> ALL(%(built_in)s) AND application_name <> ALL(%(names)s)
+
+-- replication_origins: origins of others
+SELECT count(*) FROM pg_replication_origin
+WHERE roname <> %(origin)s AND roname NOT IN (SELECT 'pg_' || oid FROM pg_subscription WHERE subname = ANY(%(names)s))
+
+-- oldest_transaction: pid and age in seconds of the oldest transaction of this database
+SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::int FROM pg_stat_activity
+WHERE xact_start IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+ORDER BY xact_start LIMIT 1
+
+-- idle_slots: slots of others that nobody reads, quoted, with the bytes of WAL that each keeps
+SELECT quote_literal(slot_name), coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint, wal_status
+FROM pg_replication_slots WHERE NOT active AND slot_name <> ALL(%s) ORDER BY slot_name
+
+-- locale: encoding, collation, character type, provider and ICU locale of this database (PostgreSQL 15 or newer)
+SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text,
+       coalesce(to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale', '')
+FROM pg_database d WHERE datname = current_database()
+
+-- locale_14: the same before PostgreSQL 15, which knows the C library's locales only
+SELECT pg_encoding_to_char(encoding), datcollate, datctype, 'c', '' FROM pg_database WHERE datname = current_database()
+
+-- quiet: whether the role may keep a statement out of the server's log
+SELECT rolsuper OR (has_parameter_privilege(current_user, 'log_statement', 'SET')
+                    AND has_parameter_privilege(current_user, 'log_min_error_statement', 'SET')
+                    AND has_parameter_privilege(current_user, 'log_min_duration_statement', 'SET'))
+FROM pg_roles WHERE rolname = current_user
+
+-- everything: schema, name and kind of all tables and sequences that a dump of the database holds
+SELECT n.nspname, c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_'
+ORDER BY 1, 2
+
+-- firing_triggers: triggers that fire when a change is applied, but for our own
+SELECT tgrelid::regclass::text, tgname, CASE tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END FROM pg_trigger
+WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgenabled IN ('A', 'R') AND tgname <> 'task_migration_apply'
+ORDER BY 1, 2
+
+-- may_truncate: tables that a role which is no superuser may empty by TRUNCATE
+SELECT c.oid::regclass::text FROM pg_class c, pg_roles r
+WHERE c.oid = ANY(%s) AND r.rolname = %s AND NOT r.rolsuper AND has_table_privilege(r.oid, c.oid, 'TRUNCATE')
+ORDER BY 1
+
+-- truncate_triggers: triggers that wait for TRUNCATE
+SELECT tgrelid::regclass::text || '.' || tgname FROM pg_trigger
+WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgtype & 32 <> 0
+ORDER BY 1
+
+-- statements_view: the schema of pg_stat_statements, which is the operator's choice, where it is there and may be read
+SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = 'pg_stat_statements' AND has_table_privilege(c.oid, 'SELECT') LIMIT 1
+
+-- statements_like: statements of this database that match a pattern and name one of the tables; {view} is pg_stat_statements
+SELECT DISTINCT t.name, left(regexp_replace(s.query, '\s+', ' ', 'g'), 120)
+FROM {view} s JOIN unnest(%s::text[]) t(name) ON s.query ~* ('\m' || t.name || '\M')
+WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query ~* %s LIMIT 20
+
+-- keys_from_outside: foreign keys of other tables that refer to the moved ones
+SELECT conrelid::regclass::text, conname FROM pg_constraint
+WHERE contype = 'f' AND confrelid = ANY(%(tables)s) AND conrelid <> ALL(%(tables)s)
+ORDER BY 1, 2
+
+-- types: types of columns that `schema apply` does not make: neither built in nor enums
+SELECT DISTINCT format('%%I.%%I', n.nspname, t.typname) FROM pg_attribute a JOIN pg_type c ON c.oid = a.atttypid
+JOIN pg_type t ON t.oid = CASE WHEN c.typelem <> 0 AND c.typcategory = 'A' THEN c.typelem ELSE c.oid END
+JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped AND n.nspname <> 'pg_catalog' AND t.typtype <> 'e'
+ORDER BY 1
+
+-- strange_sequences: defaults that take from a sequence which the column does not own
+SELECT c.relname, a.attname, s.oid::regclass::text
+FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid
+JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refclassid = 'pg_class'::regclass
+JOIN pg_class s ON s.oid = p.refobjid AND s.relkind = 'S'
+WHERE d.adrelid = ANY(%s) AND NOT EXISTS (
+  SELECT 1 FROM pg_depend o WHERE o.classid = 'pg_class'::regclass AND o.objid = s.oid AND o.refobjid = d.adrelid
+  AND o.refobjsubid = d.adnum AND o.deptype IN ('a', 'i'))
+ORDER BY 1, 2
+
+-- names_by_case: tables of the schema whose names differ from the moved ones' by case only
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname = %s AND c.relname <> ALL(%s) AND lower(c.relname) = ANY(%s)
+ORDER BY 1
+
+-- key_triggers: triggers on UPDATE, but for our own, whose text assigns to one of the key's columns
+SELECT DISTINCT t.tgname, k.name FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid, unnest(%s::text[]) k(name)
+WHERE t.tgrelid = %s AND NOT t.tgisinternal AND t.tgtype & 16 <> 0 AND t.tgname <> 'task_migration_apply'
+AND p.prosrc ~* ('\mnew\."?' || k.name || '"?\s*:?=')
+
+-- mean_wal: bytes of WAL a second since the statistics were reset, which may have been a busier time than this one
+SELECT (wal_bytes / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 60))::float FROM pg_stat_wal
