@@ -5,8 +5,9 @@ from __future__ import annotations
 from psycopg import sql
 
 from scripts.database import catalog
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, domain_errors
 from scripts.database.helper_schema import Side
+from scripts.database.sides import open_side
 from scripts.replication.documents import Grade, SequenceBand
 from scripts.support.settings import Settings
 
@@ -15,8 +16,8 @@ def read(settings: Settings) -> list[SequenceBand]:
     """:func:`between` with connections of its own. Raises DatabaseError."""
     with (
         domain_errors("looking at the sequence bands"),
-        connect(settings.source(), step="status", name="SOURCE_DATABASE_URL") as source,
-        connect(settings.target(), step="status", name="TARGET_DATABASE_URL") as target,
+        open_side(settings, "source", "status") as source,
+        open_side(settings, "target", "status") as target,
     ):
         return between(settings, source, target)
 

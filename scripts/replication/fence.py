@@ -14,10 +14,11 @@ from typing import Any
 import psycopg
 
 from scripts.database import helper_schema, queries
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, domain_errors
 from scripts.database.helper_schema import Side
+from scripts.database.sides import open_side
 from scripts.replication import engine as engines
-from scripts.replication.directions import Direction, publisher, slot_name
+from scripts.replication.directions import Direction, publisher, slot_name, subscriber
 from scripts.replication.dms import ties
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.progress import SILENT, Progress, Work
@@ -70,11 +71,10 @@ def through(settings: Settings, direction: Direction, timeout: float, progress: 
         Refused: there is no replication.
     """
     side = publisher(direction)
-    here, there = (settings.source, settings.target) if side == "source" else (settings.target, settings.source)
     with (
         domain_errors(f"fence from the {side}"),
-        connect(here(), step="fence", name=f"the {side}'s URL") as sender,
-        connect(there(), step="fence", name="the peer's URL") as receiver,
+        open_side(settings, side, "fence") as sender,
+        open_side(settings, subscriber(direction), "fence") as receiver,
         ExitStack() as shown,
     ):
         if not helper_schema.installed(sender) or not helper_schema.installed(receiver):

@@ -6,14 +6,16 @@ from psycopg import sql
 
 from scripts.copy import slot as copy_slot
 from scripts.database import catalog, helper_schema
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, domain_errors
 from scripts.database.helper_schema import Side
+from scripts.database.sides import open_side
 from scripts.replication import deadlock, diagnosis, slots, subscriptions
 from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
 from scripts.replication.documents import DirectionState, FailingRow
 from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.settings import Settings
+from scripts.support.sides import BOTH
 
 
 def names(settings: Settings, direction: Direction) -> tuple[str, str]:
@@ -21,11 +23,6 @@ def names(settings: Settings, direction: Direction) -> tuple[str, str]:
     config = settings.config
     publication = config.publication if direction == "forward" else config.reverse_publication
     return publication, slot_name(settings, direction)
-
-
-def _open(settings: Settings, side: Side, step: str, lock_timeout_ms: int = 0) -> Connection:
-    url = settings.source() if side == "source" else settings.target()
-    return connect(url, step=step, name=f"{side.upper()}_DATABASE_URL", lock_timeout_ms=lock_timeout_ms)
 
 
 class Native:
@@ -36,8 +33,8 @@ class Native:
         name = slot_name(settings, "forward")
         with (
             domain_errors("looking at the copy's slot"),
-            _open(settings, "source", "replicate") as source,
-            _open(settings, "target", "replicate") as target,
+            open_side(settings, "source", "replicate") as source,
+            open_side(settings, "target", "replicate") as target,
         ):
             slot = slots.usable(name, slots.read(source, name))
             copied = (helper_schema.get(target, helper_schema.COPY) or {}).get("lsn")
@@ -53,8 +50,8 @@ class Native:
         """The way back with its slot first, before the target can take a first write; then forward, from the copy's slot."""
         with (
             domain_errors("starting replication"),
-            _open(settings, "source", "replicate", 1000) as source,
-            _open(settings, "target", "replicate", 1000) as target,
+            open_side(settings, "source", "replicate", 1000) as source,
+            open_side(settings, "target", "replicate", 1000) as target,
         ):
             parts = [_publish_back(settings, target), _slot_back(settings, target)]
             for connection, role in ((source, settings.config.source_role), (target, settings.config.target_role)):
@@ -73,7 +70,7 @@ class Native:
     def enabled(self, settings: Settings) -> bool:
         """Both subscriptions exist and are enabled."""
         for direction in DIRECTIONS:
-            with _open(settings, subscriber(direction), "fence") as connection:
+            with open_side(settings, subscriber(direction), "fence") as connection:
                 if not subscriptions.enabled(connection, slot_name(settings, direction)):
                     return False
         return True
@@ -82,18 +79,18 @@ class Native:
         """Slot, subscription and worker of a direction."""
         with (
             domain_errors("replicate status"),
-            _open(settings, publisher(direction), "status") as sender,
-            _open(settings, subscriber(direction), "status") as receiver,
+            open_side(settings, publisher(direction), "status") as sender,
+            open_side(settings, subscriber(direction), "status") as receiver,
         ):
-            url = settings.source() if direction == "forward" else settings.target()
-            return _state(sender, receiver, *names(settings, direction), subscriptions.peer_conninfo(url))
+            peer = subscriptions.peer_conninfo(settings.url(publisher(direction)))
+            return _state(sender, receiver, *names(settings, direction), peer)
 
     def stop(self, settings: Settings, timeout: float) -> list[str]:
         """Disable both subscriptions and wait for their workers to end; the slots stay."""
         stopped = []
         for direction in DIRECTIONS:
             name, side = slot_name(settings, direction), subscriber(direction)
-            with domain_errors(f"stopping {name} on the {side}"), _open(settings, side, "replicate") as connection:
+            with domain_errors(f"stopping {name} on the {side}"), open_side(settings, side, "replicate") as connection:
                 if subscriptions.switch_off(connection, name, timeout):
                     stopped.append(name)
         return stopped
@@ -103,8 +100,8 @@ class Native:
         publication, name = names(settings, direction)
         with (
             domain_errors(f"reading what is left in the slot {name}"),
-            _open(settings, publisher(direction), "confirm") as sender,
-            _open(settings, subscriber(direction), "confirm") as receiver,
+            open_side(settings, publisher(direction), "confirm") as sender,
+            open_side(settings, subscriber(direction), "confirm") as receiver,
         ):
             if slots.read(sender, name) is None:
                 return []
@@ -119,8 +116,8 @@ class Native:
         """Both subscriptions first, so that nobody reads the slots; then slots and publications."""
         with (
             domain_errors("removing replication"),
-            _open(settings, "source", "remove", 1000) as source,
-            _open(settings, "target", "remove", 1000) as target,
+            open_side(settings, "source", "remove", 1000) as source,
+            open_side(settings, "target", "remove", 1000) as target,
         ):
             sides: dict[Side, Connection] = {"source": source, "target": target}
             for direction in DIRECTIONS:
@@ -143,9 +140,11 @@ class Native:
         found = []
         pairs = [names(settings, direction) for direction in DIRECTIONS]
         given = {"publications": [pair[0] for pair in pairs], "subscriptions": [pair[1] for pair in pairs]}
-        sides: tuple[Side, Side] = ("source", "target")
-        for side in sides:
-            with domain_errors(f"looking for leftovers on the {side}"), _open(settings, side, "leftovers") as server:
+        for side in BOTH:
+            with (
+                domain_errors(f"looking for leftovers on the {side}"),
+                open_side(settings, side, "leftovers") as server,
+            ):
                 rows = server.execute(subscriptions.QUERIES["leftovers"], given).fetchall()
                 found += [f"{side}: {row[0]}" for row in rows]
                 found += [f"{side}: {text}" for text in deadlock.leftovers(server)]

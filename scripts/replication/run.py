@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from scripts.database import helper_schema
-from scripts.database.connections import connect, domain_errors
+from scripts.database.connections import domain_errors
+from scripts.database.sides import open_side
 from scripts.replication import bands, fence
 from scripts.replication import engine as engines
 from scripts.replication import status as observed
@@ -31,7 +32,7 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     engine = engines.of(settings)
     with (
         domain_errors("replicate start"),
-        connect(settings.target(), step="replicate", name="TARGET_DATABASE_URL") as target,
+        open_side(settings, "target", "replicate") as target,
     ):
         state = helper_schema.get(target, helper_schema.COPY)
     if not state or state.get("status") != "complete":

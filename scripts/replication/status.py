@@ -7,8 +7,9 @@ from contextlib import suppress
 import psycopg
 
 from scripts.database import helper_schema, queries
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, domain_errors
 from scripts.database.helper_schema import Side
+from scripts.database.sides import open_side
 from scripts.replication import bands, fence, findings, slot_health
 from scripts.replication import engine as engines
 from scripts.replication.directions import DIRECTIONS, Direction, publisher
@@ -31,8 +32,8 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
     states = {direction: engine.state(settings, direction) for direction in DIRECTIONS}
     with (
         domain_errors("replicate status"),
-        connect(settings.source(), step="status", name="SOURCE_DATABASE_URL") as source,
-        connect(settings.target(), step="status", name="TARGET_DATABASE_URL") as target,
+        open_side(settings, "source", "status") as source,
+        open_side(settings, "target", "status") as target,
     ):
         sides: dict[Side, Connection] = {"source": source, "target": target}
         conflicts = OpenConflicts(source=_open_conflicts(source), target=_open_conflicts(target))

@@ -67,6 +67,10 @@ class Settings:
         """The target's connection string. Raises UsageError when nothing gives it; what reading a stack's outputs raises."""
         return self._url(self.target_url, "target")
 
+    def url(self, side: Side) -> str:
+        """A side's connection string; raises as :meth:`source`."""
+        return self.source() if side == "source" else self.target()
+
     def _url(self, url: SecretStr | None, side: Side) -> str:
         if url is not None and url.get_secret_value():
             return url.get_secret_value()

@@ -12,20 +12,17 @@ from typing import Any
 from psycopg import sql
 
 from scripts.database import catalog, helper_schema, queries
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, domain_errors
 from scripts.database.helper_schema import Side
+from scripts.database.sides import open_side
 from scripts.replication.conflicts import rules, ties
 from scripts.support.errors import Refused
 from scripts.support.events import ConflictsEvent, Step
 from scripts.support.settings import Settings
+from scripts.support.sides import BOTH
 
 TRIGGER = "task_migration_apply"
 _SHARED = {name: queries.load(__name__.rpartition(".")[0], f"{name}.sql")[name] for name in ("common", "ties", "dms")}
-
-
-def _open(settings: Settings, side: Side, lock_timeout_ms: int = 0) -> Connection:
-    url = settings.source() if side == "source" else settings.target()
-    return connect(url, step="conflicts", name=f"the {side}'s URL", lock_timeout_ms=lock_timeout_ms)
 
 
 def install(settings: Settings, side: Side, tie_winner: Side = "source") -> list[str]:
@@ -40,7 +37,10 @@ def install(settings: Settings, side: Side, tie_winner: Side = "source") -> list
     config = settings.config
     # What AWS DMS applies carries no replication origin, and no commit time of the other side to resolve ties by.
     origins = config.replication_engine == "native"
-    with domain_errors(f"conflict triggers on the {side}"), _open(settings, side, lock_timeout_ms=500) as connection:
+    with (
+        domain_errors(f"conflict triggers on the {side}"),
+        open_side(settings, side, "conflicts", lock_timeout_ms=500) as connection,
+    ):
         helper_schema.install(connection)
         if helper_schema.get(connection, helper_schema.TIE_WINNER) is None:
             helper_schema.put(connection, helper_schema.TIE_WINNER, tie_winner)
@@ -107,7 +107,7 @@ def set_tie_winner(settings: Settings, winner: Side) -> None:
         raise Refused(f"tie winner {winner!r}: it must be source or target")
     sides: tuple[Side, Side] = ("target", "source") if winner == "source" else ("source", "target")
     for side in sides:
-        with domain_errors("setting the tie winner"), _open(settings, side) as connection:
+        with domain_errors("setting the tie winner"), open_side(settings, side, "conflicts") as connection:
             helper_schema.install(connection)
             helper_schema.put(connection, helper_schema.TIE_WINNER, winner)
     settings.journal.record(Step.CONFLICTS, ConflictsEvent.TIE_WINNER, winner=winner)
@@ -116,9 +116,8 @@ def set_tie_winner(settings: Settings, winner: Side) -> None:
 def logged(settings: Settings, open_only: bool = True) -> list[dict[str, Any]]:
     """The conflict log of both sides, oldest first: side, id, at, table, key, kind, decision; no values."""
     found = []
-    sides: tuple[Side, Side] = ("source", "target")
-    for side in sides:
-        with domain_errors("reading the conflict log"), _open(settings, side) as connection:
+    for side in BOTH:
+        with domain_errors("reading the conflict log"), open_side(settings, side, "conflicts") as connection:
             if not helper_schema.installed(connection):
                 continue
             rows = connection.execute(

@@ -8,9 +8,10 @@ from typing import Any
 from components import dms_settings
 from scripts.copy import slot as copy_slot
 from scripts.database import helper_schema
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, domain_errors
 from scripts.database.engines import PLUGINS, dms_started, dms_state_key
 from scripts.database.helper_schema import Side
+from scripts.database.sides import open_side
 from scripts.replication import slots
 from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
 from scripts.replication.dms import answers, api, exceptions
@@ -21,11 +22,8 @@ from scripts.support.events import ReplicateEvent, Step
 from scripts.support.settings import Settings
 
 PLUGIN = PLUGINS["dms"]
-
-
-def _open(settings: Settings, side: Side, step: str) -> Connection:
-    url = settings.source() if side == "source" else settings.target()
-    return connect(url, step=step, name=f"{side.upper()}_DATABASE_URL", lock_timeout_ms=1000)
+#: No lock of the applications is waited for longer, milliseconds.
+LOCK_MS = 1000
 
 
 class DmsEngine:
@@ -45,7 +43,7 @@ class DmsEngine:
         """Slot, instance, tasks and endpoints must be there and fit each other. Raises Refused."""
         dms = self._dms(settings)
         name = slot_name(settings, "forward")
-        with domain_errors("looking at the copy's slot"), _open(settings, "source", "replicate") as source:
+        with domain_errors("looking at the copy's slot"), open_side(settings, "source", "replicate", LOCK_MS) as source:
             slots.usable(name, slots.read(source, name))
             plugin = _plugin(source, name)
         if plugin != PLUGIN:
@@ -70,7 +68,7 @@ class DmsEngine:
     def start(self, settings: Settings) -> list[Part]:
         """The way back with its slot first, before the target can take a first write; then forward, from the copy's slot."""
         dms = self._dms(settings)
-        with domain_errors("making the reverse slot"), _open(settings, "target", "replicate") as target:
+        with domain_errors("making the reverse slot"), open_side(settings, "target", "replicate", LOCK_MS) as target:
             name = slot_name(settings, "reverse")
             was_there = slots.read(target, name) is not None
             if not was_there:
@@ -85,18 +83,21 @@ class DmsEngine:
 
     def _start_one(self, settings: Settings, dms: api.Dms, direction: Direction) -> api.Outcome:
         name = slot_name(settings, direction)
-        with domain_errors(f"starting the {direction} task"), _open(settings, "target", "replicate") as target:
+        with (
+            domain_errors(f"starting the {direction} task"),
+            open_side(settings, "target", "replicate", LOCK_MS) as target,
+        ):
             known = helper_schema.get(target, dms_state_key(direction))
             position = None
             if known is None:
-                with _open(settings, publisher(direction), "replicate") as reader:
+                with open_side(settings, publisher(direction), "replicate", LOCK_MS) as reader:
                     slot = slots.read(reader, name)
                 if slot is None:
                     raise Refused(
                         f"the slot {name} went away; run `task-migration rollback --abandon`, then copy again"
                     )
                 position = str(slot.confirmed_lsn)
-            with _open(settings, subscriber(direction), "replicate") as writer:
+            with open_side(settings, subscriber(direction), "replicate", LOCK_MS) as writer:
                 seen = exceptions.count(writer)
             done = dms.start(direction, position)
             if known is None or done != "running-already":
@@ -110,7 +111,10 @@ class DmsEngine:
 
     def enabled(self, settings: Settings) -> bool:
         """Both tasks run. Without a start from this copy AWS is not asked: `verify` works with the two URLs alone."""
-        with domain_errors("looking whether DMS was started"), _open(settings, "target", "fence") as target:
+        with (
+            domain_errors("looking whether DMS was started"),
+            open_side(settings, "target", "fence", LOCK_MS) as target,
+        ):
             if not all(dms_started(target, direction) for direction in DIRECTIONS):
                 return False
         dms = self._dms(settings)
@@ -120,11 +124,11 @@ class DmsEngine:
     def state(self, settings: Settings, direction: Direction) -> DmsDirectionState:
         """How a task stands: its status, tables, exceptions, latencies and DMS's own validation."""
         dms, name = self._dms(settings), slot_name(settings, direction)
-        with domain_errors("replicate status"), _open(settings, publisher(direction), "status") as reader:
+        with domain_errors("replicate status"), open_side(settings, publisher(direction), "status", LOCK_MS) as reader:
             slot = slots.read(reader, name)
-        with domain_errors("replicate status"), _open(settings, "target", "status") as target:
+        with domain_errors("replicate status"), open_side(settings, "target", "status", LOCK_MS) as target:
             known = helper_schema.get(target, dms_state_key(direction)) or {}
-        with domain_errors("replicate status"), _open(settings, subscriber(direction), "status") as writer:
+        with domain_errors("replicate status"), open_side(settings, subscriber(direction), "status", LOCK_MS) as writer:
             left_out = exceptions.read(writer, int(known.get("exceptions_seen", 0)))
         refused = answers.unexpected(left_out)
         task = dms.find(direction)
@@ -162,7 +166,10 @@ class DmsEngine:
     def unapplied(self, settings: Settings, direction: Direction) -> list[str]:
         """Tables that changed after the last heartbeat: it came through a fence, so what stands before it was applied."""
         name, side = slot_name(settings, direction), publisher(direction)
-        with domain_errors(f"reading the rest of the slot {name}"), _open(settings, side, "confirm") as reader:
+        with (
+            domain_errors(f"reading the rest of the slot {name}"),
+            open_side(settings, side, "confirm", LOCK_MS) as reader,
+        ):
             if slots.read(reader, name) is None:
                 return []
             with copy_slot.copied(reader, name) as copy:
@@ -182,7 +189,10 @@ class DmsEngine:
                 dms.delete(direction)
         for direction in DIRECTIONS:
             side = publisher(direction)
-            with domain_errors(f"dropping the slot on the {side}"), _open(settings, side, "remove") as connection:
+            with (
+                domain_errors(f"dropping the slot on the {side}"),
+                open_side(settings, side, "remove", LOCK_MS) as connection,
+            ):
                 # DMS's session may end a moment after its task.
                 copy_slot.drop_leftover(connection, slot_name(settings, direction), timeout=60.0)
 
@@ -196,7 +206,7 @@ class DmsEngine:
             side = publisher(direction)
             with (
                 domain_errors(f"looking for leftovers on the {side}"),
-                _open(settings, side, "leftovers") as connection,
+                open_side(settings, side, "leftovers", LOCK_MS) as connection,
             ):
                 if slots.read(connection, slot_name(settings, direction)) is not None:
                     found.append(f"{side}: slot {slot_name(settings, direction)}")

@@ -17,11 +17,13 @@ from psycopg import sql
 
 from scripts.database import catalog
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, domain_errors
 from scripts.database.helper_schema import Side
 from scripts.database.repair_session import repair_session
+from scripts.database.sides import open_side
 from scripts.support.events import ConflictsEvent, Step
 from scripts.support.settings import Settings
+from scripts.support.sides import BOTH
 
 #: Keys that one call resolves at most; the next fence goes on.
 MOST = 500
@@ -74,10 +76,9 @@ def choose(known: Mapping[str, datetime], now: Mapping[Side, Version | None]) ->
 
 def resolve(settings: Settings) -> int:
     """Resolve the open ties of both logs; returns how many keys were decided. What it writes does not travel back."""
-    urls: dict[Side, str] = {"source": settings.source(), "target": settings.target()}
     logs: dict[tuple[str, str], dict[Side, list[Any]]] = {}
-    for side, url in urls.items():
-        with domain_errors("reading open ties"), connect(url, step="ties") as connection:
+    for side in BOTH:
+        with domain_errors("reading open ties"), open_side(settings, side, "ties") as connection:
             for row in connection.execute(_OPEN, (MOST,)).fetchall():
                 logs.setdefault((row[0], repr(sorted(row[1].items()))), {}).setdefault(side, []).append(row)
     if not logs:
@@ -86,8 +87,8 @@ def resolve(settings: Settings) -> int:
     config = settings.config
     with (
         domain_errors("resolving ties"),
-        repair_session(urls["source"], None) as source,
-        repair_session(urls["target"], None) as target,
+        repair_session(settings.source(), None) as source,
+        repair_session(settings.target(), None) as target,
     ):
         sides: Sides = {"source": source, "target": target}
         tables = catalog.read(source, config.db_schema, config.tables, "source")
