@@ -1,21 +1,24 @@
 """The service: images (ECR), task definition and service (ECS)."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+    first,
+    missing,
+    tag_list,
+)
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, first, is_missing, removed_tags, tag_list, with_tags
-
-
-def camel_tags(inputs: Inputs) -> list[dict[str, str]]:
-    """Tags as ECS spells them: ``key`` and ``value``."""
-    return [{"key": tag["Key"], "value": tag["Value"]} for tag in tag_list(inputs)]
+_ECS_TAGGING = Tagging(
+    "resourceArn", tags="tags", keys="tagKeys", written=lambda inputs: tag_list(inputs, "key", "value")
+)
 
 
 class Repository(Kind):
@@ -31,10 +34,12 @@ class Repository(Kind):
     special = frozenset({"encryptionConfigurations"})
     kept = frozenset({"forceDelete"})
     force_new = frozenset({"name", "encryptionConfigurations"})
+    tagging = Tagging("resourceArn", tags="tags", keys="tagKeys")
     unique = ("name",)
+    identity = "{name}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        parameters = with_tags(self.parameters(inputs), inputs, "tags")
+        parameters = self.tagged(self.parameters(inputs), inputs)
         for item in inputs.get("encryptionConfigurations") or []:
             parameters["encryptionConfiguration"] = {key: value for key, value in item.items() if value is not None}
         return str(aws.client("ecr").create_repository(**parameters)["repository"]["repositoryName"])
@@ -56,17 +61,10 @@ class Repository(Kind):
         if "imageScanningConfiguration" in changed:
             scanning = new.get("imageScanningConfiguration") or {"scanOnPush": False}
             ecr.put_image_scanning_configuration(repositoryName=id_, imageScanningConfiguration=scanning)
-        arn = self.read(aws, id_, new)["arn"]
-        if gone := removed_tags(old, new):
-            ecr.untag_resource(resourceArn=arn, tagKeys=gone)
-        if new.get("tags"):
-            ecr.tag_resource(resourceArn=arn, tags=tag_list(new))
+        self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         aws.client("ecr").delete_repository(repositoryName=id_, force=bool(state.get("forceDelete")))
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["name"])
 
 
 class LifecyclePolicy(Kind):
@@ -78,6 +76,8 @@ class LifecyclePolicy(Kind):
     force_new = frozenset({"repository"})
     unique = ("repository",)
     documents = frozenset({"policy"})
+    identity = "{repository}"
+    removal = ("delete_lifecycle_policy", {"repositoryName": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         aws.client("ecr").put_lifecycle_policy(**self.parameters(inputs))
@@ -88,12 +88,6 @@ class LifecyclePolicy(Kind):
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         aws.client("ecr").put_lifecycle_policy(**self.parameters(new))
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("ecr").delete_lifecycle_policy(repositoryName=id_)
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["repository"])
 
 
 class TaskDefinition(Kind):
@@ -116,11 +110,11 @@ class TaskDefinition(Kind):
     kept = frozenset({"skipDestroy", "trackLatest"})
     force_new = frozenset(params) | {"containerDefinitions"}
     documents = frozenset({"containerDefinitions"})
+    tagging = _ECS_TAGGING
+    removal = ("deregister_task_definition", {"taskDefinition": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        parameters = self.parameters(inputs)
-        if inputs.get("tags"):
-            parameters["tags"] = camel_tags(inputs)
+        parameters = self.tagged(self.parameters(inputs), inputs)
         parameters["containerDefinitions"] = json.loads(inputs["containerDefinitions"])
         answer = aws.client("ecs").register_task_definition(**parameters)["taskDefinition"]
         return str(answer["taskDefinitionArn"])
@@ -131,24 +125,12 @@ class TaskDefinition(Kind):
         return {"arn": arn, "arnWithoutRevision": arn.rpartition(":")[0], "revision": found["revision"]}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        retag(aws, id_, old, new)
+        self.retag(aws, id_, old, new)
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("ecs").deregister_task_definition(taskDefinition=id_)
-
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         listed = aws.client("ecs").list_task_definitions(familyPrefix=inputs["family"], status="ACTIVE", sort="DESC")
         found = first(listed["taskDefinitionArns"], lambda arn: arn not in taken)
         return str(found) if found else None
-
-
-def retag(aws: Aws, arn: str, old: Inputs, new: Inputs) -> None:
-    """Bring an ECS resource's tags from ``old`` to ``new``."""
-    ecs = aws.client("ecs")
-    if gone := removed_tags(old, new):
-        ecs.untag_resource(resourceArn=arn, tagKeys=gone)
-    if new.get("tags"):
-        ecs.tag_resource(resourceArn=arn, tags=camel_tags(new))
 
 
 class Service(Kind):
@@ -182,6 +164,7 @@ class Service(Kind):
     kept = frozenset({"waitForSteadyState", "forceDelete", "forceNewDeployment"})
     force_new = frozenset({"name", "cluster", "launchType", "schedulingStrategy"})
     unique = ("name", "cluster")
+    tagging = _ECS_TAGGING
 
     def _call(self, inputs: Inputs) -> dict[str, Any]:
         call = self.parameters(inputs)
@@ -209,18 +192,14 @@ class Service(Kind):
         return call
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        call = self._call(inputs)
-        if inputs.get("tags"):
-            call["tags"] = camel_tags(inputs)
+        call = self.tagged(self._call(inputs), inputs)
         return str(aws.client("ecs").create_service(**call)["service"]["serviceArn"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         answer = aws.client("ecs").describe_services(cluster=inputs["cluster"], services=[inputs["name"]])
         found = first(answer["services"], lambda item: item["status"] != "INACTIVE")
         if found is None:
-            raise ClientError(
-                {"Error": {"Code": "ServiceNotFoundException", "Message": inputs["name"]}}, "DescribeServices"
-            )
+            raise missing(inputs["name"], "DescribeServices")
         return {"arn": found["serviceArn"], "name": found["serviceName"]}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
@@ -230,18 +209,13 @@ class Service(Kind):
             call.pop("desiredCount", None)  # Autoscaling may have moved it.
         if changed - {"tags"}:
             aws.client("ecs").update_service(service=new["name"], **call)
-        retag(aws, id_, old, new)
+        self.retag(aws, id_, old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         aws.client("ecs").delete_service(cluster=state["cluster"], service=state["name"], force=True)
 
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        try:
-            return str(self.read(aws, "", inputs)["arn"])
-        except ClientError as error:
-            if is_missing(error):
-                return None
-            raise
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        return str(self.read(aws, "", inputs)["arn"])
 
 
 KINDS = (Repository(), LifecyclePolicy(), TaskDefinition(), Service())

@@ -1,7 +1,5 @@
 """What every kind of resource has in common: clients, parameters, the contract of create, read, update and delete."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 import json
@@ -89,6 +87,44 @@ class Made:
     outputs: dict[str, Any]
 
 
+def tag_list(inputs: Inputs, key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
+    """``tags`` as most APIs want them: a list of Key and Value, or as a service spells these two."""
+    return [{key: name, value: str(text)} for name, text in (inputs.get("tags") or {}).items()]
+
+
+def tag_map(inputs: Inputs) -> dict[str, str]:
+    """``tags`` as some APIs want them: one map."""
+    return {name: str(text) for name, text in (inputs.get("tags") or {}).items()}
+
+
+def removed_tags(old: Inputs, new: Inputs) -> list[str]:
+    """Keys of tags that are no longer wanted."""
+    return sorted(set(old.get("tags") or {}) - set(new.get("tags") or {}))
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """How a service's API takes tags and changes them: operations, names of their parameters, and how tags are written."""
+
+    #: Parameter that names the thing; with ``several`` it takes a list.
+    where: str
+    several: bool = False
+    add: str = "tag_resource"
+    remove: str = "untag_resource"
+    tags: str = "Tags"
+    keys: str = "TagKeys"
+    written: Callable[[Inputs], Any] = tag_list
+    keys_written: Callable[[list[str]], Any] = list
+
+    def change(self, client: Any, id_: str, old: Inputs, new: Inputs) -> None:
+        """Bring the tags of ``id_`` from ``old`` to ``new``."""
+        where = {self.where: [id_] if self.several else id_}
+        if gone := removed_tags(old, new):
+            getattr(client, self.remove)(**where, **{self.keys: self.keys_written(gone)})
+        if new.get("tags") and new["tags"] != old.get("tags"):
+            getattr(client, self.add)(**where, **{self.tags: self.written(new)})
+
+
 class Kind(ABC):
     """One resource type as API calls.
 
@@ -108,6 +144,11 @@ class Kind(ABC):
     unique: ClassVar[tuple[str, ...]] = ()
     #: Inputs that are JSON texts and are compared by meaning.
     documents: ClassVar[frozenset[str]] = frozenset()
+    #: The id, where the inputs alone determine it: ``{role}:{name}``.
+    identity: ClassVar[str] = ""
+    #: The call that unmakes it, and its parameters: ``id``, or a property last seen.
+    removal: ClassVar[tuple[str, Mapping[str, str]]]
+    tagging: ClassVar[Tagging]
 
     def check(self, inputs: Inputs) -> list[tuple[str, str]]:
         """Problems of the inputs that no API call is needed to see: (property, reason)."""
@@ -131,9 +172,11 @@ class Kind(ABC):
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         """The output properties beyond the inputs, as the API answers them. Raises ClientError when it is gone."""
 
-    @abstractmethod
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         """Unmake it. ``state`` has the inputs and outputs last seen. Raises ClientError when it is gone already."""
+        operation, parameters = self.removal
+        call = getattr(aws.client(self.service), operation)
+        call(**{name: id_ if key == "id" else state[key] for name, key in parameters.items()})
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         """Change it in place. ``changed`` never holds a ``force_new`` property."""
@@ -146,42 +189,35 @@ class Kind(ABC):
         """
         return {}
 
-    def named(self, inputs: Inputs) -> str | None:
-        """The id, where the inputs alone determine it."""
-        return None
+    def tagged(self, call: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
+        """A create call's parameters and, when there are any, the tags."""
+        return {**call, self.tagging.tags: self.tagging.written(inputs)} if inputs.get("tags") else dict(call)
+
+    def retag(self, aws: Aws, id_: str, old: Inputs, new: Inputs) -> None:
+        """Bring the tags from ``old`` to ``new``; ``id_`` is what the service's tagging call wants, often the ARN."""
+        self.tagging.change(aws.client(self.service), id_, old, new)
 
     def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         """The id of one that stands already for these inputs and is not ``taken``; None when there is none.
 
         Asked only after a run that was killed between a create call and the record of its answer.
         """
-        id_ = self.named(inputs)
-        if id_ is None:
-            return None
         try:
-            self.read(aws, id_, inputs)
+            return self.look_for(aws, inputs, taken)
         except IndexError:  # Some services answer an empty list instead of an error.
             return None
         except ClientError as error:
             if is_missing(error):
                 return None
             raise
+
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        """As :meth:`find`; may raise what the API answers when there is none."""
+        if not self.identity:
+            return None
+        id_ = self.identity.format_map(inputs)
+        self.read(aws, id_, inputs)
         return id_
-
-
-def tag_list(inputs: Inputs) -> list[dict[str, str]]:
-    """``tags`` as most APIs want them: a list of Key and Value."""
-    return [{"Key": key, "Value": str(value)} for key, value in (inputs.get("tags") or {}).items()]
-
-
-def with_tags(parameters: dict[str, Any], inputs: Inputs, name: str = "Tags") -> dict[str, Any]:
-    """``parameters`` and, when there are any, the tags as a list under ``name``."""
-    return {**parameters, name: tag_list(inputs)} if inputs.get("tags") else parameters
-
-
-def removed_tags(old: Inputs, new: Inputs) -> list[str]:
-    """Keys of tags that are no longer wanted."""
-    return sorted(set(old.get("tags") or {}) - set(new.get("tags") or {}))
 
 
 def pascal(value: Any) -> Any:
@@ -206,6 +242,11 @@ def pages(client: Any, operation: str, key: str, **parameters: Any) -> Iterator[
     """All items of a paginated list operation."""
     for page in client.get_paginator(operation).paginate(**parameters):
         yield from page.get(key) or []
+
+
+def missing(name: str, operation: str) -> ClientError:
+    """What most APIs answer when there is no such thing, for those that answer an empty list."""
+    return ClientError({"Error": {"Code": "ResourceNotFound", "Message": f"{name} not found"}}, operation)
 
 
 def first(items: Iterable[Any], wanted: Callable[[Any], bool] = bool) -> Any | None:

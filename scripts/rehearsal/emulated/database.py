@@ -1,31 +1,28 @@
 """The target database (RDS): instance, subnet group, parameter group."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
-
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, is_missing, removed_tags, tag_list, with_tags
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+)
 
 
-def _retag(aws: Aws, arn: str, old: Inputs, new: Inputs) -> None:
-    rds = aws.client("rds")
-    if gone := removed_tags(old, new):
-        rds.remove_tags_from_resource(ResourceName=arn, TagKeys=gone)
-    if new.get("tags"):
-        rds.add_tags_to_resource(ResourceName=arn, Tags=tag_list(new))
+class _Rds(Kind):
+    service = "rds"
+    tagging = Tagging("ResourceName", add="add_tags_to_resource", remove="remove_tags_from_resource")
 
 
-class SubnetGroup(Kind):
+class SubnetGroup(_Rds):
     """aws.rds.SubnetGroup."""
 
     resource_type = "aws:rds/subnetGroup:SubnetGroup"
-    service = "rds"
     params: ClassVar[Mapping[str, Any]] = {
         "name": "DBSubnetGroupName",
         "description": "DBSubnetGroupDescription",
@@ -33,10 +30,12 @@ class SubnetGroup(Kind):
     }
     force_new = frozenset({"name"})
     unique = ("name",)
+    identity = "{name}"
+    removal = ("delete_db_subnet_group", {"DBSubnetGroupName": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         parameters = {"DBSubnetGroupDescription": "Managed by Pulumi", **self.parameters(inputs)}
-        answer = aws.client("rds").create_db_subnet_group(**with_tags(parameters, inputs))
+        answer = aws.client("rds").create_db_subnet_group(**self.tagged(parameters, inputs))
         return str(answer["DBSubnetGroup"]["DBSubnetGroupName"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
@@ -47,20 +46,13 @@ class SubnetGroup(Kind):
         if changed & {"subnetIds", "description"}:
             parameters = self.parameters(new, {"subnetIds", "description"})
             limits.judge(aws, limits.RDS_MODIFY_SUBNET_GROUP, {"DBSubnetGroupName": id_, **parameters})
-        _retag(aws, self.read(aws, id_, new)["arn"], old, new)
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("rds").delete_db_subnet_group(DBSubnetGroupName=id_)
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["name"])
+        self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
 
 
-class ParameterGroup(Kind):
+class ParameterGroup(_Rds):
     """aws.rds.ParameterGroup; parameters are set 20 at a time, the limit of ModifyDBParameterGroup."""
 
     resource_type = "aws:rds/parameterGroup:ParameterGroup"
-    service = "rds"
     params: ClassVar[Mapping[str, Any]] = {
         "name": "DBParameterGroupName",
         "family": "DBParameterGroupFamily",
@@ -70,10 +62,12 @@ class ParameterGroup(Kind):
     kept = frozenset({"skipDestroy"})
     force_new = frozenset({"name", "family", "description"})
     unique = ("name",)
+    identity = "{name}"
+    removal = ("delete_db_parameter_group", {"DBParameterGroupName": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         parameters = {"Description": "Managed by Pulumi", **self.parameters(inputs)}
-        answer = aws.client("rds").create_db_parameter_group(**with_tags(parameters, inputs))
+        answer = aws.client("rds").create_db_parameter_group(**self.tagged(parameters, inputs))
         id_ = str(answer["DBParameterGroup"]["DBParameterGroupName"])
         self._set(aws, id_, inputs.get("parameters") or [])
         return id_
@@ -104,20 +98,13 @@ class ParameterGroup(Kind):
                 chosen = [{"ParameterName": item["name"], "ApplyMethod": "pending-reboot"} for item in gone]
                 aws.client("rds").reset_db_parameter_group(DBParameterGroupName=id_, Parameters=chosen)
             self._set(aws, id_, [item for item in after if item not in before])
-        _retag(aws, self.read(aws, id_, new)["arn"], old, new)
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("rds").delete_db_parameter_group(DBParameterGroupName=id_)
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["name"])
+        self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
 
 
-class Instance(Kind):
+class Instance(_Rds):
     """aws.rds.Instance."""
 
     resource_type = "aws:rds/instance:Instance"
-    service = "rds"
     params: ClassVar[Mapping[str, Any]] = {
         "identifier": "DBInstanceIdentifier",
         "engine": "Engine",
@@ -169,7 +156,7 @@ class Instance(Kind):
     unique = ("identifier",)
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        answer = aws.client("rds").create_db_instance(**with_tags(self.parameters(inputs), inputs))["DBInstance"]
+        answer = aws.client("rds").create_db_instance(**self.tagged(self.parameters(inputs), inputs))["DBInstance"]
         return str(answer["DbiResourceId"])
 
     def _one(self, aws: Aws, inputs: Inputs) -> Any:
@@ -221,7 +208,7 @@ class Instance(Kind):
         if parameters:
             now = bool(new.get("applyImmediately"))
             rds.modify_db_instance(DBInstanceIdentifier=standing, ApplyImmediately=now, **parameters)
-        _retag(aws, self._one(aws, new)["DBInstanceArn"], old, new)
+        self.retag(aws, self._one(aws, new)["DBInstanceArn"], old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         if state.get("skipFinalSnapshot"):
@@ -230,13 +217,8 @@ class Instance(Kind):
             how = {"SkipFinalSnapshot": False, "FinalDBSnapshotIdentifier": state.get("finalSnapshotIdentifier")}
         aws.client("rds").delete_db_instance(DBInstanceIdentifier=state["identifier"], **how)
 
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        try:
-            return str(self._one(aws, inputs)["DbiResourceId"])
-        except ClientError as error:
-            if is_missing(error):
-                return None
-            raise
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        return str(self._one(aws, inputs)["DbiResourceId"])
 
 
 KINDS = (SubnetGroup(), ParameterGroup(), Instance())

@@ -1,43 +1,36 @@
 """The HTTP API in front (API Gateway v2): API, stage, authorizer, VPC link, integration, routes."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, compact, first, is_missing, pascal, removed_tags
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+    compact,
+    first,
+    pascal,
+    tag_map,
+)
 
 
 class _V2(Kind):
     """What the types of API Gateway v2 share. Parameters of the API are the inputs' names with a capital."""
 
     service = "apigatewayv2"
+    tagging = Tagging("ResourceArn", written=tag_map)
     names: frozenset[str] = frozenset()
 
     def check(self, inputs: Inputs) -> list[tuple[str, str]]:
-        known = {**dict.fromkeys(self.names)}
-        return [item for item in super().check(inputs) if item[0] not in known]
+        return [item for item in super().check(inputs) if item[0] not in self.names]
 
     def call(self, inputs: Inputs, only: Iterable[str] | None = None) -> dict[str, Any]:
         keys = self.names if only is None else self.names & set(only)
         return {key[:1].upper() + key[1:]: compact(inputs[key]) for key in sorted(keys) if inputs.get(key) is not None}
-
-
-def _with_tags(call: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
-    return {**call, "Tags": dict(inputs["tags"])} if inputs.get("tags") else call
-
-
-def _retag(aws: Aws, arn: str, old: Inputs, new: Inputs) -> None:
-    client = aws.client("apigatewayv2")
-    if gone := removed_tags(old, new):
-        client.untag_resource(ResourceArn=arn, TagKeys=gone)
-    if new.get("tags") and new.get("tags") != old.get("tags"):
-        client.tag_resource(ResourceArn=arn, Tags=dict(new["tags"]))
 
 
 class Api(_V2):
@@ -49,13 +42,14 @@ class Api(_V2):
     )
     special = frozenset({"corsConfiguration"})
     force_new = frozenset({"protocolType"})
+    removal = ("delete_api", {"ApiId": "id"})
 
     def _cors(self, inputs: Inputs) -> dict[str, Any]:
         cors = inputs.get("corsConfiguration")
         return {"CorsConfiguration": pascal(cors)} if cors else {}
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        call = _with_tags({**self.call(inputs), **self._cors(inputs)}, inputs)
+        call = self.tagged({**self.call(inputs), **self._cors(inputs)}, inputs)
         return str(aws.client(self.service).create_api(**call)["ApiId"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
@@ -72,12 +66,9 @@ class Api(_V2):
             call |= self._cors(new)
         if call:
             aws.client(self.service).update_api(ApiId=id_, **call)
-        _retag(aws, f"arn:aws:apigateway:{aws.region}::/apis/{id_}", old, new)
+        self.retag(aws, f"arn:aws:apigateway:{aws.region}::/apis/{id_}", old, new)
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client(self.service).delete_api(ApiId=id_)
-
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         apis = aws.client(self.service).get_apis()["Items"]
         found = first(apis, lambda api: api["Name"] == inputs["name"] and api["ApiId"] not in taken)
         return str(found["ApiId"]) if found else None
@@ -91,6 +82,7 @@ class Stage(_V2):
     special = frozenset({"apiId", "name", "accessLogSettings", "defaultRouteSettings", "routeSettings"})
     force_new = frozenset({"apiId", "name"})
     unique = ("apiId", "name")
+    removal = ("delete_stage", {"ApiId": "apiId", "StageName": "id"})
 
     def _all(self, inputs: Inputs) -> dict[str, Any]:
         call = {"ApiId": inputs["apiId"], "StageName": inputs["name"], **self.call(inputs)}
@@ -105,7 +97,7 @@ class Stage(_V2):
         return call
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        return str(aws.client(self.service).create_stage(**_with_tags(self._all(inputs), inputs))["StageName"])
+        return str(aws.client(self.service).create_stage(**self.tagged(self._all(inputs), inputs))["StageName"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         api = inputs["apiId"]
@@ -121,10 +113,7 @@ class Stage(_V2):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         limits.judge(aws, limits.STAGE_UPDATE, self._all(new))
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client(self.service).delete_stage(ApiId=state["apiId"], StageName=id_)
-
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         stages = aws.client(self.service).get_stages(ApiId=inputs["apiId"])["Items"]
         found = first(stages, lambda stage: stage["StageName"] == inputs["name"])
         return str(found["StageName"]) if found else None
@@ -137,6 +126,7 @@ class Authorizer(_V2):
     names = frozenset({"apiId", "authorizerType", "name", "authorizerUri", "authorizerResultTtlInSeconds"})
     special = frozenset({"identitySources", "jwtConfiguration"})
     force_new = frozenset({"apiId"})
+    removal = ("delete_authorizer", {"ApiId": "apiId", "AuthorizerId": "id"})
 
     def _all(self, inputs: Inputs) -> dict[str, Any]:
         call = self.call(inputs)
@@ -155,9 +145,6 @@ class Authorizer(_V2):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         aws.client(self.service).update_authorizer(AuthorizerId=id_, **self._all(new))
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client(self.service).delete_authorizer(ApiId=state["apiId"], AuthorizerId=id_)
-
 
 class VpcLink(_V2):
     """aws.apigatewayv2.VpcLink."""
@@ -165,9 +152,10 @@ class VpcLink(_V2):
     resource_type = "aws:apigatewayv2/vpcLink:VpcLink"
     names = frozenset({"name", "subnetIds", "securityGroupIds"})
     force_new = frozenset({"subnetIds", "securityGroupIds"})
+    removal = ("delete_vpc_link", {"VpcLinkId": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        return str(aws.client(self.service).create_vpc_link(**_with_tags(self.call(inputs), inputs))["VpcLinkId"])
+        return str(aws.client(self.service).create_vpc_link(**self.tagged(self.call(inputs), inputs))["VpcLinkId"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         aws.client(self.service).get_vpc_link(VpcLinkId=id_)
@@ -176,12 +164,9 @@ class VpcLink(_V2):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         if "name" in changed:
             aws.client(self.service).update_vpc_link(VpcLinkId=id_, Name=new["name"])
-        _retag(aws, f"arn:aws:apigateway:{aws.region}::/vpclinks/{id_}", old, new)
+        self.retag(aws, f"arn:aws:apigateway:{aws.region}::/vpclinks/{id_}", old, new)
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client(self.service).delete_vpc_link(VpcLinkId=id_)
-
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         items = aws.client(self.service).get_vpc_links()["Items"]
         found = first(items, lambda item: item["Name"] == inputs["name"] and item["VpcLinkId"] not in taken)
         return str(found["VpcLinkId"]) if found else None
@@ -205,6 +190,7 @@ class Integration(_V2):
     )
     special = frozenset({"timeoutMilliseconds", "tlsConfig"})
     force_new = frozenset({"apiId", "integrationType"})
+    removal = ("delete_integration", {"ApiId": "apiId", "IntegrationId": "id"})
 
     def _all(self, inputs: Inputs) -> dict[str, Any]:
         call = self.call(inputs)
@@ -224,10 +210,7 @@ class Integration(_V2):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         aws.client(self.service).update_integration(IntegrationId=id_, **self._all(new))
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client(self.service).delete_integration(ApiId=state["apiId"], IntegrationId=id_)
-
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         items = aws.client(self.service).get_integrations(ApiId=inputs["apiId"])["Items"]
 
         def same(item: Any) -> bool:
@@ -246,6 +229,7 @@ class Route(_V2):
     )
     force_new = frozenset({"apiId"})
     unique = ("apiId", "routeKey")
+    removal = ("delete_route", {"ApiId": "apiId", "RouteId": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         return str(aws.client(self.service).create_route(**self.call(inputs))["RouteId"])
@@ -257,16 +241,8 @@ class Route(_V2):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         aws.client(self.service).update_route(RouteId=id_, **self.call(new))
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client(self.service).delete_route(ApiId=state["apiId"], RouteId=id_)
-
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        try:
-            items = aws.client(self.service).get_routes(ApiId=inputs["apiId"])["Items"]
-        except ClientError as error:
-            if is_missing(error):
-                return None
-            raise
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        items = aws.client(self.service).get_routes(ApiId=inputs["apiId"])["Items"]
         found = first(items, lambda item: item["RouteKey"] == inputs["routeKey"])
         return str(found["RouteId"]) if found else None
 

@@ -1,15 +1,19 @@
 """Roles and their policies (IAM), keys (KMS), secrets (Secrets Manager)."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
-
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, is_missing, pages, removed_tags, tag_list, with_tags
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+    missing,
+    pages,
+    tag_list,
+)
 
 
 class Role(Kind):
@@ -29,9 +33,12 @@ class Role(Kind):
     force_new = frozenset({"name", "path"})
     unique = ("name",)
     documents = frozenset({"assumeRolePolicy"})
+    tagging = Tagging("RoleName", add="tag_role", remove="untag_role")
+    identity = "{name}"
+    removal = ("delete_role", {"RoleName": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        return str(aws.client("iam").create_role(**with_tags(self.parameters(inputs), inputs))["Role"]["RoleName"])
+        return str(aws.client("iam").create_role(**self.tagged(self.parameters(inputs), inputs))["Role"]["RoleName"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         role = aws.client("iam").get_role(RoleName=id_)["Role"]
@@ -48,16 +55,7 @@ class Role(Kind):
                 iam.put_role_permissions_boundary(RoleName=id_, PermissionsBoundary=new["permissionsBoundary"])
             elif old.get("permissionsBoundary"):
                 iam.delete_role_permissions_boundary(RoleName=id_)
-        if gone := removed_tags(old, new):
-            iam.untag_role(RoleName=id_, TagKeys=gone)
-        if new.get("tags"):
-            iam.tag_role(RoleName=id_, Tags=tag_list(new))
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("iam").delete_role(RoleName=id_)
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["name"])
+        self.retag(aws, id_, old, new)
 
 
 class RolePolicy(Kind):
@@ -69,6 +67,7 @@ class RolePolicy(Kind):
     force_new = frozenset({"role", "name"})
     unique = ("role", "name")
     documents = frozenset({"policy"})
+    identity = "{role}:{name}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         aws.client("iam").put_role_policy(**self.parameters(inputs))
@@ -86,9 +85,6 @@ class RolePolicy(Kind):
         role, name = id_.split(":", 1)
         aws.client("iam").delete_role_policy(RoleName=role, PolicyName=name)
 
-    def named(self, inputs: Inputs) -> str | None:
-        return f"{inputs['role']}:{inputs['name']}"
-
 
 class RolePolicyAttachment(Kind):
     """aws.iam.RolePolicyAttachment."""
@@ -98,6 +94,8 @@ class RolePolicyAttachment(Kind):
     params: ClassVar[Mapping[str, Any]] = {"role": "RoleName", "policyArn": "PolicyArn"}
     force_new = frozenset({"role", "policyArn"})
     unique = ("role", "policyArn")
+    identity = "{role}/{policyArn}"
+    removal = ("detach_role_policy", {"RoleName": "role", "PolicyArn": "policyArn"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         aws.client("iam").attach_role_policy(**self.parameters(inputs))
@@ -107,14 +105,8 @@ class RolePolicyAttachment(Kind):
         role, policy = id_.split("/", 1)
         attached = pages(aws.client("iam"), "list_attached_role_policies", "AttachedPolicies", RoleName=role)
         if not any(item["PolicyArn"] == policy for item in attached):
-            raise ClientError({"Error": {"Code": "NoSuchEntity", "Message": id_}}, "ListAttachedRolePolicies")
+            raise missing(id_, "ListAttachedRolePolicies")
         return {}
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("iam").detach_role_policy(RoleName=state["role"], PolicyArn=state["policyArn"])
-
-    def named(self, inputs: Inputs) -> str | None:
-        return f"{inputs['role']}/{inputs['policyArn']}"
 
 
 class Key(Kind):
@@ -133,11 +125,11 @@ class Key(Kind):
     special = frozenset({"enableKeyRotation", "isEnabled", "rotationPeriodInDays"})
     force_new = frozenset({"keyUsage", "customerMasterKeySpec", "multiRegion"})
     documents = frozenset({"policy"})
+    tagging = Tagging("KeyId", written=lambda inputs: tag_list(inputs, "TagKey", "TagValue"))
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         kms = aws.client("kms")
-        tags = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in tag_list(inputs)]
-        key = kms.create_key(**self.parameters(inputs), Tags=tags)["KeyMetadata"]["KeyId"]
+        key = kms.create_key(**self.tagged(self.parameters(inputs), inputs))["KeyMetadata"]["KeyId"]
         if inputs.get("enableKeyRotation"):
             self._rotate(kms, key, inputs)
         return str(key)
@@ -164,17 +156,13 @@ class Key(Kind):
                 self._rotate(kms, id_, new)
             else:
                 kms.disable_key_rotation(KeyId=id_)
-        if gone := removed_tags(old, new):
-            kms.untag_resource(KeyId=id_, TagKeys=gone)
-        if new.get("tags"):
-            tags = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in tag_list(new)]
-            kms.tag_resource(KeyId=id_, Tags=tags)
+        self.retag(aws, id_, old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         days = state.get("deletionWindowInDays") or 30
         aws.client("kms").schedule_key_deletion(KeyId=id_, PendingWindowInDays=days)
 
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         kms = aws.client("kms")
         for item in pages(kms, "list_keys", "Keys"):
             key = kms.describe_key(KeyId=item["KeyId"])["KeyMetadata"]
@@ -192,6 +180,8 @@ class Alias(Kind):
     params: ClassVar[Mapping[str, Any]] = {"name": "AliasName", "targetKeyId": "TargetKeyId"}
     force_new = frozenset({"name"})
     unique = ("name",)
+    identity = "{name}"
+    removal = ("delete_alias", {"AliasName": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         aws.client("kms").create_alias(**self.parameters(inputs))
@@ -205,12 +195,6 @@ class Alias(Kind):
         if "targetKeyId" in changed:
             aws.client("kms").update_alias(AliasName=id_, TargetKeyId=new["targetKeyId"])
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("kms").delete_alias(AliasName=id_)
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["name"])
-
 
 class Secret(Kind):
     """aws.secretsmanager.Secret. With a recovery window of 0 the secret goes at once."""
@@ -220,13 +204,14 @@ class Secret(Kind):
     params: ClassVar[Mapping[str, Any]] = {"name": "Name", "description": "Description", "kmsKeyId": "KmsKeyId"}
     special = frozenset({"policy"})
     kept = frozenset({"recoveryWindowInDays", "forceOverwriteReplicaSecret"})
+    tagging = Tagging("SecretId")
     force_new = frozenset({"name"})
     unique = ("name",)
     documents = frozenset({"policy"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         client = aws.client("secretsmanager")
-        arn = str(client.create_secret(**with_tags(self.parameters(inputs), inputs))["ARN"])
+        arn = str(client.create_secret(**self.tagged(self.parameters(inputs), inputs))["ARN"])
         if inputs.get("policy"):
             client.put_resource_policy(SecretId=arn, ResourcePolicy=inputs["policy"])
         return arn
@@ -244,23 +229,15 @@ class Secret(Kind):
                 client.put_resource_policy(SecretId=id_, ResourcePolicy=new["policy"])
             elif old.get("policy"):
                 client.delete_resource_policy(SecretId=id_)
-        if gone := removed_tags(old, new):
-            client.untag_resource(SecretId=id_, TagKeys=gone)
-        if new.get("tags"):
-            client.tag_resource(SecretId=id_, Tags=tag_list(new))
+        self.retag(aws, id_, old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         window = state.get("recoveryWindowInDays")
         how = {"ForceDeleteWithoutRecovery": True} if window == 0 else {"RecoveryWindowInDays": window or 30}
         aws.client("secretsmanager").delete_secret(SecretId=id_, **how)
 
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        try:
-            secret = aws.client("secretsmanager").describe_secret(SecretId=inputs["name"])
-        except ClientError as error:
-            if is_missing(error):
-                return None
-            raise
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        secret = aws.client("secretsmanager").describe_secret(SecretId=inputs["name"])
         return None if secret.get("DeletedDate") else str(secret["ARN"])
 
 

@@ -1,17 +1,23 @@
 """Watching: log groups and saved queries (CloudWatch Logs), alarms and dashboard (CloudWatch), the topic (SNS)."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
-
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, first, pages, pascal, removed_tags, tag_list, with_tags
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+    first,
+    missing,
+    pages,
+    pascal,
+    tag_map,
+)
 
 
 class LogGroup(Kind):
@@ -27,12 +33,14 @@ class LogGroup(Kind):
     special = frozenset({"retentionInDays"})
     kept = frozenset({"skipDestroy"})
     force_new = frozenset({"name", "logGroupClass"})
+    tagging = Tagging("resourceArn", tags="tags", keys="tagKeys", written=tag_map)
     unique = ("name",)
+    identity = "{name}"
+    removal = ("delete_log_group", {"logGroupName": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         logs = aws.client("logs")
-        tags = {"tags": dict(inputs["tags"])} if inputs.get("tags") else {}
-        logs.create_log_group(**self.parameters(inputs), **tags)
+        logs.create_log_group(**self.tagged(self.parameters(inputs), inputs))
         if inputs.get("retentionInDays"):
             logs.put_retention_policy(logGroupName=inputs["name"], retentionInDays=inputs["retentionInDays"])
         return str(inputs["name"])
@@ -44,7 +52,7 @@ class LogGroup(Kind):
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         found = self._one(aws, id_)
         if found is None:
-            raise ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": id_}}, "DescribeLogGroups")
+            raise missing(id_, "DescribeLogGroups")
         return {"arn": str(found["arn"]).removesuffix(":*"), "name": found["logGroupName"]}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
@@ -60,17 +68,7 @@ class LogGroup(Kind):
                 limits.judge(aws, limits.LOGS_ASSOCIATE_KEY, call)
             elif old.get("kmsKeyId"):
                 limits.judge(aws, limits.LOGS_DISASSOCIATE_KEY, {"logGroupName": id_})
-        arn = self.read(aws, id_, new)["arn"]
-        if gone := removed_tags(old, new):
-            logs.untag_resource(resourceArn=arn, tagKeys=gone)
-        if new.get("tags"):
-            logs.tag_resource(resourceArn=arn, tags=dict(new["tags"]))
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("logs").delete_log_group(logGroupName=id_)
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["name"])
+        self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
 
 
 class QueryDefinition(Kind):
@@ -125,15 +123,17 @@ class MetricAlarm(Kind):
         "thresholdMetricId": "ThresholdMetricId",
     }
     special = frozenset({"dimensions", "metricQueries"})
+    tagging = Tagging("ResourceARN")
     force_new = frozenset({"name"})
     unique = ("name",)
+    identity = "{name}"
 
     @staticmethod
     def _dimensions(dimensions: Any) -> list[dict[str, str]]:
         return [{"Name": name, "Value": str(value)} for name, value in sorted((dimensions or {}).items())]
 
     def _call(self, inputs: Inputs) -> dict[str, Any]:
-        call = with_tags(self.parameters(inputs), inputs)
+        call = self.tagged(self.parameters(inputs), inputs)
         if inputs.get("dimensions"):
             call["Dimensions"] = self._dimensions(inputs["dimensions"])
         queries = []
@@ -159,23 +159,15 @@ class MetricAlarm(Kind):
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         alarms = aws.client("cloudwatch").describe_alarms(AlarmNames=[id_])["MetricAlarms"]
         if not alarms:
-            raise ClientError({"Error": {"Code": "ResourceNotFound", "Message": id_}}, "DescribeAlarms")
+            raise missing(id_, "DescribeAlarms")
         return {"arn": alarms[0]["AlarmArn"]}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        cloudwatch = aws.client("cloudwatch")
-        cloudwatch.put_metric_alarm(**self._call(new))
-        arn = self.read(aws, id_, new)["arn"]
-        if gone := removed_tags(old, new):
-            cloudwatch.untag_resource(ResourceARN=arn, TagKeys=gone)
-        if new.get("tags") and new.get("tags") != old.get("tags"):
-            cloudwatch.tag_resource(ResourceARN=arn, Tags=tag_list(new))
+        aws.client("cloudwatch").put_metric_alarm(**self._call(new))
+        self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         aws.client("cloudwatch").delete_alarms(AlarmNames=[id_])
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["name"])
 
 
 class Dashboard(Kind):
@@ -187,6 +179,7 @@ class Dashboard(Kind):
     force_new = frozenset({"dashboardName"})
     unique = ("dashboardName",)
     documents = frozenset({"dashboardBody"})
+    identity = "{dashboardName}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         aws.client("cloudwatch").put_dashboard(**self.parameters(inputs))
@@ -200,9 +193,6 @@ class Dashboard(Kind):
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         aws.client("cloudwatch").delete_dashboards(DashboardNames=[id_])
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["dashboardName"])
 
 
 KINDS = (LogGroup(), QueryDefinition(), MetricAlarm(), Dashboard())

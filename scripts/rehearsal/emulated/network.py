@@ -1,13 +1,19 @@
 """Security groups and their rules (EC2)."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, first, pages, removed_tags, tag_list
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+    first,
+    pages,
+    tag_list,
+)
 
 
 def _tags(resource_type: str, inputs: Inputs) -> dict[str, Any]:
@@ -15,24 +21,30 @@ def _tags(resource_type: str, inputs: Inputs) -> dict[str, Any]:
     return {"TagSpecifications": [{"ResourceType": resource_type, "Tags": tags}]} if tags else {}
 
 
-def retag(aws: Aws, id_: str, old: Inputs, new: Inputs) -> None:
-    """Bring an EC2 resource's tags from ``old`` to ``new``."""
-    ec2 = aws.client("ec2")
-    if gone := removed_tags(old, new):
-        ec2.delete_tags(Resources=[id_], Tags=[{"Key": key} for key in gone])
-    if new.get("tags"):
-        ec2.create_tags(Resources=[id_], Tags=tag_list(new))
+class _Ec2(Kind):
+    service = "ec2"
+    tagging = Tagging(
+        "Resources",
+        several=True,
+        add="create_tags",
+        remove="delete_tags",
+        keys="Tags",
+        keys_written=lambda gone: [{"Key": key} for key in gone],
+    )
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        self.retag(aws, id_, old, new)
 
 
-class SecurityGroup(Kind):
+class SecurityGroup(_Ec2):
     """aws.ec2.SecurityGroup without inline rules; like AWS's provider it takes the default egress rule away."""
 
     resource_type = "aws:ec2/securityGroup:SecurityGroup"
-    service = "ec2"
     params: ClassVar[Mapping[str, Any]] = {"name": "GroupName", "description": "Description", "vpcId": "VpcId"}
     kept = frozenset({"revokeRulesOnDelete"})
     force_new = frozenset({"name", "description", "vpcId"})
     unique = ("name", "vpcId")
+    removal = ("delete_security_group", {"GroupId": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         ec2 = aws.client("ec2")
@@ -62,13 +74,7 @@ class SecurityGroup(Kind):
             "vpcId": group["VpcId"],
         }
 
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        retag(aws, id_, old, new)
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("ec2").delete_security_group(GroupId=id_)
-
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         filters = [{"Name": "group-name", "Values": [inputs["name"]]}, {"Name": "vpc-id", "Values": [inputs["vpcId"]]}]
         groups = aws.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"]
         found = first(groups)
@@ -77,8 +83,7 @@ class SecurityGroup(Kind):
         return str(found["GroupId"]) if found else None
 
 
-class _Rule(Kind):
-    service = "ec2"
+class _Rule(_Ec2):
     special = frozenset(
         {"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "referencedSecurityGroupId", "description"}
     )
@@ -117,16 +122,13 @@ class _Rule(Kind):
             "arn": aws.arn("ec2", f"security-group-rule/{id_}"),
         }
 
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        retag(aws, id_, old, new)
-
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         ec2 = aws.client("ec2")
         call = ec2.revoke_security_group_egress if self.egress else ec2.revoke_security_group_ingress
         # By permission: moto 5.2.5 does not take SecurityGroupRuleIds here; AWS takes both.
         call(GroupId=state["securityGroupId"], IpPermissions=[self._permission(state)])
 
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         rules = pages(
             aws.client("ec2"),
             "describe_security_group_rules",

@@ -4,8 +4,6 @@ The engine starts ``pulumi-resource-aws``, reads the port from its standard outp
 that program. Everything is answered by the same table as in the embedded engine.
 """
 
-# ruff: noqa: ARG002 - arguments of the methods are the protocol's.
-
 from __future__ import annotations
 
 import os

@@ -1,31 +1,29 @@
 """Change replication (DMS): subnet group, instance, endpoints, tasks."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
-
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, pascal, removed_tags, tag_list, with_tags
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+    missing,
+    pascal,
+    removed_tags,
+    tag_list,
+)
 
 
 def _one(aws: Aws, operation: str, key: str, filter_name: str, value: str) -> Any:
     answer = getattr(aws.client("dms"), operation)(Filters=[{"Name": filter_name, "Values": [value]}])
     found = answer.get(key) or []
     if not found:
-        raise ClientError({"Error": {"Code": "ResourceNotFoundFault", "Message": f"{value} not found"}}, operation)
+        raise missing(value, operation)
     return found[0]
-
-
-def _retag(aws: Aws, arn: str, old: Inputs, new: Inputs) -> None:
-    if gone := removed_tags(old, new):
-        limits.judge(aws, limits.DMS_REMOVE_TAGS, {"ResourceArn": arn, "TagKeys": gone})
-    if new.get("tags") and old.get("tags") != new.get("tags"):
-        limits.judge(aws, limits.DMS_ADD_TAGS, {"ResourceArn": arn, "Tags": tag_list(new)})
 
 
 class _Dms(Kind):
@@ -33,13 +31,16 @@ class _Dms(Kind):
     describe: ClassVar[str]
     answers: ClassVar[str]
     filter_name: ClassVar[str]
-    name_input: ClassVar[str]
+    tagging = Tagging("ResourceArn")
 
     def _lookup(self, aws: Aws, name: str) -> Any:
         return _one(aws, self.describe, self.answers, self.filter_name, name)
 
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs[self.name_input])
+    def retag(self, aws: Aws, id_: str, old: Inputs, new: Inputs) -> None:
+        if gone := removed_tags(old, new):
+            limits.judge(aws, limits.DMS_REMOVE_TAGS, {"ResourceArn": id_, "TagKeys": gone})
+        if new.get("tags") and old.get("tags") != new.get("tags"):
+            limits.judge(aws, limits.DMS_ADD_TAGS, {"ResourceArn": id_, "Tags": tag_list(new)})
 
 
 class ReplicationSubnetGroup(_Dms):
@@ -54,10 +55,11 @@ class ReplicationSubnetGroup(_Dms):
     force_new = frozenset({"replicationSubnetGroupId"})
     unique = ("replicationSubnetGroupId",)
     describe, answers = "describe_replication_subnet_groups", "ReplicationSubnetGroups"
-    filter_name, name_input = "replication-subnet-group-id", "replicationSubnetGroupId"
+    filter_name, identity = "replication-subnet-group-id", "{replicationSubnetGroupId}"
+    removal = ("delete_replication_subnet_group", {"ReplicationSubnetGroupIdentifier": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("dms").create_replication_subnet_group(**with_tags(self.parameters(inputs), inputs))
+        aws.client("dms").create_replication_subnet_group(**self.tagged(self.parameters(inputs), inputs))
         return str(inputs["replicationSubnetGroupId"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
@@ -67,10 +69,7 @@ class ReplicationSubnetGroup(_Dms):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         if changed - {"tags"}:
             limits.judge(aws, limits.DMS_MODIFY_SUBNET_GROUP, self.parameters(new))
-        _retag(aws, aws.arn("dms", f"subgrp:{id_}"), old, new)
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("dms").delete_replication_subnet_group(ReplicationSubnetGroupIdentifier=id_)
+        self.retag(aws, aws.arn("dms", f"subgrp:{id_}"), old, new)
 
 
 class ReplicationInstance(_Dms):
@@ -98,10 +97,11 @@ class ReplicationInstance(_Dms):
     )
     unique = ("replicationInstanceId",)
     describe, answers = "describe_replication_instances", "ReplicationInstances"
-    filter_name, name_input = "replication-instance-id", "replicationInstanceId"
+    filter_name, identity = "replication-instance-id", "{replicationInstanceId}"
+    removal = ("delete_replication_instance", {"ReplicationInstanceArn": "replicationInstanceArn"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("dms").create_replication_instance(**with_tags(self.parameters(inputs), inputs))
+        aws.client("dms").create_replication_instance(**self.tagged(self.parameters(inputs), inputs))
         return str(inputs["replicationInstanceId"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
@@ -117,10 +117,7 @@ class ReplicationInstance(_Dms):
             aws.client("dms").modify_replication_instance(
                 ReplicationInstanceArn=arn, ApplyImmediately=now, **parameters
             )
-        _retag(aws, arn, old, new)
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("dms").delete_replication_instance(ReplicationInstanceArn=state["replicationInstanceArn"])
+        self.retag(aws, arn, old, new)
 
 
 class Endpoint(_Dms):
@@ -145,7 +142,8 @@ class Endpoint(_Dms):
     force_new = frozenset({"endpointId", "kmsKeyArn"})
     unique = ("endpointId",)
     describe, answers = "describe_endpoints", "Endpoints"
-    filter_name, name_input = "endpoint-id", "endpointId"
+    filter_name, identity = "endpoint-id", "{endpointId}"
+    removal = ("delete_endpoint", {"EndpointArn": "endpointArn"})
 
     def _call(self, inputs: Inputs) -> dict[str, Any]:
         settings = dict(pascal(inputs.get("postgresSettings") or {}))
@@ -158,7 +156,7 @@ class Endpoint(_Dms):
         return {**self.parameters(inputs), **values, "PostgreSQLSettings": settings}
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("dms").create_endpoint(**with_tags(self._call(inputs), inputs))
+        aws.client("dms").create_endpoint(**self.tagged(self._call(inputs), inputs))
         return str(inputs["endpointId"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
@@ -169,10 +167,7 @@ class Endpoint(_Dms):
         if changed - {"tags", "pauseReplicationTasks"}:
             call = {key: value for key, value in self._call(new).items() if key != "KmsKeyId"}
             limits.judge(aws, limits.DMS_MODIFY_ENDPOINT, {"EndpointArn": arn, **call})
-        _retag(aws, arn, old, new)
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("dms").delete_endpoint(EndpointArn=state["endpointArn"])
+        self.retag(aws, arn, old, new)
 
 
 class ReplicationTask(_Dms):
@@ -195,11 +190,12 @@ class ReplicationTask(_Dms):
     unique = ("replicationTaskId",)
     documents = frozenset({"tableMappings", "replicationTaskSettings"})
     describe, answers = "describe_replication_tasks", "ReplicationTasks"
-    filter_name, name_input = "replication-task-id", "replicationTaskId"
+    filter_name, identity = "replication-task-id", "{replicationTaskId}"
+    removal = ("delete_replication_task", {"ReplicationTaskArn": "replicationTaskArn"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         dms = aws.client("dms")
-        task = dms.create_replication_task(**with_tags(self.parameters(inputs), inputs))["ReplicationTask"]
+        task = dms.create_replication_task(**self.tagged(self.parameters(inputs), inputs))["ReplicationTask"]
         if inputs.get("startReplicationTask"):
             dms.start_replication_task(
                 ReplicationTaskArn=task["ReplicationTaskArn"], StartReplicationTaskType="start-replication"
@@ -219,10 +215,7 @@ class ReplicationTask(_Dms):
         if "replicationInstanceArn" in changed and old.get("replicationInstanceArn"):
             call = {"ReplicationTaskArn": arn, "TargetReplicationInstanceArn": new["replicationInstanceArn"]}
             limits.judge(aws, limits.DMS_MOVE_TASK, call)
-        _retag(aws, arn, old, new)
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("dms").delete_replication_task(ReplicationTaskArn=state["replicationTaskArn"])
+        self.retag(aws, arn, old, new)
 
 
 KINDS = (ReplicationSubnetGroup(), ReplicationInstance(), Endpoint(), ReplicationTask())

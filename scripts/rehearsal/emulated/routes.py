@@ -1,40 +1,29 @@
 """The load balancer's side of the way in: target group and listener rules (Elastic Load Balancing v2)."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
-
 from scripts.rehearsal.emulated.core import (
     Aws,
     Inputs,
     Kind,
+    Tagging,
     first,
-    is_missing,
     pascal,
-    removed_tags,
-    tag_list,
-    with_tags,
 )
 
 
-def _retag(aws: Aws, arn: str, old: Inputs, new: Inputs) -> None:
-    elb = aws.client("elbv2")
-    if gone := removed_tags(old, new):
-        elb.remove_tags(ResourceArns=[arn], TagKeys=gone)
-    if new.get("tags"):
-        elb.add_tags(ResourceArns=[arn], Tags=tag_list(new))
+class _Elb(Kind):
+    service = "elbv2"
+    tagging = Tagging("ResourceArns", several=True, add="add_tags", remove="remove_tags")
 
 
-class TargetGroup(Kind):
+class TargetGroup(_Elb):
     """aws.lb.TargetGroup."""
 
     resource_type = "aws:lb/targetGroup:TargetGroup"
-    service = "elbv2"
     params: ClassVar[Mapping[str, Any]] = {
         "name": "Name",
         "port": "Port",
@@ -47,6 +36,7 @@ class TargetGroup(Kind):
     special = frozenset({"healthCheck", "deregistrationDelay", "slowStart", "loadBalancingAlgorithmType", "stickiness"})
     force_new = frozenset(params)
     unique = ("name",)
+    removal = ("delete_target_group", {"TargetGroupArn": "id"})
 
     @staticmethod
     def _health(inputs: Inputs) -> dict[str, Any]:
@@ -86,7 +76,7 @@ class TargetGroup(Kind):
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         elb = aws.client("elbv2")
-        call = with_tags({**self.parameters(inputs), **self._health(inputs)}, inputs)
+        call = self.tagged({**self.parameters(inputs), **self._health(inputs)}, inputs)
         arn = str(elb.create_target_group(**call)["TargetGroups"][0]["TargetGroupArn"])
         if attributes := self._attributes(inputs):
             elb.modify_target_group_attributes(TargetGroupArn=arn, Attributes=attributes)
@@ -109,20 +99,11 @@ class TargetGroup(Kind):
         attributes = self._attributes(new)
         if changed - {"healthCheck", "tags"} and attributes:
             elb.modify_target_group_attributes(TargetGroupArn=id_, Attributes=attributes)
-        _retag(aws, id_, old, new)
+        self.retag(aws, id_, old, new)
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("elbv2").delete_target_group(TargetGroupArn=id_)
-
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        try:
-            groups = aws.client("elbv2").describe_target_groups(Names=[inputs["name"]])["TargetGroups"]
-        except ClientError as error:
-            if is_missing(error):
-                return None
-            raise
-        found = first(groups)
-        return str(found["TargetGroupArn"]) if found else None
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+        groups = aws.client("elbv2").describe_target_groups(Names=[inputs["name"]])["TargetGroups"]
+        return str(groups[0]["TargetGroupArn"])
 
 
 def forwards(actions: Iterable[Mapping[str, Any]]) -> list[tuple[str, dict[str, int | None], int | None]]:
@@ -143,11 +124,10 @@ def forwards(actions: Iterable[Mapping[str, Any]]) -> list[tuple[str, dict[str, 
     return meant
 
 
-class ListenerRule(Kind):
+class ListenerRule(_Elb):
     """aws.lb.ListenerRule with forward actions; the live rule and the smoke rule."""
 
     resource_type = "aws:lb/listenerRule:ListenerRule"
-    service = "elbv2"
     params: ClassVar[Mapping[str, Any]] = {"listenerArn": "ListenerArn", "priority": "Priority"}
     special = frozenset({"actions", "conditions"})
     force_new = frozenset({"listenerArn"})
@@ -161,6 +141,7 @@ class ListenerRule(Kind):
         "httpRequestMethod": ("http-request-method", "HttpRequestMethodConfig"),
         "sourceIp": ("source-ip", "SourceIpConfig"),
     }
+    removal = ("delete_rule", {"RuleArn": "id"})
 
     @classmethod
     def _conditions(cls, inputs: Inputs) -> list[dict[str, Any]]:
@@ -199,7 +180,7 @@ class ListenerRule(Kind):
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         call = {**self.parameters(inputs), "Conditions": self._conditions(inputs), "Actions": self._actions(inputs)}
-        return str(aws.client("elbv2").create_rule(**with_tags(call, inputs))["Rules"][0]["RuleArn"])
+        return str(aws.client("elbv2").create_rule(**self.tagged(call, inputs))["Rules"][0]["RuleArn"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         found = aws.client("elbv2").describe_rules(RuleArns=[id_])["Rules"][0]
@@ -227,12 +208,9 @@ class ListenerRule(Kind):
             elb.set_rule_priorities(RulePriorities=[{"RuleArn": id_, "Priority": new["priority"]}])
         if changed & {"actions", "conditions"}:
             elb.modify_rule(RuleArn=id_, Conditions=self._conditions(new), Actions=self._actions(new))
-        _retag(aws, id_, old, new)
+        self.retag(aws, id_, old, new)
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("elbv2").delete_rule(RuleArn=id_)
-
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         rules = aws.client("elbv2").describe_rules(ListenerArn=inputs["listenerArn"])["Rules"]
         found = first(rules, lambda rule: rule["Priority"] == str(inputs["priority"]))
         return str(found["RuleArn"]) if found else None

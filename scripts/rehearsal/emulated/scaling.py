@@ -1,15 +1,20 @@
 """How many tasks of the service run (Application Auto Scaling)."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
-
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, first, pascal, tag_list
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+    first,
+    missing,
+    pascal,
+    tag_map,
+)
 
 
 class ScalableTarget(Kind):
@@ -27,11 +32,11 @@ class ScalableTarget(Kind):
     }
     force_new = frozenset({"serviceNamespace", "resourceId", "scalableDimension"})
     unique = ("serviceNamespace", "resourceId", "scalableDimension")
+    tagging = Tagging("ResourceARN", written=tag_map)
+    identity = "{resourceId}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        tags = {tag["Key"]: tag["Value"] for tag in tag_list(inputs)}
-        extra = {"Tags": tags} if tags else {}
-        aws.client(self.service).register_scalable_target(**self.parameters(inputs), **extra)
+        aws.client(self.service).register_scalable_target(**self.tagged(self.parameters(inputs), inputs))
         return str(inputs["resourceId"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
@@ -39,7 +44,7 @@ class ScalableTarget(Kind):
         answer = aws.client(self.service).describe_scalable_targets(ResourceIds=[id_], **self.parameters(inputs, keys))
         found = first(answer["ScalableTargets"], lambda item: item["ResourceId"] == id_)
         if found is None:
-            raise ClientError({"Error": {"Code": "ObjectNotFoundException", "Message": id_}}, "DescribeScalableTargets")
+            raise missing(id_, "DescribeScalableTargets")
         return {"arn": found.get("ScalableTargetARN", ""), "roleArn": found.get("RoleARN", "")}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
@@ -48,9 +53,6 @@ class ScalableTarget(Kind):
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         keys = {"serviceNamespace", "resourceId", "scalableDimension"}
         aws.client(self.service).deregister_scalable_target(**self.parameters(state, keys))
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["resourceId"])
 
 
 class ScalingPolicy(Kind):
@@ -68,6 +70,7 @@ class ScalingPolicy(Kind):
     special = frozenset({"targetTrackingScalingPolicyConfiguration"})
     force_new = frozenset({"name", "serviceNamespace", "resourceId", "scalableDimension"})
     unique = ("name", "serviceNamespace", "resourceId", "scalableDimension")
+    identity = "{name}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         call = self.parameters(inputs)
@@ -98,9 +101,6 @@ class ScalingPolicy(Kind):
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         keys = {"name", "serviceNamespace", "resourceId", "scalableDimension"}
         aws.client(self.service).delete_scaling_policy(**self.parameters(state, keys))
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["name"])
 
 
 KINDS = (ScalableTarget(), ScalingPolicy())

@@ -1,7 +1,5 @@
 """The bucket of the backups (S3), each aspect a resource of its own as in AWS's provider since v4."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 import json
@@ -9,7 +7,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, compact, pascal, tag_list
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    compact,
+    pascal,
+    tag_list,
+)
 
 
 class Bucket(Kind):
@@ -21,6 +26,7 @@ class Bucket(Kind):
     kept = frozenset({"forceDestroy"})
     force_new = frozenset({"bucket", "objectLockEnabled"})
     unique = ("bucket",)
+    identity = "{bucket}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
@@ -56,9 +62,6 @@ class Bucket(Kind):
                     s3.delete_object(Bucket=id_, Key=item["Key"], VersionId=item["VersionId"])
         s3.delete_bucket(Bucket=id_)
 
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["bucket"])
-
 
 class _Aspect(Kind):
     """One setting of a bucket: put when created or changed, deleted or set back when it goes. Putting is idempotent."""
@@ -68,6 +71,7 @@ class _Aspect(Kind):
     undo: ClassVar[str | None] = None
     force_new = frozenset({"bucket"})
     unique = ("bucket",)
+    identity = "{bucket}"
 
     def call(self, inputs: Inputs) -> dict[str, Any]:
         """Parameters of the put call, without the bucket."""
@@ -87,9 +91,6 @@ class _Aspect(Kind):
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         if self.undo:
             getattr(aws.client("s3"), self.undo)(Bucket=id_)
-
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["bucket"])
 
 
 class Versioning(_Aspect):

@@ -1,14 +1,19 @@
 """The topic that alarms are told on (SNS)."""
 
-# ruff: noqa: ARG002 - every kind answers the same calls, whether or not it needs all their arguments.
-
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, first, pages, removed_tags, tag_list, with_tags
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+    first,
+    pages,
+)
 
 
 class Topic(Kind):
@@ -21,16 +26,18 @@ class Topic(Kind):
     force_new = frozenset({"name"})
     unique = ("name",)
     documents = frozenset({"policy", "deliveryPolicy"})
+    tagging = Tagging("ResourceArn")
     _ATTRIBUTES: ClassVar[Mapping[str, Any]] = {
         "kmsMasterKeyId": "KmsMasterKeyId",
         "displayName": "DisplayName",
         "policy": "Policy",
         "deliveryPolicy": "DeliveryPolicy",
     }
+    removal = ("delete_topic", {"TopicArn": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         attributes = {name: inputs[key] for key, name in self._ATTRIBUTES.items() if inputs.get(key) is not None}
-        call = with_tags({**self.parameters(inputs), "Attributes": attributes}, inputs)
+        call = self.tagged({**self.parameters(inputs), "Attributes": attributes}, inputs)
         return str(aws.client("sns").create_topic(**call)["TopicArn"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
@@ -44,15 +51,9 @@ class Topic(Kind):
                 sns.set_topic_attributes(
                     TopicArn=id_, AttributeName=self._ATTRIBUTES[key], AttributeValue=new.get(key) or ""
                 )
-        if gone := removed_tags(old, new):
-            sns.untag_resource(ResourceArn=id_, TagKeys=gone)
-        if new.get("tags"):
-            sns.tag_resource(ResourceArn=id_, Tags=tag_list(new))
+        self.retag(aws, id_, old, new)
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("sns").delete_topic(TopicArn=id_)
-
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         suffix = f":{inputs['name']}"
         found = first(pages(aws.client("sns"), "list_topics", "Topics"), lambda item: item["TopicArn"].endswith(suffix))
         return str(found["TopicArn"]) if found else None
@@ -67,6 +68,7 @@ class TopicPolicy(Kind):
     force_new = frozenset({"arn"})
     unique = ("arn",)
     documents = frozenset({"policy"})
+    identity = "{arn}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         aws.client("sns").set_topic_attributes(
@@ -94,9 +96,6 @@ class TopicPolicy(Kind):
         policy = json.dumps({"Version": "2008-10-17", "Id": "__default_policy_ID", "Statement": [statement]})
         sns.set_topic_attributes(TopicArn=id_, AttributeName="Policy", AttributeValue=policy)
 
-    def named(self, inputs: Inputs) -> str | None:
-        return str(inputs["arn"])
-
 
 class TopicSubscription(Kind):
     """aws.sns.TopicSubscription; subscribing the same endpoint again answers the same ARN."""
@@ -107,6 +106,7 @@ class TopicSubscription(Kind):
     kept = frozenset({"endpointAutoConfirms", "confirmationTimeoutInMinutes"})
     force_new = frozenset({"topic", "protocol", "endpoint"})
     unique = ("topic", "protocol", "endpoint")
+    removal = ("unsubscribe", {"SubscriptionArn": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         answer = aws.client("sns").subscribe(**self.parameters(inputs), ReturnSubscriptionArn=True)
@@ -119,10 +119,7 @@ class TopicSubscription(Kind):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         """Nothing of what may change in place is the API's."""
 
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        aws.client("sns").unsubscribe(SubscriptionArn=id_)
-
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
+    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         topic = {"TopicArn": inputs["topic"]}
         found = first(
             pages(aws.client("sns"), "list_subscriptions_by_topic", "Subscriptions", **topic),
