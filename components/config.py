@@ -1,18 +1,15 @@
 """The one validated model of a stack's configuration.
 
 Everything that declares (``components``) and everything that carries out (``scripts``) reads the same model, so the list of
-moved tables, the engine and the limits are written down once, in ``Pulumi.<stack>.yaml``. No I/O happens here except in
-:func:`read_stack_file`; nothing here imports pulumi.
+moved tables, the engine and the limits are written down once, in ``Pulumi.<stack>.yaml``. :mod:`components.config_values` reads
+that file; nothing here imports pulumi.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 PROJECT = "task-migration"
@@ -311,86 +308,3 @@ class StackConfig(MigrationConfig):
 
 #: Keys that carry a secret and therefore never are a plain field of the model.
 SECRET_KEYS = frozenset({"smokeHeaderValue"})
-
-
-def known_keys(model: type[BaseModel]) -> dict[str, str]:
-    """The camelCase keys of a model and what each one means."""
-    return {field.alias or name: field.description or "" for name, field in model.model_fields.items()}
-
-
-def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> ConfigError:
-    lines = []
-    meanings = known_keys(model)
-    aliases = {name: field.alias or name for name, field in model.model_fields.items()}
-    for item in error.errors(include_url=False):
-        top = aliases.get(str(item["loc"][0]), str(item["loc"][0])) if item["loc"] else ""
-        key = ".".join([top, *(str(part) for part in item["loc"][1:])]) or "(whole)"
-        meaning = meanings.get(top, "")
-        if item["type"] == "missing":
-            text = f"{key}: no value; {meaning} Set it: pulumi config set {PROJECT}:{key} VALUE"
-        elif item["type"] == "extra_forbidden":
-            text = (
-                f"{key}: unknown key; known keys are {', '.join(sorted(meanings))}. Remove it or correct its spelling"
-            )
-        else:
-            text = f"{key}: value {item['input']!r}; limit: {item['msg']}. {meaning} Correct it: pulumi config set {PROJECT}:{key} VALUE"
-        lines.append(text)
-    return ConfigError(f"{origin} is not usable:\n  " + "\n  ".join(lines))
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def parse(model: type[M], values: Mapping[str, Any], origin: str = "the configuration") -> M:
-    """Validate camelCase ``values`` into ``model``.
-
-    An empty string counts as not set, as the stack files list every key that a team has to fill in.
-
-    Raises:
-        ConfigError: naming each wrong key, its value, the limit and the remedy.
-    """
-    try:
-        return model.model_validate({key: value for key, value in values.items() if value not in ("", None, [])})
-    except ValidationError as error:
-        raise _explain(error, model, origin) from None
-
-
-def read_stack_file(path: Path) -> dict[str, Any]:
-    """The ``task-migration:`` keys of a ``Pulumi.<stack>.yaml``, without their prefix; encrypted values are left out.
-
-    Raises:
-        ConfigError: the file is missing or is not YAML of the expected shape.
-    """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; name another stack with --stack, or make the file") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}; correct it") from None
-    config = document.get("config", {}) if isinstance(document, dict) else None
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path} has no `config:` map; compare it with Pulumi.staging.yaml")
-    prefix = f"{PROJECT}:"
-    return {
-        key.removeprefix(prefix): value
-        for key, value in config.items()
-        if key.startswith(prefix)
-        and key.removeprefix(prefix) not in SECRET_KEYS
-        and not (isinstance(value, dict) and "secure" in value)
-    }
-
-
-def migration_config(values: Mapping[str, Any], origin: str = "the configuration") -> MigrationConfig:
-    """The part of a stack's values that the database commands need; the rest may still be unset, but not unknown.
-
-    Raises:
-        ConfigError: a key is unknown, or one of this part's values is not usable.
-    """
-    unknown = sorted(set(values) - set(known_keys(StackConfig)))
-    if unknown:
-        raise ConfigError(
-            f"{origin} is not usable:\n  {', '.join(unknown)}: unknown key; known keys are "
-            f"{', '.join(sorted(known_keys(StackConfig)))}. Remove it or correct its spelling"
-        )
-    own = known_keys(MigrationConfig)
-    return parse(MigrationConfig, {key: value for key, value in values.items() if key in own}, origin)

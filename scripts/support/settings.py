@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from components.config import ConfigError, MigrationConfig, migration_config, read_stack_file
+from components.config import ConfigError, MigrationConfig
+from components.config_values import migration_config, read_stack_file
 from scripts.support.errors import UsageError
 from scripts.support.journal import FileJournal, Journal
 from scripts.support.redact import remember_secret

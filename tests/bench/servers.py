@@ -18,7 +18,8 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from components.config import DEFAULT_DROPPED_FOREIGN_KEYS, DEFAULT_REFERENCED_TABLES, DEFAULT_TABLES, MigrationConfig
-from scripts.embedded.postgres_server import EmbeddedPostgres, bin_path
+from scripts.embedded.binaries import bin_path
+from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.data.fill import populate
 from scripts.rehearsal.data.schema import create_source_schema
 from scripts.support.errors import DatabaseError

@@ -24,23 +24,8 @@ from scripts.rehearsal.emulated import (
 )
 from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Made, ProviderError, explain, is_missing, same_document
 
-KINDS: Mapping[str, Kind] = {
-    kind.resource_type: kind
-    for module in (
-        containers,
-        database,
-        gateway,
-        identity,
-        monitoring,
-        network,
-        replication,
-        routes,
-        scaling,
-        storage,
-        topics,
-    )
-    for kind in module.KINDS
-}
+_MODULES = (containers, database, gateway, identity, monitoring, network, replication, routes, scaling, storage, topics)
+KINDS: Mapping[str, Kind] = {kind.resource_type: kind for module in _MODULES for kind in module.KINDS}
 
 #: What a call may raise when the API or the declared inputs are at fault; anything else is a defect of this program.
 CALL_ERRORS = (

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
-from components.config import read_stack_file
+from components.config_values import read_stack_file
 from scripts.replication.directions import Direction
 from scripts.replication.dms import answers
 from scripts.replication.dms.observe import TASKS, Observer, asking

