@@ -6,6 +6,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,24 @@ from components.config import MigrationConfig
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.data.fill import populate
 from scripts.rehearsal.data.schema import create_source_schema
+from scripts.support.progress import Progress, Work
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 
 #: Everything that a naive DSN or log would trip over.
 AWKWARD_PASSWORD = "p'a@s%20s w/o:rd"
 _numbers = itertools.count(1)
+
+
+class Recorder(Progress):
+    """Progress that keeps what it is told, by name."""
+
+    def __init__(self) -> None:
+        self.works: dict[str, Work] = {}
+
+    @contextmanager
+    def work(self, name: str, total: float | None, unit: str, *, detail: bool = False) -> Iterator[Work]:
+        yield self.works.setdefault(name.strip(), Work(name, total, unit))
 
 
 @pytest.fixture(scope="session")

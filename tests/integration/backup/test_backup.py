@@ -27,7 +27,7 @@ from scripts.embedded.binaries import bin_path
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.wait import wait_until
-from tests.conftest import AWKWARD_PASSWORD, Pair
+from tests.conftest import AWKWARD_PASSWORD, Pair, Recorder
 
 MakePair = Callable[..., Pair]
 ROOT = Path(__file__).parents[3]
@@ -228,7 +228,16 @@ def test_inserts_into_a_folder_and_a_scratch_database_that_is_named(
     assert "not empty" in json.loads(manifest.read_text())["reason"]
     name = fresh(pair, "scratch")
     url = conninfo.make_conninfo(pair.settings.target(), dbname=name)
-    saved = backup.run(pair.settings, str(tmp_path / "b"), scratch_url=url, plain_inserts=True)
+    shown = Recorder()
+    saved = backup.run(pair.settings, str(tmp_path / "b"), scratch_url=url, plain_inserts=True, progress=shown)
+    rows = sum(entry.rows for entry in saved.tables)
+    assert {name: work.done for name, work in shown.works.items() if work.unit == "rows"} == {
+        "checksums of the source": rows,
+        "compare every row": rows,
+    }
+    stored = shown.works["store the dump"]
+    assert stored.total == pytest.approx(saved.bytes / 2**20)
+    assert stored.done == pytest.approx(saved.bytes / 2**20)
     assert saved.restore_verified is True
     listing = subprocess.run(
         [str(bin_path() / "pg_restore"), "-f", "-", "-t", "tasks", saved.location], capture_output=True, check=True

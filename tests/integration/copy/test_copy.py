@@ -23,25 +23,13 @@ from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.schema import run as schema
 from scripts.support.errors import DatabaseError, MigrationError, Refused
-from scripts.support.progress import Progress, Work
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
-from tests.conftest import AWKWARD_PASSWORD, Pair
+from tests.conftest import AWKWARD_PASSWORD, Pair, Recorder
 from tests.integration.copy.copy_hold import KEY, PATIENCE, held
 from tests.integration.test_breaking import TYPES, copy_process
 from tests.integration.test_chain import MakePair, Writer, count
-
-
-class Recorder(Progress):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.works: dict[str, Work] = {}
-
-    @contextmanager
-    def work(self, name: str, total: float | None, unit: str, *, detail: bool = False) -> Iterator[Work]:
-        yield self.works.setdefault(name.strip(), Work(name, total, unit))
 
 
 @contextmanager
