@@ -39,7 +39,7 @@ def verify(
     stack: Stack = None,
     json: Json = False,
     show_values: Annotated[bool, typer.Option("--show-values", help="Show the values that differ.")] = False,
-    repair: Annotated[Repair | None, typer.Option("--repair", help="Mend what differs, from this side.")] = None,
+    repair: Annotated[Repair | None, typer.Option("--repair", help="Repair what differs, from this side.")] = None,
     algorithm: Annotated[
         Algorithm,
         typer.Option("--algorithm", help="PostgreSQL's own hash functions, fast; or MD5, as the plan names it."),

@@ -29,6 +29,11 @@ class Column:
     builtin: bool
     collation: str | None
 
+    @property
+    def is_integer(self) -> bool:
+        """Whether it is a smallint, integer or bigint."""
+        return self.base_type in ("int2", "int4", "int8")
+
 
 @dataclass(frozen=True)
 class Constraint:
@@ -112,7 +117,7 @@ class Table:
     @property
     def numeric_key(self) -> str | None:
         """The key column when the key is one integer: the table can then be cut into ranges by value."""
-        if len(self.key) == 1 and self.column(self.key[0]).base_type in ("int2", "int4", "int8"):
+        if len(self.key) == 1 and self.column(self.key[0]).is_integer:
             return self.key[0]
         return None
 

@@ -103,7 +103,9 @@ def may_empty(
         raise Refused(_NOT_LEADING.format(role=role))
     rows = {table: number for table, number in only_there.items() if number}
     if rows and not forced:
-        first = "mend them with `task-migration verify --repair newest`" if scenario == "data" else "mend the way back"
+        first = (
+            "repair them with `task-migration verify --repair newest`" if scenario == "data" else "mend the way back"
+        )
         raise Refused(
             f"the target has rows of its own that the source is not proven to have: {rows}; the limit is none. Nothing was "
             f"changed. {first.capitalize()}, or give them up with --force --reason TEXT"

@@ -118,7 +118,7 @@ class _Finalizer:
             raise DataDiffer(
                 f"the sides differ {when}: rows by table {differing or 'none'}, orphans {len(found.orphans)}, schema "
                 f"{schema or 'the same'}; look at "
-                "`task-migration verify`, mend with `verify --repair newest`, then finalize again"
+                "`task-migration verify`, repair with `verify --repair newest`, then finalize again"
             )
         return [TableRows(table=entry.table, rows=entry.source_rows) for entry in found.tables]
 

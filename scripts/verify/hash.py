@@ -31,7 +31,6 @@ NULL_UUID = "0d5ad2c2-3c1c-4d44-b6a0-0d2a71a5bb11"
 NULL_TIMESTAMP = "198437-05-17 03:41:52.847261"
 NULL_NUMERIC = "-86173502914.640271953"
 NULL_INTEGER = 2459565876494606882
-_INTEGERS = ("int2", "int4", "int8")
 _FIXED_NUMERIC = re.compile(r"numeric\(\d+,-?\d+\)")
 
 
@@ -74,7 +73,7 @@ def hash_of(table: Table, names: Sequence[str], theirs: Table) -> sql.Composable
     for place, name in enumerate(names):
         column, other = table.column(name), theirs.column(name)
         filled = column.not_null and other.not_null
-        if column.builtin and other.builtin and column.base_type in _INTEGERS and other.base_type in _INTEGERS:
+        if column.builtin and other.builtin and column.is_integer and other.is_integer:
             numbers.append(_number(column, other, filled))
         elif column.builtin and other.builtin and column.base_type == other.base_type == "bool":
             flags.append(_flag(column, place, filled))

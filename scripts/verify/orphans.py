@@ -25,7 +25,6 @@ SAMPLES = 10
 KEPT = 100_000
 #: Highest id for which a bitmap is made: 512 kB, which each parallel worker gets its copy of.
 HIGHEST = 1 << 22
-_INTEGERS = ("int2", "int4", "int8")
 _numbers = count(1)
 Value = tuple[str, ...]
 Reference = tuple[Table, Constraint]
@@ -47,7 +46,7 @@ class Parents:
         parts: list[sql.Composable] = []
         covered = []
         for key in keys:
-            if len(key.columns) != 1 or table.column(key.columns[0]).base_type not in _INTEGERS:
+            if len(key.columns) != 1 or not table.column(key.columns[0]).is_integer:
                 continue
             bitmap = self._bitmap(source, str(key.references), key.references_columns[0])
             if bitmap is None:

@@ -1,4 +1,4 @@
-"""Step 3: prove that both sides hold the same rows, while both take writes, and mend what differs."""
+"""Step 3: prove that both sides hold the same rows, while both take writes, and repair what differs."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ def run(
 
     Args:
         show_values: list the rows' values as text too, each cut at :data:`scripts.verify.rows.SHOWN` characters.
-        repair: mend the differences: the newest version wins (updated_at, then the commit's time; a row that is there wins
+        repair: the newest version wins (updated_at, then the commit's time; a row that is there wins
             over one that is not), or always the source's, or always the target's. The repair does not travel back.
         algorithm: ``hash`` (PostgreSQL's own, fast) or ``md5``, as the plan names it.
         fence_timeout: seconds that a fence may take.
 
     Returns:
         At most :data:`LISTED` differences are listed for a table, ``differences_total`` counts all. Columns that one side
-        lacks are in ``schema``, not in ``columns``. ``differences`` are those before a repair, and a repair that mends them
-        all leaves ``match`` true.
+        lacks are in ``schema``, not in ``columns``. ``differences`` are those before a repair, and a repair of them all
+        leaves ``match`` true.
 
     Raises:
         Refused: the tables do not exist or have no primary key, or ``repair`` is unknown.
@@ -160,7 +160,10 @@ class Verifier:
         names = sorted(pages, key=lambda name: -pages[name])
         limit = SHARE * sum(pages.values())
         # Rows of both sides; a target just filled may have no estimate yet.
-        expected = 2 * sum(max(about(table), about(self.theirs[name])) for name, table in self.tables.items())
+        expected = 2 * sum(
+            max(table.rows_estimate, self.theirs[name].rows_estimate) or about(table)
+            for name, table in self.tables.items()
+        )
 
         def one(name: str, told: Work, pair: Pair) -> Compared:
             lost, self.covered[name] = parents.condition(pair.source, self.theirs[name], self.keys[name])
@@ -234,7 +237,7 @@ def _sequences(settings: Settings, pair: Pair) -> list[SequenceBand]:
 
 
 def _plain(table: catalog.Table, name: str, text: str) -> int | str:
-    return int(text) if table.column(name).base_type in ("int2", "int4", "int8") else text
+    return int(text) if table.column(name).is_integer else text
 
 
 def _table(table: catalog.Table, first: Compared, last: Compared, repaired: int) -> ComparedTable:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import psycopg
@@ -20,6 +21,7 @@ from scripts.replication import run as replicate
 from scripts.replication.conflicts import install as conflicts
 from scripts.schema import run as schema
 from scripts.support.errors import DataDiffer, Refused, UsageError
+from scripts.support.progress import Progress, Work
 from scripts.verify import run as verify
 from scripts.verify.documents import RowDifference
 from tests.conftest import AWKWARD_PASSWORD, Pair
@@ -41,6 +43,19 @@ def count(connection: psycopg.Connection[Any], query: str) -> int:
     row = connection.execute(query.encode()).fetchone()
     assert row is not None
     return int(row[0])
+
+
+class Told(Progress):
+    """Remembers each piece of work that was told of."""
+
+    def __init__(self) -> None:
+        self.works: list[Work] = []
+
+    @contextmanager
+    def work(self, name: str, total: float | None, unit: str, *, detail: bool = False) -> Iterator[Work]:
+        with super().work(name, total, unit, detail=detail) as work:
+            self.works.append(work)
+            yield work
 
 
 class Writer:
@@ -99,8 +114,17 @@ def test_the_plan_from_preflight_to_finalize(make_pair: MakePair, tmp_path: Any)
     assert state.forward.lag_seconds < 5
     found = verify.run(settings)
     assert found.match, found
-    done = finalize.run(settings)
+    assert finalize.run(settings, dry_run=True).status == "dry-run"
+    told = Told()
+    done = finalize.run(settings, progress=told)
     assert done.status == "finalized"
+    assert [work.name for work in told.works] == [
+        "compare both sides",
+        "wait for the monolith's last writes",
+        "bring the last writes over",
+        "compare both sides",
+        "stop replication",
+    ]
     assert removal.leftovers(settings) == []
     assert AWKWARD_PASSWORD not in str(list(settings.journal.events()))
 

@@ -27,7 +27,7 @@ from scripts.verify import compare as verify_compare
 from scripts.verify import orphans as verify_orphans
 from scripts.verify import run as verify
 from tests.conftest import AWKWARD_PASSWORD, Pair
-from tests.integration.test_chain import MakePair, Writer, running
+from tests.integration.test_chain import MakePair, Told, Writer, running
 from tests.integration.verify.test_verify import ALGORITHMS, bare, seen, unseen
 
 
@@ -64,6 +64,25 @@ def test_many_differences_are_counted_in_flat_memory(make_pair: MakePair, monkey
 
     peak(10)
     assert peak(16_000) < 2 * peak(2_000)
+
+
+def test_progress_counts_the_rows_of_both_sides(make_pair: MakePair) -> None:
+    """Prevents a long comparison that says nothing, or that says more than it did."""
+    pair = bare(
+        make_pair,
+        ["one", "other"],
+        "CREATE TABLE one (id int PRIMARY KEY)",
+        "CREATE TABLE other (id int PRIMARY KEY)",
+        "INSERT INTO one SELECT generate_series(1, 2000)",
+        "INSERT INTO other SELECT generate_series(1, 300)",
+    )
+    pair.target.execute("DELETE FROM one WHERE id = 7")
+    for connection in (pair.source, pair.target):
+        connection.execute("ANALYZE")
+    told = Told()
+    verify.run(pair.settings, progress=told)
+    (work,) = told.works
+    assert (work.done, work.total, work.unit) == (4599, 4600, "rows")
 
 
 def test_a_row_of_a_megabyte(make_pair: MakePair) -> None:
