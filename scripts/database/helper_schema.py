@@ -12,7 +12,6 @@ from psycopg.types.json import Jsonb
 from scripts.database.catalog import QUERIES
 from scripts.database.connections import Connection
 from scripts.support.errors import TimedOut
-from scripts.support.sides import Side as Side
 
 HELPER_SCHEMA = "task_migration"
 #: What the settings hold, by name: how far the copy is (on the target) and when its snapshot was taken; that both sides were

@@ -17,6 +17,8 @@ from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
 
+Scenario = Literal["copy", "data"]
+
 
 def run(
     settings: Settings,
@@ -42,7 +44,7 @@ def run(
     if dry_run:
         return Abandonment(status="dry-run", drained=False, removed=before, leftovers=before, truncated=[])
     if truncate_target:
-        _source_still_leads(settings)
+        _check_leading(_source_leads(settings), settings.config.source_role)
     with progress.work("bring back what the Task Service wrote", timeout, "s"):
         drained = _drain(settings, timeout, force)
     removal.remove(settings)
@@ -71,13 +73,11 @@ def _source_leads(settings: Settings) -> bool:
     return not (settings.journal.last(Step.FINALIZE, FinalizeEvent.REVOKING) or (writable and writable[0] is False))
 
 
-def _source_still_leads(settings: Settings) -> None:
-    if not _source_leads(settings):
-        raise Refused(_NOT_LEADING.format(role=settings.config.source_role))
-
-
-_NOT_LEADING = "{role} can no longer write on the source, so the target holds the current rows and is not emptied; leave the option out"
-Scenario = Literal["copy", "data"]
+def _check_leading(leads: bool, role: str) -> None:
+    if not leads:
+        raise Refused(
+            f"{role} can no longer write on the source, so the target holds the current rows and is not emptied; leave the option out"
+        )
 
 
 def may_empty(
@@ -99,8 +99,7 @@ def may_empty(
             f"{weight} % of the requests are on the Task Service, the limit is 0 %: its rows are in use and the target is not "
             "emptied; run `task-migration rollback` first"
         )
-    if not leads:
-        raise Refused(_NOT_LEADING.format(role=role))
+    _check_leading(leads, role)
     rows = {table: number for table, number in only_there.items() if number}
     if rows and not forced:
         first = (

@@ -12,11 +12,11 @@ from psycopg import conninfo
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, parameters, session_name
 from scripts.database.engines import PLUGINS
-from scripts.database.helper_schema import Side
 from scripts.preflight.documents import Check
 from scripts.preflight.server import QUERIES, one
 from scripts.preflight.tables import named, statements_like
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 PLUGIN = PLUGINS["dms"]
 #: AWS DMS, 'PostgreSQL assessments', postgres-check-wal-sender-timeout: 0, or 10 s at least.

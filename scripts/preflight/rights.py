@@ -15,7 +15,6 @@ from psycopg import sql
 
 from scripts.database.catalog import quoted
 from scripts.database.connections import Connection, connect, keep_out_of_log, parameters
-from scripts.database.helper_schema import Side
 from scripts.finish import rights as finalize_rights
 from scripts.preflight.documents import Check
 from scripts.preflight.server import QUERIES, one
@@ -23,6 +22,7 @@ from scripts.replication.subscriptions import peer_conninfo
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 NAME = "task_migration_preflight"
 Statement = sql.Composed | sql.SQL

@@ -8,13 +8,13 @@ from functools import partial
 from scripts.database import catalog, helper_schema
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
-from scripts.database.helper_schema import Side
 from scripts.preflight import dms, rights, server, tables, values, wal
 from scripts.preflight.documents import Check, Preflight
 from scripts.support.errors import MigrationError
 from scripts.support.events import PreflightEvent, Step
 from scripts.support.redact import redact
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS = 1000, 60_000
 

@@ -10,10 +10,10 @@ from psycopg import sql
 from scripts.copy import slot as slots
 from scripts.database import queries
 from scripts.database.connections import Connection
-from scripts.database.helper_schema import Side
 from scripts.database.repair_session import repair_origin
 from scripts.preflight.documents import Check
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 QUERIES = queries.load("scripts.preflight")
 #: Transactions older than this hold up the slot (it waits for all of them).

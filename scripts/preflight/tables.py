@@ -9,10 +9,10 @@ from psycopg import sql
 from scripts.database import catalog
 from scripts.database.catalog import Table, quoted
 from scripts.database.connections import Connection
-from scripts.database.helper_schema import Side
 from scripts.preflight.documents import Check, Status
 from scripts.preflight.server import QUERIES
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 
 def named(check: str, wrong: list[str], fine: str, status: Status, remedy: str) -> Check:

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from components.config import ConfigError
 from components.config_values import read_stack_file
 from scripts.database.connections import Connection
-from scripts.database.helper_schema import Side
 from scripts.preflight.documents import Check
 from scripts.preflight.server import QUERIES, one
 from scripts.support.settings import Settings, stack_file
+from scripts.support.sides import Side
 
 #: Fewer hours of WAL than this before the room is used up: warn. A night and the morning after it.
 WAL_HOURS = 12.0

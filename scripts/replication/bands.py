@@ -6,10 +6,10 @@ from psycopg import sql
 
 from scripts.database import catalog
 from scripts.database.connections import Connection, domain_errors
-from scripts.database.helper_schema import Side
 from scripts.database.sides import open_side
 from scripts.replication.documents import Grade, SequenceBand
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 
 def read(settings: Settings) -> list[SequenceBand]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from scripts.database.helper_schema import Side
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 #: ``forward`` carries the source's changes to the target, ``reverse`` the target's to the source.
 Direction = Literal["forward", "reverse"]

@@ -15,7 +15,6 @@ import psycopg
 
 from scripts.database import helper_schema, queries
 from scripts.database.connections import Connection, domain_errors
-from scripts.database.helper_schema import Side
 from scripts.database.sides import open_side
 from scripts.replication import engine as engines
 from scripts.replication.directions import Direction, publisher, slot_name, subscriber
@@ -23,6 +22,7 @@ from scripts.replication.dms import ties
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.progress import SILENT, Progress, Work
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 _QUERIES = queries.load("scripts.replication")
 #: Seconds between two looks at how much of the log is still to come.

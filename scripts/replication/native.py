@@ -7,7 +7,6 @@ from psycopg import sql
 from scripts.copy import slot as copy_slot
 from scripts.database import catalog, helper_schema
 from scripts.database.connections import Connection, domain_errors
-from scripts.database.helper_schema import Side
 from scripts.database.sides import open_side
 from scripts.replication import deadlock, diagnosis, slots, subscriptions
 from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
@@ -15,7 +14,7 @@ from scripts.replication.documents import DirectionState, FailingRow
 from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.settings import Settings
-from scripts.support.sides import BOTH
+from scripts.support.sides import BOTH, Side
 
 
 def names(settings: Settings, direction: Direction) -> tuple[str, str]:

@@ -8,7 +8,6 @@ import psycopg
 
 from scripts.database import helper_schema, queries
 from scripts.database.connections import Connection, domain_errors
-from scripts.database.helper_schema import Side
 from scripts.database.sides import open_side
 from scripts.replication import bands, fence, findings, slot_health
 from scripts.replication import engine as engines
@@ -18,6 +17,7 @@ from scripts.replication.slot_health import Observation
 from scripts.schema import run as schema
 from scripts.support.errors import MigrationError
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 _QUERIES = queries.load("scripts.replication")
 

@@ -13,10 +13,10 @@ from psycopg.types.json import Jsonb
 from scripts.database import helper_schema
 from scripts.database.catalog import Table, identifiers
 from scripts.database.connections import Connection
-from scripts.database.helper_schema import Side
 from scripts.database.repair_session import repair_origin, repair_session
 from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 from scripts.verify.hash import as_text, shared
 from scripts.verify.rows import Difference, Values
 

@@ -13,7 +13,6 @@ import pytest
 
 from scripts.backup import run as backup
 from scripts.copy import run as copy
-from scripts.database.helper_schema import Side
 from scripts.finish import abandon, finalize, removal
 from scripts.preflight import run as preflight
 from scripts.replication import fence
@@ -22,6 +21,7 @@ from scripts.replication.conflicts import install as conflicts
 from scripts.schema import run as schema
 from scripts.support.errors import DataDiffer, Refused, UsageError
 from scripts.support.progress import Progress, Work
+from scripts.support.sides import Side
 from scripts.verify import run as verify
 from scripts.verify.documents import RowDifference
 from tests.conftest import AWKWARD_PASSWORD, Pair

@@ -13,13 +13,12 @@ from psycopg import sql
 
 from scripts.database import catalog, helper_schema, queries
 from scripts.database.connections import Connection, domain_errors
-from scripts.database.helper_schema import Side
 from scripts.database.sides import open_side
 from scripts.replication.conflicts import rules, ties
 from scripts.support.errors import Refused
 from scripts.support.events import ConflictsEvent, Step
 from scripts.support.settings import Settings
-from scripts.support.sides import BOTH
+from scripts.support.sides import BOTH, Side
 
 TRIGGER = "task_migration_apply"
 _SHARED = {name: queries.load(__name__.rpartition(".")[0], f"{name}.sql")[name] for name in ("common", "ties", "dms")}

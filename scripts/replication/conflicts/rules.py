@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from psycopg import sql
 
 from scripts.database.catalog import Table
-from scripts.database.helper_schema import Side
+from scripts.support.sides import Side
 
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger

@@ -10,7 +10,6 @@ from scripts.copy import slot as copy_slot
 from scripts.database import helper_schema
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.engines import PLUGINS, dms_started, dms_state_key
-from scripts.database.helper_schema import Side
 from scripts.database.sides import open_side
 from scripts.replication import slots
 from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
@@ -20,6 +19,7 @@ from scripts.replication.documents import DmsDirectionState, DmsExceptions, DmsT
 from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 PLUGIN = PLUGINS["dms"]
 #: No lock of the applications is waited for longer, milliseconds.

@@ -18,12 +18,11 @@ from psycopg import sql
 from scripts.database import catalog
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, domain_errors
-from scripts.database.helper_schema import Side
 from scripts.database.repair_session import repair_session
 from scripts.database.sides import open_side
 from scripts.support.events import ConflictsEvent, Step
 from scripts.support.settings import Settings
-from scripts.support.sides import BOTH
+from scripts.support.sides import BOTH, Side
 
 #: Keys that one call resolves at most; the next fence goes on.
 MOST = 500
