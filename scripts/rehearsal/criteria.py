@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from scripts.api.documents import ApiCheck
+from scripts.backup.documents import Backup
+from scripts.canary.documents import Rollback
+from scripts.finish.documents import Finalization
 from scripts.rehearsal.documents import Criterion, Drill, LedgerCheck, LoadFigures, Step
+from scripts.verify.documents import ComparedTable, Verification
 
 #: docs/plan.md, 'What must be true at the end'.
 P95_LIMIT_MS = 500.0
@@ -32,11 +36,11 @@ class Wanted:
 class Evidence:
     """What the steps gave. A step that did not run leaves None, and its criterion fails."""
 
-    backup: Mapping[str, Any] | None = None
-    verify: Mapping[str, Any] | None = None
-    api_check: Mapping[str, Any] | None = None
-    rollback: Mapping[str, Any] | None = None
-    finalize: Mapping[str, Any] | None = None
+    backup: Backup | None = None
+    verify: Verification | None = None
+    api_check: ApiCheck | None = None
+    rollback: Rollback | None = None
+    finalize: Finalization | None = None
     load: LoadFigures | None = None
     ledger: LedgerCheck | None = None
     rollback_ledger: LedgerCheck | None = None
@@ -50,13 +54,13 @@ class Evidence:
 def of_plan(seen: Evidence, wanted: Wanted) -> list[Criterion]:
     """Each success criterion of the plan, passed or failed, with what was measured."""
     return [
-        _backup(seen.backup or {}),
-        *_equal_tables(list((seen.verify or {}).get("tables", [])), wanted.tables),
-        _endpoints((seen.api_check or {}).get("endpoints") or {}),
+        _backup(seen.backup),
+        *_equal_tables(seen.verify.tables if seen.verify else [], wanted.tables),
+        _endpoints(seen.api_check.endpoints if seen.api_check else {}),
         _load(seen.load, wanted),
         _downtime(seen.load, "over every step and the rollback"),
         _nothing_lost(seen.ledger),
-        _rolled_back(seen.rollback or {}, seen.rollback_ledger),
+        _rolled_back(seen.rollback, seen.rollback_ledger),
         *_climbed(seen, wanted.ladder),
         _nothing_left(seen.finalize),
         _every_step(seen.failure, "plan"),
@@ -72,29 +76,31 @@ def of_drill(seen: Evidence, wanted: Wanted) -> list[Criterion]:
         _downtime(seen.load, "over every rollback"),
         Criterion(
             name="both sides equal",
-            passed=bool((verified or {}).get("match")),
-            evidence="verify did not run" if verified is None else f"verify at rest: match {verified['match']}",
+            passed=verified is not None and verified.match,
+            evidence="verify did not run" if verified is None else f"verify at rest: match {verified.match}",
         ),
         _every_step(seen.failure, "drill"),
     ]
 
 
-def _backup(backup: Mapping[str, Any]) -> Criterion:
+def _backup(backup: Backup | None) -> Criterion:
     return Criterion(
         name="backup restored and compared",
-        passed=bool(backup.get("restore_verified")),
-        evidence=f"{backup.get('bytes', 0):,} bytes, {len(backup.get('tables', []))} tables, sha256 {str(backup.get('sha256'))[:12]}",
+        passed=backup is not None and backup.restore_verified,
+        evidence="backup did not end"
+        if backup is None
+        else f"{backup.bytes:,} bytes, {len(backup.tables)} tables, sha256 {backup.sha256[:12]}",
     )
 
 
-def _equal_tables(compared: Sequence[Mapping[str, Any]], tables: Sequence[str]) -> list[Criterion]:
-    complete = {row["table"] for row in compared} == set(tables)
-    counts = "; ".join(f"{row['table']} {row['source_rows']}={row['target_rows']}" for row in compared)
-    equal = sum(bool(row["match"]) for row in compared)
+def _equal_tables(compared: Sequence[ComparedTable], tables: Sequence[str]) -> list[Criterion]:
+    complete = {row.table for row in compared} == set(tables)
+    counts = "; ".join(f"{row.table} {row.source_rows}={row.target_rows}" for row in compared)
+    equal = sum(row.match for row in compared)
     return [
         Criterion(
             name="row counts equal",
-            passed=complete and all(row["source_rows"] == row["target_rows"] for row in compared),
+            passed=complete and all(row.source_rows == row.target_rows for row in compared),
             evidence=counts or "verify did not run",
         ),
         Criterion(
@@ -155,13 +161,14 @@ def _nothing_lost(ledger: LedgerCheck | None) -> Criterion:
     )
 
 
-def _rolled_back(back: Mapping[str, Any], ledger: LedgerCheck | None) -> Criterion:
+def _rolled_back(back: Rollback | None, ledger: LedgerCheck | None) -> Criterion:
     kept, lost = _lost(ledger)
     return Criterion(
         name="rollback rehearsed and timed",
-        passed=bool(back.get("within_limit")) and kept,
-        evidence=f"from {back.get('from')} % in {back.get('seconds')} s (limit {back.get('limit_seconds')} s), "
-        f"{lost} acknowledged writes lost on the monolith",
+        passed=back is not None and back.within_limit and kept,
+        evidence="it did not end"
+        if back is None
+        else f"from {back.from_} % in {back.seconds} s (limit {back.limit_seconds} s), {lost} acknowledged writes lost on the monolith",
     )
 
 
@@ -182,8 +189,8 @@ def _climbed(seen: Evidence, ladder: Sequence[int]) -> list[Criterion]:
     ]
 
 
-def _nothing_left(finalized: Mapping[str, Any] | None) -> Criterion:
-    left = None if finalized is None else finalized.get("leftovers")
+def _nothing_left(finalized: Finalization | None) -> Criterion:
+    left = None if finalized is None else finalized.leftovers
     return Criterion(
         name="nothing left behind",
         passed=left == [],

@@ -33,7 +33,7 @@ def make(
             total=ledger.total if ledger else 0, lost=ledger.lost if ledger else None
         ),
         rollback=Rollback(
-            seconds=(seen.rollback or {}).get("seconds"),
+            seconds=seen.rollback.seconds if seen.rollback else None,
             acknowledged_writes_lost=seen.rollback_ledger.lost if seen.rollback_ledger else None,
         ),
         steps=seen.steps,

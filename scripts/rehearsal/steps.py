@@ -9,19 +9,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import psycopg
+from pydantic import ValidationError
 
 from components.config import MigrationConfig
+from scripts.api.documents import ApiCheck
+from scripts.backup.documents import Backup
+from scripts.canary.documents import CanaryStep, Rollback
+from scripts.copy.documents import Copy
+from scripts.finish.documents import Finalization
+from scripts.preflight.documents import Preflight
 from scripts.rehearsal.criteria import Evidence
 from scripts.rehearsal.documents import LedgerCheck, Step
 from scripts.rehearsal.ledger import check_ledger
 from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.processes import end
 from scripts.rehearsal.testbed import Testbed
+from scripts.replication.documents import Started, Waited
+from scripts.schema.documents import SchemaApplied, SchemaDiff
+from scripts.support.document import Document
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.redact import redact
+from scripts.verify.documents import Verification
+
+D = TypeVar("D", bound=Document)
 
 #: Seconds until the ledger surely holds every write that a database snapshot holds.
 LEDGER_SECONDS = 2.0
@@ -35,11 +48,11 @@ class Steps:
         self.evidence = Evidence()
         self.config = MigrationConfig()
 
-    def command(self, *arguments: str, timeout: float = 240.0, accept: Sequence[int] = (0,)) -> dict[str, Any]:
+    def command(self, document: type[D], *arguments: str, timeout: float = 240.0, accept: Sequence[int] = (0,)) -> D:
         """Run one command as an operator would, with --json; its document.
 
         Raises:
-            MigrationError: another exit status than the accepted ones, with the end of what it said.
+            MigrationError: another exit status than the accepted ones, with the end of what it said; or another document.
         """
         name = "-".join(word for word in arguments[:2] if not word.startswith("-"))
         self.view.moment.step = f"task-migration {' '.join(arguments[:2])}"
@@ -68,28 +81,36 @@ class Steps:
         if child.returncode not in accept:
             tail = redact((errors.read_text(errors="replace") + answer.decode(errors="replace"))[-2000:])
             raise MigrationError(f"task-migration {' '.join(arguments)} ended with {child.returncode}: {tail}")
-        return dict(json.loads(answer))
+        try:
+            return document.model_validate_json(answer)
+        except ValidationError as error:
+            what = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, what["loc"])) or "the whole"
+            raise MigrationError(
+                f"task-migration {' '.join(arguments)} did not print a {document.__name__}: {where}: {what['msg']}; see {errors.name}"
+            ) from None
 
     def replicate(self) -> None:
         """Preflight to replication both ways, under load."""
         seen, event = self.evidence, self.view.event
-        looked = self.command("preflight")
-        event(f"preflight: {len(looked['checks'])} checks passed")
-        seen.backup = self.command("backup", "--output", f"s3://{self.testbed.bucket}/database/rehearsal")
-        event(f"backup: {seen.backup['bytes']:,} bytes in S3, restored and compared")
-        self.command("schema", "apply")
-        self.command("schema", "diff")
+        looked = self.command(Preflight, "preflight")
+        event(f"preflight: {len(looked.checks)} checks passed")
+        seen.backup = self.command(Backup, "backup", "--output", f"s3://{self.testbed.bucket}/database/rehearsal")
+        event(f"backup: {seen.backup.bytes:,} bytes in S3, restored and compared")
+        self.command(SchemaApplied, "schema", "apply")
+        self.command(SchemaDiff, "schema", "diff")
         event("schema: made on the target, the two catalogs agree")
-        copied = self.command("copy")
-        rows = sum(int(table["rows"]) for table in copied["tables"])
-        event(f"copy: {rows:,} rows of {len(copied['tables'])} tables under the snapshot at {copied['lsn']}")
-        self.command("replicate", "start")
+        copied = self.command(Copy, "copy")
+        rows = sum(table.rows for table in copied.tables)
+        event(f"copy: {rows:,} rows of {len(copied.tables)} tables under the snapshot at {copied.lsn}")
+        self.command(Started, "replicate", "start")
         event(f"replicate ({self.testbed.plan.replication}): both directions run, a fence returned each way")
 
     def check_api(self) -> None:
         """The contract of the API on the Task Service, at weight 0, through the smoke rule."""
         first, second = self.testbed.token_files
         checked = self.command(
+            ApiCheck,
             "api-check",
             "--smoke",
             "--base-url",
@@ -100,14 +121,12 @@ class Steps:
             str(second),
             *(word for option, user in self.testbed.neighbours().items() for word in (option, str(user))),
         )
-        if checked["not_checked"]:
-            raise MigrationError(f"the generated data leaves clauses unchecked: {'; '.join(checked['not_checked'])}")
-        if checked["served_by"] != ["task-service"]:
-            raise MigrationError(f"the smoke rule led to {checked['served_by']}, not to the Task Service alone")
+        if checked.not_checked:
+            raise MigrationError(f"the generated data leaves clauses unchecked: {'; '.join(checked.not_checked)}")
+        if checked.served_by != ["task-service"]:
+            raise MigrationError(f"the smoke rule led to {checked.served_by}, not to the Task Service alone")
         self.evidence.api_check = checked
-        self.view.event(
-            f"api-check: {len(checked['checks'])} checks of {len(checked['endpoints'])} endpoints at weight 0"
-        )
+        self.view.event(f"api-check: {len(checked.checks)} checks of {len(checked.endpoints)} endpoints at weight 0")
 
     def climb(self) -> None:
         """Up to half, back, and up the whole ladder."""
@@ -120,19 +139,17 @@ class Steps:
     def raise_to(self, weight: int) -> None:
         """One canary step; anything but a promotion ends the rehearsal."""
         since = time.time()
-        document = self.command("canary", "step", accept=(0, Refused.exit_status))
-        changed = document.get("changed", [])
-        if document["decision"] == "hold":
+        document = self.command(CanaryStep, "canary", "step", accept=(0, Refused.exit_status))
+        changed = document.changed
+        if document.decision == "hold":
             # As an operator does, and `canary run`: one busy moment at a watch's end is watched on.
-            self.view.event(f"canary at {weight} %: hold, {'; '.join(document['reasons'])}; watched again")
-            document = self.command("canary", "step", accept=(0, Refused.exit_status))
-        step = self.note(weight, since, document["seconds"], document["decision"])
+            self.view.event(f"canary at {weight} %: hold, {'; '.join(document.reasons)}; watched again")
+            document = self.command(CanaryStep, "canary", "step", accept=(0, Refused.exit_status))
+        step = self.note(weight, since, document.seconds, document.decision)
         self.evidence.changed.append(changed)
-        if document["decision"] != "promote" or document["to"] != weight:
-            raise MigrationError(
-                f"the step to {weight} % was not promoted: {document['decision']}: {document['reasons']}"
-            )
-        self.view.event(f"canary {document['from']} -> {weight} %: promote, measured share {step.share} %")
+        if document.decision != "promote" or document.to != weight:
+            raise MigrationError(f"the step to {weight} % was not promoted: {document.decision}: {document.reasons}")
+        self.view.event(f"canary {document.from_} -> {weight} %: promote, measured share {step.share} %")
 
     def note(self, weight: int, since: float, seconds: float, decision: str) -> Step:
         """Keep what a step came to, with the share that was measured while it was watched."""
@@ -146,13 +163,13 @@ class Steps:
 
     def roll_back(self) -> None:
         """Back to the monolith, timed; then every acknowledged write is looked up in the monolith's database."""
-        back = self.command("rollback", "--reason", "rehearsed")
+        back = self.command(Rollback, "rollback", "--reason", "rehearsed")
         self.evidence.rollback = back
-        self.evidence.steps.append(Step(weight=0, share=None, seconds=back["seconds"], decision="rollback"))
+        self.evidence.steps.append(Step(weight=0, share=None, seconds=back.seconds, decision="rollback"))
         found = self.look_up("ledger-rollback.json")
         self.evidence.rollback_ledger = found
         self.view.event(
-            f"rollback {back['from']} -> 0 % in {back['seconds']} s; {found.lost} of {found.total} acknowledged writes lost"
+            f"rollback {back.from_} -> 0 % in {back.seconds} s; {found.lost} of {found.total} acknowledged writes lost"
         )
 
     def look_up(self, name: str) -> LedgerCheck:
@@ -168,22 +185,22 @@ class Steps:
 
     def verify(self) -> int:
         """Compare every row of both sides, after a fence; how many tables are equal."""
-        self.command("replicate", "wait")
-        self.evidence.verify = self.command("verify", accept=(0, DataDiffer.exit_status))
-        return sum(bool(table["match"]) for table in self.evidence.verify["tables"])
+        self.command(Waited, "replicate", "wait")
+        self.evidence.verify = self.command(Verification, "verify", accept=(0, DataDiffer.exit_status))
+        return sum(table.match for table in self.evidence.verify.tables)
 
     def finish(self) -> None:
         """Verify live and at rest, finalize under load, then look every acknowledged write up on the target."""
         event, tables = self.view.event, len(self.config.tables)
-        self.command("replicate", "wait")
-        live = self.command("verify")
-        equal = sum(bool(table["match"]) for table in live["tables"])
-        event(f"verify under load: {equal} of {len(live['tables'])} tables equal")
+        self.command(Waited, "replicate", "wait")
+        live = self.command(Verification, "verify")
+        equal = sum(table.match for table in live.tables)
+        event(f"verify under load: {equal} of {len(live.tables)} tables equal")
         # Equal counts can only be shown while nothing is written; users are back before the next step.
         self.testbed.load.stop()
         event(f"verify at rest: {self.verify()} of {tables} tables equal on both sides")
         self.testbed.start_load()
-        self.evidence.finalize = self.command("finalize")
+        self.evidence.finalize = self.command(Finalization, "finalize")
         event("finalize under load: replication gone from both catalogs, the old tables are read-only")
         time.sleep(LEDGER_SECONDS)
         self.testbed.load.stop()

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from scripts.api.documents import ApiCheck
+from scripts.backup.documents import Backup
+from scripts.canary.documents import Rollback
 from scripts.cli import rehearse_text
+from scripts.finish.documents import Finalization
 from scripts.rehearsal import criteria, report
 from scripts.rehearsal.criteria import Evidence, Wanted
 from scripts.rehearsal.documents import Drill, LedgerCheck, LoadFigures, Report, Step
 from scripts.support.document import Document
 from scripts.support.errors import UsageError
+from scripts.verify.documents import ComparedTable, Verification
 
+D = TypeVar("D", bound=Document)
 TABLES = ("tasks", "task_tag")
 LADDER = (5, 100)
 WANTED = Wanted(TABLES, LADDER, users=10, rate=50.0)
@@ -25,13 +31,22 @@ LOAD = LoadFigures(
 ENDPOINTS = [f"endpoint {number}" for number in range(8)]
 
 
+def partly(model: type[D], **fields: Any) -> D:
+    """A document of a command, with those of its fields that the report reads."""
+    return model.model_construct(**fields)
+
+
+def compared(table: str) -> ComparedTable:
+    return partly(ComparedTable, table=table, source_rows=7, target_rows=7, match=True)
+
+
 def proven() -> Evidence:
     return Evidence(
-        backup={"restore_verified": True, "bytes": 1, "tables": [], "sha256": "ab"},
-        verify={"tables": [{"table": t, "source_rows": 7, "target_rows": 7, "match": True} for t in TABLES]},
-        api_check={"endpoints": {"GET /health": True, **dict.fromkeys(ENDPOINTS, True)}},
-        rollback={"from": 5, "seconds": 3.0, "limit_seconds": 300.0, "within_limit": True},
-        finalize={"leftovers": []},
+        backup=partly(Backup, restore_verified=True, bytes=1, tables=[], sha256="ab"),
+        verify=partly(Verification, match=True, tables=[compared(table) for table in TABLES]),
+        api_check=partly(ApiCheck, endpoints={"GET /health": True, **dict.fromkeys(ENDPOINTS, True)}),
+        rollback=partly(Rollback, from_=5, seconds=3.0, limit_seconds=300.0, within_limit=True),
+        finalize=partly(Finalization, leftovers=[]),
         load=LOAD,
         ledger=LedgerCheck(total=300, lost=0, lost_items=[]),
         rollback_ledger=LedgerCheck(total=100, lost=0, lost_items=[]),
@@ -91,7 +106,7 @@ def spoil(path: str, value: Any) -> Evidence:
     [
         ("backup.restore_verified", False, "backup restored and compared"),
         ("verify.tables.0.target_rows", 6, "row counts equal"),
-        ("verify.tables", [{"table": "tasks", "source_rows": 7, "target_rows": 7, "match": True}], "row counts equal"),
+        ("verify.tables", [compared("tasks")], "row counts equal"),
         ("verify.tables.1.match", False, "checksums equal"),
         ("api_check.endpoints.endpoint 3", False, "8 API endpoints healthy"),
         ("load.p95_ms", 500, "load test passed"),
@@ -162,15 +177,18 @@ def test_a_drill_passes_only_when_each_weight_was_left_in_time_without_a_loss(
     """Prevents a drill that says it passed where a write was lost, no request was there, or a weight was left out."""
     evidence = proven()
     evidence.drills = [drilled(5, change), drilled(100)]
-    evidence.verify = {"match": True}
     document = made(evidence, drill=True)
     assert {one.name for one in document.criteria if not one.passed} == ({fails} if fails else set())
     assert document.passed is (fails is None)
     failing = LOAD.model_copy(update={"requests": 9, "failed": 1})
-    spoils: list[dict[str, Any]] = [{"load": failing}, {"verify": {"match": False}}, {"failure": "x"}]
+    spoils: list[dict[str, Any]] = [
+        {"load": failing},
+        {"verify": partly(Verification, match=False, tables=[])},
+        {"failure": "x"},
+    ]
     for spoilt in spoils:
         evidence = proven()
-        evidence.drills, evidence.verify = [drilled(5), drilled(100)], {"match": True}
+        evidence.drills = [drilled(5), drilled(100)]
         for name, value in spoilt.items():
             setattr(evidence, name, value)
         assert not made(evidence, drill=True).passed
