@@ -12,11 +12,13 @@ import psycopg
 from psycopg import sql
 
 from components.config import MigrationConfig
+from scripts.database import queries
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.data.fill import create_source_schema, populate
 from scripts.support.errors import Refused
 from scripts.support.redact import remember_secret
 
+SQL = queries.load("scripts.rehearsal")
 #: docs/plan.md, 'The data'.
 SOURCE_DATABASE, TARGET_DATABASE = "myteacher_production", "task_service_production"
 
@@ -101,10 +103,6 @@ class Databases:
 
     def neighbours(self, user: int) -> tuple[int | None, int | None]:
         """A user of the group that ``user`` is in, and one of another group."""
-        query = """
-            SELECT (SELECT min(o.id) FROM users o WHERE o.group_id = u.group_id AND o.id <> u.id),
-                   (SELECT min(o.id) FROM users o WHERE o.group_id <> u.group_id) FROM users u WHERE u.id = %s
-        """
         with psycopg.connect(self.source_url) as connection:
-            member, stranger = connection.execute(query, (user,)).fetchone() or (None, None)
+            member, stranger = connection.execute(SQL["neighbours"].encode(), (user,)).fetchone() or (None, None)
         return member, stranger

@@ -14,18 +14,11 @@ from typing import Any
 
 import psycopg
 
+from scripts.database import queries
 from scripts.rehearsal.documents import LedgerCheck, LostWrite
 
 BATCH = 1000
-QUERY = """
-    SELECT t.id, t.title, t.description, t.due_date, t.span, t.priority, t.reward,
-           coalesce(t.requires_approval, false) AS requires_approval,
-           coalesce(t.is_completed, false) AS is_completed, t.approved_at IS NOT NULL AS approved,
-           t.deleted_at IS NOT NULL AS deleted,
-           ARRAY(SELECT g.tag_id FROM task_tag g WHERE g.task_id = t.id ORDER BY g.tag_id) AS tags,
-           ARRAY(SELECT i.file_path::text FROM task_images i WHERE i.task_id = t.id ORDER BY i.file_path) AS images
-    FROM tasks t WHERE t.id = ANY(%s)
-"""
+SQL = queries.load("scripts.rehearsal")
 #: What a write without a body of its own makes of the task.
 EFFECTS: Mapping[str, Mapping[str, Any]] = {
     "create": {"is_completed": False, "approved": False, "deleted": False, "tags": [], "images": []},
@@ -135,7 +128,7 @@ def _collect(path: Path, until: float | None) -> tuple[dict[int, _Task], int]:
 def _rows(connection: psycopg.Connection[Any], keys: list[int]) -> Iterator[dict[str, Any]]:
     for start in range(0, len(keys), BATCH):
         with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-            yield from cursor.execute(QUERY, (keys[start : start + BATCH],))
+            yield from cursor.execute(SQL["task_states"].encode(), (keys[start : start + BATCH],))
 
 
 def check_ledger(ledger_path: Path, connection: psycopg.Connection[Any], *, until: float | None = None) -> LedgerCheck:

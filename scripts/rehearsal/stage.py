@@ -20,11 +20,13 @@ from scripts.canary.notices import Notices
 from scripts.canary.service_control import ServiceControl
 from scripts.canary.stage import Stage
 from scripts.canary.traffic import LoadBalancer, rule_of_outputs
+from scripts.database import queries
 from scripts.database.connections import connect, domain_errors
 from scripts.rehearsal.engine.pulumi_cli import make_deployer
 from scripts.support.errors import MigrationError, UsageError
 from scripts.support.settings import STAGE_VARIABLE, Settings
 
+SQL = queries.load("scripts.rehearsal")
 #: Names the file that describes a running rehearsal; `rehearse` sets it for the commands that it runs.
 REHEARSAL_VARIABLE = "TASK_MIGRATION_REHEARSAL"
 #: What `rehearse` sets STAGE_VARIABLE to.
@@ -113,10 +115,7 @@ class RehearsalMetrics:
             held, sessions = [], 0.0
             for url in (self._settings.source(), self._settings.target()):
                 with domain_errors("figures"), connect(url, step="figures") as connection:
-                    row = connection.execute(
-                        "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
-                        "(SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)) FROM pg_replication_slots)"
-                    ).fetchone()
+                    row = connection.execute(SQL["held"].encode()).fetchone()
                 assert row is not None  # a SELECT of one expression gives one row
                 sessions = float(row[0])  # the target's, which comes last
                 held.append(float(row[1] or 0))

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection, errors, sql
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from scripts.database import queries
 from scripts.rehearsal.app.models import ApiError, NewTask, TaskChange, invalid, not_found
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
@@ -20,18 +21,8 @@ T = TypeVar("T")
 
 # Laravel cuts the second's fraction off; the column's timestamp(0) would round it, half the time into the future.
 NOW = sql.SQL("date_trunc('second', now())::timestamp")
-TASK = sql.SQL(
-    """
-    SELECT t.id, t.user_id, t.source_proposal_id, t.assigned_by_user_id, t.approved_by_user_id, t.title, t.description,
-           t.due_date, t.span, t.priority, t.group_task_id, t.reward,
-           coalesce(t.requires_approval, false) AS requires_approval,
-           coalesce(t.requires_image, false) AS requires_image, t.approved_at,
-           coalesce(t.is_completed, false) AS is_completed, t.completed_at, t.created_at, t.updated_at,
-           ARRAY(SELECT g.tag_id FROM task_tag g WHERE g.task_id = t.id ORDER BY g.tag_id) AS tags
-    FROM tasks t
-    WHERE t.deleted_at IS NULL
-    """
-)
+QUERIES = queries.load("scripts.rehearsal.app")
+TASK = sql.SQL(QUERIES["task"])
 #: A deadlock's victim changed nothing, so its transaction may run again.
 ATTEMPTS = 3
 
@@ -50,12 +41,7 @@ class References:
     async def check_owner(self, caller: int, owner: int) -> None:
         """Raises ApiError: 401 when the caller is no user, 422 when the owner is none or not of the caller's group."""
         row = await self._one(
-            """
-            SELECT (SELECT count(*) FROM users WHERE id = %(caller)s) AS caller,
-                   (SELECT count(*) FROM users WHERE id = %(owner)s) AS owner,
-                   (SELECT count(*) FROM users c JOIN users o ON o.group_id = c.group_id
-                    WHERE c.id = %(caller)s AND o.id = %(owner)s) AS same_group
-            """,
+            QUERIES["owner"],
             {"caller": caller, "owner": owner},
         )
         if not row["caller"]:
@@ -98,13 +84,7 @@ class TaskStore:
 
     async def index(self, caller: int, limit: int, before: int | None, completed: bool | None) -> list[dict[str, Any]]:
         """The caller's tasks, newest id first, without images."""
-        query = TASK + sql.SQL(
-            """
-            AND t.user_id = %(caller)s AND (%(before)s::bigint IS NULL OR t.id < %(before)s)
-            AND (%(completed)s::bool IS NULL OR coalesce(t.is_completed, false) = %(completed)s)
-            ORDER BY t.id DESC LIMIT %(limit)s
-            """
-        )
+        query = sql.SQL(" ").join([TASK, sql.SQL(QUERIES["of_caller"])])
         values = {"caller": caller, "before": before, "completed": completed, "limit": limit}
         async with self._pool.connection() as connection:
             return await (await connection.execute(query, values)).fetchall()
@@ -227,7 +207,9 @@ class TaskStore:
     async def _read(
         self, connection: AsyncConnection[DictRow], caller: int, task: int, *, lock: bool = False
     ) -> dict[str, Any]:
-        query = TASK + sql.SQL("AND t.id = %(task)s AND (t.user_id = %(caller)s OR t.assigned_by_user_id = %(caller)s)")
+        query = TASK + sql.SQL(
+            " AND t.id = %(task)s AND (t.user_id = %(caller)s OR t.assigned_by_user_id = %(caller)s)"
+        )
         if lock:
             query += sql.SQL(" FOR UPDATE OF t")
         row = await (await connection.execute(query, {"task": task, "caller": caller})).fetchone()
