@@ -1,7 +1,8 @@
 """A stack's configuration file, read and changed without the Pulumi CLI and without its backend.
 
 `pulumi config set` asks the backend even for a plain value; a rollback at night must not depend on that. A value is
-changed where it stands, so that comments, order and every other line stay as a team wrote them.
+changed where it stands, so that comments, order, line ends and every other line stay as a team wrote them. (ruamel.yaml was tried: its
+round trip indents anew, moves comments, drops those before a replaced list and writes CRLF as LF.)
 """
 
 from __future__ import annotations
@@ -129,7 +130,11 @@ def _replaced(text: str, key: str, value: object) -> str:
         if changed is not None and yaml.safe_load(changed) == wanted:
             return changed
     # A form that is not edited in place (an alias, a flow map): the values are what counts.
-    return _dumped(wanted, flow=False)
+    return _dumped(wanted, flow=False).replace("\n", _line_end(text))
+
+
+def _line_end(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
 
 
 def _dumped(value: object, *, flow: bool) -> str:
@@ -145,10 +150,10 @@ def _dumped(value: object, *, flow: bool) -> str:
 
 def _spliced(text: str, key: str, value: object) -> str | None:
     # A list keeps to its key's line: as an item of a flow list, without that list's brackets.
-    written = _dumped([value], flow=True)[1:-2]
+    written, end = _dumped([value], flow=True)[1:-2], _line_end(text)
     top = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(top, yaml.MappingNode):
-        return f"config:\n  {key}: {written}\n{text}"
+        return f"config:{end}  {key}: {written}{end}{text}"
     config = next((node for name, node in top.value if name.value == "config"), None)
     if not isinstance(config, yaml.MappingNode) or not config.value:
         return None
@@ -157,7 +162,7 @@ def _spliced(text: str, key: str, value: object) -> str | None:
             colon = text.index(":", name.end_mark.index) + 1
             return f"{text[:colon]} {written}{text[max(colon, _last_leaf(node).end_mark.index) :]}"
     first = config.value[0][0].start_mark
-    return f"{text[: first.index]}{key}: {written}\n{' ' * first.column}{text[first.index :]}"
+    return f"{text[: first.index]}{key}: {written}{end}{' ' * first.column}{text[first.index :]}"
 
 
 def _last_leaf(node: yaml.Node) -> yaml.Node:
@@ -170,7 +175,8 @@ def _last_leaf(node: yaml.Node) -> yaml.Node:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8", newline="") as file:
+            return file.read()
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); name another stack with --stack") from None
 
@@ -181,7 +187,7 @@ def _write(path: Path, text: str) -> None:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

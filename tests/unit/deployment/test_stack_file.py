@@ -37,6 +37,17 @@ def test_a_weight_is_kept_on_its_line_and_nothing_else_changes(file: StackFile) 
     assert [item.name for item in file.path.parent.iterdir()] == [file.path.name]
 
 
+def test_a_file_of_windows_changes_in_one_line_and_comes_back_as_it_was(file: StackFile) -> None:
+    """Fails when keeping a weight turns every line end, so that a team's diff shows a whole new file."""
+    before = file.path.read_bytes().replace(b"\n", b"\r\n")
+    file.path.write_bytes(before)
+    edit = file.keep({"canaryWeight": 25})
+    wanted = before.replace(b"task-migration:canaryWeight: 0\r\n", b"task-migration:canaryWeight: 25\r\n")
+    assert file.path.read_bytes() == wanted != before
+    assert edit.undo()
+    assert file.path.read_bytes() == before
+
+
 def test_an_undone_edit_restores_the_text_and_never_a_strangers(file: StackFile) -> None:
     """Fails when putting a weight back overwrites what somebody else set in the meantime."""
     text = file.path.read_text()
@@ -85,6 +96,8 @@ def test_every_shape_of_file_ends_with_the_value_in_it(text: str, expected: str)
     assert yaml.safe_load(found) == wanted
     if "{a: b}" not in text:
         assert found == expected
+        windows = _replaced(text.replace("\n", "\r\n"), WEIGHT, 7)
+        assert windows == (expected.replace("\n", "\r\n") if text.count("\n") else expected)
 
 
 _VALUES = st.one_of(st.integers(0, 100), st.booleans(), st.text(max_size=20), st.lists(st.text(max_size=9), max_size=3))
