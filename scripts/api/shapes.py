@@ -8,7 +8,7 @@ from typing import Any
 Shape = Callable[[Any], str | None]
 """What is wrong with a document, or None."""
 
-#: Fields of a task and what each may be, null apart (schema.md, `tasks`).
+#: Fields of a task and what each may be, null apart (docs/plan.md, `tasks`).
 _FIELDS: Mapping[str, tuple[type, ...]] = {
     "id": (int,), "user_id": (int,), "title": (str,), "priority": (int,), "requires_approval": (bool,),
     "requires_image": (bool,), "is_completed": (bool,), "tags": (list,),

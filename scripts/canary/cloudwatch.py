@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from scripts.canary.figures import Observed, Period, Traffic, complete
+from scripts.support.aws import refusals
 from scripts.support.errors import MigrationError
 
 BALANCER, ECS, RDS, DMS = "AWS/ApplicationELB", "AWS/ECS", "AWS/RDS", "AWS/DMS"
@@ -127,15 +126,13 @@ class CloudWatchMetrics:
     def _read(self, begin: float, end: float) -> dict[float, dict[str, float]]:
         """Values by period and query key. Metrics come complete for a complete period, or are missing in it."""
         found: dict[float, dict[str, float]] = {}
-        try:
+        with refusals("CloudWatch cannot be read", "check cloudwatch:GetMetricData"):
             answer = self._client.get_metric_data(
                 MetricDataQueries=[query.call(int(self.period)) for query in self.queries],
                 StartTime=datetime.fromtimestamp(begin, UTC),
                 EndTime=datetime.fromtimestamp(end, UTC),
                 ScanBy="TimestampAscending",
             )
-        except (ClientError, BotoCoreError) as error:
-            raise MigrationError(f"CloudWatch cannot be read: {error}; check cloudwatch:GetMetricData") from None
         for result in answer["MetricDataResults"]:
             # 'PartialData' and 'InternalError': what came may be less than there is, so none of it is a figure.
             if result.get("StatusCode", "Complete") != "Complete":

@@ -20,12 +20,14 @@ from typing import Protocol
 import psycopg
 from psycopg import conninfo
 
+from scripts.database import queries
 from scripts.database.connections import Connection, connect, domain_errors, session_name
 from scripts.support.errors import Refused
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 
+QUERIES = queries.load("scripts.canary")
 KEY = "task_migration canary"
 #: Seconds until a session that was ended has let go.
 RELEASE_SECONDS = 10.0
@@ -136,14 +138,7 @@ def _user() -> str:
 
 def holder(connection: Connection) -> Holder | None:
     """Who holds the lock of this database, or None."""
-    row = connection.execute(
-        "SELECT a.pid, a.application_name, coalesce(host(a.client_addr), 'this machine'), "
-        "to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC' "
-        "FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_database d ON d.oid = l.database "
-        "WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database() AND l.objsubid = 1 "
-        "AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended(%s, 0)",
-        (KEY,),
-    ).fetchone()
+    row = connection.execute(QUERIES["lock_holder"], (KEY,)).fetchone()
     return Holder(int(row[0]), str(row[1]), str(row[2]), str(row[3])) if row else None
 
 

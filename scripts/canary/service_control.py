@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from scripts.support.aws import refusals
 from scripts.support.errors import MigrationError
 
 _DIMENSION = {"ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount"}
@@ -26,7 +24,7 @@ class ServiceControl:
 
     def wanted(self) -> int:
         """How many tasks ECS is asked to run. Raises MigrationError when that cannot be read."""
-        with _named("the service cannot be read", "ecs:DescribeServices"):
+        with refusals("the service cannot be read", "check ecs:DescribeServices"):
             found = self._ecs.describe_services(cluster=self._cluster, services=[self._service])["services"]
         if not found:
             raise MigrationError(f"there is no service {self._service}; deploy it: pulumi up")
@@ -42,7 +40,7 @@ class ServiceControl:
             MigrationError: AWS refuses.
         """
         self._suspend(True)
-        with _named("the service cannot be stopped", "ecs:UpdateService"):
+        with refusals("the service cannot be stopped", "check ecs:UpdateService"):
             self._ecs.update_service(cluster=self._cluster, service=self._service, desiredCount=0)
 
     def start(self) -> int:
@@ -51,26 +49,18 @@ class ServiceControl:
         Raises:
             MigrationError: AWS refuses.
         """
-        with _named("the autoscaling cannot be read", "application-autoscaling:DescribeScalableTargets"):
+        with refusals("the autoscaling cannot be read", "check application-autoscaling:DescribeScalableTargets"):
             found = self._scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[self._resource])
         targets = found["ScalableTargets"]
         least = int(targets[0]["MinCapacity"]) if targets else 1
-        with _named("the service cannot be started", "ecs:UpdateService"):
+        with refusals("the service cannot be started", "check ecs:UpdateService"):
             self._ecs.update_service(cluster=self._cluster, service=self._service, desiredCount=least)
         self._suspend(False)
         return least
 
     def _suspend(self, suspended: bool) -> None:
         kinds = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
-        with _named("the autoscaling cannot be changed", "application-autoscaling:RegisterScalableTarget"):
+        with refusals("the autoscaling cannot be changed", "check application-autoscaling:RegisterScalableTarget"):
             self._scaling.register_scalable_target(
                 **_DIMENSION, ResourceId=self._resource, SuspendedState=dict.fromkeys(kinds, suspended)
             )
-
-
-@contextmanager
-def _named(what: str, right: str) -> Iterator[None]:
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise MigrationError(f"{what}: {error}; check {right}") from None

@@ -17,14 +17,11 @@ from components.config import PROJECT
 from scripts.canary import decisions, gates, history, operator_lock, readiness, ready, rollback
 from scripts.canary.documents import (
     CanaryRun,
-    CanaryStatus,
     CanaryStep,
-    Decided,
     Evidence,
     Rollback,
     RollbackRun,
     ServiceStarted,
-    Unfinished,
 )
 from scripts.canary.figures import Observed
 from scripts.canary.gates import Decision
@@ -50,24 +47,6 @@ def only_live_rule(changes: tuple[Change, ...]) -> bool:
     """Whether a preview's changes are the live rule's update and nothing else."""
     found = [(change.type, change.name, change.op) for change in changes]
     return found == [(RULE_TYPE, f"{naming.ROUTES}-{naming.LIVE_RULE}", "update")]
-
-
-def status(stage: Stage) -> CanaryStatus:
-    """The declared weight, the load balancer's, the ladder's next, and what was not brought to its end."""
-    settings = stage.settings
-    declared, live = stage.declared_weight(), stage.load_balancer.weight()
-    so_far = history.read(settings)
-    left, last = so_far.unfinished, settings.journal.last(Steps.CANARY, CanaryEvent.DECIDED)
-    return CanaryStatus(
-        declared=declared,
-        live=live,
-        drift=declared != live,
-        next=ready.next_weight(declared, settings.config.canary_ladder),
-        ladder=list(settings.config.canary_ladder),
-        unfinished=None if left is None else Unfinished(from_=left[0], to=left[1]),
-        rollback_owed=None if so_far.owed is None else list(so_far.owed),
-        last=None if last is None else Decided.model_validate(last),
-    )
 
 
 def start_service(stage: Stage) -> ServiceStarted:

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from scripts.canary.figures import Observed
-from scripts.support.errors import MigrationError, Refused
+from scripts.support.aws import refusals
+from scripts.support.errors import Refused
 from scripts.support.wait import wait_until
 
 
@@ -48,12 +47,8 @@ def find_rule(client: Any, listener: str, priority: int, monolith_group: str) ->
         MigrationError: the listener cannot be read.
         Refused: the rules are not there.
     """
-    try:
+    with refusals("the listener's rules cannot be read", "check elasticloadbalancing:DescribeRules"):
         rules = client.describe_rules(ListenerArn=listener)["Rules"]
-    except (ClientError, BotoCoreError) as error:
-        raise MigrationError(
-            f"the listener's rules cannot be read: {error}; check elasticloadbalancing:DescribeRules"
-        ) from None
     by_priority = {rule["Priority"]: rule for rule in rules}
     live, smoke = by_priority.get(str(priority)), by_priority.get(str(priority - 1))
     groups = [group for group in _weights(smoke) if group != monolith_group] if smoke else []
@@ -86,10 +81,8 @@ class LoadBalancer:
             MigrationError: the rule cannot be read.
             Refused: the rule forwards elsewhere than to the two target groups.
         """
-        try:
+        with refusals("the live rule cannot be read", "check rights and region"):
             rules = self._client.describe_rules(RuleArns=[self.rule.arn])["Rules"]
-        except (ClientError, BotoCoreError) as error:
-            raise MigrationError(f"the live rule cannot be read: {error}; check rights and region") from None
         weights = _weights(rules[0])
         strangers = set(weights) - {self.rule.task_group, self.rule.monolith_group}
         if strangers:
@@ -107,15 +100,10 @@ class LoadBalancer:
             MigrationError: the load balancer refuses.
         """
         group = {"TargetGroupArn": self.rule.monolith_group, "Weight": 100}
-        try:
-            self._client.modify_rule(
-                RuleArn=self.rule.arn, Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": [group]}}]
-            )
-        except (ClientError, BotoCoreError) as error:
-            raise MigrationError(
-                f"the live rule cannot be changed: {error}; check elasticloadbalancing:ModifyRule, or change it in the AWS "
-                f"console: rule {self.rule.arn} to {self.rule.monolith_group}"
-            ) from None
+        forward = {"Type": "forward", "ForwardConfig": {"TargetGroups": [group]}}
+        by_hand = f"change it in the AWS console: rule {self.rule.arn} to {self.rule.monolith_group}"
+        with refusals("the live rule cannot be changed", f"check elasticloadbalancing:ModifyRule, or {by_hand}"):
+            self._client.modify_rule(RuleArn=self.rule.arn, Actions=[forward])
 
     def confirm(self, weight: int, timeout: float = 30.0) -> None:
         """Wait until the rule says ``weight``. Raises TimedOut with what it says instead."""

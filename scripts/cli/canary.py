@@ -51,9 +51,9 @@ def canary_status(
         emit(decisions.explain(settings), as_json=json, text=canary_text.explanation)
         return 0
     from scripts.canary import stage as stages
-    from scripts.canary import step as canary
+    from scripts.canary.status import status
 
-    document = canary.status(stages.build(settings))
+    document = status(stages.build(settings))
     emit(document, as_json=json, text=canary_text.status)
     return REFUSED if document.drift else 0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -31,6 +32,15 @@ def client(service: str, region: str | None = None, timeout: float | None = None
         else None
     )
     return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
+
+
+@contextmanager
+def refusals(what: str, remedy: str) -> Iterator[None]:
+    """What AWS refuses inside, or that it cannot be reached, is a MigrationError: ``what``, the cause, ``remedy``."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise MigrationError(f"{what}: {error}; {remedy}") from None
 
 
 def region_of(arn: str) -> str:
@@ -73,10 +83,8 @@ def database_url(side: Side, outputs: Mapping[str, Any]) -> str:
     arn = outputs.get(f"{side}SecretArn")
     if not arn:
         raise MigrationError(f"the stack has no output {side}SecretArn; deploy it: pulumi up")
-    try:
+    with refusals(f"the secret {arn} cannot be read", "check secretsmanager:GetSecretValue"):
         answer = client("secretsmanager", region_of(str(arn))).get_secret_value(SecretId=str(arn))
-    except (ClientError, BotoCoreError) as error:
-        raise MigrationError(f"the secret {arn} cannot be read: {error}; check secretsmanager:GetSecretValue") from None
     return conninfo_of(side, outputs, str(answer["SecretString"]))
 
 

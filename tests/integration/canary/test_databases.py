@@ -19,6 +19,7 @@ from scripts.canary import step as canary
 from scripts.canary.documents import CanaryStep, Unfinished
 from scripts.canary.operator_lock import Operation
 from scripts.canary.stage import Stage
+from scripts.canary.status import status
 from scripts.replication import fence
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.settings import Settings
@@ -245,7 +246,7 @@ def test_a_step_killed_by_the_system_in_its_watch_is_watched_again(pair: Pair) -
     assert pair.settings.journal.last("canary", "moved") is not None
     cloud = Cloud(weight=5, observed=HEALTHY)  # what its `up` left behind
     at = _stage(pair.settings, cloud)
-    assert canary.status(at).unfinished == Unfinished(from_=0, to=5)
+    assert status(at).unfinished == Unfinished(from_=0, to=5)
 
     def again() -> CanaryStep | str:
         try:

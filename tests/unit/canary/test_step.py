@@ -20,6 +20,7 @@ from scripts.canary.figures import Observed, Period, Traffic
 from scripts.canary.operator_lock import Holder, NoLock, Operation, TakenOver
 from scripts.canary.ready import DirectionHealth, Readiness
 from scripts.canary.stage import Emergency, Stage
+from scripts.canary.status import status
 from scripts.canary.step import RULE_TYPE
 from scripts.deployment.deployer import Change, PreviewResult, UpResult
 from scripts.replication import fence
@@ -176,7 +177,7 @@ def test_a_healthy_step_is_promoted_journaled_and_kept_with_its_evidence(tmp_pat
     answer = decisions.explain(at.settings)
     assert (answer.decision, answer.again, answer.same) == ("promote", "promote", True)
     assert "typical P95 20 ms, below 500 ms" in [finding.text for finding in answer.findings]
-    assert canary.status(at).unfinished is None
+    assert status(at).unfinished is None
 
 
 def test_the_documents_keep_the_fields_that_scripts_of_others_rely_on(tmp_path: Path) -> None:
@@ -191,9 +192,9 @@ def test_the_documents_keep_the_fields_that_scripts_of_others_rely_on(tmp_path: 
         *fixed, "limit_seconds", "within_limit", "by", "seconds_of_up", "config_set", "drift", "pulumi", "moved_again", "rows",
         "service_stopped", "phases",
     ]  # fmt: skip
-    status = json.loads(canary.status(at).json_text())
-    assert list(status) == ["declared", "live", "drift", "next", "ladder", "unfinished", "rollback_owed", "last"]
-    assert list(status["last"]) == ["at", "step", "event", *fixed, "document"]
+    where = json.loads(status(at).json_text())
+    assert list(where) == ["declared", "live", "drift", "next", "ladder", "unfinished", "rollback_owed", "last"]
+    assert list(where["last"]) == ["at", "step", "event", *fixed, "document"]
 
 
 def test_a_watch_tells_what_the_gate_sees_now(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_a_step_killed_at_any_boundary_goes_on_when_it_is_run_again(tmp_path: Pa
     with pytest.raises(Killed):
         canary.step(at)
     cloud.at = lambda name: None
-    assert canary.status(at).rollback_owed is None
+    assert status(at).rollback_owed is None
     document = canary.step(at)
     assert (document.from_, document.to, document.decision) == (5, 25, "promote")
     assert (cloud.declared, cloud.live) == (25, 25)
@@ -297,11 +298,11 @@ def test_a_rollback_killed_at_any_boundary_is_ended_before_anything_else(tmp_pat
     with pytest.raises(Killed):
         canary.step(at)
     cloud.at, cloud.observed = lambda name: None, HEALTHY
-    assert canary.status(at).rollback_owed
+    assert status(at).rollback_owed
     assert "would end the rollback" in canary.step(at, dry_run=True).reasons[0]
     document = canary.step(at)
     assert (document.decision, document.to, cloud.declared, cloud.live) == ("rollback", 0, 0, 0)
-    assert canary.status(at).rollback_owed is None
+    assert status(at).rollback_owed is None
     assert canary.step(at).to == 5
 
 
@@ -413,7 +414,7 @@ def test_a_rollback_moves_the_routes_even_when_the_proof_fails(tmp_path: Path, m
         rollback.run(at)
     assert cloud.live == 0
     assert names(at, "rollback") == ["begun", "routed", "unproven"]
-    assert canary.status(at).rollback_owed
+    assert status(at).rollback_owed
 
 
 @pytest.mark.parametrize(
@@ -501,7 +502,7 @@ def test_a_deployment_that_hangs_or_fails_names_the_emergency(tmp_path: Path) ->
     document = rollback.emergency(Emergency(at.settings, cloud, cloud, None, cloud), reasons=("locked",))  # type: ignore[arg-type]
     assert (cloud.live, cloud.declared, document.by) == (0, 0, "load balancer API")
     assert "the next `up` will show an update of the live rule to 0 %" in str(document.drift)
-    assert canary.status(at).rollback_owed is None
+    assert status(at).rollback_owed is None
 
 
 def test_a_rule_that_was_changed_beside_pulumi_goes_back_too(tmp_path: Path) -> None:
