@@ -75,8 +75,7 @@ class Operation:
         try:
             return self._register(wanted)
         except MigrationError as error:
-            named = str(error).startswith("resource ")
-            failure = error if named else type(error)(f"resource {wanted.name}: {error}")
+            failure = error.reworded(f"resource {wanted.name}: {error}")
             with self._lock:
                 self.failures.append(failure)
             raise failure from error
@@ -196,10 +195,7 @@ class Operation:
     def _delete(self, resource: Resource) -> None:
         if not resource.retain:
             state = {**properties.plain(resource.inputs), **properties.plain(resource.outputs)}
-            try:
-                registry.delete(self.aws, resource.type, resource.id, state)
-            except MigrationError as error:
-                raise type(error)(f"resource {resource.name}: {error}") from error
+            registry.delete(self.aws, resource.type, resource.id, state)
         self.state.gone(resource)
 
     def finish(self) -> None:
@@ -220,8 +216,12 @@ class Operation:
         for resource in deletion_order(resources, needs):
             if any(resource is item for item in note):
                 self._note(resource, "delete", ())
-            if not self.dry:
+            if self.dry:
+                continue
+            try:
                 self._delete(resource)
+            except MigrationError as error:
+                raise error.reworded(f"resource {resource.name}: {error}") from error
 
     def destroy(self, *, unprotect: bool) -> None:
         """Delete everything that this state knows, a half-made thing of a killed run included."""
