@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from components.config import GateLimits
 from scripts.canary.documents import Evidence, Explanation
 from scripts.canary.gates import decide
-from scripts.support.aws import bucket_and_prefix, client
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.redact import redact
@@ -34,34 +31,38 @@ def keep(settings: Settings, at: str, document: Mapping[str, Any]) -> str:
     name = f"{moment}-{document['from']}-{document['to']}-{document['decision']}.json"
     text = redact(json.dumps({"at": at, **document}, ensure_ascii=False, indent=1, default=str)) + "\n"
     location = str(settings.state_dir)
+    failed, remedy = f"the decision {name} cannot be kept in {location}", "check TASK_MIGRATION_STATE_DIR and rights"
+    if "://" in location:
+        from scripts.support import aws  # only here: a folder needs nothing of AWS
+
+        bucket, prefix = aws.bucket_and_prefix(location)
+        key = "/".join(part for part in (prefix, FOLDER, name) if part)
+        with aws.refusals(failed, remedy):
+            aws.client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="application/json")
+        return f"s3://{bucket}/{key}"
     try:
-        if "://" in location:
-            bucket, prefix = bucket_and_prefix(location)
-            key = "/".join(part for part in (prefix, FOLDER, name) if part)
-            client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="application/json")
-            return f"s3://{bucket}/{key}"
         folder = Path(location) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".{name}.part"
         draft.write_text(text, encoding="utf-8")
         return str(draft.replace(folder / name))
-    except (OSError, ClientError, BotoCoreError) as error:
-        raise MigrationError(
-            f"the decision {name} cannot be kept in {location}: {error}; check TASK_MIGRATION_STATE_DIR and rights"
-        ) from None
+    except OSError as error:
+        raise MigrationError(f"{failed}: {error}; {remedy}") from None
 
 
 def read(location: str) -> dict[str, Any]:
     """The decision at a path or ``s3://`` address. Raises MigrationError when it cannot be read."""
+    failed, remedy = f"the decision {location} cannot be read", "name one that is there"
     try:
-        if "://" in location:
-            bucket, key = bucket_and_prefix(location)
-            text = client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
-        else:
-            text = Path(location).read_text(encoding="utf-8")
-        return dict(json.loads(text))
-    except (OSError, ClientError, BotoCoreError, ValueError) as error:
-        raise MigrationError(f"the decision {location} cannot be read: {error}; name one that is there") from None
+        if "://" not in location:
+            return dict(json.loads(Path(location).read_text(encoding="utf-8")))
+        from scripts.support import aws
+
+        bucket, key = aws.bucket_and_prefix(location)
+        with aws.refusals(failed, remedy):
+            return dict(json.loads(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()))
+    except (OSError, ValueError) as error:
+        raise MigrationError(f"{failed}: {error}; {remedy}") from None
 
 
 def explain(settings: Settings) -> Explanation:
