@@ -7,8 +7,8 @@ UNION ALL SELECT 'publication ' || pubname FROM pg_publication WHERE pubname = A
 UNION ALL SELECT 'origin ' || roname || ' of no subscription' FROM pg_replication_origin
 WHERE roname ~ '^pg_[0-9]+$' AND NOT EXISTS (SELECT 1 FROM pg_subscription WHERE 'pg_' || oid = roname)
 
--- subscription: whether this database's subscription is enabled, and its slot
-SELECT subenabled, subslotname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+-- subscription: whether this database's subscription is enabled
+SELECT subenabled FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
 WHERE d.datname = current_database() AND subname = %s
 
 -- subscription_connection: the connection string that a subscription keeps; not every role may read it

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Literal
-
-from botocore.exceptions import ClientError
 
 from components.config_values import read_stack_file
 from scripts.replication.directions import Direction
@@ -87,13 +86,10 @@ class Dms(Observer):
         instance = str(self.check_instance()["ReplicationInstanceArn"])
         arns = {name: str(self.endpoint(name)["EndpointArn"]) for name in endpoints}
         for name, arn in arns.items():
-            with asking(f"testing the endpoint {name}"):
-                try:
-                    self._client.test_connection(ReplicationInstanceArn=instance, EndpointArn=arn)
-                except ClientError as error:
-                    # A test that is under way already is as good as one of ours.
-                    if error.response.get("Error", {}).get("Code") != "InvalidResourceStateFault":
-                        raise
+            # A test that is under way already is as good as one of ours.
+            under_way = suppress(self._client.exceptions.InvalidResourceStateFault)
+            with asking(f"testing the endpoint {name}"), under_way:
+                self._client.test_connection(ReplicationInstanceArn=instance, EndpointArn=arn)
 
         def observe() -> dict[str, Mapping[str, Any] | None]:
             return {name: self.connection(instance, arn) for name, arn in arns.items()}

@@ -56,7 +56,13 @@ class Observer:
 
     def find(self, direction: Direction) -> dict[str, Any] | None:
         """The task's description, None when there is none."""
-        return self._find_task("replication-task-id", TASKS[direction])
+        given = [{"Name": "replication-task-id", "Values": [TASKS[direction]]}]
+        with asking(f"describing the task {TASKS[direction]}"):
+            try:
+                tasks = self._client.describe_replication_tasks(Filters=given)["ReplicationTasks"]
+            except self._client.exceptions.ResourceNotFoundFault:
+                return None
+        return dict(tasks[0]) if tasks else None
 
     def task(self, direction: Direction) -> dict[str, Any]:
         """The task's description. Raises Refused when it is not deployed."""
@@ -67,17 +73,6 @@ class Observer:
                 "--refresh after `finalize` or `rollback --abandon` deleted it)"
             )
         return found
-
-    def _find_task(self, filter_name: str, value: str) -> dict[str, Any] | None:
-        with asking(f"describing the task {value}"):
-            try:
-                answer = self._client.describe_replication_tasks(Filters=[{"Name": filter_name, "Values": [value]}])
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") == "ResourceNotFoundFault":
-                    return None
-                raise
-        tasks = answer["ReplicationTasks"]
-        return dict(tasks[0]) if tasks else None
 
     def endpoint(self, identifier: str) -> dict[str, Any]:
         """An endpoint's description. Raises Refused when it is not deployed."""
@@ -100,16 +95,10 @@ class Observer:
 
     def statistics(self, task_arn: str) -> list[dict[str, Any]]:
         """DescribeTableStatistics of a task, all pages."""
-        found: list[dict[str, Any]] = []
-        marker: str | None = None
+        pages = self._client.get_paginator("describe_table_statistics")
         with asking("describing the tables' statistics"):
-            while True:
-                more = {"Marker": marker} if marker else {}
-                page = self._client.describe_table_statistics(ReplicationTaskArn=task_arn, **more)
-                found += page.get("TableStatistics", [])
-                marker = page.get("Marker")
-                if not marker:
-                    return found
+            found = pages.paginate(ReplicationTaskArn=task_arn)
+            return [entry for page in found for entry in page.get("TableStatistics", [])]
 
     def latency(self, task: Mapping[str, Any]) -> DmsLatency:
         """How far capture and apply are behind, of CloudWatch.
