@@ -12,8 +12,8 @@ from scripts.database import catalog, helper_schema
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.finish import removal, rights
 from scripts.finish.documents import Finalization, Privileges, TableRows
-from scripts.replication import engine as engines
 from scripts.replication import fence
+from scripts.replication.engine import engine_of
 from scripts.support.errors import DataDiffer, Refused
 from scripts.support.events import FinalizeEvent, Step
 from scripts.support.progress import SILENT, Progress
@@ -157,7 +157,7 @@ class _Finalizer:
         removed = removal.leftovers(self.settings)
         if dry_run:
             return self.document("dry-run", removed, rows)
-        engine = engines.of(self.settings)
+        engine = engine_of(self.settings)
         with self.progress.work("stop replication", STOP_SECONDS, "s"):
             engine.stop(self.settings, timeout=STOP_SECONDS)
         late = engine.unapplied(self.settings, "forward")

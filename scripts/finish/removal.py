@@ -9,8 +9,8 @@ from psycopg import sql
 from scripts.database import helper_schema, queries
 from scripts.database.connections import connect, domain_errors
 from scripts.database.repair_session import repair_origin
-from scripts.replication import engine as engines
 from scripts.replication.conflicts import install as conflicts
+from scripts.replication.engine import engine_of
 from scripts.support.errors import DatabaseError
 from scripts.support.settings import Settings
 
@@ -20,7 +20,7 @@ QUERIES = queries.load("scripts.finish")
 def remove(settings: Settings) -> None:
     """Remove replication, triggers, origins and the helper schema on both sides, whatever of it is there."""
     config = settings.config
-    engines.of(settings).drop(settings)
+    engine_of(settings).drop(settings)
     with (
         domain_errors("removing what is ours"),
         connect(settings.source(), step="remove", name="SOURCE_DATABASE_URL", lock_timeout_ms=1000) as source,
@@ -39,7 +39,7 @@ def remove(settings: Settings) -> None:
 
 def leftovers(settings: Settings) -> list[str]:
     """Everything of ours that the catalogs of both sides still show, ``side: what`` in words; empty when all is gone."""
-    found = engines.of(settings).leftovers(settings)
+    found = engine_of(settings).leftovers(settings)
     for side, url in (("source", settings.source()), ("target", settings.target())):
         with domain_errors(f"looking for leftovers on the {side}"), connect(url, step="leftovers") as connection:
             ours = {"trigger": conflicts.TRIGGER, "origin": repair_origin(settings.config)}

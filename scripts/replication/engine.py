@@ -62,7 +62,7 @@ class Engine(Protocol):
         ...
 
 
-def of(settings: Settings) -> Engine:
+def engine_of(settings: Settings) -> Engine:
     """The engine of these settings: `replicationEngine`."""
     if settings.config.replication_engine == "dms":
         # Here, as it loads boto3, which the native engine does without.

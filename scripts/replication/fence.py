@@ -16,9 +16,9 @@ import psycopg
 from scripts.database import helper_schema, queries
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
-from scripts.replication import engine as engines
 from scripts.replication.directions import Direction, publisher, slot_name, subscriber
 from scripts.replication.dms import ties
+from scripts.replication.engine import engine_of
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.progress import SILENT, Progress, Work
 from scripts.support.settings import Settings
@@ -49,7 +49,7 @@ def both(settings: Settings, timeout: float = 30.0, progress: Progress = SILENT)
 
 def available(settings: Settings) -> bool:
     """Whether replication is set up both ways and switched on, so that fences have a meaning."""
-    return engines.of(settings).enabled(settings)
+    return engine_of(settings).enabled(settings)
 
 
 def heartbeat(connection: Connection, side: Side) -> int:

@@ -8,10 +8,10 @@ from scripts.database import helper_schema
 from scripts.database.connections import domain_errors
 from scripts.database.sides import open_side
 from scripts.replication import bands, fence
-from scripts.replication import engine as engines
 from scripts.replication import status as observed
 from scripts.replication.conflicts import install as conflicts
 from scripts.replication.documents import Started, Status, Stopped, Waited
+from scripts.replication.engine import engine_of
 from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.progress import SILENT, Progress
@@ -29,7 +29,7 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
         Refused: no complete copy, or its slot is lost.
         TimedOut: a fence did not come through in ``timeout`` seconds, or a table's lock was not to be had.
     """
-    engine = engines.of(settings)
+    engine = engine_of(settings)
     with (
         domain_errors("replicate start"),
         open_side(settings, "target", "replicate") as target,
@@ -99,6 +99,6 @@ def stop(settings: Settings, timeout: float = 60.0, drain: bool = True, progress
     drained = drain and fence.available(settings)
     if drained:
         fence.both(settings, timeout, progress)
-    stopped = engines.of(settings).stop(settings, timeout)
+    stopped = engine_of(settings).stop(settings, timeout)
     settings.journal.record(Step.REPLICATE, ReplicateEvent.STOPPED, stopped=stopped, drained=drained)
     return Stopped(status="stopped" if stopped else "not-running", drained=drained, stopped=stopped)

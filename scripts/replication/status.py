@@ -10,9 +10,9 @@ from scripts.database import helper_schema, queries
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.replication import bands, fence, findings, slot_health
-from scripts.replication import engine as engines
 from scripts.replication.directions import DIRECTIONS, Direction, publisher
 from scripts.replication.documents import DirectionState, OpenConflicts, Status
+from scripts.replication.engine import Engine, engine_of
 from scripts.replication.slot_health import Observation
 from scripts.schema import run as schema
 from scripts.support.errors import MigrationError
@@ -28,7 +28,7 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
     Raises:
         DatabaseError: one of the databases cannot be reached.
     """
-    engine = engines.of(settings)
+    engine = engine_of(settings)
     states = {direction: engine.state(settings, direction) for direction in DIRECTIONS}
     with (
         domain_errors("replicate status"),
@@ -58,7 +58,7 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
 
 
 def _with_lag(
-    engine: engines.Engine, settings: Settings, direction: Direction, state: DirectionState, timeout: float
+    engine: Engine, settings: Settings, direction: Direction, state: DirectionState, timeout: float
 ) -> DirectionState:
     try:
         return state.model_copy(update={"lag_seconds": fence.through(settings, direction, timeout)})
