@@ -65,7 +65,8 @@ def status(document: Status) -> View:
     """Of `replicate status`."""
     directions = {FORWARD: document.forward, REVERSE: document.reverse}
     parts: list[RenderableType] = [_directions(directions), *_dms(directions)]
-    parts += [_finding(one) for one in document.findings]
+    # What fails first.
+    parts += [_finding(one) for one in sorted(document.findings, key=lambda one: one.status)]
     if not document.findings:
         parts += _bands(document.sequences)
         parts.append(Text("Schema: the same on both sides."))

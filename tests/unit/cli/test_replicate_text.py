@@ -153,7 +153,7 @@ def test_status_of_what_fails() -> None:
     soon = Finding(status="warn", what="forward: log runway", detail="3 h until the log is full", remedy="more room")
     found = document(
         status="fail",
-        findings=[down, soon],
+        findings=[soon, down],
         forward=direction(running=False, lag_seconds=None, lag_bytes=None, runway=None, apply_errors=12),
         conflicts=OpenConflicts(source=2, target=0),
     )
