@@ -167,6 +167,7 @@ def _dump(settings: Settings, local: Path, plain_inserts: bool, progress: Progre
         arguments += ["--no-subscriptions", "--no-publications", *(["--inserts"] if plain_inserts else [])]
         with progress.work("dump the source", None, "MiB") as work:
             tools.run(program, arguments, settings.source(), lambda _: work.at(_mebibytes(local)))
+            work.at(_mebibytes(local))
         return Dump(
             database=row[1],
             server_version=row[2],

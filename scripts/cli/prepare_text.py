@@ -125,7 +125,7 @@ def schema_applied(document: SchemaApplied, dry_run: bool) -> View:
             *_differences(document.differences),
             *([verbatim("".join(f"{statement};\n" for statement in document.statements))] if dry_run else []),
         ),
-        "task-migration schema apply" if dry_run else "task-migration schema diff",
+        "task-migration " + ("schema apply" if dry_run else "copy" if document.match else "schema diff"),
     )
 
 

@@ -235,6 +235,7 @@ def test_inserts_into_a_folder_and_a_scratch_database_that_is_named(
         "checksums of the source": rows,
         "compare every row": rows,
     }
+    assert shown.works["dump the source"].done == pytest.approx(saved.bytes / 2**20)
     stored = shown.works["store the dump"]
     assert stored.total == pytest.approx(saved.bytes / 2**20)
     assert stored.done == pytest.approx(saved.bytes / 2**20)

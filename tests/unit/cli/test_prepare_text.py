@@ -181,7 +181,7 @@ Next: task-migration status""",
 tables  tasks, task_images
 role    task_service_user, which was made
 later   1 key or index, which `copy` makes
-Next: task-migration schema diff""",
+Next: task-migration copy""",
     ),
     "schema tried": (
         prepare_text.schema_applied(APPLIED, dry_run=True),
