@@ -125,52 +125,10 @@ class TargetDatabase(pulumi.ComponentResource):
         subnets: aws.rds.SubnetGroup,
         group: aws.ec2.SecurityGroup,
     ) -> aws.rds.Instance:
-        naming = args.naming
-        identifier = naming.prefix
-        child = pulumi.ResourceOptions(parent=self)
-        parameters = aws.rds.ParameterGroup(
-            f"{name}-parameters",
-            name=naming.prefix,
-            family="postgres16",
-            description="Task Service database, logical replication both ways",
-            parameters=[
-                *(
-                    aws.rds.ParameterGroupParameterArgs(name=key_, value=value, apply_method="pending-reboot")
-                    for key_, value in STATIC_PARAMETERS.items()
-                ),
-                *(
-                    aws.rds.ParameterGroupParameterArgs(name=key_, value=value, apply_method="immediate")
-                    for key_, value in DYNAMIC_PARAMETERS.items()
-                ),
-            ],
-            tags=naming.tags(COMPONENT, naming.prefix),
-            opts=child,
-        )
-        role = aws.iam.Role(
-            f"{name}-monitoring-role",
-            name=f"{naming.prefix}-rds-monitoring",
-            description="Enhanced Monitoring of the Task Service database",
-            assume_role_policy=trust("monitoring.rds.amazonaws.com"),
-            tags=naming.tags(COMPONENT, f"{naming.prefix}-rds-monitoring"),
-            opts=child,
-        )
-        attachment = aws.iam.RolePolicyAttachment(
-            f"{name}-monitoring-policy",
-            role=role.name,
-            policy_arn=naming.managed_policy("service-role/AmazonRDSEnhancedMonitoringRole"),
-            opts=child,
-        )
-        # Made before the instance: RDS would otherwise make them itself, and keep every line for ever.
-        logs = [
-            aws.cloudwatch.LogGroup(
-                f"{name}-log-{export}",
-                name=f"/aws/rds/instance/{identifier}/{export}",
-                retention_in_days=naming.log_retention_days,
-                tags=naming.tags(COMPONENT, f"/aws/rds/instance/{identifier}/{export}"),
-                opts=child,
-            )
-            for export in LOG_EXPORTS
-        ]
+        naming, identifier = args.naming, args.naming.prefix
+        parameters = self._declare_parameters(name, naming)
+        role, attachment = self._declare_monitoring_role(name, naming)
+        logs = self._declare_logs(name, naming, identifier)
         return aws.rds.Instance(
             f"{name}-instance",
             identifier=identifier,
@@ -216,6 +174,57 @@ class TargetDatabase(pulumi.ComponentResource):
             tags=naming.tags(COMPONENT, identifier),
             opts=pulumi.ResourceOptions(parent=self, protect=True, depends_on=[attachment, *logs]),
         )
+
+    def _declare_parameters(self, name: str, naming: Naming) -> aws.rds.ParameterGroup:
+        return aws.rds.ParameterGroup(
+            f"{name}-parameters",
+            name=naming.prefix,
+            family="postgres16",
+            description="Task Service database, logical replication both ways",
+            parameters=[
+                *(
+                    aws.rds.ParameterGroupParameterArgs(name=key_, value=value, apply_method="pending-reboot")
+                    for key_, value in STATIC_PARAMETERS.items()
+                ),
+                *(
+                    aws.rds.ParameterGroupParameterArgs(name=key_, value=value, apply_method="immediate")
+                    for key_, value in DYNAMIC_PARAMETERS.items()
+                ),
+            ],
+            tags=naming.tags(COMPONENT, naming.prefix),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _declare_monitoring_role(self, name: str, naming: Naming) -> tuple[aws.iam.Role, aws.iam.RolePolicyAttachment]:
+        child = pulumi.ResourceOptions(parent=self)
+        role = aws.iam.Role(
+            f"{name}-monitoring-role",
+            name=f"{naming.prefix}-rds-monitoring",
+            description="Enhanced Monitoring of the Task Service database",
+            assume_role_policy=trust("monitoring.rds.amazonaws.com"),
+            tags=naming.tags(COMPONENT, f"{naming.prefix}-rds-monitoring"),
+            opts=child,
+        )
+        attachment = aws.iam.RolePolicyAttachment(
+            f"{name}-monitoring-policy",
+            role=role.name,
+            policy_arn=naming.managed_policy("service-role/AmazonRDSEnhancedMonitoringRole"),
+            opts=child,
+        )
+        return role, attachment
+
+    def _declare_logs(self, name: str, naming: Naming, identifier: str) -> list[aws.cloudwatch.LogGroup]:
+        # Made before the instance: RDS would otherwise make them itself, and keep every line for ever.
+        return [
+            aws.cloudwatch.LogGroup(
+                f"{name}-log-{export}",
+                name=f"/aws/rds/instance/{identifier}/{export}",
+                retention_in_days=naming.log_retention_days,
+                tags=naming.tags(COMPONENT, f"/aws/rds/instance/{identifier}/{export}"),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            for export in LOG_EXPORTS
+        ]
 
     def _permit_native_replication(
         self, name: str, args: TargetDatabaseArgs, group_id: pulumi.Input[str], peer: pulumi.Input[str]
