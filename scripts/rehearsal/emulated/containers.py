@@ -6,15 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    Tagging,
-    first,
-    missing,
-    tag_list,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, missing, tag_list
 
 _ECS_TAGGING = Tagging(
     "resourceArn", tags="tags", keys="tagKeys", written=lambda inputs: tag_list(inputs, "key", "value")

@@ -6,12 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    Tagging,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging
 
 
 class _Rds(Kind):

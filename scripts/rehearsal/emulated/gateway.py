@@ -6,16 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    Tagging,
-    compact,
-    first,
-    pascal,
-    tag_map,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, compact, first, pascal, tag_map
 
 
 class _V2(Kind):

@@ -7,17 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    Tagging,
-    first,
-    missing,
-    pages,
-    pascal,
-    tag_map,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, missing, pages, pascal, tag_map
 
 
 class LogGroup(Kind):

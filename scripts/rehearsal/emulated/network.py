@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    Tagging,
-    first,
-    pages,
-    tag_list,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, pages, tag_list
 
 
 def _tags(resource_type: str, inputs: Inputs) -> dict[str, Any]:

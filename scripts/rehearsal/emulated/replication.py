@@ -6,16 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    Tagging,
-    missing,
-    pascal,
-    removed_tags,
-    tag_list,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, missing, pascal, removed_tags, tag_list
 
 
 def _one(aws: Aws, operation: str, key: str, filter_name: str, value: str) -> Any:

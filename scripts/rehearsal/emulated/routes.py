@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    Tagging,
-    first,
-    pascal,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, pascal
 
 
 class _Elb(Kind):

@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    Tagging,
-    first,
-    missing,
-    pascal,
-    tag_map,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, missing, pascal, tag_map
 
 
 class ScalableTarget(Kind):

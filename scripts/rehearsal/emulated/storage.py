@@ -7,14 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    compact,
-    pascal,
-    tag_list,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, compact, pascal, tag_list
 
 
 class Bucket(Kind):

@@ -6,14 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import (
-    Aws,
-    Inputs,
-    Kind,
-    Tagging,
-    first,
-    pages,
-)
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, pages
 
 
 class Topic(Kind):
