@@ -119,7 +119,8 @@ def _document(model: type[Document], told: set[str]) -> Iterator[str]:
     if "description" in schema:
         yield markdown(schema["description"])
     yield table(("field", "type", "what it says"), fields(schema, schema))
-    yield f"<details><summary>JSON Schema of {model.__name__}</summary>\n\n```json\n{compact(schema)}\n```\n\n</details>"
+    shape = compact(bare(schema, "description"))
+    yield f"<details><summary>JSON Schema of {model.__name__}</summary>\n\n```json\n{shape}\n```\n\n</details>"
 
 
 class _Described(GenerateJsonSchema):
@@ -131,39 +132,45 @@ class _Described(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
         """The schema of one model."""
-        made = super().model_schema(schema)
         names = {field.alias or name: name for name, field in schema["cls"].model_fields.items()}
-        comments = _comments(schema["cls"])
-        for name, given in made.get("properties", {}).items():
-            if names[name] in comments:
-                given.setdefault("description", comments[names[name]])
-        return made
+        return _described(super().model_schema(schema), schema["cls"], names)
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> dict[str, Any]:
+        """The schema of a dataclass in a model."""
+        made = super().dataclass_schema(schema)
+        return _described(made, schema["cls"], {name: name for name in made["properties"]})
 
 
-def _comments(model: type[Document]) -> dict[str, str]:
-    told: dict[str, str] = {}
-    for one in reversed([one for one in model.__mro__ if issubclass(one, Document)]):
+def _described(made: dict[str, Any], model: type, names: Mapping[str, str]) -> dict[str, Any]:
+    comments: dict[str, str] = {}
+    for one in reversed([one for one in model.__mro__ if one.__module__.split(".")[0] in ("scripts", "tests")]):
         for block, name in _COMMENT.findall(inspect.getsource(one)):
-            told[name] = " ".join(line.strip().removeprefix("#:").strip() for line in block.splitlines())
-    return told
+            comments[name] = " ".join(line.strip().removeprefix("#:").strip() for line in block.splitlines())
+    for name, given in made.get("properties", {}).items():
+        if names[name] in comments:
+            given.setdefault("description", comments[names[name]])
+    return made
 
 
 def schema_of(model: type[Document]) -> dict[str, Any]:
     """The JSON Schema of what `--json` prints, without the titles and defaults that say nothing of what is printed."""
     schema = model.model_json_schema(by_alias=True, mode="serialization", schema_generator=_Described)
-    return _bare(schema)  # type: ignore[no-any-return]
+    return bare(schema, "title", "default")  # type: ignore[no-any-return]
 
 
-def _bare(value: Any) -> Any:
+def bare(value: Any, *without: str) -> Any:
+    """A schema without these keywords."""
     if isinstance(value, list):
-        return [_bare(item) for item in value]
+        return [bare(item, *without) for item in value]
     if not isinstance(value, dict):
         return value
     # Below "properties" and "$defs" a key is a name, and may be "title".
     named = {
-        key: {name: _bare(one) for name, one in value[key].items()} for key in ("properties", "$defs") if key in value
+        key: {name: bare(one, *without) for name, one in value[key].items()}
+        for key in ("properties", "$defs")
+        if key in value
     }
-    return {key: named.get(key, _bare(item)) for key, item in value.items() if key not in ("title", "default")}
+    return {key: named.get(key, bare(item, *without)) for key, item in value.items() if key not in without}
 
 
 def fields(

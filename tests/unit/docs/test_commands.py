@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import types
 import typing
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 import pytest
@@ -21,10 +23,25 @@ COMMANDS = [command for _, found in reference.commands() for command in found]
 DOCUMENTS = sorted({document for command in COMMANDS for document in command.documents})
 
 
+@cache
+def page() -> str:
+    """What the page should be."""
+    return reference.page()
+
+
+def test_the_page_is_not_stale() -> None:
+    assert reference.PAGE.read_text(encoding="utf-8") == page(), "stale; run `make docs` and commit docs/commands.md"
+
+
+def test_every_command_that_has_json_says_what_it_prints() -> None:
+    assert [
+        one.path for one in COMMANDS if any("--json" in part.opts for part in one.made.params) and not one.documents
+    ] == []
+
+
 def test_every_command_is_on_the_page_with_its_options_and_statuses() -> None:
-    page = reference.page()
     for command in COMMANDS:
-        _, _, after = page.partition(f"\n### {command.path}\n")
+        _, _, after = page().partition(f"\n### {command.path}\n")
         section = after.partition("\n### ")[0]
         assert f"task-migration {command.path}" in section
         for parameter in command.made.params:
@@ -36,7 +53,7 @@ def test_every_command_is_on_the_page_with_its_options_and_statuses() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_field_of_a_document_is_told(document: str) -> None:
     model = reference.load(document)
-    _, _, after = reference.page().partition(f"\n#### {model.__name__}\n")
+    _, _, after = page().partition(f"\n#### {model.__name__}\n")
     section = after.partition("\n#### ")[0]
     for name, field in model.model_fields.items():
         assert f"| `{field.serialization_alias or field.alias or name}` |" in section
@@ -71,6 +88,11 @@ def strategy(annotation: Any) -> SearchStrategy[Any]:
     """Values of a field's type."""
     if isinstance(annotation, type) and issubclass(annotation, Document):
         return documents(annotation)
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+        hints = typing.get_type_hints(annotation)
+        return st.fixed_dictionaries({name: strategy(hint) for name, hint in hints.items()}).map(
+            lambda values: annotation(**values)
+        )
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return st.sampled_from(arguments)
