@@ -35,7 +35,7 @@ def observe(stage: Stage) -> Readiness:
         reverse=reverse,
         probe_seconds=probe(settings, limit) if reverse.fence_seconds is not None else None,
         schema_match=status.schema_match,
-        unmended=_unmended(settings, limit) if flowing else (),
+        unequal=_unequal(settings, limit) if flowing else (),
         verified=_verified(settings),
         service_tasks=stage.service.wanted() if stage.service is not None else None,
         rollback_seconds=rollback_estimate(reverse.fence_seconds, history.read(settings).ups, config.drain_seconds),
@@ -49,7 +49,6 @@ def _direction(found: DirectionState) -> DirectionHealth:
         reason=found.reason,
         wal_status=found.slot.wal_status if found.slot else None,
         retained_bytes=(found.slot.retained_bytes or 0) if found.slot else 0,
-        apply_errors=found.apply_errors,
     )
 
 
@@ -58,7 +57,7 @@ def _verified(settings: Settings) -> bool | None:
     return None if last is None else bool(last["match"])
 
 
-def _unmended(settings: Settings, timeout: float) -> tuple[str, ...]:
+def _unequal(settings: Settings, timeout: float) -> tuple[str, ...]:
     try:
         return rollback_proof.unequal_conflicts(settings, timeout)
     except TimedOut as late:

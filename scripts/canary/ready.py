@@ -20,7 +20,6 @@ class DirectionHealth:
     #: `reserved` or `extended` is healthy; None when the engine has no slot on this side (PostgreSQL, 'pg_replication_slots').
     wal_status: str | None = None
     retained_bytes: int = 0
-    apply_errors: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Readiness:
     #: None: the catalogs could not be compared.
     schema_match: bool | None
     #: Conflicts whose rows still differ after fences both ways; up to a few keys of them.
-    unmended: tuple[str, ...]
+    unequal: tuple[str, ...]
     #: The newest `verify` of the journal: whether the sides were equal; None when there was none.
     verified: bool | None
     #: Tasks that ECS is asked to run; None outside of AWS.
@@ -122,9 +121,9 @@ def _agrees(seen: Readiness, lag: float) -> Iterator[Finding]:
     )
     yield _rule(
         "conflicts",
-        not seen.unmended,
+        not seen.unequal,
         "no unmended conflict",
-        f"{len(seen.unmended)} rows still differ after a conflict, for one {', '.join(seen.unmended[:3])}; none may; remedy: "
+        f"{len(seen.unequal)} rows still differ after a conflict, for one {', '.join(seen.unequal[:3])}; none may; remedy: "
         "task-migration verify --repair newest",
     )
     yield _rule(

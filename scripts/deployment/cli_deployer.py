@@ -101,7 +101,7 @@ class CliDeployer:
                 "pulumi up", lambda: self._stack.up(on_event=collected.take, color="never", suppress_outputs=True)
             )
         except BaseException as error:
-            more = _told_and_undone(error, edit, overrides, collected.changes())
+            more = _after_failure(error, edit, overrides, collected.changes())
             if more and isinstance(error, MigrationError):
                 error.args = (f"{error}; {more}",)
             raise
@@ -203,7 +203,7 @@ class CliDeployer:
         return self._file.keep({key: value for key, value in overrides.items() if key not in SECRET_KEYS})
 
 
-def _told_and_undone(
+def _after_failure(
     error: BaseException, edit: Edit, overrides: Mapping[str, object], changes: tuple[Change, ...]
 ) -> str | None:
     """After a failed ``up``: the configuration as it was when nothing was changed, else kept; what is so, in words."""

@@ -41,7 +41,7 @@ GOOD = Readiness(WAY, WAY, 0.1, True, (), True, 2, 60.0)
         ({"probe_seconds": 11.0}, "read after 11.00 s"),
         ({"schema_match": False}, "the two catalogs differ"),
         ({"schema_match": None}, "the two catalogs could not be compared"),
-        ({"unmended": ("tasks 7",)}, "1 rows still differ after a conflict, for one tasks 7"),
+        ({"unequal": ("tasks 7",)}, "1 rows still differ after a conflict, for one tasks 7"),
         ({"verified": False}, "the last verification found differences"),
         ({"service_tasks": 0}, "no task of the Task Service is wanted"),
         ({"rollback_seconds": 300.0}, "a rollback would take about 300.0 s, the limit is below 300 s"),
