@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import typer
@@ -51,10 +52,9 @@ class Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            from pydantic import ValidationError
-
-            if isinstance(error.__cause__, ValidationError):
-                found = error.__cause__.errors(include_url=False)[0]
+            cause, pydantic = error.__cause__, sys.modules.get("pydantic")
+            if pydantic is not None and isinstance(cause, pydantic.ValidationError):
+                found = cause.errors(include_url=False)[0]
                 limit = found["msg"].removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
                 error.message = f"{found['input']!r} was given; limit: {limit}. Give another, or see --help"
             raise
