@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 
 from psycopg import sql
+from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from scripts.database import helper_schema
@@ -157,40 +158,23 @@ class _Row:
         if ours is None or theirs is None or ours == theirs:
             return None
         # The server compares: it knows infinity, years before Christ and whatever type the column has.
-        row = (
-            self.sides["source"]
-            .execute(
-                sql.SQL("SELECT {} > {}").format(self._literal("updated_at", ours), self._literal("updated_at", theirs))
-            )
-            .fetchone()
-        )
+        literals = (self._literal("updated_at", ours), self._literal("updated_at", theirs))
+        row = self._row("source", sql.SQL("SELECT {} > {}").format(*literals))
         return "source" if row and row[0] else "target"
 
     def _committed(self, side: Side) -> datetime | None:
-        row = (
-            self.sides[side]
-            .execute(
-                sql.SQL("SELECT pg_xact_commit_timestamp(t.xmin) FROM {} t WHERE {}").format(
-                    self.table.identifier, self._where
-                )
-            )
-            .fetchone()
-        )
+        query = sql.SQL("SELECT pg_xact_commit_timestamp(t.xmin) FROM {} t WHERE {}")
+        row = self._row(side, query.format(self.table.identifier, self._where))
         return row[0] if row else None
 
     def _values(self, side: Side, names: Sequence[str]) -> Values | None:
-        row = (
-            self.sides[side]
-            .execute(
-                sql.SQL("SELECT ARRAY[{}] FROM {} t WHERE {}").format(
-                    sql.SQL(", ").join(as_text(self.table.column(name)) for name in names),
-                    self.table.identifier,
-                    self._where,
-                )
-            )
-            .fetchone()
-        )
+        texts = sql.SQL(", ").join(as_text(self.table.column(name)) for name in names)
+        query = sql.SQL("SELECT ARRAY[{}] FROM {} t WHERE {}").format(texts, self.table.identifier, self._where)
+        row = self._row(side, query)
         return dict(zip(names, row[0], strict=True)) if row else None
+
+    def _row(self, side: Side, query: sql.Composed) -> TupleRow | None:
+        return self.sides[side].execute(query).fetchone()
 
     def _version(self, connection: Connection) -> str | None:
         """The row's version, locked until the transaction's end; None when it is not there."""
