@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, missing, tag_list
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, missing, same, tag_list
 
 _ECS_TAGGING = Tagging(
     "resourceArn", tags="tags", keys="tagKeys", written=lambda inputs: tag_list(inputs, "key", "value")
@@ -87,17 +87,10 @@ class TaskDefinition(Kind):
 
     resource_type = "aws:ecs/taskDefinition:TaskDefinition"
     service = "ecs"
-    params: ClassVar[Mapping[str, Any]] = {
-        "family": "family",
-        "cpu": "cpu",
-        "memory": "memory",
-        "networkMode": "networkMode",
-        "requiresCompatibilities": "requiresCompatibilities",
-        "executionRoleArn": "executionRoleArn",
-        "taskRoleArn": "taskRoleArn",
-        "runtimePlatform": "runtimePlatform",
-        "ephemeralStorage": "ephemeralStorage",
-    }
+    params: ClassVar[Mapping[str, Any]] = same(
+        "family cpu memory networkMode requiresCompatibilities executionRoleArn taskRoleArn "
+        "runtimePlatform ephemeralStorage"
+    )
     special = frozenset({"containerDefinitions"})
     kept = frozenset({"skipDestroy", "trackLatest"})
     force_new = frozenset(params) | {"containerDefinitions"}
@@ -130,21 +123,11 @@ class Service(Kind):
 
     resource_type = "aws:ecs/service:Service"
     service = "ecs"
-    params: ClassVar[Mapping[str, Any]] = {
-        "name": "serviceName",
-        "cluster": "cluster",
-        "taskDefinition": "taskDefinition",
-        "desiredCount": "desiredCount",
-        "launchType": "launchType",
-        "platformVersion": "platformVersion",
-        "loadBalancers": "loadBalancers",
-        "healthCheckGracePeriodSeconds": "healthCheckGracePeriodSeconds",
-        "enableExecuteCommand": "enableExecuteCommand",
-        "enableEcsManagedTags": "enableECSManagedTags",
-        "propagateTags": "propagateTags",
-        "availabilityZoneRebalancing": "availabilityZoneRebalancing",
-        "schedulingStrategy": "schedulingStrategy",
-    }
+    params: ClassVar[Mapping[str, Any]] = same(
+        "cluster taskDefinition desiredCount launchType platformVersion loadBalancers "
+        "healthCheckGracePeriodSeconds enableExecuteCommand propagateTags availabilityZoneRebalancing "
+        "schedulingStrategy"
+    ) | {"name": "serviceName", "enableEcsManagedTags": "enableECSManagedTags"}
     special = frozenset(
         {
             "networkConfiguration",

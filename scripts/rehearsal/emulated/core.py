@@ -87,6 +87,16 @@ class Made:
     outputs: dict[str, Any]
 
 
+def capitals(names: str) -> dict[str, str]:
+    """Parameters that most APIs spell as the property, with a capital; ``names`` of properties with spaces between."""
+    return {name: name[:1].upper() + name[1:] for name in names.split()}
+
+
+def same(names: str) -> dict[str, str]:
+    """Parameters that some APIs spell as the property."""
+    return {name: name for name in names.split()}
+
+
 def tag_list(inputs: Inputs, key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
     """``tags`` as most APIs want them: a list of Key and Value, or as a service spells these two."""
     return [{key: name, value: str(text)} for name, text in (inputs.get("tags") or {}).items()]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals
 
 
 class _Rds(Kind):
@@ -100,41 +100,25 @@ class Instance(_Rds):
     """aws.rds.Instance."""
 
     resource_type = "aws:rds/instance:Instance"
-    params: ClassVar[Mapping[str, Any]] = {
+    params: ClassVar[Mapping[str, Any]] = capitals(
+        "engine engineVersion allocatedStorage maxAllocatedStorage storageType storageEncrypted iops "
+        "kmsKeyId manageMasterUserPassword masterUserSecretKmsKeyId port vpcSecurityGroupIds "
+        "availabilityZone publiclyAccessible backupRetentionPeriod monitoringInterval monitoringRoleArn "
+        "performanceInsightsRetentionPeriod databaseInsightsMode deletionProtection copyTagsToSnapshot "
+        "autoMinorVersionUpgrade"
+    ) | {
         "identifier": "DBInstanceIdentifier",
-        "engine": "Engine",
-        "engineVersion": "EngineVersion",
         "instanceClass": "DBInstanceClass",
-        "allocatedStorage": "AllocatedStorage",
-        "maxAllocatedStorage": "MaxAllocatedStorage",
-        "storageType": "StorageType",
-        "storageEncrypted": "StorageEncrypted",
-        "iops": "Iops",
-        "kmsKeyId": "KmsKeyId",
         "dbName": "DBName",
         "username": "MasterUsername",
-        "manageMasterUserPassword": "ManageMasterUserPassword",
-        "masterUserSecretKmsKeyId": "MasterUserSecretKmsKeyId",
-        "port": "Port",
         "parameterGroupName": "DBParameterGroupName",
         "dbSubnetGroupName": "DBSubnetGroupName",
-        "vpcSecurityGroupIds": "VpcSecurityGroupIds",
         "multiAz": "MultiAZ",
-        "availabilityZone": "AvailabilityZone",
-        "publiclyAccessible": "PubliclyAccessible",
-        "backupRetentionPeriod": "BackupRetentionPeriod",
         "backupWindow": "PreferredBackupWindow",
         "maintenanceWindow": "PreferredMaintenanceWindow",
-        "monitoringInterval": "MonitoringInterval",
-        "monitoringRoleArn": "MonitoringRoleArn",
         "performanceInsightsEnabled": "EnablePerformanceInsights",
         "performanceInsightsKmsKeyId": "PerformanceInsightsKMSKeyId",
-        "performanceInsightsRetentionPeriod": "PerformanceInsightsRetentionPeriod",
-        "databaseInsightsMode": "DatabaseInsightsMode",
-        "deletionProtection": "DeletionProtection",
-        "copyTagsToSnapshot": "CopyTagsToSnapshot",
         "enabledCloudwatchLogsExports": "EnableCloudwatchLogsExports",
-        "autoMinorVersionUpgrade": "AutoMinorVersionUpgrade",
         "iamDatabaseAuthenticationEnabled": "EnableIAMDatabaseAuthentication",
         "caCertIdentifier": "CACertificateIdentifier",
     }

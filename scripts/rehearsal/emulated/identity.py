@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, missing, pages, tag_list
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, missing, pages, tag_list
 
 
 class Role(Kind):
@@ -13,13 +13,9 @@ class Role(Kind):
 
     resource_type = "aws:iam/role:Role"
     service = "iam"
-    params: ClassVar[Mapping[str, Any]] = {
+    params: ClassVar[Mapping[str, Any]] = capitals("path description maxSessionDuration permissionsBoundary") | {
         "name": "RoleName",
-        "path": "Path",
         "assumeRolePolicy": "AssumeRolePolicyDocument",
-        "description": "Description",
-        "maxSessionDuration": "MaxSessionDuration",
-        "permissionsBoundary": "PermissionsBoundary",
     }
     kept = frozenset({"forceDetachPolicies"})
     force_new = frozenset({"name", "path"})
@@ -106,12 +102,8 @@ class Key(Kind):
 
     resource_type = "aws:kms/key:Key"
     service = "kms"
-    params: ClassVar[Mapping[str, Any]] = {
-        "description": "Description",
-        "keyUsage": "KeyUsage",
-        "customerMasterKeySpec": "KeySpec",
-        "policy": "Policy",
-        "multiRegion": "MultiRegion",
+    params: ClassVar[Mapping[str, Any]] = capitals("description keyUsage policy multiRegion") | {
+        "customerMasterKeySpec": "KeySpec"
     }
     kept = frozenset({"deletionWindowInDays"})
     special = frozenset({"enableKeyRotation", "isEnabled", "rotationPeriodInDays"})

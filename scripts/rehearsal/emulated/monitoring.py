@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, missing, pages, pascal, tag_map
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, first, missing, pages, pascal, tag_map
 
 
 class LogGroup(Kind):
@@ -91,26 +91,14 @@ class MetricAlarm(Kind):
 
     resource_type = "aws:cloudwatch/metricAlarm:MetricAlarm"
     service = "cloudwatch"
-    params: ClassVar[Mapping[str, Any]] = {
+    params: ClassVar[Mapping[str, Any]] = capitals(
+        "alarmDescription actionsEnabled alarmActions insufficientDataActions metricName namespace "
+        "statistic extendedStatistic period unit evaluationPeriods datapointsToAlarm threshold "
+        "comparisonOperator treatMissingData thresholdMetricId"
+    ) | {
         "name": "AlarmName",
-        "alarmDescription": "AlarmDescription",
-        "actionsEnabled": "ActionsEnabled",
         "okActions": "OKActions",
-        "alarmActions": "AlarmActions",
-        "insufficientDataActions": "InsufficientDataActions",
-        "metricName": "MetricName",
-        "namespace": "Namespace",
-        "statistic": "Statistic",
-        "extendedStatistic": "ExtendedStatistic",
-        "period": "Period",
-        "unit": "Unit",
-        "evaluationPeriods": "EvaluationPeriods",
-        "datapointsToAlarm": "DatapointsToAlarm",
-        "threshold": "Threshold",
-        "comparisonOperator": "ComparisonOperator",
-        "treatMissingData": "TreatMissingData",
         "evaluateLowSampleCountPercentiles": "EvaluateLowSampleCountPercentile",
-        "thresholdMetricId": "ThresholdMetricId",
     }
     special = frozenset({"dimensions", "metricQueries"})
     tagging = Tagging("ResourceARN")

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, missing, pascal, removed_tags, tag_list
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+    capitals,
+    missing,
+    pascal,
+    removed_tags,
+    tag_list,
+)
 
 
 def _one(aws: Aws, operation: str, key: str, filter_name: str, value: str) -> Any:
@@ -67,20 +77,14 @@ class ReplicationInstance(_Dms):
     """aws.dms.ReplicationInstance."""
 
     resource_type = "aws:dms/replicationInstance:ReplicationInstance"
-    params: ClassVar[Mapping[str, Any]] = {
+    params: ClassVar[Mapping[str, Any]] = capitals(
+        "replicationInstanceClass allocatedStorage vpcSecurityGroupIds availabilityZone "
+        "preferredMaintenanceWindow engineVersion autoMinorVersionUpgrade publiclyAccessible networkType"
+    ) | {
         "replicationInstanceId": "ReplicationInstanceIdentifier",
-        "replicationInstanceClass": "ReplicationInstanceClass",
-        "allocatedStorage": "AllocatedStorage",
-        "vpcSecurityGroupIds": "VpcSecurityGroupIds",
-        "availabilityZone": "AvailabilityZone",
         "replicationSubnetGroupId": "ReplicationSubnetGroupIdentifier",
-        "preferredMaintenanceWindow": "PreferredMaintenanceWindow",
         "multiAz": "MultiAZ",
-        "engineVersion": "EngineVersion",
-        "autoMinorVersionUpgrade": "AutoMinorVersionUpgrade",
         "kmsKeyArn": "KmsKeyId",
-        "publiclyAccessible": "PubliclyAccessible",
-        "networkType": "NetworkType",
     }
     kept = frozenset({"applyImmediately", "allowMajorVersionUpgrade"})
     force_new = frozenset(
@@ -115,16 +119,9 @@ class Endpoint(_Dms):
     """aws.dms.Endpoint for PostgreSQL; AWS's provider puts the secret into the engine's settings, and so does this."""
 
     resource_type = "aws:dms/endpoint:Endpoint"
-    params: ClassVar[Mapping[str, Any]] = {
-        "endpointId": "EndpointIdentifier",
-        "endpointType": "EndpointType",
-        "engineName": "EngineName",
-        "extraConnectionAttributes": "ExtraConnectionAttributes",
-        "kmsKeyArn": "KmsKeyId",
-        "certificateArn": "CertificateArn",
-        "sslMode": "SslMode",
-        "serviceAccessRole": "ServiceAccessRoleArn",
-    }
+    params: ClassVar[Mapping[str, Any]] = capitals(
+        "endpointType engineName extraConnectionAttributes certificateArn sslMode"
+    ) | {"endpointId": "EndpointIdentifier", "kmsKeyArn": "KmsKeyId", "serviceAccessRole": "ServiceAccessRoleArn"}
     special = frozenset(
         {"databaseName", "secretsManagerArn", "secretsManagerAccessRoleArn", "postgresSettings"}
         | {"serverName", "port", "username"}
@@ -165,17 +162,10 @@ class ReplicationTask(_Dms):
     """aws.dms.ReplicationTask."""
 
     resource_type = "aws:dms/replicationTask:ReplicationTask"
-    params: ClassVar[Mapping[str, Any]] = {
-        "replicationTaskId": "ReplicationTaskIdentifier",
-        "sourceEndpointArn": "SourceEndpointArn",
-        "targetEndpointArn": "TargetEndpointArn",
-        "replicationInstanceArn": "ReplicationInstanceArn",
-        "migrationType": "MigrationType",
-        "tableMappings": "TableMappings",
-        "replicationTaskSettings": "ReplicationTaskSettings",
-        "cdcStartPosition": "CdcStartPosition",
-        "resourceIdentifier": "ResourceIdentifier",
-    }
+    params: ClassVar[Mapping[str, Any]] = capitals(
+        "sourceEndpointArn targetEndpointArn replicationInstanceArn migrationType tableMappings "
+        "replicationTaskSettings cdcStartPosition resourceIdentifier"
+    ) | {"replicationTaskId": "ReplicationTaskIdentifier"}
     kept = frozenset({"startReplicationTask"})
     force_new = frozenset({"replicationTaskId", "sourceEndpointArn", "targetEndpointArn", "resourceIdentifier"})
     unique = ("replicationTaskId",)

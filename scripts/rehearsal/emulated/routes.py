@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, pascal
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, first, pascal
 
 
 class _Elb(Kind):
@@ -17,15 +17,7 @@ class TargetGroup(_Elb):
     """aws.lb.TargetGroup."""
 
     resource_type = "aws:lb/targetGroup:TargetGroup"
-    params: ClassVar[Mapping[str, Any]] = {
-        "name": "Name",
-        "port": "Port",
-        "protocol": "Protocol",
-        "protocolVersion": "ProtocolVersion",
-        "targetType": "TargetType",
-        "vpcId": "VpcId",
-        "ipAddressType": "IpAddressType",
-    }
+    params: ClassVar[Mapping[str, Any]] = capitals("name port protocol protocolVersion targetType vpcId ipAddressType")
     special = frozenset({"healthCheck", "deregistrationDelay", "slowStart", "loadBalancingAlgorithmType", "stickiness"})
     force_new = frozenset(params)
     unique = ("name",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, missing, pascal, tag_map
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, first, missing, pascal, tag_map
 
 
 class ScalableTarget(Kind):
@@ -13,14 +13,9 @@ class ScalableTarget(Kind):
 
     resource_type = "aws:appautoscaling/target:Target"
     service = "application-autoscaling"
-    params: ClassVar[Mapping[str, Any]] = {
-        "serviceNamespace": "ServiceNamespace",
-        "resourceId": "ResourceId",
-        "scalableDimension": "ScalableDimension",
-        "minCapacity": "MinCapacity",
-        "maxCapacity": "MaxCapacity",
-        "roleArn": "RoleARN",
-    }
+    params: ClassVar[Mapping[str, Any]] = capitals(
+        "serviceNamespace resourceId scalableDimension minCapacity maxCapacity"
+    ) | {"roleArn": "RoleARN"}
     force_new = frozenset({"serviceNamespace", "resourceId", "scalableDimension"})
     unique = ("serviceNamespace", "resourceId", "scalableDimension")
     tagging = Tagging("ResourceARN", written=tag_map)
@@ -51,12 +46,8 @@ class ScalingPolicy(Kind):
 
     resource_type = "aws:appautoscaling/policy:Policy"
     service = "application-autoscaling"
-    params: ClassVar[Mapping[str, Any]] = {
-        "name": "PolicyName",
-        "policyType": "PolicyType",
-        "serviceNamespace": "ServiceNamespace",
-        "resourceId": "ResourceId",
-        "scalableDimension": "ScalableDimension",
+    params: ClassVar[Mapping[str, Any]] = capitals("policyType serviceNamespace resourceId scalableDimension") | {
+        "name": "PolicyName"
     }
     special = frozenset({"targetTrackingScalingPolicyConfiguration"})
     force_new = frozenset({"name", "serviceNamespace", "resourceId", "scalableDimension"})
