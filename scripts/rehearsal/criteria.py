@@ -74,20 +74,24 @@ def of_drill(seen: Evidence, wanted: Wanted) -> list[Criterion]:
     return [
         *(_drilled(weight, by_weight.get(weight)) for weight in wanted.ladder),
         _downtime(seen.load, "over every rollback"),
-        Criterion(
-            name="both sides equal",
-            passed=verified is not None and verified.match,
-            evidence="verify did not run" if verified is None else f"verify at rest: match {verified.match}",
+        _judged(
+            "both sides equal",
+            verified is not None and verified.match,
+            "verify did not run" if verified is None else f"verify at rest: match {verified.match}",
         ),
         _every_step(seen.failure, "drill"),
     ]
 
 
+def _judged(name: str, passed: bool, evidence: str) -> Criterion:
+    return Criterion(name=name, passed=passed, evidence=evidence)
+
+
 def _backup(backup: Backup | None) -> Criterion:
-    return Criterion(
-        name="backup restored and compared",
-        passed=backup is not None and backup.restore_verified,
-        evidence="backup did not end"
+    return _judged(
+        "backup restored and compared",
+        backup is not None and backup.restore_verified,
+        "backup did not end"
         if backup is None
         else f"{backup.bytes:,} bytes, {len(backup.tables)} tables, sha256 {backup.sha256[:12]}",
     )
@@ -98,51 +102,43 @@ def _equal_tables(compared: Sequence[ComparedTable], tables: Sequence[str]) -> l
     counts = "; ".join(f"{row.table} {row.source_rows}={row.target_rows}" for row in compared)
     equal = sum(row.match for row in compared)
     return [
-        Criterion(
-            name="row counts equal",
-            passed=complete and all(row.source_rows == row.target_rows for row in compared),
-            evidence=counts or "verify did not run",
+        _judged(
+            "row counts equal",
+            complete and all(row.source_rows == row.target_rows for row in compared),
+            counts or "verify did not run",
         ),
-        Criterion(
-            name="checksums equal",
-            passed=complete and equal == len(tables),
-            evidence=f"{equal} of {len(tables)} tables",
-        ),
+        _judged("checksums equal", complete and equal == len(tables), f"{equal} of {len(tables)} tables"),
     ]
 
 
 def _endpoints(found: Mapping[str, bool]) -> Criterion:
     endpoints = [healthy for name, healthy in found.items() if name != "GET /health"]
-    return Criterion(
-        name="8 API endpoints healthy",
-        passed=len(endpoints) == 8 and all(endpoints),
-        evidence=f"{sum(map(bool, endpoints))} of {len(endpoints)} on the Task Service, by the smoke rule, at weight 0",
+    return _judged(
+        "8 API endpoints healthy",
+        len(endpoints) == 8 and all(endpoints),
+        f"{sum(map(bool, endpoints))} of {len(endpoints)} on the Task Service, by the smoke rule, at weight 0",
     )
 
 
 def _load(load: LoadFigures | None, wanted: Wanted) -> Criterion:
     if load is None:
-        return Criterion(name="load test passed", passed=False, evidence="no load ran")
+        return _judged("load test passed", False, "no load ran")
     errors = 100.0 * load.failed / load.requests if load.requests else 100.0
-    return Criterion(
-        name="load test passed",
-        passed=load.requests > 0
+    return _judged(
+        "load test passed",
+        load.requests > 0
         and load.users == wanted.users
         and load.rate >= RATE_SHARE * wanted.rate
         and load.p95_ms is not None
         and load.p95_ms < P95_LIMIT_MS
         and errors < ERROR_LIMIT_PERCENT,
-        evidence=f"{load.users} users, {load.rate:.1f} requests/s of {wanted.rate:g}, P95 {load.p95_ms} ms, errors {errors:.2f} %",
+        f"{load.users} users, {load.rate:.1f} requests/s of {wanted.rate:g}, P95 {load.p95_ms} ms, errors {errors:.2f} %",
     )
 
 
 def _downtime(load: LoadFigures | None, over: str) -> Criterion:
     total, failed = (load.requests, load.failed) if load else (0, 0)
-    return Criterion(
-        name="zero downtime",
-        passed=total > 0 and failed == 0,
-        evidence=f"{failed:,} of {total:,} requests failed, {over}",
-    )
+    return _judged("zero downtime", total > 0 and failed == 0, f"{failed:,} of {total:,} requests failed, {over}")
 
 
 def _lost(found: LedgerCheck | None) -> tuple[bool, str]:
@@ -154,19 +150,15 @@ def _lost(found: LedgerCheck | None) -> tuple[bool, str]:
 
 def _nothing_lost(ledger: LedgerCheck | None) -> Criterion:
     passed, lost = _lost(ledger)
-    return Criterion(
-        name="zero acknowledged writes lost",
-        passed=passed,
-        evidence=f"{lost} lost, looked up on the target at the end",
-    )
+    return _judged("zero acknowledged writes lost", passed, f"{lost} lost, looked up on the target at the end")
 
 
 def _rolled_back(back: Rollback | None, ledger: LedgerCheck | None) -> Criterion:
     kept, lost = _lost(ledger)
-    return Criterion(
-        name="rollback rehearsed and timed",
-        passed=back is not None and back.within_limit and kept,
-        evidence="it did not end"
+    return _judged(
+        "rollback rehearsed and timed",
+        back is not None and back.within_limit and kept,
+        "it did not end"
         if back is None
         else f"from {back.from_} % in {back.seconds} s (limit {back.limit_seconds} s), {lost} acknowledged writes lost on the monolith",
     )
@@ -176,48 +168,48 @@ def _climbed(seen: Evidence, ladder: Sequence[int]) -> list[Criterion]:
     promoted = [step.weight for step in seen.steps if step.decision == "promote"]
     changed = {name for names in seen.changed for name in names}
     return [
-        Criterion(
-            name="canary promoted to 100 %",
-            passed=promoted[-len(ladder) :] == list(ladder),
-            evidence=f"promoted at {', '.join(f'{weight} %' for weight in promoted) or 'no weight'}",
+        _judged(
+            "canary promoted to 100 %",
+            promoted[-len(ladder) :] == list(ladder),
+            f"promoted at {', '.join(f'{weight} %' for weight in promoted) or 'no weight'}",
         ),
-        Criterion(
-            name="each weight moved by one resource",
-            passed=bool(seen.changed) and all(len(names) == 1 for names in seen.changed),
-            evidence=f"{len(seen.changed)} deployments changed {', '.join(sorted(changed)) or 'nothing'} in all",
+        _judged(
+            "each weight moved by one resource",
+            bool(seen.changed) and all(len(names) == 1 for names in seen.changed),
+            f"{len(seen.changed)} deployments changed {', '.join(sorted(changed)) or 'nothing'} in all",
         ),
     ]
 
 
 def _nothing_left(finalized: Finalization | None) -> Criterion:
     left = None if finalized is None else finalized.leftovers
-    return Criterion(
-        name="nothing left behind",
-        passed=left == [],
-        evidence="finalize did not end"
+    return _judged(
+        "nothing left behind",
+        left == [],
+        "finalize did not end"
         if left is None
         else f"slots, publications, subscriptions, triggers, origins, schemas of ours in both catalogs: {', '.join(left) or 'none'}",
     )
 
 
 def _every_step(failure: str | None, of: str) -> Criterion:
-    return Criterion(name="every step ended", passed=failure is None, evidence=failure or f"all steps of the {of} ran")
+    return _judged("every step ended", failure is None, failure or f"all steps of the {of} ran")
 
 
 def _drilled(weight: int, one: Drill | None) -> Criterion:
     name = f"rollback from {weight} %"
     if one is None:
-        return Criterion(name=name, passed=False, evidence="it did not run")
+        return _judged(name, False, "it did not run")
     last = one.last_request_seconds
     aim = "within" if one.proof_seconds < ROLLBACK_AIM else "past"
-    return Criterion(
-        name=name,
-        passed=one.from_ == weight
+    return _judged(
+        name,
+        one.from_ == weight
         and one.total > 0
         and one.lost == 0
         and last is not None
         and max(one.proof_seconds, last) < ROLLBACK_LIMIT,
-        evidence=f"last request on the Task Service after {last} s, proof after {one.proof_seconds} s (limit "
+        f"last request on the Task Service after {last} s, proof after {one.proof_seconds} s (limit "
         f"{ROLLBACK_LIMIT:g} s, {aim} the aim of {ROLLBACK_AIM:g} s), {one.lost} of {one.total} acknowledged writes lost, "
         f"{one.rows_compared} rows compared",
     )
