@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine with Python 3.11 and make: `make rehearsal` and `make test`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -19,8 +20,9 @@ $(READY): requirements.lock pyproject.toml
 rehearsal: setup
 	$(BIN)/task-migration rehearse
 
+# Each worker has servers of its own (tests/conftest.py); ARGS='-n 0 tests/unit' runs a part in this process alone.
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

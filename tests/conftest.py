@@ -1,4 +1,4 @@
-"""Two real PostgreSQL 16 servers for the whole run, fresh databases for each test. A missing server fails; nothing skips."""
+"""Two real PostgreSQL 16 servers for each worker of the run, fresh databases for each test. A missing server fails; nothing skips."""
 
 from __future__ import annotations
 
@@ -27,6 +27,33 @@ from scripts.support.wait import wait_until
 #: Everything that a naive DSN or log would trip over.
 AWKWARD_PASSWORD = "p'a@s%20s w/o:rd"
 _numbers = itertools.count(1)
+#: The tests kill servers and never the machine: what PostgreSQL handed to the kernel outlives a `kill -9` unsynced.
+UNSYNCED = {"fsync": "off"}
+#: What is one group runs on one worker in its order, as its fixture is dear; the first groups are begun first, as they
+#: take longest. A test without a group goes to whichever worker is free.
+GROUPS = ("rehearsal", "emergency", "apps")
+
+
+def _group(item: pytest.Item) -> str | None:
+    if item.path.parent.name == "rehearsal" and item.path.parents[1].name == "tests":
+        return "rehearsal"  # each takes both cores and has figures of its own
+    if item.path.name == "test_emergency.py":
+        return "emergency"
+    return "apps" if "app_world" in getattr(item, "fixturenames", ()) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Groups for the workers (`make test`): the long ones first, the short unit tests last, to fill the end evenly."""
+    if not hasattr(config, "workerinput"):
+        return
+    ranks = {}
+    for item in items:
+        group = _group(item)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+        unit = "unit" in item.path.relative_to(config.rootpath).parts
+        ranks[item] = GROUPS.index(group) if group in GROUPS else len(GROUPS) + unit
+    items.sort(key=ranks.__getitem__)
 
 
 class Recorder(Progress):
@@ -52,14 +79,14 @@ def server_directory() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def source_server(server_directory: Path) -> Iterator[EmbeddedPostgres]:
     """The monolith's server."""
-    with EmbeddedPostgres(server_directory, "source", password=AWKWARD_PASSWORD) as server:
+    with EmbeddedPostgres(server_directory, "source", settings=UNSYNCED, password=AWKWARD_PASSWORD) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def target_server(server_directory: Path) -> Iterator[EmbeddedPostgres]:
     """The Task Service's server."""
-    with EmbeddedPostgres(server_directory, "target", password=AWKWARD_PASSWORD) as server:
+    with EmbeddedPostgres(server_directory, "target", settings=UNSYNCED, password=AWKWARD_PASSWORD) as server:
         yield server
 
 

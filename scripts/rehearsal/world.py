@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,9 @@ class EmulatedAws:
         self.port = port
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._session: boto3.session.Session | None = None
+        self._clients: dict[str, Any] = {}
+        self._making = threading.Lock()
 
     @property
     def endpoint_url(self) -> str:
@@ -68,10 +72,16 @@ class EmulatedAws:
         )
 
     def client(self, service: str) -> Any:
-        """A boto3 client of one emulated service."""
+        """The boto3 client of one emulated service, made once; safe to share between threads."""
         # Short waits: the server is on this machine.
         config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2})
-        return cast(Any, self.session()).client(service, endpoint_url=self.endpoint_url, config=config)
+        with self._making:
+            if service not in self._clients:
+                # One session for all: a new one reads the services' descriptions anew, which takes a second for ten of them.
+                self._session = self._session or self.session()
+                factory = cast(Any, self._session)
+                self._clients[service] = factory.client(service, endpoint_url=self.endpoint_url, config=config)
+            return self._clients[service]
 
     def start(self, timeout: float = 30.0) -> EmulatedAws:
         """Start the server and wait until it answers.
@@ -86,6 +96,8 @@ class EmulatedAws:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         # Attaching one of AWS's managed policies needs moto to know them.
         environment["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+        # No machine image is asked for, and moto reads thousands at its start and at each reset.
+        environment["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
         log = self._log.open("ab") if self._log else None
         try:
             self._process = subprocess.Popen(

@@ -9,6 +9,7 @@ import pytest
 
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.world import EmulatedAws
+from tests.conftest import UNSYNCED
 from tests.integration.rehearsal.app.app_world import AppWorld, Caller
 from tests.integration.replication.dms.dms_world import DmsWorld
 
@@ -20,7 +21,10 @@ def app_world(server_directory: Path, tmp_path_factory: pytest.TempPathFactory) 
     Their server is their own, as tests of the data plane kill and restart theirs.
     """
     directory = tmp_path_factory.mktemp("apps")
-    with EmulatedAws(directory / "aws.log") as aws, EmbeddedPostgres(server_directory, "apps") as server:
+    with (
+        EmulatedAws(directory / "aws.log") as aws,
+        EmbeddedPostgres(server_directory, "apps", settings=UNSYNCED) as server,
+    ):
         world = AppWorld(aws, directory)
         try:
             world.login_users()

@@ -30,7 +30,7 @@ from scripts.support.errors import Refused, TimedOut
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
-from tests.conftest import AWKWARD_PASSWORD, Pair, _drop_database, _drop_subscriptions
+from tests.conftest import AWKWARD_PASSWORD, UNSYNCED, Pair, _drop_database, _drop_subscriptions
 from tests.integration.proxy import Proxy
 from tests.integration.test_chain import MakePair, Writer, count, running
 
@@ -237,7 +237,7 @@ class AheadPostgres(EmbeddedPostgres):
 def ahead(source_server: EmbeddedPostgres, server_directory: Path, tmp_path: Path) -> Iterator[Pair]:
     """A pair whose target's clock is 5 s ahead."""
     name = f"ahead_{next(_numbers)}"
-    with AheadPostgres(server_directory, "ahead", password=AWKWARD_PASSWORD) as server:
+    with AheadPostgres(server_directory, "ahead", settings=UNSYNCED, password=AWKWARD_PASSWORD) as server:
         source_server.start().execute(f"CREATE DATABASE {name}")
         server.execute(f"CREATE DATABASE {name}")
         values = {"replicationEngine": "native", "subscription": f"sub_{name}", "publication": f"pub_{name}"}
