@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +14,14 @@ from scripts.deployment.deployer import WEIGHT, Change, PreviewResult, UpResult
 from scripts.deployment.stack_file import refuse_unknown, typed
 from scripts.rehearsal.emulated.properties import plain
 from scripts.rehearsal.engine.state import State, locked
+from scripts.rehearsal.engine.warm import Warm
 from scripts.support import errors
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.redact import redact, remember_secret
 from scripts.support.settings import PROJECT_ROOT
+
+#: One for all stacks of this process.
+_WARM = Warm()
 
 
 class EmbeddedDeployer:
@@ -134,37 +135,20 @@ class EmbeddedDeployer:
         return _checked(self._ask(operation, overrides, unprotect=unprotect))
 
     def _ask(self, operation: str, overrides: Mapping[str, object], *, unprotect: bool = False) -> dict[str, Any]:
-        """Run one operation in a child process, which never outlives this call; its answer, an error included."""
+        """Run one operation in a process of its own, which never outlives this call; its answer, an error included."""
         with tempfile.TemporaryDirectory(prefix="task-migration-") as name:
             request, result, output = Path(name, "request"), Path(name, "result"), Path(name, "output")
             request.write_text(json.dumps(self._request(operation, overrides, unprotect)), encoding="utf-8")
-            paths = [str(PROJECT_ROOT), self._environment.get("PYTHONPATH", "")]
-            environment = {**self._environment, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-            with output.open("wb") as log:
-                child = subprocess.Popen(
-                    [sys.executable, "-m", "scripts.rehearsal.engine.run", str(request), str(result)],
-                    env=environment,
-                    cwd=PROJECT_ROOT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-                try:
-                    child.wait(self.timeout)
-                except subprocess.TimeoutExpired:
-                    raise TimedOut(
-                        f"the embedded engine's {operation} did not end within {self.timeout:.0f} s; its last words: "
-                        f"{_tail(output)}"
-                    ) from None
-                finally:
-                    if child.poll() is None:
-                        os.killpg(child.pid, signal.SIGKILL)
-                        child.wait()
+            output.touch()
+            try:
+                status = _WARM.run(request, result, output, self._environment, self.timeout)
+            except TimeoutError:
+                raise TimedOut(
+                    f"the embedded engine's {operation} did not end within {self.timeout:.0f} s; its last words: "
+                    f"{_tail(output)}"
+                ) from None
             if not result.exists():
-                raise MigrationError(
-                    f"the program failed during {operation} (exit {child.returncode}): {_tail(output)}"
-                )
+                raise MigrationError(f"the program failed during {operation} (exit {status}): {_tail(output)}")
             answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         return answer
 

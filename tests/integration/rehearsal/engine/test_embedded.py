@@ -264,14 +264,14 @@ def test_kill_at_any_moment_leaves_a_true_state(account: EmulatedAws, tmp_path: 
     world = build_world(account)
     before = inventory(account)
     deployer = EmbeddedDeployer(tmp_path / "state.json", stack_config(world), account.environment())
-    kills, seconds, finished = 0, 1.5, False
+    kills, seconds, finished = 0, 0.2, False
     while not finished:
         deployer.timeout = seconds
         try:
             deployer.up({})
             finished = True
         except TimedOut:
-            kills, seconds = kills + 1, seconds + 0.7
+            kills, seconds = kills + 1, seconds + 0.3
     assert kills >= 1
     deployer.timeout = 60
     assert deployer.preview({}).changes == ()
