@@ -22,7 +22,7 @@ rehearsal: setup
 
 # Each worker has servers of its own (tests/conftest.py); ARGS='-n 0 tests/unit' runs a part in this process alone.
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from pydantic import SecretStr
+from xdist.scheduler import LoadScopeScheduling
 
 from components.config import MigrationConfig
 from scripts.embedded.postgres_server import EmbeddedPostgres
@@ -29,31 +30,40 @@ AWKWARD_PASSWORD = "p'a@s%20s w/o:rd"
 _numbers = itertools.count(1)
 #: The tests kill servers and never the machine: what PostgreSQL handed to the kernel outlives a `kill -9` unsynced.
 UNSYNCED = {"fsync": "off"}
-#: What is one group runs on one worker in its order, as its fixture is dear; the first groups are begun first, as they
-#: take longest. A test without a group goes to whichever worker is free.
-GROUPS = ("rehearsal", "emergency", "apps")
+#: Tests below these paths run on one worker, in their order: the rehearsals as each takes both cores and has figures of its
+#: own, the others as their fixtures are dear. Every other test goes to whichever worker is free.
+GROUPS = (
+    ("tests/rehearsal/", "tests/rehearsal"),
+    ("tests/integration/canary/test_emergency.py", "emergency"),
+    ("tests/integration/rehearsal/app/test_", "applications"),
+    ("tests/integration/rehearsal/gateway/", "applications"),
+)
 
 
-def _group(item: pytest.Item) -> str | None:
-    if item.path.parent.name == "rehearsal" and item.path.parents[1].name == "tests":
-        return "rehearsal"  # each takes both cores and has figures of its own
-    if item.path.name == "test_emergency.py":
-        return "emergency"
-    return "apps" if "app_world" in getattr(item, "fixturenames", ()) else None
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Hands out single tests and groups, in the order that :func:`pytest_collection_modifyitems` makes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((group for path, group in GROUPS if nodeid.startswith(path)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """The workers' (`make test`) own scheduler: pytest-xdist 3.8 leaves marks of groups out with pytest 9.2."""
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Groups for the workers (`make test`): the long ones first, the short unit tests last, to fill the end evenly."""
-    if not hasattr(config, "workerinput"):
-        return
-    ranks = {}
-    for item in items:
-        group = _group(item)
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
-        unit = "unit" in item.path.relative_to(config.rootpath).parts
-        ranks[item] = GROUPS.index(group) if group in GROUPS else len(GROUPS) + unit
-    items.sort(key=ranks.__getitem__)
+    """For workers: the groups first, as they take longest, the short unit tests last, to fill the end evenly."""
+
+    def rank(item: pytest.Item) -> int:
+        for number, (path, _) in enumerate(GROUPS):
+            if item.nodeid.startswith(path):
+                return number
+        return len(GROUPS) + item.nodeid.startswith("tests/unit/")
+
+    if hasattr(config, "workerinput"):
+        items.sort(key=rank)
 
 
 class Recorder(Progress):
