@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from datetime import datetime
@@ -117,7 +118,7 @@ def documents(model: type[Document]) -> SearchStrategy[Document]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_a_document_comes_back_from_its_json(document: str, data: st.DataObject) -> None:
     model = reference.load(document)
@@ -177,3 +178,22 @@ def test_prose_is_no_markup() -> None:
         reference.markdown(text)
         == "Of `Pulumi.<stack>.yaml`, else of \\<stack>; see `scripts.cli.reference.page`.\n\nMore."
     )
+
+
+GROUPS = {one.path.split()[0] for one in COMMANDS}
+#: What people are told to type: the program with a command, or a literal that begins with a command's name and a blank.
+TYPED = re.compile(rf"(?:(?<![\w-])task-migration |`(?=(?:{'|'.join(GROUPS)}) ))(?P<words>[a-z][^`\n#|&]*)")
+
+
+@pytest.mark.parametrize("name", ["README.md", "architecture.md", "decisions.md", "plan.md", "runbook.md"])
+def test_what_a_document_says_to_type_is_there(name: str) -> None:
+    known = {one.path: {"--help", *(option for part in one.made.params for option in part.opts)} for one in COMMANDS}
+    page = reference.PAGE.parents[1] / name if name == "README.md" else reference.PAGE.with_name(name)
+    wrong = []
+    for found in TYPED.finditer(page.read_text(encoding="utf-8").replace("\\\n", " ")):
+        words = found["words"].split()
+        options = {word.strip("[],.;:)") for word in words if word.strip("[(").startswith("--")}
+        path = next((" ".join(words[:count]) for count in (2, 1) if " ".join(words[:count]) in known), None)
+        if path is None or not options <= known[path]:
+            wrong.append(found[0])
+    assert wrong == []
