@@ -213,9 +213,9 @@ class _Copy:
     def _complete(self, slot: slots.Slot, made: Made, facts: Copied) -> None:
         """Write down that all is there, unless the slot is no longer the one whose snapshot was copied."""
         seen = slots.describe(self.source, slot.name)
-        if seen is None or seen["wal_status"] == "lost" or seen["confirmed_lsn"] != slot.lsn:
+        if seen is None or seen.wal_status == "lost" or seen.confirmed_lsn != slot.lsn:
             raise MigrationError(
-                f"slot {slot.name} is no longer where it was when its snapshot was copied ({slot.lsn}; now: {seen}): changes since "
+                f"slot {slot.name} is no longer where it was when its snapshot was copied ({slot.lsn}; now: {seen or 'none'}): changes since "
                 "then would be missing; run `task-migration copy` again, it starts anew"
             )
         with self.target.transaction():

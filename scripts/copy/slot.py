@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -37,15 +36,31 @@ def publication(name: str, members: Sequence[sql.Composable]) -> sql.Composed:
     )
 
 
-def describe(connection: Connection, name: str) -> dict[str, Any] | None:
-    """The slot's facts on this server, or None: active, active_pid, wal_status, confirmed_lsn, retained_bytes."""
+@dataclass(frozen=True)
+class SlotState:
+    """A slot as its server shows it (PostgreSQL, 'pg_replication_slots'); bytes of WAL kept for it, and not yet confirmed."""
+
+    active: bool
+    active_pid: int | None
+    wal_status: str | None
+    confirmed_lsn: str | None
+    retained_bytes: int | None
+    lag_bytes: int | None
+
+    def __str__(self) -> str:
+        used = f"in use by process {self.active_pid}" if self.active else "not in use"
+        kept = "" if self.retained_bytes is None else f", {self.retained_bytes / 2**20:.1f} MiB kept"
+        return f"{used}, confirmed up to {self.confirmed_lsn}, its WAL is {self.wal_status}{kept}"
+
+
+def describe(connection: Connection, name: str) -> SlotState | None:
+    """The slot on this server, or None. Raises Refused when it is another database's."""
     row = connection.execute(QUERIES["slot"], (name,)).fetchone()
     if row is None:
         return None
     if not row[6]:
         raise Refused(f"the slot {name} belongs to another database of this server; choose another `subscription` name")
-    keys = ("active", "active_pid", "wal_status", "confirmed_lsn", "retained_bytes", "lag_bytes")
-    return dict(zip(keys, row[:6], strict=True))
+    return SlotState(*row[:6])
 
 
 def drop_leftover(connection: Connection, name: str, timeout: float = 15.0) -> bool:
@@ -58,10 +73,10 @@ def drop_leftover(connection: Connection, name: str, timeout: float = 15.0) -> b
         return False
     wait_until(
         lambda: describe(connection, name),
-        lambda slot: slot is None or not slot["active"],
+        lambda slot: slot is None or not slot.active,
         what=f"slot {name} to be free",
         timeout=timeout,
-        remedy="end the process that uses it (active_pid), then run the command again",
+        remedy="end the process that uses it, then run the command again",
     )
     connection.execute(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s", (name,)

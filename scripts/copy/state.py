@@ -81,7 +81,7 @@ def find(settings: Settings, source: Connection, target: Connection, tables: Map
         (config.subscription,),
     ).fetchone() or dms_started(target)
     complete = state is not None and state.get("status") == "complete"
-    if complete and slot is not None and slot["wal_status"] != "lost":
+    if complete and slot is not None and slot.wal_status != "lost":
         facts = Copied.model_validate({key: state[key] for key in Copied.model_fields if key in state})
         running = (
             "replication runs from its slot" if subscribed else "its slot waits for `task-migration replicate start`"
@@ -89,7 +89,7 @@ def find(settings: Settings, source: Connection, target: Connection, tables: Map
         return Earlier(f"a copy complete since {state['at']}; {running}; nothing was changed", facts, made)
     if subscribed:
         raise Refused(
-            f"replication from {config.subscription} was started but no good copy with its slot is there (slot: {slot}); "
+            f"replication from {config.subscription} was started but no good copy with its slot is there (slot: {slot or 'none'}); "
             "the target may hold writes of its own: run `task-migration rollback --abandon` first, then copy again"
         )
     filled = [
@@ -103,7 +103,7 @@ def find(settings: Settings, source: Connection, target: Connection, tables: Map
             f"look at them, then TRUNCATE {', '.join(tables)} on the target yourself"
         )
     if complete:
-        found = f"a complete copy whose slot is gone (slot: {slot}): its snapshot is lost, so the copy starts anew"
+        found = f"a complete copy whose slot is gone (slot: {slot or 'none'}): its snapshot is lost, so the copy starts anew"
     elif state is not None:
         left = f"slot {'left over' if slot else 'not there'}, rows in {', '.join(filled) or 'no table'}"
         found = f"an unfinished copy ({left}): its snapshot is lost with it, so the copy starts anew"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from scripts.copy import slot as copy_slot
 from scripts.database.connections import Connection
 from scripts.replication.documents import Slot
@@ -11,7 +13,7 @@ from scripts.support.errors import Refused
 def read(connection: Connection, name: str) -> Slot | None:
     """The slot as its server shows it; None when it is not there. Raises Refused when it is another database's."""
     found = copy_slot.describe(connection, name)
-    return None if found is None else Slot.model_validate(found)
+    return None if found is None else Slot.model_validate(asdict(found))
 
 
 def problem(name: str, slot: Slot | None) -> str | None:
