@@ -7,7 +7,8 @@ from typing import Literal
 from psycopg import sql
 
 from scripts.database import catalog, helper_schema
-from scripts.database.connections import connect, domain_errors
+from scripts.database.connections import domain_errors
+from scripts.database.sides import open_side
 from scripts.finish import removal
 from scripts.finish.documents import Abandonment, StartOver
 from scripts.replication import fence
@@ -66,7 +67,7 @@ def run(
 def _source_leads(settings: Settings) -> bool:
     """Not so after `finalize`, when the target holds the only current rows: emptying it would lose them."""
     config = settings.config
-    with domain_errors("looking at the source's rights"), connect(settings.source(), step="abandon") as source:
+    with domain_errors("looking at the source's rights"), open_side(settings, "source", "abandon") as source:
         writable = source.execute(
             removal.QUERIES["writable"], (config.source_role, config.db_schema, list(config.tables))
         ).fetchone()
@@ -190,7 +191,7 @@ def own_writes(settings: Settings) -> dict[str, int]:
     """
     config = settings.config
     found = {}
-    with domain_errors("looking for rows of the target's own"), connect(settings.target(), step="abandon") as target:
+    with domain_errors("looking for rows of the target's own"), open_side(settings, "target", "abandon") as target:
         state = helper_schema.get(target, helper_schema.COPY)
         since = helper_schema.get(target, helper_schema.COPIED_AT)
         for name in catalog.existing(target, config.db_schema, config.tables):
@@ -210,7 +211,7 @@ def own_writes(settings: Settings) -> dict[str, int]:
 
 
 def _empty(settings: Settings) -> list[str]:
-    with domain_errors("emptying the target"), connect(settings.target(), step="abandon") as target:
+    with domain_errors("emptying the target"), open_side(settings, "target", "abandon") as target:
         names = catalog.existing(target, settings.config.db_schema, settings.config.tables)
         if names:
             tables = sql.SQL(", ").join(sql.Identifier(settings.config.db_schema, name) for name in names)

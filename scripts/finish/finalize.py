@@ -9,7 +9,8 @@ from typing import Any, Literal
 from psycopg import sql
 
 from scripts.database import catalog, helper_schema
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, domain_errors
+from scripts.database.sides import open_side
 from scripts.finish import removal, rights
 from scripts.finish.documents import Finalization, Privileges, TableRows
 from scripts.replication import fence
@@ -42,7 +43,7 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progre
         TimedOut: a fence did not come through, or a writer did not end.
     """
     config = settings.config
-    with domain_errors("finalize"), connect(settings.source(), step="finalize", lock_timeout_ms=1000) as source:
+    with domain_errors("finalize"), open_side(settings, "source", "finalize", lock_timeout_ms=1000) as source:
         tables = catalog.read(source, config.db_schema, config.tables, "source")
         finalizer = _Finalizer(
             settings=settings,
@@ -178,12 +179,12 @@ class _Finalizer:
 
 def _mark(settings: Settings, value: dict[str, Any] | None) -> None:
     """Keep on the target that both sides were equal with the source read-only: from there only removal is left."""
-    with domain_errors("finalize"), connect(settings.target(), step="finalize", name="TARGET_DATABASE_URL") as target:
+    with domain_errors("finalize"), open_side(settings, "target", "finalize") as target:
         helper_schema.put(target, helper_schema.FINALIZE, value)
 
 
 def _verified(settings: Settings) -> dict[str, Any] | None:
-    with domain_errors("finalize"), connect(settings.target(), step="finalize", name="TARGET_DATABASE_URL") as target:
+    with domain_errors("finalize"), open_side(settings, "target", "finalize") as target:
         mark = helper_schema.get(target, helper_schema.FINALIZE)
     return dict(mark) if mark else None
 

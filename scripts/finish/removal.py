@@ -7,12 +7,14 @@ from functools import partial
 from psycopg import sql
 
 from scripts.database import helper_schema, queries
-from scripts.database.connections import connect, domain_errors
+from scripts.database.connections import domain_errors
 from scripts.database.repair_session import repair_origin
+from scripts.database.sides import open_side
 from scripts.replication.conflicts import install as conflicts
 from scripts.replication.engine import engine_of
 from scripts.support.errors import DatabaseError
 from scripts.support.settings import Settings
+from scripts.support.sides import BOTH
 
 QUERIES = queries.load("scripts.finish")
 
@@ -23,8 +25,8 @@ def remove(settings: Settings) -> None:
     engine_of(settings).drop(settings)
     with (
         domain_errors("removing what is ours"),
-        connect(settings.source(), step="remove", name="SOURCE_DATABASE_URL", lock_timeout_ms=1000) as source,
-        connect(settings.target(), step="remove", name="TARGET_DATABASE_URL", lock_timeout_ms=1000) as target,
+        open_side(settings, "source", "remove", lock_timeout_ms=1000) as source,
+        open_side(settings, "target", "remove", lock_timeout_ms=1000) as target,
     ):
         for side in (source, target):
             conflicts.uninstall(side, config.db_schema, list(config.tables))
@@ -40,8 +42,11 @@ def remove(settings: Settings) -> None:
 def leftovers(settings: Settings) -> list[str]:
     """Everything of ours that the catalogs of both sides still show, ``side: what`` in words; empty when all is gone."""
     found = engine_of(settings).leftovers(settings)
-    for side, url in (("source", settings.source()), ("target", settings.target())):
-        with domain_errors(f"looking for leftovers on the {side}"), connect(url, step="leftovers") as connection:
+    for side in BOTH:
+        with (
+            domain_errors(f"looking for leftovers on the {side}"),
+            open_side(settings, side, "leftovers") as connection,
+        ):
             ours = {"trigger": conflicts.TRIGGER, "origin": repair_origin(settings.config)}
             found += [f"{side}: {row[0]}" for row in connection.execute(QUERIES["leftovers"], ours)]
     return found

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from psycopg import sql
 
 from scripts.database import catalog
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, domain_errors
+from scripts.database.sides import open_side
 from scripts.replication import fence
 from scripts.support.settings import Settings
 from scripts.verify.documents import RollbackProof, UnequalRow
@@ -24,7 +25,7 @@ MARGIN = "1 second"
 
 def now_on_target(settings: Settings) -> str:
     """The target's clock, as text; later given to :func:`prove`."""
-    with domain_errors("the target's clock"), connect(settings.target(), step="canary") as target:
+    with domain_errors("the target's clock"), open_side(settings, "target", "canary") as target:
         return _clock(target)
 
 
@@ -53,8 +54,8 @@ def _written(target: Connection, table: catalog.Table, since: str | None, engine
 def _sides(settings: Settings) -> Iterator[tuple[Pair, dict[str, catalog.Table]]]:
     with (
         domain_errors("comparing rows"),
-        connect(settings.source(), step="compare", name="SOURCE_DATABASE_URL") as source,
-        connect(settings.target(), step="compare", name="TARGET_DATABASE_URL") as target,
+        open_side(settings, "source", "compare") as source,
+        open_side(settings, "target", "compare") as target,
     ):
         tables = catalog.read(source, settings.config.db_schema, settings.config.tables, "source")
         yield Pair(source, target), tables
