@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+
+from scripts.support.wait import wait_until
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = [5, 25, 50, 0, 5, 25, 50, 100]
@@ -25,19 +29,27 @@ def command(output: Path) -> list[str]:
     ]
 
 
-def data_directories() -> set[Path]:
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """The run's own directory for temporary files, which PostgreSQL's user may enter; what was started is known by it."""
+    path = Path(tempfile.mkdtemp(prefix="rehearsed-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def data_directories(temporary: Path) -> set[Path]:
     """Where servers put their data when the output's directory is closed to PostgreSQL's user, as pytest's are."""
-    return {
-        path for side in ("source", "target") for path in Path(tempfile.gettempdir()).glob(f"task-migration-{side}-*")
-    }
+    return {path for side in ("source", "target") for path in temporary.glob(f"task-migration-{side}-*")}
 
 
-def environment() -> dict[str, str]:
+def environment(temporary: Path) -> dict[str, str]:
     hidden = ("AWS_", "PULUMI", "TASK_", "SOURCE_DATABASE_URL", "TARGET_DATABASE_URL")
-    return {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+    return {**kept, "TMPDIR": str(temporary)}
 
 
-def left_behind(output: Path) -> list[str]:
+def left_behind(temporary: Path) -> list[str]:
     """Processes that were started for this rehearsal and still run."""
     found = []
     for process in psutil.process_iter():
@@ -45,17 +57,17 @@ def left_behind(output: Path) -> list[str]:
             words = [*process.cmdline(), *process.environ().values()]
         except psutil.Error:
             continue
-        if process.pid != os.getpid() and any(
-            str(output) in word or "task-migration-scratch" in word for word in words
-        ):
+        if process.pid != os.getpid() and any(str(temporary) in word for word in words):
             found.append(f"{process.pid} {process.cmdline()[:4]}")
     return found
 
 
 @pytest.mark.timeout(400)
-def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path) -> None:
+def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path, temporary: Path) -> None:
     output = tmp_path / "rehearsal"
-    done = subprocess.run(command(output), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command(output), cwd=ROOT, env=environment(temporary), capture_output=True, text=True, check=False
+    )
     report = json.loads((output / "report.json").read_text())
     failed = [criterion for criterion in report["criteria"] if not criterion["passed"]]
     # The latency limit is the machine's to miss when it is busy with other tests; everything else must hold.
@@ -70,7 +82,7 @@ def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path
     assert 0 < report["rollback"]["seconds"] < 300
     assert [step["weight"] for step in report["steps"]] == WEIGHTS
     assert report["steps"][-1]["share"] == 100.0
-    assert left_behind(output) == []
+    assert left_behind(temporary) == []
     tokens = [item["token"] for item in json.loads((output / "tokens.json").read_text())]
     written = done.stdout + done.stderr + "".join(log.read_text() for log in (output / "logs").iterdir())
     assert len(tokens) == 50
@@ -78,11 +90,11 @@ def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path
 
 
 @pytest.mark.timeout(900)
-def test_a_drill_rolls_back_from_every_weight_and_loses_no_write(tmp_path: Path) -> None:
+def test_a_drill_rolls_back_from_every_weight_and_loses_no_write(tmp_path: Path, temporary: Path) -> None:
     """Prevents a way back that is too slow, or loses a write, from a weight that no other test leaves."""
     output = tmp_path / "drill"
     words = [*command(output), "--drill", "--users", "20", "--rate", "20", "--watch", "3"]
-    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=ROOT, env=environment(temporary), capture_output=True, text=True, check=False)
     report = json.loads((output / "report.json").read_text())
     assert report["passed"], done.stderr[-3000:]
     assert [one["from"] for one in report["drills"]] == [5, 25, 50, 100]
@@ -92,37 +104,47 @@ def test_a_drill_rolls_back_from_every_weight_and_loses_no_write(tmp_path: Path)
     assert report["requests"]["failed"] == 0
 
 
-def test_an_interrupt_while_servers_start_and_a_second_one_leave_nothing(tmp_path: Path) -> None:
+def test_an_interrupt_while_servers_start_and_a_second_one_leave_nothing(tmp_path: Path, temporary: Path) -> None:
     output = tmp_path / "rehearsal"
-    before = data_directories()
-    with subprocess.Popen(command(output), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as running:
-        while len(left_behind(output)) < 2:
+    with subprocess.Popen(
+        command(output), cwd=ROOT, env=environment(temporary), stderr=subprocess.PIPE, text=True
+    ) as running:
+        while len(left_behind(temporary)) < 2:
             assert running.poll() is None, running.communicate()
+            time.sleep(0.05)
         running.send_signal(signal.SIGINT)
         time.sleep(0.2)
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=60)
     assert running.returncode == 130
-    assert left_behind(output) == []
-    assert data_directories() <= before
+    assert left_behind(temporary) == []
+    assert data_directories(temporary) == set()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_under_load_leaves_no_process_and_no_database(tmp_path: Path, how: signal.Signals) -> None:
+def test_an_interrupt_under_load_leaves_no_process_and_no_database(
+    tmp_path: Path, temporary: Path, how: signal.Signals
+) -> None:
     output = tmp_path / "rehearsal"
-    before = data_directories()
-    with subprocess.Popen(command(output), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        command(output), cwd=ROOT, env=environment(temporary), stderr=subprocess.PIPE, text=True
+    ) as running:
         assert running.stderr is not None
         for line in running.stderr:
             if "preflight:" in line:
                 break
-        time.sleep(1.2)  # the backup's scratch server is starting or running: the command's own child
-        assert left_behind(output), "nothing was running: the test would prove nothing"
+        wait_until(
+            lambda: list(temporary.glob("task-migration-backup-*/scratch/data/postmaster.pid")),
+            bool,
+            what="the backup's scratch server, the command's own child",
+            timeout=90,
+        )
+        assert left_behind(temporary), "nothing was running: the test would prove nothing"
         running.send_signal(how)
         _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "stopped by the operator" in errors
-    assert left_behind(output) == []
+    assert left_behind(temporary) == []
     assert not (output / "postgres").exists()
-    assert data_directories() <= before
+    assert data_directories(temporary) == set()
     assert not (output / "report.json").exists()
