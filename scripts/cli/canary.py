@@ -82,7 +82,7 @@ def canary_step(
     from scripts.canary import step as canary
     from scripts.cli import canary_text
     from scripts.support.console import say
-    from scripts.support.progress import display
+    from scripts.support.progress_display import display
 
     document = canary.step(
         stages.build(load_settings(stack)),
@@ -109,7 +109,7 @@ def canary_run(stack: Stack = None, json: Json = False, take_over: TakeOver = Fa
     from scripts.canary import step as canary
     from scripts.cli import canary_text
     from scripts.support.console import say
-    from scripts.support.progress import display
+    from scripts.support.progress_display import display
 
     at = stages.build(load_settings(stack))
     document = canary.run(at, take_over=take_over, tell=say, progress=display())
@@ -189,7 +189,7 @@ def rollback(
     from scripts.canary import rollback as way_back
     from scripts.cli import canary_text, finish_text
     from scripts.finish import abandon as giving_up
-    from scripts.support.progress import display
+    from scripts.support.progress_display import display
 
     settings = load_settings(stack)
     if abandon:

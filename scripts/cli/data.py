@@ -47,7 +47,7 @@ def verify(
 ) -> int:
     """Compare every row of the moved tables on both sides."""
     from scripts.cli.data_text import verification
-    from scripts.support.progress import display
+    from scripts.support.progress_display import display
     from scripts.verify import run as step
 
     document = step.run(
@@ -74,7 +74,7 @@ def finalize(stack: Stack = None, json: Json = False, dry_run: DryRun = False) -
     """Make the source's tables read-only for the monolith, then stop replication and leave nothing of it behind."""
     from scripts.cli.finish_text import finalization
     from scripts.finish import finalize as step
-    from scripts.support.progress import display
+    from scripts.support.progress_display import display
 
     settings = load_settings(stack)
     if settings.has_load_balancer and not dry_run:

@@ -60,7 +60,7 @@ def backup(
         raise UsageError("--output is not given; name a folder or s3://bucket/prefix")
     from scripts.backup.run import run
     from scripts.cli import prepare_text
-    from scripts.support.progress import display
+    from scripts.support.progress_display import display
     from scripts.support.settings import Environment
 
     scratch = Environment().scratch_database_url
@@ -93,7 +93,7 @@ def backup_restore(
     """
     from scripts.backup.run import restore
     from scripts.cli import prepare_text
-    from scripts.support.progress import display
+    from scripts.support.progress_display import display
     from scripts.support.settings import Environment
 
     given = Environment().restore_database_url
@@ -145,7 +145,7 @@ def copy(
     """Copy the rows under the snapshot of the replication slot, so that replication starts without a hole."""
     from scripts.cli import prepare_text
     from scripts.copy.run import run
-    from scripts.support.progress import display
+    from scripts.support.progress_display import display
 
     document = run(load_settings(stack), jobs=jobs, dry_run=dry_run, progress=display())
     emit(document, as_json=json, text=prepare_text.copied)

@@ -26,7 +26,7 @@ def replicate_start(stack: Stack = None, json: Json = False) -> int:
     """Start both directions from the copy's slot, conflict rules first."""
     from scripts.cli.replicate_text import started
     from scripts.replication import run
-    from scripts.support.progress import display
+    from scripts.support.progress_display import display
 
     emit(run.start(load_settings(stack), progress=display()), as_json=json, text=started)
     return 0
@@ -56,7 +56,7 @@ def replicate_wait(stack: Stack = None, json: Json = False, timeout: Timeout = 6
     """Wait until everything written so far is on the other side, both ways."""
     from scripts.cli.replicate_text import waited
     from scripts.replication import run
-    from scripts.support.progress import display
+    from scripts.support.progress_display import display
 
     document = run.wait(load_settings(stack), timeout=timeout, progress=display())
     emit(document, as_json=json, text=waited)
@@ -72,7 +72,7 @@ def replicate_stop(stack: Stack = None, json: Json = False, timeout: Timeout = 6
     """Drain both directions, then stop them."""
     from scripts.cli.replicate_text import stopped
     from scripts.replication import run
-    from scripts.support.progress import display
+    from scripts.support.progress_display import display
 
     document = run.stop(load_settings(stack), timeout=timeout, progress=display())
     emit(document, as_json=json, text=stopped)

@@ -8,8 +8,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from scripts.support import console, progress
-from scripts.support.progress import SILENT, Lines, Work, display
+from scripts.support import console, progress_display
+from scripts.support.progress import SILENT, Work
+from scripts.support.progress_display import Lines, display
 
 
 def work(done: float, total: float | None, unit: str = "MiB") -> Work:
@@ -41,7 +42,7 @@ def test_lines_come_seldom_and_on_standard_error(
         for _ in range(100):
             told.advance(4)
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.01)
+    monkeypatch.setattr(progress_display, "LINE_SECONDS", 0.01)
     hasty = Lines()
     with hasty.work("a", 1000, "rows") as told, hasty.work("part", 10, "rows", detail=True):
         told.advance(400)
