@@ -11,7 +11,7 @@ from scripts.canary.documents import Moved, Rollback, RollbackPlan
 from scripts.canary.operator_lock import Held, NoLock, Operation
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.traffic import LoadBalancer
-from scripts.canary.way_back import ZERO, WayBack, at_once, kept
+from scripts.canary.way_back import ZERO, WayBack, at_once
 from scripts.deployment.errors import NoPulumi
 from scripts.finish import abandon
 from scripts.finish.documents import StartOver
@@ -136,31 +136,22 @@ class _ByPulumi(WayBack):
     """A deployment moves the routes."""
 
     def __init__(self, at: Stage, unattended: bool, progress: Progress) -> None:
-        super().__init__(at.settings, at.load_balancer, at.service, at.notices, progress)
-        self._stage, self._unattended = at, unattended
-
-    def idle(self) -> float | None:
-        return self._stage.metrics.idle_seconds()
-
-    def declared(self) -> int:
-        return self._stage.declared_weight()
-
-    def keep_zero(self) -> Moved:
-        return kept(self._stage.deployer)
+        super().__init__(at, progress)
+        self._deployer, self._unattended = at.deployer, unattended
 
     def move(self) -> Moved:
         started = time.monotonic()
         try:
             with self.progress.work("deployment of weight 0", UP_SHARE * self.limit, "s"):
                 bounded(
-                    lambda: self._stage.deployer.up(ZERO),
+                    lambda: self._deployer.up(ZERO),
                     UP_SHARE * self.limit,
                     what="the deployment of weight 0",
                     remedy="look at its backend",
                 )
         except MigrationError as error:
             if self._unattended:
-                moved = at_once(self.load_balancer, self._stage.deployer)
+                moved = at_once(self.at)
                 return moved.model_copy(update={"pulumi": str(error)})
             if isinstance(error, NoPulumi):
                 raise
@@ -180,21 +171,12 @@ class _ByLoadBalancer(WayBack):
     """The load balancer's API moves the routes; ``held`` keeps the lock until the end."""
 
     def __init__(self, at: Emergency, held: ExitStack, progress: Progress) -> None:
-        super().__init__(at.settings, at.load_balancer, at.service, at.notices, progress)
-        self._at, self._held = at, held
-
-    def idle(self) -> float | None:
-        return self._at.idle()
-
-    def declared(self) -> int:
-        return int(self._at.file.config().get("canaryWeight", 0))
-
-    def keep_zero(self) -> Moved:
-        return kept(self._at.file)
+        super().__init__(at, progress)
+        self._held = held
 
     def move(self) -> Moved:
         # Routes before anything else, the database's lock included: it may be the database that is down.
-        moved = at_once(self.load_balancer, self._at.file)
+        moved = at_once(self.at)
         self._held.enter_context(_lock(self.settings, Operation.EMERGENCY))
         return moved
 

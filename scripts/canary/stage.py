@@ -41,6 +41,15 @@ class Stage:
         """The stack's ``canaryWeight``, percent."""
         return int(self.deployer.config().get("canaryWeight", 0))
 
+    @property
+    def configuration(self) -> Deployer:
+        """What keeps a weight."""
+        return self.deployer
+
+    def idle_seconds(self) -> float | None:
+        """As :meth:`scripts.canary.traffic.Metrics.idle_seconds`."""
+        return self.metrics.idle_seconds()
+
     def smoke_headers(self) -> dict[str, str]:
         """The secret header that leads to the Task Service at every weight."""
         outputs = self.deployer.outputs()
@@ -54,11 +63,15 @@ class Emergency:
     settings: Settings
     load_balancer: LoadBalancer
     #: Writes configuration without the CLI; the next ``up`` carries it out.
-    file: StackFile | Deployer
+    configuration: StackFile | Deployer
     service: ServiceControl | None = None
     notices: Notices = field(default_factory=lambda: Notices(None, None))
     #: As :meth:`scripts.canary.traffic.Metrics.idle_seconds`.
-    idle: Callable[[], float | None] = lambda: None
+    idle_seconds: Callable[[], float | None] = lambda: None
+
+    def declared_weight(self) -> int:
+        """The file's ``canaryWeight``, percent."""
+        return int(self.configuration.config().get("canaryWeight", 0))
 
 
 def _stand_in(settings: Settings) -> Stage | None:

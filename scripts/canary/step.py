@@ -232,7 +232,7 @@ class Step:
             if not back:
                 raise
         if back:
-            at_once(self._stage.load_balancer, self._stage.deployer)
+            at_once(self._stage)
             raise lost
 
     def _roll_back(self, reasons: tuple[str, ...], *, unattended: bool = True) -> Rollback:

@@ -9,20 +9,16 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
 
 from scripts.canary import history
 from scripts.canary.documents import Moved, Phases, Rollback
-from scripts.canary.notices import Notices
-from scripts.canary.service_control import ServiceControl
-from scripts.canary.traffic import LoadBalancer
+from scripts.canary.stage import Emergency, Stage
 from scripts.replication import fence
 from scripts.replication.conflicts import install as conflicts
 from scripts.support.console import say
 from scripts.support.errors import DataDiffer, MigrationError
 from scripts.support.events import RollbackEvent, Step
 from scripts.support.progress import SILENT, Progress
-from scripts.support.settings import Settings
 from scripts.support.wait import bounded, wait_until
 from scripts.verify import rollback_proof
 from scripts.verify.documents import RollbackProof
@@ -36,44 +32,18 @@ NAMED = 5
 ZERO: Mapping[str, object] = {"canaryWeight": 0}
 
 
-class Configuration(Protocol):
-    """Keeps a weight without deploying it."""
-
-    def keep(self, overrides: Mapping[str, object], /) -> object:
-        """Write the overrides into the configuration. Raises MigrationError."""
-
-
 class WayBack(ABC):
-    """One rollback. How the routes are moved, and what else it stands on, differs with and without Pulumi."""
+    """One rollback of what ``at`` names. How the routes are moved differs with and without Pulumi."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        load_balancer: LoadBalancer,
-        service: ServiceControl | None,
-        notices: Notices,
-        progress: Progress = SILENT,
-    ) -> None:
-        self.settings, self.load_balancer = settings, load_balancer
-        self.service, self.notices, self.progress = service, notices, progress
-        self.limit = settings.config.rollback_limit_seconds
+    def __init__(self, at: Stage | Emergency, progress: Progress = SILENT) -> None:
+        self.at, self.settings, self.load_balancer = at, at.settings, at.load_balancer
+        self.progress = progress
+        self.limit = at.settings.config.rollback_limit_seconds
         self._started = time.monotonic()
 
     @abstractmethod
     def move(self) -> Moved:
         """Move the routes. Raises MigrationError: they are where they were."""
-
-    @abstractmethod
-    def idle(self) -> float | None:
-        """As :meth:`scripts.canary.traffic.Metrics.idle_seconds`."""
-
-    @abstractmethod
-    def declared(self) -> int:
-        """The weight that the configuration has, percent. Raises MigrationError."""
-
-    @abstractmethod
-    def keep_zero(self) -> Moved:
-        """Keep weight 0 in the configuration without deploying; what came of it."""
 
     def go(self, reasons: tuple[str, ...], stop_service: bool) -> Rollback:
         """The whole of it, once. Raises as :func:`scripts.canary.rollback.execute`."""
@@ -96,7 +66,7 @@ class WayBack(ABC):
             ) from None
         if moved.config_set is False:
             # The lock that kept the configuration from being written may be gone by now.
-            again = self.keep_zero()
+            again = kept(self.at)
             moved = moved.model_copy(update={"config_set": again.config_set, "drift": again.drift})
         moved_again = self._held_there()
         stopped = self._stop() if stop_service else False
@@ -145,7 +115,7 @@ class WayBack(ABC):
         return max(1.0, self.limit - self._elapsed())
 
     def _tell(self, subject: str, facts: Mapping[str, object]) -> None:
-        self.notices.send(self.settings, subject, facts)
+        self.at.notices.send(self.settings, subject, facts)
 
     def _note(self, event: RollbackEvent, **facts: object) -> None:
         """Journal an event of the rollback; a journal that cannot be written, or not now, stops no rollback."""
@@ -162,7 +132,7 @@ class WayBack(ABC):
     def _weight(self) -> int:
         """The weight that is left; that it is not known is no reason to wait."""
         weights = []
-        for look in (self.declared, self.load_balancer.weight):
+        for look in (self.at.declared_weight, self.load_balancer.weight):
             try:
                 weights.append(look())
             except MigrationError as error:
@@ -207,7 +177,7 @@ class WayBack(ABC):
 
         def look() -> tuple[float | None, float]:
             try:
-                return self.idle(), time.monotonic() - begun
+                return self.at.idle_seconds(), time.monotonic() - begun
             except MigrationError:
                 return None, time.monotonic() - begun
 
@@ -234,22 +204,22 @@ class WayBack(ABC):
         return True
 
     def _stop(self) -> bool:
-        if self.service is None:
+        if self.at.service is None:
             raise MigrationError("there is no ECS service here to stop; leave --stop-service out")
-        self.service.stop()
+        self.at.service.stop()
         return True
 
 
-def at_once(balancer: LoadBalancer, configuration: Configuration) -> Moved:
+def at_once(at: Stage | Emergency) -> Moved:
     """Change the rule by the API and keep weight 0 in the configuration, whichever of the two works."""
-    balancer.to_monolith()
-    return kept(configuration)
+    at.load_balancer.to_monolith()
+    return kept(at)
 
 
-def kept(configuration: Configuration) -> Moved:
+def kept(at: Stage | Emergency) -> Moved:
     """Weight 0 kept in the configuration, or what to do as it could not be."""
     try:
-        configuration.keep(ZERO)
+        at.configuration.keep(ZERO)
     except MigrationError as error:
         drift = (
             f"canaryWeight could NOT be set to 0 in the configuration ({error}): set it before the next `up`, or that raises the "
