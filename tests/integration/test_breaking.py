@@ -103,11 +103,11 @@ def test_server_killed_and_started_again(make_pair: MakePair, which: str) -> Non
     row = "INSERT INTO tasks (user_id, title) SELECT min(user_id), 'before' FROM tasks"
     (pair.source if which == "source" else pair.target).execute(row.encode())
     with Writer(pair.settings.source() if other == "source" else pair.settings.target()) as writer:
-        time.sleep(0.2)
+        writer.more(50)
         victim.kill()
-        time.sleep(0.3)
+        writer.more(50)
         victim.start()
-        time.sleep(0.2)
+        writer.more(50)
     survivor = pair.target if which == "source" else pair.source
     replicate.wait(pair.settings, timeout=30)
     with psycopg.connect(pair.settings.source() if which == "source" else pair.settings.target()) as again:

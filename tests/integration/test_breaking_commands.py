@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -134,7 +133,7 @@ def test_start_and_finalize_killed_at_every_step(make_pair: MakePair) -> None:
         assert replicate.start(settings).status == "already-running"
         with Writer(settings.target()) as service:
             assert killed_everywhere(settings, "finalize") > 10
-            time.sleep(0.1)
+            service.more(11)
     assert monolith.refused
     assert len(monolith.ids) > 10
     assert len(service.ids) > 10
@@ -154,7 +153,7 @@ def test_abandon_killed_at_every_step(make_pair: MakePair) -> None:
     pair = running(make_pair, rows=60, **TWO)
     settings = pair.settings
     with Writer(settings.target()) as service:
-        time.sleep(0.2)
+        service.more()
     with AppWriter(_as_app(pair)) as monolith:
         assert killed_everywhere(settings, "abandon") > 8
     assert not monolith.refused
@@ -208,7 +207,7 @@ def test_the_target_is_emptied_only_when_nothing_is_lost(make_pair: MakePair) ->
     pair = running(make_pair, rows=60)
     settings = pair.settings
     with Writer(settings.target()) as service:
-        time.sleep(0.1)
+        service.more()
     for scenario in ("copy", "data"):
         with pytest.raises(Refused, match=r"5 % of the requests"):
             abandon.start_over(settings, scenario, weight=5, reason="now", force=True)

@@ -22,6 +22,7 @@ from scripts.schema import run as schema
 from scripts.support.errors import DataDiffer, Refused, UsageError
 from scripts.support.progress import Progress, Work
 from scripts.support.sides import Side
+from scripts.support.wait import wait_until
 from scripts.verify import run as verify
 from scripts.verify.documents import RowDifference
 from tests.conftest import AWKWARD_PASSWORD, Pair
@@ -68,12 +69,13 @@ class Writer:
 
     def _work(self) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
+            insert = (
+                "INSERT INTO tasks (user_id, title, updated_at) SELECT min(id), '書く', now() FROM users RETURNING id"
+                if self.url_has_users(connection)
+                else "INSERT INTO tasks (user_id, title, updated_at) SELECT min(user_id), '書く', now() FROM tasks RETURNING id"
+            )
             while not self._stop.is_set():
-                row = connection.execute(
-                    "INSERT INTO tasks (user_id, title, updated_at) SELECT min(id), '書く', now() FROM users RETURNING id"
-                    if self.url_has_users(connection)
-                    else "INSERT INTO tasks (user_id, title, updated_at) SELECT min(user_id), '書く', now() FROM tasks RETURNING id"
-                ).fetchone()
+                row = connection.execute(insert.encode()).fetchone()
                 assert row is not None
                 self.ids.append(row[0])
                 time.sleep(0.001)
@@ -81,6 +83,11 @@ class Writer:
     def url_has_users(self, connection: psycopg.Connection[Any]) -> bool:
         row = connection.execute("SELECT to_regclass('users') IS NOT NULL").fetchone()
         return bool(row and row[0])
+
+    def more(self, rows: int = 20) -> None:
+        """Wait until so many more rows are acknowledged."""
+        enough = len(self.ids) + rows
+        wait_until(lambda: len(self.ids), lambda count: count >= enough, what="rows of the writer", timeout=60)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -134,13 +141,12 @@ def test_no_hole_between_copy_and_replication(make_pair: MakePair) -> None:
     pair = make_pair(rows=2000)
     schema.apply(pair.settings)
     with Writer(pair.settings.source()) as writer:
-        while len(writer.ids) < 20:
-            time.sleep(0.01)
+        writer.more(21)
         copy.run(pair.settings, jobs=4)
         copied = len(writer.ids)
-        time.sleep(0.3)
+        writer.more()
         replicate.start(pair.settings)
-        time.sleep(0.3)
+        writer.more()
     assert copied > 20
     assert len(writer.ids) > copied
     fence.forward(pair.settings)
@@ -153,7 +159,8 @@ def test_both_directions_without_loop(make_pair: MakePair) -> None:
     """Prevents a change that comes back to where it was made, and one that never arrives."""
     pair = running(make_pair)
     with Writer(pair.settings.source()) as first, Writer(pair.settings.target()) as second:
-        time.sleep(0.5)
+        first.more(100)
+        second.more(100)
     fence.both(pair.settings)
     for connection in (pair.source, pair.target):
         ids = {row[0] for row in connection.execute("SELECT id FROM tasks")}
@@ -334,7 +341,7 @@ def test_abandon_brings_writes_back_and_copy_starts_again(make_pair: MakePair) -
     """Prevents an abandoned attempt that keeps writes of the Task Service, or blocks the next attempt."""
     pair = running(make_pair)
     with Writer(pair.settings.target()) as writer:
-        time.sleep(0.2)
+        writer.more()
     done = abandon.run(pair.settings, truncate_target=True)
     assert done.drained
     assert done.leftovers == []

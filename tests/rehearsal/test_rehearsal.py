@@ -62,7 +62,7 @@ def left_behind(temporary: Path) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path, temporary: Path) -> None:
     output = tmp_path / "rehearsal"
     done = subprocess.run(
