@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from scripts.deployment.deployer import Change
@@ -15,6 +18,8 @@ from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.engine.state import Resource, deletion_order, locked
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import MigrationError, Refused, TimedOut, UsageError
+from scripts.support.settings import PROJECT_ROOT
+from scripts.support.wait import wait_until
 from tests.engine_support import SMOKE_VALUE, difference, inventory, stack_config, write_program
 
 Make = Callable[..., EmbeddedDeployer]
@@ -288,3 +293,28 @@ def test_foreign_thing_of_the_same_name_is_not_taken_over(make: Make, account: E
             make(program).up({})
     make(program).destroy()
     assert len(account.client("logs").describe_log_groups()["logGroups"]) == 1
+
+
+def test_a_killed_caller_takes_the_operation_along_and_a_killed_helper_is_replaced(
+    make: Make, account: EmulatedAws, tmp_path: Path
+) -> None:
+    """Fails when an operation goes on beside the next one after its caller died, or one dead helper ends all operations."""
+    waiting = write_program(
+        tmp_path / "waiting", "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(120)"
+    )
+    calling = (
+        "import sys; from pathlib import Path; from scripts.rehearsal.engine.embedded import EmbeddedDeployer as D; "
+        "D(Path(sys.argv[1]) / 'state.json', {}, {}, program=Path(sys.argv[1])).up({})"
+    )
+    with subprocess.Popen([sys.executable, "-c", calling, str(waiting)], cwd=PROJECT_ROOT) as caller:
+        noted = waiting / "pid"
+        pid = int(wait_until(lambda: noted.read_text() if noted.exists() else "", bool, what="the program", timeout=90))
+        caller.kill()
+    wait_until(lambda: psutil.pid_exists(pid), lambda there: not there, what="the operation to end", timeout=30)
+    make("").up({})
+    helper = next(
+        child for child in psutil.Process().children() if "scripts.rehearsal.engine.warm" in " ".join(child.cmdline())
+    )
+    helper.kill()
+    helper.wait(30)
+    assert make("pulumi.export('a', 1)").up({}).outputs == {"a": 1}
