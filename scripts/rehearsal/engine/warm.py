@@ -31,6 +31,9 @@ _SDK = (
     *("secretsmanager", "sns", "vpc"),
 )
 
+#: Seconds within which it answers, its own imports included; on an idle machine they take two.
+_ANSWER_SECONDS = 120.0
+
 
 class Warm:
     """The client's side: one such process, started when it is first needed. Operations come one after the other."""
@@ -48,23 +51,23 @@ class Warm:
         """
         order = {"request": str(request), "result": str(result), "output": str(output), "env": dict(environment)}
         with self._lock:
-            process = self._started()
-            assert process.stdin is not None
             try:
+                process = self._started()
+                assert process.stdin is not None
                 process.stdin.write(json.dumps(order).encode() + b"\n")
-                fork = self._number(60.0)
-                try:
-                    return self._number(timeout)
-                except TimeoutError:
+                fork = self._number(_ANSWER_SECONDS)
+                late = not self._answers(timeout)
+                if late:
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(fork, signal.SIGKILL)
-                    self._number(60.0)
-                    raise
-            except TimeoutError:
-                raise
+                status = self._number(_ANSWER_SECONDS)
             except BaseException:
+                # Whatever cut the conversation short, an interrupt too: what is still to be answered must not answer the next.
                 self.close()
                 raise
+        if late:
+            raise TimeoutError
+        return status
 
     def close(self) -> None:
         """End the process and what it forked; the next operation starts another."""
@@ -87,18 +90,21 @@ class Warm:
                 start_new_session=True,
             )
             atexit.register(self.close)
-            self._number(60.0)
+            self._number(_ANSWER_SECONDS)
         return self._process
+
+    def _answers(self, timeout: float) -> bool:
+        """Whether a line comes within ``timeout`` seconds."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout], [], [], timeout)[0])
 
     def _number(self, timeout: float) -> int:
         """The next line."""
         assert self._process is not None
         assert self._process.stdout is not None
-        if not select.select([self._process.stdout], [], [], timeout)[0]:
-            raise TimeoutError
-        line = self._process.stdout.readline()
-        if not line:
-            raise MigrationError("the process that runs the embedded engine's operations ended by itself")
+        if not self._answers(timeout) or not (line := self._process.stdout.readline()):
+            raise MigrationError("the process that runs the embedded engine's operations is gone, or does not answer")
         return int(line)
 
 
