@@ -43,7 +43,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Moves the task tables into the Task Service's own PostgreSQL: no downtime, no lost row, rollback in minutes."""
+    """Moves the task tables into the Task Service's own PostgreSQL, without downtime and with a rollback in minutes."""
 
 
 for part in (prepare, replicate, data, canary, rehearse):

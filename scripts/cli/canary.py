@@ -176,7 +176,7 @@ def rollback(
     ] = False,
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the journal.")] = None,
 ) -> int:
-    """Go back to the monolith with every acknowledged write: weight 0, drain, fence, rows compared."""
+    """Go back to the monolith: weight 0, drain, fence, every row of the Task Service compared."""
     if abandon and (emergency or stop_service):
         raise UsageError("--abandon goes alone: roll back first, then give the migration up")
     if scenario and (abandon or emergency or stop_service):

@@ -70,17 +70,21 @@ def _slot(config: MigrationConfig, name: Direction, state: DirectionState) -> It
         yield Finding(
             status="fail",
             what=f"{name}: log runway",
-            detail=f"the slot holds {runway.retained_bytes} bytes of log, the limit ({runway.limit}) is {runway.limit_bytes}",
+            detail=f"the slot holds {_mib(runway.retained_bytes)} of log, the limit ({runway.limit}) is {_mib(runway.limit_bytes)}",
             remedy="mend the apply worker, or `task-migration rollback --abandon`",
         )
     elif runway and runway.hours is not None and runway.hours < config.wal_runway_warn_hours:
         yield Finding(
             status="warn",
             what=f"{name}: log runway",
-            detail=f"{runway.hours:g} h until the log kept for the slot reaches {runway.limit_bytes} bytes ({runway.limit}) should "
-            f"it stand still, at {runway.rate_bytes_per_second:g} bytes/s; {config.wal_runway_warn_hours:g} h are wanted",
+            detail=f"{runway.hours:g} h until the log kept for the slot reaches {_mib(runway.limit_bytes)} ({runway.limit}) should "
+            f"it stand still, at {_mib(runway.rate_bytes_per_second)}/s; {config.wal_runway_warn_hours:g} h are wanted",
             remedy="give the disk more room and raise walAllowanceGb",
         )
+
+
+def _mib(count: float) -> str:
+    return f"{count / 2**20:,.2f} MiB"
 
 
 def _band(config: MigrationConfig, band: SequenceBand) -> Iterator[Finding]:
