@@ -13,15 +13,12 @@ from components.config import PROJECT, SECRET_KEYS
 from scripts.deployment.deployer import WEIGHT, Change, PreviewResult, UpResult
 from scripts.deployment.stack_file import refuse_unknown, typed
 from scripts.rehearsal.emulated.properties import plain
+from scripts.rehearsal.engine import forked
 from scripts.rehearsal.engine.state import State, locked
-from scripts.rehearsal.engine.warm import Warm
 from scripts.support import errors
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.redact import redact, remember_secret
 from scripts.support.settings import PROJECT_ROOT
-
-#: One for all stacks of this process.
-_WARM = Warm()
 
 
 class EmbeddedDeployer:
@@ -141,7 +138,7 @@ class EmbeddedDeployer:
             request.write_text(json.dumps(self._request(operation, overrides, unprotect)), encoding="utf-8")
             output.touch()
             try:
-                status = _WARM.run(request, result, output, self._environment, self.timeout)
+                status = forked.run(request, result, output, self._environment, self.timeout)
             except TimeoutError:
                 raise TimedOut(
                     f"the embedded engine's {operation} did not end within {self.timeout:.0f} s; its last words: "

@@ -1,4 +1,4 @@
-"""One operation of the embedded engine, in a process of its own: ``python -m scripts.rehearsal.engine.run REQUEST RESULT``.
+"""One operation of the embedded engine, in a process of its own.
 
 REQUEST and RESULT are JSON files. A failure that has a name is in RESULT; anything else ends the process with a trace.
 """
@@ -6,11 +6,9 @@ REQUEST and RESULT are JSON files. A failure that has a name is in RESULT; anyth
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import runpy
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -84,20 +82,14 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         return {"changes": [asdict(change) for change in operation.changes], "outputs": properties.plain(state.outputs)}
 
 
-def main() -> int:
+def main(request_file: str, result_file: str) -> int:
     """Read the request, write the result, answer with the exit status."""
-    # The process lives for seconds and most of that is importing pulumi_aws, which the collector would slow by a third.
-    gc.disable()
-    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    request = json.loads(Path(request_file).read_text(encoding="utf-8"))
     try:
         result = run(request)
     except MigrationError as error:
         result = {"error": str(error), "kind": type(error).__name__}
-    descriptor = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(result_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(result, file)
     return 1 if "error" in result else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
