@@ -140,12 +140,17 @@ class Workers:
     def _run(self) -> None:
         try:
             with contextlib.ExitStack() as stack:
-                source, target = self._source(stack), self._target(stack)
+                target, source = self._target(stack), None
                 while (step := self._next()) is not None:
-                    if step.kind != "rows":
-                        # All rows are taken, so this session's view of the live source need not be kept any longer.
-                        source.close()
-                    self._do(step, source, target)
+                    if step.kind == "rows":
+                        # Not before: the snapshot is there as long as a step of rows is in somebody's hands, and no longer.
+                        source = source or self._source(stack)
+                        self._rows(step, source, target)
+                    else:
+                        if source is not None:
+                            # All rows are taken, so this session's view of the live source need not be kept any longer.
+                            source.close()
+                        self._build(step, target)
                     self._finish(step)
         except BaseException as error:  # noqa: BLE001 - it is raised again in the main thread
             self._fail(error)
@@ -178,11 +183,9 @@ class Workers:
             with contextlib.suppress(psycopg.Error):
                 connection.cancel_safe(timeout=CANCEL_SECONDS)
 
-    def _do(self, step: Step, source: Connection, target: Connection) -> None:
+    def _build(self, step: Step, target: Connection) -> None:
         after, table = self.assignment.after, step.table
-        if step.kind == "rows":
-            self._rows(step, source, target)
-        elif step.kind == "index":
+        if step.kind == "index":
             with self._turn:
                 spare = self.queue.spare(self.assignment.jobs)
             target.execute(sql.SQL("SET max_parallel_maintenance_workers = {}").format(sql.Literal(spare)))

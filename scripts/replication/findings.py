@@ -78,7 +78,7 @@ def _slot(config: MigrationConfig, name: Direction, state: DirectionState) -> It
             status="warn",
             what=f"{name}: log runway",
             detail=f"{runway.hours:g} h until the log kept for the slot reaches {_mib(runway.limit_bytes)} ({runway.limit}) should "
-            f"it stand still, at {_mib(runway.rate_bytes_per_second)}/s; {config.wal_runway_warn_hours:g} h are wanted",
+            f"it stand still, at {_mib(runway.rate_bytes_per_second or 0.0)}/s; {config.wal_runway_warn_hours:g} h are wanted",
             remedy="give the disk more room and raise walAllowanceGb",
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from scripts.copy import plan as copy_plan
 from scripts.copy import run as copy
 from scripts.copy import stream as copy_stream
 from scripts.copy.documents import Copy
+from scripts.copy.workers import Workers
 from scripts.database import helper_schema
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.replication import fence
@@ -201,6 +203,40 @@ def test_connections_cut_and_the_snapshot_lost(make_pair: MakePair, monkeypatch:
         failures = [entry["error"] for entry in pair.settings.journal.events("copy") if entry["event"] == "failed"]
         assert len(failures) == 5
         equal(pair, writer)
+
+
+def test_a_worker_that_comes_when_all_rows_are_read(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a copy of small tables that fails as one worker was done before the other had its connection to the source."""
+    pair = make_pair(rows=50)
+    schema.apply(pair.settings)
+    connect, take, fail, came = Workers._connect, Workers._next, Workers._fail, threading.Event()
+    late = "copy-1"
+    holders = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender' AND datname = current_database()"
+
+    def connect_late(self: Workers, *arguments: Any) -> Any:
+        if threading.current_thread().name == late:
+            with psycopg.connect(pair.settings.source(), autocommit=True) as looking:
+                wait_until(
+                    lambda: count(looking, holders), lambda n: n == 0, what="the snapshot to be let go", timeout=60
+                )
+        return connect(self, *arguments)
+
+    def wait_for_the_late_one(self: Workers) -> Any:
+        if threading.current_thread().name == late:
+            came.set()
+        elif not self.queue.open("rows"):
+            assert came.wait(60)
+        return take(self)
+
+    def failed(self: Workers, error: BaseException) -> None:
+        fail(self, error)
+        came.set()
+
+    monkeypatch.setattr(Workers, "_connect", connect_late)
+    monkeypatch.setattr(Workers, "_next", wait_for_the_late_one)
+    monkeypatch.setattr(Workers, "_fail", failed)
+    assert copy.run(pair.settings, jobs=2).status == "complete"
+    equal(pair)
 
 
 def test_no_room_read_only_or_a_broken_key(make_pair: MakePair) -> None:
@@ -403,11 +439,11 @@ def test_json_is_one_document_and_progress_goes_elsewhere(
     import json
 
     from scripts import __main__
-    from scripts.support import progress
+    from scripts.support import progress_display
 
     pair = make_pair(rows=200)
     schema.apply(pair.settings)
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.02)
+    monkeypatch.setattr(progress_display, "LINE_SECONDS", 0.02)
     # The pair's names of slot and publication, and its engine, as a stack's file would give them.
     monkeypatch.setattr("scripts.cli.prepare.load_settings", lambda _: pair.settings)
     monkeypatch.setattr("sys.argv", ["task-migration", "copy", "--json", "--jobs", "2"])
