@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -447,7 +447,7 @@ def test_free_disk_as_cloudwatch_has_it(monkeypatch: pytest.MonkeyPatch, tmp_pat
                 {
                     "MetricName": "FreeStorageSpace",
                     "Dimensions": [{"Name": "DBInstanceIdentifier", "Value": "monolith"}],
-                    "Timestamp": datetime.now(UTC),
+                    "Timestamp": datetime.now(UTC) - timedelta(minutes=1),  # a request has whole seconds
                     "Value": size,
                 }
                 for size in (5e9, 4e9)

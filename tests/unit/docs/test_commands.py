@@ -191,8 +191,8 @@ def test_what_a_document_says_to_type_is_there(name: str) -> None:
     page = reference.PAGE.parents[1] / name if name == "README.md" else reference.PAGE.with_name(name)
     wrong = []
     for found in TYPED.finditer(page.read_text(encoding="utf-8").replace("\\\n", " ")):
-        words = found["words"].split()
-        options = {word.strip("[],.;:)") for word in words if word.strip("[(").startswith("--")}
+        words = [word.strip("[](),.;:") for word in found["words"].split()]
+        options = {word for word in words if word.startswith("--")}
         path = next((" ".join(words[:count]) for count in (2, 1) if " ".join(words[:count]) in known), None)
         if path is None or not options <= known[path]:
             wrong.append(found[0])
