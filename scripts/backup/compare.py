@@ -44,7 +44,8 @@ def checksums(connection: Connection, what: str, progress: Progress, total: int 
 def objects(connection: Connection) -> dict[str, int]:
     """How many tables, indexes, sequences, views, constraints, triggers and functions the database has of its own."""
     rows = connection.execute(QUERIES["objects"], {"system": list(SYSTEM_SCHEMAS)}).fetchall()
-    return {str(kind): int(number) for kind, number in rows}
+    none = dict.fromkeys(("constraints", "functions", "triggers"), 0)
+    return dict(sorted({**none, **{str(kind): int(number) for kind, number in rows}}.items()))
 
 
 def own_relations(connection: Connection) -> list[str]:

@@ -63,7 +63,7 @@ def backup(document: Backup) -> View:
                 ("SHA-256", document.sha256),
                 ("size", f"{cell(mebibytes(document.bytes))} MiB"),
                 ("took", f"{cell(document.seconds)} s"),
-                ("objects", ", ".join(f"{number:,} {kind}" for kind, number in document.objects.items())),
+                ("objects", ", ".join(f"{number:,} {kind}" for kind, number in document.objects.items() if number)),
             ),
             _sums(document.tables),
             verbatim(f"To put it back: task-migration backup restore {document.manifest}"),

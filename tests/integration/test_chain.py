@@ -106,6 +106,14 @@ def test_the_plan_from_preflight_to_finalize(make_pair: MakePair, tmp_path: Any)
     assert checked.passed, [check for check in checked.checks if check.status == "fail"]
     saved = backup.run(settings, str(tmp_path / "backup"))
     assert saved.restore_verified is True
+    assert saved.objects == {
+        "constraints": 30,
+        "functions": 0,
+        "indexes": 23,
+        "sequences": 9,
+        "tables": 10,
+        "triggers": 0,
+    }
     assert {"location", "sha256", "bytes", "restore_verified", "tables"} <= set(saved.plain())
     made = schema.apply(settings)
     assert made.match
