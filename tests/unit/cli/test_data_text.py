@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-from rich.console import Console
-
 from scripts.cli.data_text import NAMED, verification
-from scripts.cli.view import View, render
 from scripts.replication.documents import SequenceBand
 from scripts.schema.documents import Difference
 from scripts.verify.documents import ComparedTable, Orphans, RowDifference, ShownValues, Verification
-
-
-def shown(view: View) -> str:
-    out = io.StringIO()
-    render(view, Console(file=out, width=80, highlight=False))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+from tests.unit.cli.shown import shown
 
 
 def compared(name: str, rows: int, **changes: Any) -> ComparedTable:

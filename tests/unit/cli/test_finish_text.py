@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
-from rich.console import Console
-
 from scripts.cli.finish_text import abandonment, finalization, start_over
-from scripts.cli.view import View, render
 from scripts.finish.documents import Abandonment, Finalization, Privileges, StartOver, TableRows
+from tests.unit.cli.shown import shown
 
 THINGS = ["source: slot task_service_sub", "source: trigger on tasks", "target: schema task_migration"]
-
-
-def shown(view: View) -> str:
-    out = io.StringIO()
-    render(view, Console(file=out, width=80, highlight=False))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 def finalized(**changes: object) -> Finalization:

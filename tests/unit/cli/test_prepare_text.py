@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from rich.console import Console
 
 from scripts.backup.documents import Backup, Restored, TableSum
 from scripts.cli import prepare_text
-from scripts.cli.view import View, render
 from scripts.copy.documents import Copied, Copy, SequenceSet, TableCopied
 from scripts.preflight.documents import Check, Preflight
 from scripts.schema.documents import Difference, SchemaApplied, SchemaDiff
+from tests.unit.cli.shown import shown
 
 SUMS = [
     TableSum(table="tasks", rows=1030000, checksum="6b03ea0024f7968d"),
@@ -98,12 +95,6 @@ AGAIN = Copy(
     status="already-complete",
 )
 TRIED = COPY.model_copy(update={"status": "dry-run", "lsn": None, "snapshot": None, "sequences": [], "seconds": 0.0})
-
-
-def shown(view: View) -> str:
-    out = io.StringIO()
-    render(view, Console(file=out, width=80, highlight=False))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 GOLDEN = {

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from rich.console import Console
 
 from scripts.cli import rehearse_text
-from scripts.cli.view import View, render
 from scripts.rehearsal.documents import (
     AcknowledgedWrites,
     Criterion,
@@ -20,12 +16,7 @@ from scripts.rehearsal.documents import (
     Step,
 )
 from scripts.support.status import Event, History
-
-
-def text(view: View) -> str:
-    console = Console(file=io.StringIO(), width=80, highlight=False)
-    render(view, console)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+from tests.unit.cli.shown import shown
 
 
 def report(*, passed: bool) -> Report:
@@ -65,7 +56,7 @@ def report(*, passed: bool) -> Report:
 
 
 def test_a_passed_report_says_so_first_and_names_the_next_command_last() -> None:
-    assert text(rehearse_text.report(report(passed=True))) == (
+    assert shown(rehearse_text.report(report(passed=True))) == (
         "Passed: all 2 criteria; 11,505 requests, 0 failed; 269 s\n"
         "\n"
         "ok    zero downtime: 0 of 11,505 requests failed, over every step\n"
@@ -82,10 +73,10 @@ def test_a_passed_report_says_so_first_and_names_the_next_command_last() -> None
 
 
 def test_a_report_that_did_not_pass_says_what_failed_and_where_to_look() -> None:
-    shown = text(rehearse_text.report(report(passed=False))).splitlines()
-    assert shown[0] == "NOT PASSED: 1 of 2 criteria failed; 11,505 requests, 0 failed; 269 s"
-    assert shown[3] == "FAIL  row counts equal: tasks 2115=2115; task_images 863=863; task_tag 839=838"
-    assert shown[-1] == "Next: look into logs/ beside the report, mend the cause, then: make rehearsal"
+    lines = shown(rehearse_text.report(report(passed=False))).splitlines()
+    assert lines[0] == "NOT PASSED: 1 of 2 criteria failed; 11,505 requests, 0 failed; 269 s"
+    assert lines[3] == "FAIL  row counts equal: tasks 2115=2115; task_images 863=863; task_tag 839=838"
+    assert lines[-1] == "Next: look into logs/ beside the report, mend the cause, then: make rehearsal"
 
 
 def test_a_drill_shows_each_way_back_in_a_row() -> None:
@@ -101,7 +92,7 @@ def test_a_drill_shows_each_way_back_in_a_row() -> None:
         lost=0,
     )
     document = report(passed=True).model_copy(update={"steps": [], "drills": [one], "load": None})
-    assert text(rehearse_text.report(document)).splitlines()[5:7] == [
+    assert shown(rehearse_text.report(document)).splitlines()[5:7] == [
         "from %  last request s  proof s  rows compared  writes  lost",
         "    25            5.70    11.20          1,200     834     0",
     ]
@@ -121,7 +112,7 @@ def test_status_has_a_line_for_each_run_of_a_step() -> None:
             ("canary", "begun"), ("canary", "decided"), ("canary", "begun"),
         )
     )  # fmt: skip
-    assert text(view) == (
+    assert shown(view) == (
         "Last done: canary: begun, 2026-11-26 01:00:06 UTC (stack staging,\n"
         ".task-migration)\n"
         "\n"
@@ -149,6 +140,6 @@ def test_the_next_command_follows_from_the_last_event(last: tuple[str, str], fol
 
 
 def test_an_empty_journal_leads_to_the_first_command() -> None:
-    assert text(rehearse_text.status(status())) == (
+    assert shown(rehearse_text.status(status())) == (
         "Nothing was done yet: the journal in .task-migration is empty.\nNext: task-migration preflight"
     )

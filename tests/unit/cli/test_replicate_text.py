@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-from rich.console import Console
-
 from scripts.cli import replicate_text
-from scripts.cli.view import View, render
 from scripts.replication.documents import (
     REMEDY_IN_DETAIL,
     DirectionState,
@@ -26,6 +22,7 @@ from scripts.replication.documents import (
     Stopped,
     Waited,
 )
+from tests.unit.cli.shown import shown
 
 BAND = SequenceBand(
     table="tasks",
@@ -40,12 +37,6 @@ BAND = SequenceBand(
 TAGS = BAND.model_copy(
     update={"sequence": "scheduled_task_tags_id_seq", "source_last": 830_000_000, "used_percent": 83}
 )
-
-
-def shown(view: View) -> str:
-    out = io.StringIO()
-    render(view, Console(file=out, width=80, highlight=False))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 def direction(**changes: Any) -> DirectionState:
