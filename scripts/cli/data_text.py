@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from scripts.cli.view import Column, View, finding, table
+from scripts.cli.view import Column, View, counted, finding, table
 from scripts.verify.documents import ComparedTable, RowDifference, Verification
 
 #: Rows that differ which are named; the JSON document has more of them.
@@ -27,23 +27,19 @@ def verification(document: Verification) -> View:
 def _verdict(document: Verification) -> str:
     repaired = sum(entry.repaired for entry in document.tables)
     if document.match:
-        rows = _many(sum(entry.source_rows for entry in document.tables), "row")
+        rows = counted(sum(entry.source_rows for entry in document.tables), "row")
         after = f", {repaired:,} of them repaired" if repaired else ""
-        return f"Both sides are equal: {rows} in {_many(len(document.tables), 'table')}{after}."
+        return f"Both sides are equal: {rows} in {counted(len(document.tables), 'table')}{after}."
     tables = [entry for entry in document.tables if not entry.match]
-    rows = _many(sum(entry.differences_total for entry in tables), "row") + " in " if not repaired else ""
+    rows = counted(sum(entry.differences_total for entry in tables), "row") + " in " if not repaired else ""
     lost, places, failed = (sum(e.count for e in document.orphans), len(document.schema_differences), _failed(document))
     spoilt = [
-        rows + _many(len(tables), "table") if tables else "",
-        _many(lost, "reference") + " to no row" if lost else "",
-        f"the schema in {_many(places, 'place')}" if places else "",
-        f"{_many(len(failed), 'sequence')} outside the band" if failed else "",
+        rows + counted(len(tables), "table") if tables else "",
+        counted(lost, "reference") + " to no row" if lost else "",
+        f"the schema in {counted(places, 'place')}" if places else "",
+        f"{counted(len(failed), 'sequence')} outside the band" if failed else "",
     ]
     return f"The sides {'still ' if repaired else ''}differ: {', '.join(filter(None, spoilt))}."
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _failed(document: Verification) -> list[str]:
@@ -68,7 +64,7 @@ def _parts(document: Verification) -> Iterator[RenderableType]:
     for orphans in document.orphans:
         yield finding(
             "bad",
-            f"{orphans.table}.{', '.join(orphans.columns)} has {_many(orphans.count, 'value')} that no row of {orphans.references} has, "
+            f"{orphans.table}.{', '.join(orphans.columns)} has {counted(orphans.count, 'value')} that no row of {orphans.references} has, "
             f"the limit is 0: {'; '.join(_pairs(sample) for sample in orphans.samples)}",
             "bring those rows back on the source, or change the rows that refer to them",
         )

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scripts.backup.documents import Backup, Restored, TableSum
-from scripts.cli.view import Column, State, View, cell, facts, finding, mebibytes, table, verbatim
+from scripts.cli.view import Column, State, View, cell, counted, facts, finding, mebibytes, table, verbatim
 from scripts.copy.documents import Copy
 from scripts.preflight.documents import Check, Preflight, Status
 from scripts.schema.documents import Difference, SchemaApplied, SchemaDiff
@@ -196,8 +196,3 @@ def copied(document: Copy) -> View:
         ),
         follows,
     )
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """``1 table``, ``2 tables``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
