@@ -34,6 +34,10 @@ DEFAULT_DROPPED_FOREIGN_KEYS = (
 )
 
 
+#: A task is done at a time, and approved by somebody at a time.
+DEFAULT_COLUMN_GROUPS = (("is_completed", "completed_at"), ("approved_at", "approved_by_user_id"))
+
+
 class ConfigError(Exception):
     """The stack's configuration is not usable. The text names each key, its value, the limit and the remedy."""
 
@@ -138,6 +142,14 @@ class MigrationConfig(_Model):
     )
     subscription: str = Field(
         "task_service_sub", pattern=r"^[a-z_][a-z0-9_]{0,50}$", description="Subscription and slot name (native)."
+    )
+    column_groups: tuple[tuple[str, ...], ...] = Field(
+        DEFAULT_COLUMN_GROUPS,
+        description="Columns that mean something only together: two writes that did not know of each other never mix them.",
+    )
+    bookkeeping_columns: tuple[str, ...] = Field(
+        ("updated_at",),
+        description="Columns that every write sets beside what it is about: that one of them lost is not told by itself.",
     )
     sequence_band_start: int = Field(
         1_000_000_000, ge=1, lt=2**62, description="First id the target hands out; far above the source's ids."

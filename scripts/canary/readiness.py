@@ -65,7 +65,7 @@ def _unequal(settings: Settings, timeout: float) -> tuple[str, ...]:
 
 
 def probe(settings: Settings, timeout: float) -> float | None:
-    """Write a heartbeat on the target and read that very row, value by value, on the source; the seconds it took.
+    """Write a fence on the target and read that very record, value by value, on the source; the seconds it took.
 
     A row of the helper schema, which the reverse direction carries as it carries the moved tables: no business row is
     touched. None when it could not be read within ``timeout`` seconds.
@@ -73,22 +73,20 @@ def probe(settings: Settings, timeout: float) -> float | None:
     Raises:
         DatabaseError: one of the databases cannot be reached.
     """
-    query = "SELECT beat, beat_at FROM task_migration.heartbeat WHERE side = 'target'"
+    query = "SELECT v, kind, at FROM task_migration.target_writes WHERE v = %s"
     with (
         domain_errors("the synthetic write"),
         connect(settings.target(), step="probe", name="TARGET_DATABASE_URL") as target,
         connect(settings.source(), step="probe", name="SOURCE_DATABASE_URL") as source,
     ):
         started = time.monotonic()
-        number = fence.heartbeat(target, "target")
-        wrote = target.execute(query).fetchone()
+        number = (fence.post(target, "target"),)
+        wrote = target.execute(query, number).fetchone()
         pause = 0.002
         while time.monotonic() - started < timeout:
-            seen = source.execute(query).fetchone()
-            if seen is not None and wrote is not None and seen[0] >= number:
-                # A later beat of somebody else may have arrived over ours; the same one must be the same to the microsecond.
-                same = seen[0] > wrote[0] or tuple(seen) == tuple(wrote)
-                return round(time.monotonic() - started, 4) if same else None
+            seen = source.execute(query, number).fetchone()
+            if seen is not None:
+                return round(time.monotonic() - started, 4) if seen == wrote else None
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
     return None

@@ -30,7 +30,6 @@ from scripts.canary.stage import Stage
 from scripts.canary.watch import Tell, Watch, silent
 from scripts.canary.way_back import at_once
 from scripts.deployment.deployer import Change, UpResult
-from scripts.replication.conflicts import install as conflicts
 from scripts.support.errors import DatabaseError, MigrationError, Refused
 from scripts.support.events import CanaryEvent
 from scripts.support.events import Step as Steps
@@ -205,9 +204,6 @@ class Step:
         self._stage.load_balancer.confirm(wanted)
         seconds = time.monotonic() - started
         self._still_wanted(begun, wanted)
-        if wanted == 100:
-            # From here on the Task Service alone takes writes, so its version of a row counts (docs/decisions.md).
-            conflicts.set_tie_winner(self._settings, "target")
         self._settings.journal.record(
             Steps.CANARY,
             CanaryEvent.MOVED,

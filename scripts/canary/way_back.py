@@ -14,7 +14,6 @@ from scripts.canary import history
 from scripts.canary.documents import Moved, Phases, Rollback
 from scripts.canary.stage import Emergency, Stage
 from scripts.replication import fence
-from scripts.replication.conflicts import install as conflicts
 from scripts.support.console import say
 from scripts.support.errors import DataDiffer, MigrationError
 from scripts.support.events import RollbackEvent, Step
@@ -161,7 +160,6 @@ class WayBack(ABC):
             self._drain()
         drained = self._elapsed()
         with self.progress.work("fence", self._left(), "s"):
-            conflicts.set_tie_winner(self.settings, "source")
             fence.reverse(self.settings, timeout=self._left())
         fenced = self._elapsed()
         with self.progress.work("rows compared", None, "s"):

@@ -25,6 +25,8 @@ from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CopyEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
+from scripts.writes import install as writes
+from scripts.writes import record
 
 
 def run(settings: Settings, jobs: int = 4, dry_run: bool = False, progress: Progress = SILENT) -> Copy:
@@ -101,11 +103,9 @@ class _Copy:
         after = build.read(self.source, tables, theirs)
         self._mark(after.made)
         slots.drop_leftover(self.source, config.subscription)
-        helper_schema.with_lock_retries(lambda: self._publish(tables), "publishing the source's tables")
-        row = self.source.execute("SELECT clock_timestamp()").fetchone()
+        self._publish()
         slot, totals = self._move(tables, theirs, after)
         sequences = self._sequences(theirs)
-        self._remember_what_is_known(row[0] if row else None)
         facts = Copied(
             slot=slot.name,
             lsn=slot.lsn,
@@ -135,17 +135,30 @@ class _Copy:
             self.target, helper_schema.COPY, {"status": "running", "slot": slot, "run": self.name, "made": made}
         )
 
-    def _publish(self, tables: Mapping[str, Table]) -> None:
-        """Heartbeat and publication; both must be there before the slot, as pgoutput looks at the catalog of the slot's time."""
+    def _publish(self) -> None:
+        """Every write is recorded from now on, and published: before the slot is made, whose changes begin with its snapshot.
+
+        A trigger waits for the writers before it, so a write that leaves no record has ended by then and is in the snapshot.
+        """
         config, source = self.settings.config, self.source
-        helper_schema.install(source)
+        with connect(
+            self.settings.source(), step="copy", name="SOURCE_DATABASE_URL", lock_timeout_ms=writes.LOCK_MS
+        ) as live:
+            writes.capture_on(live, config, "source")
         if config.replication_engine == "dms":
             # test_decoding knows no publication; the tasks' table mappings select.
             return
-        members = [table.identifier for table in tables.values()] + [sql.Identifier("task_migration", "heartbeat")]
         with source.transaction():
+            # As pgoutput looks at the catalog of the slot's time.
             source.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(config.publication)))
-            source.execute(slots.publication(config.publication, members))
+            source.execute(slots.publication(config.publication, record.table("source")))
+
+    def _forget_what_is_copied(self, snapshot: str) -> None:
+        """Writes that the snapshot shows are in the copy; the slot does not send them."""
+        with connect(self.settings.source(), step="copy", name="SOURCE_DATABASE_URL", autocommit=False) as connection:
+            stream.enter_snapshot(connection, snapshot, writes=True)
+            connection.execute(sql.SQL("DELETE FROM {}").format(record.table("source")))
+            connection.commit()
 
     def _move(
         self, tables: dict[str, Table], theirs: Mapping[str, Table], after: build.After
@@ -157,6 +170,7 @@ class _Copy:
             plugin = PLUGINS[config.replication_engine]
             slot = view.enter_context(slots.create(self.settings.source(), config.subscription, plugin))
             self._record(CopyEvent.SLOT, slot=slot.name, lsn=slot.lsn, snapshot=slot.snapshot)
+            self._forget_what_is_copied(slot.snapshot)
             sizes = self._guard(view, tables, slot.snapshot)
             steps = plan.steps(
                 plan.cut(sizes, self.jobs),
@@ -199,16 +213,6 @@ class _Copy:
                 )
                 done.append(SequenceSet(sequence=sequence.name, value=start))
         return done
-
-    def _remember_what_is_known(self, slot_time: datetime | None) -> None:
-        """Rows from before the slot are known to both sides: no later change of them can be a conflict with them."""
-        row = self.target.execute("SELECT clock_timestamp()").fetchone()
-        copied_at = row[0] if row else None
-        # Exact, as nobody else writes to the target yet; a heartbeat needs its margin.
-        helper_schema.put(self.target, helper_schema.COPIED_AT, copied_at.isoformat() if copied_at else None)
-        for connection in (self.source, self.target):
-            for side, at in (("target", slot_time), ("source", copied_at)):
-                connection.execute("UPDATE task_migration.heartbeat SET peer_beat_at = %s WHERE side = %s", (at, side))
 
     def _complete(self, slot: slots.Slot, made: Made, facts: Copied) -> None:
         """Write down that all is there, unless the slot is no longer the one whose snapshot was copied."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -29,11 +29,9 @@ class Slot:
     snapshot: str
 
 
-def publication(name: str, members: Sequence[sql.Composable]) -> sql.Composed:
-    """CREATE PUBLICATION for rows only: a TRUNCATE by hand on one side must not wipe the other, nor reset its sequences."""
-    return sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = 'insert, update, delete')").format(
-        sql.Identifier(name), sql.SQL(", ").join(members)
-    )
+def publication(name: str, writes: sql.Composable) -> sql.Composed:
+    """CREATE PUBLICATION for a side's record of writes: it only grows, and what is pruned on one side stays on the other."""
+    return sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = 'insert')").format(sql.Identifier(name), writes)
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ class Moved:
     seconds: float
 
 
-def enter_snapshot(connection: Connection, snapshot: str) -> None:
-    """Begin the session's transaction with exactly the exported view.
+def enter_snapshot(connection: Connection, snapshot: str, *, writes: bool = False) -> None:
+    """Begin the session's transaction with exactly the exported view; it reads only, unless ``writes``.
 
     Raises:
         DatabaseError: the snapshot is gone, as the connection that exported it ended.
@@ -39,7 +39,7 @@ def enter_snapshot(connection: Connection, snapshot: str) -> None:
     # The reader and the guard are idle in their transactions for as long as the others need.
     connection.execute("SET idle_in_transaction_session_timeout = 0")
     connection.commit()
-    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    connection.execute(f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ {'WRITE' if writes else 'ONLY'}")
     try:
         connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
     except (

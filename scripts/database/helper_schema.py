@@ -1,4 +1,4 @@
-"""The program's own schema, ``task_migration``, on both databases: heartbeats for fences, state of the copy, conflict log."""
+"""The program's own schema, ``task_migration``, on both databases: the record of writes, state of the copy, conflict log."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from scripts.database.connections import Connection
 from scripts.support.errors import TimedOut
 
 HELPER_SCHEMA = "task_migration"
-#: What the settings hold, by name: how far the copy is (on the target) and when its snapshot was taken; that both sides were
-#: equal with the source read-only (on the target); who wins a tie. An engine adds what it was started with (`engines`).
+#: What the settings hold, by name: how far the copy is (on the target); that both sides were equal with the source read-only (on
+#: the target). An engine adds what it was started with (`engines`), the record of writes what it was made for (`scripts.writes`).
 COPY = "copy"
-COPIED_AT = "copied_at"
 FINALIZE = "finalize"
-TIE_WINNER = "tie_winner"
 T = TypeVar("T")
 
 

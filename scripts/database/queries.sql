@@ -47,30 +47,30 @@ ORDER BY d.refobjid, a.attnum
 -- install: the helper schema with its tables
 CREATE SCHEMA IF NOT EXISTS task_migration;
 CREATE TABLE IF NOT EXISTS task_migration.settings (name text PRIMARY KEY, value jsonb NOT NULL);
-CREATE TABLE IF NOT EXISTS task_migration.heartbeat (
-    side text PRIMARY KEY,
-    -- Counts beats: whoever sees a number sees every commit of that side before it, also when others beat on.
-    beat bigint NOT NULL DEFAULT 0,
-    -- The beating side's clock, and the newest beat of its peer that it had applied by then: every change that arrives
-    -- after this row was made in knowledge of all that its peer had committed before `peer_beat_at`.
-    beat_at timestamptz,
-    peer_beat_at timestamptz
+-- What was written on each side: its own table is filled by triggers, the other's by replication. `v` is the write's place in the one
+-- order of all writes, `key` a JSON array of the key's values, `vals` a JSON object of values as text, both also as text: nothing that
+-- carries them has to know more types. `cause`: why the rules made it themselves; NULL is somebody's own write.
+CREATE TABLE IF NOT EXISTS task_migration.source_writes (
+    v bigint PRIMARY KEY,
+    table_name text NOT NULL,
+    key text NOT NULL,
+    kind text NOT NULL,
+    vals text,
+    cause text,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-INSERT INTO task_migration.heartbeat (side) VALUES ('source'), ('target') ON CONFLICT DO NOTHING;
+CREATE TABLE IF NOT EXISTS task_migration.target_writes (LIKE task_migration.source_writes INCLUDING DEFAULTS INCLUDING INDEXES);
+CREATE INDEX IF NOT EXISTS source_writes_key ON task_migration.source_writes (table_name, key, v);
+CREATE INDEX IF NOT EXISTS target_writes_key ON task_migration.target_writes (table_name, key, v);
+-- Writes that lost: `v` is the write, `columns` what of it, `lost` and `kept` both values.
 CREATE TABLE IF NOT EXISTS task_migration.conflicts (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- The applying transaction: its commit timestamp is the one of the change on the other side.
-    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     table_name text NOT NULL,
-    key jsonb NOT NULL,
+    key text NOT NULL,
     kind text NOT NULL,
-    decision text NOT NULL,
-    local_updated_at text,
-    incoming_updated_at text,
-    local_committed_at timestamptz,
-    local_row text,
-    incoming_row text,
-    settled text
-);
-CREATE INDEX IF NOT EXISTS conflicts_open ON task_migration.conflicts (id) WHERE settled IS NULL
+    v bigint NOT NULL,
+    columns text[] NOT NULL,
+    lost text,
+    kept text
+)

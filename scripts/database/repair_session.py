@@ -21,7 +21,7 @@ def repair_session(url: str, origin: str | None) -> Iterator[Connection]:
     with connect(url, step="repair", lock_timeout_ms=5000) as connection:
         helper_schema.install(connection)
         connection.execute("SET session_replication_role = replica")
-        connection.execute("SET task_migration.mend = 'on'")
+        connection.execute("SET task_migration.applying = 'on'")
         if origin is not None:
             connection.execute(
                 "SELECT pg_replication_origin_create(%s) WHERE pg_replication_origin_oid(%s) IS NULL", (origin, origin)

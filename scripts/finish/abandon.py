@@ -17,6 +17,7 @@ from scripts.support.events import AbandonEvent, FinalizeEvent, RollbackEvent, S
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
+from scripts.writes import record
 
 Scenario = Literal["copy", "data"]
 
@@ -193,18 +194,16 @@ def own_writes(settings: Settings) -> dict[str, int]:
     found = {}
     with domain_errors("looking for rows of the target's own"), open_side(settings, "target", "abandon") as target:
         state = helper_schema.get(target, helper_schema.COPY)
-        since = helper_schema.get(target, helper_schema.COPIED_AT)
         for name in catalog.existing(target, config.db_schema, config.tables):
             table = sql.Identifier(config.db_schema, name)
             if state is None:
                 query = sql.SQL("SELECT count(*) FROM {}").format(table)
-            elif state.get("status") != "complete" or since is None:
+            elif state.get("status") != "complete":
                 continue
             else:
-                query = sql.SQL(
-                    "SELECT count(*) FROM {} t, LATERAL pg_xact_commit_timestamp_origin(t.xmin) c "
-                    "WHERE c.roident = 0 AND c.timestamp > {}::timestamptz"
-                ).format(table, sql.Literal(since))
+                query = sql.SQL("SELECT count(DISTINCT key) FROM {} WHERE table_name = {} AND cause IS NULL").format(
+                    record.table("target"), sql.Literal(name)
+                )
             row = target.execute(query).fetchone()
             found[name] = int(row[0]) if row else 0
     return {name: rows for name, rows in found.items() if rows}

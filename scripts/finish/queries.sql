@@ -1,7 +1,6 @@
--- leftovers: triggers, the helper schema and the repair's origin that are still on a side, in words
-SELECT 'trigger on ' || tgrelid::regclass::text FROM pg_trigger WHERE tgname = %(trigger)s
+-- leftovers: triggers and the helper schema that are still on a side, in words
+SELECT 'trigger on ' || tgrelid::regclass::text FROM pg_trigger WHERE tgname = ANY(%(triggers)s)
 UNION ALL SELECT 'schema task_migration' FROM pg_namespace WHERE nspname = 'task_migration'
-UNION ALL SELECT 'origin ' || roname FROM pg_replication_origin WHERE roname = %(origin)s
 
 -- writable: whether the monolith's role may insert into any of the tables; null when there is no such role or table
 SELECT bool_or(has_table_privilege(r.oid, c.oid, 'INSERT'))

@@ -8,32 +8,28 @@ from psycopg import sql
 
 from scripts.database import helper_schema, queries
 from scripts.database.connections import domain_errors
-from scripts.database.repair_session import repair_origin
 from scripts.database.sides import open_side
-from scripts.replication.conflicts import install as conflicts
 from scripts.replication.engine import engine_of
 from scripts.support.errors import DatabaseError
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH
+from scripts.writes import install as writes
+from scripts.writes import record
 
 QUERIES = queries.load("scripts.finish")
 
 
 def remove(settings: Settings) -> None:
-    """Remove replication, triggers, origins and the helper schema on both sides, whatever of it is there."""
+    """Remove replication, triggers and the helper schema on both sides, whatever of it is there."""
     config = settings.config
     engine_of(settings).drop(settings)
     with (
         domain_errors("removing what is ours"),
-        open_side(settings, "source", "remove", lock_timeout_ms=1000) as source,
-        open_side(settings, "target", "remove", lock_timeout_ms=1000) as target,
+        open_side(settings, "source", "remove", lock_timeout_ms=writes.LOCK_MS) as source,
+        open_side(settings, "target", "remove", lock_timeout_ms=writes.LOCK_MS) as target,
     ):
         for side in (source, target):
-            conflicts.uninstall(side, config.db_schema, list(config.tables))
-            side.execute(
-                "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname = %s",
-                (repair_origin(config),),
-            )
+            writes.uninstall(side, config.db_schema, config.tables)
             # The target's schema is the very last: it holds what a killed `finalize` goes on from.
             drop = sql.SQL("DROP SCHEMA IF EXISTS task_migration CASCADE")
             helper_schema.with_lock_retries(partial(side.execute, drop), "dropping the schema task_migration")
@@ -47,7 +43,7 @@ def leftovers(settings: Settings) -> list[str]:
             domain_errors(f"looking for leftovers on the {side}"),
             open_side(settings, side, "leftovers") as connection,
         ):
-            ours = {"trigger": conflicts.TRIGGER, "origin": repair_origin(settings.config)}
+            ours = {"triggers": [record.CAPTURE, record.NO_TRUNCATE]}
             found += [f"{side}: {row[0]}" for row in connection.execute(QUERIES["leftovers"], ours)]
     return found
 

@@ -1,7 +1,7 @@
 """Fences: proof that everything committed on one side before a moment has been applied on the other.
 
-A heartbeat row is written on one side and waited for on the other. One apply worker applies transactions in the order in
-which they were committed (PostgreSQL, 'Logical Replication'), so the row's arrival proves all that went before it.
+A fence is a record in the table of one side's own writes, waited for on the other side. Transactions are applied in the order in
+which they were committed (PostgreSQL, 'Logical Replication'), so its arrival proves all that went before it.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from scripts.database import helper_schema, queries
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.replication.directions import Direction, publisher, slot_name, subscriber
-from scripts.replication.dms import ties
 from scripts.replication.engine import engine_of
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.progress import SILENT, Progress, Work
 from scripts.support.settings import Settings
-from scripts.support.sides import Side
+from scripts.support.sides import BOTH, Side
+from scripts.writes import record
 
 _QUERIES = queries.load("scripts.replication")
 #: Seconds between two looks at how much of the log is still to come.
 LOOK_SECONDS = 1.0
+#: The rules' own writes call for another round, at most so many: a row, its children, theirs.
+ROUNDS = 6
 
 
 def forward(settings: Settings, timeout: float = 30.0) -> float:
@@ -40,11 +43,33 @@ def reverse(settings: Settings, timeout: float = 30.0) -> float:
 
 
 def both(settings: Settings, timeout: float = 30.0, progress: Progress = SILENT) -> dict[str, float]:
-    """Fence both ways: ``{"forward_seconds", "reverse_seconds"}``."""
-    return {
-        "forward_seconds": through(settings, "forward", timeout, progress),
-        "reverse_seconds": through(settings, "reverse", timeout, progress),
-    }
+    """Fence both ways, until the rules made no write of their own meanwhile: then both sides are equal, but for newer writes.
+
+    Returns:
+        ``{"forward_seconds", "reverse_seconds"}``, the longest of each way. Raises TimedOut, Refused.
+    """
+    seconds = {"forward_seconds": 0.0, "reverse_seconds": 0.0}
+    made = _made_by_rules(settings)
+    for _ in range(ROUNDS):
+        seconds["forward_seconds"] = max(seconds["forward_seconds"], through(settings, "forward", timeout, progress))
+        seconds["reverse_seconds"] = max(seconds["reverse_seconds"], through(settings, "reverse", timeout, progress))
+        before, made = made, _made_by_rules(settings)
+        if made == before:
+            break
+    return seconds
+
+
+def _made_by_rules(settings: Settings) -> list[int]:
+    """The newest write that the rules made themselves, of each side."""
+    found = []
+    for side in BOTH:
+        with domain_errors(f"fence on the {side}"), open_side(settings, side, "fence") as connection:
+            if not helper_schema.installed(connection):
+                continue  # said by the fence itself
+            newest = sql.SQL("SELECT max(v) FROM {} WHERE cause IS NOT NULL").format(record.table(side))
+            row = connection.execute(newest).fetchone()
+            found.append(int(row[0] or 0) if row else 0)
+    return found
 
 
 def available(settings: Settings) -> bool:
@@ -52,15 +77,10 @@ def available(settings: Settings) -> bool:
     return engine_of(settings).enabled(settings)
 
 
-def heartbeat(connection: Connection, side: Side) -> int:
-    """Write a heartbeat on ``side`` and return its number, one above the last: several fences may run at once."""
-    peer = "target" if side == "source" else "source"
-    row = connection.execute(_QUERIES["beat"], {"side": side, "peer": peer}).fetchone()
-    if row is None:
-        raise Refused(
-            f"the heartbeat row of the {side} is missing; run `task-migration rollback --abandon`, then start anew"
-        )
-    return int(row[0])
+def post(connection: Connection, side: Side) -> int:
+    """Write a fence on ``side`` and return its number: several may be under way at once."""
+    row = connection.execute(sql.SQL(_QUERIES["fence"]).format(own=record.table(side))).fetchone()
+    return int(row[0]) if row else 0
 
 
 def through(settings: Settings, direction: Direction, timeout: float, progress: Progress = SILENT) -> float:
@@ -87,12 +107,13 @@ def through(settings: Settings, direction: Direction, timeout: float, progress: 
             lambda: shown.enter_context(progress.work(f"{direction} fence, at most {timeout:.0f} s", None, "MiB")),
         )
         started = time.monotonic()
-        number = heartbeat(sender, side)
+        number = post(sender, side)
+        arrived = sql.SQL("SELECT 1 FROM {} WHERE v = %s").format(record.table(side))
         pause = 0.002
         while True:
-            row = receiver.execute("SELECT beat FROM task_migration.heartbeat WHERE side = %s", (side,)).fetchone()
+            there = receiver.execute(arrived, (number,)).fetchone() is not None
             seconds = time.monotonic() - started
-            if row and row[0] >= number:
+            if there:
                 break
             if seconds > timeout:
                 raise TimedOut(
@@ -105,9 +126,6 @@ def through(settings: Settings, direction: Direction, timeout: float, progress: 
                     backlog.tell()
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
-    if settings.config.replication_engine == "dms":
-        # Where PostgreSQL replicates, the heartbeat's arrival itself does that.
-        ties.resolve(settings)
     return round(seconds, 4)
 
 

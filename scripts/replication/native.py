@@ -1,20 +1,20 @@
-"""PostgreSQL's own logical replication, both ways, origin = none: subscriptions, publications and slots."""
+"""PostgreSQL's own logical replication, both ways, of the record of writes: subscriptions, publications and slots."""
 
 from __future__ import annotations
 
 from psycopg import sql
 
 from scripts.copy import slot as copy_slot
-from scripts.database import catalog, helper_schema
+from scripts.database import helper_schema
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
-from scripts.replication import deadlock, diagnosis, slots, subscriptions
+from scripts.replication import diagnosis, slots, subscriptions
 from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
 from scripts.replication.documents import DirectionState, FailingRow
 from scripts.support.errors import Refused
-from scripts.support.events import ReplicateEvent, Step
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
+from scripts.writes import record
 
 
 def names(settings: Settings, direction: Direction) -> tuple[str, str]:
@@ -53,10 +53,6 @@ class Native:
             open_side(settings, "target", "replicate", 1000) as target,
         ):
             parts = [_publish_back(settings, target), _slot_back(settings, target)]
-            for connection, role in ((source, settings.config.source_role), (target, settings.config.target_role)):
-                for problem in deadlock.set_up(connection, role):
-                    settings.journal.record(Step.REPLICATE, ReplicateEvent.NO_PREFERRED_VICTIM, reason=problem)
-            # The rows of the copy are behind the reverse slot; what forward applies carries an origin, which `none` leaves out.
             back, forth = names(settings, "reverse"), names(settings, "forward")
             for connection, (publication, name), peer in (
                 (source, back, settings.target()),
@@ -105,11 +101,9 @@ class Native:
             if slots.read(sender, name) is None:
                 return []
             applied = diagnosis.applied_lsn(receiver, name)
-            tables = {(settings.config.db_schema, table) for table in settings.config.tables}
-            relations = (
-                step.change.relation for step in diagnosis.waiting(sender, name, publication, applied, whole=True)
-            )
-            return sorted({relation.name for relation in relations if (relation.schema, relation.name) in tables})
+            steps = diagnosis.waiting(sender, name, publication, applied, whole=True)
+            written = {str((step.change.new or {}).get("table_name") or "") for step in steps}
+            return sorted(written & set(settings.config.tables))
 
     def drop(self, settings: Settings) -> None:
         """Both subscriptions first, so that nobody reads the slots; then slots and publications."""
@@ -121,8 +115,6 @@ class Native:
             sides: dict[Side, Connection] = {"source": source, "target": target}
             for direction in DIRECTIONS:
                 subscriptions.drop(sides[subscriber(direction)], slot_name(settings, direction))
-            deadlock.take_back(source)
-            deadlock.take_back(target)
             for direction in DIRECTIONS:
                 publication, slot = names(settings, direction)
                 side = sides[publisher(direction)]
@@ -146,19 +138,15 @@ class Native:
             ):
                 rows = server.execute(subscriptions.QUERIES["leftovers"], given).fetchall()
                 found += [f"{side}: {row[0]}" for row in rows]
-                found += [f"{side}: {text}" for text in deadlock.leftovers(server)]
         return found
 
 
 def _publish_back(settings: Settings, target: Connection) -> Part:
-    config = settings.config
-    name = config.reverse_publication
+    name = settings.config.reverse_publication
     was_on = target.execute("SELECT 1 FROM pg_publication WHERE pubname = %s", (name,)).fetchone() is not None
     if not was_on:
-        tables = catalog.read(target, config.db_schema, config.tables, "target")
-        members = [table.identifier for table in tables.values()] + [sql.Identifier("task_migration", "heartbeat")]
-        statement = copy_slot.publication(name, members)
-        helper_schema.with_lock_retries(lambda: target.execute(statement), "publishing the target's tables")
+        statement = copy_slot.publication(name, record.table("target"))
+        helper_schema.with_lock_retries(lambda: target.execute(statement), "publishing the target's writes")
     return Part(f"publication {name}", was_on)
 
 

@@ -15,9 +15,10 @@ WHERE d.datname = current_database() AND subname = %s
 SELECT subconninfo FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
 WHERE d.datname = current_database() AND subname = %s
 
--- create_subscription: from a slot that is there, of what was written on the publisher itself
+-- create_subscription: from a slot that is there. Each direction carries a table of its own, so nothing goes round; what the rules
+-- write while they apply has the worker's origin and must travel back
 CREATE SUBSCRIPTION {name} CONNECTION {connection} PUBLICATION {publication}
-WITH (create_slot = false, slot_name = {slot}, copy_data = false, origin = none, enabled = true)
+WITH (create_slot = false, slot_name = {slot}, copy_data = false, origin = any, enabled = true)
 
 -- probe_subscription: makes the server connect to the publisher; to be rolled back
 CREATE SUBSCRIPTION task_migration_probe CONNECTION {connection} PUBLICATION {publication}
@@ -45,12 +46,10 @@ FROM pg_replication_slots WHERE slot_name = %(slot)s AND confirmed_flush_lsn < %
 
 -- peek: what a slot would send, unread afterwards as before: one transaction, or all where `transactions` is NULL
 SELECT data FROM pg_logical_slot_peek_binary_changes(%(slot)s, NULL, %(transactions)s, 'proto_version', '1',
-    'publication_names', %(publication)s, 'origin', 'none')
+    'publication_names', %(publication)s)
 
--- beat: write a heartbeat; its number is one above the last
-UPDATE task_migration.heartbeat SET beat = beat + 1, beat_at = clock_timestamp(),
-    peer_beat_at = greatest(peer_beat_at, (SELECT beat_at FROM task_migration.heartbeat WHERE side = %(peer)s))
-WHERE side = %(side)s RETURNING beat
+-- fence: a record that stands for nothing but its place among the writes of a side
+INSERT INTO {own} (v, table_name, key, kind) VALUES (nextval('task_migration.clock'), '', '', 'fence') RETURNING v
 
 -- behind: how far a slot's reader is behind the publisher's log, and how far behind a position in it
 SELECT active, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint,
@@ -62,8 +61,3 @@ SELECT extract(epoch FROM clock_timestamp())::float8, pg_wal_lsn_diff(pg_current
        (SELECT nullif(setting::bigint, -1) * 1024 * 1024 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
        (SELECT wal_bytes::float8 / nullif(extract(epoch FROM clock_timestamp() - stats_reset), 0)::float8 FROM pg_stat_wal),
        pg_wal_lsn_diff(%s::pg_lsn, '0/0')::bigint
-
--- role_settings: the settings that the session's role has in this database
-SELECT split_part(c, '=', 1), split_part(c, '=', 2) FROM pg_db_role_setting s
-JOIN pg_database d ON d.oid = s.setdatabase JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
-WHERE d.datname = current_database() AND r.rolname = current_user

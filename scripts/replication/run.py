@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from scripts.database import helper_schema
 from scripts.database.connections import domain_errors
 from scripts.database.sides import open_side
 from scripts.replication import bands, fence
 from scripts.replication import status as observed
-from scripts.replication.conflicts import install as conflicts
 from scripts.replication.documents import Started, Status, Stopped, Waited
 from scripts.replication.engine import engine_of
 from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
+from scripts.support.sides import BOTH
 from scripts.support.wait import wait_until
+from scripts.writes import install as writes
 
 
 def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT) -> Started:
@@ -39,8 +41,7 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
         raise Refused("no complete copy on the target, so nothing to go on from; run `task-migration copy` first")
     engine.check(settings)
     settings.journal.record(Step.REPLICATE, ReplicateEvent.STARTING, slot=settings.config.subscription)
-    conflicts.install(settings, "source")
-    conflicts.install(settings, "target")
+    _install(settings)
     parts = engine.start(settings)
     lag = fence.both(settings, timeout, progress)
     started = Started(
@@ -50,6 +51,36 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     )
     settings.journal.record(Step.REPLICATE, ReplicateEvent(started.status), found=started.found, **lag)
     return started
+
+
+def _install(settings: Settings) -> None:
+    """Capture and rules on both sides, made for the tables as they are now."""
+    with (
+        domain_errors("installing the record of writes"),
+        open_side(settings, "source", "replicate", writes.LOCK_MS) as source,
+        open_side(settings, "target", "replicate", writes.LOCK_MS) as target,
+    ):
+        writes.capture_on(source, settings.config, "source")
+        row = source.execute("SELECT last_value FROM task_migration.clock").fetchone()
+        # The target's clock begins above the source's: its first write of a row knows all that was copied.
+        writes.capture_on(target, settings.config, "target", clock_start=int(row[0]) if row else None)
+        writes.rules_on(target, settings.config, "target")
+        writes.rules_on(source, settings.config, "source")
+
+
+def told(settings: Settings) -> list[dict[str, Any]]:
+    """Writes that lost to others, of both sides, oldest first: side, id, at, table, key, kind, v, columns; no values."""
+    found: list[dict[str, Any]] = []
+    for side in BOTH:
+        with domain_errors("reading the conflict log"), open_side(settings, side, "conflicts") as connection:
+            if not helper_schema.installed(connection):
+                continue
+            rows = connection.execute(
+                "SELECT id, at, table_name, key, kind, v, columns FROM task_migration.conflicts ORDER BY id"
+            ).fetchall()
+            names = ("id", "at", "table", "key", "kind", "v", "columns")
+            found += [{"side": side, **dict(zip(names, row, strict=True))} for row in rows]
+    return sorted(found, key=lambda entry: (str(entry["at"]), str(entry["id"])))
 
 
 def status(settings: Settings, fence_timeout: float = 5.0) -> Status:

@@ -36,7 +36,7 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
         open_side(settings, "target", "status") as target,
     ):
         sides: dict[Side, Connection] = {"source": source, "target": target}
-        conflicts = OpenConflicts(source=_open_conflicts(source), target=_open_conflicts(target))
+        conflicts = OpenConflicts(source=_told(source), target=_told(target))
         sequences = bands.between(settings, source, target)
         for direction, state in states.items():
             states[direction] = _with_slot_health(sides[publisher(direction)], direction, state, settings)
@@ -113,8 +113,8 @@ def _with_slot_health(
     )
 
 
-def _open_conflicts(connection: Connection) -> int:
+def _told(connection: Connection) -> int:
     if not helper_schema.installed(connection):
         return 0
-    row = connection.execute("SELECT count(*) FROM task_migration.conflicts WHERE settled IS NULL").fetchone()
+    row = connection.execute("SELECT count(*) FROM task_migration.conflicts").fetchone()
     return int(row[0]) if row else 0

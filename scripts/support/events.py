@@ -56,7 +56,6 @@ class ReplicateEvent(StrEnum):
     STARTED = "started"
     ALREADY_RUNNING = "already-running"
     STOPPED = "stopped"
-    NO_PREFERRED_VICTIM = "no-preferred-victim"
     DMS_STARTED = "dms-started"
     DMS_RESUMED = "dms-resumed"
     DMS_RUNNING_ALREADY = "dms-running-already"

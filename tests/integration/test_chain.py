@@ -17,11 +17,9 @@ from scripts.finish import abandon, finalize, removal
 from scripts.preflight import run as preflight
 from scripts.replication import fence
 from scripts.replication import run as replicate
-from scripts.replication.conflicts import install as conflicts
 from scripts.schema import run as schema
 from scripts.support.errors import DataDiffer, Refused, UsageError
 from scripts.support.progress import Progress, Work
-from scripts.support.sides import Side
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
 from scripts.verify.documents import RowDifference
@@ -199,37 +197,12 @@ def test_duplicate_tag_on_both_sides_does_not_stop_apply(make_pair: MakePair) ->
     status = replicate.status(pair.settings)
     assert status.forward.apply_errors == 0
     assert status.reverse.apply_errors == 0
-    kinds = {entry["kind"] for entry in conflicts.logged(pair.settings)}
+    kinds = {entry["kind"] for entry in replicate.told(pair.settings)}
     assert kinds == {"duplicate_insert", "unique_clash"}
     assert verify.run(pair.settings).match
     # The monolith's row stays while it wins ties.
     band = pair.settings.config.sequence_band_start
     assert count(pair.target, f"SELECT count(*) FROM scheduled_task_tags WHERE tag_name = 'twice' AND id < {band}") == 1
-
-
-@pytest.mark.parametrize("winner", ["source", "target"])
-def test_rules_of_an_update_on_both_sides(make_pair: MakePair, winner: Side) -> None:
-    """Prevents two sides that decide the same conflict differently: newer wins; a tie goes to the winner of ties at once
-    and, with the next heartbeat, to the later commit, which here is the target's."""
-    pair = running(make_pair)
-    conflicts.set_tie_winner(pair.settings, winner)
-    replicate.stop(pair.settings)
-    ids = [row[0] for row in pair.source.execute("SELECT id FROM tasks ORDER BY id LIMIT 3")]
-    for connection, side, late in ((pair.source, "source", ids[0]), (pair.target, "target", ids[1])):
-        for number in ids:
-            at = "2031-01-01" if number == late else "2030-01-01"
-            connection.execute("UPDATE tasks SET title = %s, updated_at = %s WHERE id = %s", (side, at, number))
-    replicate.start(pair.settings)
-    fence.both(pair.settings)
-    for connection in (pair.source, pair.target):
-        titles = [row[0] for row in connection.execute("SELECT title FROM tasks ORDER BY id LIMIT 3")]
-        assert titles == ["source", "target", "target"]
-    logged = conflicts.logged(pair.settings, open_only=False)
-    ties = {(entry["side"], entry["decision"]) for entry in logged if entry["kind"] == "tie"}
-    loser = "target" if winner == "source" else "source"
-    assert ties == {(winner, "skipped"), (loser, "applied")}
-    assert {entry["key"]["id"] for entry in logged} == set(ids)
-    assert verify.run(pair.settings).match
 
 
 def test_cascades_take_children_of_the_other_side_along(make_pair: MakePair) -> None:
@@ -335,7 +308,7 @@ def test_finalize_stops_at_a_difference(make_pair: MakePair) -> None:
     with pair.target.transaction():
         pair.target.execute("SELECT pg_replication_origin_create('damage2')")
         pair.target.execute("SELECT pg_replication_origin_session_setup('damage2')")
-        pair.target.execute("SET LOCAL task_migration.mend = 'on'")
+        pair.target.execute("SET LOCAL task_migration.applying = 'on'")
         pair.target.execute("DELETE FROM task_images WHERE id = (SELECT min(id) FROM task_images)")
     pair.target.execute("SELECT pg_replication_origin_session_reset()")
     pair.target.execute("SELECT pg_replication_origin_drop('damage2')")

@@ -13,7 +13,6 @@ import pytest
 
 from scripts.replication import fence
 from scripts.replication import run as replicate
-from scripts.replication.conflicts import install as conflicts
 from scripts.replication.documents import DmsDirectionState
 from scripts.verify import run as verify
 from tests.conftest import Pair
@@ -134,7 +133,7 @@ def check_and_mend(pair: Pair) -> int:
     assert set(apply_errors(pair)) <= gave_way, apply_errors(pair)
     assert status.forward.running, status
     assert status.reverse.running, status
-    logged = {_keys(entry["table"], entry["key"]) for entry in conflicts.logged(pair.settings, open_only=False)}
+    logged = {_keys(entry["table"], entry["key"]) for entry in replicate.told(pair.settings)}
     found = verify.run(pair.settings)
     differing = {_keys(table.table, difference.key) for table in found.tables for difference in table.differences}
     assert differing - logged == set()
@@ -183,7 +182,7 @@ def test_storm_with_dms(make_pair: MakePair, dms_world: DmsWorld, writes: tuple[
     check_and_mend(pair)
     assert min(storm.done.values()) >= 100
     # Both kinds of writer were met, and the list of applying transactions is cut as beats arrive.
-    assert {entry["decision"] for entry in conflicts.logged(pair.settings, open_only=False)} >= {"applied", "skipped"}
+    assert {entry["decision"] for entry in replicate.told(pair.settings)} >= {"applied", "skipped"}
     fence.both(pair.settings)
 
 
@@ -209,7 +208,7 @@ def test_the_tie_of_one_user(make_pair: MakePair) -> None:
         pair.target.execute("UPDATE tasks SET title = 'second', updated_at = '2031-01-01' WHERE id = %s", (number,))
     # One beat brings the ties, the next settles them by the order of their commits; no mend is needed.
     fence.both(pair.settings)
-    assert {entry["settled"] for entry in conflicts.logged(pair.settings, open_only=False)} <= {
+    assert {entry["settled"] for entry in replicate.told(pair.settings)} <= {
         "by commit time",
         "stands",
     }

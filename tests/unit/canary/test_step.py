@@ -24,7 +24,6 @@ from scripts.canary.status import status
 from scripts.canary.step import RULE_TYPE
 from scripts.deployment.deployer import Change, PreviewResult, UpResult
 from scripts.replication import fence
-from scripts.replication.conflicts import install as conflicts
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, TimedOut
 from scripts.support.settings import Settings
 from scripts.verify import rollback_proof
@@ -124,7 +123,6 @@ def _databases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "observe", lambda stage: READY)
     monkeypatch.setattr(rollback_proof, "now_on_target", lambda settings: "2026-11-23 00:00:00+00")
     monkeypatch.setattr(rollback_proof, "prove", lambda settings, since, timeout: SAME)
-    monkeypatch.setattr(conflicts, "set_tie_winner", lambda settings, winner: None)
     monkeypatch.setattr(fence, "reverse", lambda settings, timeout: 0.1)
     monkeypatch.setattr(fence, "both", lambda settings, timeout: {"forward_seconds": 0.1, "reverse_seconds": 0.1})
 

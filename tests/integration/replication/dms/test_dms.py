@@ -13,7 +13,6 @@ from scripts.database import helper_schema
 from scripts.finish import abandon, finalize, removal
 from scripts.replication import fence
 from scripts.replication import run as replicate
-from scripts.replication.conflicts import install as conflicts
 from scripts.replication.dms import api as dms_api
 from scripts.replication.documents import DmsDirectionState, DmsExceptions
 from scripts.schema import run as schema
@@ -190,14 +189,14 @@ def test_starts_that_would_leave_a_hole_are_refused(make_pair: MakePair, dms_wor
 def test_who_wrote_a_row(make_pair: MakePair) -> None:
     """Prevents an applied row in a subtransaction from passing for a local one, and a local one for an applied."""
     pair = make_pair(rows=20, replicationEngine="dms")
-    conflicts.install(pair.settings, "source")
+    replicate.start(pair.settings)
     local, (first, second, third) = (
         pair.source,
         [row[0] for row in pair.source.execute("SELECT id FROM tasks ORDER BY id LIMIT 3").fetchall()],
     )
     helper_schema.put(local, "copied_at", "2020-01-01")
     # Else the rule keeps the local rows, and nothing is applied.
-    helper_schema.put(local, helper_schema.TIE_WINNER, "target")
+    helper_schema.put(local, "tie_winner", "target")
     write = "UPDATE tasks SET title = 'x' WHERE id = %s"
     asked = "SELECT (task_migration.local_write(xmin)).roident FROM tasks WHERE id = %s"
 
@@ -243,7 +242,7 @@ def test_who_wrote_a_row(make_pair: MakePair) -> None:
 def test_a_short_transaction_id_is_the_nearest(make_pair: MakePair, short: int, near: int, full: int | None) -> None:
     """Prevents a transaction before the counter's turn from passing for one after it."""
     pair = make_pair(rows=20, replicationEngine="dms")
-    conflicts.install(pair.settings, "source")
+    replicate.start(pair.settings)
     row = pair.source.execute(
         "SELECT task_migration.full_xid(%s::text::xid, %s::text::xid8)::text", (short, near)
     ).fetchone()
@@ -264,7 +263,7 @@ def test_the_tie_of_one_user_and_a_mend(make_pair: MakePair, dms_world: DmsWorld
         pair.target.execute(write, ("second", number))
     # The beat brings the ties, and the fence settles them by the order of their commits.
     fence.both(settings)
-    logged = conflicts.logged(settings, open_only=False)
+    logged = replicate.told(settings)
     assert {entry["settled"] for entry in logged} <= {"by commit time", "stands"}
     assert {entry["kind"] for entry in logged} <= {"tie"}
     assert verify.run(settings).match

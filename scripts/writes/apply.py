@@ -1,0 +1,315 @@
+"""Apply: the functions that bring a record of the other side into its table, and hold keys and unique claims whatever arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from psycopg import sql
+
+from scripts.database import queries
+from scripts.support.sides import Side
+from scripts.writes import record
+from scripts.writes.relations import Claim, ForeignKey, Relations, literals, names
+
+TEMPLATES = queries.load("scripts.writes", "apply.sql")
+_NOTHING = sql.SQL("NULL;")
+_LINE = sql.SQL("\n    ")
+
+
+class Rules:
+    """The rules of one table on one side.
+
+    Args:
+        all_relations: those of every configured table, by name: keys lead from one to the other.
+        untold: columns that are decided like all others and not told by themselves (`bookkeepingColumns`).
+        former: names that columns had before, to what they are called now; None when they are dropped.
+    """
+
+    def __init__(
+        self,
+        relations: Relations,
+        all_relations: Mapping[str, Relations],
+        side: Side,
+        untold: Sequence[str],
+        former: Mapping[str, str | None],
+    ) -> None:
+        self._it, self._all, self._untold, self._former = relations, all_relations, untold, former
+        self._table = relations.table
+        self._common: dict[str, sql.Composable] = {
+            "table": self._table.identifier,
+            "name": sql.Literal(self._table.name),
+            "own": record.table(side),
+            "here": self._at("_key"),
+            "contest": self._named("contest"),
+            "remove": self._named("remove"),
+            "telling": sql.Literal(side == "source"),
+        }
+
+    def functions(self) -> list[sql.Composed]:
+        """CREATE FUNCTION for each, in an order in which they can be made."""
+        made = [self._make("gone", children=_LINE.join(self._children()))] if self._it.children else []
+        made.append(self._make("remove", gone=self._gone(self._referenced("_gone"))))
+        if self._it.claims:
+            made.append(self._contest())
+        made.append(self._apply())
+        if self.watches:
+            made.append(self._keys())
+        return made
+
+    @property
+    def watches(self) -> bool:
+        """Whether anything is left to look at when the applying transaction ends."""
+        return bool(self._it.parents or self._it.children or self._late)
+
+    @property
+    def _late(self) -> list[Claim]:
+        return [claim for claim in self._it.claims if claim.late]
+
+    def _named(self, what: str) -> sql.Identifier:
+        return record.function(self._table, what)
+
+    def _make(self, what: str, **holes: sql.Composable) -> sql.Composed:
+        return sql.SQL(TEMPLATES[what]).format(**{**self._common, "function": self._named(what), **holes})
+
+    def _value(self, source: str, name: str) -> sql.Composed:
+        return sql.SQL("({} ->> {})::{}").format(sql.SQL(source), sql.Literal(name), sql.SQL(self._it.types[name]))
+
+    def _at(self, key: str) -> sql.Composed:
+        return _at(self._it, key)
+
+    def _apply(self) -> sql.Composed:
+        table, it = self._table, self._it
+        update: sql.Composable = _NOTHING
+        if it.settable:
+            sets = sql.SQL(", ").join(
+                sql.SQL("{0} = CASE WHEN _take ? {1} THEN {2} ELSE t.{0} END").format(
+                    sql.Identifier(name), sql.Literal(name), self._value("_take", name)
+                )
+                for name in it.settable
+            )
+            update = sql.SQL("UPDATE {} t SET {} WHERE {};").format(table.identifier, sets, self._at("_key"))
+        # A key that is checked late can be no arbiter of ON CONFLICT.
+        arbiter = sql.SQL("ON CONFLICT ({}) DO NOTHING").format(names(table.key))
+        write = sql.SQL(TEMPLATES["write"]).format(
+            table=table.identifier,
+            columns=names(table.stored),
+            values=sql.SQL(", ").join(self._value("_take", name) for name in table.stored),
+            conflict=sql.SQL("") if it.key_late else arbiter,
+            key_names=literals(table.key),
+            update=update,
+        )
+        if it.claims:
+            write = sql.SQL(TEMPLATES["guarded"]).format(write=write, contest=self._named("contest"))
+        return self._make(
+            "apply",
+            write=write,
+            all_names=literals(table.stored),
+            untold=literals(self._untold),
+            renamed=_LINE.join(self._renamed()),
+        )
+
+    def _renamed(self) -> list[sql.Composed]:
+        """A record under way may hold a column by the name that it had, or one that is dropped."""
+        parts = []
+        for old, new in self._former.items():
+            rest = sql.SQL("_vals - {}").format(sql.Literal(old))
+            if new is not None:
+                rest += sql.SQL(" || jsonb_build_object({}::text, _vals -> {})").format(
+                    sql.Literal(new), sql.Literal(old)
+                )
+            parts.append(sql.SQL("IF _vals ? {} THEN _vals := {}; END IF;").format(sql.Literal(old), rest))
+        return parts
+
+    def _contest(self) -> sql.Composed:
+        table = self._table
+        overlay = [
+            sql.SQL("IF _take ? {1} THEN _row.{0} := {2}; END IF;").format(
+                sql.Identifier(name), sql.Literal(name), self._value("_take", name)
+            )
+            for name in table.stored
+        ]
+        overlay += [
+            sql.SQL("_row.{} := (SELECT {} FROM (SELECT (_row).*) g);").format(
+                sql.Identifier(column.name), sql.SQL(str(column.default))
+            )
+            for column in table.columns
+            if column.generated
+        ]
+        rivals = [
+            sql.SQL(TEMPLATES["rival"]).format(
+                **self._common,
+                rival_key=record.key_of(table, "t"),
+                rival_here=self._at("_rival_key"),
+                columns=literals(claim.columns),
+                expressions=sql.SQL(", ").join(
+                    sql.SQL(f"{expression} AS _e{place}") for place, expression in enumerate(claim.expressions)
+                ),
+                condition=sql.SQL(f"WHERE {claim.condition}" if claim.condition else ""),
+                clash=sql.SQL(" AND ").join(
+                    sql.SQL(
+                        f"(t._e{place} {operator} n._e{place}"
+                        + (f" OR t._e{place} IS NULL AND n._e{place} IS NULL)" if claim.nulls_equal else ")")
+                    )
+                    for place, operator in enumerate(claim.operators)
+                ),
+            )
+            for claim in self._it.claims
+        ]
+        return self._make("contest", overlay=_LINE.join(overlay), rivals=_LINE.join(rivals))
+
+    def _gone(self, values: sql.Composable) -> sql.Composable:
+        if not self._it.children:
+            return _NOTHING
+        return sql.SQL("PERFORM {}(_key, {});").format(self._named("gone"), values)
+
+    def _referenced(self, row: str) -> sql.Composable:
+        """The values of a row outside its key that other tables refer to, as JSON of texts."""
+        columns = self._it.referenced
+        return sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(
+            literals(columns), names(columns, f"{row}.", "::text")
+        )
+
+    def _children(self) -> list[sql.Composed]:
+        parts = []
+        for key in self._it.children:
+            values = [self._parent_value(name) for name in key.parent_columns]
+            parent = _match("t", key.parent_columns, key.operators, values)
+            mine = sql.SQL(" AND ").join(
+                sql.SQL("{} {} c.{}").format(value, sql.SQL(operator), sql.Identifier(name))
+                for value, operator, name in zip(values, key.operators, key.columns, strict=True)
+            )
+            child = self._all.get(key.child[1])
+            if child is None or child.table.schema != key.child[0]:
+                action = _outside(key, mine)
+            elif key.on_delete in "nd":
+                action = sql.SQL(TEMPLATES["child_set"]).format(
+                    child=sql.Identifier(*key.child), sets=_sets(key), mine=mine
+                )
+            else:
+                action = sql.SQL(TEMPLATES["child_removed"]).format(
+                    child=sql.Identifier(*key.child),
+                    child_key=record.key_of(child.table, "c"),
+                    mine=mine,
+                    remove=record.function(child.table, "remove"),
+                    child_name=sql.Literal(child.table.name),
+                    child_columns=literals(child.table.stored),
+                    child_here=_at(child, "_child"),
+                )
+            parts.append(sql.SQL(TEMPLATES["child"]).format(table=self._table.identifier, parent=parent, action=action))
+        return parts
+
+    def _parent_value(self, name: str) -> sql.Composed:
+        if name in self._table.key:
+            return sql.SQL("(_key::jsonb ->> {})::{}").format(
+                sql.Literal(self._table.key.index(name)), sql.SQL(self._it.types[name])
+            )
+        return self._value("_vals", name)
+
+    def _keys(self) -> sql.Composed:
+        watched: set[str] = {name for key in self._it.parents for name in key.columns}
+        watched |= {name for claim in self._late for name in claim.columns}
+        late: sql.Composable = sql.SQL("")
+        if self._late:
+            late = sql.SQL(TEMPLATES["late"]).format(contest=self._named("contest"))
+        return self._make(
+            "keys",
+            watched=literals(sorted(watched)),
+            gone=self._gone(sql.SQL("_vals")),
+            parents=_LINE.join(self._parent(key) for key in self._it.parents),
+            late=late,
+        )
+
+    def _parent(self, key: ForeignKey) -> sql.Composed:
+        values = [sql.SQL("_row.{}").format(sql.Identifier(name)) for name in key.columns]
+        if key.on_delete in "nd":
+            action = sql.SQL(
+                "PERFORM set_config('task_migration.cause', 'parent gone', true); UPDATE {} t SET {} WHERE {}; "
+                "PERFORM set_config('task_migration.cause', '', true);"
+            ).format(self._table.identifier, _sets(key), self._at("_key"))
+        else:
+            action = sql.SQL("PERFORM {}(_key, 'parent gone'); RETURN;").format(self._named("remove"))
+        return sql.SQL(TEMPLATES["parent"]).format(
+            name=sql.Literal(self._table.name),
+            given=sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(value) for value in values),
+            parent=sql.Identifier(*key.parent),
+            match=_match("t", key.parent_columns, key.operators, values),
+            values=sql.SQL("coalesce(_vals, {})").format(
+                sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(
+                    literals(key.columns), names(key.columns, "_row.", "::text")
+                )
+            ),
+            action=action,
+        )
+
+
+def _at(it: Relations, key: str) -> sql.Composed:
+    """The row `t` whose key is the text ``key``."""
+    return sql.SQL(" AND ").join(
+        sql.SQL("t.{} {} ({}::jsonb ->> {})::{}").format(
+            sql.Identifier(name), sql.SQL(operator), sql.SQL(key), sql.Literal(place), sql.SQL(it.types[name])
+        )
+        for place, (name, operator) in enumerate(zip(it.table.key, it.key_operators, strict=True))
+    )
+
+
+def _match(
+    row: str, columns: Sequence[str], operators: Sequence[str], values: Sequence[sql.Composable]
+) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("{}.{} {} {}").format(sql.SQL(row), sql.Identifier(name), sql.SQL(operator), value)
+        for name, operator, value in zip(columns, operators, values, strict=True)
+    )
+
+
+def _sets(key: ForeignKey) -> sql.Composed:
+    return names(key.sets, after=" = NULL" if key.on_delete == "n" else " = DEFAULT")
+
+
+def _outside(key: ForeignKey, mine: sql.Composable) -> sql.Composable:
+    """A table that stays behind and refers to one that moves. Where its key forbids the deletion nothing can be done here."""
+    child = sql.Identifier(*key.child)
+    if key.on_delete == "c":
+        statement = sql.SQL("DELETE FROM {} c WHERE {};").format(child, mine)
+    elif key.on_delete in "nd":
+        statement = sql.SQL("UPDATE {} c SET {} WHERE {};").format(child, _sets(key), mine)
+    else:
+        return _NOTHING
+    return sql.SQL(TEMPLATES["child_outside"]).format(statement=statement)
+
+
+def shared(
+    rules: Mapping[str, Rules], tables: Mapping[str, Relations], side: Side, deadlock: bool
+) -> list[sql.Composed]:
+    """CREATE FUNCTION for what receives a record on ``side`` and hands it to its table's rules, and their triggers.
+
+    Args:
+        deadlock: whether a role of ours may set `deadlock_timeout`: in a deadlock what applies is then the one to give way.
+    """
+    peer = record.table(record.other(side))
+    holes = {"peer": peer, "deadlock": sql.SQL("SET deadlock_timeout = '50ms'" if deadlock else "")}
+    apply = _dispatch(tables, "apply", tables, "NEW.vals::jsonb, NEW.cause")
+    keys = _dispatch(tables, "keys", [name for name, one in rules.items() if one.watches], "NEW.vals::jsonb")
+    return [
+        sql.SQL(TEMPLATES["arrive"]).format(dispatch=apply, **holes),
+        sql.SQL(TEMPLATES["arrived"]).format(dispatch=keys, **holes),
+        sql.SQL(TEMPLATES["triggers"]).format(peer=peer),
+    ]
+
+
+def _dispatch(tables: Mapping[str, Relations], what: str, named: Collection[str], last: str) -> sql.Composed:
+    calls = [
+        sql.SQL("WHEN {} THEN {}").format(
+            sql.Literal(name),
+            sql.SQL("PERFORM {}(NEW.v, NEW.key, NEW.kind, {});").format(
+                record.function(tables[name].table, what), sql.SQL(last)
+            )
+            if name in named
+            else _NOTHING,
+        )
+        for name in tables
+    ]
+    unknown = sql.SQL(
+        "ELSE RAISE EXCEPTION 'a write of the table % arrived, which is not configured here', NEW.table_name USING HINT = "
+        "'let `tables` agree on both sides, then run `task-migration replicate start`';"
+    )
+    return sql.SQL("CASE NEW.table_name {} {} END CASE;").format(sql.SQL(" ").join(calls), unknown)

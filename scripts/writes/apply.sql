@@ -1,0 +1,293 @@
+-- shared: what the rules of all tables share
+CREATE OR REPLACE FUNCTION task_migration.tell(
+    name text, key text, kind text, v bigint, lost jsonb, kept jsonb
+) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $task_migration$
+    INSERT INTO task_migration.conflicts (table_name, key, kind, v, columns, lost, kept)
+    VALUES ($1, $2, $3, $4, ARRAY(SELECT jsonb_object_keys($5)), $5::text, $6::text)
+$task_migration$;
+-- This side's clock, moved past what arrived: a write that is made here from now on knows it, and ranks above it. By nextval alone, as
+-- setval could put it back behind a number that another session has just drawn.
+CREATE OR REPLACE FUNCTION task_migration.advance(v bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $task_migration$
+DECLARE
+    _last bigint := (SELECT c.last_value FROM task_migration.clock c);
+BEGIN
+    IF _last < v THEN
+        PERFORM nextval('task_migration.clock') FROM generate_series(1, (v - _last) / 2 + 1);
+    END IF;
+END
+$task_migration$;
+-- The rank of a row's claim on these columns: its newest record that touches one of them; 0 when it was never written since the copy,
+-- or so long ago that both sides know it.
+CREATE OR REPLACE FUNCTION task_migration.claimed(name text, key text, columns text[]) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $task_migration$
+    SELECT coalesce(max(w.v), 0) FROM (
+        SELECT s.v, s.vals FROM task_migration.source_writes s WHERE s.table_name = $1 AND s.key = $2 AND s.kind IN ('insert', 'update')
+        UNION ALL
+        SELECT t.v, t.vals FROM task_migration.target_writes t WHERE t.table_name = $1 AND t.key = $2 AND t.kind IN ('insert', 'update')
+    ) w WHERE w.vals::jsonb ?| $3
+$task_migration$
+
+-- arrive: a record of the other side has arrived: applied by its table's rules before it is kept
+CREATE OR REPLACE FUNCTION task_migration.arrive() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET session_replication_role = 'replica' SET lock_timeout = '300ms' {deadlock} AS $task_migration$
+BEGIN
+    -- Delivered once more, after a kill of what carries it: it was applied, and what came after it must not be undone.
+    IF NEW.v <= (SELECT (s.value ->> 'v')::bigint FROM task_migration.settings s WHERE s.name = 'known')
+        OR EXISTS (SELECT 1 FROM {peer} w WHERE w.v = NEW.v) THEN
+        RETURN NULL;
+    END IF;
+    PERFORM task_migration.advance(NEW.v);
+    IF NEW.kind <> 'fence' THEN
+        PERFORM set_config('task_migration.applying', 'on', true);
+        {dispatch}
+        PERFORM set_config('task_migration.applying', '', true);
+    END IF;
+    RETURN NEW;
+END
+$task_migration$
+
+-- arrived: at the end of the applying transaction, what keys and late claims ask for, by writes of this side's own
+CREATE OR REPLACE FUNCTION task_migration.arrived() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET session_replication_role = 'replica' SET lock_timeout = '300ms' {deadlock} AS $task_migration$
+BEGIN
+    {dispatch}
+    RETURN NULL;
+END
+$task_migration$
+
+-- triggers: on the table that the other side's records arrive in; fired by whatever delivers them
+CREATE OR REPLACE TRIGGER task_migration_arrive BEFORE INSERT ON {peer} FOR EACH ROW EXECUTE FUNCTION task_migration.arrive();
+ALTER TABLE {peer} ENABLE ALWAYS TRIGGER task_migration_arrive;
+DROP TRIGGER IF EXISTS task_migration_arrived ON {peer};
+CREATE CONSTRAINT TRIGGER task_migration_arrived AFTER INSERT ON {peer} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+WHEN (NEW.kind <> 'fence') EXECUTE FUNCTION task_migration.arrived();
+ALTER TABLE {peer} ENABLE ALWAYS TRIGGER task_migration_arrived
+
+-- apply: one record that arrived for this table
+-- A row is what the set of its records says, however the two sides' records met: it exists if the newest of its inserts and deletes
+-- is an insert, and each column has the value of the newest record that holds it. Of the other side's records the newest is always
+-- the one that arrives, so only this side's newer ones have to be looked at.
+CREATE OR REPLACE FUNCTION {function}(_v bigint, _key text, _kind text, _vals jsonb, _cause text) RETURNS void
+LANGUAGE plpgsql AS $task_migration$
+#variable_conflict use_column
+DECLARE
+    _here {table}%ROWTYPE;
+    _there boolean;
+    _mine record;
+    _newer jsonb;
+    _exists text;
+    _lost jsonb;
+    _take jsonb;
+    _done boolean;
+    _unknown jsonb;
+    _tries int := 0;
+BEGIN
+    {renamed}
+    IF _vals IS NOT NULL AND _kind <> 'delete' THEN
+        _unknown := _vals - {all_names};
+        IF _unknown <> '{{}}' THEN
+            RAISE EXCEPTION '% of % came with columns that are not known here: %', _kind, {name},
+                (SELECT string_agg(u, ', ') FROM jsonb_object_keys(_unknown) u)
+                USING ERRCODE = 'undefined_column', HINT = 'add them here, then run `task-migration replicate start`';
+        END IF;
+    END IF;
+    LOOP
+        -- The row first: who holds it commits, and what he recorded is seen below.
+        SELECT t.* INTO _here FROM {table} t WHERE {here} FOR UPDATE;
+        _there := FOUND;
+        IF NOT _there AND _kind <> 'insert' THEN
+            -- It may be about to be inserted anew here, unseen so far (capture.sql).
+            PERFORM pg_advisory_xact_lock(hashtextextended({name} || _key, 0));
+            SELECT t.* INTO _here FROM {table} t WHERE {here} FOR UPDATE;
+            _there := FOUND;
+        END IF;
+        _newer := '{{}}';
+        _exists := NULL;
+        FOR _mine IN SELECT w.kind, w.vals FROM {own} w WHERE w.table_name = {name} AND w.key = _key AND w.v > _v ORDER BY w.v LOOP
+            IF _mine.kind = 'update' THEN
+                _newer := _newer || _mine.vals::jsonb;
+            ELSE
+                _exists := _mine.kind;
+                _newer := CASE WHEN _mine.kind = 'insert' THEN _mine.vals::jsonb ELSE '{{}}' END;
+            END IF;
+        END LOOP;
+        IF _kind = 'delete' THEN
+            IF _exists = 'insert' THEN
+                PERFORM task_migration.tell({name}, _key, 'delete of inserted', _v, NULL, NULL);
+            ELSIF _there THEN
+                IF _cause IN ('unique claim', 'cascade') THEN
+                    -- What the other side's rules took away, and no rule here had: it was told nowhere yet.
+                    PERFORM task_migration.tell({name}, _key, _cause, _v, to_jsonb(_here), NULL);
+                END IF;
+                DELETE FROM {table} t WHERE {here};
+            END IF;
+            RETURN;
+        END IF;
+        IF NOT _there AND (_kind = 'update' OR _exists = 'delete') THEN
+            PERFORM task_migration.tell({name}, _key, _kind || ' of deleted', _v, _vals, NULL);
+            RETURN;
+        END IF;
+        -- What both wrote without knowing of each other, and differs: this side's is newer and stays.
+        SELECT jsonb_object_agg(i.key, i.value) INTO _lost FROM jsonb_each(_vals) i
+        WHERE _newer ? i.key AND _newer -> i.key IS DISTINCT FROM i.value AND i.key <> ALL({untold});
+        _take := CASE WHEN _there THEN _vals - ARRAY(SELECT jsonb_object_keys(_newer)) ELSE _vals || _newer END;
+        {write}
+        EXIT WHEN _done;
+        _tries := _tries + 1;
+        IF _tries > 20 THEN
+            RAISE EXCEPTION 'a write of % % cannot be applied: rows that claim the same come up again and again', {name}, _key;
+        END IF;
+    END LOOP;
+    IF _lost IS NOT NULL THEN
+        PERFORM task_migration.tell({name}, _key, 'update', _v, _lost,
+            (SELECT jsonb_object_agg(n.key, n.value) FROM jsonb_each(_newer) n WHERE _lost ? n.key));
+    END IF;
+END
+$task_migration$
+
+-- write: the row as it is to be; not done when somebody else inserted the key meanwhile
+_done := true;
+        IF NOT _there THEN
+            INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values}) {conflict};
+            _done := FOUND;
+        ELSIF _take - {key_names} <> '{{}}' THEN
+            {update}
+        END IF;
+
+-- guarded: as `write`, where rows claim what only one may have
+BEGIN
+        {write}
+        EXCEPTION WHEN unique_violation OR exclusion_violation THEN
+            IF {contest}(_v, _key, _take, _there) = 'self' THEN RETURN; END IF;
+            _done := false;
+        END;
+
+-- contest: two rows claim the same: the older claim stays, the other row goes, by a write of this side's own
+-- Both sides know the two claims and so decide alike. Told where the row was at home. Returns which row went: self, rival or none.
+CREATE OR REPLACE FUNCTION {function}(_v bigint, _key text, _take jsonb, _there boolean) RETURNS text
+LANGUAGE plpgsql AS $task_migration$
+#variable_conflict use_column
+DECLARE
+    _row {table}%ROWTYPE;
+    _claim bigint;
+    _rival_claim bigint;
+    _rival_key text;
+BEGIN
+    IF _there THEN SELECT t.* INTO _row FROM {table} t WHERE {here}; END IF;
+    {overlay}
+    {rivals}
+    RETURN 'none';
+END
+$task_migration$
+
+-- rival: one claim: a row that holds the same as the one at hand
+SELECT {rival_key} INTO _rival_key
+    FROM (SELECT x.*, {expressions} FROM {table} x {condition}) t, (SELECT {expressions} FROM (SELECT (_row).*) y {condition}) n
+    WHERE {clash} AND {rival_key} <> _key LIMIT 1;
+    IF FOUND THEN
+        _claim := greatest(CASE WHEN _take ?| {columns} THEN _v ELSE 0 END, task_migration.claimed({name}, _key, {columns}));
+        _rival_claim := task_migration.claimed({name}, _rival_key, {columns});
+        IF _rival_claim < _claim THEN
+            PERFORM {remove}(_key, 'unique claim');
+            RETURN 'self';
+        END IF;
+        PERFORM task_migration.tell({name}, _rival_key, 'unique claim', _rival_claim,
+            (SELECT to_jsonb(t) FROM {table} t WHERE {rival_here}), _take);
+        PERFORM {remove}(_rival_key, 'unique claim');
+        RETURN 'rival';
+    END IF;
+
+-- remove: a row goes, and what hangs on it, as a write of this side's own, which travels
+CREATE OR REPLACE FUNCTION {function}(_key text, _cause text) RETURNS void LANGUAGE plpgsql AS $task_migration$
+#variable_conflict use_column
+DECLARE
+    _applying text := current_setting('task_migration.applying', true);
+    _before text := current_setting('task_migration.cause', true);
+    _gone {table}%ROWTYPE;
+BEGIN
+    PERFORM set_config('task_migration.applying', '', true), set_config('task_migration.cause', _cause, true);
+    DELETE FROM {table} t WHERE {here} RETURNING t.* INTO _gone;
+    IF FOUND THEN
+        {gone}
+    ELSE
+        -- It never was here: the other side must let go of it all the same.
+        INSERT INTO {own} (v, table_name, key, kind, cause) VALUES (nextval('task_migration.clock'), {name}, _key, 'delete', _cause);
+    END IF;
+    PERFORM set_config('task_migration.applying', coalesce(_applying, ''), true),
+        set_config('task_migration.cause', coalesce(_before, ''), true);
+END
+$task_migration$
+
+-- gone: the children here of a row that is gone, as their keys say, by writes of this side's own
+CREATE OR REPLACE FUNCTION {function}(_key text, _vals jsonb) RETURNS void LANGUAGE plpgsql AS $task_migration$
+#variable_conflict use_column
+DECLARE
+    _child text;
+    _before text := current_setting('task_migration.cause', true);
+    -- With a row that the rules took away its children vanish unasked as well; both sides do this, one tells.
+    _telling boolean := {telling} AND _before IN ('unique claim', 'parent gone');
+BEGIN
+    PERFORM set_config('task_migration.cause', 'cascade', true);
+    {children}
+    PERFORM set_config('task_migration.cause', coalesce(_before, ''), true);
+END
+$task_migration$
+
+-- child: one key that refers to the table; a parent that is there again, or another one, keeps its children
+IF NOT EXISTS (SELECT 1 FROM {table} t WHERE {parent}) THEN
+        {action}
+    END IF;
+
+-- child_removed: the child goes too
+FOR _child IN SELECT {child_key} FROM {child} c WHERE {mine} LOOP
+            IF _telling THEN
+                PERFORM task_migration.tell({child_name}, _child, _before, task_migration.claimed({child_name}, _child, {child_columns}),
+                    (SELECT to_jsonb(t) FROM {child} t WHERE {child_here}), NULL);
+            END IF;
+            PERFORM {remove}(_child, CASE WHEN _telling THEN _before ELSE 'cascade' END);
+        END LOOP;
+
+-- child_set: the child lets go of it
+UPDATE {child} c SET {sets} WHERE {mine};
+
+-- child_outside: a child that does not move: its own triggers and keys act, as if the application had deleted
+PERFORM set_config('session_replication_role', 'origin', true);
+        {statement}
+        PERFORM set_config('session_replication_role', 'replica', true);
+
+-- keys: at the end of the applying transaction: is what was applied as keys and late claims want it
+CREATE OR REPLACE FUNCTION {function}(_v bigint, _key text, _kind text, _vals jsonb) RETURNS void LANGUAGE plpgsql AS $task_migration$
+#variable_conflict use_column
+DECLARE
+    _row {table}%ROWTYPE;
+    _went text;
+BEGIN
+    IF _kind = 'update' AND NOT _vals ?| {watched} THEN RETURN; END IF;
+    SELECT t.* INTO _row FROM {table} t WHERE {here};
+    IF NOT FOUND THEN
+        IF _kind = 'delete' THEN {gone} END IF;
+        RETURN;
+    END IF;
+    {parents}
+    {late}
+END
+$task_migration$
+
+-- late: claims that are checked at the end of a transaction
+LOOP
+        _went := {contest}(_v, _key, _vals, true);
+        IF _went = 'self' THEN RETURN; END IF;
+        EXIT WHEN _went = 'none';
+    END LOOP;
+
+-- parent: one key of the table: the row that it refers to must be here, and stay until this transaction ends
+IF {given} THEN
+        PERFORM 1 FROM {parent} t WHERE {match} FOR KEY SHARE;
+        IF NOT FOUND THEN
+            PERFORM task_migration.tell({name}, _key, 'parent gone', _v, {values}, NULL);
+            {action}
+        END IF;
+    END IF;

@@ -1,0 +1,100 @@
+-- shared: how a table that was altered after the functions were made is read: SQL for the key and for all values of a row ($1),
+-- by what the catalog says now
+CREATE OR REPLACE FUNCTION task_migration.shape(relation oid, OUT key_sql text, OUT names text[], OUT values_sql text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $task_migration$
+    SELECT (SELECT 'SELECT jsonb_build_array(' || string_agg(format('($1).%I::text', a.attname), ', ' ORDER BY k.i) || ')::text'
+            FROM pg_index x, unnest(x.indkey::int2[]) WITH ORDINALITY k(n, i) JOIN pg_attribute a ON a.attnum = k.n
+            WHERE x.indrelid = relation AND x.indisprimary AND a.attrelid = relation),
+        array_agg(c.attname::text ORDER BY c.attnum),
+        'SELECT ARRAY[' || string_agg(format('($1).%I::text', c.attname), ', ' ORDER BY c.attnum) || ']'
+    FROM pg_attribute c WHERE c.attrelid = relation AND c.attnum > 0 AND NOT c.attisdropped AND c.attgenerated = ''
+$task_migration$;
+CREATE OR REPLACE FUNCTION task_migration.no_truncate() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $task_migration$
+BEGIN
+    RAISE EXCEPTION 'TRUNCATE of % is refused while it is replicated both ways: the other side would keep its rows', TG_TABLE_NAME
+        USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'use DELETE, which is replicated';
+END
+$task_migration$
+
+-- function: what a local write leaves in the record of writes, in its own transaction
+-- AFTER the row, so that only what happened is recorded and the statement's own answer is as without us; with rights and settings
+-- of its own, as the values' text must not depend on the writing session.
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = '3' AS $task_migration$
+DECLARE
+    _names text[];
+    _vals text[];
+    _before text[];
+    _key text;
+    _old_key text;
+    _made text := nullif(current_setting('task_migration.cause', true), '');
+    _now record;
+BEGIN
+    BEGIN
+        IF (SELECT c.relnatts FROM pg_class c WHERE c.oid = TG_RELID) <> {shape} THEN
+            RAISE EXCEPTION USING ERRCODE = 'undefined_column';
+        END IF;
+        IF TG_OP <> 'INSERT' THEN _old_key := {old_key}; END IF;
+        IF TG_OP <> 'DELETE' THEN _key := {new_key}; END IF;
+        IF TG_OP = 'DELETE' THEN
+            _names := {referenced};
+            _vals := ARRAY[{referenced_values}]::text[];
+        ELSIF TG_OP = 'UPDATE' AND _key = _old_key THEN
+            {changed}
+        ELSE
+            _names := {all_names};
+            _vals := ARRAY[{all_values}]::text[];
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        -- The table was altered since: by what the catalog says now, which is slower.
+        SELECT s.* INTO _now FROM task_migration.shape(TG_RELID) s;
+        _names := _now.names;
+        IF TG_OP <> 'INSERT' THEN
+            EXECUTE _now.key_sql INTO _old_key USING OLD;
+            EXECUTE _now.values_sql INTO _before USING OLD;
+        END IF;
+        IF TG_OP <> 'DELETE' THEN
+            EXECUTE _now.key_sql INTO _key USING NEW;
+            EXECUTE _now.values_sql INTO _vals USING NEW;
+        END IF;
+        IF TG_OP = 'UPDATE' AND _key = _old_key THEN
+            SELECT array_agg(u.n ORDER BY u.i), array_agg(u.v ORDER BY u.i) INTO _names, _vals
+            FROM (SELECT x.*, array_agg(x.n) FILTER (WHERE x.v IS DISTINCT FROM x.o) OVER () AS changed
+                  FROM unnest(_names, _vals, _before) WITH ORDINALITY x(n, v, o, i)) u
+            WHERE u.n = ANY(u.changed) OR EXISTS (SELECT 1 FROM jsonb_array_elements({groups}::jsonb) g
+                                                  WHERE g ? u.n AND g ?| u.changed);
+        ELSIF TG_OP = 'DELETE' THEN
+            SELECT array_agg(u.n ORDER BY u.i), array_agg(u.v ORDER BY u.i) INTO _names, _vals
+            FROM unnest(_names, _before) WITH ORDINALITY u(n, v, i) WHERE u.n = ANY({referenced});
+        END IF;
+    END;
+    IF TG_OP = 'UPDATE' AND _key = _old_key THEN
+        IF _names IS NOT NULL THEN
+            INSERT INTO {own} (v, table_name, key, kind, vals, cause)
+            VALUES (nextval('task_migration.clock'), {name}, _key, 'update', json_object(_names, _vals)::text, _made);
+        END IF;
+        RETURN NULL;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        INSERT INTO {own} (v, table_name, key, kind, vals, cause) VALUES (nextval('task_migration.clock'), {name}, _old_key, 'delete',
+            CASE WHEN TG_OP = 'DELETE' AND _names <> '{{}}' THEN json_object(_names, _vals)::text END, _made);
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        -- A key that was here before: what arrives for the row that is gone and this insert must see each other (apply.sql).
+        IF EXISTS (SELECT 1 FROM {own} w WHERE w.table_name = {name} AND w.key = _key) THEN
+            PERFORM pg_advisory_xact_lock(hashtextextended({name} || _key, 0));
+        END IF;
+        INSERT INTO {own} (v, table_name, key, kind, vals, cause)
+        VALUES (nextval('task_migration.clock'), {name}, _key, 'insert', json_object(_names, _vals)::text, _made);
+    END IF;
+    RETURN NULL;
+END
+$task_migration$
+
+-- trigger: fires for whoever writes, also in sessions with session_replication_role = replica; what is applied says that it is
+CREATE OR REPLACE TRIGGER task_migration_capture AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW
+WHEN (current_setting('task_migration.applying', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION {function}();
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER task_migration_capture;
+CREATE OR REPLACE TRIGGER task_migration_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT
+EXECUTE FUNCTION task_migration.no_truncate();
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER task_migration_truncate

@@ -1,0 +1,152 @@
+"""The record of writes put on a side, and taken away: its tables, the clock, the triggers and functions of each configured table.
+
+Safe to run again and on a live database: a trigger's lock is asked for with a short `lock_timeout`, table by table, again and again,
+so that nothing waits behind it for longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from components.config import MigrationConfig
+from scripts.database import catalog, helper_schema
+from scripts.database.connections import Connection
+from scripts.support.sides import Side
+from scripts.writes import apply, capture, record, relations
+from scripts.writes.relations import QUERIES, Relations
+
+#: Where the helper schema keeps, by table, what its functions were made for; see :func:`fingerprint`.
+SHAPES = "shapes"
+#: Longest wait for a table's lock per try, with the live application's statements queued behind it.
+LOCK_MS = 300
+
+
+def capture_on(connection: Connection, config: MigrationConfig, side: Side, clock_start: int | None = None) -> None:
+    """Record every write of the configured tables on ``side`` from now on. ``connection`` has a short `lock_timeout`.
+
+    Args:
+        clock_start: least number of a clock that is not there yet; both sides' numbers stay apart by being even and odd.
+
+    Raises:
+        TimedOut: a table's lock was not to be had.
+        Refused: a configured table is not there.
+    """
+    helper_schema.install(connection)
+    tables = catalog.read(connection, config.db_schema, config.tables, side)
+    found = relations.read(connection, tables, config.column_groups)
+    even = side == "source"
+    start = (clock_start or 1) // 2 * 2 + (2 if even else 1)
+    with connection.transaction():
+        # Two commands at once would replace the same functions.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('task_migration install'))")
+        connection.execute(sql.SQL(QUERIES["clock"]).format(start=sql.Literal(start)))
+        connection.execute(capture.TEMPLATES["shared"])
+        for one in found.values():
+            connection.execute(capture.function(one, side))
+    for one in found.values():
+        if not _captured(connection, one):
+            _put(connection, capture.trigger(one), f"capture of {one.table.name} on the {side}")
+    helper_schema.put(connection, SHAPES, fingerprint(connection, found, helper_schema.get(connection, SHAPES)))
+
+
+def rules_on(connection: Connection, config: MigrationConfig, side: Side) -> None:
+    """Apply what arrives on ``side`` by the rules of each table, which are made for the tables as they are now.
+
+    Raises:
+        TimedOut: the lock of the table that records arrive in was not to be had.
+        Refused: a configured table is not there.
+    """
+    tables = catalog.read(connection, config.db_schema, config.tables, side)
+    found = relations.read(connection, tables, config.column_groups)
+    former = {name: _former(one) for name, one in (helper_schema.get(connection, SHAPES) or {}).items()}
+    rules = {
+        name: apply.Rules(one, found, side, config.bookkeeping_columns, former.get(name, {}))
+        for name, one in found.items()
+    }
+    statements = [statement for one in rules.values() for statement in one.functions()]
+    deadlock = _may_set(connection, "deadlock_timeout")
+    functions = apply.shared(rules, found, side, deadlock)
+
+    def work() -> None:
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext('task_migration install'))")
+            connection.execute(apply.TEMPLATES["shared"])
+            for statement in [*statements, *functions]:
+                connection.execute(statement)
+
+    helper_schema.with_lock_retries(work, f"rules on the {side}")
+
+
+def uninstall(connection: Connection, schema: str, tables: Sequence[str]) -> None:
+    """Take the triggers off; functions and tables go with the helper schema."""
+    for name in catalog.existing(connection, schema, tables):
+        identifier = sql.Identifier(schema, name)
+        for trigger in (record.CAPTURE, record.NO_TRUNCATE):
+            drop = sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(trigger), identifier)
+            _put(connection, drop, f"removing the trigger {trigger} of {name}")
+
+
+def fingerprint(
+    connection: Connection, tables: Mapping[str, Relations], before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the tables are now, as far as the functions depend on it, by table name.
+
+    Returns:
+        ``columns``: by attribute number, the names it had, the present one last (None: dropped); ``types``; ``triggers``:
+        by name, state and the transaction that changed it last: one that was switched off and on again shows.
+    """
+    rows = connection.execute(
+        QUERIES["triggers"], ([one.table.oid for one in tables.values()], [record.CAPTURE, record.NO_TRUNCATE])
+    ).fetchall()
+    numbers = connection.execute(
+        "SELECT attrelid, attnum, CASE WHEN attisdropped THEN NULL ELSE attname END FROM pg_attribute "
+        "WHERE attrelid = ANY(%s) AND attnum > 0 ORDER BY attrelid, attnum",
+        ([one.table.oid for one in tables.values()],),
+    ).fetchall()
+    found = {}
+    for name, one in tables.items():
+        columns: dict[str, list[str | None]] = dict(((before or {}).get(name) or {}).get("columns") or {})
+        for oid, number, column in numbers:
+            names = columns.get(str(number), [])
+            if oid == one.table.oid and names[-1:] != [column]:
+                columns[str(number)] = [*names, column]
+        found[name] = {
+            "columns": columns,
+            "types": dict(one.types),
+            "triggers": {row[1]: [row[2], row[3]] for row in rows if row[0] == one.table.oid},
+        }
+    return found
+
+
+def _former(shape: Mapping[str, Any]) -> dict[str, str | None]:
+    """Former names of columns, with the present ones."""
+    columns = list(shape["columns"].values())
+    present = {names[-1] for names in columns}
+    return {old: names[-1] for names in columns for old in names[:-1] if old is not None and old not in present}
+
+
+def _captured(connection: Connection, one: Relations) -> bool:
+    rows = connection.execute(QUERIES["triggers"], ([one.table.oid], [record.CAPTURE, record.NO_TRUNCATE])).fetchall()
+    return [row[2] for row in rows] == ["A", "A"]
+
+
+def _put(connection: Connection, statement: sql.Composed, what: str) -> None:
+    def work() -> None:
+        # In one transaction, so that a trigger never is there without its state.
+        with connection.transaction():
+            connection.execute(statement)
+
+    helper_schema.with_lock_retries(work, what)
+
+
+def _may_set(connection: Connection, name: str) -> bool:
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(sql.SQL("SET LOCAL {} = DEFAULT").format(sql.Identifier(name)))
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    return True

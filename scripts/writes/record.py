@@ -1,0 +1,49 @@
+"""The names of the record of writes: its two tables, its triggers, and how a row's key is written in it."""
+
+from __future__ import annotations
+
+import hashlib
+
+from psycopg import sql
+
+from scripts.database.catalog import Table
+from scripts.database.helper_schema import HELPER_SCHEMA
+from scripts.support.sides import Side
+
+CAPTURE = "task_migration_capture"
+NO_TRUNCATE = "task_migration_truncate"
+#: Why the rules made a write themselves (the column `cause`); NULL is somebody's own write.
+PARENT_GONE, UNIQUE_CLAIM, CASCADE, REPAIR = "parent gone", "unique claim", "cascade", "repair"
+
+
+def other(side: Side) -> Side:
+    """The peer of a side."""
+    return "target" if side == "source" else "source"
+
+
+def table_name(side: Side) -> str:
+    """The table that holds what was written on ``side``; it is there on both sides."""
+    return f"{side}_writes"
+
+
+def table(side: Side) -> sql.Identifier:
+    """:func:`table_name`, quoted, with its schema."""
+    return sql.Identifier(HELPER_SCHEMA, table_name(side))
+
+
+def function(table: Table, what: str) -> sql.Identifier:
+    """A function of ours for a table; hashed, as a name of 63 bytes leaves no room for a prefix."""
+    digest = hashlib.sha256(f"{table.schema}.{table.name}".encode()).hexdigest()[:12]
+    return sql.Identifier(HELPER_SCHEMA, f"{what}_{digest}")
+
+
+def key_of(table: Table, row: str) -> sql.Composed:
+    """SQL for the key of a row variable as the record has it: a JSON array of texts in key order, `["5"]`."""
+    values = [sql.SQL(f"{row}.{{}}").format(sql.Identifier(name)) for name in table.key]
+    if all(table.column(name).is_integer for name in table.key):
+        # As jsonb writes it, for less.
+        parts = sql.SQL(" || '\", \"' || ").join(sql.SQL("{}::text").format(value) for value in values)
+        return sql.SQL("'[\"' || {} || '\"]'").format(parts)
+    return sql.SQL("jsonb_build_array({})::text").format(
+        sql.SQL(", ").join(sql.SQL("{}::text").format(v) for v in values)
+    )
