@@ -54,6 +54,21 @@ def test_the_journal_passes_over_a_torn_line_and_goes_on(tmp_path: Path) -> None
     assert journal.last("copy", "done") == {**json.loads(journal.path.read_text().splitlines()[-1])}
 
 
+def test_a_journal_line_ends_at_the_line_feed_alone(tmp_path: Path) -> None:
+    """Prevents an event that is lost, or a journal that cannot be read, for a character in a reason or a row's text."""
+    journal = FileJournal(tmp_path)
+    reasons = ["a\u2028b", "a\u0085b", "a\u2029\x0b\x0c\x1c\r\nb"]
+    for reason in reasons:
+        journal.record("rollback", "begun", reasons=[reason])
+    with journal.path.open("ab") as file:
+        file.write('{"step": "copy", "event": "書'.encode()[:-1])
+    journal.record("rollback", "done")
+    assert [event["reasons"] for event in journal.events("rollback") if "reasons" in event] == [
+        [one] for one in reasons
+    ]
+    assert journal.last("rollback", "done") is not None
+
+
 def test_a_wait_ends_at_its_deadline_and_says_what_it_saw() -> None:
     with pytest.raises(TimedOut, match=r"the slot: not so after 0\.05 s .*last seen: 41"):
         wait_until(lambda: 41, lambda seen: seen == 42, what="the slot", timeout=0.05, interval=0.01)
