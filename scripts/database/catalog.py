@@ -91,7 +91,6 @@ class Table:
     oid: int
     kind: str
     persistence: str
-    replica_identity: str
     rows_estimate: int
     pages: int
     columns: tuple[Column, ...]
@@ -171,7 +170,7 @@ def read(connection: Connection, schema: str, names: Sequence[str], side: str) -
             indexes = connection.execute(QUERIES["indexes"], (oids,)).fetchall()
             sequences = connection.execute(QUERIES["sequences"], (oids,)).fetchall()
     tables = {}
-    for oid, name, kind, persistence, identity, estimate, pages in heads:
+    for oid, name, kind, persistence, estimate, pages in heads:
         own = tuple(
             Constraint(r[1], r[2], r[3], tuple(r[4]), r[5], tuple(r[6] or ()), r[7].strip())
             for r in constraints
@@ -183,7 +182,6 @@ def read(connection: Connection, schema: str, names: Sequence[str], side: str) -
             oid=oid,
             kind=kind,
             persistence=persistence,
-            replica_identity=identity,
             rows_estimate=estimate,
             pages=pages,
             columns=tuple(Column(*row[1:]) for row in columns if row[0] == oid),

@@ -1,6 +1,6 @@
 -- tables: the tables of a schema by name; rows and pages are estimates: pg_relation_size would wait behind whoever
 -- locks the table, and so would everything that looks here
-SELECT c.oid, c.relname, c.relkind::text, c.relpersistence::text, c.relreplident::text,
+SELECT c.oid, c.relname, c.relkind::text, c.relpersistence::text,
        greatest(c.reltuples, 0)::bigint, c.relpages::bigint
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = ANY(%s)
 

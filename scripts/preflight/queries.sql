@@ -1,4 +1,4 @@
--- What preflight asks. Parameters of the headroom: `names` are our two subscriptions, `origin` the repair's, `built_in` the processes
+-- What preflight asks. Parameters of the headroom: `names` are our two subscriptions, `built_in` the processes
 -- that take no place of max_worker_processes. What we have of an earlier run does not count as taken.
 
 -- max_replication_slots: slots of others
@@ -19,7 +19,7 @@ SELECT count(*) FROM pg_stat_activity WHERE backend_type <> ALL(%(built_in)s) AN
 
 -- replication_origins: origins of others
 SELECT count(*) FROM pg_replication_origin
-WHERE roname <> %(origin)s AND roname NOT IN (SELECT 'pg_' || oid FROM pg_subscription WHERE subname = ANY(%(names)s))
+WHERE roname NOT IN (SELECT 'pg_' || oid FROM pg_subscription WHERE subname = ANY(%(names)s))
 
 -- oldest_transaction: pid and age in seconds of the oldest transaction of this database
 SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::int FROM pg_stat_activity
@@ -51,7 +51,8 @@ ORDER BY 1, 2
 
 -- firing_triggers: triggers that fire when a change is applied, but for our own
 SELECT tgrelid::regclass::text, tgname, CASE tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END FROM pg_trigger
-WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgenabled IN ('A', 'R') AND tgname <> 'task_migration_apply'
+WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgenabled IN ('A', 'R')
+AND tgname NOT IN ('task_migration_capture', 'task_migration_truncate')
 ORDER BY 1, 2
 
 -- may_truncate: tables that a role which is no superuser may empty by TRUNCATE
@@ -59,9 +60,9 @@ SELECT c.oid::regclass::text FROM pg_class c, pg_roles r
 WHERE c.oid = ANY(%s) AND r.rolname = %s AND NOT r.rolsuper AND has_table_privilege(r.oid, c.oid, 'TRUNCATE')
 ORDER BY 1
 
--- truncate_triggers: triggers that wait for TRUNCATE
+-- truncate_triggers: triggers that wait for TRUNCATE, but for our own, which refuses it
 SELECT tgrelid::regclass::text || '.' || tgname FROM pg_trigger
-WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgtype & 32 <> 0
+WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgtype & 32 <> 0 AND tgname <> 'task_migration_truncate'
 ORDER BY 1
 
 -- statements_view: the schema of pg_stat_statements, which is the operator's choice, where it is there and may be read
@@ -108,3 +109,20 @@ AND p.prosrc ~* ('\mnew\."?' || k.name || '"?\s*:?=')
 
 -- mean_wal: bytes of WAL a second since the statistics were reset, which may have been a busier time than this one
 SELECT (wal_bytes / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 60))::float FROM pg_stat_wal
+
+-- table_expressions: what is computed when a row of the tables (oids) is written: table, what computes it, the expression
+SELECT i.indrelid::regclass::text, 'the index ' || x.relname, e.expression FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid,
+LATERAL (SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnkeyatts) k WHERE i.indkey[k - 1] = 0
+         UNION ALL SELECT pg_get_expr(i.indpred, i.indrelid) WHERE i.indpred IS NOT NULL) e(expression) WHERE i.indrelid = ANY(%(oids)s)
+UNION ALL SELECT c.conrelid::regclass::text, 'the check ' || c.conname, pg_get_expr(c.conbin, c.conrelid) FROM pg_constraint c
+WHERE c.contype = 'c' AND c.conrelid = ANY(%(oids)s)
+UNION ALL SELECT d.adrelid::regclass::text, 'the column ' || a.attname, pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d
+JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE a.attgenerated <> '' AND d.adrelid = ANY(%(oids)s)
+
+-- referenced: tables that keys of the moved ones refer to and that do not move themselves, with a column of each key, quoted
+SELECT DISTINCT ON (c.confrelid) c.confrelid::regclass::text, quote_ident(a.attname) FROM pg_constraint c
+JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = c.confkey[1]
+WHERE c.contype = 'f' AND n.nspname = %(schema)s AND t.relname = ANY(%(tables)s)
+AND NOT EXISTS (SELECT 1 FROM pg_class p WHERE p.oid = c.confrelid AND p.relnamespace = n.oid AND p.relname = ANY(%(tables)s))
+ORDER BY c.confrelid

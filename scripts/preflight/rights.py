@@ -1,8 +1,7 @@
 """Preflight of the roles: what a step will do is done, inside a transaction that is rolled back. Nothing is guessed.
 
 The operator's role need not be a superuser, as nobody is on RDS: LOGIN, REPLICATION (RDS: rds_replication),
-pg_create_subscription and CREATE on the database, SET on session_replication_role (RDS: rds_superuser), EXECUTE on the
-functions of replication origins, and the tables for its own. Docs: runbook, 'The operator's role'.
+pg_create_subscription and CREATE on the database, SET on session_replication_role (RDS: rds_superuser), and the tables for its own. Docs: runbook, 'The operator's role'.
 """
 
 from __future__ import annotations
@@ -26,14 +25,6 @@ from scripts.support.sides import Side
 
 NAME = "task_migration_preflight"
 Statement = sql.Composed | sql.SQL
-#: What `verify --repair`, `finalize` and `rollback --abandon` call.
-ORIGIN_FUNCTIONS = (
-    "pg_replication_origin_create(text)",
-    "pg_replication_origin_drop(text)",
-    "pg_replication_origin_oid(text)",
-    "pg_replication_origin_session_setup(text)",
-    "pg_replication_origin_session_reset()",
-)
 #: Until a server says that it cannot reach its peer, in seconds.
 PEER_SECONDS = 10
 
@@ -58,22 +49,11 @@ def rights(settings: Settings, side: Side, connection: Connection) -> Iterator[C
         [sql.SQL("SET LOCAL session_replication_role = replica")],
         f"GRANT SET ON PARAMETER session_replication_role TO {role} (RDS: GRANT rds_superuser TO {role})",
     )
-    yield _try(
-        f"{side}: rights on replication origins",
-        connection,
-        [
-            sql.SQL(f"SELECT pg_replication_origin_create('{NAME}')"),
-            sql.SQL(f"SELECT pg_replication_origin_session_setup('{NAME}')"),
-            sql.SQL("SELECT pg_replication_origin_session_reset()"),
-            sql.SQL(f"SELECT pg_replication_origin_oid('{NAME}')"),
-            sql.SQL(f"SELECT pg_replication_origin_drop('{NAME}')"),
-        ],
-        f"as superuser: GRANT EXECUTE ON FUNCTION {', '.join(ORIGIN_FUNCTIONS)} TO {role} (RDS: GRANT rds_superuser TO {role})",
-    )
     if native:
         yield _peer(settings, side, connection, role, database)
     yield from _tables(settings, side, connection, role)
     if side == "source":
+        yield from _referenced(settings, connection, role)
         yield _everything(connection, role)
     else:
         yield from _new_tables(settings, connection, role)
@@ -188,17 +168,36 @@ def _tables(settings: Settings, side: Side, connection: Connection, role: str) -
         owner = one(connection, "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass(%s)", (text,))
         if owner is None:
             continue
+        name = f"{side}: record and read {table}"
+        remedy = f"ALTER TABLE {text} OWNER TO {role}, or GRANT {quoted(owner)} TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS"
+        # Triggers and REVOKE are the owner's; what arrives is written with the rights of whoever made the triggers.
+        if not one(connection, "SELECT pg_has_role(%s, 'USAGE')", (owner,)):
+            yield Check(
+                name, "fail", f"{role} is not in {quoted(owner)}, who owns it: it can put no trigger on it", remedy
+            )
+            continue
         statements: list[Statement] = [
-            # Trigger, publication and REVOKE are the owner's; rows that a policy hides would be missing in the copy.
-            sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(sql.Identifier(NAME), identifier),
+            # Rows that a policy hides would be missing in the copy.
             sql.SQL("SET LOCAL row_security = off"),
             sql.SQL("SELECT 1 FROM {} LIMIT 1").format(identifier),
         ]
-        remedy = f"ALTER TABLE {text} OWNER TO {role}, or GRANT {quoted(owner)} TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS"
-        if config.replication_engine == "native":
-            # An apply worker acts as the table's owner (PostgreSQL 16, 'Logical Replication', security).
-            statements.append(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(str(owner))))
-        yield _try(f"{side}: publish and read {table}", connection, statements, remedy)
+        yield _try(name, connection, statements, remedy)
+
+
+def _referenced(settings: Settings, connection: Connection, role: str) -> Iterator[Check]:
+    """Tables that stay behind: the row that one which arrives refers to is held until that is committed, as its key would."""
+    config = settings.config
+    parents = connection.execute(
+        QUERIES["referenced"], {"schema": config.db_schema, "tables": list(config.tables)}
+    ).fetchall()
+    for table, columns in parents:
+        yield _try(
+            f"source: hold rows of {table}",
+            connection,
+            [sql.SQL(f"SELECT 1 FROM {table} FOR KEY SHARE SKIP LOCKED LIMIT 1")],
+            # FOR KEY SHARE asks for UPDATE of one column at least (PostgreSQL, 'SELECT').
+            f"GRANT SELECT, UPDATE ({columns}) ON {table} TO {role}",
+        )
 
 
 def _everything(connection: Connection, role: str) -> Check:

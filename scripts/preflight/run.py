@@ -104,8 +104,9 @@ class _Run:
         settings = self.settings
         state = helper_schema.get(connection, helper_schema.COPY) if side == "target" else None
         filled = side == "source" or bool(state and state.get("status") == "complete")
-        yield "shapes", lambda: tables.shape(side, connection, found, filled)
+        yield "shapes", lambda: tables.shape(side, found, filled)
         yield "triggers", lambda: tables.triggers(side, connection, found)
+        yield "functions", lambda: tables.functions(side, connection, found)
         yield "truncate", lambda: tables.truncation(settings, side, connection, found)
         if side == "source":
             yield "the border", lambda: tables.border(settings, connection, found)

@@ -10,7 +10,6 @@ from psycopg import sql
 from scripts.copy import slot as slots
 from scripts.database import queries
 from scripts.database.connections import Connection
-from scripts.database.repair_session import repair_origin
 from scripts.preflight.documents import Check
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
@@ -34,7 +33,7 @@ def one(connection: Connection, query: sql.Composed | sql.SQL | str, values: Any
 
 
 def least_version(settings: Settings, side: Side) -> int:
-    """origin = none is PostgreSQL 16's. With DMS the source only needs what checksums and triggers use, which is 14's."""
+    """Subscriptions as we make them are PostgreSQL 16's. With DMS the source only needs what checksums and triggers use, which is 14's."""
     return 14 if side == "source" and settings.config.replication_engine == "dms" else 16
 
 
@@ -48,15 +47,14 @@ def server(settings: Settings, side: Side, connection: Connection) -> Iterator[C
         f"PostgreSQL {version}, the limit is {needed} or newer",
         "upgrade the server" + ("; replicationEngine dms takes 14 or newer" if side == "source" else ""),
     )
-    for name, wanted in (("wal_level", "logical"), ("track_commit_timestamp", "on")):
-        value = str(one(connection, "SELECT current_setting(%s)", (name,)))
-        yield Check(
-            f"{side}: {name}",
-            "pass" if value == wanted else "fail",
-            f"{value}, it must be {wanted}",
-            f"ALTER SYSTEM SET {name} = '{wanted}'; then restart (RDS: parameter group, pending-reboot, reboot; "
-            "wal_level by rds.logical_replication = 1)",
-        )
+    value = str(one(connection, "SHOW wal_level"))
+    yield Check(
+        f"{side}: wal_level",
+        "pass" if value == "logical" else "fail",
+        f"{value}, it must be logical",
+        "ALTER SYSTEM SET wal_level = 'logical'; then restart (RDS: parameter group, pending-reboot, reboot; "
+        "rds.logical_replication = 1)",
+    )
     yield from _headroom(settings, side, connection)
     yield from _transactions(side, connection)
     yield from _slots(settings, side, connection)
@@ -67,7 +65,6 @@ def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterato
     native = config.replication_engine == "native"
     values = {
         "names": [config.subscription, config.reverse_subscription],
-        "origin": repair_origin(config),
         "built_in": list(BUILT_IN),
     }
     # Of each: what we take beside what others have, and one to spare.
@@ -93,12 +90,11 @@ def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterato
     # Progress of origins is kept in as many places as there may be slots (PostgreSQL 16, 'max_replication_slots').
     limit = int(one(connection, "SELECT current_setting('max_replication_slots')::int"))
     taken = int(one(connection, QUERIES["replication_origins"], values))
-    needed = 2 if native else 1
     yield Check(
         f"{side}: replication origins",
-        "pass" if limit - taken >= needed else "fail",
-        f"max_replication_slots {limit} limits origins too, of which {taken} are taken; {needed} must be free",
-        f"ALTER SYSTEM SET max_replication_slots = {taken + needed + 2}; then restart (RDS: parameter group, reboot)",
+        "pass" if limit - taken >= 1 or not native else "fail",
+        f"max_replication_slots {limit} limits origins too, of which {taken} are taken; 1 must be free",
+        f"ALTER SYSTEM SET max_replication_slots = {taken + 3}; then restart (RDS: parameter group, reboot)",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 from psycopg import sql
 
 from scripts.database import catalog
@@ -11,6 +12,7 @@ from scripts.database.catalog import Table, quoted
 from scripts.database.connections import Connection
 from scripts.preflight.documents import Check, Status
 from scripts.preflight.server import QUERIES
+from scripts.support.redact import redact
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
@@ -22,8 +24,8 @@ def named(check: str, wrong: list[str], fine: str, status: Status, remedy: str) 
     return Check(check, "pass", fine)
 
 
-def shape(side: Side, connection: Connection, tables: dict[str, Table], filled: bool) -> Iterator[Check]:
-    """Primary keys, replica identity, kinds of tables and columns.
+def shape(side: Side, tables: dict[str, Table], filled: bool) -> Iterator[Check]:
+    """Primary keys, kinds of tables and columns.
 
     Args:
         filled: the rows are there, so the keys must be; on the target they come after the rows.
@@ -37,29 +39,6 @@ def shape(side: Side, connection: Connection, tables: dict[str, Table], filled: 
         "fail",
         "updates and deletes cannot be replicated without: "
         + "; ".join(f"ALTER TABLE {quoted(t.schema, t.name)} ADD PRIMARY KEY (...)" for t in keyless),
-    )
-    usable = {
-        row[0]
-        for row in connection.execute(
-            "SELECT indrelid FROM pg_index WHERE indrelid = ANY(%s) AND indisreplident AND indisvalid",
-            ([t.oid for t in every],),
-        ).fetchall()
-    }
-    words = {"n": "NOTHING", "f": "FULL without a key", "i": "an index that is gone", "d": "DEFAULT"}
-    wrong = [
-        t
-        for t in every
-        if t.replica_identity == "n"
-        or (t.replica_identity == "f" and not t.key and filled)
-        or (t.replica_identity == "i" and t.oid not in usable)
-    ]
-    yield named(
-        f"{side}: replica identity",
-        [f"{t.name} ({words[t.replica_identity]})" for t in wrong],
-        "the primary key, a unique index, or FULL beside a key",
-        "fail",
-        "FULL without a key fails on json columns, which have no equality: "
-        + "; ".join(f"ALTER TABLE {quoted(t.schema, t.name)} REPLICA IDENTITY DEFAULT" for t in wrong),
     )
     yield named(
         f"{side}: kinds of tables",
@@ -116,7 +95,7 @@ def triggers(side: Side, connection: Connection, tables: dict[str, Table]) -> It
 
 
 def truncation(settings: Settings, side: Side, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
-    """TRUNCATE is carried by neither engine: what may empty a table, and what already does so."""
+    """TRUNCATE is refused while replication runs: what may empty a table, and what already does so."""
     role = settings.config.source_role
     oids = [table.oid for table in tables.values()]
     # On the target the service's role owns the tables, and `copy` empties them with its right.
@@ -131,7 +110,7 @@ def truncation(settings: Settings, side: Side, connection: Connection, tables: d
         wrong,
         f"{f'{role} may not, ' if side == 'source' else ''}no trigger waits for it, none was seen",
         "warn",
-        "neither engine carries TRUNCATE, so the other side keeps the rows; empty tables by DELETE, and: "
+        "TRUNCATE is not carried over, and refused from `copy` to the end; empty tables by DELETE, and: "
         + "; ".join(f"REVOKE TRUNCATE ON {row[0]} FROM {quoted(role)}" for row in rights),
     )
 
@@ -178,6 +157,28 @@ def border(settings: Settings, connection: Connection, tables: dict[str, Table])
         "fail",
         "a task deleted by the Task Service cascades to nobody there, and a new one is unknown there after the end; move those "
         "tables too, or: " + "; ".join(f"ALTER TABLE {row[0]} DROP CONSTRAINT {quoted(row[1])}" for row in rows),
+    )
+
+
+def functions(side: Side, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
+    """Functions in indexes, checks and generated columns that need a `search_path`: what applies a change has none."""
+    wrong = []
+    with connection.transaction(force_rollback=True):
+        connection.execute("SET LOCAL search_path = pg_catalog")
+        oids = [table.oid for table in tables.values()]
+        for table, what, expression in connection.execute(QUERIES["table_expressions"], {"oids": oids}).fetchall():
+            try:
+                with connection.transaction():
+                    # Where there is a row: the function is called then.
+                    connection.execute(sql.SQL(f"SELECT {expression} FROM {table} LIMIT 1"))
+            except psycopg.Error as error:
+                wrong.append(f"{what} of {table}: {redact(str(error)).splitlines()[0]}")
+    yield named(
+        f"{side}: functions without a search_path",
+        wrong,
+        "indexes, checks and generated columns work without one",
+        "fail",
+        "what arrives could not be written; ALTER FUNCTION ... SET search_path = ..., or name the schema inside it",
     )
 
 
