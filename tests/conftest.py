@@ -35,6 +35,7 @@ UNSYNCED = {"fsync": "off"}
 GROUPS = (
     ("tests/rehearsal/", "tests/rehearsal"),
     ("tests/integration/canary/test_emergency.py", "emergency"),
+    ("tests/integration/replication/test_two_writers.py", "two writers"),
     ("tests/integration/rehearsal/app/test_", "applications"),
     ("tests/integration/rehearsal/gateway/", "applications"),
 )
@@ -161,9 +162,9 @@ def _drop_origins(connection: psycopg.Connection[Any]) -> bool:
     return True
 
 
-@pytest.fixture
-def make_pair(
-    source_server: EmbeddedPostgres, target_server: EmbeddedPostgres, tmp_path: Path
+@contextmanager
+def pairs(
+    source_server: EmbeddedPostgres, target_server: EmbeddedPostgres, directory: Path
 ) -> Iterator[Callable[..., Pair]]:
     """Makes pairs of fresh databases: ``make_pair(rows=200)``, or ``rows=None`` for empty databases."""
     made: list[tuple[Pair, str]] = []
@@ -195,7 +196,7 @@ def make_pair(
             stack=None,
             source_url=SecretStr(source_server.url(name)),
             target_url=SecretStr(target_server.url(name)),
-            state_dir=tmp_path / f"state-{number}",
+            state_dir=directory / f"state-{number}",
         )
         pair = Pair(settings, source, target, source_server, target_server)
         made.append((pair, name))
@@ -206,13 +207,24 @@ def make_pair(
             source.execute("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO myteacher_app_user")
         return pair
 
-    yield make
-    # What a test left is removed whole: a failed test must not make the next one fail.
-    for pair, _ in made:
-        pair.source.close()
-        pair.target.close()
-    for step in (_drop_subscriptions, _drop_database):
-        for _, name in made:
-            for server in (source_server, target_server):
-                server.start()
-                step(server, name)
+    try:
+        yield make
+    finally:
+        # What a test left is removed whole: a failed test must not make the next one fail.
+        for pair, _ in made:
+            pair.source.close()
+            pair.target.close()
+        for step in (_drop_subscriptions, _drop_database):
+            for _, name in made:
+                for server in (source_server, target_server):
+                    server.start()
+                    step(server, name)
+
+
+@pytest.fixture
+def make_pair(
+    source_server: EmbeddedPostgres, target_server: EmbeddedPostgres, tmp_path: Path
+) -> Iterator[Callable[..., Pair]]:
+    """Makes pairs for one test; see :func:`pairs`."""
+    with pairs(source_server, target_server, tmp_path) as make:
+        yield make
