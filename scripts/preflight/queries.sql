@@ -52,7 +52,7 @@ ORDER BY 1, 2
 -- firing_triggers: triggers that fire when a change is applied, but for our own
 SELECT tgrelid::regclass::text, tgname, CASE tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END FROM pg_trigger
 WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgenabled IN ('A', 'R')
-AND tgname NOT IN ('task_migration_capture', 'task_migration_truncate')
+AND tgname !~ '^00_task_migration'
 ORDER BY 1, 2
 
 -- may_truncate: tables that a role which is no superuser may empty by TRUNCATE
@@ -62,7 +62,7 @@ ORDER BY 1
 
 -- truncate_triggers: triggers that wait for TRUNCATE, but for our own, which refuses it
 SELECT tgrelid::regclass::text || '.' || tgname FROM pg_trigger
-WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgtype & 32 <> 0 AND tgname <> 'task_migration_truncate'
+WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgtype & 32 <> 0 AND tgname !~ '^00_task_migration'
 ORDER BY 1
 
 -- statements_view: the schema of pg_stat_statements, which is the operator's choice, where it is there and may be read
@@ -104,7 +104,7 @@ ORDER BY 1
 
 -- key_triggers: triggers on UPDATE, but for our own, whose text assigns to one of the key's columns
 SELECT DISTINCT t.tgname, k.name FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid, unnest(%s::text[]) k(name)
-WHERE t.tgrelid = %s AND NOT t.tgisinternal AND t.tgtype & 16 <> 0 AND t.tgname <> 'task_migration_apply'
+WHERE t.tgrelid = %s AND NOT t.tgisinternal AND t.tgtype & 16 <> 0 AND t.tgname !~ '^00_task_migration'
 AND p.prosrc ~* ('\mnew\."?' || k.name || '"?\s*:?=')
 
 -- mean_wal: bytes of WAL a second since the statistics were reset, which may have been a busier time than this one

@@ -55,6 +55,13 @@ def server(settings: Settings, side: Side, connection: Connection) -> Iterator[C
         "ALTER SYSTEM SET wal_level = 'logical'; then restart (RDS: parameter group, pending-reboot, reboot; "
         "rds.logical_replication = 1)",
     )
+    isolation = str(one(connection, "SHOW default_transaction_isolation"))
+    yield Check(
+        f"{side}: default_transaction_isolation",
+        "pass" if isolation == "read committed" else "fail",
+        f"{isolation}, it must be read committed: what applies a write has to see a row anew that it waited for",
+        "ALTER DATABASE ... RESET default_transaction_isolation, or of the role: ALTER ROLE ... RESET default_transaction_isolation",
+    )
     yield from _headroom(settings, side, connection)
     yield from _transactions(side, connection)
     yield from _slots(settings, side, connection)

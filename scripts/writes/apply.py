@@ -43,6 +43,7 @@ class Rules:
             "contest": self._named("contest"),
             "remove": self._named("remove"),
             "telling": sql.Literal(side == "source"),
+            "lock": sql.Literal(record.LOCK),
         }
 
     def functions(self) -> list[sql.Composed]:
@@ -140,7 +141,6 @@ class Rules:
                 **self._common,
                 rival_key=record.key_of(table, "t"),
                 rival_here=self._at("_rival_key"),
-                columns=literals(claim.columns),
                 expressions=sql.SQL(", ").join(
                     sql.SQL(f"{expression} AS _e{place}") for place, expression in enumerate(claim.expressions)
                 ),
@@ -192,7 +192,6 @@ class Rules:
                     mine=mine,
                     remove=record.function(child.table, "remove"),
                     child_name=sql.Literal(child.table.name),
-                    child_columns=literals(child.table.stored),
                     child_here=_at(child, "_child"),
                 )
             parts.append(sql.SQL(TEMPLATES["child"]).format(table=self._table.identifier, parent=parent, action=action))
@@ -286,10 +285,15 @@ def shared(
         deadlock: whether a role of ours may set `deadlock_timeout`: in a deadlock what applies is then the one to give way.
     """
     peer = record.table(record.other(side))
-    holes = {"peer": peer, "deadlock": sql.SQL("SET deadlock_timeout = '50ms'" if deadlock else "")}
+    holes = {
+        "peer": peer,
+        "own": record.table(side),
+        "deadlock": sql.SQL("SET deadlock_timeout = '50ms'" if deadlock else ""),
+    }
     apply = _dispatch(tables, "apply", tables, "NEW.vals::jsonb, NEW.cause")
     keys = _dispatch(tables, "keys", [name for name, one in rules.items() if one.watches], "NEW.vals::jsonb")
     return [
+        sql.SQL(TEMPLATES["newest"]).format(**holes),
         sql.SQL(TEMPLATES["arrive"]).format(dispatch=apply, **holes),
         sql.SQL(TEMPLATES["arrived"]).format(dispatch=keys, **holes),
         sql.SQL(TEMPLATES["triggers"]).format(peer=peer),

@@ -16,27 +16,28 @@ BEGIN
         PERFORM nextval('task_migration.clock') FROM generate_series(1, (v - _last) / 2 + 1);
     END IF;
 END
-$task_migration$;
--- The rank of a row's claim on these columns: its newest record that touches one of them; 0 when it was never written since the copy,
--- or so long ago that both sides know it.
-CREATE OR REPLACE FUNCTION task_migration.claimed(name text, key text, columns text[]) RETURNS bigint
+$task_migration$
+
+-- newest: the newest write that this side made to a row; 0 when there is none that the other side may not know
+CREATE OR REPLACE FUNCTION task_migration.newest(name text, key text) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $task_migration$
-    SELECT coalesce(max(w.v), 0) FROM (
-        SELECT s.v, s.vals FROM task_migration.source_writes s WHERE s.table_name = $1 AND s.key = $2 AND s.kind IN ('insert', 'update')
-        UNION ALL
-        SELECT t.v, t.vals FROM task_migration.target_writes t WHERE t.table_name = $1 AND t.key = $2 AND t.kind IN ('insert', 'update')
-    ) w WHERE w.vals::jsonb ?| $3
+    SELECT coalesce(max(w.v), 0) FROM {own} w WHERE w.table_name = $1 AND w.key = $2
 $task_migration$
 
 -- arrive: a record of the other side has arrived: applied by its table's rules before it is kept
 CREATE OR REPLACE FUNCTION task_migration.arrive() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
-SET session_replication_role = 'replica' SET lock_timeout = '300ms' {deadlock} AS $task_migration$
+SET session_replication_role = 'replica' SET lc_monetary = 'C' SET lock_timeout = '300ms' {deadlock} AS $task_migration$
 BEGIN
     -- Delivered once more, after a kill of what carries it: it was applied, and what came after it must not be undone.
     IF NEW.v <= (SELECT (s.value ->> 'v')::bigint FROM task_migration.settings s WHERE s.name = 'known')
         OR EXISTS (SELECT 1 FROM {peer} w WHERE w.v = NEW.v) THEN
         RETURN NULL;
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'writes arrive in a session that is %, in which a row that is waited for is not seen anew',
+            current_setting('transaction_isolation') USING HINT =
+            'ALTER ROLE and ALTER DATABASE ... RESET default_transaction_isolation: what applies needs read committed';
     END IF;
     PERFORM task_migration.advance(NEW.v);
     IF NEW.kind <> 'fence' THEN
@@ -51,7 +52,7 @@ $task_migration$
 -- arrived: at the end of the applying transaction, what keys and late claims ask for, by writes of this side's own
 CREATE OR REPLACE FUNCTION task_migration.arrived() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
-SET session_replication_role = 'replica' SET lock_timeout = '300ms' {deadlock} AS $task_migration$
+SET session_replication_role = 'replica' SET lc_monetary = 'C' SET lock_timeout = '300ms' {deadlock} AS $task_migration$
 BEGIN
     {dispatch}
     RETURN NULL;
@@ -100,7 +101,7 @@ BEGIN
         _there := FOUND;
         IF NOT _there AND _kind <> 'insert' THEN
             -- It may be about to be inserted anew here, unseen so far (capture.sql).
-            PERFORM pg_advisory_xact_lock(hashtextextended({name} || _key, 0));
+            PERFORM pg_advisory_xact_lock({lock}, hashtext({name} || _key) & 1023);
             SELECT t.* INTO _here FROM {table} t WHERE {here} FOR UPDATE;
             _there := FOUND;
         END IF;
@@ -161,19 +162,18 @@ _done := true;
 BEGIN
         {write}
         EXCEPTION WHEN unique_violation OR exclusion_violation THEN
-            IF {contest}(_v, _key, _take, _there) = 'self' THEN RETURN; END IF;
+            IF {contest}(_key, _take, _there) = 'self' THEN RETURN; END IF;
             _done := false;
         END;
 
--- contest: two rows claim the same: the older claim stays, the other row goes, by a write of this side's own
--- Both sides know the two claims and so decide alike. Told where the row was at home. Returns which row went: self, rival or none.
-CREATE OR REPLACE FUNCTION {function}(_v bigint, _key text, _take jsonb, _there boolean) RETURNS text
+-- contest: two rows claim the same: the one of the smaller key stays, the other goes, by a write of this side's own
+-- The keys are the same on both sides at any moment, which no count of writes is while some are under way; the source's ids are below the
+-- target's band. Told where the row was at home. Returns which row went: self, rival or none.
+CREATE OR REPLACE FUNCTION {function}(_key text, _take jsonb, _there boolean) RETURNS text
 LANGUAGE plpgsql AS $task_migration$
 #variable_conflict use_column
 DECLARE
     _row {table}%ROWTYPE;
-    _claim bigint;
-    _rival_claim bigint;
     _rival_key text;
 BEGIN
     IF _there THEN SELECT t.* INTO _row FROM {table} t WHERE {here}; END IF;
@@ -188,13 +188,12 @@ SELECT {rival_key} INTO _rival_key
     FROM (SELECT x.*, {expressions} FROM {table} x {condition}) t, (SELECT {expressions} FROM (SELECT (_row).*) y {condition}) n
     WHERE {clash} AND {rival_key} <> _key LIMIT 1;
     IF FOUND THEN
-        _claim := greatest(CASE WHEN _take ?| {columns} THEN _v ELSE 0 END, task_migration.claimed({name}, _key, {columns}));
-        _rival_claim := task_migration.claimed({name}, _rival_key, {columns});
-        IF _rival_claim < _claim THEN
+        -- By length first, which is by number for a number.
+        IF (length(_rival_key), _rival_key COLLATE "C") < (length(_key), _key COLLATE "C") THEN
             PERFORM {remove}(_key, 'unique claim');
             RETURN 'self';
         END IF;
-        PERFORM task_migration.tell({name}, _rival_key, 'unique claim', _rival_claim,
+        PERFORM task_migration.tell({name}, _rival_key, 'unique claim', task_migration.newest({name}, _rival_key),
             (SELECT to_jsonb(t) FROM {table} t WHERE {rival_here}), _take);
         PERFORM {remove}(_rival_key, 'unique claim');
         RETURN 'rival';
@@ -244,7 +243,7 @@ IF NOT EXISTS (SELECT 1 FROM {table} t WHERE {parent}) THEN
 -- child_removed: the child goes too
 FOR _child IN SELECT {child_key} FROM {child} c WHERE {mine} LOOP
             IF _telling THEN
-                PERFORM task_migration.tell({child_name}, _child, _before, task_migration.claimed({child_name}, _child, {child_columns}),
+                PERFORM task_migration.tell({child_name}, _child, _before, task_migration.newest({child_name}, _child),
                     (SELECT to_jsonb(t) FROM {child} t WHERE {child_here}), NULL);
             END IF;
             PERFORM {remove}(_child, CASE WHEN _telling THEN _before ELSE 'cascade' END);
@@ -278,7 +277,7 @@ $task_migration$
 
 -- late: claims that are checked at the end of a transaction
 LOOP
-        _went := {contest}(_v, _key, _vals, true);
+        _went := {contest}(_key, _vals, true);
         IF _went = 'self' THEN RETURN; END IF;
         EXIT WHEN _went = 'none';
     END LOOP;

@@ -20,7 +20,7 @@ $task_migration$
 -- AFTER the row, so that only what happened is recorded and the statement's own answer is as without us; with rights and settings
 -- of its own, as the values' text must not depend on the writing session.
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = '3' AS $task_migration$
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = '3' SET lc_monetary = 'C' AS $task_migration$
 DECLARE
     _names text[];
     _vals text[];
@@ -81,8 +81,9 @@ BEGIN
     END IF;
     IF TG_OP <> 'DELETE' THEN
         -- A key that was here before: what arrives for the row that is gone and this insert must see each other (apply.sql).
+        -- A thousand locks for all keys, as a bulk insert must not fill the table of locks; shared, as only what applies is meant.
         IF EXISTS (SELECT 1 FROM {own} w WHERE w.table_name = {name} AND w.key = _key) THEN
-            PERFORM pg_advisory_xact_lock(hashtextextended({name} || _key, 0));
+            PERFORM pg_advisory_xact_lock_shared({lock}, hashtext({name} || _key) & 1023);
         END IF;
         INSERT INTO {own} (v, table_name, key, kind, vals, cause)
         VALUES (nextval('task_migration.clock'), {name}, _key, 'insert', json_object(_names, _vals)::text, _made);
@@ -92,9 +93,10 @@ END
 $task_migration$
 
 -- trigger: fires for whoever writes, also in sessions with session_replication_role = replica; what is applied says that it is
-CREATE OR REPLACE TRIGGER task_migration_capture AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW
+-- First of the row's triggers, which fire by name: one of the application's own may write the row once more.
+CREATE OR REPLACE TRIGGER "00_task_migration_capture" AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW
 WHEN (current_setting('task_migration.applying', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION {function}();
-ALTER TABLE {table} ENABLE ALWAYS TRIGGER task_migration_capture;
-CREATE OR REPLACE TRIGGER task_migration_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER "00_task_migration_capture";
+CREATE OR REPLACE TRIGGER "00_task_migration_truncate" BEFORE TRUNCATE ON {table} FOR EACH STATEMENT
 EXECUTE FUNCTION task_migration.no_truncate();
-ALTER TABLE {table} ENABLE ALWAYS TRIGGER task_migration_truncate
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER "00_task_migration_truncate"

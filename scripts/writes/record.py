@@ -10,8 +10,10 @@ from scripts.database.catalog import Table
 from scripts.database.helper_schema import HELPER_SCHEMA
 from scripts.support.sides import Side
 
-CAPTURE = "task_migration_capture"
-NO_TRUNCATE = "task_migration_truncate"
+CAPTURE = "00_task_migration_capture"
+NO_TRUNCATE = "00_task_migration_truncate"
+#: The class of our advisory locks on keys.
+LOCK = 1_416_907_093
 #: Why the rules made a write themselves (the column `cause`); NULL is somebody's own write.
 PARENT_GONE, UNIQUE_CLAIM, CASCADE, REPAIR = "parent gone", "unique claim", "cascade", "repair"
 
