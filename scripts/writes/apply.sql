@@ -75,7 +75,6 @@ CREATE OR REPLACE FUNCTION {function}(_v bigint, _key text, _kind text, _vals js
 LANGUAGE plpgsql AS $task_migration$
 #variable_conflict use_column
 DECLARE
-    _here {table}%ROWTYPE;
     _there boolean;
     _mine record;
     _newer jsonb;
@@ -97,12 +96,12 @@ BEGIN
     END IF;
     LOOP
         -- The row first: who holds it commits, and what he recorded is seen below.
-        SELECT t.* INTO _here FROM {table} t WHERE {here} FOR UPDATE;
+        PERFORM 1 FROM {table} t WHERE {here} FOR UPDATE;
         _there := FOUND;
         IF NOT _there AND _kind <> 'insert' THEN
             -- It may be about to be inserted anew here, unseen so far (capture.sql).
             PERFORM pg_advisory_xact_lock({lock}, hashtext({name} || _key) & 1023);
-            SELECT t.* INTO _here FROM {table} t WHERE {here} FOR UPDATE;
+            PERFORM 1 FROM {table} t WHERE {here} FOR UPDATE;
             _there := FOUND;
         END IF;
         _newer := '{{}}';
@@ -121,7 +120,7 @@ BEGIN
             ELSIF _there THEN
                 IF _cause IN ('unique claim', 'cascade') THEN
                     -- What the other side's rules took away, and no rule here had: it was told nowhere yet.
-                    PERFORM task_migration.tell({name}, _key, _cause, _v, to_jsonb(_here), NULL);
+                    PERFORM task_migration.tell({name}, _key, _cause, _v, (SELECT to_jsonb(t) FROM {table} t WHERE {here}), NULL);
                 END IF;
                 DELETE FROM {table} t WHERE {here};
             END IF;
