@@ -1,0 +1,207 @@
+"""The rules of replication both ways hold in every order of everything, and the search would see it if they did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.model.dated import Dated
+from tests.model.judge import Promise
+from tests.model.recorded import FAULTS, Recorded
+from tests.model.search import Choices, Limits, search
+from tests.model.world import BASE, Cell, Row, Shape
+
+Choice = tuple[tuple[int, Any, tuple[tuple[str, int], ...]], ...]
+
+
+def row(*values: int) -> Row:
+    """A row that both sides start with."""
+    return tuple(Cell(value, BASE) for value in values)
+
+
+def one_row(*updates: tuple[str, ...], columns: tuple[str, ...] = ("a", "b")) -> Choices:
+    """Writes of row 0: an update of each of these groups of columns; delete; insert where it is gone."""
+
+    def choices(rows: tuple[Row, ...], number: int) -> Iterator[Choice]:
+        if rows[0] is None:
+            yield ((0, "insert", tuple((name, 10 + number) for name in columns)),)
+            return
+        for names in updates:
+            yield ((0, "update", tuple((name, 10 + number) for name in names)),)
+        yield ((0, "delete", ()),)
+
+    return choices
+
+
+def grouped(rows: tuple[Row, ...], number: int) -> Iterator[Choice]:
+    """Either column of a group is changed, and the other goes with it."""
+    if rows[0] is not None:
+        yield ((0, "update", (("a", 10 + number), ("b", rows[0][1].value))),)
+        yield ((0, "update", (("a", rows[0][0].value), ("b", 10 + number))),)
+
+
+def claims(rows: tuple[Row, ...], number: int) -> Iterator[Choice]:
+    """Rows that claim 1 or 2, as a unique constraint lets one side do it."""
+    taken = {there[0].value for there in rows if there is not None}
+    for key, there in enumerate(rows):
+        for value in {1, 2} - taken:
+            yield ((key, "insert" if there is None else "update", (("u", value),)),)
+        if there is not None:
+            yield ((key, "delete", ()),)
+
+
+def came_back(rows: tuple[Row, ...], number: int) -> Iterator[Choice]:
+    """As ``claims``, each side with a row of its own: the source's (0) gives up its value and takes it again."""
+    side = number % 2
+    for choice in claims(rows, number):
+        if choice[0][0] == side:
+            yield choice
+
+
+def family(on_delete: str) -> Choices:
+    """Row 0 is the parent that row 1 may name, as a foreign key lets one side do it."""
+
+    def choices(rows: tuple[Row, ...], number: int) -> Iterator[Choice]:
+        parent, child = rows
+        named = child is not None and child[0].value
+        if parent is None:
+            yield ((0, "insert", (("parent", 0), ("a", 100 + number))),)
+        elif named and on_delete == "cascade":
+            yield ((1, "delete", ()), (0, "delete", ()))
+        elif named:
+            yield ((1, "update", (("parent", 0),)), (0, "delete", ()))
+        else:
+            yield ((0, "delete", ()),)
+        if child is None:
+            if parent is not None:
+                yield ((1, "insert", (("parent", 1), ("a", 100 + number))),)
+            return
+        yield ((1, "update", (("a", 100 + number),)),)
+        yield ((1, "delete", ()),)
+        if named:
+            yield ((1, "update", (("parent", 0),)),)
+        elif parent is not None:
+            yield ((1, "update", (("parent", 1),)),)
+
+    return choices
+
+
+class Scenario(NamedTuple):
+    """Rows, what is written in them, and how far to go."""
+
+    shape: Shape
+    choices: Choices
+    limits: Limits
+    #: How far each side's clock is ahead at the start, so that either of two writes has the higher number.
+    ahead: tuple[int, int] = (0, 0)
+
+
+EACH = one_row(("a",), ("b",))
+BOTH = one_row(("a",), ("b",), ("a", "b"))
+A_ALONE = one_row(("a",))
+TWO_COLUMNS = Shape(("a", "b"), (row(0, 0),))
+CHILD = ("parent", "a")
+
+SCENARIOS = {
+    "four writes": Scenario(TWO_COLUMNS, EACH, Limits(4)),
+    "four writes, the source's clock ahead": Scenario(TWO_COLUMNS, EACH, Limits(4), (5, 0)),
+    "four writes, the target's clock ahead": Scenario(TWO_COLUMNS, EACH, Limits(4), (0, 5)),
+    "a row that is not there": Scenario(Shape(("a", "b"), (None,)), BOTH, Limits(3)),
+    "kills that repeat": Scenario(TWO_COLUMNS, BOTH, Limits(3, repeats=1)),
+    "kills that repeat, and prunes": Scenario(TWO_COLUMNS, A_ALONE, Limits(3, repeats=1, prunes=1)),
+    "prunes": Scenario(TWO_COLUMNS, A_ALONE, Limits(3, prunes=2)),
+    "transactions that stay open or roll back": Scenario(TWO_COLUMNS, BOTH, Limits(3, opens=True)),
+    "open, the target's clock ahead": Scenario(TWO_COLUMNS, EACH, Limits(3, opens=True), (0, 5)),
+    "open and pruned, the target's clock ahead": Scenario(
+        TWO_COLUMNS, A_ALONE, Limits(3, prunes=1, opens=True), (0, 5)
+    ),
+    "a group of columns": Scenario(TWO_COLUMNS, grouped, Limits(3)),
+    "updated_at": Scenario(
+        Shape(("a", "b", "t"), (row(0, 0, 0),), bookkeeping=("t",)),
+        one_row(("a", "t"), ("b", "t"), ("t",), columns=("a", "b", "t")),
+        Limits(3),
+    ),
+    "two new rows claim": Scenario(Shape(("u",), (None, None), unique="u"), claims, Limits(3)),
+    "a claim that comes back": Scenario(Shape(("u",), (None, None), unique="u"), came_back, Limits(4)),
+    "two old rows claim": Scenario(Shape(("u",), (row(1), row(2)), unique="u"), claims, Limits(3)),
+    "a new row claims an old one's": Scenario(Shape(("u",), (row(1), None), unique="u"), claims, Limits(3), (0, 5)),
+    "a parent without a child": Scenario(
+        Shape(CHILD, (row(0, 0), None), parent="parent"), family("cascade"), Limits(4)
+    ),
+    "a parent and a child": Scenario(
+        Shape(CHILD, (row(0, 0), row(1, 0)), parent="parent"), family("cascade"), Limits(3)
+    ),
+    "a child that is set to null": Scenario(
+        Shape(CHILD, (row(0, 0), row(1, 0)), parent="parent", on_delete="set null"), family("set null"), Limits(3)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_promise_holds_in_every_state(name: str) -> None:
+    shape, choices, limits, ahead = SCENARIOS[name]
+    result = search(Recorded(shape, ahead=ahead), shape, choices, limits)
+    assert not result.found, "\n".join(map(str, result.found.values()))
+    # Nothing is proven by a search that goes nowhere.
+    assert result.quiet > 100
+
+
+@pytest.mark.parametrize("name", ["a parent without a child", "a parent and a child", "a child that is set to null"])
+def test_the_parent_of_what_arrives_is_all_that_has_to_be_looked_for(name: str) -> None:
+    shape, choices, limits, ahead = SCENARIOS[name]
+    assert not search(Recorded(shape, ahead=ahead, children=False), shape, choices, limits).found
+
+
+#: For each fault what sees it: a scenario and the promise that it breaks there.
+SEEN: dict[str, tuple[str, Promise]] = {
+    "clock stands still on apply": ("four writes", "1 knowledge"),
+    "target's clock not lifted": ("four writes", "4 equal"),
+    "source wins": ("four writes", "4 equal"),
+    "whole row wins": ("four writes", "2 columns"),
+    "group not carried whole": ("a group of columns", "3 unsaid"),
+    "edit resurrects": ("four writes", "4 equal"),
+    "insert forgets own later edits": ("four writes, the target's clock ahead", "4 equal"),
+    "told on both sides": ("four writes", "3 told once"),
+    "not told": ("four writes", "3 unsaid"),
+    "looks before it locks": ("transactions that stay open or roll back", "4 equal"),
+    "absent row not locked": ("open, the target's clock ahead", "4 equal"),
+    "absent row locked while records are there": ("open and pruned, the target's clock ahead", "4 equal"),
+    "repeat applied again": ("kills that repeat", "3 told once"),
+    "pruned without a mark": ("kills that repeat, and prunes", "3 told once"),
+    "pruned unarrived": ("prunes", "4 equal"),
+    "pruned under an open transaction": ("open and pruned, the target's clock ahead", "4 equal"),
+    "parent not looked for": ("a parent and a child", "sound"),
+    "rules' writes stay here": ("a parent without a child", "4 equal"),
+    "newer claim loses": ("a claim that comes back", "3 one wins"),
+    "claim not looked for": ("two new rows claim", "sound"),
+    "proof by equal rows": ("four writes", "5 proof"),
+}
+
+
+def test_each_fault_has_its_scenario() -> None:
+    assert set(SEEN) == set(FAULTS)
+
+
+@pytest.mark.parametrize("fault", SEEN)
+def test_the_search_sees_rules_that_are_broken(fault: str) -> None:
+    """Each detail of the rules is there for a history in which its absence breaks a promise."""
+    name, promise = SEEN[fault]
+    shape, choices, limits, ahead = SCENARIOS[name]
+    assert promise in search(Recorded(shape, fault, ahead), shape, choices, limits, promise).found
+
+
+@pytest.mark.parametrize("promise", ["1 knowledge", "2 columns", "3 unsaid", "4 equal"])
+def test_the_search_sees_what_deciding_by_updated_at_lost(promise: Promise) -> None:
+    """The rules that were replaced: an edit that knew the row's version lost to it within the same second, and so on."""
+    limits = Limits(3, seconds=1)
+    found = search(Dated(TWO_COLUMNS), TWO_COLUMNS, EACH, limits, promise).found
+    assert promise in found
+    if promise == "1 knowledge":
+        assert found[promise].steps == (
+            "source update 0 a=10",
+            "target applies 1",
+            "target update 0 a=11",
+            "source applies 1",
+        )
