@@ -51,7 +51,7 @@ class ComparedTable(Document):
 
 
 class Orphans(Document):
-    """Values of a foreign key that crosses the border which lead to no row of the source."""
+    """Values of a foreign key that lead to no row: of the source where it crosses the border, else of the target."""
 
     constraint: str
     table: str

@@ -1,4 +1,5 @@
-"""The orphan audit: what the foreign keys that cross the border would have refused, asked of the source.
+"""The orphan audit: what foreign keys would have refused. Those that cross the border are asked of the source; those between
+the moved tables hold for whoever writes there, but do not fire for what replication applies, so they are looked at as well.
 
 Asked row by row it would cost a second pass over every table. So the ids that exist on the source are put into a bitmap,
 and the pass that hashes the target's rows looks each reference up in it (``get_bit``, a few nanoseconds). Only where that
@@ -117,17 +118,47 @@ def audit(
                 for value in _without_parent(source, table, key, batch)
             ]
         if lost:
-            found.append(
-                Orphans(
-                    constraint=key.name,
-                    table=table.name,
-                    columns=list(key.columns),
-                    references=f"{key.references}({', '.join(key.references_columns)})",
-                    count=len(lost) + more,
-                    samples=[dict(zip(key.columns, value, strict=True)) for value in sorted(lost)[:SAMPLES]],
-                )
-            )
+            found.append(_told(table, key, len(lost) + more, sorted(lost)[:SAMPLES]))
     return found
+
+
+def inside(theirs: dict[str, Table]) -> list[Reference]:
+    """The target's foreign keys between the moved tables."""
+    return [(table, key) for table in theirs.values() for key in table.constraints if key.kind == "f"]
+
+
+def dangling(target: Connection, table: Table, key: Constraint) -> Orphans | None:
+    """References between the moved tables that lead to no row, by one foreign key; None when all are good."""
+    row = target.execute(
+        sql.SQL(
+            "SELECT count(*), (array_agg(d.v ORDER BY d.v))[:{samples}] FROM (SELECT DISTINCT ARRAY[{texts}] AS v FROM {child} t "
+            "WHERE {given} AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE {match})) d"
+        ).format(
+            samples=sql.Literal(SAMPLES),
+            texts=sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in key.columns),
+            child=table.identifier,
+            given=sql.SQL(" AND ").join(
+                sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(name)) for name in key.columns
+            ),
+            parent=sql.Identifier(table.schema, str(key.references)),
+            match=sql.SQL(" AND ").join(
+                sql.SQL("p.{} = t.{}").format(sql.Identifier(theirs), sql.Identifier(own))
+                for theirs, own in zip(key.references_columns, key.columns, strict=True)
+            ),
+        )
+    ).fetchone()
+    return _told(table, key, row[0], [tuple(value) for value in row[1]]) if row and row[0] else None
+
+
+def _told(table: Table, key: Constraint, lost: int, samples: list[Value]) -> Orphans:
+    return Orphans(
+        constraint=key.name,
+        table=table.name,
+        columns=list(key.columns),
+        references=f"{key.references}({', '.join(key.references_columns)})",
+        count=lost,
+        samples=[dict(zip(key.columns, value, strict=True)) for value in samples],
+    )
 
 
 def crossing(tables: dict[str, Table], theirs: dict[str, Table]) -> dict[str, list[Constraint]]:

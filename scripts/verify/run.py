@@ -26,7 +26,7 @@ from scripts.verify.documents import (
     Verification,
 )
 from scripts.verify.hash import Algorithm
-from scripts.verify.orphans import Parents, audit, crossing
+from scripts.verify.orphans import Parents, audit, crossing, dangling, inside
 from scripts.verify.repair import repair as repair_rows
 from scripts.verify.rows import Difference, Pair
 from scripts.verify.sessions import CatchUp, Sessions, sessions
@@ -78,14 +78,15 @@ def run(
         verifier = Verifier.begin(
             settings, opened, algorithm, show_values, REPAIRED if repair else LISTED, fence_timeout, progress
         )
-        first, (sequences, drift) = verifier.compare(
+        first, (sequences, drift, *between) = verifier.compare(
             [
                 partial(_sequences, settings),
                 lambda _: schema.diff(settings).differences,
+                *(partial(_dangling, table, key) for table, key in inside(verifier.theirs)),
             ]
         )
         last, repaired = verifier.repair(first, repair) if repair else (first, Counter[str]())
-        orphans = verifier.orphans(last)
+        orphans = verifier.orphans(last) + [one for one in between if one]
     report = [_table(verifier.tables[name], first[name], last[name], repaired[name]) for name in verifier.tables]
     found = Verification(
         match=all(entry.match for entry in report)
@@ -234,6 +235,10 @@ def _live(settings: Settings, pair: Pair) -> bool:
 
 def _sequences(settings: Settings, pair: Pair) -> list[SequenceBand]:
     return bands.between(settings, pair.source, pair.target)
+
+
+def _dangling(table: catalog.Table, key: catalog.Constraint, pair: Pair) -> Orphans | None:
+    return dangling(pair.target, table, key)
 
 
 def _plain(table: catalog.Table, name: str, text: str) -> int | str:

@@ -208,6 +208,23 @@ def test_references_that_lead_nowhere(make_pair: MakePair, monkeypatch: pytest.M
     assert len(orphans["child_far"].samples) == verify_orphans.SAMPLES
 
 
+def test_a_child_without_its_parent_on_both_sides(make_pair: MakePair) -> None:
+    """Prevents a key between the moved tables that is broken alike on both sides, which no comparison of rows shows."""
+    pair = running(make_pair, rows=60)
+    for connection in (pair.source, pair.target):
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("SET task_migration.applying = 'on'")
+        connection.execute(
+            "INSERT INTO task_images (id, task_id, file_path) VALUES (5000, 777777, 'x'), (5001, 777777, 'y')"
+        )
+    found = verify.run(pair.settings)
+    assert seen(found) == {}
+    assert not found.match
+    assert [(one.constraint, one.count, one.samples) for one in found.orphans] == [
+        ("task_images_task_id_foreign", 1, [{"task_id": "777777"}])
+    ]
+
+
 def test_no_false_report_and_no_blind_eye_while_both_sides_write(make_pair: MakePair) -> None:
     """Prevents an alarm about rows under way, and a real difference that is lost among them."""
     pair = running(make_pair, rows=600)
