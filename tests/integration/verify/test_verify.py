@@ -44,17 +44,13 @@ def seen(document: Verification, table: int = 0) -> Seen:
 
 
 @contextmanager
-def unseen(connection: psycopg.Connection[Any], name: str) -> Iterator[None]:
-    """Damage that replication does not carry over and the conflict rules do not look at."""
+def unseen(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Damage that leaves no record, so that replication does not carry it over."""
     connection.execute("SET session_replication_role = replica")
-    connection.execute("SET task_migration.mend = 'on'")
-    connection.execute("SELECT pg_replication_origin_create(%s)", (name,))
-    connection.execute("SELECT pg_replication_origin_session_setup(%s)", (name,))
+    connection.execute("SET task_migration.applying = 'on'")
     yield
-    connection.execute("SELECT pg_replication_origin_session_reset()")
-    connection.execute("SELECT pg_replication_origin_drop(%s)", (name,))
     connection.execute("RESET session_replication_role")
-    connection.execute("RESET task_migration.mend")
+    connection.execute("RESET task_migration.applying")
 
 
 #: Column, its type, the source's value, the target's, whether the two can be told apart by looking at them.
