@@ -21,6 +21,7 @@ from scripts.database import catalog, helper_schema
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.engines import PLUGINS
+from scripts.schema import role
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CopyEvent, Step
 from scripts.support.progress import SILENT, Progress
@@ -128,6 +129,7 @@ class _Copy:
             every = sql.SQL(", ").join(table.identifier for table in tables.values())
             self.target.execute(sql.SQL("TRUNCATE {}").format(every))
             build.take_away(self.target, self.settings.config.db_schema, left)
+        role.withhold_writes(self.target, self.settings.config)
 
     def _mark(self, made: Made) -> None:
         slot = self.settings.config.subscription

@@ -15,9 +15,13 @@ from scripts.support.errors import TimedOut
 
 HELPER_SCHEMA = "task_migration"
 #: What the settings hold, by name: how far the copy is (on the target); that both sides were equal with the source read-only (on
-#: the target). An engine adds what it was started with (`engines`), the record of writes what it was made for (`scripts.writes`).
+#: the target); SQL that gives the monolith its rights back (on the source). An engine adds what it was started with (`engines`), the
+#: record of writes what it was made for (`scripts.writes`).
 COPY = "copy"
 FINALIZE = "finalize"
+REVOKED = "revoked"
+#: Of a `rollback --abandon` that was killed in its removal: the target's newest write, which the source has.
+DRAINED = "drained"
 T = TypeVar("T")
 
 

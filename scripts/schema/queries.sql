@@ -19,3 +19,12 @@ WHERE t.typtype = 'e'
 SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
        coalesce((SELECT has_schema_privilege(r.oid, n.oid, 'CREATE') FROM pg_roles r, pg_namespace n
                  WHERE r.rolname = %s AND n.nspname = %s), false)
+
+-- owned: of the tables (oids) those whose owner the session's role may act as, and whether by membership, as no superuser
+SELECT c.oid, NOT r.rolsuper FROM pg_class c, pg_roles r
+WHERE r.rolname = current_user AND c.oid = ANY(%s) AND pg_has_role(r.oid, c.relowner, 'USAGE')
+
+-- may_write: the tables (oids) that a role can write to, by whatever grant
+SELECT relname FROM pg_class WHERE oid = ANY(%(oids)s) AND (has_any_column_privilege(%(role)s, oid, 'INSERT')
+    OR has_any_column_privilege(%(role)s, oid, 'UPDATE') OR has_table_privilege(%(role)s, oid, 'DELETE, TRUNCATE'))
+ORDER BY 1

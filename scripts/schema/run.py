@@ -22,6 +22,7 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
 
     Keys, indexes and foreign keys of a table made here come after the rows, by ``copy``. Foreign keys that lead out of the
     moved tables are left out. The owner is the target role; it is made when it is missing and ``role_password`` is given.
+    It may read; to write it gets its rights with `replicate start`, when there is a way back.
     Safe to run again: what is there, the role's password included, is not touched.
 
     Args:

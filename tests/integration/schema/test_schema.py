@@ -20,6 +20,7 @@ from scripts.database import helper_schema
 from scripts.rehearsal.data.schema import create_source_schema
 from scripts.rehearsal.world import EmulatedAws
 from scripts.schema import password as schema_password
+from scripts.schema import role
 from scripts.schema import run as schema
 from scripts.schema.documents import SchemaDiff
 from scripts.support.errors import DataDiffer, MigrationError
@@ -277,8 +278,18 @@ def test_the_services_role_is_made_with_its_password_by_an_operator_who_is_no_su
         again = schema.apply(settings, role_password=SecretStr(ROLE_PASSWORD))
         assert (again.role_changed, again.created) == (None, [])
         service = pair.target_server.url(pair.target.info.dbname, "service_of_test", ROLE_PASSWORD)
+        insert = "INSERT INTO tasks (id, user_id, title) VALUES (nextval('tasks_id_seq'), 1, 'x')"
+        # The operator fills the tables; the service may write when there is a way back for it.
+        with psycopg.connect(url) as connection:
+            connection.execute(insert)
+        with (
+            psycopg.connect(service) as connection,
+            pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for table tasks"),
+        ):
+            connection.execute(insert)
+        role.grant_writes(settings)
         with psycopg.connect(service) as connection:
-            connection.execute("INSERT INTO tasks (user_id, title) VALUES (1, 'x')")
+            connection.execute(insert)
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("CREATE TABLE one_more (id int)")
         # The secret was rotated: the role follows it.
