@@ -74,6 +74,8 @@ class Rollback(Document):
     pulumi: str | None = None
     #: Whether the rule had to be moved once more, as a deployment that ran meanwhile had raised the weight again.
     moved_again: bool
+    #: Whether `finalize` had taken the monolith's rights and they were given back first.
+    rights_given_back: bool = False
     rows: RollbackProof
     service_stopped: bool
     phases: Phases

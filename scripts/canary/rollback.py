@@ -6,15 +6,15 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from scripts.canary import operator_lock, stage
+from scripts.canary import history, operator_lock, stage
 from scripts.canary.documents import Moved, Rollback, RollbackPlan
 from scripts.canary.operator_lock import Held, NoLock, Operation
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.traffic import LoadBalancer
 from scripts.canary.way_back import ZERO, WayBack, at_once
 from scripts.deployment.errors import NoPulumi
-from scripts.finish import abandon
-from scripts.finish.documents import StartOver
+from scripts.finish import abandon, rights
+from scripts.finish.documents import Abandonment, StartOver
 from scripts.support.console import say
 from scripts.support.errors import DatabaseError, MigrationError, Refused, TimedOut, UsageError
 from scripts.support.progress import SILENT, Progress
@@ -44,13 +44,14 @@ def roll_back(
     if without_pulumi:
         at = stage.build_emergency(settings)
         if dry_run:
-            would = ["change the live rule by the API"]
+            would = [*rights.give_back(settings, dry_run=True), "change the live rule by the API"]
             return RollbackPlan(from_=at.load_balancer.weight(), to=0, would=would)
         return emergency(at, reasons=reasons, stop_service=stop_service, progress=progress)
     leaving = _stage_to_leave(settings)
     if dry_run:
-        changes = leaving.deployer.preview(ZERO).changes
-        return RollbackPlan(from_=leaving.declared_weight(), to=0, would=[f"{one.op} {one.name}" for one in changes])
+        would = rights.give_back(settings, dry_run=True)
+        would += [f"{one.op} {one.name}" for one in leaving.deployer.preview(ZERO).changes]
+        return RollbackPlan(from_=leaving.declared_weight(), to=0, would=would)
     return run(leaving, reasons=reasons, stop_service=stop_service, progress=progress)
 
 
@@ -75,6 +76,41 @@ def start_over(
         run(leaving, reasons=(reason or "the data disagree",), progress=progress)
         weight = leaving.load_balancer.weight()
     return abandon.start_over(settings, scenario, weight, reason, force, dry_run, progress=progress)
+
+
+def give_up(
+    settings: Settings,
+    *,
+    reason: str | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> Abandonment:
+    """The command `rollback --abandon`: everything of the migration goes, when no request is on the Task Service.
+
+    Raises:
+        Refused: the weight is not 0, or cannot be read though the journal has it above 0; as :func:`scripts.finish.abandon.run`.
+    """
+    weight = 0 if dry_run or force else _weight(settings)
+    return abandon.run(settings, dry_run, force=force, weight=weight, reason=reason, progress=progress)
+
+
+def _weight(settings: Settings) -> int:
+    """The highest that the declared weight and the load balancer's may be; without a load balancer of ours 0."""
+    if not settings.has_load_balancer:
+        return 0
+    try:
+        leaving = stage.build_emergency(settings)
+        return max(leaving.declared_weight(), leaving.load_balancer.weight())
+    except MigrationError as error:
+        since = history.read(settings).since
+        if since is not None:
+            raise Refused(
+                f"the weight cannot be read ({error}), and by the journal the Task Service has had requests since {since} without a "
+                "rollback that ended: nothing was changed. Run `task-migration rollback` first, or give its writes up with --force --reason TEXT"
+            ) from None
+        say(f"the weight cannot be read, by the journal it never left 0 %: {error}", "yellow")
+        return 0
 
 
 def _stage_to_leave(settings: Settings) -> Stage:
@@ -116,6 +152,7 @@ def execute(
 
     Raises:
         MigrationError: the deployment failed; the weight is unchanged.
+        Refused: the monolith cannot write and cannot be given its rights back; the weight is unchanged.
         TimedOut, Refused, DatabaseError: the routes moved, and the proof failed: requests go on, or the fence did not return
             within the budget; something does not allow it; a database is away. Each keeps its kind.
         DataDiffer: the routes moved, and rows of the Task Service are not as such on the monolith.

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from scripts.canary import history
 from scripts.canary.documents import Moved, Phases, Rollback
 from scripts.canary.stage import Emergency, Stage
+from scripts.finish import rights
 from scripts.replication import fence
 from scripts.support.console import say
-from scripts.support.errors import DataDiffer, MigrationError
+from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.events import RollbackEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.wait import bounded, wait_until
@@ -26,6 +27,8 @@ from scripts.verify.documents import RollbackProof
 QUIET_SECONDS = 1.0
 #: Longest that the journal may keep a rollback waiting, in seconds.
 JOURNAL_SECONDS = 10.0
+#: Longest that a look at the monolith's rights may keep a rollback waiting, in seconds.
+RIGHTS_SECONDS = 10.0
 #: Differing rows that an error names.
 NAMED = 5
 ZERO: Mapping[str, object] = {"canaryWeight": 0}
@@ -47,6 +50,7 @@ class WayBack(ABC):
     def go(self, reasons: tuple[str, ...], stop_service: bool) -> Rollback:
         """The whole of it, once. Raises as :func:`scripts.canary.rollback.execute`."""
         self._started = time.monotonic()
+        given_back = self._let_write()
         begun = self._weight()
         self._note(RollbackEvent.BEGUN, **{"from": begun, "reasons": list(reasons)})
         moved = self.move()
@@ -80,6 +84,7 @@ class WayBack(ABC):
             within_limit=seconds <= self.limit,
             **dict(moved),
             moved_again=moved_again,
+            rights_given_back=given_back,
             rows=rows,
             service_stopped=stopped,
             phases=Phases(
@@ -127,6 +132,24 @@ class WayBack(ABC):
             )
         except (MigrationError, OSError) as error:
             say(f"not journaled, the rollback goes on: {error}", "yellow")
+
+    def _let_write(self) -> bool:
+        """Nobody is sent to a monolith that cannot write: whether rights were given back. Raises Refused when it cannot."""
+        try:
+            given = bounded(
+                lambda: rights.give_back(self.settings),
+                RIGHTS_SECONDS,
+                what="the monolith's rights",
+                remedy="look at the source",
+            )
+        except Refused:
+            raise
+        except (MigrationError, OSError) as error:
+            say(f"whether the monolith can write is not known, the rollback goes on: {error}", "yellow")
+            return False
+        for statement in given:
+            say(f"finalize had taken the monolith's rights; given back on the source: {statement}", "yellow")
+        return bool(given)
 
     def _weight(self) -> int:
         """The weight that is left; that it is not known is no reason to wait."""

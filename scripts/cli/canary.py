@@ -172,7 +172,7 @@ def rollback(
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="With --scenario copy or data: give up rows that only the target has.")
+        bool, typer.Option("--force", help="With --abandon, --scenario copy or data: give up what only the target has.")
     ] = False,
     reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the journal.")] = None,
 ) -> int:
@@ -184,8 +184,8 @@ def rollback(
             "--scenario goes without --abandon, --emergency and --stop-service: it says what is to be done"
         )
     empties = scenario in (Scenario.copy, Scenario.data)
-    if force and not empties:
-        raise UsageError("--force goes with --scenario copy or data only")
+    if force and not (empties or abandon):
+        raise UsageError("--force goes with --abandon and --scenario copy or data only")
     from scripts.canary import rollback as way_back
     from scripts.cli import canary_text, finish_text
     from scripts.finish import abandon as giving_up
@@ -193,7 +193,8 @@ def rollback(
 
     settings = load_settings(stack)
     if abandon:
-        emit(giving_up.run(settings, dry_run, progress=display()), as_json=json, text=finish_text.abandonment)
+        gone = way_back.give_up(settings, reason=reason, force=force, dry_run=dry_run, progress=display())
+        emit(gone, as_json=json, text=finish_text.abandonment)
         return 0
     if empties:
         failed: giving_up.Scenario = "copy" if scenario is Scenario.copy else "data"

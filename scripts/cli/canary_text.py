@@ -197,6 +197,8 @@ def rollback(document: Rollback | RollbackPlan) -> View:
         findings.append(
             finding("warning", "a deployment had raised the weight again meanwhile; it was moved back once more")
         )
+    if document.rights_given_back:
+        findings.append(finding("warning", "the monolith has its rights to write again, which finalize had taken"))
     if document.service_stopped:
         findings.append(
             finding("plain", "no task of the Task Service is wanted now", "task-migration canary start-service")

@@ -51,6 +51,9 @@ def abandonment(document: Abandonment) -> View:
     parts = _gone(document.removed, dry)
     if document.status == "abandoned":
         parts.append(_drained(document.drained))
+    if document.lost:
+        given_up = ", ".join(f"{table} {writes:,}" for table, writes in document.lost.items())
+        parts.append(finding("bad", f"given up: writes of the target that the source lacks: {given_up}"))
     if document.truncated:
         parts.append(Text(f"emptied on the target: {', '.join(document.truncated)}"))
     follows = {

@@ -7,17 +7,17 @@ from typing import Literal
 from psycopg import sql
 
 from scripts.database import catalog, helper_schema
-from scripts.database.connections import domain_errors
+from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
-from scripts.finish import removal
+from scripts.finish import removal, rights
 from scripts.finish.documents import Abandonment, StartOver
-from scripts.replication import fence
+from scripts.replication import arrivals, fence
+from scripts.schema import role as service_role
 from scripts.support.errors import DatabaseError, Refused, TimedOut, UsageError
-from scripts.support.events import AbandonEvent, FinalizeEvent, RollbackEvent, Step
+from scripts.support.events import AbandonEvent, RollbackEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
-from scripts.writes import record
 
 Scenario = Literal["copy", "data"]
 
@@ -29,50 +29,116 @@ def run(
     force: bool = False,
     timeout: float = 30.0,
     progress: Progress = SILENT,
+    weight: int = 0,
+    reason: str | None = None,
 ) -> Abandonment:
-    """Stop replication and remove slots, publications, subscriptions, triggers, origins and the helper schema.
+    """Stop replication and remove slots, publications, subscriptions, triggers and the helper schema.
 
-    While replication runs, what the Task Service wrote is brought back to the monolith first.
+    The Task Service's role loses its rights to write, and what it wrote is brought back to the monolith first: each record of
+    its writes is looked up on the source.
 
     Args:
         truncate_target: empty the target's tables as well, so that step 1 can start again (docs/plan.md, 'Rollback', 1).
-        force: go on though the way back cannot be drained.
+        force: go on though writes of the target are lost by it; ``reason`` says why and is kept in the journal.
+        weight: percent of the requests that the Task Service gets; the caller has asked the load balancer.
 
     Raises:
-        Refused: writes on the target could not be brought back, and ``force`` was not given.
+        Refused: the Task Service gets requests or writes, the source lacks writes of the target, or `finalize` has begun.
         DatabaseError: something of ours is still there afterwards; the text names it.
     """
+    check_reason(force, reason)
     before = removal.leftovers(settings)
     if dry_run:
-        return Abandonment(status="dry-run", drained=False, removed=before, leftovers=before, truncated=[])
+        return Abandonment(status="dry-run", drained=False, lost={}, removed=before, leftovers=before, truncated=[])
+    leads = rights.source_leads(settings)
     if truncate_target:
-        _check_leading(_source_leads(settings), settings.config.source_role)
-    with progress.work("bring back what the Task Service wrote", timeout, "s"):
-        drained = _drain(settings, timeout, force)
+        _check_leading(leads, settings.config.source_role)
+    drained, lost = False, dict[str, int]()
+    if before:
+        if not force:
+            _check_idle(weight, leads, settings.config.source_role)
+        drained, lost = _bring_back(settings, timeout, leads, force, progress)
+        settings.journal.record(Step.ABANDON, AbandonEvent.ABANDONING, drained=drained, lost=lost, reason=reason)
     removal.remove(settings)
     truncated = _empty(settings) if truncate_target else []
     left = removal.prove(settings)
     done = Abandonment(
         status="abandoned" if before else "nothing-there",
         drained=drained,
+        lost=lost,
         removed=before,
         leftovers=left,
         truncated=truncated,
     )
     settings.journal.record(
-        Step.ABANDON, AbandonEvent(done.status), removed=before, truncated=truncated, drained=drained
+        Step.ABANDON, AbandonEvent(done.status), removed=before, truncated=truncated, drained=drained, lost=lost
     )
     return done
 
 
-def _source_leads(settings: Settings) -> bool:
-    """Not so after `finalize`, when the target holds the only current rows: emptying it would lose them."""
-    config = settings.config
-    with domain_errors("looking at the source's rights"), open_side(settings, "source", "abandon") as source:
-        writable = source.execute(
-            removal.QUERIES["writable"], (config.source_role, config.db_schema, list(config.tables))
-        ).fetchone()
-    return not (settings.journal.last(Step.FINALIZE, FinalizeEvent.REVOKING) or (writable and writable[0] is False))
+def check_reason(force: bool, reason: str | None) -> None:
+    """Raises UsageError when ``force`` comes without a reason."""
+    if force and not reason:
+        raise UsageError("--force and --reason go together: say why those rows are given up, it is kept in the journal")
+
+
+def _check_idle(weight: int, leads: bool, role: str) -> None:
+    if weight > 0:
+        raise Refused(
+            f"{weight} % of the requests are on the Task Service, the limit is 0 %: what it writes would stay there. Nothing was "
+            "changed; run `task-migration rollback` first, or give its writes up with --force --reason TEXT"
+        )
+    if not leads:
+        raise Refused(
+            f"{role} cannot write on the source since `finalize` began: without replication nobody could bring the two together. "
+            "Nothing was changed; go on with `task-migration finalize`, or run `task-migration rollback` first, which gives the rights back"
+        )
+
+
+def _bring_back(
+    settings: Settings, timeout: float, leads: bool, force: bool, progress: Progress
+) -> tuple[bool, dict[str, int]]:
+    """Close the target to its role and bring back what it wrote: whether fences came through, and the writes by table that
+    the source lacks. Raises Refused when it lacks some, or writes go on, and they are not given up."""
+    with domain_errors("looking for writes of the Task Service"), open_side(settings, "target", "abandon") as target:
+        if helper_schema.get(target, helper_schema.COPY) is None:
+            return False, {}
+        newest = _newest_write(target)
+        if helper_schema.get(target, helper_schema.DRAINED) == {"v": newest}:
+            # Killed in the removal: the source's part may be gone already, and nothing was written since.
+            return True, {}
+        if leads:
+            service_role.withhold_writes(target, settings.config)
+        problem = None
+        try:
+            with progress.work("bring back what the Task Service wrote", timeout, "s"):
+                drained = fence.available(settings)
+                if drained:
+                    fence.both(settings, timeout)
+        except (TimedOut, DatabaseError) as late:
+            drained, problem = False, f"the way back is not drained: {late}"
+        lost = arrivals.lacking(settings, "reverse")
+        if _newest_write(target) != newest:
+            problem = "the Task Service, or somebody else, writes to the target"
+        elif lost:
+            problem = problem or "replication does not run both ways"
+        if (lost or problem) and not force:
+            service_role.grant_writes(settings)
+            raise Refused(
+                f"writes of the target that the source lacks: {sum(lost.values())} ({lost or 'none known'}), the limit is none: {problem}. "
+                "Nothing was removed; mend the way back (`task-migration replicate status`) and run it again, or give those writes up "
+                "with --force --reason TEXT"
+            )
+        helper_schema.put(target, helper_schema.DRAINED, {"v": newest})
+    return drained, lost
+
+
+def _newest_write(target: Connection) -> int | None:
+    """The number of the newest write that somebody made on the target; None where there is none."""
+    if target.execute("SELECT to_regclass('task_migration.target_writes')").fetchone() == (None,):
+        return None
+    row = target.execute(removal.QUERIES["newest_write"]).fetchone()
+    return row[0] if row else None
 
 
 def _check_leading(leads: bool, role: str) -> None:
@@ -126,7 +192,7 @@ def start_over(
     """Stop replication, empty the target's tables, so that step 1 can start again (docs/plan.md, 'Rollback', 1 and 3).
 
     While replication runs, what the Task Service wrote is brought back first and both sides are compared; where it does not,
-    rows that the target's own sessions wrote since the copy count as not proven (rows that they deleted leave no trace).
+    each write of the target whose record the source lacks counts as not proven.
 
     Args:
         weight: percent of the requests that the Task Service gets; the caller has asked the load balancer.
@@ -137,9 +203,8 @@ def start_over(
         Refused: the weight is not 0, the monolith no longer writes, or the target has rows of its own and no ``force``.
         DatabaseError: something of ours is still there afterwards.
     """
-    if force and not reason:
-        raise UsageError("--force and --reason go together: say why those rows are given up, it is kept in the journal")
-    leads = _source_leads(settings)
+    check_reason(force, reason)
+    leads = rights.source_leads(settings)
     role = settings.config.source_role
     # What needs no look at rows is said first, whatever state replication is in.
     may_empty(scenario, weight, leads, role, {}, force)
@@ -150,6 +215,8 @@ def start_over(
         settings.journal.record(
             Step.ROLLBACK, RollbackEvent.EMPTYING, scenario=scenario, reason=reason, only_on_target=only_there
         )
+        with domain_errors("taking the Task Service's rights"), open_side(settings, "target", "abandon") as target:
+            service_role.withhold_writes(target, settings.config)
         removal.remove(settings)
     document = StartOver(
         scenario=scenario,
@@ -186,25 +253,20 @@ def _only_on_target(settings: Settings, timeout: float, progress: Progress) -> t
 
 
 def own_writes(settings: Settings) -> dict[str, int]:
-    """Rows of the target, by table, that its own sessions wrote since the copy; all rows where no copy of ours is known.
+    """Writes of the target's own, by table, that the source lacks; all rows where no copy of ours is known.
 
-    A copy that did not end has no such rows: nothing writes to the target before replication runs.
+    A copy that did not end has none: nothing writes to the target before replication runs.
     """
     config = settings.config
-    found = {}
     with domain_errors("looking for rows of the target's own"), open_side(settings, "target", "abandon") as target:
         state = helper_schema.get(target, helper_schema.COPY)
+        if state is not None:
+            return arrivals.lacking(settings, "reverse") if state.get("status") == "complete" else {}
+        found = {}
         for name in catalog.existing(target, config.db_schema, config.tables):
-            table = sql.Identifier(config.db_schema, name)
-            if state is None:
-                query = sql.SQL("SELECT count(*) FROM {}").format(table)
-            elif state.get("status") != "complete":
-                continue
-            else:
-                query = sql.SQL("SELECT count(DISTINCT key) FROM {} WHERE table_name = {} AND cause IS NULL").format(
-                    record.table("target"), sql.Literal(name)
-                )
-            row = target.execute(query).fetchone()
+            row = target.execute(
+                sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(config.db_schema, name))
+            ).fetchone()
             found[name] = int(row[0]) if row else 0
     return {name: rows for name, rows in found.items() if rows}
 
@@ -216,18 +278,3 @@ def _empty(settings: Settings) -> list[str]:
             tables = sql.SQL(", ").join(sql.Identifier(settings.config.db_schema, name) for name in names)
             target.execute(sql.SQL("TRUNCATE {}").format(tables))
     return names
-
-
-def _drain(settings: Settings, timeout: float, force: bool) -> bool:
-    try:
-        if not fence.available(settings):
-            return False
-        fence.both(settings, timeout)
-    except (TimedOut, DatabaseError) as late:
-        if not force:
-            raise Refused(
-                f"writes of the target could not be brought back, nothing was removed: {late}; mend the way back, or give up those "
-                "writes with --force"
-            ) from None
-        return False
-    return True

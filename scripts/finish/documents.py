@@ -48,6 +48,8 @@ class Abandonment(Document):
     status: Literal["abandoned", "nothing-there", "dry-run"]
     #: Whether what the Task Service wrote was brought back to the monolith first.
     drained: bool
+    #: Writes of the target, by table, that the source lacks and that were given up.
+    lost: dict[str, int]
     removed: list[str]
     leftovers: list[str]
     truncated: list[str]

@@ -128,6 +128,7 @@ class _Finalizer:
         role = self.settings.config.source_role
         self.settings.journal.record(Step.FINALIZE, FinalizeEvent.REVOKING, role=role)
         with source.transaction():
+            rights.keep(source, role, self.tables)
             for statement in self.statements:
                 source.execute(statement)
         self.privileges = rights.privileges(source, role, self.tables)

@@ -2,6 +2,9 @@
 SELECT 'trigger on ' || tgrelid::regclass::text FROM pg_trigger WHERE tgname = ANY(%(triggers)s)
 UNION ALL SELECT 'schema task_migration' FROM pg_namespace WHERE nspname = 'task_migration'
 
+-- newest_write: of the target's own records the newest of a write that somebody made
+SELECT max(v) FROM task_migration.target_writes WHERE kind <> 'fence' AND cause IS NULL
+
 -- writable: whether the monolith's role may insert into any of the tables; null when there is no such role or table
 SELECT bool_or(has_table_privilege(r.oid, c.oid, 'INSERT'))
 FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -25,3 +28,12 @@ ORDER BY 1
 -- privileges: what a role can do with a table (oid) in effect: SELECT, INSERT, UPDATE, DELETE
 SELECT has_table_privilege(%(role)s, %(oid)s::oid, 'SELECT'), has_any_column_privilege(%(role)s, %(oid)s::oid, 'INSERT'),
        has_any_column_privilege(%(role)s, %(oid)s::oid, 'UPDATE'), has_table_privilege(%(role)s, %(oid)s::oid, 'DELETE')
+
+-- writes_given: SQL that gives a role again what it has been granted of writing to the tables (oids), single columns included
+SELECT format('GRANT %%s%%s ON %%s TO %%I%%s', g.privilege_type, ' (' || quote_ident(g.attname) || ')', g.oid::regclass, r.rolname,
+              CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' END)
+FROM (SELECT c.oid, NULL::name AS attname, x.* FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) x
+      UNION ALL SELECT a.attrelid, a.attname, x.* FROM pg_attribute a, aclexplode(a.attacl) x) g
+JOIN pg_roles r ON r.oid = g.grantee
+WHERE r.rolname = %(role)s AND g.oid = ANY(%(oids)s) AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+ORDER BY g.oid, g.attname NULLS FIRST, g.privilege_type

@@ -1,4 +1,4 @@
-"""Who can write to the source's tables, and whether the monolith's role can be kept from it."""
+"""Who can write to the source's tables, whether the monolith's role can be kept from it, and how it gets its rights back."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from components.config import MigrationConfig
-from scripts.database import catalog, queries
-from scripts.database.connections import Connection
+from scripts.database import catalog, helper_schema, queries
+from scripts.database.connections import Connection, domain_errors
+from scripts.database.sides import open_side
 from scripts.finish.documents import Privileges
-from scripts.support.errors import DatabaseError, Refused
+from scripts.replication import fence
+from scripts.support.errors import DatabaseError, MigrationError, Refused
+from scripts.support.events import CopyEvent, FinalizeEvent, Step
+from scripts.support.settings import Settings
 
 QUERIES = queries.load("scripts.finish")
 
@@ -127,3 +131,89 @@ def privileges(source: Connection, role: str, tables: dict[str, catalog.Table]) 
             Privileges(table=table.name, select=row[0], insert=row[1], update=row[2], delete=row[3]),
         )
     return found
+
+
+def keep(source: Connection, role: str, tables: dict[str, catalog.Table]) -> None:
+    """Write down, in the revoke's own transaction, what gives the role back what it is about to lose."""
+    oids = [table.oid for table in tables.values()]
+    given = [row[0] for row in source.execute(QUERIES["writes_given"], {"role": role, "oids": oids})]
+    if given:
+        helper_schema.put(source, helper_schema.REVOKED, given)
+
+
+def give_back(settings: Settings, dry_run: bool = False) -> list[str]:
+    """What `finalize` took from the monolith's role, given back while replication runs both ways.
+
+    Returns:
+        the SQL; empty when the role can write.
+
+    Raises:
+        Refused: it cannot write, or lacks what the Task Service wrote, and replication no longer mends that.
+        DatabaseError: the source cannot be asked.
+    """
+    config, role = settings.config, settings.config.source_role
+    _check_not_ended(settings)
+    with (
+        domain_errors("the monolith's rights"),
+        open_side(settings, "source", "rollback", lock_timeout_ms=1000) as source,
+    ):
+        if source.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
+            return []
+        tables = catalog.read(source, config.db_schema, config.tables, "source")
+        if any(entry.writes for entry in privileges(source, role, tables)):
+            return []
+        if not _runs(settings):
+            raise Refused(
+                f"{role} cannot write to the source's tables since `finalize` began, and replication does not run both ways: requests "
+                "stay where they are. Run `task-migration replicate start`, then rollback again; or go on with `task-migration finalize`"
+            )
+        kept = helper_schema.get(source, helper_schema.REVOKED)
+        names = ", ".join(table.identifier.as_string(source) for table in tables.values())
+        statements = kept or [f"GRANT INSERT, UPDATE, DELETE ON {names} TO {sql.Identifier(role).as_string(source)}"]
+        if dry_run:
+            return list(statements)
+        with open_side(settings, "target", "rollback") as target:
+            # First: `finalize` goes straight to its end where this stands.
+            helper_schema.put(target, helper_schema.FINALIZE, None)
+        settings.journal.record(Step.FINALIZE, FinalizeEvent.GIVEN_BACK, role=role)
+        with source.transaction():
+            for statement in statements:
+                source.execute(statement.encode())
+            helper_schema.put(source, helper_schema.REVOKED, None)
+    return list(statements)
+
+
+def _check_not_ended(settings: Settings) -> None:
+    """Raises Refused when `finalize` came to its end and no copy began anew since."""
+    ends = {(Step.FINALIZE, FinalizeEvent.FINALIZED), (Step.COPY, CopyEvent.COMPLETE)}
+    last = None
+    for event in settings.journal.events():
+        if (event.get("step"), event.get("event")) in ends:
+            last = event
+    if last and last["event"] == FinalizeEvent.FINALIZED:
+        raise Refused(
+            f"`finalize` ended on {last['at']}: replication is gone, the source lacks what the Task Service wrote since and "
+            f"{settings.config.source_role} cannot write there. Requests stay on the Task Service. To get back its older state, restore a "
+            "backup of the target (`task-migration backup`); to leave it for the monolith is a migration of its own, the other way"
+        )
+
+
+def _runs(settings: Settings) -> bool:
+    try:
+        return fence.available(settings)
+    except MigrationError:
+        return False
+
+
+def source_leads(settings: Settings) -> bool:
+    """Whether the source holds the current rows; not so since `finalize` took the monolith's rights."""
+    config = settings.config
+    with domain_errors("looking at the source's rights"), open_side(settings, "source", "abandon") as source:
+        writable = source.execute(
+            QUERIES["writable"], (config.source_role, config.db_schema, list(config.tables))
+        ).fetchone()
+    last = None
+    for event in settings.journal.events(Step.FINALIZE):
+        if event["event"] in (FinalizeEvent.REVOKING, FinalizeEvent.GIVEN_BACK):
+            last = event["event"]
+    return last != FinalizeEvent.REVOKING and not (writable and writable[0] is False)

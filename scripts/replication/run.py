@@ -12,6 +12,7 @@ from scripts.replication import bands, fence
 from scripts.replication import status as observed
 from scripts.replication.documents import Started, Status, Stopped, Waited
 from scripts.replication.engine import engine_of
+from scripts.schema import role
 from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.progress import SILENT, Progress
@@ -25,7 +26,7 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     """Start both directions; safe to run again, it completes what is missing.
 
     Order: rules on both sides; the way back with its slot, before the target can take a first write; then forward, from
-    the copy's slot; ready when a fence has come through both ways.
+    the copy's slot; ready when a fence has come through both ways. Only then may the Task Service's role write.
 
     Raises:
         Refused: no complete copy, or its slot is lost.
@@ -44,6 +45,7 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     _install(settings)
     parts = engine.start(settings)
     lag = fence.both(settings, timeout, progress)
+    role.grant_writes(settings)
     started = Started(
         status="already-running" if all(part.was_on for part in parts) else "started",
         found=[part.name for part in parts if part.was_on],

@@ -103,9 +103,10 @@ class RollbackEvent(StrEnum):
 
 
 class FinalizeEvent(StrEnum):
-    """Of `finalize`; from revoking on the target holds the current rows."""
+    """Of `finalize`; from revoking on the target holds the current rows, until a rollback gives the rights back."""
 
     REVOKING = "revoking"
+    GIVEN_BACK = "given-back"
     VERIFIED = "verified"
     FINALIZED = "finalized"
 
@@ -113,5 +114,6 @@ class FinalizeEvent(StrEnum):
 class AbandonEvent(StrEnum):
     """Of `rollback --abandon`."""
 
+    ABANDONING = "abandoning"
     ABANDONED = "abandoned"
     NOTHING_THERE = "nothing-there"

@@ -187,7 +187,7 @@ def test_the_documents_keep_the_fields_that_scripts_of_others_rely_on(tmp_path: 
     assert list(json.loads(canary.run(at).json_text()))[:5] == fixed
     cloud.stopped, told = False, json.loads(rollback.run(at, stop_service=True).json_text())
     assert list(told) == [
-        *fixed, "limit_seconds", "within_limit", "by", "seconds_of_up", "config_set", "drift", "pulumi", "moved_again", "rows",
+        *fixed, "limit_seconds", "within_limit", "by", "seconds_of_up", "config_set", "drift", "pulumi", "moved_again", "rights_given_back", "rows",
         "service_stopped", "phases",
     ]  # fmt: skip
     where = json.loads(status(at).json_text())

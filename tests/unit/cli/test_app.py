@@ -61,7 +61,7 @@ def test_every_step_of_the_plan_is_a_command() -> None:
         (("canary", "step", "--force"), 2, "--force and --reason go together"),
         (("rollback", "--scenario", "everything"), 2, "'everything' is not one of 'copy', 'deployment', 'data'"),
         (("rollback", "--scenario", "copy", "--abandon"), 2, "--scenario goes without --abandon"),
-        (("rollback", "--force", "--reason", "x"), 2, "--force goes with --scenario copy or data only"),
+        (("rollback", "--force", "--reason", "x"), 2, "--force goes with --abandon and --scenario copy or data only"),
         (("rollback", "--scenario", "deployment"), 2, "no stack is selected"),
         (("nonsense",), 2, "No such command"),
         (("preflight",), 2, "SOURCE_DATABASE_URL is not set"),

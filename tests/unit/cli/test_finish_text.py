@@ -79,7 +79,7 @@ Next: task-migration finalize"""
 
 
 def test_given_up() -> None:
-    done = Abandonment(status="abandoned", drained=True, removed=THINGS, leftovers=[], truncated=[])
+    done = Abandonment(status="abandoned", drained=True, lost={}, removed=THINGS, leftovers=[], truncated=[])
     text = shown(abandonment(done))
     assert (
         text
