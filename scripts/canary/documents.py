@@ -9,7 +9,7 @@ from pydantic import Field
 from scripts.canary.figures import Observed, Period
 from scripts.canary.gates import Finding, Verdict
 from scripts.support.document import Document
-from scripts.verify.documents import RollbackProof
+from scripts.verify.documents import WritesProof
 
 
 class Evidence(Document):
@@ -18,6 +18,10 @@ class Evidence(Document):
     watched_seconds: float
     period_seconds: float
     periods: list[Period]
+    #: Writes that never arrived on the other side.
+    missing: int = 0
+    #: Lost writes that both sides' conflict logs tell of.
+    told: int | None = None
 
     @classmethod
     def of(cls, observed: Observed) -> Evidence:
@@ -26,11 +30,13 @@ class Evidence(Document):
             watched_seconds=observed.watched_seconds,
             period_seconds=observed.period_seconds,
             periods=list(observed.periods),
+            missing=observed.missing,
+            told=observed.told,
         )
 
     def observed(self) -> Observed:
         """What was observed, to be judged anew."""
-        return Observed(self.period_seconds, tuple(self.periods))
+        return Observed(self.period_seconds, tuple(self.periods), self.missing, self.told)
 
 
 class Moved(Document):
@@ -76,7 +82,7 @@ class Rollback(Document):
     moved_again: bool
     #: Whether `finalize` had taken the monolith's rights and they were given back first.
     rights_given_back: bool = False
-    rows: RollbackProof
+    rows: WritesProof
     service_stopped: bool
     phases: Phases
 

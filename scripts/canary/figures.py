@@ -48,6 +48,10 @@ class Observed:
 
     period_seconds: float
     periods: tuple[Period, ...] = ()
+    #: Writes that had not arrived on the other side when a fence after them had, at the last look.
+    missing: int = 0
+    #: Lost writes that both sides' conflict logs tell of, at the last look; None where nobody looked.
+    told: int | None = None
 
     @property
     def watched_seconds(self) -> float:

@@ -5,7 +5,7 @@ Limits and their defaults are docs/plan.md's, Step 2; they come in by config.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -111,7 +111,7 @@ def decide(observed: Observed, limits: GateLimits, watch_seconds: float) -> Deci
 
     A breach rolls back, however short the watch was: a figure past its limit in ``breachPeriods`` of ``windowPeriods``
     periods in a row, the whole watch's error rate or typical latency past it, or the Task Service clearly worse than the
-    monolith. Without a breach, missing figures, too few requests, a newest period past a limit or a watch that is not over
+    monolith, or a write that never arrived on the other side. Without a breach, missing figures, too few requests, a newest period past a limit or a watch that is not over
     hold: there is no promotion on no data. Only a whole watch with every figure promotes. Worse figures never give a
     better verdict.
 
@@ -124,6 +124,7 @@ def decide(observed: Observed, limits: GateLimits, watch_seconds: float) -> Deci
     findings: list[Finding] = []
     for figure in _figures(limits):
         findings.append(_periodwise(figure, observed, limits, wanted))
+    findings += _writes(observed)
     findings += _overall(observed, limits)
     findings += _compared(observed, limits, wanted)
     findings.append(_length(observed, watch_seconds))
@@ -170,6 +171,16 @@ def _periodwise(figure: _Figure, observed: Observed, limits: GateLimits, wanted:
 
 def _number(value: float | None) -> float:
     return 0.0 if value is None else value
+
+
+def _writes(observed: Observed) -> Iterator[Finding]:
+    """Writes that did not arrive break every promise; writes that lost and are told do not, and are counted."""
+    if observed.missing:
+        text = f"{observed.missing:,} writes never arrived on the other side, the limit is none; task-migration replicate status"
+        yield Finding("writes", "breach", text)
+    if observed.told is not None:
+        text = f"{observed.told:,} writes lost to others in all, each told in a conflict log"
+        yield Finding("lost writes", "good", text)
 
 
 def _overall(observed: Observed, limits: GateLimits) -> list[Finding]:

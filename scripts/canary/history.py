@@ -21,7 +21,7 @@ class History:
     unfinished: tuple[int, int] | None = None
     #: Why a rollback is owed: it was decided or begun, and not ended.
     owed: tuple[str, ...] | None = None
-    #: When the Task Service took its first live writes since the last whole rollback, on the target's clock.
+    #: When the Task Service got its first requests since the last whole rollback, by the journal.
     since: str | None = None
     #: What deployments of a weight took, seconds.
     ups: tuple[float, ...] = ()
@@ -37,7 +37,7 @@ def history(events: Iterable[Mapping[str, Any]]) -> History:
         match (event.get("step"), event.get("event")):
             case (Step.CANARY, CanaryEvent.BEGUN):
                 unfinished = (int(event["from"]), int(event["to"]))
-                since = since or event.get("target_time")
+                since = since or event.get("at")
             case (Step.CANARY, CanaryEvent.MOVED):
                 ups.append(float(event["seconds"]))
             case (Step.CANARY, CanaryEvent.DECIDED):

@@ -10,11 +10,9 @@ from scripts.canary.stage import Stage
 from scripts.database.connections import connect, domain_errors
 from scripts.replication import fence
 from scripts.replication import run as replicate
-from scripts.replication.documents import DirectionState
-from scripts.support.errors import TimedOut
+from scripts.replication.documents import REMEDY_IN_DETAIL, DirectionState, Status
 from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
-from scripts.verify import rollback_proof
 
 
 def observe(stage: Stage) -> Readiness:
@@ -29,13 +27,13 @@ def observe(stage: Stage) -> Readiness:
     limit = config.gates.replication_lag_seconds
     status = replicate.status(settings, limit)
     forward, reverse = (_direction(found) for found in (status.forward, status.reverse))
-    flowing = forward.fence_seconds is not None and reverse.fence_seconds is not None
     return Readiness(
         forward=forward,
         reverse=reverse,
         probe_seconds=probe(settings, limit) if reverse.fence_seconds is not None else None,
         schema_match=status.schema_match,
-        unequal=_unequal(settings, limit) if flowing else (),
+        failing=_failing(status),
+        told=status.conflicts.source + status.conflicts.target,
         verified=_verified(settings),
         service_tasks=stage.service.wanted() if stage.service is not None else None,
         rollback_seconds=rollback_estimate(reverse.fence_seconds, history.read(settings).ups, config.drain_seconds),
@@ -57,11 +55,13 @@ def _verified(settings: Settings) -> bool | None:
     return None if last is None else bool(last["match"])
 
 
-def _unequal(settings: Settings, timeout: float) -> tuple[str, ...]:
-    try:
-        return rollback_proof.unequal_conflicts(settings, timeout)
-    except TimedOut as late:
-        return (f"unknown, as {late}",)
+def _failing(status: Status) -> tuple[str, ...]:
+    """What fails that no rule of its own in `ready` looks at."""
+    return tuple(
+        f"{one.what}: {one.detail}" + ("" if one.remedy == REMEDY_IN_DETAIL else f" (remedy: {one.remedy})")
+        for one in status.findings
+        if one.status == "fail" and one.what != "schema drift" and not one.what.endswith(": not running")
+    )
 
 
 def probe(settings: Settings, timeout: float) -> float | None:

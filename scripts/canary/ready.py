@@ -32,8 +32,10 @@ class Readiness:
     probe_seconds: float | None
     #: None: the catalogs could not be compared.
     schema_match: bool | None
-    #: Conflicts whose rows still differ after fences both ways; up to a few keys of them.
-    unequal: tuple[str, ...]
+    #: What `replicate status` finds failing beside these.
+    failing: tuple[str, ...]
+    #: Lost writes that both sides' conflict logs tell of.
+    told: int
     #: The newest `verify` of the journal: whether the sides were equal; None when there was none.
     verified: bool | None
     #: Tasks that ECS is asked to run; None outside of AWS.
@@ -120,12 +122,12 @@ def _agrees(seen: Readiness, lag: float) -> Iterator[Finding]:
         f"the two catalogs {'could not be compared' if seen.schema_match is None else 'differ'}; remedy: task-migration schema diff",
     )
     yield _rule(
-        "conflicts",
-        not seen.unequal,
-        "no unmended conflict",
-        f"{len(seen.unequal)} rows still differ after a conflict, for one {', '.join(seen.unequal[:3])}; none may; remedy: "
-        "task-migration verify --repair newest",
+        "status",
+        not seen.failing,
+        "nothing else of replicate status fails",
+        f"replicate status fails, nothing may: {'; '.join(seen.failing)}",
     )
+    yield Finding("lost writes", "good", f"{seen.told:,} writes lost to others so far, each told in a conflict log")
     yield _rule(
         "verification",
         seen.verified is not False,

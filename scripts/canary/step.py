@@ -35,7 +35,6 @@ from scripts.support.events import CanaryEvent
 from scripts.support.events import Step as Steps
 from scripts.support.progress import SILENT, Progress
 from scripts.support.wait import bounded
-from scripts.verify import rollback_proof
 
 RULE_TYPE = "aws:lb/listenerRule:ListenerRule"
 #: Longest that the deployment of one rule may take, in seconds.
@@ -177,7 +176,6 @@ class Step:
             Steps.CANARY,
             CanaryEvent.BEGUN,
             **{"from": begun, "to": wanted, "reason": force_reason},
-            target_time=rollback_proof.now_on_target(self._settings),
         )
         self._lock.check()
         try:

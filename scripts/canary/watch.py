@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from scripts.canary import gates
 from scripts.canary.figures import Observed, with_replication
 from scripts.canary.gates import Verdict
 from scripts.canary.operator_lock import Held
 from scripts.canary.stage import Stage
-from scripts.replication import fence
+from scripts.replication import status
+from scripts.replication.status import Looked
 from scripts.support.errors import DatabaseError, MigrationError, TimedOut
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.progress import SILENT, Progress
@@ -39,6 +41,7 @@ class Watch:
     def __init__(self, stage: Stage, lock: Held, tell: Tell = silent, progress: Progress = SILENT) -> None:
         self._stage, self._lock, self._tell, self._progress = stage, lock, tell, progress
         self._fences: list[tuple[float, float]] = []
+        self._looked: Looked | None = None
         self._unreadable: str | None = None
 
     def run(self) -> Observed:
@@ -74,23 +77,24 @@ class Watch:
         settings = self._stage.settings
         self._fences.append((time.time(), self._fenced()))
         try:
-            return with_replication(self._stage.metrics.observe(since), self._fences)
+            observed = with_replication(self._stage.metrics.observe(since), self._fences)
         except MigrationError as error:
             # Metrics that cannot be read are no figures: the gate holds on them.
             if self._unreadable != str(error):
                 self._unreadable = str(error)
                 settings.journal.record(Step.CANARY, CanaryEvent.METRICS_UNREADABLE, reason=self._unreadable)
-            return Observed(settings.config.period_seconds)
+            observed = Observed(settings.config.period_seconds)
+        if self._looked is None:
+            return observed
+        return replace(observed, missing=self._looked.missing, told=self._looked.told)
 
     def _fenced(self) -> float:
-        """Seconds of the slower fence; the limit, which is a breach, when one does not return.
-
-        A heartbeat each way also resolves ties of both writers by the order of their commits while the canary runs.
-        """
+        """Seconds of the slower fence; the limit, which is a breach, when one does not return."""
         settings = self._stage.settings
         limit = settings.config.gates.replication_lag_seconds
         try:
-            return max(fence.both(settings, timeout=limit).values(), default=0.0)
+            self._looked = status.look(settings, limit)
+            return self._looked.seconds
         except TimedOut:
             return limit
         except MigrationError as error:

@@ -1,4 +1,4 @@
-"""The way back to the monolith: routes, drain, a fence, and the rows themselves as the proof that every write arrived.
+"""The way back to the monolith: routes, drain, a fence, and the record of writes as the proof that every one arrived.
 
 The routes go first, whatever state the data are in: a fence that does not return must not keep traffic on the side that
 is being left.
@@ -10,7 +10,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from scripts.canary import history
 from scripts.canary.documents import Moved, Phases, Rollback
 from scripts.canary.stage import Emergency, Stage
 from scripts.finish import rights
@@ -21,7 +20,7 @@ from scripts.support.events import RollbackEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.wait import bounded, wait_until
 from scripts.verify import rollback_proof
-from scripts.verify.documents import RollbackProof
+from scripts.verify.documents import WritesProof
 
 #: The Task Service must have had no request for so long, in seconds, where that can be seen.
 QUIET_SECONDS = 1.0
@@ -29,8 +28,6 @@ QUIET_SECONDS = 1.0
 JOURNAL_SECONDS = 10.0
 #: Longest that a look at the monolith's rights may keep a rollback waiting, in seconds.
 RIGHTS_SECONDS = 10.0
-#: Differing rows that an error names.
-NAMED = 5
 ZERO: Mapping[str, object] = {"canaryWeight": 0}
 
 
@@ -97,15 +94,15 @@ class WayBack(ABC):
         return self._ended(document, routed)
 
     def _ended(self, document: Rollback, routed: float) -> Rollback:
-        """Told and journaled, and refused when rows differ."""
-        begun, different = document.from_, document.rows.different
-        if different:
+        """Told and journaled, and refused when it is not proven."""
+        begun, proof = document.from_, document.rows
+        if not proof.proven:
             self._note(RollbackEvent.UNPROVEN, **document.plain())
-            self._tell(f"rollback from {begun} %: rows differ", document.plain())
-            first = "; ".join(f"{one.table} {one.key} {one.kind}" for one in different[:NAMED])
+            self._tell(f"rollback from {begun} %: NOT proven", document.plain())
             raise DataDiffer(
-                f"all routes are on the monolith since {routed:.1f} s, but {len(different)} rows that the Task Service wrote are not "
-                f"the same there, none may differ: {first}; mend them: task-migration verify --repair newest, then rollback again"
+                f"all routes are on the monolith since {routed:.1f} s, but it is not proven that it has every write: {proof.problem()}; "
+                "keep both databases; look at `task-migration replicate status` and mend what it says, rows that differ by "
+                "`task-migration verify --repair newest`, then rollback again"
             )
         self._note(RollbackEvent.DONE, **document.plain())
         self._tell(f"rollback from {begun} % done in {document.seconds:.0f} s", document.plain())
@@ -161,20 +158,8 @@ class WayBack(ABC):
                 say(f"the weight is not known for sure, the rollback goes on: {error}", "yellow")
         return max(weights, default=0)
 
-    def _since(self) -> str | None:
-        """Since when the Task Service had live writes; None when the journal cannot tell."""
-        try:
-            return bounded(
-                lambda: history.read(self.settings).since,
-                JOURNAL_SECONDS,
-                what="reading the journal",
-                remedy="look at TASK_MIGRATION_STATE_DIR",
-            )
-        except (MigrationError, OSError):
-            return None
-
-    def _prove(self) -> tuple[float, float, RollbackProof]:
-        """Drain, fence, compare: when the first two ended, in seconds from the begin, and the rows.
+    def _prove(self) -> tuple[float, float, WritesProof]:
+        """Drain, fence, compare: when the first two ended, in seconds from the begin, and the proof.
 
         Raises:
             MigrationError: of the kind of what failed.
@@ -185,8 +170,8 @@ class WayBack(ABC):
         with self.progress.work("fence", self._left(), "s"):
             fence.reverse(self.settings, timeout=self._left())
         fenced = self._elapsed()
-        with self.progress.work("rows compared", None, "s"):
-            return drained, fenced, rollback_proof.prove(self.settings, self._since(), self._left())
+        with self.progress.work("writes compared", None, "s"):
+            return drained, fenced, rollback_proof.prove(self.settings, "target", self._left())
 
     def _drain(self) -> None:
         """Wait until no request is under way on the Task Service: seen where it can be seen, else the longest that one may take.

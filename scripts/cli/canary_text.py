@@ -23,6 +23,7 @@ from scripts.canary.documents import (
 from scripts.canary.figures import Traffic, weighted_median
 from scripts.canary.gates import Finding
 from scripts.canary.gates import State as RuleState
+from scripts.cli.finish_text import proof
 from scripts.cli.view import Column, State, View, finding, table
 
 STATES: dict[RuleState, State] = {"good": "good", "breach": "bad", "hold": "warning", "not compared": "plain"}
@@ -186,9 +187,7 @@ def rollback(document: Rollback | RollbackPlan) -> View:
         if document.from_ == document.to and not would:
             verdict = f"Dry run: the weight is {document.to} % already, nothing would change."
         return View(verdict, "plain", [Group(*would)] if would else [], "task-migration rollback")
-    rows = document.rows
-    proof = f"{rows.checked:,} rows compared, {rows.equal:,} equal, {rows.unsettled:,} still being written"
-    findings = [finding("good" if rows.equal == rows.checked else "warning", proof)]
+    findings = proof(document.rows)
     if document.pulumi is not None:
         findings.append(finding("warning", f"moved by the {document.by}, as Pulumi could not: {document.pulumi}"))
     if document.drift is not None:
@@ -218,7 +217,7 @@ def _phases(document: Rollback) -> RenderableType:
         (f"routes moved from {document.from_} to 0 %, by {document.by}", took.routed),
         ("requests under way ended", took.drained),
         ("fence: every write arrived", took.fenced),
-        ("rows compared", took.compared),
+        ("writes compared", took.compared),
     ]
     rows.append(("together", document.seconds))
     return table(["phase", Column("seconds", True)], [(name, f"{seconds:,.1f}") for name, seconds in rows])

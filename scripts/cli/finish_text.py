@@ -6,8 +6,12 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from scripts.cli.view import Column, View, finding, table
+from scripts.cli.view import Column, View, counted, finding, table
 from scripts.finish.documents import Abandonment, Finalization, StartOver
+from scripts.verify.documents import WritesProof
+
+#: Lost writes that are named; the document has more.
+LISTED = 5
 
 
 def finalization(document: Finalization) -> View:
@@ -33,6 +37,7 @@ def finalization(document: Finalization) -> View:
         sql = [Padding(Text(f"{text};"), (0, 0, 0, 2)) for text in document.statements]
         parts.append(Group(Text("SQL that would run on the source"), *sql))
     parts += _gone(document.removed, dry)
+    parts += proof(document.proof) if document.proof else []
     parts += [finding("warning", warning) for warning in document.warnings]
     end = "nothing; the old tables stay as they are, read-only"
     return View(verdict, "plain" if dry else "good", parts, "task-migration finalize" if dry else end)
@@ -83,6 +88,26 @@ def start_over(document: StartOver) -> View:
     parts.append(_drained(document.drained))
     again = f"task-migration rollback --scenario {document.scenario}" + (" --force --reason TEXT" if only else "")
     return View(verdict, "warning" if only else "plain" if dry else "good", parts, again if dry else document.next)
+
+
+def proof(document: WritesProof) -> list[RenderableType]:
+    """What was proven of a side that is left, and which of all writes lost to others."""
+    stays = "target" if document.side == "source" else "source"
+    kinds = document.writes
+    earlier = f", {document.pruned:,} of them proven earlier" if document.pruned else ""
+    found = [
+        finding(
+            "good",
+            f"every write of the {document.side} is on the {stays}: {kinds.insert:,} inserts, {kinds.update:,} updates, "
+            f"{kinds.delete:,} deletes{earlier}; {counted(document.checked, 'row')} compared, all equal",
+        )
+    ]
+    if document.told:
+        found.append(finding("plain", f"{counted(document.told, 'write')} lost to others, told in the conflict logs"))
+    for one in document.losses[:LISTED]:
+        columns = f": {', '.join(one.columns)}" if one.columns else ""
+        found.append(finding("plain", f"{one.kind} of {one.table} {'/'.join(one.key)}{columns}"))
+    return found
 
 
 def _drained(drained: bool) -> RenderableType:

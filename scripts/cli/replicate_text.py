@@ -70,15 +70,7 @@ def status(document: Status) -> View:
     if not document.findings:
         parts += _bands(document.sequences)
         parts.append(Text("Schema: the same on both sides."))
-    if document.conflicts.source or document.conflicts.target:
-        open_ = document.conflicts
-        parts.append(
-            finding(
-                "warning",
-                f"conflicts to close: {open_.source:,} in the source's log, {open_.target:,} in the target's",
-                "task-migration verify --repair newest",
-            )
-        )
+    parts += _writes(document)
     return View(
         verdict=_verdict(document),
         state=_STATES[document.status],
@@ -87,6 +79,17 @@ def status(document: Status) -> View:
         if document.status == "fail"
         else "task-migration verify",
     )
+
+
+def _writes(document: Status) -> list[RenderableType]:
+    """What is kept of the record of writes, and how many writes the conflict logs tell of as lost."""
+    held, told = document.writes, document.conflicts
+    rows = [
+        (name, side.records, mebibytes(side.bytes), side.pruned, count)
+        for name, side, count in (("source", held.source, told.source), ("target", held.target, told.target))
+    ]
+    numbers = [Column(name, number=True) for name in ("records kept", "MiB", "own pruned", "lost writes told")]
+    return [table(["record of writes", *numbers], rows)]
 
 
 def _verdict(document: Status) -> str:

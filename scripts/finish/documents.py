@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from scripts.support.document import Document
+from scripts.verify.documents import WritesProof
 
 
 class Privileges(Document):
@@ -37,6 +38,8 @@ class Finalization(Document):
     statements: list[str]
     privileges: list[Privileges]
     rows: list[TableRows]
+    #: That the target has every write of the source; None where this was not looked at.
+    proof: WritesProof | None = None
     removed: list[str]
     leftovers: list[str]
     warnings: list[str]

@@ -13,13 +13,15 @@ from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.finish import removal, rights
 from scripts.finish.documents import Finalization, Privileges, TableRows
-from scripts.replication import fence
+from scripts.replication import fence, writes
 from scripts.replication.engine import engine_of
 from scripts.support.errors import DataDiffer, Refused
 from scripts.support.events import FinalizeEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
+from scripts.verify import rollback_proof
 from scripts.verify import run as verify
+from scripts.verify.documents import WritesProof
 
 #: Seconds that replication may take to stop.
 STOP_SECONDS = 30.0
@@ -30,8 +32,8 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progre
 
     The plan stops replication first and revokes then; a write of the monolith in between would be in no database but the
     old one, so the order is turned round: after the revoke nothing of the monolith can come any more, a fence brings over
-    what had, and only then replication stops. That nothing came later, from whomever, is confirmed by reading the rest of the
-    slot before it is dropped. Past the revoke a failure never gives the rights back: run it again, it goes on from where
+    what had, and only then replication stops. That nothing came later, from whomever, is confirmed by the record of writes before
+    it is dropped. Past the revoke a failure never gives the rights back: run it again, it goes on from where
     it was.
 
     Args:
@@ -89,6 +91,7 @@ class _Finalizer:
         status: Literal["finalized", "already-finalized", "dry-run"],
         removed: Sequence[str] = (),
         rows: Sequence[TableRows] = (),
+        proof: WritesProof | None = None,
     ) -> Finalization:
         """What is answered at the end."""
         return Finalization(
@@ -96,6 +99,7 @@ class _Finalizer:
             statements=[statement.as_string(None) for statement in self.statements],
             privileges=self.privileges,
             rows=list(rows),
+            proof=proof,
             removed=list(removed),
             leftovers=[],
             warnings=self.warnings,
@@ -143,26 +147,33 @@ class _Finalizer:
             source.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(names))
 
     def bring_over(self) -> None:
-        """Fence both ways, compare for the last time, and keep that both sides were equal."""
+        """Fence both ways, compare for the last time, prove each write of the source, and keep that both sides were equal."""
         with self.progress.work("bring the last writes over", self.timeout, "s"):
             fence.both(self.settings, self.timeout)
-        rows = [
-            entry.plain() for entry in self.compare("after the revoke; writes stay revoked and replication goes on")
-        ]
-        _mark(self.settings, {"status": "verified", "rows": rows})
-        self.settings.journal.record(Step.FINALIZE, FinalizeEvent.VERIFIED, rows=rows)
+        when = "after the revoke; writes stay revoked and replication goes on"
+        rows = [entry.plain() for entry in self.compare(when)]
+        proof = rollback_proof.prove(self.settings, "source", self.timeout)
+        if not proof.proven:
+            raise DataDiffer(
+                f"it is not proven that the target has every write of the source, {when}: {proof.problem()}; look at "
+                "`task-migration replicate status`, mend what it says, then finalize again"
+            )
+        _mark(self.settings, {"status": "verified", "rows": rows, "proof": proof.plain()})
+        self.settings.journal.record(Step.FINALIZE, FinalizeEvent.VERIFIED, rows=rows, proof=proof.plain())
 
     def end(self, dry_run: bool = False) -> Finalization:
         """Stop, confirm, remove, prove; begun anew after a kill anywhere in it."""
         mark = _verified(self.settings) or {}
         rows = [TableRows.model_validate(entry) for entry in mark.get("rows", [])]
+        proof = WritesProof.model_validate(mark["proof"]) if "proof" in mark else None
         removed = removal.leftovers(self.settings)
         if dry_run:
-            return self.document("dry-run", removed, rows)
+            return self.document("dry-run", removed, rows, proof)
         engine = engine_of(self.settings)
         with self.progress.work("stop replication", STOP_SECONDS, "s"):
             engine.stop(self.settings, timeout=STOP_SECONDS)
-        late = engine.unapplied(self.settings, "forward")
+        after = writes.arrival(self.settings, "source", lambda: None)
+        late = sorted({one.table for one in after.first if one.kind != "fence"})
         if late:
             # Nothing is lost: the slot has those writes. The monolith stays without its rights.
             _mark(self.settings, None)
@@ -175,7 +186,7 @@ class _Finalizer:
         removal.remove(self.settings)
         removal.prove(self.settings)
         self.settings.journal.record(Step.FINALIZE, FinalizeEvent.FINALIZED, removed=removed)
-        return self.document("finalized", removed, rows)
+        return self.document("finalized", removed, rows, proof)
 
 
 def _mark(settings: Settings, value: dict[str, Any] | None) -> None:

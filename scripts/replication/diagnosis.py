@@ -1,134 +1,112 @@
-"""Why an apply worker is down: the row and the error, without a look into the subscriber's log.
+"""Why an apply worker is down: the write and the error, without a look into the subscriber's log.
 
 The worker's error stands in the log of its server only, which SQL does not reach on most systems. But what it failed at is
-known: the first transaction of the slot that the subscriber has not applied. A temporary copy of the slot (PostgreSQL,
-`pg_copy_logical_replication_slot`) can be peeked into while the slot itself stays where it is, and the transaction's rows
-are tried on the subscriber, as the worker would apply them, in a transaction that is rolled back.
+known: one of the first writes that have not arrived. They are brought to the subscriber as the worker would bring them, in a
+transaction that is rolled back and that ends, with all its locks, after :data:`LIMIT_MS` whatever happens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
-from scripts.copy import slot as copy_slot
-from scripts.database import queries
+from scripts.database import catalog, queries
 from scripts.database.connections import Connection, keep_out_of_log
-from scripts.replication import pgoutput
+from scripts.replication import writes
 from scripts.replication.documents import FailingRow
-from scripts.support.errors import DatabaseError
+from scripts.replication.writes import Waiting
 from scripts.support.redact import redact
+from scripts.support.sides import Side
+from scripts.writes import record
 
 _QUERIES = queries.load("scripts.replication")
-#: Rows of the transaction that are tried at most: the attempt holds their locks, shortly.
-ROWS = 10_000
-#: The attempt gives way to anything live: far below `deadlock_timeout` (1 s), so that no application is a deadlock's victim.
-LOCK_MS, STATEMENT_MS, PROBE_MS = 300, 5_000, 12_000
+#: Writes that are tried at most, and the longest that the attempt may hold locks on the live side, in all.
+WRITES, LIMIT_MS = 1_000, 300
+PROBE_MS = 12_000
 #: SQLSTATE classes whose message names tables, columns and constraints, never a row's values: integrity, transaction
 #: state, rollback, syntax or access, resources, limits, object state, system and internal errors (PostgreSQL, 'PostgreSQL Error Codes').
 _NO_VALUES = ("23", "25", "40", "42", "53", "54", "55", "57", "58", "XX")
 
 
-def failure(step: pgoutput.Step, key: tuple[str, ...], error: psycopg.Error) -> FailingRow:
-    """The failure of one step. Pure. Messages that may quote a value of the row are left out, their condition is named."""
-    state = error.sqlstate or "?????"
-    diag = error.diag
-    condition = type(error).__name__
-    if state[:2] in _NO_VALUES:
-        message = redact(diag.message_primary or str(error)).strip()
-    else:
-        message = "the server's text is left out, as it may quote the row; it stands in the subscriber's log"
-    row = step.change.before
+@dataclass(frozen=True)
+class Attempt:
+    """What bringing the waiting writes came to: the one that cannot be applied, how many were tried, and whether the time was
+    over before the last."""
+
+    failing: FailingRow | None
+    tried: int
+    cut: bool
+
+
+def message(error: psycopg.Error) -> str:
+    """The server's message where it cannot quote a value of the row. Pure."""
+    if (error.sqlstate or "?")[:2] in _NO_VALUES:
+        return redact(error.diag.message_primary or str(error)).strip()
+    return "the server's text is left out, as it may quote the row; it stands in the subscriber's log"
+
+
+def failure(write: Waiting, key: Sequence[str], error: psycopg.Error) -> FailingRow:
+    """The failure of one write. ``key``: the names of the key's columns. Pure."""
+    values = [str(value) for value in json.loads(write.key)]
     return FailingRow(
-        table=step.change.relation.name,
-        operation=step.change.operation,
-        key={name: row.get(name) for name in key},
-        sqlstate=state,
-        condition=condition,
-        message=message,
-        constraint=diag.constraint_name,
-        column=diag.column_name,
-        lsn=step.lsn,
+        table=write.table,
+        operation=write.kind.upper(),
+        key=dict(zip(key, values, strict=False)),
+        sqlstate=error.sqlstate or "?????",
+        condition=type(error).__name__,
+        message=message(error),
+        constraint=error.diag.constraint_name,
+        column=error.diag.column_name,
+        v=write.v,
     )
 
 
-def statement(change: pgoutput.Change, key: tuple[str, ...]) -> tuple[sql.Composed, list[str | None]]:
-    """The statement that does what the apply worker would do with ``change``, and its values as text. Pure."""
-    table = sql.Identifier(change.relation.schema, change.relation.name)
-    new = change.new or {}
-    where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in key)
-    located = [change.before.get(name) for name in key]
-    if change.operation == "DELETE":
-        return sql.SQL("DELETE FROM {} WHERE {}").format(table, where), located
-    if change.operation == "UPDATE":
-        sets = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in new)
-        return sql.SQL("UPDATE {} SET {} WHERE {}").format(table, sets, where), [*new.values(), *located]
-    return (
-        sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
-            table, sql.SQL(", ").join(map(sql.Identifier, new)), sql.SQL(", ").join(sql.Placeholder() for _ in new)
-        ),
-        list(new.values()),
+def attempt(subscriber: Connection, side: Side, waiting: Sequence[Waiting], schema: str) -> Attempt:
+    """Bring the writes of ``side`` to the subscriber as its worker would, for :data:`LIMIT_MS` at most, and roll back."""
+    query = sql.SQL("INSERT INTO {} (v, table_name, key, kind, vals, cause) VALUES (%s, %s, %s, %s, %s, %s)").format(
+        record.table(side)
+    )
+    deadline = time.monotonic() + LIMIT_MS / 1000
+    tried, cut = 0, len(waiting) >= WRITES
+    failed: tuple[Waiting, psycopg.Error] | None = None
+    try:
+        with subscriber.transaction(force_rollback=True):
+            # The server itself ends the session should this process stand still.
+            _limit(subscriber, "idle_in_transaction_session_timeout", LIMIT_MS)
+            for write in waiting:
+                left = int(1000 * (deadline - time.monotonic()))
+                cut = cut or left <= 0
+                if left <= 0:
+                    break
+                _limit(subscriber, "statement_timeout", left)
+                tried += 1
+                try:
+                    subscriber.execute(query, write)
+                except psycopg.Error as error:
+                    # Where one takes most of the time alone, it waits for a lock; else there were too many.
+                    cut = isinstance(error, psycopg.errors.QueryCanceled) and left < LIMIT_MS / 2
+                    failed = None if cut else (write, error)
+                    break
+    except psycopg.errors.IdleInTransactionSessionTimeout:
+        return Attempt(None, tried, cut=True)
+    return Attempt(
+        failure(failed[0], _key(subscriber, schema, failed[0].table), failed[1]) if failed else None, tried, cut
     )
 
 
-def waiting(
-    publisher: Connection,
-    slot: str,
-    publication: str,
-    applied_lsn: str | None,
-    limit: int = ROWS,
-    whole: bool = False,
-) -> Iterator[pgoutput.Step]:
-    """The rows of the first transaction that the slot's reader has not applied; the slot itself is not touched.
-
-    Args:
-        applied_lsn: up to where the subscriber has applied; None when it does not say, the slot's own position then.
-        limit: rows at most.
-        whole: of all transactions up to now, not of the first alone.
-
-    Raises:
-        psycopg.Error: no free slot on the publisher (SQLSTATE 53400), or no right to copy one.
-    """
-    with copy_slot.copied(publisher, slot) as name:
-        if applied_lsn is not None:
-            publisher.execute(_QUERIES["skip_applied"], {"lsn": applied_lsn, "slot": name})
-        # A transaction may be larger than our memory: it is fetched in parts.
-        with publisher.transaction(), publisher.cursor(name="diagnosis") as cursor:
-            cursor.itersize = 500
-            names = sql.Identifier(publication).as_string(publisher)
-            given = {"slot": name, "transactions": None if whole else 1, "publication": names}
-            cursor.execute(_QUERIES["peek"], given)
-            yield from islice(pgoutput.read(bytes(part[0]) for part in cursor), limit)
+def _limit(connection: Connection, name: str, milliseconds: int) -> None:
+    connection.execute("SELECT set_config(%s, %s, true)", (name, str(milliseconds)))
 
 
-def attempt(subscriber: Connection, steps: Iterator[pgoutput.Step]) -> tuple[FailingRow | None, int]:
-    """Apply the rows as the worker would, roll back; the first failure, if any, and how many rows were tried."""
-    keys: dict[str, tuple[str, ...]] = {}
-    tried = 0
-    with subscriber.transaction(force_rollback=True):
-        subscriber.execute("SET LOCAL session_replication_role = replica")
-        for setting, value in (("lock_timeout", LOCK_MS), ("statement_timeout", STATEMENT_MS)):
-            subscriber.execute("SELECT set_config(%s, %s, true)", (setting, str(value)))
-        for step in steps:
-            relation = step.change.relation
-            identifier = sql.Identifier(relation.schema, relation.name).as_string(subscriber)
-            if identifier not in keys:
-                keys[identifier] = _primary_key(subscriber, identifier) or relation.identity
-            tried += 1
-            query, values = statement(step.change, keys[identifier])
-            try:
-                subscriber.execute(query, values)
-            except psycopg.Error as error:
-                return failure(step, keys[identifier], error), tried
-    return None, tried
-
-
-def _primary_key(connection: Connection, table: str) -> tuple[str, ...]:
-    rows = connection.execute(_QUERIES["primary_key"], (table,)).fetchall()
-    return tuple(row[0] for row in rows)
+def _key(connection: Connection, schema: str, table: str) -> list[str]:
+    """The names of a table's key columns, in their order."""
+    rows = connection.execute(_QUERIES["primary_key"], (catalog.quoted(schema, table),)).fetchall()
+    return [str(row[0]) for row in rows]
 
 
 def applied_lsn(subscriber: Connection, subscription: str) -> str | None:
@@ -141,34 +119,41 @@ def applied_lsn(subscriber: Connection, subscription: str) -> str | None:
 
 
 def explain(
-    publisher: Connection, subscriber: Connection, subscription: str, publication: str, conninfo: str
+    publisher: Connection,
+    subscriber: Connection,
+    side: Side,
+    *,
+    schema: str,
+    publication: str,
+    conninfo: str,
 ) -> tuple[str, FailingRow | None]:
-    """Why the worker of ``subscription`` is down, in words, and the row at fault when it is one.
+    """Why the worker that brings the writes of ``side`` is down, in words, and the write at fault when it is one.
 
     Nothing stays changed on either side. ``conninfo`` is the publisher's, as a subscription would use it.
     """
     try:
-        found, tried = attempt(
-            subscriber,
-            waiting(publisher, subscription, publication, applied_lsn(subscriber, subscription)),
-        )
-    except (psycopg.Error, DatabaseError) as error:
-        return f"the row at fault could not be looked for: {_short(error)}", None
-    if found is not None:
+        found = attempt(subscriber, side, writes.waiting(publisher, subscriber, side, WRITES), schema)
+    except psycopg.Error as error:
+        return f"the write at fault could not be looked for: {_short(error)}", None
+    if found.failing is not None:
         return (
-            f"{found}; tried on the subscriber and rolled back. Mend the cause and the worker goes on by itself; to leave that "
-            f"whole transaction out, which loses its rows until `verify --repair`: ALTER SUBSCRIPTION {subscription} SKIP (lsn = "
-            f"'{found.lsn}')",
-            found,
+            f"{found.failing}; tried on the subscriber and rolled back. Mend the cause and the worker goes on by itself",
+            found.failing,
         )
     unreachable = probe(subscriber, publication, conninfo)
     if unreachable is not None:
         return f"the subscriber's server cannot use the publisher: {unreachable}", None
-    if tried == 0:
-        return "nothing waits in the slot and the publisher can be reached; the worker is about to start", None
+    if found.cut:
+        return (
+            f"the first {found.tried:,} writes that wait can be applied and the publisher be reached; the others were not tried, as "
+            f"that holds locks on the live side: {LIMIT_MS} ms is the limit. The server's log names what the worker failed at",
+            None,
+        )
+    if found.tried == 0:
+        return "no write waits and the publisher can be reached; the worker is about to start", None
     return (
-        f"the next transaction ({tried} rows tried) can be applied and the publisher be reached: the cause has passed (a deadlock, "
-        "a restart) or is not of a row; the worker starts again within wal_retrieve_retry_interval",
+        f"the {found.tried:,} writes that wait can be applied and the publisher be reached: the cause has passed (a deadlock, a "
+        "restart) or shows at the transaction's end alone; the worker starts again within wal_retrieve_retry_interval",
         None,
     )
 
@@ -180,7 +165,7 @@ def probe(subscriber: Connection, publication: str, conninfo: str) -> str | None
         with subscriber.transaction(force_rollback=True):
             if not keep_out_of_log(subscriber):
                 return None
-            subscriber.execute("SELECT set_config('statement_timeout', %s, true)", (str(PROBE_MS),))
+            _limit(subscriber, "statement_timeout", PROBE_MS)
             subscriber.execute(
                 sql.SQL(_QUERIES["probe_subscription"]).format(
                     connection=sql.Literal(conninfo), publication=sql.Identifier(publication)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from scripts.support.document import Document
+from scripts.support.sides import Side
 
 #: The remedy of a finding whose detail says it already.
 REMEDY_IN_DETAIL = "as the detail says"
@@ -68,7 +70,7 @@ class Slot(Document):
 
 
 class FailingRow(Document):
-    """A row that cannot be applied. ``key`` are its key's values; ``message`` holds no other value of the row."""
+    """A write that cannot be applied. ``key`` are its key's values; ``message`` holds no other value of the row."""
 
     table: str
     operation: str
@@ -78,8 +80,8 @@ class FailingRow(Document):
     message: str
     constraint: str | None
     column: str | None
-    #: Where its transaction's commit stands in the publisher's log.
-    lsn: str
+    #: The number of its record.
+    v: int
 
     def __str__(self) -> str:
         key = ", ".join(f"{name}={value}" for name, value in self.key.items())
@@ -176,11 +178,57 @@ class Finding(Document):
     remedy: str
 
 
-class OpenConflicts(Document):
-    """Conflicts in each side's log that are not closed."""
+class WriteCounts(Document):
+    """Records of writes by what each did to its row."""
+
+    insert: int = 0
+    update: int = 0
+    delete: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.insert + self.update + self.delete
+
+    def plus(self, kinds: Mapping[str, int]) -> WriteCounts:
+        """With some more by kind; fences are no writes."""
+        return WriteCounts(**{name: count + kinds.get(name, 0) for name, count in self.plain().items()})
+
+
+class LostWrite(Document):
+    """A write, or some columns of it, that another one took the place of, as the conflict log tells; no values."""
+
+    at: str
+    table: str
+    #: The key's values as text, in the key's order.
+    key: list[str]
+    kind: str
+    #: The side whose write was lost; None when the row was there before the record of writes.
+    writer: Side | None
+    #: The columns that were lost; empty where the whole row was.
+    columns: list[str]
+
+
+class ToldConflicts(Document):
+    """How many lost writes each side's conflict log tells of: one stands in the log of the side where it arrived."""
 
     source: int
     target: int
+
+
+class HeldWrites(Document):
+    """What a side keeps of the record of writes: of both sides' ones, and how many of its own were proven and pruned."""
+
+    records: int
+    bytes: int
+    pruned: int
+
+
+class RecordOfWrites(Document):
+    """The record of writes on both sides."""
+
+    source: HeldWrites
+    target: HeldWrites
 
 
 class Status(Document):
@@ -194,4 +242,5 @@ class Status(Document):
     schema_match: bool
     #: What differs between the two catalogs, a few words each.
     drift: list[str]
-    conflicts: OpenConflicts
+    conflicts: ToldConflicts
+    writes: RecordOfWrites

@@ -45,14 +45,6 @@ class Engine(Protocol):
         """Stop both directions so that ``start`` goes on without a hole; returns what was stopped. Raises TimedOut."""
         ...
 
-    def unapplied(self, settings: Settings, direction: Direction) -> list[str]:
-        """After ``stop``: the configured tables with changes in the publisher's log that were not applied on the other side.
-
-        Raises:
-            DatabaseError: that cannot be told.
-        """
-        ...
-
     def drop(self, settings: Settings) -> None:
         """Remove all that the engine made on both sides; what is not there any more is no error."""
         ...

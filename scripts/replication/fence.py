@@ -17,6 +17,7 @@ from psycopg import sql
 from scripts.database import helper_schema, queries
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
+from scripts.replication import writes
 from scripts.replication.directions import Direction, publisher, slot_name, subscriber
 from scripts.replication.engine import engine_of
 from scripts.support.errors import Refused, TimedOut
@@ -44,6 +45,7 @@ def reverse(settings: Settings, timeout: float = 30.0) -> float:
 
 def both(settings: Settings, timeout: float = 30.0, progress: Progress = SILENT) -> dict[str, float]:
     """Fence both ways, until the rules made no write of their own meanwhile: then both sides are equal, but for newer writes.
+    What both have is then pruned.
 
     Returns:
         ``{"forward_seconds", "reverse_seconds"}``, the longest of each way. Raises TimedOut, Refused.
@@ -56,6 +58,7 @@ def both(settings: Settings, timeout: float = 30.0, progress: Progress = SILENT)
         before, made = made, _made_by_rules(settings)
         if made == before:
             break
+    writes.prune(settings)
     return seconds
 
 
@@ -127,6 +130,17 @@ def through(settings: Settings, direction: Direction, timeout: float, progress: 
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
     return round(seconds, 4)
+
+
+def arrival(settings: Settings, direction: Direction, timeout: float) -> tuple[float, int]:
+    """One fence: the seconds it took, and how many writes of before it had not arrived when it had: they never will.
+
+    Raises:
+        TimedOut, Refused: as :func:`through`.
+    """
+    seconds: list[float] = []
+    seen = writes.arrival(settings, publisher(direction), lambda: seconds.append(through(settings, direction, timeout)))
+    return seconds[0], seen.missing
 
 
 class _Backlog:

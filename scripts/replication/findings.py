@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from components.config import MigrationConfig
-from scripts.replication.directions import Direction
+from scripts.replication.directions import Direction, publisher, subscriber
 from scripts.replication.documents import REMEDY_IN_DETAIL, DirectionState, Finding, Grade, SequenceBand
 
 #: Differences between the catalogs that are told one by one.
@@ -17,9 +17,10 @@ def judge(
     directions: Mapping[Direction, DirectionState],
     bands: Sequence[SequenceBand],
     drift: Sequence[str],
+    never: Mapping[Direction, int],
 ) -> list[Finding]:
-    """The findings over all that was observed."""
-    found: list[Finding] = []
+    """The findings over all that was observed; ``never``: how many writes a fence overtook, by direction."""
+    found: list[Finding] = [_overtaken(name, count) for name, count in never.items() if count]
     for name, state in directions.items():
         found += [*_flow(name, state), *_slot(config, name, state)]
     for band in bands:
@@ -41,6 +42,17 @@ def worst(findings: Sequence[Finding]) -> Grade:
     """The grade of the whole."""
     grades = {finding.status for finding in findings}
     return "fail" if "fail" in grades else "warn" if grades else "ok"
+
+
+def _overtaken(name: Direction, count: int) -> Finding:
+    return Finding(
+        status="fail",
+        what=f"{name}: writes that did not arrive",
+        detail=f"{count:,} writes of the {publisher(name)} never arrived at the {subscriber(name)}, the limit is none: what was "
+        "written after them has, so the slot was advanced or made anew, or records were removed, by hand",
+        remedy="keep both databases as they are and send all requests to one side (`task-migration rollback`); then "
+        "`task-migration rollback --abandon` and copy again",
+    )
 
 
 def _flow(name: Direction, state: DirectionState) -> Iterator[Finding]:

@@ -77,8 +77,7 @@ class Native:
             open_side(settings, publisher(direction), "status") as sender,
             open_side(settings, subscriber(direction), "status") as receiver,
         ):
-            peer = subscriptions.peer_conninfo(settings.url(publisher(direction)))
-            return _state(sender, receiver, *names(settings, direction), peer)
+            return _state(sender, receiver, settings, direction)
 
     def stop(self, settings: Settings, timeout: float) -> list[str]:
         """Disable both subscriptions and wait for their workers to end; the slots stay."""
@@ -89,21 +88,6 @@ class Native:
                 if subscriptions.switch_off(connection, name, timeout):
                     stopped.append(name)
         return stopped
-
-    def unapplied(self, settings: Settings, direction: Direction) -> list[str]:
-        """Read ahead in a copy of the slot, from where the subscriber has applied."""
-        publication, name = names(settings, direction)
-        with (
-            domain_errors(f"reading what is left in the slot {name}"),
-            open_side(settings, publisher(direction), "confirm") as sender,
-            open_side(settings, subscriber(direction), "confirm") as receiver,
-        ):
-            if slots.read(sender, name) is None:
-                return []
-            applied = diagnosis.applied_lsn(receiver, name)
-            steps = diagnosis.waiting(sender, name, publication, applied, whole=True)
-            written = {str((step.change.new or {}).get("table_name") or "") for step in steps}
-            return sorted(written & set(settings.config.tables))
 
     def drop(self, settings: Settings) -> None:
         """Both subscriptions first, so that nobody reads the slots; then slots and publications."""
@@ -158,7 +142,8 @@ def _slot_back(settings: Settings, target: Connection) -> Part:
     return Part(f"slot {name}", was_on)
 
 
-def _state(sender: Connection, receiver: Connection, publication: str, name: str, peer: str) -> DirectionState:
+def _state(sender: Connection, receiver: Connection, settings: Settings, direction: Direction) -> DirectionState:
+    publication, name = names(settings, direction)
     slot = slots.read(sender, name)
     worker = subscriptions.worker(receiver, name)
     error: FailingRow | None = None
@@ -168,8 +153,15 @@ def _state(sender: Connection, receiver: Connection, publication: str, name: str
     elif reason is None and worker and not worker.enabled:
         reason = f"the subscription {name} is disabled; run `task-migration replicate start`"
     elif reason is None and worker and (worker.pid is None or not (slot and slot.active)):
-        kept = subscriptions.kept_conninfo(receiver, name) or peer
-        why, error = diagnosis.explain(sender, receiver, name, publication, kept)
+        peer = subscriptions.peer_conninfo(settings.url(publisher(direction)))
+        why, error = diagnosis.explain(
+            sender,
+            receiver,
+            publisher(direction),
+            schema=settings.config.db_schema,
+            publication=publication,
+            conninfo=subscriptions.kept_conninfo(receiver, name) or peer,
+        )
         reason = f"the apply worker of {name} is down (apply errors so far: {worker.apply_errors}): {why}"
     return DirectionState(
         running=reason is None,

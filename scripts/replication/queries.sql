@@ -40,16 +40,10 @@ WHERE d.datname = current_database() AND s.subname = %s
 SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
 WHERE i.indrelid = to_regclass(%s) AND i.indisprimary ORDER BY array_position(i.indkey::int2[], a.attnum)
 
--- skip_applied: bring a copied slot to where the subscriber has applied
-SELECT pg_replication_slot_advance(slot_name, least(%(lsn)s::pg_lsn, pg_current_wal_lsn()))
-FROM pg_replication_slots WHERE slot_name = %(slot)s AND confirmed_flush_lsn < %(lsn)s::pg_lsn
-
--- peek: what a slot would send, unread afterwards as before: one transaction, or all where `transactions` is NULL
-SELECT data FROM pg_logical_slot_peek_binary_changes(%(slot)s, NULL, %(transactions)s, 'proto_version', '1',
-    'publication_names', %(publication)s)
-
--- fence: a record that stands for nothing but its place among the writes of a side
-INSERT INTO {own} (v, table_name, key, kind) VALUES (nextval('task_migration.clock'), '', '', 'fence') RETURNING v
+-- fence: a record that stands for nothing but its place among the writes of a side; its transaction has an id before it draws a
+-- number, as every write's has (scripts/replication/writes.py)
+INSERT INTO {own} (v, table_name, key, kind) SELECT nextval('task_migration.clock'), '', '', 'fence'
+FROM (SELECT pg_current_xact_id() AS id OFFSET 0) x WHERE x.id IS NOT NULL RETURNING v
 
 -- behind: how far a slot's reader is behind the publisher's log, and how far behind a position in it
 SELECT active, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint,

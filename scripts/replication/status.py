@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 import psycopg
 
 from scripts.database import helper_schema, queries
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
-from scripts.replication import bands, fence, findings, slot_health
+from scripts.replication import bands, fence, findings, slot_health, writes
 from scripts.replication.directions import DIRECTIONS, Direction, publisher
-from scripts.replication.documents import DirectionState, OpenConflicts, Status
+from scripts.replication.documents import DirectionState, RecordOfWrites, Status, ToldConflicts
 from scripts.replication.engine import Engine, engine_of
 from scripts.replication.slot_health import Observation
 from scripts.schema import run as schema
 from scripts.support.errors import MigrationError
 from scripts.support.settings import Settings
-from scripts.support.sides import Side
+from scripts.support.sides import BOTH, Side
 
 _QUERIES = queries.load("scripts.replication")
 
@@ -36,15 +37,19 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
         open_side(settings, "target", "status") as target,
     ):
         sides: dict[Side, Connection] = {"source": source, "target": target}
-        conflicts = OpenConflicts(source=_told(source), target=_told(target))
+        conflicts = ToldConflicts(**{side: writes.told(connection) for side, connection in sides.items()})
+        record = RecordOfWrites(**{side: writes.held(connection) for side, connection in sides.items()})
         sequences = bands.between(settings, source, target)
         for direction, state in states.items():
             states[direction] = _with_slot_health(sides[publisher(direction)], direction, state, settings)
+    never = dict.fromkeys(DIRECTIONS, 0)
     for direction, state in states.items():
         if state.running:
-            states[direction] = _with_lag(engine, settings, direction, state, fence_timeout)
+            states[direction], never[direction] = _measured(engine, settings, direction, state, fence_timeout)
+    if all(state.lag_seconds is not None for state in states.values()):
+        writes.prune(settings)
     drift = _drift(settings)
-    found = findings.judge(settings.config, states, sequences, drift)
+    found = findings.judge(settings.config, states, sequences, drift, never)
     return Status(
         status=findings.worst(found),
         findings=found,
@@ -54,19 +59,48 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
         schema_match=not drift,
         drift=drift,
         conflicts=conflicts,
+        writes=record,
     )
 
 
-def _with_lag(
+@dataclass(frozen=True)
+class Looked:
+    """What one look at running replication shows: the slower fence in seconds, how many writes the fences overtook, which then
+    never arrive, and how many lost writes both conflict logs tell of."""
+
+    seconds: float
+    missing: int
+    told: int
+
+
+def look(settings: Settings, timeout: float) -> Looked:
+    """A fence each way with what it proves; records that both sides have are pruned.
+
+    Raises:
+        TimedOut: a fence did not come through in ``timeout`` seconds.
+        Refused: there is no replication.
+    """
+    found = [fence.arrival(settings, direction, timeout) for direction in DIRECTIONS]
+    writes.prune(settings)
+    told = 0
+    for side in BOTH:
+        with domain_errors("reading the conflict log"), open_side(settings, side, "conflicts") as connection:
+            told += writes.told(connection)
+    return Looked(max(seconds for seconds, _ in found), sum(missing for _, missing in found), told)
+
+
+def _measured(
     engine: Engine, settings: Settings, direction: Direction, state: DirectionState, timeout: float
-) -> DirectionState:
+) -> tuple[DirectionState, int]:
+    """With the lag, and how many writes had not arrived when the fence had."""
     try:
-        return state.model_copy(update={"lag_seconds": fence.through(settings, direction, timeout)})
+        seconds, missing = fence.arrival(settings, direction, timeout)
+        return state.model_copy(update={"lag_seconds": seconds}), missing
     except MigrationError as late:
         # A worker that fails again and again is alive for a moment each time: what it fails at is looked for now.
         again = engine.state(settings, direction)
         seen_before = {name: getattr(state, name) for name in ("slot", "stalled_seconds", "runway")}
-        return again.model_copy(update={**seen_before, "reason": again.reason or str(late)})
+        return again.model_copy(update={**seen_before, "reason": again.reason or str(late)}), 0
 
 
 def _drift(settings: Settings) -> list[str]:
@@ -111,10 +145,3 @@ def _with_slot_health(
             "runway": slot_health.runway(before, seen, int(settings.config.wal_allowance_gb * 1024**3)),
         }
     )
-
-
-def _told(connection: Connection) -> int:
-    if not helper_schema.installed(connection):
-        return 0
-    row = connection.execute("SELECT count(*) FROM task_migration.conflicts").fetchone()
-    return int(row[0]) if row else 0

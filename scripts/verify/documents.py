@@ -6,11 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from scripts.replication.documents import SequenceBand
+from scripts.replication.documents import LostWrite, SequenceBand, WriteCounts
 from scripts.schema.documents import Difference
 from scripts.support.document import Document
+from scripts.support.sides import Side
 
 Kind = Literal["missing_on_target", "missing_on_source", "different"]
+#: Writes or rows that an error names.
+NAMED = 5
 
 
 class ShownValues(Document):
@@ -76,7 +79,7 @@ class Verification(Document):
 
 
 class UnequalRow(Document):
-    """A row that the Task Service wrote and the monolith has not, or has otherwise; key values as text."""
+    """A row that the side which is left wrote, and that is not the same on the other; key values as text."""
 
     table: str
     key: dict[str, str]
@@ -84,11 +87,59 @@ class UnequalRow(Document):
     columns: list[str]
 
 
-class RollbackProof(Document):
-    """The rows that the Task Service wrote, compared with the monolith's."""
+class MissingWrite(Document):
+    """A write of the side which is left that is not on the other as it was made; ``v`` is its record's number."""
 
+    v: int
+    table: str
+    key: list[str]
+    kind: str
+
+
+class WritesProof(Document):
+    """Whether the side that stays has every write of the one that is left. Not proven as soon as one of ``missing``,
+    ``unsettled`` and ``different_total`` is not 0. Lists name at most 100."""
+
+    #: The side that is left, whose writes these are.
+    side: Side
+    #: All its writes since its first one.
+    writes: WriteCounts
+    #: Of these, proven earlier, and pruned.
+    pruned: int
+    missing: int
+    missing_writes: list[MissingWrite]
+    #: Rows that these writes were made to, compared on both sides, without those of writes pruned; and how many are the same.
     checked: int
     equal: int
-    #: Rows that were written again at every look.
+    #: Rows and writes that could not be compared: written again at every look, or of a table that is not configured.
     unsettled: int
+    different_total: int
     different: list[UnequalRow]
+    #: Lost writes that the conflict logs of both sides tell of, and the newest of them.
+    told: int
+    losses: list[LostWrite]
+
+    @property
+    def proven(self) -> bool:
+        """Whether nothing is missing, different or not known."""
+        return not (self.missing or self.unsettled or self.different_total)
+
+    def problem(self) -> str:
+        """What keeps it from being proven, with the first few, for an error."""
+        other = "source" if self.side == "target" else "target"
+        told = []
+        if self.missing:
+            first = "; ".join(f"{one.kind} of {one.table} {'/'.join(one.key)}" for one in self.missing_writes[:NAMED])
+            told.append(
+                f"{self.missing:,} writes of the {self.side} never arrived at the {other}, none may be missing: {first}"
+            )
+        if self.different_total:
+            first = "; ".join(f"{one.table} {one.key} {one.kind}" for one in self.different[:NAMED])
+            told.append(
+                f"{self.different_total:,} rows that the {self.side} wrote are not the same on the {other}, none may differ: {first}"
+            )
+        if self.unsettled:
+            told.append(
+                f"{self.unsettled:,} rows or writes could not be compared, as they went on being written; none may be"
+            )
+        return "; ".join(told)

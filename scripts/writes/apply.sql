@@ -41,6 +41,8 @@ BEGIN
     END IF;
     PERFORM task_migration.advance(NEW.v);
     IF NEW.kind <> 'fence' THEN
+        -- Before the rules draw a number for a write of their own (scripts/replication/writes.py).
+        PERFORM pg_current_xact_id();
         PERFORM set_config('task_migration.applying', 'on', true);
         {dispatch}
         PERFORM set_config('task_migration.applying', '', true);

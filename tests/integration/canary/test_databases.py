@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,15 @@ from scripts.canary.documents import CanaryStep, Unfinished
 from scripts.canary.operator_lock import Operation
 from scripts.canary.stage import Stage
 from scripts.canary.status import status
+from scripts.finish import finalize
 from scripts.replication import fence
+from scripts.replication import run as replicate
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import rollback_proof
 from scripts.verify import run as verify
+from scripts.verify.documents import WritesProof
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
 from tests.unit.canary.test_step import HEALTHY, Cloud, stepped
@@ -142,23 +144,17 @@ def verdict(pair: Pair) -> list[str]:
     return [] if decision.verdict == "promote" else list(decision.reasons)
 
 
-def _mend(connection: psycopg.Connection[Any], statement: str) -> None:
-    """A write that does not travel to the other side, as a mend's does not."""
+def _unseen(connection: psycopg.Connection[Any], statement: str) -> None:
+    """A write that leaves no record, as one with the triggers off: it travels nowhere."""
     with connection.transaction():
-        connection.execute("SELECT pg_replication_origin_session_setup('canary test')")
+        connection.execute("SET LOCAL task_migration.applying = 'on'")
         connection.execute(statement.encode())
-    connection.execute("SELECT pg_replication_origin_session_reset()")
 
 
 @pytest.fixture
-def pair(make_pair: MakePair) -> Any:
-    made = running(make_pair, gates=GateLimits(replication_lag_seconds=2.0, minimum_requests=100), watch_seconds=0.05,
+def pair(make_pair: MakePair) -> Pair:
+    return running(make_pair, gates=GateLimits(replication_lag_seconds=2.0, minimum_requests=100), watch_seconds=0.05,
                    period_seconds=0.01, metric_delay_seconds=0.0, drain_seconds=0.1)  # fmt: skip
-    for connection in (made.source, made.target):
-        connection.execute("SELECT pg_replication_origin_create('canary test')")
-    yield made
-    for connection in (made.source, made.target):
-        connection.execute("SELECT pg_replication_origin_drop('canary test')")
 
 
 def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
@@ -169,18 +165,11 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
     assert readiness.probe(pair.settings, 2.0) is not None
     assert rows == (count(pair.source, "SELECT count(*) FROM tasks"), count(pair.target, "SELECT count(*) FROM tasks"))
 
-    # A row that both sides claim and that is not the same: logged as a conflict, and really different.
-    task = count(pair.source, "SELECT min(id) FROM tasks")
-    pair.source.execute(
-        "INSERT INTO task_migration.conflicts (table_name, key, kind, decision) "
-        "VALUES ('tasks', jsonb_build_object('id', %s::bigint), 'update_update', 'skipped')",
-        (task,),
-    )
-    assert verdict(pair) == [], "an open entry of the log whose row is the same on both sides needs no mend"
-    _mend(pair.target, f"UPDATE tasks SET title = 'もう一つ' WHERE id = {task}")
-    assert f"for one tasks {task}" in " ".join(verdict(pair))
-    _mend(pair.source, f"UPDATE tasks SET title = 'もう一つ' WHERE id = {task}")
+    # Two writes of one column that did not know of each other: one is lost, told and counted, and keeps no weight down.
+    _at_once(pair, "title")
     assert verdict(pair) == []
+    told = readiness.observe(_stage(pair.settings, Cloud())).told
+    assert told == 1
 
     pair.settings.journal.record("verify", "compared", match=False)
     assert "the last verification found differences" in " ".join(verdict(pair))
@@ -201,34 +190,115 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
     wait_until(lambda: verdict(pair), lambda why: why == [], what="the way back", timeout=20)
 
 
-def test_a_rollback_compares_every_row_that_the_task_service_wrote(pair: Pair) -> None:
-    """Prevents a proof that looks at counts only, or at rows that replication brought."""
-    # Else the copy, a moment ago, counts as written since: a second of margin is taken.
-    time.sleep(1.1)
-    since = rollback_proof.now_on_target(pair.settings)
+def _at_once(pair: Pair, column: str) -> int:
+    """Both sides write ``column`` of the same task without knowing of each other; returns its id."""
+    task = count(pair.source, "SELECT min(id) FROM tasks")
+    statement = sql.SQL("UPDATE tasks SET {} = %s WHERE id = %s").format(sql.Identifier(column))
+    reverse = sql.Identifier(pair.settings.config.reverse_subscription)
+    pair.source.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(reverse))
+    pair.target.execute(statement, ("目標", task))
+    pair.source.execute(statement, ("源", task))
+    pair.source.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(reverse))
+    fence.both(pair.settings, 20)
+    return task
+
+
+def _proof(pair: Pair) -> WritesProof:
+    return rollback_proof.prove(pair.settings, "target", 10)
+
+
+def test_a_rollback_proves_every_insert_update_and_delete_of_the_task_service(pair: Pair) -> None:
+    """Prevents a proof that looks at counts only, at rows that are still there only, or at what the monolith wrote."""
     pair.source.execute("UPDATE tasks SET span = 7 WHERE id % 2 = 0")
     pair.target.execute("UPDATE tasks SET description = '戻す前に書いた' WHERE id % 10 = 1")
+    updated = count(pair.target, "SELECT count(*) FROM tasks WHERE description = '戻す前に書いた'")
     pair.target.execute("INSERT INTO tasks (user_id, title) SELECT min(user_id), '戻す前に作った' FROM tasks")
-    wrote = count(pair.target, "SELECT count(*) FROM tasks WHERE id % 10 = 1 AND title <> '戻す前に作った'") + 1
-    fence.both(pair.settings, 10)
-    found = rollback_proof.prove(pair.settings, since, 10)
-    assert (found.different, found.unsettled) == ([], 0)
-    assert wrote <= found.equal == found.checked
-    assert found.checked < count(pair.target, "SELECT count(*) FROM tasks")
-    later = rollback_proof.now_on_target(pair.settings)
-    time.sleep(1.1)  # the margin by which a commit may be older than its place in the log
-    assert rollback_proof.prove(pair.settings, rollback_proof.now_on_target(pair.settings), 10).checked == 0
-    assert later > since
+    pair.target.execute("DELETE FROM task_images WHERE id = (SELECT min(id) FROM task_images)")
+    found = _proof(pair)
+    assert found.proven, found
+    assert (found.writes.insert, found.writes.update, found.writes.delete) == (1, updated, 1)
+    assert found.equal == found.checked == updated + 2
+    # Pruned meanwhile: they count as before.
+    for _ in range(3):
+        fence.both(pair.settings, 10)
+    pruned = _proof(pair)
+    assert pruned.proven
+    assert (pruned.writes, pruned.pruned, pruned.checked) == (found.writes, found.writes.total, 0)
 
-    _mend(pair.source, "DELETE FROM tasks WHERE title = '戻す前に作った'")
+    task = _at_once(pair, "title")
+    after = _proof(pair)
+    assert after.proven
+    assert after.told == 1
+    (loss,) = after.losses
+    assert (loss.table, loss.key, loss.kind, loss.columns) == ("tasks", [str(task)], "update", ["title"])
+    assert "源" not in after.json_text() and "目標" not in after.json_text(), "no values in the document"  # noqa: PT018
     cloud = Cloud(weight=25)
-    with pytest.raises(DataDiffer, match="1 rows that the Task Service wrote .* missing_on_source"):
+    document = rollback.run(_stage(pair.settings, cloud))
+    assert document.rows.proven
+    assert document.rows.told == 1
+
+
+@pytest.mark.parametrize(
+    ("write", "undone", "said"),
+    [
+        ("DELETE FROM task_images WHERE id = {image}", "INSERT INTO task_images SELECT * FROM kept WHERE id = {image}", "missing_on_target"),
+        ("UPDATE tasks SET title = '新しい題' WHERE id = {task}", "UPDATE tasks SET title = '古い題' WHERE id = {task}", "different"),
+        ("INSERT INTO task_images (id, task_id, file_path) VALUES (2000000000, {task}, 'a')",
+         "DELETE FROM task_images WHERE id = 2000000000", "missing_on_source"),
+    ],
+)  # fmt: skip
+def test_a_rollback_fails_on_a_write_whose_row_did_not_stay(pair: Pair, write: str, undone: str, said: str) -> None:
+    """Prevents a proof for a delete, an update or an insert that arrived as a record and is not in the monolith's row."""
+    values = {
+        "task": count(pair.source, "SELECT min(id) FROM tasks"),
+        "image": count(pair.source, "SELECT min(id) FROM task_images"),
+    }
+    pair.source.execute("CREATE TABLE kept AS SELECT * FROM task_images")
+    pair.target.execute(write.format(**values).encode())
+    fence.reverse(pair.settings, 10)
+    _unseen(pair.source, undone.format(**values))
+    found = _proof(pair)
+    assert not found.proven
+    assert [one.kind for one in found.different] == [said]
+    cloud = Cloud(weight=25)
+    with pytest.raises(DataDiffer, match=f"1 rows that the target wrote are not the same on the source.*{said}"):
         rollback.run(_stage(pair.settings, cloud))
     assert cloud.live == 0
-    verify.run(pair.settings, repair="target")
-    document = rollback.run(_stage(pair.settings, cloud))
-    assert document.rows.different == []
-    assert document.rows.checked >= wrote
+
+
+def test_a_rollback_fails_on_writes_that_a_slot_advanced_by_hand_left_out(pair: Pair) -> None:
+    """Prevents a proof, a status and a gate that are content with a stream that has a hole in it."""
+    assert replicate.status(pair.settings).status != "fail"
+    name = pair.settings.config.reverse_subscription
+    pair.source.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(sql.Identifier(name)))
+    gone = f"SELECT count(*) FROM pg_stat_subscription WHERE subname = '{name}' AND pid IS NOT NULL"
+    wait_until(lambda: count(pair.source, gone), lambda left: left == 0, what="the worker to end", timeout=20)
+    image = count(pair.target, "SELECT min(id) FROM task_images")
+    pair.target.execute("DELETE FROM task_images WHERE id = %s", (image,))
+    wait_until(
+        lambda: count(pair.target, f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{name}' AND active"),
+        lambda active: active == 0,
+        what="the slot to be free",
+        timeout=20,
+    )
+    pair.target.execute("SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", (name,))
+    pair.source.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(name)))
+    fence.reverse(pair.settings, 20)
+
+    seen = replicate.status(pair.settings)
+    assert seen.status == "fail"
+    (finding,) = [one for one in seen.findings if one.what == "reverse: writes that did not arrive"]
+    assert "1 writes of the target never arrived at the source" in finding.detail
+    assert "1 writes of the target never arrived at the source" in " ".join(verdict(pair))
+    for _ in range(3):
+        fence.both(pair.settings, 10)
+    found = _proof(pair)
+    assert (found.proven, found.missing, found.pruned) == (False, 1, 0)
+    assert [(one.table, one.key, one.kind) for one in found.missing_writes] == [("task_images", [str(image)], "delete")]
+    with pytest.raises(DataDiffer, match="1 writes of the target never arrived at the source.* delete of task_images"):
+        rollback.run(_stage(pair.settings, Cloud(weight=25)))
+    with pytest.raises(DataDiffer, match="sides differ|not proven"):
+        finalize.run(pair.settings)
 
 
 def test_a_step_killed_by_the_system_in_its_watch_is_watched_again(pair: Pair) -> None:

@@ -24,7 +24,7 @@ from scripts.canary.ready import (
 LIMITS = GateLimits()
 LADDER = (5, 25, 50, 100)
 WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
-GOOD = Readiness(WAY, WAY, 0.1, True, (), True, 2, 60.0)
+GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, True, 2, 60.0)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ GOOD = Readiness(WAY, WAY, 0.1, True, (), True, 2, 60.0)
         ({"probe_seconds": 11.0}, "read after 11.00 s"),
         ({"schema_match": False}, "the two catalogs differ"),
         ({"schema_match": None}, "the two catalogs could not be compared"),
-        ({"unequal": ("tasks 7",)}, "1 rows still differ after a conflict, for one tasks 7"),
+        ({"failing": ("writes: 2 never arrived",)}, "replicate status fails, nothing may: writes: 2 never arrived"),
         ({"verified": False}, "the last verification found differences"),
         ({"service_tasks": 0}, "no task of the Task Service is wanted"),
         ({"rollback_seconds": 300.0}, "a rollback would take about 300.0 s, the limit is below 300 s"),
@@ -55,6 +55,13 @@ def test_each_thing_that_a_rollback_needs_refuses_when_it_is_gone(change: dict[s
     assert len(decision.reasons) == 1
     assert said in decision.reasons[0]
     assert len(decision.findings) == len(ready(GOOD, LIMITS, 300.0).findings)
+
+
+def test_writes_that_lost_are_counted_and_keep_no_weight_down() -> None:
+    """Prevents a promise of nothing lost unsaid whose number nobody reads, and a canary that one conflict stops."""
+    decision = ready(replace(GOOD, told=1234), LIMITS, 300.0)
+    assert decision.verdict == "promote"
+    assert "1,234 writes lost to others so far, each told in a conflict log" in decision.reasons
 
 
 @pytest.mark.parametrize(
@@ -109,7 +116,7 @@ def test_next_weight_rises_until_the_end(current: int) -> None:
 
 
 def _begun(begin: int, to: int, at: str = "t1") -> dict[str, Any]:
-    return {"step": "canary", "event": "begun", "from": begin, "to": to, "target_time": at}
+    return {"step": "canary", "event": "begun", "from": begin, "to": to, "at": at}
 
 
 def _decided(decision: str) -> dict[str, Any]:
@@ -131,7 +138,6 @@ DONE = {"step": "rollback", "event": "done"}
         ([_begun(0, 5), MOVED, _decided("hold")], History((0, 5), None, "t1", (3.0,))),
         ([_begun(0, 5), _decided("refused")], History((0, 5), None, "t1")),
         ([_begun(0, 5), MOVED, _decided("promote")], History(None, None, "t1", (3.0,))),
-        # The writes of every step since the weight left 0 are the rollback's to prove.
         ([_begun(0, 5), _decided("promote"), _begun(5, 25, "t2")], History((5, 25), None, "t1")),
         # Killed between the decision and the rollback: it is owed, and nothing goes up before it.
         ([_begun(0, 5), MOVED, _decided("rollback")], History(None, ("because",), "t1", (3.0,))),

@@ -24,17 +24,21 @@ from scripts.canary.status import status
 from scripts.canary.step import RULE_TYPE
 from scripts.deployment.deployer import Change, PreviewResult, UpResult
 from scripts.replication import fence
+from scripts.replication import status as replication
+from scripts.replication.documents import WriteCounts
+from scripts.replication.status import Looked
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, TimedOut
 from scripts.support.settings import Settings
 from scripts.verify import rollback_proof
-from scripts.verify.documents import RollbackProof, UnequalRow
+from scripts.verify.documents import MissingWrite, UnequalRow, WritesProof
 
 RULE = Change("urn:rule", RULE_TYPE, "routes-live-rule", "update", ("actions",))
 OTHER = Change("urn:db", "aws:rds/instance:Instance", "database-instance", "replace", ("engineVersion",))
 WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
-READY = Readiness(WAY, WAY, 0.1, True, (), None, None, 60.0)
+READY = Readiness(WAY, WAY, 0.1, True, (), 0, None, None, 60.0)
 PERIOD = Period(0.0, Traffic(100, 0, 0, 10.0, 20.0), None, 5.0, 5.0, 5.0, 5.0, 90e9, 0.0, 0.1, 2.0)
-SAME = RollbackProof(checked=3, equal=3, unsettled=0, different=[])
+SAME = WritesProof(side="target", writes=WriteCounts(insert=3), pruned=1, missing=0, missing_writes=[], checked=2, equal=2, unsettled=0,
+                   different_total=0, different=[], told=0, losses=[])  # fmt: skip
 
 
 def figures(**task: Any) -> Observed:
@@ -42,6 +46,7 @@ def figures(**task: Any) -> Observed:
     return Observed(0.01, tuple(replace(PERIOD, at=number * 0.01, task_service=traffic) for number in range(5)))
 
 
+LOOKED = Looked(0.1, 0, 2)
 HEALTHY, FAILING, SILENT = figures(), figures(errors=10), figures(requests=3)
 
 
@@ -121,10 +126,9 @@ def _databases(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(operator_lock, "locked", locked)
     monkeypatch.setattr(readiness, "observe", lambda stage: READY)
-    monkeypatch.setattr(rollback_proof, "now_on_target", lambda settings: "2026-11-23 00:00:00+00")
-    monkeypatch.setattr(rollback_proof, "prove", lambda settings, since, timeout: SAME)
+    monkeypatch.setattr(rollback_proof, "prove", lambda settings, side, timeout: SAME)
     monkeypatch.setattr(fence, "reverse", lambda settings, timeout: 0.1)
-    monkeypatch.setattr(fence, "both", lambda settings, timeout: {"forward_seconds": 0.1, "reverse_seconds": 0.1})
+    monkeypatch.setattr(replication, "look", lambda settings, timeout: LOOKED)
 
 
 def stage(cloud: Cloud, tmp_path: Path, **config: Any) -> Stage:
@@ -457,16 +461,47 @@ def test_a_deployment_is_undone_when_who_took_over_rolls_back_and_only_then(
     assert (cloud.live, cloud.declared) == ((0, 0) if back else (25, 25))
 
 
-def test_a_rollback_with_rows_that_differ_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prevents a rollback that reports success while a write of the Task Service is missing on the monolith."""
-    lost = UnequalRow(table="tasks", key={"id": "7"}, kind="missing_on_source", columns=[])
-    monkeypatch.setattr(
-        rollback_proof, "prove", lambda settings, since, timeout: SAME.model_copy(update={"different": [lost]})
-    )
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"different_total": 1, "different": [UnequalRow(table="tasks", key={"id": "7"}, kind="missing_on_source", columns=[])]},
+            r"1 rows that the target wrote are not the same on the source, none may differ: tasks \{'id': '7'\} missing_on_source",
+        ),
+        (
+            {"missing": 2, "missing_writes": [MissingWrite(v=9, table="tasks", key=["7"], kind="delete")]},
+            "2 writes of the target never arrived at the source, none may be missing: delete of tasks 7",
+        ),
+        ({"unsettled": 3}, "3 rows or writes could not be compared"),
+    ],
+)  # fmt: skip
+def test_a_rollback_that_is_not_proven_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str
+) -> None:
+    """Prevents a rollback that reports success while a write of the Task Service is missing, differs, or is not known of."""
+    monkeypatch.setattr(rollback_proof, "prove", lambda settings, side, timeout: SAME.model_copy(update=change))
     cloud = Cloud(weight=50)
-    with pytest.raises(DataDiffer, match=r"1 rows .* tasks \{'id': '7'\} missing_on_source"):
-        rollback.run(stage(cloud, tmp_path))
+    at = stage(cloud, tmp_path)
+    with pytest.raises(DataDiffer, match=f"not proven that it has every write: {said}"):
+        rollback.run(at)
     assert cloud.live == 0
+    assert names(at, "rollback") == ["begun", "routed", "unproven"]
+    assert status(at).rollback_owed
+
+
+def test_writes_that_never_arrive_roll_back_and_lost_ones_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a promotion over a hole in the stream, and a decision that does not say how many writes lost."""
+    document = stepped(stage(Cloud(), tmp_path))
+    assert document.decision == "promote"
+    assert "2 writes lost to others in all, each told in a conflict log" in document.reasons
+    assert document.evidence is not None
+    assert document.evidence.observed().told == 2
+    monkeypatch.setattr(replication, "look", lambda settings, timeout: Looked(0.1, 1, 2))
+    document = stepped(stage(Cloud(), tmp_path / "other"))
+    assert document.decision == "rollback"
+    assert "1 writes never arrived on the other side, the limit is none" in document.reasons[0]
 
 
 def test_a_rollback_goes_on_without_the_lock_when_the_source_is_down(

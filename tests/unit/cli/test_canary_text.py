@@ -29,7 +29,8 @@ from scripts.canary.figures import Observed, Period, Traffic
 from scripts.canary.gates import decide
 from scripts.cli import canary_text
 from scripts.cli.view import View, render
-from scripts.verify.documents import RollbackProof
+from scripts.replication.documents import LostWrite, WriteCounts
+from scripts.verify.documents import WritesProof
 
 LIMITS = GateLimits()
 
@@ -67,7 +68,23 @@ BACK = Rollback(
     by="pulumi up",
     seconds_of_up=21.5,
     moved_again=False,
-    rows=RollbackProof(checked=1312, equal=1312, unsettled=0, different=[]),
+    rows=WritesProof(
+        side="target",
+        writes=WriteCounts(insert=1300, update=400, delete=12),
+        pruned=1000,
+        missing=0,
+        missing_writes=[],
+        checked=1312,
+        equal=1312,
+        unsettled=0,
+        different_total=0,
+        different=[],
+        told=2,
+        losses=[
+            LostWrite(at="now", table="tasks", key=["7"], kind="update", writer="target", columns=["title", "span"]),
+            LostWrite(at="now", table="task_tag", key=["7", "3"], kind="parent gone", writer="target", columns=[]),
+        ],
+    ),
     service_stopped=False,
     phases=Phases(routed=22.104, drained=30.0, fenced=0.714, compared=11.4),
 )

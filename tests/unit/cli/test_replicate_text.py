@@ -13,13 +13,15 @@ from scripts.replication.documents import (
     DmsLatency,
     DmsValidation,
     Finding,
-    OpenConflicts,
+    HeldWrites,
+    RecordOfWrites,
     Runway,
     SequenceBand,
     Slot,
     Started,
     Status,
     Stopped,
+    ToldConflicts,
     Waited,
 )
 from tests.unit.cli.shown import shown
@@ -62,6 +64,9 @@ def direction(**changes: Any) -> DirectionState:
     return state.model_copy(update=changes)
 
 
+HELD = HeldWrites(records=1024, bytes=2**19, pruned=2_000_000)
+
+
 def document(**changes: Any) -> Status:
     made = Status(
         status="ok",
@@ -71,7 +76,8 @@ def document(**changes: Any) -> Status:
         sequences=[BAND, TAGS],
         schema_match=True,
         drift=[],
-        conflicts=OpenConflicts(source=0, target=0),
+        conflicts=ToldConflicts(source=0, target=0),
+        writes=RecordOfWrites(source=HELD, target=HELD),
     )
     return made.model_copy(update=changes)
 
@@ -132,6 +138,10 @@ def test_status_of_what_runs() -> None:
         "Ids: nearest to the target's band is scheduled_task_tags_id_seq, at 830,000,000\n"
         "of 1,000,000,000.\n"
         "Schema: the same on both sides.\n"
+        "\n"
+        "record of writes  records kept   MiB  own pruned  lost writes told\n"
+        "source                   1,024  0.50   2,000,000                 0\n"
+        "target                   1,024  0.50   2,000,000                 0\n"
         "Next: task-migration verify"
     )
 
@@ -146,7 +156,7 @@ def test_status_of_what_fails() -> None:
         status="fail",
         findings=[soon, down],
         forward=direction(running=False, lag_seconds=None, lag_bytes=None, runway=None, apply_errors=12),
-        conflicts=OpenConflicts(source=2, target=0),
+        conflicts=ToldConflicts(source=2, target=0),
     )
     assert shown(replicate_text.status(found)) == (
         "Replication runs reverse, to the source, only: 1 failing, 1 to watch.\n"
@@ -160,8 +170,9 @@ def test_status_of_what_fails() -> None:
         "warn  forward: log runway: 3 h until the log is full\n"
         "      remedy: more room\n"
         "\n"
-        "warn  conflicts to close: 2 in the source's log, 0 in the target's\n"
-        "      remedy: task-migration verify --repair newest\n"
+        "record of writes  records kept   MiB  own pruned  lost writes told\n"
+        "source                   1,024  0.50   2,000,000                 2\n"
+        "target                   1,024  0.50   2,000,000                 0\n"
         "Next: as each FAIL says, then: task-migration replicate status"
     )
 

@@ -46,6 +46,14 @@ def test_what_counts_as_a_finding(
     """Prevents a status that is fine while a slot, a band or the schema is not; each finding has a remedy."""
     bands = [SequenceBand.model_validate({**BAND, "table": "t", "column": "id", "status": band})]
     directions: dict[Direction, DirectionState] = {"forward": state(**forward), "reverse": state()}
-    found = findings.judge(MigrationConfig(), directions, bands, drift)
+    found = findings.judge(MigrationConfig(), directions, bands, drift, {})
     assert [(entry.status, entry.what) for entry in found] == expected
     assert all(entry.detail and entry.remedy for entry in found)
+
+
+def test_writes_that_a_fence_overtook_fail() -> None:
+    """Prevents a status that is fine though a slot was advanced, or made anew, by hand."""
+    (found,) = findings.judge(MigrationConfig(), {}, [], [], {"forward": 0, "reverse": 1234})
+    assert (found.status, found.what) == ("fail", "reverse: writes that did not arrive")
+    assert "1,234 writes of the target never arrived at the source" in found.detail
+    assert found.remedy

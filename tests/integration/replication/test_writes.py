@@ -1,0 +1,239 @@
+"""The record of writes on two real servers: what never arrived is counted, what both sides have is pruned and nothing else.
+
+Replication is done by hand here, record by record, so that each can come late, twice or never.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from scripts.database import helper_schema
+from scripts.replication import writes
+from scripts.support.sides import BOTH, Side
+from scripts.support.wait import wait_until
+from scripts.writes import record
+from scripts.writes.relations import QUERIES
+from tests.conftest import Pair
+from tests.integration.test_chain import MakePair, count
+
+Connection = psycopg.Connection[Any]
+
+
+class Wire:
+    """Both sides with the tables of records, and by hand what replication does between them."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.settings = pair.settings
+        self.sides: dict[Side, Connection] = {"source": pair.source, "target": pair.target}
+        for side, connection in self.sides.items():
+            helper_schema.install(connection)
+            clock = sql.SQL(QUERIES["clock"])
+            connection.execute(clock.format(start=sql.Literal(2 if side == "source" else 1)))
+
+    def write(self, side: Side, number: int = 1, kind: str = "update", connection: Connection | None = None) -> None:
+        (connection or self.sides[side]).execute(
+            f"INSERT INTO task_migration.{side}_writes (v, table_name, key, kind, vals) "
+            "SELECT nextval('task_migration.clock'), 'tasks', format('[\"%%s\"]', i), %s, '{\"title\": \"題\"}' "
+            "FROM generate_series(1, %s) i".encode(),
+            (kind, number),
+        )
+
+    def deliver(self, side: Side, but: int | None = None) -> None:
+        """Bring what ``side`` wrote to the other one, which advances its clock; ``but``: without the record of that number."""
+        here, there = self.sides[side], self.sides[record.other(side)]
+        table = f"task_migration.{side}_writes"
+        upto = count(there, f"SELECT greatest((SELECT max(v) FROM {table}), {writes.known(there)}, 0)")
+        with there.cursor() as cursor:
+            cursor.executemany(
+                f"INSERT INTO {table} VALUES (%s, %s, %s, %s, %s, %s, %s)".encode(),
+                here.execute(f"SELECT * FROM {table} WHERE v > {upto} AND v IS DISTINCT FROM %s".encode(), (but,)),
+            )
+        there.execute(
+            f"SELECT nextval('task_migration.clock') FROM generate_series(1, (SELECT greatest(0, max(v) - "
+            f"(SELECT last_value FROM task_migration.clock)) / 2 + 1 FROM {table}))".encode()
+        )
+
+    def fence(self) -> None:
+        for side in BOTH:
+            self.write(side, kind="fence")
+            self.deliver(side)
+
+    def prune(self) -> int:
+        return writes.prune(self.settings)
+
+    def kept(self) -> list[int]:
+        return [
+            count(self.sides[side], f"SELECT count(*) FROM task_migration.{table}_writes WHERE kind <> 'fence'")
+            for side in BOTH
+            for table in BOTH
+        ]
+
+    def missing(self, side: Side) -> int:
+        return writes.arrival(self.settings, side, lambda: None).missing
+
+
+@pytest.fixture
+def wire(make_pair: MakePair) -> Wire:
+    return Wire(make_pair(rows=None))
+
+
+def test_what_both_sides_have_is_pruned_at_the_second_fence_and_counted(wire: Wire) -> None:
+    """Prevents a table of records that grows for two weeks, and a proof that forgets what was pruned."""
+    wire.write("source", 5000, "insert")
+    wire.write("target", 3, "delete")
+    for side in BOTH:
+        wire.deliver(side)
+    assert wire.prune() == 0, "no fence has come through since anything was noted"
+    wire.fence()
+    wire.write("source", 7)
+    assert wire.prune() > 5000
+    assert wire.kept() == [7, 0, 0, 0]
+    found = {side: writes.pruned(connection) for side, connection in wire.sides.items()}
+    assert (found["source"].insert, found["target"].delete, found["target"].total) == (5000, 3, 3)
+    assert [writes.known(connection) for connection in wire.sides.values()] == [writes.known(wire.sides["source"])] * 2
+    assert [wire.missing(side) for side in BOTH] == [7, 0]
+
+
+def test_a_record_that_never_arrived_is_counted_and_never_pruned(wire: Wire) -> None:
+    """Prevents a slot that was advanced by hand from losing a write of which both sides then forget."""
+    wire.write("target", 10)
+    lost = count(wire.sides["target"], "SELECT min(v) + 8 FROM task_migration.target_writes")
+    wire.deliver("target", but=lost)
+    wire.fence()
+    for _ in range(4):
+        wire.prune()
+        wire.fence()
+    assert wire.missing("target") == 1
+    found = writes.arrival(wire.settings, "target", lambda: None)
+    assert [one.v for one in found.first] == [lost]
+    assert found.written.total == 10
+    assert count(wire.sides["target"], f"SELECT count(*) FROM task_migration.target_writes WHERE v = {lost}") == 1
+    assert all(writes.known(connection) < lost for connection in wire.sides.values())
+
+
+def test_a_record_that_arrived_otherwise_is_counted(wire: Wire) -> None:
+    """Prevents a value that an engine cut short (a LOB limit) from counting as arrived."""
+    wire.write("source", 3)
+    wire.deliver("source")
+    assert wire.missing("source") == 0
+    wire.sides["target"].execute("UPDATE task_migration.source_writes SET vals = '{}' WHERE v = (SELECT max(v) FROM "
+                                 "task_migration.source_writes)")  # fmt: skip
+    assert wire.missing("source") == 1
+
+
+def test_a_number_drawn_long_before_its_commit_is_waited_for(wire: Wire) -> None:
+    """Prevents pruning by the clock alone: a transaction that drew its number early commits late, and must arrive."""
+    with psycopg.connect(wire.settings.source()) as late:
+        wire.write("source", connection=late)
+        wire.write("source", 5)
+        for _ in range(3):
+            wire.fence()
+            wire.prune()
+        assert wire.kept()[0] == 5, "nothing is pruned while an older transaction runs"
+        late.commit()
+    wire.sides["target"].execute("DELETE FROM task_migration.source_writes")  # so that all is brought again, in order
+    wire.deliver("source")
+    for _ in range(3):
+        wire.fence()
+        wire.prune()
+    assert wire.kept() == [0, 0, 0, 0]
+    assert writes.pruned(wire.sides["source"]).total == 6
+
+
+def test_a_fence_that_was_on_its_way_when_the_number_was_noted_proves_nothing(wire: Wire) -> None:
+    """Prevents a fence written before the last old transaction ended from standing for what that one wrote."""
+    with psycopg.connect(wire.settings.source()) as late:
+        wire.write("source", connection=late)
+        wire.prune()  # notes a number above the late one's
+        wire.fence()
+        late.commit()
+    wire.prune()  # the old transaction has ended, but no fence was written since
+    assert wire.kept() == [1, 0, 0, 0]
+    assert wire.prune() == 0
+    # The fence came first, so that a copy which looks at the newest number alone leaves the late record out.
+    wire.deliver("source")
+    wire.fence()
+    assert wire.prune() == 0
+    assert wire.missing("source") == 1
+
+
+@pytest.mark.parametrize("dies_at", range(1, 9))
+def test_a_pruning_that_dies_anywhere_leaves_a_state_that_the_next_one_ends(
+    wire: Wire, dies_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a record that went on one side alone, or a count that is wrong, after a kill between any two transactions."""
+    for side in BOTH:
+        wire.write(side, 3000, "insert")
+        wire.deliver(side)
+    first = {table: count(wire.sides[table], f"SELECT min(v) FROM task_migration.{table}_writes") for table in BOTH}
+    wire.prune()
+    wire.fence()
+    done = 0
+    original = helper_schema.put
+
+    def put(connection: Connection, name: str, value: Any) -> None:
+        nonlocal done
+        done += 1
+        if done == dies_at:
+            raise KeyboardInterrupt
+        original(connection, name, value)
+
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(helper_schema, "put", put)
+        wire.prune()
+    assert done >= dies_at, "the pruning ended before it was killed"
+    # Whatever went is known to the side where it went, so that a repeat is ignored there.
+    for side, connection in wire.sides.items():
+        for table in BOTH:
+            oldest = count(connection, f"SELECT coalesce(min(v), {1 << 40}) FROM task_migration.{table}_writes")
+            assert oldest <= first[table] or writes.known(connection) >= first[table], (side, table)
+    assert [wire.missing(side) for side in BOTH] == [0, 0]
+    for _ in range(3):
+        wire.fence()
+        wire.prune()
+    assert wire.kept() == [0, 0, 0, 0]
+    assert [writes.pruned(connection).insert for connection in wire.sides.values()] == [3000, 3000]
+
+
+def test_many_prune_at_once_while_both_sides_write(wire: Wire) -> None:
+    """Prevents two commands that prune at once from counting twice, and an arrival check that takes pruned for missing."""
+    wrong: list[int] = []
+    rounds = 0
+    ends = time.monotonic() + 4
+
+    def caught_up() -> None:
+        begun = rounds
+        wait_until(
+            lambda: rounds, lambda seen: seen >= begun + 2, what="a round begun after this", timeout=20, interval=0.005
+        )
+
+    def work(look: bool) -> None:
+        while time.monotonic() < ends:
+            if look:
+                wrong.extend(n for side in BOTH if (n := writes.arrival(wire.settings, side, caught_up).missing))
+            else:
+                writes.prune(wire.settings, seconds=0.2)
+
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(work, look) for look in (False, False, True)]
+        while not all(future.done() for future in futures):
+            for side in BOTH:
+                wire.write(side, 50)
+                wire.deliver(side)
+            wire.fence()
+            rounds += 1
+        for future in futures:
+            future.result()
+    assert wrong == []
+    for _ in range(3):
+        wire.fence()
+        wire.prune()
+    assert wire.kept() == [0, 0, 0, 0]
+    assert sum(writes.pruned(connection).update for connection in wire.sides.values()) == 100 * rounds
