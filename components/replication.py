@@ -12,8 +12,10 @@ import pulumi_aws as aws
 
 from components import dms_settings
 from components.dms_settings import (
+    FORWARD_RECORD,
     FORWARD_TASK_ID,
     INSTANCE_ID,
+    REVERSE_RECORD,
     REVERSE_SOURCE_ENDPOINT_ID,
     REVERSE_TARGET_ENDPOINT_ID,
     REVERSE_TASK_ID,
@@ -44,8 +46,6 @@ class ReplicationArgs:
     key_arn: pulumi.Input[str]
     create_account_roles: bool
     lob_max_size_kb: int
-    schema: str
-    tables: Sequence[str]
     source_database: pulumi.Input[str]
     source_port: int
     source_secret_arn: pulumi.Input[str]
@@ -108,6 +108,7 @@ class Replication(pulumi.ComponentResource):
         def task(
             suffix: str,
             task_id: str,
+            record: str,
             origin: aws.dms.Endpoint,
             destination: aws.dms.Endpoint,
         ) -> aws.dms.ReplicationTask:
@@ -118,7 +119,7 @@ class Replication(pulumi.ComponentResource):
                 replication_instance_arn=instance.replication_instance_arn,
                 source_endpoint_arn=origin.endpoint_arn,
                 target_endpoint_arn=destination.endpoint_arn,
-                table_mappings=dms_settings.table_mappings(args.schema, args.tables),
+                table_mappings=dms_settings.table_mappings(record),
                 replication_task_settings=dms_settings.task_settings(lob_max_size_kb=args.lob_max_size_kb),
                 # A task that `up` starts would run before the copy; and `up` would restart one that was stopped.
                 start_replication_task=False,
@@ -131,8 +132,8 @@ class Replication(pulumi.ComponentResource):
                 ),
             )
 
-        forward = task("forward-task", FORWARD_TASK_ID, source, target)
-        reverse = task("reverse-task", REVERSE_TASK_ID, reverse_source, reverse_target)
+        forward = task("forward-task", FORWARD_TASK_ID, FORWARD_RECORD, source, target)
+        reverse = task("reverse-task", REVERSE_TASK_ID, REVERSE_RECORD, reverse_source, reverse_target)
 
         self.instance_arn = instance.replication_instance_arn
         self.instance_id = instance.replication_instance_id

@@ -141,14 +141,12 @@ def _dms(directions: dict[str, DirectionState]) -> list[RenderableType]:
             state.task or "none",
             state.latency.source_seconds if state.latency else None,
             state.latency.target_seconds if state.latency else None,
-            state.exceptions.unexpected,
-            state.validation.state if state.validation else None,
         ]
         for name, state in directions.items()
         if isinstance(state, DmsDirectionState)
     ]
-    numbers = [Column(name, number=True) for name in ("capture s", "apply s", "not applied")]
-    return [table(["AWS DMS", "task", *numbers, "validation"], rows)] if rows else []
+    numbers = [Column(name, number=True) for name in ("capture s", "apply s")]
+    return [table(["AWS DMS", "task", *numbers], rows)] if rows else []
 
 
 def _finding(one: Finding) -> RenderableType:

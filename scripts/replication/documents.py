@@ -131,7 +131,7 @@ class DmsLatency(Document):
 
 
 class DmsTable(Document):
-    """What DMS applied to a table."""
+    """What DMS applied to a table, which is a record of writes. Its deletes are those of writes that both sides know."""
 
     table: str
     state: str | None
@@ -140,33 +140,13 @@ class DmsTable(Document):
     deletes: int
 
 
-class DmsValidation(Document):
-    """DMS's own comparison. A watch only: `verify` decides, as rows that both sides write differ for a while."""
-
-    state: Literal["mismatched", "pending", "validated", "not enabled"]
-    #: Records.
-    pending: int
-    failed: int
-    suspended: int
-    tables: dict[str, str]
-
-
-class DmsExceptions(Document):
-    """Changes that DMS did not apply: ``expected`` where a rule or a deletion explains it."""
-
-    expected: int
-    unexpected: int
-
-
 class DmsDirectionState(DirectionState):
-    """How a direction stands that AWS DMS carries."""
+    """How a direction stands that AWS DMS carries; ``apply_errors`` are the entries of `awsdms_apply_exceptions` since it started."""
 
-    #: The task's status; None when there is no task, and then nothing of the next three either.
+    #: The task's status; None when there is no task, and then nothing of the next two either.
     task: str | None
     latency: DmsLatency | None
     tables: list[DmsTable] | None
-    validation: DmsValidation | None
-    exceptions: DmsExceptions
 
 
 class Finding(Document):

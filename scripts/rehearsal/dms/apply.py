@@ -1,32 +1,35 @@
 """What a DMS task does between two databases, done by this program: reads a test_decoding slot, applies, remembers.
 
-It follows the task's declared settings: selection rules, error policies, limited LOB mode, loopback prevention, control
-schema, and the endpoints' slot and AfterConnectScript. As DMS in transactional apply mode it is one session, in the order
-of commits, several source transactions in one of its own, without a replication origin. How far it is stands in the
-target, written with the rows: whatever kills it, each transaction is applied once.
+It follows the task's declared settings: selection rules, error policies, limited LOB mode, control schema, the least size of
+a transaction and its time-out, and the endpoints' slot and AfterConnectScript. As DMS in transactional apply mode it is one
+session, in the order of commits, several source transactions in one of its own, held until they are many or the time-out
+passes (AWS DMS, 'Change processing tuning settings'), and without a replication origin. How far it is, it keeps on its own
+disk, now and then and after the rows: whatever kills it, its last transactions come a second time.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 
-from scripts.database import catalog
 from scripts.database.connections import Connection, connect
 from scripts.rehearsal.dms import statements
-from scripts.rehearsal.dms.control import SQL, Control
+from scripts.rehearsal.dms.control import SQL, Checkpoint, Exceptions
 from scripts.rehearsal.dms.decoding import Change, Transaction, transactions
-from scripts.rehearsal.dms.statements import Statement
 from scripts.rehearsal.dms.work import Failed, Work
 from scripts.support.errors import MigrationError
 
-#: Looks at the slot, seconds: as long as nothing comes, and right after something came.
-IDLE_SECONDS, BUSY_SECONDS = 0.05, 0.0
+#: Between two looks at the slot, seconds.
+LOOK_SECONDS = 0.1
+#: Between two checkpoints, seconds.
+CHECKPOINT_SECONDS = 2.0
 #: Before a task goes on after a failure that passes by itself, seconds.
 RECOVERY_SECONDS = 0.2
 #: What passes by itself and is tried again: other sessions' locks, a server that restarts, a cut line.
@@ -44,46 +47,33 @@ class Counts:
     """Of one table, as DescribeTableStatistics has them."""
 
     inserts: int = 0
-    updates: int = 0
     deletes: int = 0
-    suspended: bool = False
-
-    def add(self, change: Change) -> None:
-        """One more change was applied."""
-        if change.operation == "INSERT":
-            self.inserts += 1
-        elif change.operation == "UPDATE":
-            self.updates += 1
-        else:
-            self.deletes += 1
-
-
-class _Stop(Exception):
-    """Leaves the transaction that a policy stops."""
 
 
 class Applier:
-    """Carries one task's changes until it is told to stop."""
+    """Carries one task's changes until it is told to stop. ``checkpoint`` is a file of the task's own."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, checkpoint: Path) -> None:
         self.work = work
         self.counts = {member: Counts() for member in work.selected}
         #: How old the last change was when it was read, and when it was applied; by the source's clock, this machine's too.
         self.source_seconds = self.target_seconds = 0.0
-        self._control = Control(work)
-        self._tables: dict[tuple[str, str], catalog.Table] = {}
+        self._checkpoint = Checkpoint(checkpoint)
+        self._exceptions = Exceptions(work)
+        #: How far the rows are; the checkpoint is behind it.
+        self._reached = ""
 
     def prepare(self, position: str | None) -> None:
-        """Make the control tables; with ``position`` begin there, else where the target says that it is.
+        """Make the control table; with ``position`` begin there, else at the checkpoint.
 
         Raises:
             Failed: the slot or a selected table is missing, or the position cannot be had.
         """
         with self._target() as target, self._source() as source:
-            self._control.make(source, target)
+            self._exceptions.make(target)
             if position is not None:
-                self._control.begin(target, position)
-            elif self._control.position(target) is None:
+                self._checkpoint.write(position)
+            elif self._checkpoint.read() is None:
                 raise Failed(f"no checkpoint of the task {self.work.name} to resume from")
             row = source.execute(
                 "SELECT plugin, wal_status FROM pg_replication_slots WHERE slot_name = %s", (self.work.slot,)
@@ -92,131 +82,122 @@ class Applier:
                 raise Failed(f"replication slot '{self.work.slot}' does not exist")
             if row[0] != "test_decoding" or row[1] == "lost":
                 raise Failed(f"replication slot '{self.work.slot}' has plugin {row[0]} and WAL status {row[1]}")
-            self._read_tables(target)
+            for side in (source, target):
+                for name in (".".join(member) for member in sorted(self.work.selected)):
+                    found = side.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+                    if found != (True,) and self.work.settings["ErrorBehavior"]["FailOnNoTablesCaptured"]:
+                        raise Failed(f"no table {name} to capture or to write to")
 
     def run(self, stop: threading.Event) -> None:
         """Apply until ``stop`` is set. Raises Failed when a policy stops the task."""
         while not stop.is_set():
             try:
                 with self._source() as source, self._target() as target:
-                    while not stop.is_set():
-                        busy = self._round(source, target)
-                        stop.wait(BUSY_SECONDS if busy else IDLE_SECONDS)
+                    self._carry(source, target, stop)
             except Failed:
                 raise
             except (*_RECOVERABLE, MigrationError):
                 # RecoverableErrorCount -1 tries for ever.
                 stop.wait(RECOVERY_SECONDS)
 
-    def _round(self, source: Connection, target: Connection) -> bool:
-        """Apply what the slot has next; whether it had anything."""
-        reached = source.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
+    def _carry(self, source: Connection, target: Connection, stop: threading.Event) -> None:
+        self._reached = self._checkpoint.read() or ""
+        saved = time.monotonic()
+        #: Since when the transactions wait that are to be applied together.
+        since: float | None = None
+        while True:
+            # A task that is told to stop ends what it holds.
+            last = stop.is_set()
+            held = self._read(source)
+            now = time.monotonic()
+            if any(entry.changes for entry in held):
+                since = since or now
+                self.source_seconds = _age(held[0])
+                size = sum(len(entry.changes) for entry in held)
+                if last or size >= self.work.group or now - since >= self.work.timeout:
+                    self._apply(target, held)
+                    self._reached, since = held[-1].end_lsn, None
+                    self.target_seconds = _age(held[0])
+            else:
+                self.source_seconds = self.target_seconds = 0.0
+                if held:
+                    self._reached = held[-1].end_lsn
+            if last or now - saved >= CHECKPOINT_SECONDS:
+                self._save(source)
+                saved = now
+            if last:
+                return
+            stop.wait(LOOK_SECONDS)
+
+    def _read(self, source: Connection) -> list[Transaction]:
+        """What the slot has after what was applied. It begins each time where the last checkpoint confirmed it."""
+        end = source.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
         rows = source.execute(SQL["peek"].encode(), (self.work.slot, self.work.group)).fetchall()
-        found = list(transactions(rows))
-        if not found:
-            self.source_seconds = self.target_seconds = 0.0
-            self._advance(source, str(reached[0]) if reached else "")
-            return False
-        position = self._control.position(target)
-        todo = [entry for entry in found if position is None or _lsn(entry.end_lsn) > _lsn(position)]
-        if todo:
-            self.source_seconds = _age(todo[0])
-            self._apply(target, todo)
-            self.target_seconds = _age(todo[0])
-        self._advance(source, found[-1].end_lsn)
-        return True
+        found = list(transactions(rows, self.work.selected))
+        held = [entry for entry in found if _lsn(entry.end_lsn) > _lsn(self._reached)]
+        if not held and len(rows) < self.work.group and end is not None:
+            self._reached = max(self._reached, str(end[0]), key=_lsn)
+        elif not held:
+            # As much as one look reads was applied already; the next look is to begin after it.
+            self._save(source)
+        return held
 
-    def _advance(self, source: Connection, lsn: str) -> None:
-        source.execute(SQL["advance"].encode(), (lsn, self.work.slot, lsn))
+    def _save(self, source: Connection) -> None:
+        self._checkpoint.write(self._reached)
+        source.execute(SQL["advance"].encode(), (self._reached, self.work.slot, self._reached))
 
-    def _apply(self, target: Connection, todo: Sequence[Transaction]) -> None:
-        own = [(entry, changes) for entry in todo if (changes := self._wanted(entry))]
-        if not own:
-            # Nothing is written for them, as each task would have to read what the other wrote for nothing, for ever.
-            return
+    def _apply(self, target: Connection, held: Sequence[Transaction]) -> None:
         try:
             with target.transaction():
-                self._control.mark(target, todo[-1].end_lsn)
-                for _, changes in own:
-                    for change in changes:
+                for entry in held:
+                    for change in entry.changes:
                         self._execute(target, change)
         except _RECOVERABLE:
             raise
         except psycopg.Error:
             # As DMS: what cannot be applied together is applied one by one, and judged by the policies.
-            for entry, changes in own:
-                self._one_by_one(target, entry, changes)
+            for entry in held:
+                self._one_by_one(target, entry)
 
-    def _one_by_one(self, target: Connection, entry: Transaction, changes: Sequence[Change]) -> None:
-        stopped: tuple[Change, psycopg.Error] | None = None
-        with suppress(_Stop), target.transaction():
-            self._control.mark(target, entry.end_lsn)
-            for change in changes:
-                try:
-                    with target.transaction():
-                        self._execute(target, change)
-                except _RECOVERABLE:
-                    raise
-                except psycopg.Error as error:
-                    if self.work.policy(change.operation) == "STOP_TASK":
-                        stopped = (change, error)
-                        raise _Stop from error
-                    self._refused(target, self._statement(change), str(error))
-        if stopped is not None:
-            change, cause = stopped
-            self._control.note(target, self._statement(change), str(cause))
-            raise Failed(
-                f"Last Error stopped by ApplyError{change.operation.capitalize()}Policy on table {change.schema}.{change.table}: "
-                f"{type(cause).__name__} {cause.sqlstate}"
-            )
-
-    def _wanted(self, entry: Transaction) -> list[Change]:
-        """The transaction's changes of the selected tables; none when it has the mark of the opposite task."""
-        if any(self._control.is_mark(change.schema, change.table) for change in entry.changes):
-            return []
-        selected = self.work.selected
-        return [
-            change
-            for change in entry.changes
-            if (change.schema, change.table) in selected
-            and change.operation != "TRUNCATE"
-            and not self.counts[change.schema, change.table].suspended
-        ]
-
-    def _statement(self, change: Change) -> Statement:
-        return statements.of_change(self.work, change, self._tables[change.schema, change.table])
+    def _one_by_one(self, target: Connection, entry: Transaction) -> None:
+        try:
+            with target.transaction():
+                for change in entry.changes:
+                    try:
+                        with target.transaction():
+                            self._execute(target, change)
+                    except _RECOVERABLE:
+                        raise
+                    except psycopg.Error as error:
+                        self._refused(change, str(error))
+        except _RECOVERABLE:
+            raise
+        except psycopg.Error as error:
+            # At the commit, where no one change is to blame.
+            self._stopped(entry.changes[0], str(error))
 
     def _execute(self, target: Connection, change: Change) -> None:
-        statement = self._statement(change)
-        done = target.execute(statement.query, statement.values).rowcount
-        if change.operation != "INSERT" and done == 0:
-            if self.work.policy(change.operation) == "STOP_TASK":
-                # The transaction is rolled back; the exception must stay.
-                with self._target() as other:
-                    self._control.note(other, statement, "0 rows affected")
-                raise Failed(f"0 rows affected by a {change.operation} on table {change.schema}.{change.table}")
-            self._refused(target, statement, "0 rows affected")
-        self.counts[change.schema, change.table].add(change)
+        statement = statements.of_change(self.work, change)
+        if target.execute(statement.query, statement.values).rowcount == 0:
+            self._refused(change, "0 rows affected")
+        elif change.operation == "INSERT":
+            self.counts[change.table].inserts += 1
+        else:
+            self.counts[change.table].deletes += 1
 
-    def _refused(self, target: Connection, statement: Statement, error: str) -> None:
-        change = statement.change
-        policy = self.work.policy(change.operation)
-        if policy == "IGNORE_RECORD":
-            return
-        self._control.note(target, statement, error)
-        if policy == "SUSPEND_TABLE":
-            self.counts[change.schema, change.table].suspended = True
+    def _refused(self, change: Change, error: str) -> None:
+        """Judge a change that could not be applied. Raises Failed, unless its policy lets the task go on."""
+        if self.work.policy(change.operation) != "IGNORE_RECORD":
+            self._stopped(change, error)
 
-    def _read_tables(self, target: Connection) -> None:
-        schemas: dict[str, list[str]] = {}
-        for schema, table in sorted(self.work.selected):
-            schemas.setdefault(schema, []).append(table)
-        for schema, names in schemas.items():
-            there = catalog.existing(target, schema, names)
-            if len(there) < len(names) and self.work.settings["ErrorBehavior"]["FailOnNoTablesCaptured"]:
-                raise Failed(f"tables {', '.join(sorted(set(names) - set(there)))} of {schema} are not on the target")
-            for described in catalog.read(target, schema, there, "target").values():
-                self._tables[schema, described.name] = described
+    def _stopped(self, change: Change, error: str) -> None:
+        # In a session of its own: the task's transaction is rolled back, and the exception must stay.
+        with self._target() as other:
+            self._exceptions.note(other, statements.of_change(self.work, change), error)
+        raise Failed(
+            f"Last Error stopped by ApplyError{change.operation.capitalize()}Policy on table {'.'.join(change.table)}: "
+            f"{error.splitlines()[0]}"
+        )
 
     @contextmanager
     def _source(self) -> Iterator[Connection]:

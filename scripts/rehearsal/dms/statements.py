@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from scripts.database import catalog
-from scripts.rehearsal.dms.decoding import Change, Field, Unchanged
+from scripts.rehearsal.dms.decoding import Change
 from scripts.rehearsal.dms.work import Failed, Work
-
-LOB_TYPES = frozenset({"text", "json", "jsonb", "bytea", "xml"})
 
 
 @dataclass(frozen=True)
@@ -22,49 +20,34 @@ class Statement:
     values: list[str | None]
 
 
-def of_change(work: Work, change: Change, described: catalog.Table) -> Statement:
-    """How ``change`` is applied to the target's table as ``described``.
+def of_change(work: Work, change: Change) -> Statement:
+    """How ``change`` is applied to the table of the same name on the target.
 
     Raises:
         Failed: a LOB would be truncated, and the source endpoint says that this fails the task.
     """
-    table = sql.Identifier(change.schema, change.table)
-    new = [_fitting(work, change, entry) for entry in change.new if entry.name in described.stored]
-    given = [(entry.name, entry.value) for entry in new if not isinstance(entry.value, Unchanged)]
-    if change.operation == "INSERT":
-        query = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
-            table,
-            catalog.identifiers([name for name, _ in given]),
-            sql.SQL(", ").join([sql.Placeholder()] * len(given)),
-        )
-        return Statement(change, query, [value for _, value in given])
-    before = {entry.name: entry.value for entry in (change.old or change.new)}
-    where = _equals(described.key, " AND ")
-    keys: list[str | None] = [str(before[name]) for name in described.key]
+    table, names = sql.Identifier(*change.table), list(change.values)
+    values = [_fitting(work, change, name) for name in names]
     if change.operation == "DELETE":
-        return Statement(change, sql.SQL("DELETE FROM {} WHERE {}").format(table, where), keys)
-    given = [(name, value) for name, value in given if described.column(name).identity != "a"]
-    sets = _equals([name for name, _ in given], ", ")
-    query = sql.SQL("UPDATE {} SET {} WHERE {}").format(table, sets, where)
-    return Statement(change, query, [*(value for _, value in given), *keys])
+        where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in names)
+        return Statement(change, sql.SQL("DELETE FROM {} WHERE {}").format(table, where), values)
+    query = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        table, catalog.identifiers(names), sql.SQL(", ").join([sql.Placeholder()] * len(names))
+    )
+    return Statement(change, query, values)
 
 
-def _equals(names: list[str] | tuple[str, ...], between: str) -> sql.Composed:
-    return sql.SQL(between).join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in names)
-
-
-def _fitting(work: Work, change: Change, entry: Field) -> Field:
-    """The field as limited LOB mode lets it through."""
-    metadata = work.settings["TargetMetadata"]
-    if not isinstance(entry.value, str) or entry.type not in LOB_TYPES or not metadata["LimitedSizeLobMode"]:
-        return entry
-    size = len(entry.value) // 2 if entry.type == "bytea" else len(entry.value.encode())
-    limit = int(metadata["LobMaxSize"]) * 1024
+def _fitting(work: Work, change: Change, name: str) -> str | None:
+    """The value as limited LOB mode lets it through."""
+    value, metadata = change.values[name], work.settings["TargetMetadata"]
+    if value is None or name not in change.lobs or not metadata["LimitedSizeLobMode"]:
+        return value
+    size, limit = len(value.encode()), int(metadata["LobMaxSize"]) * 1024
     if size <= limit:
-        return entry
+        return value
     if work.fail_on_truncation:
         raise Failed(
-            f"Last Error LOB of {size} bytes in {change.schema}.{change.table}.{entry.name} would be truncated, it exceeds "
+            f"Last Error LOB of {size} bytes in {'.'.join(change.table)}.{name} would be truncated, it exceeds "
             f"LobMaxSize of {metadata['LobMaxSize']} KB"
         )
-    return Field(entry.name, entry.type, entry.value[:limit])
+    return value.encode()[:limit].decode(errors="ignore")

@@ -37,7 +37,7 @@ class Work:
         )
 
     def policy(self, operation: str) -> str:
-        """What the settings say of an INSERT, UPDATE or DELETE that cannot be applied."""
+        """What the settings say of an INSERT or DELETE that cannot be applied."""
         return str(self.settings["ErrorBehavior"][f"ApplyError{operation.capitalize()}Policy"])
 
     @property
@@ -47,8 +47,13 @@ class Work:
 
     @property
     def group(self) -> int:
-        """Changes that one transaction on the target takes, at least, when so many wait."""
+        """Changes that one transaction on the target takes, at least, unless the time-out passes first."""
         return int(self.settings["ChangeProcessingTuning"]["MinTransactionSize"])
+
+    @property
+    def timeout(self) -> float:
+        """How long transactions are gathered for one on the target, seconds."""
+        return float(self.settings["ChangeProcessingTuning"]["CommitTimeout"])
 
 
 def work_of(

@@ -8,47 +8,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from scripts.replication.documents import DmsValidation
+from typing import Any
 
 #: Statuses that pass by themselves.
 PASSING = frozenset({"creating", "starting", "stopping", "modifying", "moving", "testing", "deleting"})
 #: Tables that DMS no longer replicates though its task runs.
 LOST_TABLES = ("error", "suspended")
-#: What DMS writes for an UPDATE or a DELETE that found no row, whatever case it is written in.
-NO_ROW = "0 rows affected"
 #: Share of the instance's disk from which on it is reported, percent: full, every task on it stops.
 STORAGE_LIMIT_PERCENT = 90.0
-
-Kind = Literal["insert", "update", "delete", "other"]
 
 
 @dataclass(frozen=True)
 class ApplyException:
-    """One row of `awsdms_apply_exceptions`: a change that DMS did not apply. ``statement`` holds values: never print it."""
+    """One row of `awsdms_apply_exceptions`: a change that DMS did not apply. Its statement holds values, and is not read."""
 
-    task: str
-    table: str
     at: str
     error: str
-    kind: Kind
-
-    @property
-    def expected(self) -> bool:
-        """Whether it is an UPDATE or DELETE of a row that this side deleted, or whose conflict a rule decided."""
-        return self.kind in ("update", "delete") and NO_ROW in self.error.lower()
-
-
-def kind_of(statement: str) -> Kind:
-    """What the statement of an exception does, by its first word."""
-    word = statement.lstrip("( \n\t").split(None, 1)[0].lower() if statement.strip() else ""
-    return {"insert": "insert", "update": "update", "delete": "delete"}.get(word, "other")  # type: ignore[return-value]
-
-
-def unexpected(found: Iterable[ApplyException]) -> list[ApplyException]:
-    """The exceptions that mean a row which is not where it should be."""
-    return [entry for entry in found if not entry.expected]
 
 
 def task_problem(task: Mapping[str, Any]) -> str | None:
@@ -72,7 +47,7 @@ def remedy(message: str) -> str:
     goes_on = "then `task-migration replicate start`, which resumes it where it was"
     if "lob" in text and ("truncat" in text or "exceed" in text):
         return (
-            "a value is larger than dmsLobMaxSizeKb: raise that above what `task-migration preflight` measures and make the tasks "
+            "a row is larger, as JSON text, than dmsLobMaxSizeKb: raise that above what `task-migration preflight` measures and make the tasks "
             "anew (rollback --abandon, pulumi up --refresh, copy): settings are a task's for life"
         )
     if "replication slot" in text or "slot_name" in text or "wal segment" in text:
@@ -108,34 +83,6 @@ def table_problems(statistics: Iterable[Mapping[str, Any]]) -> list[str]:
                 "cannot be had again from the slot; `task-migration rollback --abandon`, then `task-migration copy`"
             )
     return found
-
-
-def validation(statistics: Iterable[Mapping[str, Any]]) -> DmsValidation:
-    """DMS's own comparison over all tables.
-
-    ``state`` is ``mismatched`` when a record failed, ``pending`` while records wait, ``validated`` when all tables are,
-    else ``not enabled``.
-    """
-    entries = list(statistics)
-
-    def total(name: str) -> int:
-        return sum(int(entry.get(name) or 0) for entry in entries)
-
-    failed, suspended = total("ValidationFailedRecords"), total("ValidationSuspendedRecords")
-    tables = {
-        f"{entry.get('SchemaName')}.{entry.get('TableName')}": str(entry.get("ValidationState") or "Not enabled")
-        for entry in entries
-    }
-    state: Literal["mismatched", "pending", "validated", "not enabled"] = "pending"
-    if failed or suspended:
-        state = "mismatched"
-    elif tables and all(value == "Validated" for value in tables.values()):
-        state = "validated"
-    elif all(value == "Not enabled" for value in tables.values()):
-        state = "not enabled"
-    return DmsValidation(
-        state=state, pending=total("ValidationPendingRecords"), failed=failed, suspended=suspended, tables=tables
-    )
 
 
 def connection_problem(endpoint: str, connection: Mapping[str, Any] | None) -> str | None:
@@ -176,58 +123,17 @@ def instance_problem(instance: Mapping[str, Any], free_gb: float | None = None) 
 
 
 def mapping_problem(task: Mapping[str, Any], wanted: str) -> str | None:
-    """Whether the deployed task maps what the configuration lists; both texts in normal form."""
+    """Whether the deployed task maps anything but the one record that it is to carry; both texts in normal form."""
 
-    def members(text: str) -> set[tuple[str, str]]:
-        return {
-            (rule["object-locator"]["schema-name"], rule["object-locator"]["table-name"])
-            for rule in json.loads(text)["rules"]
-            if rule["rule-type"] == "selection"
-        }
+    def members(text: str) -> set[str]:
+        rules = json.loads(text)["rules"]
+        found = [rule["object-locator"] for rule in rules if rule["rule-type"] == "selection"]
+        return {f"{locator['schema-name']}.{locator['table-name']}" for locator in found}
 
-    missing = members(wanted) - members(str(task["TableMappings"]))
-    if missing:
-        names = ", ".join(sorted(f"{schema}.{table}" for schema, table in missing))
-        return (
-            f"the task {task['ReplicationTaskIdentifier']} does not replicate {names}; it was deployed with another list: pulumi up, then "
-            "run the command again"
-        )
-    return None
-
-
-def changed_after_heartbeat(lines: Iterable[str], side: str, schema: str, tables: Iterable[str]) -> list[str]:
-    """Which of ``tables`` the slot's rest changes after the last heartbeat of ``side``, which a fence has seen arrive.
-
-    What DMS itself applied there is left out: its transactions write to the table of loopback prevention as well (AWS DMS,
-    'Performing bidirectional replication').
-
-    Args:
-        lines: of `test_decoding`, with BEGIN and COMMIT, in the order of the commits.
-    """
-    heads = {
-        f"table {first}.{second}: ": table
-        for table in tables
-        for first in _written(schema)
-        for second in _written(table)
-    }
-    changed: set[str] = set()
-    own: set[str] = set()
-    applied = False
-    for line in lines:
-        if line.startswith("BEGIN"):
-            own, applied = set(), False
-        elif line.startswith("COMMIT"):
-            changed |= set() if applied else own
-        elif "awsdms_loopback_prevention" in line.split(": ", 1)[0]:
-            applied = True
-        elif line.startswith("table task_migration.heartbeat: ") and f"side[text]:'{side}'" in line:
-            changed, own = set(), set()
-        else:
-            own |= {table for head, table in heads.items() if line.startswith(head)}
-    return sorted(changed)
-
-
-def _written(name: str) -> tuple[str, str]:
-    """The two ways in which `test_decoding` may write a name: plain, or quoted where it needs it."""
-    doubled = name.replace('"', '""')
-    return name, f'"{doubled}"'
+    deployed, ours = members(str(task["TableMappings"])), members(wanted)
+    if deployed == ours:
+        return None
+    return (
+        f"the task {task['ReplicationTaskIdentifier']} carries {', '.join(sorted(deployed))}, it must carry {', '.join(sorted(ours))} "
+        "alone; it was deployed by another version: pulumi up, then run the command again"
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from psycopg import sql
+
 from components import dms_settings
 from scripts.copy import slot as copy_slot
 from scripts.database import helper_schema
@@ -15,7 +17,7 @@ from scripts.replication import slots
 from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
 from scripts.replication.dms import answers, api, exceptions
 from scripts.replication.dms.observe import ENDPOINTS, TASKS
-from scripts.replication.documents import DmsDirectionState, DmsExceptions, DmsTable
+from scripts.replication.documents import DmsDirectionState, DmsTable
 from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.settings import Settings
@@ -24,6 +26,13 @@ from scripts.support.sides import Side
 PLUGIN = PLUGINS["dms"]
 #: No lock of the applications is waited for longer, milliseconds.
 LOCK_MS = 1000
+#: The record of writes that each direction carries.
+RECORDS: Mapping[Direction, str] = {"forward": dms_settings.FORWARD_RECORD, "reverse": dms_settings.REVERSE_RECORD}
+#: Numbers of the writes that a slot holds.
+_HELD = (
+    "SELECT substring(substr(data, length(%s) + 1) FROM '^[0-9]+') FROM pg_logical_slot_peek_changes(%s, NULL, NULL) "
+    "WHERE starts_with(data, %s)"
+)
 
 
 class DmsEngine:
@@ -52,9 +61,8 @@ class DmsEngine:
                 "`task-migration rollback --abandon`, then `task-migration copy` with replicationEngine dms"
             )
         dms.check_instance()
-        wanted = dms_settings.table_mappings(settings.config.db_schema, settings.config.tables)
         for direction in DIRECTIONS:
-            problem = answers.mapping_problem(dms.task(direction), wanted)
+            problem = answers.mapping_problem(dms.task(direction), dms_settings.table_mappings(RECORDS[direction]))
             if problem:
                 raise Refused(problem)
             reads = ENDPOINTS[direction][0]
@@ -64,6 +72,7 @@ class DmsEngine:
                     f"the endpoint {reads} reads the slot {found}, the copy's is {slot_name(settings, direction)}; it was deployed with "
                     "another `subscription`: pulumi up, then run the command again"
                 )
+            _refuse_a_hole(settings, direction)
 
     def start(self, settings: Settings) -> list[Part]:
         """The way back with its slot first, before the target can take a first write; then forward, from the copy's slot."""
@@ -75,7 +84,6 @@ class DmsEngine:
                 target.execute("SELECT pg_create_logical_replication_slot(%s, %s)", (name, PLUGIN))
         parts = [Part(f"slot {slot_name(settings, 'forward')}", True), Part(f"slot {name}", was_there)]
         dms.test_connections([name for direction in DIRECTIONS for name in ENDPOINTS[direction]])
-        # The rows of the copy are behind the reverse slot; what forward applies has DMS's mark, which reverse leaves out.
         for direction in ("reverse", "forward"):
             outcome = self._start_one(settings, dms, direction)
             parts.append(Part(f"task {TASKS[direction]}", outcome == "running-already"))
@@ -122,15 +130,14 @@ class DmsEngine:
         return all(task is not None and task["Status"] == "running" for task in found)
 
     def state(self, settings: Settings, direction: Direction) -> DmsDirectionState:
-        """How a task stands: its status, tables, exceptions, latencies and DMS's own validation."""
+        """How a task stands: its status, tables, exceptions and latencies."""
         dms, name = self._dms(settings), slot_name(settings, direction)
         with domain_errors("replicate status"), open_side(settings, publisher(direction), "status", LOCK_MS) as reader:
             slot = slots.read(reader, name)
         with domain_errors("replicate status"), open_side(settings, "target", "status", LOCK_MS) as target:
             known = helper_schema.get(target, dms_state_key(direction)) or {}
         with domain_errors("replicate status"), open_side(settings, subscriber(direction), "status", LOCK_MS) as writer:
-            left_out = exceptions.read(writer, int(known.get("exceptions_seen", 0)))
-        refused = answers.unexpected(left_out)
+            refused = exceptions.read(writer, int(known.get("exceptions_seen", 0)))
         task = dms.find(direction)
         statistics = (
             dms.statistics(str(task["ReplicationTaskArn"])) if task is not None and task["Status"] != "ready" else []
@@ -152,8 +159,6 @@ class DmsEngine:
             task=task["Status"] if task is not None else None,
             latency=latency,
             tables=[_table(entry) for entry in statistics] if task is not None else None,
-            validation=answers.validation(statistics) if task is not None else None,
-            exceptions=DmsExceptions(expected=len(left_out) - len(refused), unexpected=len(refused)),
         )
 
     def stop(self, settings: Settings, timeout: float) -> list[str]:
@@ -164,21 +169,9 @@ class DmsEngine:
         return [TASKS[direction] for direction in DIRECTIONS if dms.stop(direction, limit)]
 
     def unapplied(self, settings: Settings, direction: Direction) -> list[str]:
-        """Tables that changed after the last heartbeat: it came through a fence, so what stands before it was applied."""
-        name, side = slot_name(settings, direction), publisher(direction)
-        with (
-            domain_errors(f"reading the rest of the slot {name}"),
-            open_side(settings, side, "confirm", LOCK_MS) as reader,
-        ):
-            if slots.read(reader, name) is None:
-                return []
-            with copy_slot.copied(reader, name) as copy:
-                lines = reader.execute(
-                    "SELECT data FROM pg_logical_slot_peek_changes(%s, NULL, NULL, 'skip-empty-xacts', '1')", (copy,)
-                ).fetchall()
-        return answers.changed_after_heartbeat(
-            [str(line[0]) for line in lines], side, settings.config.db_schema, settings.config.tables
-        )
+        """Tables with writes that the record on the other side lacks."""
+        with domain_errors(f"comparing the record of the {publisher(direction)}"):
+            return sorted(set(_not_there(settings, direction).values()))
 
     def drop(self, settings: Settings) -> None:
         """Delete the tasks that ever ran, as each would resume where the slot no longer is; then the slots."""
@@ -211,6 +204,44 @@ class DmsEngine:
                 if slots.read(connection, slot_name(settings, direction)) is not None:
                     found.append(f"{side}: slot {slot_name(settings, direction)}")
         return found
+
+
+def _not_there(settings: Settings, direction: Direction) -> dict[int, str]:
+    """The publisher's own writes that the subscriber's copy of their record lacks: number to table, without fences."""
+    query = sql.SQL(
+        "SELECT v, table_name FROM {} WHERE kind <> 'fence' AND v > coalesce("
+        "(SELECT (value ->> 'v')::bigint FROM task_migration.settings WHERE name = 'known'), 0)"
+    ).format(sql.Identifier(dms_settings.HELPER_SCHEMA, RECORDS[direction]))
+    # In this order: what arrives in between is no gap.
+    with open_side(settings, publisher(direction), "confirm", LOCK_MS) as connection:
+        written = {int(v): str(table) for v, table in connection.execute(query)}
+    with open_side(settings, subscriber(direction), "confirm", LOCK_MS) as connection:
+        arrived = {int(v) for v, _ in connection.execute(query)}
+    return {v: table for v, table in written.items() if v not in arrived}
+
+
+def _refuse_a_hole(settings: Settings, direction: Direction) -> None:
+    """Once a task was started, its slot must be there and hold each write that the other side lacks. Raises Refused."""
+    name, side, peer = slot_name(settings, direction), publisher(direction), subscriber(direction)
+    with domain_errors(f"looking for a gap behind the slot {name}"):
+        with open_side(settings, "target", "replicate", LOCK_MS) as target:
+            if not dms_started(target, direction):
+                return
+        with open_side(settings, side, "replicate", LOCK_MS) as reader:
+            problem = slots.problem(name, slots.read(reader, name))
+            if problem:
+                raise Refused(problem)
+            # The copy keeps what the task would confirm meanwhile.
+            with copy_slot.copied(reader, name) as copy:
+                missing = _not_there(settings, direction)
+                head = f"table {dms_settings.HELPER_SCHEMA}.{RECORDS[direction]}: INSERT: v[bigint]:"
+                rows = reader.execute(_HELD, (head, copy, head)).fetchall() if missing else []
+    gone = {v: table for v, table in missing.items() if v not in {int(row[0]) for row in rows}}
+    if gone:
+        raise Refused(
+            f"the slot {name} no longer holds {len(gone)} writes of the {side} that the {peer} lacks ({', '.join(sorted(set(gone.values())))}): "
+            "it was made anew or moved by hand; run `task-migration rollback --abandon`, then `task-migration copy`"
+        )
 
 
 def _plugin(connection: Connection, name: str) -> str | None:
@@ -246,6 +277,7 @@ def _refused(found: list[answers.ApplyException], side: Side) -> str | None:
         return None
     last = found[-1]
     return (
-        f"{len(found)} changes were not applied on the {side}, the last on {last.table} ({last.kind}) at {last.at}: {last.error.strip()}; "
-        "mend with `task-migration verify --repair newest`, then `task-migration replicate stop` and `start`, which takes them as seen"
+        f"{len(found)} writes were not applied on the {side}, the last at {last.at}: {last.error.strip()}; mend what it says, then "
+        "`task-migration replicate stop` and `start`, which goes on where the task stopped and takes them as seen; prove it with "
+        "`task-migration verify`"
     )

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from components.dms_settings import EXCEPTIONS_TABLE, HELPER_SCHEMA
 from scripts.database.connections import Connection
-from scripts.replication.dms.answers import ApplyException, kind_of
+from scripts.replication.dms.answers import ApplyException
 
 #: More than this many say no more than this many.
 MOST = 1000
@@ -39,11 +39,8 @@ def read(connection: Connection, after: int = 0) -> list[ApplyException]:
     ).fetchall()
     found = [
         ApplyException(
-            task=str(row[0].get("task_name")),
-            table=f"{row[0].get('table_owner')}.{row[0].get('table_name')}",
             at=str(row[0].get("error_time")),
             error=str(row[0].get("error")),
-            kind=kind_of(str(row[0].get("statement") or "")),
         )
         for row in rows
     ]

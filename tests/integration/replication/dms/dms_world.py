@@ -19,6 +19,7 @@ from scripts.database.connections import parameters
 from scripts.embedded import decoding
 from scripts.rehearsal.world import EmulatedAws
 from scripts.replication.directions import DIRECTIONS
+from scripts.replication.dms.engine import RECORDS
 from scripts.replication.dms.observe import ENDPOINTS, TASKS
 from scripts.support.process import free_port
 from scripts.support.wait import wait_until
@@ -90,7 +91,7 @@ class DmsWorld:
                 TargetEndpointArn=arns[1],
                 ReplicationInstanceArn=instance,
                 MigrationType="cdc",
-                TableMappings=dms_settings.table_mappings(config.db_schema, config.tables),
+                TableMappings=dms_settings.table_mappings(RECORDS[direction]),
                 ReplicationTaskSettings=dms_settings.task_settings(lob_max_size_kb=lob_max_size_kb),
             )
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from components import dms_settings
 from scripts.replication.dms import answers
-from scripts.replication.dms.answers import ApplyException
 
 TASK = {"ReplicationTaskIdentifier": "t"}
 
@@ -85,49 +84,26 @@ def test_an_instance_that_cannot_work_says_what_to_do(
 
 
 @pytest.mark.parametrize(
-    ("statement", "error", "expected"),
+    "deployed",
     [
-        ("UPDATE \"public\".\"tasks\" SET \"title\"='x'  WHERE \"id\"=1", "0 rows affected", True),
-        ("DELETE FROM \"public\".\"task_tag\"", "0 Rows affected", True),
-        ("INSERT INTO \"public\".\"tasks\" VALUES (1)", "0 rows affected", False),
-        ("UPDATE \"public\".\"tasks\" SET \"title\"=NULL", "RetCode: SQL_ERROR violates not-null constraint", False),
-        ("", "0 rows affected", False),
+        [("public", "tasks"), ("task_migration", "heartbeat")],
+        [("task_migration", "target_writes")],
+        [("task_migration", "source_writes"), ("public", "tasks")],
+        [],
     ],
-)  # fmt: skip
-def test_only_a_row_that_is_gone_may_be_passed_by(statement: str, error: str, expected: bool) -> None:
-    """Prevents a row that DMS could not write from being counted among the harmless ones."""
-    entry = ApplyException("t", "public.tasks", "now", error, answers.kind_of(statement))
-    assert entry.expected is expected
-    assert answers.unexpected([entry]) == ([] if expected else [entry])
-
-
-def test_validation_over_all_tables() -> None:
-    def table(state: str, **counts: int) -> dict[str, Any]:
-        return {"SchemaName": "public", "TableName": state, "ValidationState": state, **counts}
-
-    assert answers.validation([]).state == "not enabled"
-    assert answers.validation([table("Validated"), table("Validated")]).state == "validated"
-    pending = answers.validation([table("Validated"), table("Pending records", ValidationPendingRecords=3)])
-    assert pending.plain() == {
-        "state": "pending",
-        "pending": 3,
-        "failed": 0,
-        "suspended": 0,
-        "tables": {"public.Validated": "Validated", "public.Pending records": "Pending records"},
-    }
-    found = answers.validation([table("Mismatched records", ValidationFailedRecords=2), table("Validated")])
-    assert (found.state, found.failed) == ("mismatched", 2)
-
-
-def test_a_task_deployed_with_another_list_is_told() -> None:
-    """Prevents a table added to the configuration that is copied and then never replicated."""
-    deployed = dms_settings.table_mappings("public", ["tasks"])
-    task = {**TASK, "TableMappings": json.dumps(json.loads(deployed), indent=2)}
-    assert answers.mapping_problem(task, deployed) is None
-    problem = answers.mapping_problem(task, dms_settings.table_mappings("public", ["tasks", "task_tag"]))
+)
+def test_a_task_that_carries_anything_else_is_told(deployed: list[tuple[str, str]]) -> None:
+    """Prevents a task of another version, which applies data rows beside the rules, or sends back what arrives."""
+    wanted = dms_settings.table_mappings("source_writes")
+    assert answers.mapping_problem({**TASK, "TableMappings": json.dumps(json.loads(wanted), indent=2)}, wanted) is None
+    rules = [
+        {"rule-type": "selection", "object-locator": {"schema-name": schema, "table-name": table}}
+        for schema, table in deployed
+    ]
+    problem = answers.mapping_problem({**TASK, "TableMappings": json.dumps({"rules": rules})}, wanted)
     assert problem is not None
-    assert "public.task_tag" in problem
-    assert "pulumi up" in problem
+    assert "it must carry task_migration.source_writes alone" in problem
+    assert all(f"{schema}.{table}" in problem for schema, table in deployed)
 
 
 def test_connections() -> None:
@@ -136,28 +112,3 @@ def test_connections() -> None:
         answers.connection_problem("e", {"Status": "failed", "LastFailureMessage": "no route"})
     )
     assert "never tested" in str(answers.connection_problem("e", None))
-
-
-BEAT = "table task_migration.heartbeat: UPDATE: side[text]:'source' beat[bigint]:7"
-PEER = "table task_migration.heartbeat: UPDATE: side[text]:'target' beat[bigint]:9"
-LOOP = "table loopback.awsdms_loopback_prevention: UPDATE: id[integer]:1"
-
-
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        ([], []),
-        (["BEGIN 1", 'table public."Weird ""Table": INSERT: id[bigint]:1', "COMMIT 1"], ['Weird "Table']),
-        (["BEGIN 1", "table public.tasks: DELETE: id[bigint]:1", "COMMIT 1", "BEGIN 2", BEAT, "COMMIT 2"], []),
-        (["BEGIN 2", BEAT, "COMMIT 2", "BEGIN 3", "table public.tasks: UPDATE: id[bigint]:1", "COMMIT 3"], ["tasks"]),
-        # The other side's beat, as applied here, proves nothing of this side; tables that stay are none of ours.
-        (["BEGIN 3", "table public.tasks: UPDATE: x", "COMMIT 3", "BEGIN 4", PEER, "COMMIT 4"], ["tasks"]),
-        (["BEGIN 5", "table public.users: UPDATE: x", "table public.tasks_old: UPDATE: x", "COMMIT 5"], []),
-        # What DMS applied is the other side's.
-        (["BEGIN 6", LOOP, "table public.tasks: UPDATE: x", "COMMIT 6"], []),
-        (["BEGIN 6", LOOP, "COMMIT 6", "BEGIN 7", "table public.tasks: UPDATE: x", "COMMIT 7"], ["tasks"]),
-    ],
-)
-def test_what_a_slot_of_dms_holds_after_the_last_fence(lines: list[str], expected: list[str]) -> None:
-    """Prevents an end that drops a slot with a write that nobody has, and one that never comes as the target writes on."""
-    assert answers.changed_after_heartbeat(lines, "source", "public", ("tasks", 'Weird "Table')) == expected
