@@ -4,7 +4,7 @@ It follows the task's declared settings: selection rules, error policies, limite
 a transaction and its time-out, and the endpoints' slot and AfterConnectScript. As DMS in transactional apply mode it is one
 session, in the order of commits, several source transactions in one of its own, held until they are many or the time-out
 passes (AWS DMS, 'Change processing tuning settings'), and without a replication origin. How far it is, it keeps on its own
-disk, now and then and after the rows: whatever kills it, its last transactions come a second time.
+disk, now and then and behind the rows: whatever kills it, its last transactions come a second time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from scripts.support.errors import MigrationError
 
 #: Between two looks at the slot, seconds.
 LOOK_SECONDS = 0.1
-#: Between two checkpoints, seconds.
+#: Between two checkpoints, seconds. Each is of where the rows were at the one before it, so that every kill repeats some.
 CHECKPOINT_SECONDS = 2.0
 #: Before a task goes on after a failure that passes by itself, seconds.
 RECOVERY_SECONDS = 0.2
@@ -102,7 +102,7 @@ class Applier:
 
     def _carry(self, source: Connection, target: Connection, stop: threading.Event) -> None:
         self._reached = self._checkpoint.read() or ""
-        saved = time.monotonic()
+        saved, behind = time.monotonic(), self._reached
         #: Since when the transactions wait that are to be applied together.
         since: float | None = None
         while True:
@@ -122,11 +122,12 @@ class Applier:
                 self.source_seconds = self.target_seconds = 0.0
                 if held:
                     self._reached = held[-1].end_lsn
-            if last or now - saved >= CHECKPOINT_SECONDS:
-                self._save(source)
-                saved = now
             if last:
+                self._save(source, self._reached)
                 return
+            if now - saved >= CHECKPOINT_SECONDS:
+                self._save(source, behind)
+                saved, behind = now, self._reached
             stop.wait(LOOK_SECONDS)
 
     def _read(self, source: Connection) -> list[Transaction]:
@@ -139,12 +140,12 @@ class Applier:
             self._reached = max(self._reached, str(end[0]), key=_lsn)
         elif not held:
             # As much as one look reads was applied already; the next look is to begin after it.
-            self._save(source)
+            self._save(source, self._reached)
         return held
 
-    def _save(self, source: Connection) -> None:
-        self._checkpoint.write(self._reached)
-        source.execute(SQL["advance"].encode(), (self._reached, self.work.slot, self._reached))
+    def _save(self, source: Connection, lsn: str) -> None:
+        self._checkpoint.write(lsn)
+        source.execute(SQL["advance"].encode(), (lsn, self.work.slot, lsn))
 
     def _apply(self, target: Connection, held: Sequence[Transaction]) -> None:
         try:
