@@ -6,7 +6,7 @@ What is found has the shortest history that leads to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tests.model.judge import Problem, Promise, problems
 from tests.model.world import NAMES, SIDES, Message, Row, Rules, Shape, Write
@@ -28,6 +28,25 @@ class Limits(NamedTuple):
     opens: bool = False
     #: How often the clock of whole seconds moves on.
     seconds: int = 0
+
+
+class Step(NamedTuple):
+    """One thing that happens."""
+
+    what: Literal[
+        "writes", "opens", "commits", "rolls back", "applies", "goes back to", "looks", "prunes", "waits a second"
+    ]
+    side: int
+    writes: tuple[Write, ...] = ()
+    #: Which of the other side's transactions, from 0.
+    at: int = 0
+
+    def __str__(self) -> str:
+        if self.writes:
+            return "; ".join(map(str, self.writes)) + (" (open)" if self.what == "opens" else "")
+        return f"{NAMES[self.side]} {self.what}" + (
+            f" {self.at + 1}" if self.what in ("applies", "goes back to") else ""
+        )
 
 
 class State(NamedTuple):
@@ -87,11 +106,11 @@ def _committed(rules: Rules, state: State, side: int, db: Any, message: Message,
     )
 
 
-def _writes(rules: Rules, choices: Choices, state: State, side: int) -> Iterator[tuple[str, State]]:
+def _writes(rules: Rules, choices: Choices, state: State, side: int) -> Iterator[tuple[Step, State]]:
     if state.opened[side] is not None:
         message, writes = state.opened[side] or (Message((), 0), ())
-        yield f"{NAMES[side]} commits", _committed(rules, state, side, state.dbs[side], message, writes)
-        yield f"{NAMES[side]} rolls back", state._replace(opened=_with(state.opened, side, None))
+        yield Step("commits", side), _committed(rules, state, side, state.dbs[side], message, writes)
+        yield Step("rolls back", side), state._replace(opened=_with(state.opened, side, None))
         return
     knew = state.got(side)
     first = len(state.history[side])
@@ -103,16 +122,15 @@ def _writes(rules: Rules, choices: Choices, state: State, side: int) -> Iterator
         )
         db, message = rules.begin(state.dbs[side], writes, state.second)
         after = state._replace(left=state.left._replace(writes=state.left.writes - len(writes)))
-        label = "; ".join(map(str, writes))
-        yield label, _committed(rules, after, side, db, message, writes)
+        yield Step("writes", side, writes), _committed(rules, after, side, db, message, writes)
         if state.left.opens:
             yield (
-                f"{label} (open)",
+                Step("opens", side, writes),
                 after._replace(dbs=_with(state.dbs, side, db), opened=_with(state.opened, side, (message, writes))),
             )
 
 
-def _deliveries(rules: Rules, state: State, side: int) -> Iterator[tuple[str, State]]:
+def _deliveries(rules: Rules, state: State, side: int) -> Iterator[tuple[Step, State]]:
     at = state.applied[side]
     if at < len(state.sent[1 - side]):
         message = state.sent[1 - side][at]
@@ -121,7 +139,7 @@ def _deliveries(rules: Rules, state: State, side: int) -> Iterator[tuple[str, St
             db, made = rules.receive(state.dbs[side], message, state.looked[side])
             sent = state.sent if made is None else _with(state.sent, side, (*state.sent[side], made))
             yield (
-                f"{NAMES[side]} applies {at + 1}",
+                Step("applies", side, at=at),
                 state._replace(
                     dbs=_with(state.dbs, side, db),
                     sent=sent,
@@ -132,11 +150,11 @@ def _deliveries(rules: Rules, state: State, side: int) -> Iterator[tuple[str, St
             )
         looked = None if state.looked[side] is not None else rules.look(state.dbs[side])
         if looked is not None:
-            yield f"{NAMES[side]} looks", state._replace(looked=_with(state.looked, side, looked))
+            yield Step("looks", side), state._replace(looked=_with(state.looked, side, looked))
     if state.left.repeats:
         for back in range(at):
             yield (
-                f"{NAMES[side]} goes back to {back + 1}",
+                Step("goes back to", side, at=back),
                 state._replace(
                     applied=_with(state.applied, side, back),
                     left=state.left._replace(repeats=state.left.repeats - 1),
@@ -144,7 +162,13 @@ def _deliveries(rules: Rules, state: State, side: int) -> Iterator[tuple[str, St
             )
 
 
-def steps(rules: Rules, choices: Choices, state: State) -> Iterator[tuple[str, State]]:
+def begin(rules: Rules, limits: Limits) -> State:
+    """Both sides before the first write."""
+    none: tuple[None, None] = (None, None)
+    return State((rules.start(0), rules.start(1)), ((), ()), ((), ()), (0, 0), (0, 0), none, none, limits, 0)
+
+
+def steps(rules: Rules, choices: Choices, state: State) -> Iterator[tuple[Step, State]]:
     """Everything that can happen next."""
     for side in SIDES:
         yield from _writes(rules, choices, state, side)
@@ -154,17 +178,16 @@ def steps(rules: Rules, choices: Choices, state: State) -> Iterator[tuple[str, S
             pruned = rules.prune(state.dbs[side], state.dbs[1 - side], opened)
             if pruned is not None:
                 left = state.left._replace(prunes=state.left.prunes - 1)
-                yield f"{NAMES[side]} prunes", state._replace(dbs=_with(state.dbs, side, pruned), left=left)
+                yield Step("prunes", side), state._replace(dbs=_with(state.dbs, side, pruned), left=left)
     if state.left.seconds:
         left = state.left._replace(seconds=state.left.seconds - 1)
-        yield "a second later", state._replace(second=state.second + 1, left=left)
+        yield Step("waits a second", 0), state._replace(second=state.second + 1, left=left)
 
 
 def search(rules: Rules, shape: Shape, choices: Choices, limits: Limits, until: Promise | None = None) -> Result:
     """All states within ``limits``, or up to the first in which the promise ``until`` is broken."""
-    none: tuple[None, None] = (None, None)
-    start = State((rules.start(0), rules.start(1)), ((), ()), ((), ()), (0, 0), (0, 0), none, none, limits, 0)
-    came: dict[State, tuple[State, str] | None] = {start: None}
+    start = begin(rules, limits)
+    came: dict[State, tuple[State, Step] | None] = {start: None}
     found: dict[Promise, Found] = {}
     layer, quiet = [start], 0
     while layer and until not in found:
@@ -183,11 +206,11 @@ def search(rules: Rules, shape: Shape, choices: Choices, limits: Limits, until: 
     return Result(len(came), quiet, found)
 
 
-def _way(came: dict[State, tuple[State, str] | None], state: State) -> tuple[str, ...]:
-    labels = []
-    step = came[state]
-    while step is not None:
-        state, label = step
-        labels.append(label)
-        step = came[state]
-    return tuple(reversed(labels))
+def _way(came: dict[State, tuple[State, Step] | None], state: State) -> tuple[str, ...]:
+    taken = []
+    before = came[state]
+    while before is not None:
+        state, step = before
+        taken.append(str(step))
+        before = came[state]
+    return tuple(reversed(taken))
