@@ -36,6 +36,7 @@ GROUPS = (
     ("tests/rehearsal/", "tests/rehearsal"),
     ("tests/integration/canary/test_emergency.py", "emergency"),
     ("tests/integration/replication/test_two_writers.py", "two writers"),
+    ("tests/integration/replication/test_protocol.py", "protocol"),
     ("tests/integration/rehearsal/app/test_", "applications"),
     ("tests/integration/rehearsal/gateway/", "applications"),
 )

@@ -199,7 +199,7 @@ class Recorded:
         if record.kind == "insert" and existence:
             if existence[-1].kind == "delete":
                 return self._tell(db, "insert of deleted", record, (*columns, ROW))
-            return self._tell(db, "update", record, columns)
+            return self._differing(db, record, columns, later)
         if record.kind == "update" and row is None and self.fault != "edit resurrects":
             return self._tell(db, "update of deleted", record, columns)
         lost = tuple(name for name in columns if any(one.has(name) for one in later))
@@ -219,7 +219,13 @@ class Recorded:
                 if one.kind == "update":
                     both = tuple(name for name, _ in one.values if name in dict(taken))
                     db = self._tell(db, "update", one, both) if both else db
-        return self._tell(db, "update", record, lost) if lost else db
+        return self._differing(db, record, lost, later)
+
+    def _differing(self, db: Database, record: Record, lost: tuple[str, ...], later: list[Record]) -> Database:
+        """Of what lost to later own writes, what they say otherwise."""
+        kept = {name: value for one in later for name, value in one.values}
+        given = dict(record.values)
+        return self._tell(db, "update", record, tuple(name for name in lost if kept.get(name) != given[name]))
 
     def _tell(self, db: Database, kind: str, record: Record, items: tuple[str, ...]) -> Database:
         items = tuple(item for item in items if item not in self.shape.bookkeeping)

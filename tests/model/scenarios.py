@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tests.model.judge import Promise
 from tests.model.search import Choices, Limits
 from tests.model.world import BASE, Cell, Row, Shape
 
@@ -131,4 +132,29 @@ SCENARIOS = {
     "a child that is set to null": Scenario(
         Shape(CHILD, (row(0, 0), row(1, 0)), parent="parent", on_delete="set null"), family("set null"), Limits(3)
     ),
+}
+
+#: For each fault what sees it: a scenario and the promise that it breaks there.
+SEEN: dict[str, tuple[str, Promise]] = {
+    "clock stands still on apply": ("four writes", "1 knowledge"),
+    "target's clock not lifted": ("four writes", "4 equal"),
+    "source wins": ("four writes", "4 equal"),
+    "whole row wins": ("four writes", "2 columns"),
+    "group not carried whole": ("a group of columns", "3 unsaid"),
+    "edit resurrects": ("four writes", "4 equal"),
+    "insert forgets own later edits": ("four writes, the target's clock ahead", "4 equal"),
+    "told on both sides": ("four writes", "3 told once"),
+    "not told": ("four writes", "3 unsaid"),
+    "looks before it locks": ("transactions that stay open or roll back", "4 equal"),
+    "absent row not locked": ("open, the target's clock ahead", "4 equal"),
+    "absent row locked while records are there": ("open and pruned, the target's clock ahead", "4 equal"),
+    "repeat applied again": ("kills that repeat", "3 told once"),
+    "pruned without a mark": ("kills that repeat, and prunes", "3 told once"),
+    "pruned unarrived": ("prunes", "4 equal"),
+    "pruned under an open transaction": ("open and pruned, the target's clock ahead", "4 equal"),
+    "parent not looked for": ("a parent and a child", "sound"),
+    "rules' writes stay here": ("a parent without a child", "4 equal"),
+    "newer claim loses": ("a claim that comes back", "3 one wins"),
+    "claim not looked for": ("two new rows claim", "sound"),
+    "proof by equal rows": ("four writes", "5 proof"),
 }

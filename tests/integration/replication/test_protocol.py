@@ -1,0 +1,412 @@
+"""What the model (tests/model) says happens is what two real servers do: the same steps, drawn at random, row by row compared.
+
+No replication worker takes part: a record is put into the other side's table of writes in a transaction, which is all that a worker
+does, so that each step happens when it is drawn and an example takes milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from components.config import MigrationConfig
+from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.support.sides import BOTH, Side
+from scripts.writes import install, record
+from tests.conftest import Pair, pairs
+from tests.model.judge import values
+from tests.model.recorded import Recorded
+from tests.model.scenarios import SCENARIOS, SEEN, Scenario
+from tests.model.search import Limits, State, Step, begin, search, steps
+from tests.model.world import SIDES, Row, Shape, Told, Write
+
+
+@dataclass(frozen=True)
+class Table:
+    """A real table for a scenario's rows."""
+
+    name: str
+    #: The model's columns here.
+    columns: dict[str, str]
+    definition: str
+    scenarios: tuple[str, ...]
+    #: Whether a local transaction may stay open; where rows hang together it would lock more than its own.
+    opens: bool = True
+
+
+TABLES = (
+    Table(
+        "single",
+        {"a": "a", "b": "b"},
+        "a int NOT NULL, b int NOT NULL",
+        (
+            "four writes",
+            "four writes, the target's clock ahead",
+            "a row that is not there",
+            "kills that repeat",
+            "transactions that stay open or roll back",
+            "open, the target's clock ahead",
+        ),
+    ),
+    Table("grouped", {"a": "g", "b": "h"}, "g int NOT NULL, h int NOT NULL", ("a group of columns",)),
+    Table(
+        "dated",
+        {"a": "a", "b": "b", "t": "updated_at"},
+        "a int NOT NULL, b int NOT NULL, updated_at int",
+        ("updated_at",),
+    ),
+    Table(
+        "claimant",
+        {"u": "u"},
+        "u int UNIQUE",
+        ("two new rows claim", "two old rows claim", "a new row claims an old one's", "a claim that comes back"),
+        opens=False,
+    ),
+    Table(
+        "cascading",
+        {"parent": "parent", "a": "a"},
+        "parent int REFERENCES cascading ON DELETE CASCADE, a int NOT NULL",
+        ("a parent without a child", "a parent and a child"),
+        opens=False,
+    ),
+    Table(
+        "emptying",
+        {"parent": "parent", "a": "a"},
+        "parent int REFERENCES emptying ON DELETE SET NULL, a int NOT NULL",
+        ("a child that is set to null",),
+        opens=False,
+    ),
+)
+CASES = [(table, name) for table in TABLES for name in table.scenarios]
+#: Where the rows of a scenario are kept.
+PLACES = {name: table for table, name in CASES}
+
+
+class Servers:
+    """Both sides, with the same rows as the model has, under keys of each example's own."""
+
+    def __init__(self, pair: Pair, config: MigrationConfig) -> None:
+        self.pair = pair
+        self.apps: dict[int, psycopg.Connection[Any]] = {}
+        self.workers: dict[int, psycopg.Connection[Any]] = {}
+        self.examples = 0
+        for number, side in enumerate(BOTH):
+            admin = pair.source if side == "source" else pair.target
+            for table in TABLES:
+                admin.execute(f"CREATE TABLE {table.name} (id int PRIMARY KEY, {table.definition})".encode())
+            admin.execute("SET lock_timeout = '300ms'")
+            install.capture_on(admin, config, side)
+            install.rules_on(admin, config, side)
+            self.apps[number] = self._session(side)
+            self.workers[number] = self._session(side)
+            # As workers of both engines do: what applies fires no ordinary trigger and no foreign key.
+            self.workers[number].execute("SET session_replication_role = replica")
+
+    def _session(self, side: Side) -> psycopg.Connection[Any]:
+        url = self.pair.settings.source() if side == "source" else self.pair.settings.target()
+        return psycopg.connect(url, autocommit=True)
+
+    def close(self) -> None:
+        for connection in (*self.apps.values(), *self.workers.values()):
+            connection.close()
+
+    def begin(self, table: Table, scenario: Scenario) -> None:
+        """The rows that both sides start with, and clocks that stand as the model's do."""
+        self.examples += 1
+        self.table, self.shape = table, scenario.shape
+        self.first = 10 * self.examples
+        self.sent: dict[int, list[list[tuple[Any, ...]]]] = {side: [] for side in SIDES}
+        self.told_before = {}
+        clocks = {}
+        for side in SIDES:
+            if self.apps[side].info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                # An example that failed left it open.
+                self.apps[side].execute("ROLLBACK")
+            worker = self.workers[side]
+            with worker.transaction():
+                worker.execute("SET LOCAL task_migration.applying = 'on'")
+                for key, row in enumerate(scenario.shape.rows):
+                    if row is not None:
+                        self._insert(worker, key, dict(zip(scenario.shape.columns, values(row) or (), strict=True)))
+            self.told_before[side] = self._number(side, "SELECT coalesce(max(id), 0) FROM task_migration.conflicts")
+            clocks[side] = self._number(side, "SELECT last_value FROM task_migration.clock")
+        level = max(clocks.values()) // 2 * 2 + 2
+        for side in SIDES:
+            wanted = level + side + 2 * scenario.ahead[side]
+            worker = self.workers[side]
+            while self._number(side, "SELECT nextval('task_migration.clock')") < wanted:
+                pass
+            assert self._number(side, "SELECT last_value FROM task_migration.clock") == wanted
+        self.seen = {
+            side: self._number(side, f"SELECT coalesce(max(v), 0) FROM {self._writes(side)}") for side in SIDES
+        }
+
+    @staticmethod
+    def _writes(side: int) -> str:
+        return f"task_migration.{record.table_name(BOTH[side])}"
+
+    def _number(self, side: int, query: str) -> int:
+        row = self.workers[side].execute(query.encode()).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    # What people write
+
+    def _value(self, column: str, value: int) -> int | None:
+        if column == self.shape.unique:
+            return self.first + value if value else None
+        if column == self.shape.parent:
+            return self.first + value - 1 if value else None
+        return value
+
+    def _insert(self, session: psycopg.Connection[Any], key: int, given: dict[str, int]) -> None:
+        names = [self.table.columns[name] for name in given]
+        session.execute(
+            sql.SQL("INSERT INTO {} (id, {}) VALUES ({})").format(
+                sql.Identifier(self.table.name),
+                sql.SQL(", ").join(map(sql.Identifier, names)),
+                sql.SQL(", ").join(sql.Placeholder() * (len(names) + 1)),
+            ),
+            [self.first + key, *(self._value(name, value) for name, value in given.items())],
+        )
+
+    def _write(self, side: int, write: Write) -> None:
+        session, given = self.apps[side], dict(write.values)
+        name, key = sql.Identifier(self.table.name), self.first + write.key
+        if write.kind == "insert":
+            self._insert(session, write.key, given)
+        elif write.kind == "update":
+            sets = sql.SQL(", ").join(
+                sql.SQL("{} = %s").format(sql.Identifier(self.table.columns[column])) for column in given
+            )
+            done = session.execute(
+                sql.SQL("UPDATE {} SET {} WHERE id = %s").format(name, sets),
+                [*(self._value(column, value) for column, value in given.items()), key],
+            )
+            assert done.rowcount == 1
+        else:
+            assert session.execute(sql.SQL("DELETE FROM {} WHERE id = %s").format(name), (key,)).rowcount == 1
+
+    # What happens
+
+    def take(self, step: Step) -> None:
+        """Carry a step out."""
+        session = self.apps[step.side]
+        if step.what in ("writes", "opens"):
+            session.execute("BEGIN")
+            # The rest of a transaction is what the keys of a deleted row do.
+            for write in step.writes[:1]:
+                self._write(step.side, write)
+        if step.what in ("writes", "commits"):
+            session.execute("COMMIT")
+            self._collect(step.side)
+        elif step.what == "rolls back":
+            session.execute("ROLLBACK")
+        elif step.what == "applies":
+            self._apply(step.side, self.sent[1 - step.side][step.at])
+            self._collect(step.side)
+
+    def _collect(self, side: int) -> None:
+        """What the side has written since the last look, as one transaction on its way."""
+        rows = (
+            self.workers[side]
+            .execute(f"SELECT * FROM {self._writes(side)} WHERE v > %s ORDER BY v".encode(), (self.seen[side],))
+            .fetchall()
+        )
+        if rows:
+            self.sent[side].append(rows)
+            self.seen[side] = rows[-1][0]
+
+    def _apply(self, side: int, rows: Sequence[tuple[Any, ...]]) -> None:
+        worker = self.workers[side]
+        with worker.transaction():
+            for row in rows:
+                marks = ", ".join(["%s"] * len(row))
+                worker.execute(f"INSERT INTO {self._writes(1 - side)} VALUES ({marks})".encode(), row)
+
+    # What is there
+
+    def rows(self, side: int) -> list[tuple[int, ...] | None]:
+        """As :func:`values` of the model's rows."""
+        columns = sql.SQL(", ").join(sql.Identifier(self.table.columns[name]) for name in self.shape.columns)
+        found = self.workers[side].execute(
+            sql.SQL("SELECT id, {} FROM {} WHERE id >= %s").format(columns, sql.Identifier(self.table.name)),
+            (self.first,),
+        )
+        there = {
+            row[0] - self.first: tuple(
+                self._seen(name, value) for name, value in zip(self.shape.columns, row[1:], strict=True)
+            )
+            for row in found
+        }
+        return [there.get(key) for key in range(len(self.shape.rows))]
+
+    def _seen(self, column: str, value: int | None) -> int:
+        if column == self.shape.unique:
+            return value - self.first if value is not None else 0
+        if column == self.shape.parent:
+            return value - self.first + 1 if value is not None else 0
+        assert value is not None
+        return value
+
+    def told(self, side: int) -> list[tuple[str, int, str]]:
+        """The conflict log: kind, row, column (or the row itself)."""
+        own = {there: name for name, there in self.table.columns.items()}
+        found = []
+        for kind, key, columns in self.workers[side].execute(
+            "SELECT kind, (key::jsonb ->> 0)::int, columns FROM task_migration.conflicts WHERE id > %s",
+            (self.told_before[side],),
+        ):
+            names = [own[name] for name in columns or () if name in own]
+            found += [(kind, key - self.first, name) for name in names if name not in self.shape.bookkeeping]
+            if kind in ("insert of deleted", "delete of inserted"):
+                found.append((kind, key - self.first, "row"))
+        return sorted(found)
+
+
+@pytest.fixture(scope="module")
+def servers(
+    source_server: EmbeddedPostgres, target_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
+    """Two databases with a table a case, recorded and ruled, and nothing that carries records."""
+    directory: Path = tmp_path_factory.mktemp("protocol")
+    with pairs(source_server, target_server, directory) as make:
+        pair = make(rows=None, tables=[table.name for table in TABLES], columnGroups=[["g", "h"]], referencedTables=[])
+        world = Servers(pair, pair.settings.config)
+        yield world
+        world.close()
+
+
+def model_told(state: State, told: Sequence[Told]) -> list[tuple[str, int, str]]:
+    """The model's log as :meth:`Servers.told` has the real one."""
+    keys = {write.number: write.key for history in state.history for write in history}
+    return sorted((one.kind, keys[one.write], one.item) for one in told)
+
+
+def compare(servers: Servers, rules: Recorded, shape: Shape, state: State) -> None:
+    """Row by row, and where nothing is undone by the rules the log too."""
+    for side in SIDES:
+        rows: tuple[Row, ...] = rules.rows(state.dbs[side])
+        assert servers.rows(side) == [values(row) for row in rows], BOTH[side]
+        if shape.unique is None and shape.parent is None:
+            assert servers.told(side) == model_told(state, rules.told(state.dbs[side])), BOTH[side]
+
+
+#: The same rows and writes under other limits are drawn once.
+DRAWN = [
+    case
+    for case in CASES
+    if case[1]
+    not in (
+        "four writes, the target's clock ahead",
+        "kills that repeat",
+        "transactions that stay open or roll back",
+        "open, the target's clock ahead",
+    )
+]
+
+
+@pytest.mark.parametrize(("table", "name"), DRAWN, ids=[name for _, name in DRAWN])
+@settings(
+    max_examples=40,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_two_servers_do_what_the_model_does(servers: Servers, table: Table, name: str, data: st.DataObject) -> None:
+    ahead = data.draw(st.sampled_from([(0, 0), (4, 0), (0, 4)]))
+    scenario = SCENARIOS[name]._replace(ahead=ahead)
+    shape = scenario.shape
+    rules = Recorded(shape, ahead=ahead)
+    state = begin(rules, Limits(6, repeats=1, opens=table.opens))
+    servers.begin(table, scenario)
+    taken: list[str] = []
+    for _ in range(data.draw(st.integers(4, 16))):
+        state = _next(servers, rules, scenario, state, data, taken)
+    _finish(servers, rules, scenario, state, taken)
+
+
+@pytest.mark.parametrize("fault", [fault for fault in SEEN if SEEN[fault][0] in PLACES])
+def test_two_servers_pass_where_a_fault_of_the_rules_shows(servers: Servers, fault: str) -> None:
+    """The shortest history in which rules with this fault break a promise, on servers that have not got it."""
+    _replay(servers, fault)
+
+
+def test_the_comparison_sees_a_fault_of_the_servers(servers: Servers) -> None:
+    """Without its clock's advance a server decides otherwise, and that shows."""
+    for worker in servers.workers.values():
+        worker.execute(
+            "CREATE OR REPLACE FUNCTION task_migration.advance(v bigint) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'"
+        )
+    try:
+        with pytest.raises(AssertionError):
+            _replay(servers, "clock stands still on apply")
+    finally:
+        for side, admin in zip(BOTH, (servers.pair.source, servers.pair.target), strict=True):
+            install.rules_on(admin, servers.pair.settings.config, side)
+    _replay(servers, "clock stands still on apply")
+
+
+def _replay(servers: Servers, fault: str) -> None:
+    name, promise = SEEN[fault]
+    scenario = SCENARIOS[name]
+    shape, choices, limits, ahead = scenario
+    history = search(Recorded(shape, fault, ahead), shape, choices, limits, promise).found[promise].steps
+    rules = Recorded(shape, ahead=ahead)
+    state = begin(rules, limits)
+    servers.begin(PLACES[name], scenario)
+    taken: list[str] = []
+    for wanted in history:
+        options = {str(step): (step, after) for step, after in steps(rules, choices, state)}
+        if wanted in options:
+            step, state = options[wanted]
+            taken.append(wanted)
+            servers.take(step)
+            compare(servers, rules, shape, state)
+        elif wanted.endswith(" looks"):
+            assert fault == "looks before it locks"
+        else:
+            # What applies waits for the local transaction.
+            side = int(wanted.startswith("target"))
+            assert state.opened[side] is not None, (wanted, taken)
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                servers.take(Step("applies", side, at=state.applied[side]))
+    assert taken
+    _finish(servers, rules, scenario, state, taken)
+
+
+def _finish(servers: Servers, rules: Recorded, scenario: Scenario, state: State, taken: list[str]) -> None:
+    """Then everything arrives."""
+    while not state.quiet:
+        step, state = next(
+            (step, after)
+            for step, after in steps(rules, scenario.choices, state)
+            if step.what in ("commits", "applies")
+        )
+        taken.append(str(step))
+        servers.take(step)
+        compare(servers, rules, scenario.shape, state)
+    assert servers.rows(0) == servers.rows(1), taken
+
+
+def _next(
+    servers: Servers, rules: Recorded, scenario: Scenario, state: State, data: st.DataObject, taken: list[str]
+) -> State:
+    options = list(steps(rules, scenario.choices, state))
+    if not options:
+        return state
+    step, after = options[data.draw(st.integers(0, len(options) - 1), label="step")]
+    taken.append(str(step))
+    servers.take(step)
+    compare(servers, rules, scenario.shape, after)
+    return after
