@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from scripts.api.documents import ApiCheck, Check
+from scripts.api.documents import ApiCheck, Check, StaleReads
 from scripts.api.shapes import Shape, errors_of, healthy, message, one_task, task_list
 from scripts.support.errors import UsageError
 from scripts.support.redact import remember_secret
@@ -19,11 +21,22 @@ NOBODYS_TASK = 2**62
 #: A JWT in form alone: header, claims and signature that no issuer made.
 FORGED = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
+#: Seconds that a write may take to the other side, and between two looks there.
+PATIENCE, AGAIN_SECONDS = 10.0, 0.1
+
 
 @dataclass
 class _Session:
     client: httpx.Client
+    #: Whose reads are looked at, and for how many seconds a side may not show that user's last write.
+    token: str
+    patience: float
     checks: list[Check] = field(default_factory=list)
+    #: The side that acknowledged the user's last write, where it said so.
+    wrote_on: str | None = None
+    #: By side: answers to the user after a write, and those of them that showed the state before it.
+    reads: Counter[str] = field(default_factory=Counter)
+    stale: Counter[str] = field(default_factory=Counter)
 
     def expect(
         self,
@@ -36,10 +49,36 @@ class _Session:
         body: Any = None,
         shape: Shape | None = None,
     ) -> Any:
-        """Send one request and note whether status and shape are as the contract says; return the JSON, or None."""
+        """Send one request and note whether status and shape are as the contract says; return the JSON, or None.
+
+        An answer of the other side than the one that took the user's last write may come before that write has: it is asked
+        for again, and counted as a stale read once it is right.
+        """
+        deadline, stale = time.monotonic() + self.patience, Counter[str]()
+        while True:
+            check, document, early = self._once(endpoint, wanted, method, path, token, body, shape)
+            if check.passed or not early or time.monotonic() >= deadline:
+                break
+            stale[check.served_by or ""] += 1
+            time.sleep(AGAIN_SECONDS)
+        self.checks.append(check)
+        if check.passed:
+            self.stale.update(stale)
+            self.reads.update(stale)
+        if token == self.token and check.served_by is not None and self.wrote_on is not None:
+            self.reads[check.served_by] += 1
+        if check.passed and token == self.token and method != "GET" and wanted < 300:
+            self.wrote_on = check.served_by
+        return document if check.passed else None
+
+    def _once(
+        self, endpoint: str, wanted: int, method: str, path: str, token: str | None, body: Any, shape: Shape | None
+    ) -> tuple[Check, Any, bool]:
+        """One request: how it went, its JSON, and whether it may have come before the user's last write did."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         document: Any = None
         wrong: str | None = None
+        early = False
         try:
             answer = self.client.request(method, path, headers=headers, json=body)
             found = str(answer.status_code)
@@ -50,12 +89,13 @@ class _Session:
                 wrong = "a body where none may be"
             elif passed and shape is not None:
                 wrong = shape(document)
+            elsewhere = None not in (served, self.wrote_on) and served != self.wrote_on
+            early = elsewhere and token == self.token and answer.status_code < 500
         except (httpx.HTTPError, ValueError) as error:
             found, passed, served = f"{type(error).__name__}", False, None
-        passed = passed and wrong is None
         detail = f"{method} {path} answered {found}, the contract says {wanted}" + (f"; {wrong}" if wrong else "")
-        self.checks.append(Check(endpoint=endpoint, passed=passed, detail=detail, served_by=served))
-        return document if passed else None
+        check = Check(endpoint=endpoint, passed=passed and wrong is None, detail=detail, served_by=served)
+        return check, document, early
 
 
 def _token(path: Path) -> str:
@@ -86,6 +126,8 @@ def run(
     people: People | None = None,
     headers: Mapping[str, str] | None = None,
     timeout: float = 10.0,
+    weight: int | None = None,
+    patience: float = PATIENCE,
     transport: httpx.BaseTransport | None = None,
 ) -> ApiCheck:
     """Check every endpoint with tasks of its own, which are deleted at the end, also when a check fails on the way.
@@ -96,6 +138,8 @@ def run(
         people: ids of users for the validation of assignee and group.
         headers: sent with every request; the smoke rule's header for one.
         timeout: seconds for one request.
+        weight: percent of the requests that the Task Service gets, for the report of stale reads.
+        patience: seconds within which each side has to show what the other one acknowledged.
         transport: another way than the network.
 
     Raises:
@@ -113,7 +157,7 @@ def run(
         trust_env=False,
         transport=transport,
     ) as client:
-        session = _Session(client)
+        session = _Session(client, token, patience)
         _check(session, token, other, people)
     endpoints: dict[str, bool] = {}
     for check in session.checks:
@@ -129,6 +173,10 @@ def run(
         served_by=sorted({check.served_by for check in session.checks if check.served_by}),
         checks=session.checks,
         not_checked=[clause for clause, given in needs.items() if given is None],
+        stale_reads=[
+            StaleReads(side=side, weight=weight, reads=reads, stale=session.stale[side])
+            for side, reads in sorted(session.reads.items())
+        ],
     )
 
 

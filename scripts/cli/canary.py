@@ -238,11 +238,13 @@ def api_check(
     from scripts.cli import canary_text
 
     headers: dict[str, str] = {}
-    if smoke:
+    weight = None
+    if smoke or stack:
         from scripts.canary import stage as stages
 
-        headers = stages.build(load_settings(stack)).smoke_headers()
+        stage = stages.build(load_settings(stack))
+        headers, weight = stage.smoke_headers() if smoke else {}, stage.declared_weight()
     people = check.People(member_id, stranger_id)
-    document = check.run(base_url, token_file, other_token_file, people=people, headers=headers)
+    document = check.run(base_url, token_file, other_token_file, people=people, headers=headers, weight=weight)
     emit(document, as_json=json, text=canary_text.api_check)
     return 0 if document.healthy else REFUSED

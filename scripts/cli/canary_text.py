@@ -233,6 +233,9 @@ def api_check(document: ApiCheck) -> View:
     findings += [finding("plain", f"not checked: {clause}") for clause in document.not_checked]
     if document.served_by:
         findings.append(finding("plain", f"served by: {', '.join(document.served_by)}"))
+    for one in document.stale_reads:
+        where = "" if one.weight is None else f" at weight {one.weight} %"
+        findings.append(finding("plain", f"stale reads{where}: {one.stale} of {one.reads} answers of the {one.side}"))
     parts += [Group(*findings)] if findings else []
     if document.healthy:
         verdict = (

@@ -21,6 +21,7 @@ from scripts.support.events import (
 )
 
 if TYPE_CHECKING:
+    from scripts.api.documents import StaleReads
     from scripts.rehearsal.documents import Drill, Report
     from scripts.rehearsal.documents import Step as CanaryStep
     from scripts.support.status import Event, History
@@ -65,10 +66,13 @@ def report(document: Report) -> View:
         parts.append(
             Text(
                 f"\nLoad: {load.users} users, {load.rate:,.1f} requests/s, P50 {load.p50_ms} ms, P95 {load.p95_ms} ms; "
-                f"{load.acknowledged_writes:,} writes acknowledged, {load.lag_misses:,} reads came before replication, "
-                f"{load.stale_reads:,} saw an older state."
+                f"{load.acknowledged_writes:,} writes acknowledged, {load.cut_off:,} cut off before their answer, "
+                f"{load.lag_misses:,} answers 404 or 409 as somebody else was first."
             )
         )
+        if load.stale_reads:
+            parts.append(Text("\nUsers who did not see their own acknowledged write yet:"))
+            parts.append(_stale(load.stale_reads))
     following = "look into logs/ beside the report, mend the cause, then: make rehearsal" if failed else None
     return View(verdict, "bad" if failed else "good", parts, following or "task-migration preflight")
 
@@ -79,10 +83,16 @@ def _steps(steps: Sequence[CanaryStep]) -> RenderableType:
     return table([*columns, "decision"], rows)
 
 
+def _stale(found: Sequence[StaleReads]) -> RenderableType:
+    columns: list[Column | str] = [Column("weight %", number=True), "answered by"]
+    columns += [Column("reads", number=True), Column("stale", number=True)]
+    return table(columns, [(one.weight, one.side, one.reads, one.stale) for one in found])
+
+
 def _drills(drills: Sequence[Drill]) -> RenderableType:
-    titles = ("from %", "last request s", "proof s", "rows compared", "writes", "lost")
+    titles = ("from %", "last request s", "proof s", "rows compared", "writes", "lost", "told")
     rows = [
-        (one.from_, one.last_request_seconds, one.proof_seconds, one.rows_compared, one.total, one.lost)
+        (one.from_, one.last_request_seconds, one.proof_seconds, one.rows_compared, one.total, one.lost, one.told)
         for one in drills
     ]
     return table([Column(title, number=True) for title in titles], rows)

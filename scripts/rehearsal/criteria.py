@@ -141,26 +141,31 @@ def _downtime(load: LoadFigures | None, over: str) -> Criterion:
     return _judged("zero downtime", total > 0 and failed == 0, f"{failed:,} of {total:,} requests failed, {over}")
 
 
-def _lost(found: LedgerCheck | None) -> tuple[bool, str]:
-    """Whether writes were looked up and none was lost; how many were, of how many."""
+def lost(found: LedgerCheck) -> str:
+    """How many acknowledged writes are lost unsaid, of how many, and how many are told."""
+    return f"{found.lost:,} of {found.total:,} acknowledged writes lost unsaid, {found.told:,} told in the conflict log"
+
+
+def _kept(found: LedgerCheck | None) -> tuple[bool, str]:
+    """Whether writes were looked up and none was lost unsaid, and how many were."""
     if found is None:
-        return False, "unknown of 0"
-    return found.total > 0 and found.lost == 0, f"{found.lost:,} of {found.total:,}"
+        return False, "acknowledged writes were not looked up"
+    return found.total > 0 and found.lost == 0, lost(found)
 
 
 def _nothing_lost(ledger: LedgerCheck | None) -> Criterion:
-    passed, lost = _lost(ledger)
-    return _judged("zero acknowledged writes lost", passed, f"{lost} lost, looked up on the target at the end")
+    passed, found = _kept(ledger)
+    return _judged("no acknowledged write lost unsaid", passed, f"{found}; looked up on the target at the end")
 
 
 def _rolled_back(back: Rollback | None, ledger: LedgerCheck | None) -> Criterion:
-    kept, lost = _lost(ledger)
+    kept, found = _kept(ledger)
     return _judged(
         "rollback rehearsed and timed",
         back is not None and back.within_limit and kept,
         "it did not end"
         if back is None
-        else f"from {back.from_} % in {back.seconds} s (limit {back.limit_seconds} s), {lost} acknowledged writes lost on the monolith",
+        else f"from {back.from_} % in {back.seconds} s (limit {back.limit_seconds} s); on the monolith {found}",
     )
 
 
@@ -210,6 +215,6 @@ def _drilled(weight: int, one: Drill | None) -> Criterion:
         and last is not None
         and max(one.proof_seconds, last) < ROLLBACK_LIMIT,
         f"last request on the Task Service after {last} s, proof after {one.proof_seconds} s (limit "
-        f"{ROLLBACK_LIMIT:g} s, {aim} the aim of {ROLLBACK_AIM:g} s), {one.lost} of {one.total} acknowledged writes lost, "
-        f"{one.rows_compared} rows compared",
+        f"{ROLLBACK_LIMIT:g} s, {aim} the aim of {ROLLBACK_AIM:g} s), {one.lost} of {one.total} acknowledged writes lost "
+        f"unsaid, {one.told} told, {one.rows_compared} rows compared",
     )

@@ -92,11 +92,11 @@ class Databases:
         ):
             connection.execute(statement)
 
-    def user_ids(self, count: int) -> list[int]:
-        """The first ``count`` users of the monolith, two at least. Raises Refused when there are fewer."""
+    def users(self, count: int) -> dict[int, int]:
+        """The first ``count`` users of the monolith, two at least, each with its group. Raises Refused when there are fewer."""
         with psycopg.connect(self.source_url) as connection:
-            query = "SELECT id FROM users ORDER BY id LIMIT %s"
-            found = [int(row[0]) for row in connection.execute(query, (max(count, 2),))]
+            query = "SELECT id, group_id FROM users ORDER BY id LIMIT %s"
+            found = {int(row[0]): int(row[1]) for row in connection.execute(query, (max(count, 2),))}
         if len(found) < count:
             raise Refused(f"the load has {count} users, the generated data {len(found)}; lower --users or raise --rows")
         return found

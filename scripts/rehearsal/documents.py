@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
+from scripts.api.documents import StaleReads
 from scripts.support.document import Document
 
 #: As it was measured: Locust gives whole milliseconds, the gateway hundredths.
@@ -13,22 +12,31 @@ Milliseconds = int | float
 
 
 class LostWrite(Document):
-    """An acknowledged write that the database does not have: which field of the task holds what instead."""
+    """A value of an acknowledged write that is neither there, nor was replaced by a write that had read it, nor is told."""
 
-    id: int
-    #: Place among the writes to this task, from 1.
-    sequence: int
+    table: str
+    #: JSON array of the key's values.
+    key: str
+    #: `(row)` for the row's existence.
+    column: str
     op: str
-    field: str
-    expected: list[Any]
-    found: Any
+    #: Who acknowledged it.
+    side: str | None
+    #: Seconds since the epoch.
+    at: float
+    expected: str | None
+    found: str | None
 
 
 class LedgerCheck(Document):
-    """Acknowledged writes, how many of them the database does not have, and which."""
+    """Acknowledged writes, and what became of them: ``lost`` without a word, or ``told`` as lost in the conflict log."""
 
     total: int
     lost: int
+    told: int
+    #: Writes without an answer: there or not, both are right.
+    unknown: int
+    #: Of a write, each value that is lost by itself.
     lost_items: list[LostWrite]
 
 
@@ -50,10 +58,12 @@ class Requests(Document):
 
 
 class AcknowledgedWrites(Document):
-    """Looked up on the target at the end; ``lost`` is None where that did not happen."""
+    """Looked up on the target at the end; ``lost`` (without a word) and ``told`` (in the conflict log) are None where that did
+    not happen."""
 
     total: int
     lost: int | None
+    told: int | None
 
 
 class Rollback(Document):
@@ -61,6 +71,7 @@ class Rollback(Document):
 
     seconds: float | None
     acknowledged_writes_lost: int | None
+    acknowledged_writes_told: int | None
 
 
 class Step(Document):
@@ -85,6 +96,7 @@ class Drill(Document):
     rows_compared: int
     total: int
     lost: int
+    told: int
 
 
 class LoadFigures(Document):
@@ -93,9 +105,11 @@ class LoadFigures(Document):
     requests: int
     failed: int
     acknowledged_writes: int
-    #: Reads within the lag window that did not find the user's last write yet: allowed, and counted by themselves.
+    #: Answers 404 and 409 to a request whose task somebody else wrote within the lag window: allowed, and counted.
     lag_misses: int
-    stale_reads: int
+    #: Requests cut off on purpose before their answer came.
+    cut_off: int
+    stale_reads: list[StaleReads]
     p50_ms: Milliseconds | None
     p95_ms: Milliseconds | None
     users: int

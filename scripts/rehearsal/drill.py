@@ -22,7 +22,7 @@ def drill(steps: Steps) -> None:
         steps.evidence.drills.append(measured)
         steps.view.event(
             f"rollback {weight} -> 0 %: last request on the Task Service after {measured.last_request_seconds} s, proof after "
-            f"{measured.proof_seconds:.1f} s; {measured.lost} of {measured.total} acknowledged writes lost"
+            f"{measured.proof_seconds:.1f} s; {measured.lost} of {measured.total} acknowledged writes lost unsaid, {measured.told} told"
         )
     steps.testbed.load.stop()
     steps.verify()
@@ -55,4 +55,5 @@ def _roll_back(steps: Steps, weight: int) -> Drill:
         rows_compared=back.rows.checked,
         total=ledger.total,
         lost=ledger.lost,
+        told=ledger.told,
     )

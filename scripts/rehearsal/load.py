@@ -6,9 +6,11 @@ import json
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from scripts.api.documents import StaleReads
 from scripts.rehearsal.documents import LoadFigures
 from scripts.rehearsal.processes import Processes
 from scripts.support.errors import MigrationError
@@ -16,7 +18,7 @@ from scripts.support.settings import PROJECT_ROOT
 from scripts.support.wait import wait_until
 
 LOAD_TEST = PROJECT_ROOT / "tests" / "load" / "task_service_load_test.py"
-SUMMED = ("requests", "failed", "acknowledged_writes", "lag_misses", "stale_reads")
+SUMMED = ("requests", "failed", "acknowledged_writes", "lag_misses", "cut_off")
 
 
 class Load:
@@ -31,8 +33,8 @@ class Load:
         self._began, self._requests_before, self._users = 0.0, 0, 0
         self._ended: list[dict[str, Any]] = []
 
-    def start(self, host: str, users: int, rate: float) -> None:
-        """Send ``rate`` requests/s of all ``users`` to ``host``; returns when all users are at work."""
+    def start(self, host: str, users: int, rate: float, task_group: str) -> None:
+        """Send ``rate`` requests/s of all ``users`` to the gateway ``host``; returns when all users are at work."""
         options = ("--headless", "--only-summary", "-u", str(users), "-r", str(users), "--host", host)
         self._processes.start(
             "locust",
@@ -44,6 +46,8 @@ class Load:
                 "TASK_LOAD_STATS": str(self._file),
                 "TASK_LOAD_RATE": str(rate / users),
                 "TASK_LOAD_SEED": str(self._seed),
+                "TASK_LOAD_WEIGHTS_URL": f"{host}/__gateway/stats?since={2**40}",
+                "TASK_LOAD_TASK_GROUP": task_group,
             },
             cwd=PROJECT_ROOT,
         )
@@ -97,7 +101,22 @@ class Load:
         }
         rate = sum(load["rate"] * load["seconds"] for load in self._ended) / seconds if seconds else 0.0
         users = min(load["users"] for load in self._ended)
-        return LoadFigures(**sums, **worst, users=users, rate=round(rate, 2), seconds=round(seconds, 1))
+        return LoadFigures(
+            **sums, **worst, stale_reads=self._stale(), users=users, rate=round(rate, 2), seconds=round(seconds, 1)
+        )
+
+    def _stale(self) -> list[StaleReads]:
+        """The reads of all loads by weight and side."""
+        reads: Counter[tuple[int | None, str]] = Counter()
+        stale: Counter[tuple[int | None, str]] = Counter()
+        for load in self._ended:
+            for one in load["stale_reads"]:
+                reads[one["weight"], one["side"]] += one["reads"]
+                stale[one["weight"], one["side"]] += one["stale"]
+        return [
+            StaleReads(side=side, weight=weight, reads=reads[weight, side], stale=stale[weight, side])
+            for weight, side in sorted(reads, key=lambda key: (key[0] is None, key))
+        ]
 
     def _at_work(self) -> int:
         self._processes.check()

@@ -1,12 +1,12 @@
--- task_states: what the ledger's writes say of these tasks, as the database has it
-SELECT t.id, t.title, t.description, t.due_date, t.span, t.priority, t.reward,
-       coalesce(t.requires_approval, false) AS requires_approval,
-       coalesce(t.is_completed, false) AS is_completed, t.approved_at IS NOT NULL AS approved,
-       t.deleted_at IS NOT NULL AS deleted,
-       ARRAY(SELECT g.tag_id FROM task_tag g WHERE g.task_id = t.id ORDER BY g.tag_id) AS tags,
-       ARRAY(SELECT i.file_path::text FROM task_images i WHERE i.task_id = t.id ORDER BY i.file_path) AS images
-FROM tasks t
-WHERE t.id = ANY(%s)
+-- key_columns: the columns of a table's primary key, in the key's order
+SELECT a.attname
+FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
+JOIN pg_attribute a ON a.attnum = k.attnum
+WHERE i.indisprimary AND i.indrelid = %s::regclass AND a.attrelid = i.indrelid
+ORDER BY k.place
+
+-- conflicts_told: every loss that this side's conflict log tells
+SELECT table_name, key, kind, lost FROM task_migration.conflicts
 
 -- neighbours: a user of the group that this user is in, and one of another group
 SELECT (SELECT min(o.id) FROM users o WHERE o.group_id = u.group_id AND o.id <> u.id),

@@ -30,11 +30,14 @@ def make(
             p95_ms=load.p95_ms if load else None,
         ),
         acknowledged_writes=AcknowledgedWrites(
-            total=ledger.total if ledger else 0, lost=ledger.lost if ledger else None
+            total=ledger.total if ledger else 0,
+            lost=ledger.lost if ledger else None,
+            told=ledger.told if ledger else None,
         ),
         rollback=Rollback(
             seconds=seen.rollback.seconds if seen.rollback else None,
             acknowledged_writes_lost=seen.rollback_ledger.lost if seen.rollback_ledger else None,
+            acknowledged_writes_told=seen.rollback_ledger.told if seen.rollback_ledger else None,
         ),
         steps=seen.steps,
         drills=seen.drills,

@@ -111,14 +111,14 @@ class Testbed:
         config = self._configure()
         self._deploy(config)
         event(f"pulumi program deployed on emulated AWS ({self.engine} engine), canaryWeight 0")
-        user_ids = self.databases.user_ids(self.plan.users)
+        users = self.databases.users(self.plan.users)
         self._start_applications(config)
-        self._give_tokens(config, user_ids)
+        self._give_tokens(config, users)
         event("monolith, Task Service and gateway serve; users have tokens of the emulated Cognito")
 
     def start_load(self) -> None:
         """The plan's load, through the gateway; returns when all users are at work."""
-        self.load.start(self.gateway, self.plan.users, self.plan.rate)
+        self.load.start(self.gateway, self.plan.users, self.plan.rate, self.task_group)
 
     def stats(self, since: float) -> dict[str, Any]:
         """The gateway's figures from ``since`` (epoch seconds). Raises MigrationError when it does not answer."""
@@ -184,6 +184,7 @@ class Testbed:
             "JWKS_URL": f"{self.aws.endpoint_url}/{pool}/.well-known/jwks.json",
             "ISSUER": f"https://cognito-idp.{self.aws.region}.amazonaws.com/{pool}",
             "AUDIENCE": audience,
+            "APP_JOBS_LEDGER": str(self.load.ledger),
         }
         source, target = self.databases.monolith_url(), self.databases.service_url()
         urls = {name: f"http://127.0.0.1:{free_port()}" for name in ("monolith", "task-service", "gateway")}
@@ -226,13 +227,14 @@ class Testbed:
                 remedy=f"see {name}.log",
             )
 
-    def _give_tokens(self, config: Mapping[str, Any], user_ids: list[int]) -> None:
-        """Users of the emulated Cognito with tokens: all of them for the load, the last two for the API's checks."""
+    def _give_tokens(self, config: Mapping[str, Any], users: Mapping[int, int]) -> None:
+        """Users (with their groups) of the emulated Cognito with tokens: all for the load, the last two for the API's checks."""
+        user_ids = list(users)
         cognito = self.aws.client("cognito-idp")
         password = f"Aa1!{secrets.token_urlsafe(12)}"
         tokens.create_users(cognito, str(config["cognitoUserPoolId"]), user_ids, password)
         given = tokens.tokens_for(cognito, config["cognitoClientIds"][0], user_ids, password)
-        tokens.write_tokens_file(self.load.tokens, given)
+        tokens.write_tokens_file(self.load.tokens, given, users)
         self._api_user = user_ids[-2]
         for file, user in zip(self.token_files, user_ids[-2:], strict=True):
             file.touch(mode=0o600)

@@ -80,11 +80,12 @@ def tokens_for(cognito: Any, client_id: str, user_ids: Iterable[int], password: 
     return {user_id: login(cognito, client_id, f"{USER_PREFIX}{user_id}", password) for user_id in user_ids}
 
 
-def write_tokens_file(path: Path, tokens: Mapping[int, str]) -> None:
-    """Write the file that the load test reads (TASK_LOAD_TOKENS_FILE), readable by its owner only."""
+def write_tokens_file(path: Path, tokens: Mapping[int, str], groups: Mapping[int, int]) -> None:
+    """Write the file that the load test reads (TASK_LOAD_TOKENS_FILE), readable by its owner only; ``groups``: user -> group."""
     path.touch(mode=0o600)
     path.chmod(0o600)
-    path.write_text(json.dumps([{"user_id": user_id, "token": token} for user_id, token in tokens.items()]))
+    users = [{"user_id": user, "token": token, "group": groups.get(user)} for user, token in tokens.items()]
+    path.write_text(json.dumps(users))
 
 
 def user_of(claims: Mapping[str, Any]) -> int:

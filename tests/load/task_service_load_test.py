@@ -5,7 +5,7 @@
 From the project's root; the same file for the rehearsal and for staging. Each user sends one request every two seconds.
 
 Environment:
-    TASK_LOAD_TOKENS_FILE    JSON list of {"user_id", "token"}; or, to log in to Cognito,
+    TASK_LOAD_TOKENS_FILE    JSON list of {"user_id", "token", "group"}: users of one group share tasks; or, to log in to Cognito,
     TASK_LOAD_CLIENT_ID and TASK_LOAD_USERS_FILE (JSON list of {"username", "password"}), AWS_REGION, AWS_ENDPOINT_URL
     TASK_LOAD_LEDGER         the ledger, JSON lines, appended to (default build/load/ledger.jsonl)
     TASK_LOAD_STATS          a JSON file with the figures so far, replaced every second (default: none)
@@ -13,12 +13,17 @@ Environment:
     TASK_LOAD_RATE           requests/s of one user (default 0.5)
     TASK_LOAD_THINK_SECONDS, TASK_LOAD_LAG_SECONDS      see actor.py (defaults 1.5 and 10)
     TASK_LOAD_SEED           makes the users' choices repeatable (default 1)
+    TASK_LOAD_WEIGHTS_URL, TASK_LOAD_TASK_GROUP   where the listener's weights can be read as {"weights": {ARN: number}}, and the
+                             Task Service's target group; stale reads are counted by weight then
 
-A user whose token is used by two of the -u users would break the order of writes: there must be a token for each.
+A user whose token is used by two of the -u users would read stale all the time: there must be a token for each. Of a hundred
+writes one is cut off before its answer, on purpose, and sent again, as are those that end in a 5xx.
 """
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import itertools
 import json
 import logging
@@ -28,7 +33,9 @@ import time
 from collections import Counter, deque
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, build_opener
 
 import boto3
 import gevent
@@ -37,12 +44,14 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from scripts.rehearsal.gateway.stats import percentile
-from scripts.rehearsal.ledger import Ledger
+from scripts.rehearsal.ledger import Ledger, rows_from
 from scripts.rehearsal.tokens import login
-from tests.load.actor import Actor, Result
+from tests.load.actor import Actor, Call, Group, Result
 
 log = logging.getLogger(__name__)
 RECENT_SECONDS = 10.0
+#: A user who goes away does so within so many seconds.
+CUT_WITHIN = 0.05
 #: Requests under way get this long to end when the load stops, so that their outcome is known.
 STOP_TIMEOUT = 10.0
 
@@ -51,17 +60,26 @@ def _number(name: str, default: float) -> float:
     return float(os.environ.get(name) or default)
 
 
-def load_tokens() -> list[tuple[int | None, str]]:
-    """User ids (None when not known) and tokens, from the file or by logging in."""
+class Person(NamedTuple):
+    """A user of the load; id and group are None when they are not known."""
+
+    user_id: int | None
+    token: str
+    group: int | None
+
+
+def load_tokens() -> list[Person]:
+    """The users, from the file or by logging in."""
     path = os.environ.get("TASK_LOAD_TOKENS_FILE")
     if path:
-        return [(item.get("user_id"), item["token"]) for item in json.loads(Path(path).read_text(encoding="utf-8"))]
+        items = json.loads(Path(path).read_text(encoding="utf-8"))
+        return [Person(item.get("user_id"), item["token"], item.get("group")) for item in items]
     client_id, users = os.environ.get("TASK_LOAD_CLIENT_ID"), os.environ.get("TASK_LOAD_USERS_FILE")
     if not client_id or not users:
         raise SystemExit("set TASK_LOAD_TOKENS_FILE, or TASK_LOAD_CLIENT_ID and TASK_LOAD_USERS_FILE")
     cognito: Any = boto3.client("cognito-idp")
     listed = json.loads(Path(users).read_text(encoding="utf-8"))
-    return [(None, login(cognito, client_id, item["username"], item["password"])) for item in listed]
+    return [Person(None, login(cognito, client_id, item["username"], item["password"]), None) for item in listed]
 
 
 #: Seconds between two requests of one user.
@@ -77,7 +95,17 @@ class Load:
         self.started = time.monotonic()
         self.run = f"load-{int(time.time()):x}"
         self.ledger = Ledger(Path(os.environ.get("TASK_LOAD_LEDGER") or "build/load/ledger.jsonl"))
+        self.groups: dict[int | None, Group] = {}
+        for person in self.tokens:
+            if person.group is not None and person.user_id is not None:
+                self.groups.setdefault(person.group, Group()).members.append(person.user_id)
         self.verdicts: Counter[str] = Counter()
+        #: Percent of the requests that the Task Service gets now; None when it is not known.
+        self.weight: int | None = None
+        self.cut_off = 0
+        #: By side and weight: answers that showed users their own writes, and those of them that did not.
+        self.reads: Counter[tuple[str, int | None]] = Counter()
+        self.stale: Counter[tuple[str, int | None]] = Counter()
         self.served_by: Counter[str] = Counter()
         self.acknowledged = 0
         self.messages: Counter[str] = Counter()
@@ -89,8 +117,15 @@ class Load:
         self.verdicts[result.verdict] += 1
         self.served_by[target or "none"] += 1
         self.recent.append((time.time(), milliseconds, result.verdict == "failed", target))
+        where = (target or "none", self.weight)
+        self.reads[where] += result.read
+        self.stale[where] += result.verdict == "stale_read"
         if result.message:
             self.messages[result.message] += 1
+        self.note(result)
+
+    def note(self, result: Result) -> None:
+        """Into the ledger with what is for it."""
         if result.entry is not None:
             self.acknowledged += result.entry.acknowledged
             self.ledger.write(result.entry)
@@ -111,7 +146,12 @@ class Load:
             "served_by": dict(self.served_by),
             "acknowledged_writes": self.acknowledged,
             "lag_misses": self.verdicts["lag_miss"],
-            "stale_reads": self.verdicts["stale_read"],
+            "cut_off": self.cut_off,
+            "stale_reads": [
+                {"side": side, "weight": weight, "reads": count, "stale": self.stale[side, weight]}
+                for (side, weight), count in self.reads.items()
+                if count
+            ],
             "problems": dict(self.messages.most_common(10)),
             "recent": {
                 "seconds": RECENT_SECONDS,
@@ -122,6 +162,18 @@ class Load:
                 "served_by": dict(Counter(item[3] or "none" for item in recent)),
             },
         }
+
+
+def read_weight(load: Load) -> None:
+    """Ask for the weight of now, where there is somebody to ask."""
+    url, group = os.environ.get("TASK_LOAD_WEIGHTS_URL"), os.environ.get("TASK_LOAD_TASK_GROUP")
+    if url and group:
+        try:
+            with build_opener(ProxyHandler({})).open(url, timeout=2.0) as answer:
+                weights = json.loads(answer.read())["weights"]
+            load.weight = round(100 * weights.get(group, 0) / sum(weights.values()))
+        except (OSError, ValueError, KeyError, ZeroDivisionError):
+            load.weight = None
 
 
 def write_figures(load: Load, environment: Environment) -> None:
@@ -136,7 +188,7 @@ def write_figures(load: Load, environment: Environment) -> None:
 
 
 class TaskUser(FastHttpUser):
-    """One person at work on tasks of their own."""
+    """One person at work on the tasks of their group."""
 
     # A certificate is checked, as a browser does.
     insecure = False
@@ -150,12 +202,13 @@ class TaskUser(FastHttpUser):
         if place >= len(self.load.tokens):
             log.error("there are %d tokens, a user more than that has none; give a token per user", place)
             raise StopUser
-        user_id, token = self.load.tokens[place]
+        user_id, token, group = self.load.tokens[place]
         self.headers = {"Authorization": f"Bearer {token}"}
         self.actor = Actor(
             random=Random(f"{os.environ.get('TASK_LOAD_SEED', '1')}:{place}"),
             marker=f"{self.load.run}-{place}",
             user=user_id,
+            group=self.load.groups.get(group) or Group(),
             think_seconds=_number("TASK_LOAD_THINK_SECONDS", 1.5),
             lag_seconds=_number("TASK_LOAD_LAG_SECONDS", 10.0),
         )
@@ -183,13 +236,21 @@ class TaskUser(FastHttpUser):
         settled = False
         started = time.monotonic()
         try:
+            if call.cut:
+                self._cut(call)
+                result = self.actor.settle(call, 0, None, None, time.monotonic(), time.time())
+                settled = True
+                self.load.cut_off += 1
+                self.load.note(result)
+                return
             with self.client.request(
                 call.method, call.path, name=call.name, json=call.body, headers=headers, catch_response=True
             ) as response:
                 now = time.monotonic()
                 status = int(response.status_code or 0)
                 target = response.headers.get("x-served-by") if response.headers else None
-                result = self.actor.settle(call, status, _json(response, status), target, now, time.time())
+                rows = rows_from(response.headers.get("x-rows") if response.headers else None)
+                result = self.actor.settle(call, status, _json(response, status), target, now, time.time(), rows)
                 self.load.account(result, (now - started) * 1000, target)
                 settled = True
                 if result.verdict == "failed":
@@ -198,9 +259,20 @@ class TaskUser(FastHttpUser):
                     response.success()
         finally:
             # Cut off by the end of the run: the write may be there or not, and the ledger must say so.
-            entry = None if settled else self.actor.abandon(call, time.time())
+            entry = None if settled else self.actor.abandon(call, time.monotonic(), time.time())
             if entry is not None:
                 self.load.ledger.write(entry)
+
+    def _cut(self, call: Call) -> None:
+        """Send the request and go away, as a phone in a tunnel does; whether it is carried out stays unknown."""
+        host = urlsplit(self.host or "")
+        kind = http.client.HTTPSConnection if host.scheme == "https" else http.client.HTTPConnection
+        connection = kind(host.hostname or "", host.port, timeout=self.connection_timeout)
+        headers = {**self.headers, "Content-Type": "application/json"}
+        with contextlib.closing(connection), contextlib.suppress(OSError):
+            body = None if call.body is None else json.dumps(call.body)
+            connection.request(call.method, call.path, body=body, headers=headers)
+            gevent.sleep(self.actor.random.uniform(0, CUT_WITHIN))
 
 
 def _json(response: Any, status: int) -> Any:
@@ -220,6 +292,7 @@ def prepare(environment: Environment, **_: Any) -> None:
 
     def tick() -> None:
         while True:
+            read_weight(load)
             write_figures(load, environment)
             gevent.sleep(1.0)
 
@@ -248,6 +321,6 @@ def judge(environment: Environment, **_: Any) -> None:
         "%s requests, errors %.2f %% (limit below %g), P95 %s ms (limit below %g), %d acknowledged writes, "
         "%d lag misses, %d stale reads: %s",
         total.num_requests, errors, max_errors, p95, max_p95, load.acknowledged, load.verdicts["lag_miss"],
-        load.verdicts["stale_read"], "passed" if passed else "failed",
+        sum(load.stale.values()), "passed" if passed else "failed",
     )  # fmt: skip
     environment.process_exit_code = 0 if passed else 1

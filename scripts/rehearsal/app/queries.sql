@@ -18,3 +18,15 @@ SELECT (SELECT count(*) FROM users WHERE id = %(caller)s) AS caller,
        (SELECT count(*) FROM users WHERE id = %(owner)s) AS owner,
        (SELECT count(*) FROM users c JOIN users o ON o.group_id = c.group_id
         WHERE c.id = %(caller)s AND o.id = %(owner)s) AS same_group
+
+-- newest_image: the condition of a task's newest image
+t.id = (SELECT max(i.id) FROM task_images i WHERE i.task_id = %(task)s)
+
+-- some_schedule: one of the first or the newest schedules, so that both sides meet on it
+SELECT * FROM scheduled_group_tasks
+WHERE id IN (SELECT o.id FROM scheduled_group_tasks o ORDER BY o.id LIMIT 5)
+   OR id IN (SELECT n.id FROM scheduled_group_tasks n ORDER BY n.id DESC LIMIT 3)
+ORDER BY id OFFSET %(place)s LIMIT 1
+
+-- copied_schedule: the newest schedule that a job made
+SELECT id FROM scheduled_group_tasks WHERE title LIKE %(copied)s ORDER BY id DESC LIMIT 1

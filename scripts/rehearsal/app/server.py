@@ -2,7 +2,8 @@
 
 Environment: DATABASE_URL; JWKS_URL, ISSUER, AUDIENCE (app client ids, separated by commas); for the Task Service
 MONOLITH_DATABASE_URL, where it looks up users and tags; optional APP_TASKS_OFF_FILE: while that file exists, the task
-endpoints answer 410 (at 100 % the monolith's are off).
+endpoints answer 410 (at 100 % the monolith's are off); optional APP_JOBS_LEDGER: writes lead to background jobs, which note
+theirs in that file.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 import psycopg
@@ -25,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from scripts.rehearsal.app.jobs import Jobs
 from scripts.rehearsal.app.models import (
     INT8_MAX,
     ApiError,
@@ -35,13 +37,14 @@ from scripts.rehearsal.app.models import (
     task_id,
     task_json,
 )
-from scripts.rehearsal.app.store import References, TaskStore, make_pool
+from scripts.rehearsal.app.store import References, TaskStore, Written, make_pool
+from scripts.rehearsal.ledger import Ledger, Row, header_of
 from scripts.rehearsal.tokens import InvalidToken, KeysUnavailable, Verifier, bearer, user_of
 from scripts.support.errors import UsageError
 from scripts.support.redact import redact
 
 Guise = Literal["monolith", "task-service"]
-SERVED_BY = "x-served-by"
+SERVED_BY, ROWS = "x-served-by", "x-rows"
 PAGE_LIMIT = 100
 #: What the database says when it cannot be reached, is too slow, or takes no writes from this role (any more).
 UNAVAILABLE: tuple[type[Exception], ...] = (
@@ -63,6 +66,7 @@ class AppSettings:
     issuer: str
     audiences: tuple[str, ...]
     off_file: Path | None = None
+    jobs_ledger: Path | None = None
 
     @classmethod
     def from_environment(cls, guise: Guise, environment: Mapping[str, str]) -> AppSettings:
@@ -74,7 +78,7 @@ class AppSettings:
             return environment[name]
 
         own = need("DATABASE_URL")
-        off = environment.get("APP_TASKS_OFF_FILE")
+        off, jobs = environment.get("APP_TASKS_OFF_FILE"), environment.get("APP_JOBS_LEDGER")
         return cls(
             guise=guise,
             database_url=own,
@@ -83,6 +87,7 @@ class AppSettings:
             issuer=need("ISSUER"),
             audiences=tuple(part.strip() for part in need("AUDIENCE").split(",") if part.strip()),
             off_file=Path(off) if off else None,
+            jobs_ledger=Path(jobs) if jobs else None,
         )
 
 
@@ -91,6 +96,7 @@ class Api:
 
     def __init__(self, settings: AppSettings) -> None:
         self.settings = settings
+        self.jobs: Jobs | None = None
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -110,6 +116,10 @@ class Api:
             client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
             self.verifier = Verifier(settings.jwks_url, settings.issuer, settings.audiences, client)
             self.store = TaskStore(pool, References(reference_pool))
+            if settings.jobs_ledger is not None:
+                ledger = Ledger(settings.jobs_ledger)
+                stack.callback(ledger.close)
+                self.jobs = await stack.enter_async_context(Jobs(self.store, ledger, settings.guise))
             yield
 
     async def caller(self, request: Request) -> int:
@@ -144,8 +154,8 @@ class Api:
     async def create(self, request: Request) -> Response:
         """POST /api/tasks"""
         caller = await self.caller(request)
-        row = await self.store.create(caller, parse_body(NewTask, await request.body()))
-        return JSONResponse({"task": task_json(row)}, 201)
+        row, rows = await self.store.create(caller, parse_body(NewTask, await request.body()))
+        return self._written("create", row["id"], rows, JSONResponse({"task": task_json(row)}, 201))
 
     async def show(self, request: Request) -> Response:
         """GET /api/tasks/{id}"""
@@ -156,28 +166,40 @@ class Api:
         """PUT /api/tasks/{id}"""
         caller = await self.caller(request)
         key = task_id(request.path_params["id"])
-        row = await self.store.change(caller, key, parse_body(TaskChange, await request.body()))
-        return JSONResponse({"task": task_json(row)})
+        row, rows = await self.store.change(caller, key, parse_body(TaskChange, await request.body()))
+        return self._written("update", key, rows, JSONResponse({"task": task_json(row)}))
 
     async def delete(self, request: Request) -> Response:
         """DELETE /api/tasks/{id}"""
-        await self.store.delete(await self.caller(request), task_id(request.path_params["id"]))
-        return Response(status_code=204)
+        key = task_id(request.path_params["id"])
+        _, rows = await self.store.delete(await self.caller(request), key)
+        return self._written("delete", key, rows, Response(status_code=204))
 
     async def complete(self, request: Request) -> Response:
         """POST /api/tasks/{id}/complete"""
-        row = await self.store.complete(await self.caller(request), task_id(request.path_params["id"]))
-        return JSONResponse({"task": task_json(row)})
+        return await self._verb(request, "complete", self.store.complete)
 
     async def approve(self, request: Request) -> Response:
         """POST /api/tasks/{id}/approve"""
-        row = await self.store.approve(await self.caller(request), task_id(request.path_params["id"]))
-        return JSONResponse({"task": task_json(row)})
+        return await self._verb(request, "approve", self.store.approve)
 
     async def reject(self, request: Request) -> Response:
         """POST /api/tasks/{id}/reject"""
-        row = await self.store.reject(await self.caller(request), task_id(request.path_params["id"]))
-        return JSONResponse({"task": task_json(row)})
+        return await self._verb(request, "reject", self.store.reject)
+
+    async def _verb(
+        self, request: Request, verb: str, act: Callable[[int, int], Awaitable[Written[dict[str, Any]]]]
+    ) -> Response:
+        key = task_id(request.path_params["id"])
+        row, rows = await act(await self.caller(request), key)
+        return self._written(verb, key, rows, JSONResponse({"task": task_json(row)}))
+
+    def _written(self, op: str, task: int, rows: tuple[Row, ...], answer: Response) -> Response:
+        """The answer of a write, with the rows that it wrote; background jobs follow from it."""
+        answer.headers[ROWS] = header_of(rows)
+        if self.jobs is not None:
+            self.jobs.after(op, task)
+        return answer
 
 
 def _number(text: str, name: str, limit: int) -> int:

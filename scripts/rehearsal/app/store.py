@@ -15,12 +15,12 @@ from psycopg_pool import AsyncConnectionPool
 
 from scripts.database import queries
 from scripts.rehearsal.app.models import ApiError, NewTask, TaskChange, invalid, not_found
+from scripts.rehearsal.app.transaction import NOW, Transaction
+from scripts.rehearsal.ledger import Row
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 T = TypeVar("T")
 
-# Laravel cuts the second's fraction off; the column's timestamp(0) would round it, half the time into the future.
-NOW = sql.SQL("date_trunc('second', now())::timestamp")
 QUERIES = queries.load("scripts.rehearsal.app")
 TASK = sql.SQL(QUERIES["task"])
 #: A deadlock's victim changed nothing, so its transaction may run again.
@@ -70,8 +70,13 @@ class References:
                 raise invalid("source_proposal_id", "The selected proposal does not exist.")
 
 
+Written = tuple[T, tuple[Row, ...]]
+"""What a transaction gave, and the rows that it wrote."""
+ONE = sql.SQL("t.id = %(task)s")
+
+
 class TaskStore:
-    """The eight operations. ``caller`` is the user id of the validated token."""
+    """The eight operations. ``caller`` is the user id of the validated token. What writes gives the rows that it wrote too."""
 
     def __init__(self, pool: Pool, references: References) -> None:
         self._pool = pool
@@ -94,7 +99,7 @@ class TaskStore:
         async with self._pool.connection() as connection:
             return await self._read(connection, caller, task)
 
-    async def create(self, caller: int, body: NewTask) -> dict[str, Any]:
+    async def create(self, caller: int, body: NewTask) -> Written[dict[str, Any]]:
         """Make a task with its tags and images. Raises ApiError 401 or 422."""
         owner = caller if body.user_id is None else body.user_id
         await self._references.check_owner(caller, owner)
@@ -103,28 +108,18 @@ class TaskStore:
         values = body.model_dump(exclude={"tags", "images", "user_id"})
         values |= {"user_id": owner, "assigned_by_user_id": caller if owner != caller else None}
 
-        async def work(connection: AsyncConnection[DictRow]) -> dict[str, Any]:
-            query = sql.SQL(
-                "INSERT INTO tasks ({}, created_at, updated_at) VALUES ({}, {now}, {now}) RETURNING id"
-            ).format(
-                sql.SQL(", ").join(map(sql.Identifier, values)),
-                sql.SQL(", ").join(map(sql.Placeholder, values)),
-                now=NOW,
-            )
-            row = await (await connection.execute(query, values)).fetchone()
-            assert row is not None  # INSERT ... RETURNING of one row gives one row
+        async def work(made: Transaction) -> dict[str, Any]:
+            row = await made.insert("tasks", values)
+            assert row is not None  # an INSERT without ON CONFLICT gives its row
             task = int(row["id"])
-            await self._set_tags(connection, task, body.tags)
-            image = sql.SQL(
-                "INSERT INTO task_images (task_id, file_path, created_at, updated_at) VALUES (%s, %s, {now}, {now})"
-            ).format(now=NOW)
+            await self._set_tags(made, task, body.tags)
             for path in body.images:
-                await connection.execute(image, (task, path))
-            return await self._read(connection, caller, task)
+                await made.insert("task_images", {"task_id": task, "file_path": path})
+            return await self._read(made.connection, caller, task)
 
-        return await self._write(work)
+        return await self.write(work)
 
-    async def change(self, caller: int, task: int, body: TaskChange) -> dict[str, Any]:
+    async def change(self, caller: int, task: int, body: TaskChange) -> Written[dict[str, Any]]:
         """Change the fields that stand in ``body``. Raises ApiError 404, 409 (approved already) or 422."""
 
         # Looked up before the transaction: one that waits for a second connection of the same pool can wait for ever.
@@ -132,70 +127,74 @@ class TaskStore:
         await self._references.check_tags(owner, body.tags)
         await self._references.check_proposal(owner, body.source_proposal_id)
 
-        async def work(connection: AsyncConnection[DictRow]) -> dict[str, Any]:
-            row = await self._read(connection, caller, task, lock=True)
+        async def work(made: Transaction) -> dict[str, Any]:
+            row = await self._read(made.connection, caller, task, lock=True)
             if row["approved_at"] is not None:
                 raise ApiError(409, "The task is approved already and cannot be changed.")
             if "tags" in body.model_fields_set:
-                await self._set_tags(connection, task, body.tags)
-            await self._update(connection, task, body.columns())
-            return await self._read(connection, caller, task)
+                await self._set_tags(made, task, body.tags)
+            await self._update(made, task, body.columns())
+            return await self._read(made.connection, caller, task)
 
-        return await self._write(work)
+        return await self.write(work)
 
-    async def delete(self, caller: int, task: int) -> None:
+    async def delete(self, caller: int, task: int) -> Written[None]:
         """Soft-delete. Raises ApiError 404."""
 
-        async def work(connection: AsyncConnection[DictRow]) -> None:
-            await self._read(connection, caller, task, lock=True)
-            await self._update(connection, task, {"deleted_at": NOW})
+        async def work(made: Transaction) -> None:
+            await self._read(made.connection, caller, task, lock=True)
+            await self._update(made, task, {"deleted_at": NOW})
 
-        await self._write(work)
+        return await self.write(work)
 
-    async def complete(self, caller: int, task: int) -> dict[str, Any]:
+    async def complete(self, caller: int, task: int) -> Written[dict[str, Any]]:
         """The owner has done it. Raises ApiError 404, 409 (done already), 422 (an image is required)."""
 
-        async def work(connection: AsyncConnection[DictRow]) -> dict[str, Any]:
-            row = await self._read(connection, caller, task, lock=True)
+        async def work(made: Transaction) -> dict[str, Any]:
+            row = await self._read(made.connection, caller, task, lock=True)
             if row["user_id"] != caller:
                 raise not_found()
             if row["is_completed"]:
                 raise ApiError(409, "The task is completed already.")
             if row["requires_image"] and not row["images"]:
                 raise invalid("images", "The task requires an image.")
-            await self._update(connection, task, {"is_completed": True, "completed_at": NOW})
-            return await self._read(connection, caller, task)
+            await self._update(made, task, {"is_completed": True, "completed_at": NOW})
+            return await self._read(made.connection, caller, task)
 
-        return await self._write(work)
+        return await self.write(work)
 
-    async def approve(self, caller: int, task: int) -> dict[str, Any]:
+    async def approve(self, caller: int, task: int) -> Written[dict[str, Any]]:
         """Who gave the task (the owner when nobody did) approves what is completed. Raises ApiError 404 or 409."""
         changes = {"approved_at": NOW, "approved_by_user_id": caller}
         return await self._judge(caller, task, changes)
 
-    async def reject(self, caller: int, task: int) -> dict[str, Any]:
+    async def reject(self, caller: int, task: int) -> Written[dict[str, Any]]:
         """As :meth:`approve`, but the task is open again. Raises ApiError 404 or 409."""
         return await self._judge(caller, task, {"is_completed": False, "completed_at": None})
 
-    async def _judge(self, caller: int, task: int, changes: dict[str, Any]) -> dict[str, Any]:
-        async def work(connection: AsyncConnection[DictRow]) -> dict[str, Any]:
-            row = await self._read(connection, caller, task, lock=True)
+    async def _judge(self, caller: int, task: int, changes: dict[str, Any]) -> Written[dict[str, Any]]:
+        async def work(made: Transaction) -> dict[str, Any]:
+            row = await self._read(made.connection, caller, task, lock=True)
             if caller != (row["assigned_by_user_id"] or row["user_id"]):
                 raise not_found()
             if not row["is_completed"]:
                 raise ApiError(409, "The task is not completed yet.")
             if row["approved_at"] is not None:
                 raise ApiError(409, "The task is approved already.")
-            await self._update(connection, task, changes)
-            return await self._read(connection, caller, task)
+            await self._update(made, task, changes)
+            return await self._read(made.connection, caller, task)
 
-        return await self._write(work)
+        return await self.write(work)
 
-    async def _write(self, work: Callable[[AsyncConnection[DictRow]], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, repeatable: bool = False) -> Written[T]:
+        """Run ``work`` in one transaction, again when it could not be serialized. Raises ApiError 422 for a reference."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._pool.connection() as connection, connection.transaction():
-                    return await work(connection)
+                    made = Transaction(connection)
+                    if repeatable:
+                        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                    return await work(made), tuple(made.rows)
             except (errors.DeadlockDetected, errors.SerializationFailure):
                 if attempt == ATTEMPTS:
                     raise
@@ -220,25 +219,15 @@ class TaskStore:
         )
         return {**row, "images": [image["file_path"] for image in await images.fetchall()]}
 
-    async def _set_tags(self, connection: AsyncConnection[DictRow], task: int, tags: Sequence[int]) -> None:
+    async def _set_tags(self, made: Transaction, task: int, tags: Sequence[int]) -> None:
         wanted = sorted(set(tags))
-        await connection.execute("DELETE FROM task_tag WHERE task_id = %s AND tag_id <> ALL(%s)", (task, wanted))
-        await connection.execute(
-            "INSERT INTO task_tag (task_id, tag_id) SELECT %s, unnest(%s::bigint[]) ON CONFLICT DO NOTHING",
-            (task, wanted),
-        )
+        others = sql.SQL("t.task_id = %(task)s AND t.tag_id <> ALL(%(wanted)s)")
+        await made.delete("task_tag", others, {"task": task, "wanted": wanted})
+        for tag in wanted:
+            await made.insert("task_tag", {"task_id": task, "tag_id": tag}, stamped=False, ignore=True)
 
-    async def _update(self, connection: AsyncConnection[DictRow], task: int, changes: dict[str, Any]) -> None:
-        parts: list[sql.Composable] = []
-        values: dict[str, Any] = {"task_id": task}
-        for name, value in changes.items():
-            given = value if isinstance(value, sql.Composable) else sql.Placeholder(name)
-            if given is not value:
-                values[name] = value
-            parts.append(sql.SQL("{} = {}").format(sql.Identifier(name), given))
-        parts.append(sql.SQL("updated_at = {}").format(NOW))
-        query = sql.SQL("UPDATE tasks SET {} WHERE id = %(task_id)s").format(sql.SQL(", ").join(parts))
-        await connection.execute(query, values)
+    async def _update(self, made: Transaction, task: int, changes: dict[str, Any]) -> None:
+        await made.update("tasks", ONE, {"task": task}, changes, stamped=True)
 
 
 def make_pool(url: str, name: str, *, read_only: bool = False, minimum: int = 2, maximum: int = 10) -> Pool:

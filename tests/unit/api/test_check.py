@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -125,13 +126,13 @@ def invalid(name: str) -> Answer:
     return 422, {"message": "The given data was invalid.", "errors": {name: ["wrong"]}}
 
 
-def checked(upstream: Upstream, directory: Path) -> ApiCheck:
+def checked(upstream: Upstream, directory: Path, **options: Any) -> ApiCheck:
     files = []
     for token in TOKENS:
         files.append(directory / token)
         files[-1].write_text(token)
     return api_check.run(
-        "http://upstream", *files, people=People(MEMBER, STRANGER), transport=httpx.MockTransport(upstream)
+        "http://upstream", *files, people=People(MEMBER, STRANGER), transport=httpx.MockTransport(upstream), **options
     )
 
 
@@ -270,3 +271,53 @@ def test_a_dead_upstream_fails_everything_and_a_missing_token_is_named(tmp_path:
     ]  # fmt: skip
     with pytest.raises(UsageError, match="cannot be read"):
         api_check.run("http://upstream", tmp_path / "none")
+
+
+class TwoSides(Upstream):
+    """Sides take turns; one that did not take the last write shows the state before it for the next ``late`` requests."""
+
+    def __init__(self, late: int, broken: Break | None = None) -> None:
+        super().__init__(broken)
+        self.late, self.turn, self.wrote_on, self.left = late, 0, "monolith", 0
+        self.older: dict[int, dict[str, Any]] = {}
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.turn += 1
+        side = ("monolith", "task-service")[self.turn % 2]
+        newest, before = self.tasks, copy.deepcopy(self.tasks)
+        stale = side != self.wrote_on and self.left > 0
+        if stale:
+            self.left -= 1
+            self.tasks = copy.deepcopy(self.older)
+        answer = super().__call__(request)
+        if stale:
+            self.tasks = newest
+        elif request.method != "GET" and answer.status_code < 300:
+            self.older, self.wrote_on, self.left = before, side, self.late
+        answer.headers["x-served-by"] = side
+        return answer
+
+
+@pytest.mark.parametrize("late", [0, 3])
+def test_reads_that_do_not_show_the_users_own_write_yet_are_counted_by_side_and_fail_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    """Prevents a canary whose users do not see what they have just written, and nobody knows."""
+    monkeypatch.setattr(api_check, "AGAIN_SECONDS", 0.0)
+    document = checked(TwoSides(late), tmp_path, weight=25)
+    assert document.healthy, [check for check in document.checks if not check.passed]
+    assert {one.side for one in document.stale_reads} == {"monolith", "task-service"}
+    assert {one.weight for one in document.stale_reads} == {25}
+    assert all(one.reads > one.stale for one in document.stale_reads)
+    assert (sum(one.stale for one in document.stale_reads) > 0) is (late > 0)
+
+
+def test_a_side_that_never_shows_the_other_ones_write_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a lost write that counts as a late one."""
+    monkeypatch.setattr(api_check, "AGAIN_SECONDS", 0.0)
+    document = checked(TwoSides(10**9), tmp_path, patience=0.05)
+    assert not document.healthy
+
+
+def test_one_side_alone_reads_nothing_stale(tmp_path: Path) -> None:
+    assert [one.stale for one in checked(Upstream(), tmp_path).stale_reads] == []

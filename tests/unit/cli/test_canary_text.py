@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from components.config import GateLimits
-from scripts.api.documents import ApiCheck, Check
+from scripts.api.documents import ApiCheck, Check, StaleReads
 from scripts.canary.documents import (
     CanaryRun,
     CanaryStatus,
@@ -137,6 +137,10 @@ API = ApiCheck(
     served_by=["task-service"],
     checks=[CHECK],
     not_checked=["an assignee of the same group: --member-id"],
+    stale_reads=[
+        StaleReads(side="monolith", weight=25, reads=31, stale=2),
+        StaleReads(side="task-service", weight=None, reads=9, stale=0),
+    ],
 )
 
 VIEWS: dict[str, Callable[[], View]] = {
@@ -197,6 +201,7 @@ VIEWS: dict[str, Callable[[], View]] = {
                 "endpoints": {"GET /health": True, "GET /api/tasks": False},
                 "checks": [CHECK, WRONG],
                 "not_checked": [],
+                "stale_reads": [],
             }
         )
     ),

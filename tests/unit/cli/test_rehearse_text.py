@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from scripts.api.documents import StaleReads
 from scripts.cli import rehearse_text
 from scripts.rehearsal.documents import (
     AcknowledgedWrites,
@@ -30,8 +31,8 @@ def report(*, passed: bool) -> Report:
         passed=passed,
         criteria=criteria,
         requests=Requests(total=11_505, failed=0, p50_ms=21, p95_ms=65),
-        acknowledged_writes=AcknowledgedWrites(total=5801, lost=0),
-        rollback=Rollback(seconds=5.975, acknowledged_writes_lost=0),
+        acknowledged_writes=AcknowledgedWrites(total=5801, lost=0, told=7),
+        rollback=Rollback(seconds=5.975, acknowledged_writes_lost=0, acknowledged_writes_told=2),
         steps=[
             Step(weight=5, share=6.54, seconds=16.04, decision="promote"),
             Step(weight=0, share=None, seconds=5.975, decision="rollback"),
@@ -45,7 +46,11 @@ def report(*, passed: bool) -> Report:
             failed=0,
             acknowledged_writes=5801,
             lag_misses=3,
-            stale_reads=1,
+            cut_off=12,
+            stale_reads=[
+                StaleReads(side="monolith", weight=25, reads=1204, stale=3),
+                StaleReads(side="task-service", weight=None, reads=7, stale=0),
+            ],
             p50_ms=21,
             p95_ms=65,
             users=100,
@@ -67,7 +72,14 @@ def test_a_passed_report_says_so_first_and_names_the_next_command_last() -> None
         "       0           -     5.97  rollback\n"
         "\n"
         "Load: 100 users, 50.0 requests/s, P50 21 ms, P95 65 ms; 5,801 writes\n"
-        "acknowledged, 3 reads came before replication, 1 saw an older state.\n"
+        "acknowledged, 12 cut off before their answer, 3 answers 404 or 409 as somebody\n"
+        "else was first.\n"
+        "\n"
+        "Users who did not see their own acknowledged write yet:\n"
+        "\n"
+        "weight %  answered by   reads  stale\n"
+        "      25  monolith      1,204      3\n"
+        "       -  task-service      7      0\n"
         "Next: task-migration preflight"
     )
 
@@ -90,11 +102,12 @@ def test_a_drill_shows_each_way_back_in_a_row() -> None:
         rows_compared=1200,
         total=834,
         lost=0,
+        told=3,
     )
     document = report(passed=True).model_copy(update={"steps": [], "drills": [one], "load": None})
     assert shown(rehearse_text.report(document)).splitlines()[5:7] == [
-        "from %  last request s  proof s  rows compared  writes  lost",
-        "    25            5.70    11.20          1,200     834     0",
+        "from %  last request s  proof s  rows compared  writes  lost  told",
+        "    25            5.70    11.20          1,200     834     0     3",
     ]
 
 

@@ -15,35 +15,63 @@ import psycopg
 import pytest
 
 from scripts.rehearsal import tokens
-from scripts.rehearsal.ledger import check_ledger, read_ledger
-from tests.integration.rehearsal.app.app_world import PASSWORD, ROOT, AppWorld
+from scripts.rehearsal.fates import check_ledger
+from scripts.rehearsal.ledger import read_ledger
+from scripts.support.process import free_port
+from tests.integration.rehearsal.app.app_world import PASSWORD, ROLE_PASSWORD, ROLES, ROOT, AppWorld, wait_for
 from tests.integration.rehearsal.gateway.gateway_world import GatewayWorld, Upstream
 
 USERS = 20
 
 
 @pytest.fixture(scope="module")
-def gateway(app_world: AppWorld) -> Iterator[GatewayWorld]:
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the load and the monolith's jobs write."""
+    return tmp_path_factory.mktemp("load") / "ledger.jsonl"
+
+
+@pytest.fixture(scope="module")
+def monolith(app_world: AppWorld, ledger: Path) -> str:
+    """A monolith with background jobs, on the same database as the others' one."""
+    info = app_world.databases["monolith"].info
+    variables = {
+        **app_world.app_variables(),
+        "DATABASE_URL": psycopg.conninfo.make_conninfo(
+            host=info.host, port=info.port, dbname=info.dbname, user=ROLES["monolith"], password=ROLE_PASSWORD
+        ),
+        "APP_JOBS_LEDGER": str(ledger),
+    }
+    port = free_port()
+    arguments = ("scripts.rehearsal.app.server", "--guise", "monolith", "--port", str(port))
+    process = app_world.start(*arguments, variables=variables)
+    wait_for(f"http://127.0.0.1:{port}/health", process)
+    return f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def gateway(app_world: AppWorld, monolith: str) -> Iterator[GatewayWorld]:
     """The gateway in front of the real applications, all traffic to the monolith: nothing replicates here."""
     unused = Upstream("unused")
     with httpx.Client(trust_env=False, timeout=20.0) as http:
         world = GatewayWorld(app_world, unused, unused, http)
         try:
             world.build("load-test")
-            world.start("load-test", app_world.urls["monolith"], app_world.urls["task-service"])
+            world.start("load-test", monolith, app_world.urls["task-service"])
             yield world
         finally:
             unused.stop()
 
 
 def _load(
-    world: AppWorld, gateway: GatewayWorld, directory: Path, seconds: int, **variables: str
+    world: AppWorld, gateway: GatewayWorld, ledger: Path, directory: Path, seconds: int, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     database: psycopg.Connection[Any] = world.databases["monolith"]
-    users = [row[0] for row in database.execute("SELECT id FROM users ORDER BY id DESC LIMIT %s", (USERS,)).fetchall()]
+    query = "SELECT id, group_id FROM users ORDER BY id DESC LIMIT %s"
+    users: dict[int, int] = dict(database.execute(query, (USERS,)).fetchall())
     cognito = world.aws.client("cognito-idp")
     tokens.create_users(cognito, world.pool_id, users, PASSWORD)
-    tokens.write_tokens_file(directory / "tokens.json", tokens.tokens_for(cognito, world.client_id, users, PASSWORD))
+    given = tokens.tokens_for(cognito, world.client_id, users, PASSWORD)
+    tokens.write_tokens_file(directory / "tokens.json", given, users)
     options = ("--headless", "--only-summary", "-u", str(USERS), "-r", str(USERS), "-t", f"{seconds}s")
     return subprocess.run(
         [
@@ -54,7 +82,7 @@ def _load(
         env={
             **os.environ,
             "TASK_LOAD_TOKENS_FILE": str(directory / "tokens.json"),
-            "TASK_LOAD_LEDGER": str(directory / "ledger.jsonl"),
+            "TASK_LOAD_LEDGER": str(ledger),
             "TASK_LOAD_STATS": str(directory / "stats.json"),
             "TASK_LOAD_RATE": "2.5",
             "TASK_LOAD_THINK_SECONDS": "0.2",
@@ -68,27 +96,41 @@ def _load(
 
 
 def test_a_load_passes_and_every_write_that_it_noted_is_in_the_database(
-    app_world: AppWorld, gateway: GatewayWorld, tmp_path: Path
+    app_world: AppWorld, gateway: GatewayWorld, ledger: Path, tmp_path: Path
 ) -> None:
-    """Prevents a load that proves nothing: too few requests, no writes, or a ledger that matches anything."""
-    done = _load(app_world, gateway, tmp_path, 6, TASK_LOAD_MAX_P95_MS="5000")
+    """Prevents a load that proves nothing: too few requests, one writer per row, or a ledger that matches anything."""
+    done = _load(app_world, gateway, ledger, tmp_path, 8, TASK_LOAD_MAX_P95_MS="5000")
     assert done.returncode == 0, done.stderr
     stats = json.loads((tmp_path / "stats.json").read_text())
-    # 300 on an idle machine; a busy one sends fewer, and still proves the same.
+    # 400 on an idle machine; a busy one sends fewer, and still proves the same.
     assert stats["requests"] > 50
-    assert (stats["failures"], stats["lag_misses"], stats["stale_reads"]) == (0, 0, 0), stats["problems"]
+    # With one database nobody reads stale.
+    assert (stats["failures"], [one["stale"] for one in stats["stale_reads"]]) == (0, [0]), stats["problems"]
+    assert stats["stale_reads"][0]["reads"] > 0
     assert stats["served_by"] == {"monolith": stats["requests"]}
-    entries = list(read_ledger(tmp_path / "ledger.jsonl"))
+    entries = list(read_ledger(ledger))
     assert {entry.op for entry in entries} >= {"create", "update", "complete"}
+    assert any(entry.op.startswith("job:") for entry in entries)
+    writers: dict[str, set[int | None]] = {}
+    for entry in entries:
+        for row in entry.rows or ():
+            if row.table == "tasks":
+                writers.setdefault(row.key, set()).add(entry.user)
+    assert any(len(users - {None}) > 1 for users in writers.values()), "no task had two users"
     database: psycopg.Connection[Any] = app_world.databases["monolith"]
-    found = check_ledger(tmp_path / "ledger.jsonl", database)
-    assert found.plain() == {"total": stats["acknowledged_writes"], "lost": 0, "lost_items": []}
-    database.execute("DELETE FROM tasks WHERE id = %s", (entries[0].id,))
-    assert check_ledger(tmp_path / "ledger.jsonl", database).lost >= 1
+    found = check_ledger(entries, database, {})
+    acknowledged = [entry for entry in entries if entry.acknowledged]
+    assert (found.total, found.lost, found.told, found.lost_items) == (len(acknowledged), 0, 0, [])
+    assert sum(not entry.op.startswith("job:") for entry in acknowledged) == stats["acknowledged_writes"]
+    made = next(entry.id for entry in entries if entry.op == "create" and entry.acknowledged)
+    database.execute("DELETE FROM tasks WHERE id = %s", (made,))
+    assert check_ledger(entries, database, {}).lost >= 1
 
 
-def test_a_load_that_is_too_slow_exits_with_1(app_world: AppWorld, gateway: GatewayWorld, tmp_path: Path) -> None:
+def test_a_load_that_is_too_slow_exits_with_1(
+    app_world: AppWorld, gateway: GatewayWorld, ledger: Path, tmp_path: Path
+) -> None:
     """Prevents a limit that nothing enforces."""
-    done = _load(app_world, gateway, tmp_path, 2, TASK_LOAD_MAX_P95_MS="0.5")
+    done = _load(app_world, gateway, ledger, tmp_path, 2, TASK_LOAD_MAX_P95_MS="0.5")
     assert done.returncode == 1, done.stderr
     assert "limit below 0.5" in done.stderr
