@@ -10,8 +10,10 @@ What a write left as it was is no write of that column, as in the database's own
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -34,8 +36,10 @@ ANY = "(any)"
 #: Decided alike on both sides and never told by itself (config `bookkeepingColumns`), so not judged either.
 BOOKKEEPING = frozenset({"updated_at"})
 #: Conflicts in which a whole row lost its existence; of the others, columns.
-ROW_LOST = frozenset({"insert of deleted", "unique claim", "parent gone"})
+ROW_LOST = frozenset({"insert of deleted", "unique claim", "parent gone", "cascade"})
 DELETE_LOST = "delete of inserted"
+#: A time as JSON has it, where PostgreSQL's text has a space.
+JSON_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)")
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,14 @@ def told_losses(*connections: psycopg.Connection[Any]) -> Told:
     return told
 
 
-def _told_text(value: str | None) -> str | None:
-    """A value of the conflict log as the ledger has it: JSON in its normal form, long ones shortened."""
-    if value is not None and value[:1] in "[{":
-        try:
-            return text_of(json.loads(value))
-        except ValueError:
-            pass
-    return text_of({"t": True, "f": False}.get(value, value) if isinstance(value, str) else value)
+def _told_text(value: Any) -> str | None:
+    """A value of the conflict log, which has texts of values or whole rows as JSON, as the ledger has it."""
+    if isinstance(value, str):
+        if value[:1] in ("[", "{"):
+            with suppress(ValueError):
+                return text_of(json.loads(value))
+        return text_of({"t": "true", "f": "false"}.get(value, JSON_TIME.sub(r"\1 \2", value)))
+    return text_of(value)
 
 
 def check_ledger(

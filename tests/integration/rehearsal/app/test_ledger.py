@@ -108,7 +108,8 @@ def test_the_conflict_log_tells_values_rows_and_deletes(database: psycopg.Connec
     for key, kind, lost in (
         (key_of(1), "update", '{"title": "宿題📚", "is_completed": "t", "due_date": null}'),
         (key_of(2), "delete of inserted", "{}"),
-        (key_of(3), "parent gone", '{"tags": "[1,  2]"}'),
+        (key_of(3), "parent gone", '{"tags": "[1,  2]", "created_at": "2026-11-26 03:04:05"}'),
+        (key_of(5), "cascade", '{"tags": [2, 1], "created_at": "2026-11-26T03:04:05", "id": 5, "is_active": false}'),
         (key_of(4), "update of deleted", None),
     ):
         database.execute(
@@ -122,4 +123,10 @@ def test_the_conflict_log_tells_values_rows_and_deletes(database: psycopg.Connec
         ("tasks", key_of(2), EXISTENCE): {GONE},
         ("tasks", key_of(3), EXISTENCE): {THERE},
         ("tasks", key_of(3), "tags"): {"[1, 2]"},
+        ("tasks", key_of(3), "created_at"): {"2026-11-26 03:04:05"},
+        ("tasks", key_of(5), EXISTENCE): {THERE},
+        ("tasks", key_of(5), "tags"): {"[2, 1]"},
+        ("tasks", key_of(5), "created_at"): {"2026-11-26 03:04:05"},
+        ("tasks", key_of(5), "id"): {"5"},
+        ("tasks", key_of(5), "is_active"): {"false"},
     }
