@@ -19,6 +19,7 @@ from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.replication import fence, writes
 from scripts.support.sides import BOTH, Side
 from scripts.writes import install, record
 from tests.conftest import Pair, pairs
@@ -207,14 +208,14 @@ class Servers:
                 self._write(step.side, write)
         if step.what in ("writes", "commits"):
             session.execute("COMMIT")
-            self._collect(step.side)
+            self.collect(step.side)
         elif step.what == "rolls back":
             session.execute("ROLLBACK")
         elif step.what == "applies":
-            self._apply(step.side, self.sent[1 - step.side][step.at])
-            self._collect(step.side)
+            self.apply(step.side, self.sent[1 - step.side][step.at])
+            self.collect(step.side)
 
-    def _collect(self, side: int) -> None:
+    def collect(self, side: int) -> None:
         """What the side has written since the last look, as one transaction on its way."""
         rows = (
             self.workers[side]
@@ -225,7 +226,8 @@ class Servers:
             self.sent[side].append(rows)
             self.seen[side] = rows[-1][0]
 
-    def _apply(self, side: int, rows: Sequence[tuple[Any, ...]]) -> None:
+    def apply(self, side: int, rows: Sequence[tuple[Any, ...]]) -> None:
+        """What a worker does with one transaction."""
         worker = self.workers[side]
         with worker.transaction():
             for row in rows:
@@ -233,6 +235,15 @@ class Servers:
                 worker.execute(f"INSERT INTO {self._writes(1 - side)} VALUES ({marks})".encode(), row)
 
     # What is there
+
+    def forget(self) -> None:
+        """Without the records of examples before, some of which broke off."""
+        for side in SIDES:
+            self.workers[side].execute("TRUNCATE task_migration.source_writes, task_migration.target_writes")
+
+    def kept(self) -> int:
+        """Records on either side, of both."""
+        return sum(self._number(side, f"SELECT count(*) FROM {self._writes(of)}") for side in SIDES for of in SIDES)
 
     def rows(self, side: int) -> list[tuple[int, ...] | None]:
         """As :func:`values` of the model's rows."""
@@ -355,6 +366,42 @@ def test_the_comparison_sees_a_fault_of_the_servers(servers: Servers) -> None:
         for side, admin in zip(BOTH, (servers.pair.source, servers.pair.target), strict=True):
             install.rules_on(admin, servers.pair.settings.config, side)
     _replay(servers, "clock stands still on apply")
+
+
+def test_what_is_delivered_again_after_a_prune_changes_nothing(servers: Servers) -> None:
+    """The records that showed it to be a repeat are gone; DMS can go back that far after a kill."""
+    scenario = SCENARIOS["four writes"]
+    rules = Recorded(scenario.shape)
+    state = begin(rules, Limits(4))
+    servers.forget()
+    servers.begin(PLACES["four writes"], scenario)
+    for wanted in ("source update 0 a=10", "target update 0 a=11", "source delete 0", "source insert 0 a=14, b=14"):
+        state = _taken(servers, rules, scenario, state, wanted)
+    _finish(servers, rules, scenario, state, [])
+    assert servers.kept() == 2 * len(servers.sent[0]) + 2 * len(servers.sent[1])
+    writes.prune(servers.pair.settings)
+    for side, name in zip(SIDES, BOTH, strict=True):
+        fence.post(servers.workers[side], name)
+        servers.collect(side)
+        servers.apply(1 - side, servers.sent[side][-1])
+    before = [(servers.rows(side), servers.told(side)) for side in SIDES]
+    writes.prune(servers.pair.settings)
+    # The two fences, on both sides.
+    assert servers.kept() == 4
+    for side in SIDES:
+        for message in servers.sent[1 - side]:
+            servers.apply(side, message)
+    assert [(servers.rows(side), servers.told(side)) for side in SIDES] == before
+    # A repeat takes its place again, until the next prune.
+    writes.prune(servers.pair.settings)
+    assert servers.kept() == 4
+
+
+def _taken(servers: Servers, rules: Recorded, scenario: Scenario, state: State, wanted: str) -> State:
+    step, after = next((step, after) for step, after in steps(rules, scenario.choices, state) if str(step) == wanted)
+    servers.take(step)
+    compare(servers, rules, scenario.shape, after)
+    return after
 
 
 def _replay(servers: Servers, fault: str) -> None:
