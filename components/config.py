@@ -135,7 +135,7 @@ class MigrationConfig(_Model):
         4096,
         ge=1,
         le=102_400,
-        description="Largest text, json or bytea value that DMS carries, KB; above what preflight measured. A larger one stops the task.",
+        description="Largest row that DMS carries, as JSON text, KB; above what preflight measured. A larger one stops the task.",
     )
     publication: str = Field(
         "task_service_pub", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Publication (native)."

@@ -25,13 +25,11 @@ class Check(Document):
         super().__init__(**fields)
 
 
-class LargestValue(Document):
-    """The largest value of a table."""
+class LargestRow(Document):
+    """The largest row of a table."""
 
     table: str
-    #: Empty where no column can grow.
-    column: str
-    #: Of its text.
+    #: Of its values as JSON text, in which a write of it travels.
     bytes: int
 
 
@@ -41,4 +39,4 @@ class Preflight(Document):
     checks: list[Check]
     #: Whether none failed.
     passed: bool
-    largest_values: list[LargestValue]
+    largest_rows: list[LargestRow]

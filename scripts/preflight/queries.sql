@@ -97,16 +97,6 @@ WHERE d.adrelid = ANY(%s) AND NOT EXISTS (
   AND o.refobjsubid = d.adnum AND o.deptype IN ('a', 'i'))
 ORDER BY 1, 2
 
--- names_by_case: tables of the schema whose names differ from the moved ones' by case only
-SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND n.nspname = %s AND c.relname <> ALL(%s) AND lower(c.relname) = ANY(%s)
-ORDER BY 1
-
--- key_triggers: triggers on UPDATE, but for our own, whose text assigns to one of the key's columns
-SELECT DISTINCT t.tgname, k.name FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid, unnest(%s::text[]) k(name)
-WHERE t.tgrelid = %s AND NOT t.tgisinternal AND t.tgtype & 16 <> 0 AND t.tgname !~ '^00_task_migration'
-AND p.prosrc ~* ('\mnew\."?' || k.name || '"?\s*:?=')
-
 -- mean_wal: bytes of WAL a second since the statistics were reset, which may have been a busier time than this one
 SELECT (wal_bytes / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 60))::float FROM pg_stat_wal
 

@@ -116,7 +116,7 @@ class _Run:
             if target is not None:
                 yield "types", lambda: tables.types(connection, target, found)
             yield "values", lambda: self.values(connection, found)
-        yield "what DMS carries", lambda: dms.checks(settings, side, connection, found)
+        yield "what DMS needs", lambda: dms.checks(settings, side, connection)
 
     def values(self, connection: Connection, found: dict[str, Table]) -> Iterator[Check]:
         self.measured = values.measure(connection, found)
@@ -150,5 +150,5 @@ def run(settings: Settings, wal_seconds: float = wal.SAMPLE_SECONDS) -> Prefligh
             for check in found.checks
         ],
         passed=not failed,
-        largest_values=values.largest(found.measured),
+        largest_rows=values.largest(found.measured),
     )

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from psycopg import sql
-
 from components import dms_settings
 from scripts.copy import slot as copy_slot
 from scripts.database import helper_schema
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.engines import PLUGINS, dms_started, dms_state_key
 from scripts.database.sides import open_side
-from scripts.replication import slots
+from scripts.replication import arrivals, slots
 from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
 from scripts.replication.dms import answers, api, exceptions
 from scripts.replication.dms.observe import ENDPOINTS, TASKS
@@ -168,11 +166,6 @@ class DmsEngine:
         limit = max(timeout, api.STOP_SECONDS)
         return [TASKS[direction] for direction in DIRECTIONS if dms.stop(direction, limit)]
 
-    def unapplied(self, settings: Settings, direction: Direction) -> list[str]:
-        """Tables with writes that the record on the other side lacks."""
-        with domain_errors(f"comparing the record of the {publisher(direction)}"):
-            return sorted(set(_not_there(settings, direction).values()))
-
     def drop(self, settings: Settings) -> None:
         """Delete the tasks that ever ran, as each would resume where the slot no longer is; then the slots."""
         dms = self._dms(settings)
@@ -206,20 +199,6 @@ class DmsEngine:
         return found
 
 
-def _not_there(settings: Settings, direction: Direction) -> dict[int, str]:
-    """The publisher's own writes that the subscriber's copy of their record lacks: number to table, without fences."""
-    query = sql.SQL(
-        "SELECT v, table_name FROM {} WHERE kind <> 'fence' AND v > coalesce("
-        "(SELECT (value ->> 'v')::bigint FROM task_migration.settings WHERE name = 'known'), 0)"
-    ).format(sql.Identifier(dms_settings.HELPER_SCHEMA, RECORDS[direction]))
-    # In this order: what arrives in between is no gap.
-    with open_side(settings, publisher(direction), "confirm", LOCK_MS) as connection:
-        written = {int(v): str(table) for v, table in connection.execute(query)}
-    with open_side(settings, subscriber(direction), "confirm", LOCK_MS) as connection:
-        arrived = {int(v) for v, _ in connection.execute(query)}
-    return {v: table for v, table in written.items() if v not in arrived}
-
-
 def _refuse_a_hole(settings: Settings, direction: Direction) -> None:
     """Once a task was started, its slot must be there and hold each write that the other side lacks. Raises Refused."""
     name, side, peer = slot_name(settings, direction), publisher(direction), subscriber(direction)
@@ -227,13 +206,18 @@ def _refuse_a_hole(settings: Settings, direction: Direction) -> None:
         with open_side(settings, "target", "replicate", LOCK_MS) as target:
             if not dms_started(target, direction):
                 return
-        with open_side(settings, side, "replicate", LOCK_MS) as reader:
+        with (
+            open_side(settings, side, "replicate", LOCK_MS) as reader,
+            open_side(settings, peer, "replicate", LOCK_MS) as writer,
+        ):
             problem = slots.problem(name, slots.read(reader, name))
             if problem:
                 raise Refused(problem)
             # The copy keeps what the task would confirm meanwhile.
             with copy_slot.copied(reader, name) as copy:
-                missing = _not_there(settings, direction)
+                missing = arrivals.unknown(writer, direction, arrivals.recorded(reader, direction))
+                # Both sides prune what both know.
+                missing = {v: missing[v] for v in arrivals.recorded(reader, direction) if v in missing}
                 head = f"table {dms_settings.HELPER_SCHEMA}.{RECORDS[direction]}: INSERT: v[bigint]:"
                 rows = reader.execute(_HELD, (head, copy, head)).fetchall() if missing else []
     gone = {v: table for v, table in missing.items() if v not in {int(row[0]) for row in rows}}

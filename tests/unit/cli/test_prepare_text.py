@@ -44,8 +44,8 @@ OLD = Check(
     "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'",
 )
 BAD = Check("both: encoding", "fail", "source UTF8, target LATIN1", "CREATE DATABASE ... ENCODING 'UTF8'")
-PREFLIGHT_FAILED = Preflight(checks=[*GOOD, OLD, BAD], passed=False, largest_values=[])
-PREFLIGHT_PASSED = Preflight(checks=[*GOOD, OLD], passed=True, largest_values=[])
+PREFLIGHT_FAILED = Preflight(checks=[*GOOD, OLD, BAD], passed=False, largest_rows=[])
+PREFLIGHT_PASSED = Preflight(checks=[*GOOD, OLD], passed=True, largest_rows=[])
 TITLE = Difference(
     table="tasks",
     kind="column",
