@@ -40,29 +40,48 @@ def _others(written: Iterable[Write], write: Write, item: str) -> list[Write]:
     ]
 
 
-def _unkept(
-    shape: Shape, rows: tuple[Row, ...], written: Iterable[Write], seen: Iterable[Write], told: Iterable[Told]
-) -> Iterator[Problem]:
-    """What of ``written`` is neither there, nor replaced by a write of ``seen`` that knew it, nor told."""
+def lost(
+    shape: Shape, rows: tuple[Row, ...], written: Iterable[Write], seen: Iterable[Write]
+) -> Iterator[tuple[Write, str]]:
+    """What of ``written`` is neither there nor replaced by a write of ``seen`` that knew it: the write and the column or :data:`ROW`."""
     seen = list(seen)
-    said = {(one.write, one.item) for one in told}
     for write in written:
-        row = rows[write.key]
+        row, given = rows[write.key], dict(write.values)
         later = [one for one in seen if one.key == write.key and one.knows(write)]
         for item in write.items():
             if item == ROW:
-                there = (row is None) == (write.kind == "delete")
-                replaced = any(one.kind not in ("update", write.kind) for one in later)
+                kept = (row is None) == (write.kind == "delete")
+                kept = kept or any(one.kind not in ("update", write.kind) for one in later)
             else:
-                cell = None if row is None else row[shape.columns.index(item)]
-                there = cell is not None and cell.value == dict(write.values)[item]
-                replaced = any(one.covers(item) for one in later)
-                if cell is not None and cell.by == write.number and replaced:
-                    yield Problem("1 knowledge", f"{item} of {write} is there, and a write that knew it is not")
-            if there or replaced or (write.number, item) in said or item in shape.bookkeeping:
-                continue
+                kept = row is not None and row[shape.columns.index(item)].value == given[item]
+                kept = kept or any(one.covers(item) for one in later)
+            if not kept and item not in shape.bookkeeping:
+                yield write, item
+
+
+def _unsaid(
+    losses: Iterable[tuple[Write, str]], told: Iterable[tuple[Write, str]], seen: Iterable[Write]
+) -> Iterator[Problem]:
+    """Losses that are not told: by value, as who reads the log cannot tell two writes of one value apart."""
+
+    def line(write: Write, item: str) -> tuple[int, str, int | str]:
+        return write.key, item, dict(write.values).get(item, write.kind)
+
+    said = {line(*one) for one in told}
+    for write, item in losses:
+        if line(write, item) not in said:
             promise: Promise = "3 unsaid" if _others(seen, write, item) else "2 columns"
             yield Problem(promise, f"lost: {item} of {write}")
+
+
+def _unknowing(shape: Shape, rows: tuple[Row, ...], written: Iterable[Write]) -> Iterator[Problem]:
+    """Values that stand though a write that knew them says otherwise."""
+    written = list(written)
+    for write in written:
+        for name, cell in zip(shape.columns, rows[write.key] or (), strict=False):
+            later = (one for one in written if one.key == write.key and one.knows(write) and one.covers(name))
+            if cell.by == write.number and any(later):
+                yield Problem("1 knowledge", f"{name} of {write} is there, and a write that knew it is not")
 
 
 def _told(shape: Shape, written: tuple[Write, ...], told: tuple[Told, ...]) -> Iterator[Problem]:
@@ -119,17 +138,23 @@ def problems(
         # Where rules undo a row, both sides can find and tell it.
         yield from _told(shape, written, told)
     yield from _both_lost(told, written)
+    by_number = {one.number: one for one in written}
+    said = [(by_number[one.write], one.item) for one in told]
     rows = [rules.rows(db) for db in dbs]
     if quiet:
         for key, pair in enumerate(zip(*rows, strict=True)):
             if values(pair[SOURCE]) != values(pair[TARGET]):
                 yield Problem("4 equal", f"row {key}: {values(pair[SOURCE])}, {values(pair[TARGET])}")
         for side in SIDES:
-            for problem in (*_unkept(shape, rows[side], written, written, told), *_unsound(shape, rows[side])):
+            for problem in (
+                *_unknowing(shape, rows[side], written),
+                *_unsaid(lost(shape, rows[side], written, written), said, written),
+                *_unsound(shape, rows[side]),
+            ):
                 yield problem._replace(what=f"{problem.what}, on the {NAMES[side]}")
     for left in SIDES:
         kept = 1 - left
         if rules.proven(dbs[left], dbs[kept]):
             seen = (*history[kept], *history[left][: got[kept]])
-            for problem in _unkept(shape, rows[kept], history[left], seen, told):
+            for problem in _unsaid(lost(shape, rows[kept], history[left], seen), said, seen):
                 yield Problem("5 proof", f"proven, but {problem.what}, on the {NAMES[kept]}")

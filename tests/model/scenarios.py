@@ -84,6 +84,50 @@ def family(on_delete: str) -> Choices:
     return choices
 
 
+def chain(rows: tuple[Row, ...], number: int) -> Iterator[Choice]:
+    """Each row hangs on the one before, and goes with it."""
+
+    def gone(key: int) -> Choice:
+        below = tuple(
+            one
+            for child, there in enumerate(rows)
+            if there is not None and there[0].value == key + 1
+            for one in gone(child)
+        )
+        return ((key, "delete", ()), *below)
+
+    for key, there in enumerate(rows):
+        if there is not None:
+            yield gone(key)
+        elif key == 0 or rows[key - 1] is not None:
+            yield ((key, "insert", (("parent", key), ("a", 100 + number))),)
+    if rows[-1] is not None:
+        yield ((len(rows) - 1, "update", (("a", 100 + number),)),)
+
+
+def claims_with_child(rows: tuple[Row, ...], number: int) -> Iterator[Choice]:
+    """Rows 0 and 1 claim 1 or 2; row 2 hangs on one of them."""
+    *claimants, child = rows
+    taken = {there[0].value for there in claimants if there is not None}
+    for key, there in enumerate(claimants):
+        if there is None:
+            if 1 not in taken:
+                yield ((key, "insert", (("u", 1), ("parent", 0))),)
+            continue
+        for value in {1, 2} - taken:
+            yield ((key, "update", (("u", value),)),)
+        if child is not None and child[1].value == key + 1:
+            yield ((key, "delete", ()), (2, "delete", ()))
+        else:
+            yield ((key, "delete", ()),)
+        if child is None:
+            yield ((2, "insert", (("u", 0), ("parent", key + 1))),)
+        elif child[1].value != key + 1:
+            yield ((2, "update", (("parent", key + 1),)),)
+    if child is not None:
+        yield ((2, "delete", ()),)
+
+
 class Scenario(NamedTuple):
     """Rows, what is written in them, and how far to go."""
 
@@ -128,6 +172,10 @@ SCENARIOS = {
     ),
     "a parent and a child": Scenario(
         Shape(CHILD, (row(0, 0), row(1, 0)), parent="parent"), family("cascade"), Limits(3)
+    ),
+    "a chain of three": Scenario(Shape(CHILD, (row(0, 0), row(1, 0), None), parent="parent"), chain, Limits(4)),
+    "claims with a child": Scenario(
+        Shape(("u", "parent"), (row(1, 0), None, None), unique="u", parent="parent"), claims_with_child, Limits(3)
     ),
     "a child that is set to null": Scenario(
         Shape(CHILD, (row(0, 0), row(1, 0)), parent="parent", on_delete="set null"), family("set null"), Limits(3)
