@@ -11,11 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
 
+from scripts.rehearsal.ledger import read_ledger
 from scripts.support.wait import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +64,22 @@ def left_behind(temporary: Path) -> list[str]:
     return found
 
 
+def two_writers(ledger: Path) -> tuple[int, int]:
+    """How many tasks two users wrote, and how often a row was written on the other side within a second."""
+    writers: dict[str, set[int]] = {}
+    made: dict[tuple[str, str], list[tuple[float, str | None]]] = {}
+    for entry in read_ledger(ledger):
+        for row in entry.rows or ():
+            made.setdefault((row.table, row.key), []).append((entry.at, entry.target))
+            if row.table == "tasks" and entry.user is not None:
+                writers.setdefault(row.key, set()).add(entry.user)
+    close = 0
+    for moments in made.values():
+        moments.sort(key=lambda one: one[0])
+        close += sum(b[0] - a[0] < 1.0 and a[1] != b[1] for a, b in pairwise(moments))
+    return sum(len(users) > 1 for users in writers.values()), close
+
+
 @pytest.mark.timeout(900)
 def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path, temporary: Path) -> None:
     output = tmp_path / "rehearsal"
@@ -79,6 +97,11 @@ def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path
     assert report["acknowledged_writes"]["lost"] == 0
     assert report["acknowledged_writes"]["total"] > 100
     assert report["rollback"]["acknowledged_writes_lost"] == 0
+    assert report["acknowledged_writes"]["told"] is not None
+    writers, sides = two_writers(output / "ledger.jsonl")
+    assert writers > 10, "hardly a task had two users: nothing was risked"
+    assert sides > 10, "hardly a row was written on both sides within a second: nothing was risked"
+    assert {one["side"] for one in report["load"]["stale_reads"]} == {"monolith", "task-service"}
     assert 0 < report["rollback"]["seconds"] < 300
     assert [step["weight"] for step in report["steps"]] == WEIGHTS
     assert report["steps"][-1]["share"] == 100.0
