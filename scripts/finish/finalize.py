@@ -22,6 +22,7 @@ from scripts.support.settings import Settings
 from scripts.verify import rollback_proof
 from scripts.verify import run as verify
 from scripts.verify.documents import WritesProof
+from scripts.writes.install import LOCK_MS
 
 #: Seconds that replication may take to stop.
 STOP_SECONDS = 30.0
@@ -45,7 +46,7 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progre
         TimedOut: a fence did not come through, or a writer did not end.
     """
     config = settings.config
-    with domain_errors("finalize"), open_side(settings, "source", "finalize", lock_timeout_ms=1000) as source:
+    with domain_errors("finalize"), open_side(settings, "source", "finalize", lock_timeout_ms=LOCK_MS) as source:
         tables = catalog.read(source, config.db_schema, config.tables, "source")
         finalizer = _Finalizer(
             settings=settings,

@@ -15,6 +15,7 @@ from scripts.support.errors import Refused
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
 from scripts.writes import record
+from scripts.writes.install import LOCK_MS
 
 
 def names(settings: Settings, direction: Direction) -> tuple[str, str]:
@@ -49,8 +50,8 @@ class Native:
         """The way back with its slot first, before the target can take a first write; then forward, from the copy's slot."""
         with (
             domain_errors("starting replication"),
-            open_side(settings, "source", "replicate", 1000) as source,
-            open_side(settings, "target", "replicate", 1000) as target,
+            open_side(settings, "source", "replicate", LOCK_MS) as source,
+            open_side(settings, "target", "replicate", LOCK_MS) as target,
         ):
             parts = [_publish_back(settings, target), _slot_back(settings, target)]
             back, forth = names(settings, "reverse"), names(settings, "forward")
@@ -93,8 +94,8 @@ class Native:
         """Both subscriptions first, so that nobody reads the slots; then slots and publications."""
         with (
             domain_errors("removing replication"),
-            open_side(settings, "source", "remove", 1000) as source,
-            open_side(settings, "target", "remove", 1000) as target,
+            open_side(settings, "source", "remove", LOCK_MS) as source,
+            open_side(settings, "target", "remove", LOCK_MS) as target,
         ):
             sides: dict[Side, Connection] = {"source": source, "target": target}
             for direction in DIRECTIONS:

@@ -30,6 +30,7 @@ from scripts.replication.documents import HeldWrites, LostWrite, WriteCounts
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
 from scripts.writes import record
+from scripts.writes.install import LOCK_MS
 
 _QUERIES = queries.load("scripts.replication", "writes.sql")
 _DIGEST = sql.SQL(_QUERIES["digest"])
@@ -42,7 +43,7 @@ BATCH, CHUNK = 10_000, 2_000
 PRUNE_SECONDS = 1.0
 #: Records that are named.
 LISTED = 100
-LOCK_MS, STATEMENT_MS = 300, 10_000
+STATEMENT_MS = 10_000
 
 
 class Record(NamedTuple):
