@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from psycopg import sql
@@ -11,7 +12,7 @@ from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.finish import removal, rights
 from scripts.finish.documents import Abandonment, StartOver
-from scripts.replication import arrivals, fence
+from scripts.replication import fence, writes
 from scripts.schema import role as service_role
 from scripts.support.errors import DatabaseError, Refused, TimedOut, UsageError
 from scripts.support.events import AbandonEvent, RollbackEvent, Step
@@ -117,8 +118,9 @@ def _bring_back(
                     fence.both(settings, timeout)
         except (TimedOut, DatabaseError) as late:
             drained, problem = False, f"the way back is not drained: {late}"
-        lost = arrivals.lacking(settings, "reverse")
-        if _newest_write(target) != newest:
+        lost = dict(Counter(writes.lacking(settings, "target").values()))
+        # Less than before when it was pruned meanwhile.
+        if (_newest_write(target) or 0) > (newest or 0):
             problem = "the Task Service, or somebody else, writes to the target"
         elif lost:
             problem = problem or "replication does not run both ways"
@@ -261,7 +263,9 @@ def own_writes(settings: Settings) -> dict[str, int]:
     with domain_errors("looking for rows of the target's own"), open_side(settings, "target", "abandon") as target:
         state = helper_schema.get(target, helper_schema.COPY)
         if state is not None:
-            return arrivals.lacking(settings, "reverse") if state.get("status") == "complete" else {}
+            return (
+                dict(Counter(writes.lacking(settings, "target").values())) if state.get("status") == "complete" else {}
+            )
         found = {}
         for name in catalog.existing(target, config.db_schema, config.tables):
             row = target.execute(

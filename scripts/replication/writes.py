@@ -15,9 +15,10 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import psycopg
@@ -139,12 +140,28 @@ def _lacking(peer: Connection, side: Side, batch: Sequence[Record]) -> list[Reco
 
 def waiting(owner: Connection, peer: Connection, side: Side, limit: int) -> list[Waiting]:
     """The first writes of ``side`` that are not on the other one, fences left out; at most ``limit``."""
+    with closing(_not_there(owner, peer, side)) as all_:
+        first = [one.v for one in islice(all_, limit)]
+    return [Waiting(*row) for row in owner.execute(_on("whole", side), (first,)).fetchall()]
+
+
+def lacking(settings: Settings, side: Side) -> dict[int, str]:
+    """The writes of ``side`` that are not on the other one by now, under way or lost: table by number, fences left out."""
+    with (
+        domain_errors(f"looking for writes of the {side}"),
+        open_side(settings, side, "arrival") as owner,
+        open_side(settings, record.other(side), "arrival") as peer,
+    ):
+        return {one.v: one.table for one in _not_there(owner, peer, side)} if helper_schema.installed(owner) else {}
+
+
+def _not_there(owner: Connection, peer: Connection, side: Side) -> Generator[Record, None, None]:
+    # A side from which everything was removed lacks all of them.
+    installed = helper_schema.installed(peer)
     with owner.transaction(), owner.cursor(name="waiting") as cursor:
         cursor.execute(_on("own", side), (known(owner),))
-        first = list[int]()
-        while len(first) < limit and (batch := [Record(*row) for row in cursor.fetchmany(BATCH)]):
-            first += [one.v for one in _lacking(peer, side, batch) if one.kind != "fence"]
-        return [Waiting(*row) for row in cursor.connection.execute(_on("whole", side), (first[:limit],)).fetchall()]
+        while batch := [Record(*row) for row in cursor.fetchmany(BATCH)]:
+            yield from (one for one in (_lacking(peer, side, batch) if installed else batch) if one.kind != "fence")
 
 
 def held(connection: Connection) -> HeldWrites:

@@ -11,7 +11,7 @@ from scripts.database import helper_schema
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.engines import PLUGINS, dms_started, dms_state_key
 from scripts.database.sides import open_side
-from scripts.replication import arrivals, slots
+from scripts.replication import slots, writes
 from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
 from scripts.replication.dms import answers, api, exceptions
 from scripts.replication.dms.observe import ENDPOINTS, TASKS
@@ -206,18 +206,13 @@ def _refuse_a_hole(settings: Settings, direction: Direction) -> None:
         with open_side(settings, "target", "replicate", LOCK_MS) as target:
             if not dms_started(target, direction):
                 return
-        with (
-            open_side(settings, side, "replicate", LOCK_MS) as reader,
-            open_side(settings, peer, "replicate", LOCK_MS) as writer,
-        ):
+        with open_side(settings, side, "replicate", LOCK_MS) as reader:
             problem = slots.problem(name, slots.read(reader, name))
             if problem:
                 raise Refused(problem)
             # The copy keeps what the task would confirm meanwhile.
             with copy_slot.copied(reader, name) as copy:
-                missing = arrivals.unknown(writer, direction, arrivals.recorded(reader, direction))
-                # Both sides prune what both know.
-                missing = {v: missing[v] for v in arrivals.recorded(reader, direction) if v in missing}
+                missing = writes.lacking(settings, side)
                 head = f"table {dms_settings.HELPER_SCHEMA}.{RECORDS[direction]}: INSERT: v[bigint]:"
                 rows = reader.execute(_HELD, (head, copy, head)).fetchall() if missing else []
     gone = {v: table for v, table in missing.items() if v not in {int(row[0]) for row in rows}}

@@ -125,10 +125,8 @@ def test_requests_on_the_task_service_refuse_it(make_pair: MakePair, monkeypatch
         raise MigrationError("AWS cannot be reached")
 
     monkeypatch.setattr(stage, "build_emergency", away)
-    settings.journal.record("canary", "begun", **{"from": 0, "to": 5}, target_time="2026-11-26 03:00:00+00")
-    with pytest.raises(
-        Refused, match=r"AWS cannot be reached.*since 2026-11-26 03:00:00\+00 without a rollback that ended"
-    ):
+    settings.journal.record("canary", "begun", **{"from": 0, "to": 5})
+    with pytest.raises(Refused, match=r"AWS cannot be reached.*since 20.* without a rollback that ended"):
         rollback.give_up(settings)
     settings.journal.record("rollback", "done")
     assert rollback.give_up(settings).status == "abandoned"
