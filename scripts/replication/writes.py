@@ -6,7 +6,9 @@ So a side's writes have arrived when the other side has the very same records, b
 Records that both sides have decide nothing any more and are pruned. That all of them up to a number `h` are known to both is
 not read off a clock alone, as a number is drawn before its transaction commits: first `h` and a transaction id are noted on
 both sides; when no transaction older than that runs any more, no further record up to `h` can come; a fence written after
-that has then brought them all, and yet both tables are compared before anything goes. `known` is put on both sides first, so
+that has then brought them all. A second one brings what was written before they had come: a record that did not know one of
+them is not to arrive where that is forgotten, since an insert of a key asks the record whether the key was here before
+(scripts/writes/capture.sql). And yet both tables are compared before anything goes. `known` is put on both sides first, so
 that a record which is delivered again after its copy went is still seen to be a repeat.
 """
 
@@ -247,6 +249,10 @@ class _Pruning:
         done = self._delete(low, deadline)  # what a killed call left
         following: dict[str, Any] | None = helper_schema.get(self._target, NEXT)
         if following and following["closed"] and self._fenced(following["closed"]):
+            if not following["again"]:
+                clocks = {side: clock for side, (_, clock) in self._each("oldest").items()}
+                helper_schema.put(self._target, NEXT, {**following, "closed": clocks, "again": True})
+                return done
             while low < following["upto"] and time.monotonic() < deadline:
                 high = self._chunk_end(low, following["upto"])
                 if not self._same(low, high):
@@ -268,12 +274,14 @@ class _Pruning:
         return found
 
     def _begun(self) -> dict[str, Any]:
-        """The next number to prune to, and on each side a transaction that is younger than all with a number up to there."""
+        """The next number to prune to, and on each side a transaction that is younger than all with a number up to there; no
+        fence has come through yet."""
         seen = self._each("begin")
         return {
             "upto": min(clock for clock, _ in seen.values()),
             "after": {side: transaction for side, (_, transaction) in seen.items()},
             "closed": None,
+            "again": False,
         }
 
     def _closed(self, following: dict[str, Any]) -> dict[str, Any]:

@@ -30,10 +30,10 @@ FAULTS = (
     "not told",
     "looks before it locks",
     "absent row not locked",
-    "absent row locked while records are there",
     "repeat applied again",
     "pruned without a mark",
     "pruned unarrived",
+    "pruned after one round of fences",
     "pruned under an open transaction",
     "parent not looked for",
     "rules' writes stay here",
@@ -52,6 +52,8 @@ class Record(NamedTuple):
     values: tuple[tuple[str, int], ...]
     #: The person's write that it is of; RULES for what the rules wrote.
     write: int
+    #: The newest record of the other side that had arrived. No rule looks at it: only a fence that goes round does.
+    had: int = 0
 
     def has(self, column: str) -> bool:
         return any(name == column for name, _ in self.values)
@@ -115,8 +117,12 @@ class Recorded:
                 given = tuple((name, value) for name, value in given if value != now[name])
             rows = _set(rows, write.key, row)
             db = db._replace(clock=db.clock + 2)
-            records.append(Record(db.clock, write.key, write.kind, given, write.number))
+            records.append(Record(db.clock, write.key, write.kind, given, write.number, self._had(db)))
         return db, Message(tuple(records), len(writes))
+
+    @staticmethod
+    def _had(db: Database) -> int:
+        return max((one.v for one in db.peer), default=db.known)
 
     def commit(self, db: Database, message: Message) -> tuple[Database, Message]:
         for record in message.records:
@@ -128,12 +134,8 @@ class Recorded:
 
     def waits(self, db: Database, message: Message, opened: Message) -> bool:
         """A row that is there is locked, an insert waits at the unique index. For the rest there is a lock of the key."""
-        if self.fault == "absent row not locked":
-            locked: set[int] = set()
-        elif self.fault == "absent row locked while records are there":
-            locked = {one.key for one in db.own}
-        else:
-            locked = {one.key for one in opened.records}
+        # An insert takes its key's lock where the record shows that the key was here before.
+        locked = set() if self.fault == "absent row not locked" else {one.key for one in db.own}
         keys = {one.key for one in opened.records}
         return any(
             one.key in keys and (db.rows[one.key] is not None or one.kind == "insert" or one.key in locked)
@@ -248,10 +250,10 @@ class Recorded:
             lost += [(one.write, ROW) for one in known if one.v > gone]
         clock = db.clock + 2
         if column is None:
-            record = Record(clock, key, "delete", (), RULES)
+            record = Record(clock, key, "delete", (), RULES, self._had(db))
             new: Row = None
         else:
-            record = Record(clock, key, "update", ((column, 0),), RULES)
+            record = Record(clock, key, "update", ((column, 0),), RULES, self._had(db))
             new = self._laid(row, record.values, RULES)
         made.append(record)
         told = tuple(Told(kind, by, item) for by, item in lost if by >= 0)
@@ -319,6 +321,14 @@ class Recorded:
             for side in SIDES:
                 there = sides[1 - side]
                 if any(one.v <= bound and one.v > there.known and one not in there.peer for one in sides[side].own):
+                    return None
+        if self.fault != "pruned after one round of fences":
+            # What is under way was written with all of it at hand: a second round has brought what was not.
+            for side in SIDES:
+                newest = max((one.v for one in sides[1 - side].own if one.v <= bound), default=0)
+                if any(
+                    one.had < newest and one not in sides[1 - side].peer for one in sides[side].own if one.v > bound
+                ):
                     return None
         if not any(one.v <= bound for one in (*db.own, *db.peer)):
             return None

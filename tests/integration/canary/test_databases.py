@@ -219,7 +219,7 @@ def test_a_rollback_proves_every_insert_update_and_delete_of_the_task_service(pa
     assert (found.writes.insert, found.writes.update, found.writes.delete) == (1, updated, 1)
     assert found.equal == found.checked == updated + 2
     # Pruned meanwhile: they count as before.
-    for _ in range(3):
+    for _ in range(4):
         fence.both(pair.settings, 10)
     pruned = _proof(pair)
     assert pruned.proven
