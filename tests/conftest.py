@@ -37,6 +37,7 @@ GROUPS = (
     ("tests/integration/canary/test_emergency.py", "emergency"),
     ("tests/integration/replication/test_two_writers.py", "two writers"),
     ("tests/integration/replication/test_protocol.py", "protocol"),
+    ("tests/integration/replication/test_reported_rules.py", "reported rules"),
     ("tests/integration/rehearsal/app/test_", "applications"),
     ("tests/integration/rehearsal/gateway/", "applications"),
 )

@@ -37,7 +37,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A key, check or foreign key; ``kind`` is pg_constraint.contype (p, u, c, f, x)."""
+    """A key, check or foreign key; ``kind`` is pg_constraint.contype (p, u, c, f, x). ``operators`` compare the referenced columns
+    with the referring ones, with their schemas: those of an extension's types stand outside pg_catalog."""
 
     name: str
     kind: str
@@ -46,6 +47,7 @@ class Constraint:
     references: str | None = None
     references_columns: tuple[str, ...] = ()
     on_delete: str = ""
+    operators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def read(connection: Connection, schema: str, names: Sequence[str], side: str) -
     tables = {}
     for oid, name, kind, persistence, estimate, pages in heads:
         own = tuple(
-            Constraint(r[1], r[2], r[3], tuple(r[4]), r[5], tuple(r[6] or ()), r[7].strip())
+            Constraint(r[1], r[2], r[3], tuple(r[4]), r[5], tuple(r[6] or ()), r[7].strip(), tuple(r[8]))
             for r in constraints
             if r[0] == oid
         )

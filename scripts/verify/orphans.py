@@ -142,8 +142,8 @@ def dangling(target: Connection, table: Table, key: Constraint) -> Orphans | Non
             ),
             parent=sql.Identifier(table.schema, str(key.references)),
             match=sql.SQL(" AND ").join(
-                sql.SQL("p.{} = t.{}").format(sql.Identifier(theirs), sql.Identifier(own))
-                for theirs, own in zip(key.references_columns, key.columns, strict=True)
+                sql.SQL("p.{} {} t.{}").format(sql.Identifier(theirs), sql.SQL(operator), sql.Identifier(own))
+                for theirs, operator, own in zip(key.references_columns, key.operators, key.columns, strict=True)
             ),
         )
     ).fetchone()
@@ -210,8 +210,10 @@ def _values(values: list[Value], width: int) -> sql.Composed:
 def _without_parent(source: Connection, table: Table, key: Constraint, values: list[Value]) -> list[Value]:
     names = [f"v{i}" for i in range(len(key.columns))]
     match = sql.SQL(" AND ").join(
-        sql.SQL("p.{} = v.{}::{}").format(sql.Identifier(column), sql.Identifier(name), sql.SQL(table.column(own).type))
-        for column, name, own in zip(key.references_columns, names, key.columns, strict=True)
+        sql.SQL("p.{} {} v.{}::{}").format(
+            sql.Identifier(column), sql.SQL(operator), sql.Identifier(name), sql.SQL(table.column(own).type)
+        )
+        for column, operator, name, own in zip(key.references_columns, key.operators, names, key.columns, strict=True)
     )
     query = sql.SQL("SELECT {} FROM {} WHERE NOT EXISTS (SELECT 1 FROM {} p WHERE {})").format(
         sql.SQL(", ").join(sql.SQL("v.{}").format(sql.Identifier(name)) for name in names),

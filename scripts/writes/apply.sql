@@ -18,16 +18,19 @@ BEGIN
 END
 $task_migration$
 
--- newest: the newest write that this side made to a row; 0 when there is none that the other side may not know
+-- newest: the newest write to a row, of either side; 0 when there is none since the copy, or both sides know it long since
 CREATE OR REPLACE FUNCTION task_migration.newest(name text, key text) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $task_migration$
-    SELECT coalesce(max(w.v), 0) FROM {own} w WHERE w.table_name = $1 AND w.key = $2
+    SELECT greatest((SELECT max(w.v) FROM {own} w WHERE w.table_name = $1 AND w.key = $2),
+        (SELECT max(w.v) FROM {peer} w WHERE w.table_name = $1 AND w.key = $2), 0)
 $task_migration$
 
 -- arrive: a record of the other side has arrived: applied by its table's rules before it is kept
+-- Without sequential scans, here and in all that is called: a plan is kept for a session, and one that was made while the record of
+-- writes was short reads all of it for each write of a bulk job (measured: 49 s for 6,000, 4 s so).
 CREATE OR REPLACE FUNCTION task_migration.arrive() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
-SET session_replication_role = 'replica' SET lc_monetary = 'C' SET lock_timeout = '300ms' {deadlock} AS $task_migration$
+SET session_replication_role = 'replica' SET enable_seqscan = off SET lc_monetary = 'C' SET lock_timeout = '300ms' {deadlock} AS $task_migration$
 BEGIN
     -- Delivered once more, after a kill of what carries it: it was applied, and what came after it must not be undone. It takes the
     -- place of itself: whether AWS DMS takes an INSERT that leaves no row for an error, nothing documents.
@@ -56,7 +59,7 @@ $task_migration$
 -- arrived: at the end of the applying transaction, what keys and late claims ask for, by writes of this side's own
 CREATE OR REPLACE FUNCTION task_migration.arrived() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
-SET session_replication_role = 'replica' SET lc_monetary = 'C' SET lock_timeout = '300ms' {deadlock} AS $task_migration$
+SET session_replication_role = 'replica' SET enable_seqscan = off SET lc_monetary = 'C' SET lock_timeout = '300ms' {deadlock} AS $task_migration$
 BEGIN
     {dispatch}
     RETURN NULL;
@@ -122,9 +125,11 @@ BEGIN
             IF _exists = 'insert' THEN
                 PERFORM task_migration.tell({name}, _key, 'delete of inserted', _v, NULL, NULL);
             ELSIF _there THEN
-                IF _cause IN ('unique claim', 'cascade') THEN
-                    -- What the other side's rules took away, and no rule here had: it was told nowhere yet.
-                    PERFORM task_migration.tell({name}, _key, _cause, _v, (SELECT to_jsonb(t) FROM {table} t WHERE {here}), NULL);
+                IF _cause = 'cascade' OR _cause = 'unique claim'
+                    AND EXISTS (SELECT 1 FROM {own} w WHERE w.table_name = {name} AND w.key = _key) THEN
+                    -- What the other side's rules took away, and no rule here had. Who takes the other's row away tells nothing, who takes
+                    -- his own has told.
+                    PERFORM task_migration.tell({name}, _key, _cause, _v, (SELECT to_jsonb(t.*) FROM {table} t WHERE {here}), NULL);
                 END IF;
                 DELETE FROM {table} t WHERE {here};
             END IF;
@@ -197,7 +202,7 @@ SELECT {rival_key} INTO _rival_key
             RETURN 'self';
         END IF;
         PERFORM task_migration.tell({name}, _rival_key, 'unique claim', task_migration.newest({name}, _rival_key),
-            (SELECT to_jsonb(t) FROM {table} t WHERE {rival_here}), _take);
+            (SELECT to_jsonb(t.*) FROM {table} t WHERE {rival_here}), _take);
         PERFORM {remove}(_rival_key, 'unique claim');
         RETURN 'rival';
     END IF;
@@ -229,8 +234,9 @@ CREATE OR REPLACE FUNCTION {function}(_key text, _vals jsonb) RETURNS void LANGU
 DECLARE
     _child text;
     _before text := current_setting('task_migration.cause', true);
-    -- With a row that the rules took away its children vanish unasked as well; both sides do this, one tells.
-    _telling boolean := {telling} AND _before IN ('unique claim', 'parent gone');
+    -- With a row that the rules took away its children vanish unasked as well, and that is told once: a parent is found gone on one side
+    -- alone, a unique claim on both.
+    _telling boolean := _before = 'parent gone' OR {telling} AND _before = 'unique claim';
 BEGIN
     PERFORM set_config('task_migration.cause', 'cascade', true);
     {children}
@@ -247,7 +253,7 @@ IF NOT EXISTS (SELECT 1 FROM {table} t WHERE {parent}) THEN
 FOR _child IN SELECT {child_key} FROM {child} c WHERE {mine} LOOP
             IF _telling THEN
                 PERFORM task_migration.tell({child_name}, _child, _before, task_migration.newest({child_name}, _child),
-                    (SELECT to_jsonb(t) FROM {child} t WHERE {child_here}), NULL);
+                    (SELECT to_jsonb(t.*) FROM {child} t WHERE {child_here}), NULL);
             END IF;
             PERFORM {remove}(_child, CASE WHEN _telling THEN _before ELSE 'cascade' END);
         END LOOP;
