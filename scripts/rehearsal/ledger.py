@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Entry:
     acknowledged: bool
     target: str | None
     user: int | None = None
-    rows: tuple[Row, ...] | None = field(default=None)
+    rows: tuple[Row, ...] | None = None
 
 
 class Ledger:

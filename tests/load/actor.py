@@ -34,8 +34,9 @@ EFFECTS: Mapping[str, Mapping[str, Any]] = {
     "reject": {"is_completed": False},
     "approve": {"approved": True},
 }
-#: Share of the writes that leave no quiet time, and of the answers that the user does not wait for.
-EAGER_SHARE, CUT_SHARE = 1 / 3, 0.01
+#: Share of the writes that leave no quiet time, of the answers that the user does not wait for, and of the writes after which
+#: the user looks at once, as a page does that is loaded anew.
+EAGER_SHARE, CUT_SHARE, LOOK_SHARE = 1 / 3, 0.01, 0.25
 #: Of a new task: that it is given to another one of the group.
 GIVEN_SHARE = 0.6
 TASKS_KEPT, WRITES_KEPT = 60, 40
@@ -217,6 +218,15 @@ class Actor:
         if op in ("show", "delete"):
             return Call(op, "GET" if op == "show" else "DELETE", path, route, {}, task, cut=cut)
         return Call(op, "POST", f"{path}/{op}", f"{route}/{op}", {}, task, cut=cut)
+
+    def look(self, call: Call, now: float) -> Call | None:
+        """The look at the task that ``call`` has just written, where the user takes one."""
+        written = call.task is not None and call.task in self.group.tasks and call.op in WRITES and not self._again
+        if not written or call.task is None or self.random.random() >= LOOK_SHARE:
+            return None
+        show = self._on("show", call.task, cut=False)
+        show.sent = now
+        return show
 
     def _quiet(self, task: SharedTask, now: float) -> bool:
         return not task.pending and now - task.written_at() >= self.think_seconds

@@ -192,6 +192,23 @@ def test_what_another_one_wrote_since_is_no_stale_read_and_what_nobody_wrote_is_
     assert own.verdict == "stale_read", "the child sees the state from before its own edit"
 
 
+def test_some_writes_are_looked_at_at_once_but_not_those_without_an_answer_or_without_a_task() -> None:
+    """Prevents a load whose users never read soon enough to read stale."""
+    actor = _actor()
+    task = _created(actor)
+    written = Call("update", "PUT", "/", "/", task=task)
+    looks = [look for _ in range(400) if (look := actor.look(written, NOW)) is not None]
+    assert 60 < len(looks) < 140
+    assert (looks[0].op, looks[0].task, looks[0].sent) == ("show", task, NOW)
+    show = Call("show", "GET", "/", "/", task=task)
+    assert not any(actor.look(show, NOW) for _ in range(100))
+    _answer(actor, _call(actor, "update", NOW + 5), NOW + 5, 504)
+    assert not any(actor.look(written, NOW) for _ in range(100)), "it is sent again first"
+    actor.group.forget(task)
+    actor.next_call(NOW + 6)
+    assert not any(actor.look(written, NOW) for _ in range(100))
+
+
 def test_a_call_that_was_cut_off_stands_in_the_ledger_as_unknown() -> None:
     """Prevents a write at the very end of a run that looks like a lost one."""
     actor = _actor()
