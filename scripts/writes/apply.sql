@@ -136,7 +136,9 @@ BEGIN
             RETURN;
         END IF;
         IF NOT _there AND (_kind = 'update' OR _exists = 'delete') THEN
-            PERFORM task_migration.tell({name}, _key, _kind || ' of deleted', _v, _vals, NULL);
+            IF _kind = 'insert' OR _vals - {untold} <> '{{}}' THEN
+                PERFORM task_migration.tell({name}, _key, _kind || ' of deleted', _v, _vals, NULL);
+            END IF;
             RETURN;
         END IF;
         -- What both wrote without knowing of each other, and differs: this side's is newer and stays.

@@ -284,7 +284,9 @@ class Servers:
             (self.told_before[side],),
         ):
             names = [own[name] for name in columns or () if name in own]
-            found += [(kind, key - self.first, name) for name in names if name not in self.shape.bookkeeping]
+            # A line about nothing else would not be in the model's log.
+            told = [name for name in names if name not in self.shape.bookkeeping] or (names and ["only bookkeeping"])
+            found += [(kind, key - self.first, name) for name in told]
             if kind in ("insert of deleted", "delete of inserted"):
                 found.append((kind, key - self.first, "row"))
         return sorted(found)
