@@ -76,6 +76,8 @@ def attempt(subscriber: Connection, side: Side, waiting: Sequence[Waiting], sche
     failed: tuple[Waiting, psycopg.Error] | None = None
     try:
         with subscriber.transaction(force_rollback=True):
+            # As the worker's session is; each change of it makes PostgreSQL plan every statement of the rules anew.
+            subscriber.execute("SET LOCAL session_replication_role = replica")
             # The server itself ends the session should this process stand still.
             _limit(subscriber, "idle_in_transaction_session_timeout", LIMIT_MS)
             for write in waiting:
