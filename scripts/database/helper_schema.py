@@ -20,6 +20,8 @@ HELPER_SCHEMA = "task_migration"
 COPY = "copy"
 FINALIZE = "finalize"
 REVOKED = "revoked"
+#: Where the slot of the way back stood when it was made (on the target).
+SLOT_BACK = "slot_back"
 #: Of a `rollback --abandon` that was killed in its removal: the target's newest write, which the source has.
 DRAINED = "drained"
 T = TypeVar("T")

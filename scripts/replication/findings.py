@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from components.config import MigrationConfig
 from scripts.replication.directions import Direction, publisher, subscriber
 from scripts.replication.documents import REMEDY_IN_DETAIL, DirectionState, Finding, Grade, SequenceBand
+from scripts.support.sides import Side
 
 #: Differences between the catalogs that are told one by one.
 TOLD = 10
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is wrong with a side's record of writes, a few words each: ``triggers`` and ``tables`` are as in
+    :class:`scripts.writes.watch.Changed`; ``older``: it has gone back; ``unrecorded``: why writes may have left no record."""
+
+    triggers: Sequence[str] = ()
+    tables: Sequence[str] = ()
+    older: Sequence[str] = ()
+    unrecorded: Sequence[str] = ()
 
 
 def judge(
@@ -18,9 +31,13 @@ def judge(
     bands: Sequence[SequenceBand],
     drift: Sequence[str],
     never: Mapping[Direction, int],
+    records: Mapping[Side, Recording],
 ) -> list[Finding]:
-    """The findings over all that was observed; ``never``: how many writes a fence overtook, by direction."""
+    """The findings over all that was observed; ``never``: how many writes a fence overtook, by direction; ``records``: how each
+    side's record of writes stands."""
     found: list[Finding] = [_overtaken(name, count) for name, count in never.items() if count]
+    for side, recording in records.items():
+        found += _recording(side, recording)
     for name, state in directions.items():
         found += [*_flow(name, state), *_slot(config, name, state)]
     for band in bands:
@@ -53,6 +70,30 @@ def _overtaken(name: Direction, count: int) -> Finding:
         remedy="keep both databases as they are and send all requests to one side (`task-migration rollback`); then "
         "`task-migration rollback --abandon` and copy again",
     )
+
+
+def _recording(side: Side, recording: Recording) -> Iterator[Finding]:
+    for what, texts, remedy in (
+        (
+            "triggers",
+            recording.triggers,
+            "writes may have left no record: `task-migration replicate start`, then `verify`",
+        ),
+        ("tables altered", recording.tables, "alter both sides alike, then `task-migration replicate start`"),
+        (
+            "an older state",
+            recording.older,
+            "it was restored, or somebody changed our tables: send all requests to the other side (`task-migration rollback`, or "
+            "leave them there); then `rollback --abandon` and copy again",
+        ),
+        (
+            "writes without a record",
+            recording.unrecorded,
+            "`task-migration verify`, where rows differ `verify --repair`; one that finds no difference ends this",
+        ),
+    ):
+        if texts:
+            yield Finding(status="fail", what=f"{side}: {what}", detail="; ".join(texts[:TOLD]), remedy=remedy)
 
 
 def _flow(name: Direction, state: DirectionState) -> Iterator[Finding]:

@@ -11,7 +11,6 @@ from scripts.database.sides import open_side
 from scripts.replication import diagnosis, slots, subscriptions
 from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
 from scripts.replication.documents import DirectionState, FailingRow
-from scripts.support.errors import Refused
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
 from scripts.writes import record
@@ -29,22 +28,14 @@ class Native:
     """Logical replication as an engine; see :class:`scripts.replication.engine.Engine`."""
 
     def check(self, settings: Settings) -> None:
-        """The slot of the copy must still be there and, before the first start, where the copy's snapshot was. Raises Refused."""
-        name = slot_name(settings, "forward")
+        """Both slots must be those from which replication began, with every write in them that did not arrive. Raises Refused."""
         with (
-            domain_errors("looking at the copy's slot"),
+            domain_errors("looking at the slots"),
             open_side(settings, "source", "replicate") as source,
             open_side(settings, "target", "replicate") as target,
         ):
-            slot = slots.usable(name, slots.read(source, name))
-            copied = (helper_schema.get(target, helper_schema.COPY) or {}).get("lsn")
-            begun = subscriptions.enabled(target, name) is not None
-        # Once it is read, it moves; one that was made anew under the name would leave out what came before it.
-        if not begun and slot.confirmed_lsn != copied:
-            raise Refused(
-                f"the slot {name} stands at {slot.confirmed_lsn}, the copy's snapshot was at {copied}: what came between would be "
-                "missing; run `task-migration rollback --abandon`, then `task-migration copy`"
-            )
+            slots.check(settings, "forward", source, target)
+            slots.check(settings, "reverse", target, source)
 
     def start(self, settings: Settings) -> list[Part]:
         """The way back with its slot first, before the target can take a first write; then forward, from the copy's slot."""
@@ -137,9 +128,14 @@ def _publish_back(settings: Settings, target: Connection) -> Part:
 
 def _slot_back(settings: Settings, target: Connection) -> Part:
     name = settings.config.reverse_subscription
-    was_on = slots.read(target, name) is not None
+    was_on = helper_schema.get(target, helper_schema.SLOT_BACK) is not None
     if not was_on:
-        target.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
+        # One of a killed start: nobody has read from it, and nothing was written that it would hold.
+        copy_slot.drop_leftover(target, name)
+        row = target.execute(
+            "SELECT lsn::text FROM pg_create_logical_replication_slot(%s, 'pgoutput')", (name,)
+        ).fetchone()
+        helper_schema.put(target, helper_schema.SLOT_BACK, {"lsn": row[0] if row else None})
     return Part(f"slot {name}", was_on)
 
 
@@ -153,6 +149,8 @@ def _state(sender: Connection, receiver: Connection, settings: Settings, directi
         reason = f"the subscription {name} does not exist; run `task-migration replicate start`"
     elif reason is None and worker and not worker.enabled:
         reason = f"the subscription {name} is disabled; run `task-migration replicate start`"
+    elif reason is None and worker and slot and slot.active and worker.pid is None:
+        reason = slots.foreign(sender, name, slot)
     elif reason is None and worker and (worker.pid is None or not (slot and slot.active)):
         peer = subscriptions.peer_conninfo(settings.url(publisher(direction)))
         why, error = diagnosis.explain(

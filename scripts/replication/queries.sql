@@ -55,3 +55,13 @@ SELECT extract(epoch FROM clock_timestamp())::float8, pg_wal_lsn_diff(pg_current
        (SELECT nullif(setting::bigint, -1) * 1024 * 1024 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
        (SELECT wal_bytes::float8 / nullif(extract(epoch FROM clock_timestamp() - stats_reset), 0)::float8 FROM pg_stat_wal),
        pg_wal_lsn_diff(%s::pg_lsn, '0/0')::bigint
+
+-- reader: the session (pid) that reads a slot: its application's name, role, and where it comes from
+SELECT application_name, usename, coalesce(client_hostname, client_addr::text) FROM pg_stat_activity WHERE pid = %s
+
+-- left_out: how many of the records (numbers) the slot would not send; it is unread afterwards as before. A record is an Insert of pgoutput,
+-- whose first column is its number as text (PostgreSQL, 'Logical Replication Message Formats')
+SELECT count(*) FROM unnest(%(lacking)s::bigint[]) l(v) WHERE v NOT IN (
+    SELECT convert_from(substring(data FROM 14 FOR get_byte(data, 12)), 'SQL_ASCII')::bigint
+    FROM pg_logical_slot_peek_binary_changes(%(slot)s, NULL, NULL, 'proto_version', '1', 'publication_names', %(publication)s)
+    WHERE get_byte(data, 0) = ascii('I'))

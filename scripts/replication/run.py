@@ -6,10 +6,11 @@ import time
 from typing import Any
 
 from scripts.database import helper_schema
-from scripts.database.connections import domain_errors
+from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
-from scripts.replication import bands, fence
+from scripts.replication import bands, fence, slots
 from scripts.replication import status as observed
+from scripts.replication.directions import DIRECTIONS, Direction, publisher, slot_name, subscriber
 from scripts.replication.documents import Started, Status, Stopped, Waited
 from scripts.replication.engine import engine_of
 from scripts.schema import role
@@ -17,9 +18,10 @@ from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
-from scripts.support.sides import BOTH
+from scripts.support.sides import BOTH, Side
 from scripts.support.wait import wait_until
 from scripts.writes import install as writes
+from scripts.writes import watch
 
 
 def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT) -> Started:
@@ -29,7 +31,7 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     the copy's slot; ready when a fence has come through both ways. Only then may the Task Service's role write.
 
     Raises:
-        Refused: no complete copy, or its slot is lost.
+        Refused: no complete copy, a slot that is not what it was, or writes that it left out.
         TimedOut: a fence did not come through in ``timeout`` seconds, or a table's lock was not to be had.
     """
     engine = engine_of(settings)
@@ -45,6 +47,8 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     _install(settings)
     parts = engine.start(settings)
     lag = fence.both(settings, timeout, progress)
+    for direction in DIRECTIONS:
+        _check_arrived(settings, direction, timeout)
     role.grant_writes(settings)
     started = Started(
         status="already-running" if all(part.was_on for part in parts) else "started",
@@ -62,12 +66,33 @@ def _install(settings: Settings) -> None:
         open_side(settings, "source", "replicate", writes.LOCK_MS) as source,
         open_side(settings, "target", "replicate", writes.LOCK_MS) as target,
     ):
+        _note_unrecorded(settings, "source", source)
+        _note_unrecorded(settings, "target", target)
         writes.capture_on(source, settings.config, "source")
         row = source.execute("SELECT last_value FROM task_migration.clock").fetchone()
         # The target's clock begins above the source's: its first write of a row knows all that was copied.
         writes.capture_on(target, settings.config, "target", clock_start=int(row[0]) if row else None)
         writes.rules_on(target, settings.config, "target")
         writes.rules_on(source, settings.config, "source")
+
+
+def _note_unrecorded(settings: Settings, side: Side, connection: Connection) -> None:
+    """A trigger that was off is on again from here, but what was written meanwhile left no record: kept, until a verification
+    finds both sides equal."""
+    seen = watch.changed(connection, settings.config, side).triggers
+    if seen:
+        before = helper_schema.get(connection, watch.UNRECORDED) or []
+        helper_schema.put(connection, watch.UNRECORDED, sorted({*before, *seen}))
+
+
+def _check_arrived(settings: Settings, direction: Direction, timeout: float) -> None:
+    """What was recorded before a fence must be there after it. Raises Refused."""
+    _, missing = fence.arrival(settings, direction, timeout)
+    if missing:
+        raise Refused(
+            f"{missing:,} writes of the {publisher(direction)} are not on the {subscriber(direction)}, though later ones are; the limit "
+            f"is none: the slot {slot_name(settings, direction)} left them out. {slots.REMEDY}"
+        )
 
 
 def told(settings: Settings) -> list[dict[str, Any]]:

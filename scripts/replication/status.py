@@ -14,13 +14,17 @@ from scripts.replication import bands, fence, findings, slot_health, writes
 from scripts.replication.directions import DIRECTIONS, Direction, publisher
 from scripts.replication.documents import DirectionState, RecordOfWrites, Status, ToldConflicts
 from scripts.replication.engine import Engine, engine_of
+from scripts.replication.findings import Recording
 from scripts.replication.slot_health import Observation
 from scripts.schema import run as schema
 from scripts.support.errors import MigrationError
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
+from scripts.writes import record, watch
 
 _QUERIES = queries.load("scripts.replication")
+#: Longest wait for a lock: a look must not hang behind DDL.
+LOCK_MS = 2000
 
 
 def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
@@ -42,6 +46,8 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
         sequences = bands.between(settings, source, target)
         for direction, state in states.items():
             states[direction] = _with_slot_health(sides[publisher(direction)], direction, state, settings)
+    # Before the fences, which bring a clock forward.
+    records = _recordings(settings)
     never = dict.fromkeys(DIRECTIONS, 0)
     for direction, state in states.items():
         if state.running:
@@ -49,7 +55,7 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
     if all(state.lag_seconds is not None for state in states.values()):
         writes.prune(settings)
     drift = _drift(settings)
-    found = findings.judge(settings.config, states, sequences, drift, never)
+    found = findings.judge(settings.config, states, sequences, drift, never, records)
     return Status(
         status=findings.worst(found),
         findings=found,
@@ -112,6 +118,30 @@ def _drift(settings: Settings) -> list[str]:
         ]
     except MigrationError as error:
         return [f"the catalogs cannot be compared: {error}"]
+
+
+def _recordings(settings: Settings) -> dict[Side, Recording]:
+    """How each side's record of writes stands. DDL that is under way holds its table: that ends soon, and is told."""
+    found: dict[Side, Recording] = {}
+    for side in BOTH:
+        try:
+            with (
+                domain_errors("looking at the record of writes"),
+                open_side(settings, side, "status", LOCK_MS) as here,
+                open_side(settings, record.other(side), "status", LOCK_MS) as there,
+            ):
+                seen = watch.changed(here, settings.config, side)
+                forgotten = writes.forgotten(here, there, side)
+                unrecorded = helper_schema.get(here, watch.UNRECORDED) or []
+            older = [*seen.clock]
+            if forgotten:
+                older.append(
+                    f"{forgotten:,} writes of its own, of the newest that the other side has, are not known here"
+                )
+            found[side] = Recording(seen.triggers, seen.tables, older, unrecorded)
+        except MigrationError as error:
+            found[side] = Recording(triggers=[f"cannot be looked at: {error}"])
+    return found
 
 
 def _with_slot_health(

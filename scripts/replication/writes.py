@@ -166,6 +166,18 @@ def _not_there(owner: Connection, peer: Connection, side: Side) -> Generator[Rec
             yield from (one for one in (_lacking(peer, side, batch) if installed else batch) if one.kind != "fence")
 
 
+def forgotten(owner: Connection, peer: Connection, side: Side) -> int:
+    """How many of the newest :data:`CHUNK` records of ``side`` that the other side has are not known to ``side`` itself: it is an
+    older state of itself then, or its record was tampered with."""
+    if not helper_schema.installed(owner) or not helper_schema.installed(peer):
+        return 0
+    copied = peer.execute(_on("newest", side), (CHUNK,)).fetchall()
+    given = ([row[0] for row in copied], [row[1] for row in copied])
+    absent = [row[0] for row in owner.execute(_on("absent", side), given).fetchall()]
+    upto = known(owner) if absent else 0
+    return sum(v > upto for v in absent)
+
+
 def held(connection: Connection) -> HeldWrites:
     """What a side keeps of both tables, and how many of its own writes were pruned."""
     if not helper_schema.installed(connection):

@@ -5,6 +5,9 @@ SELECT (SELECT count(*) FROM task_migration.source_writes) + (SELECT count(*) FR
 -- own: the records of a side's own writes after `known`, in order, each with a digest of all that travels
 SELECT w.v, {digest}, w.table_name, w.key, w.kind, w.cause FROM {writes} w WHERE w.v > %s ORDER BY w.v
 
+-- newest: so many of the newest records of a side, each with its digest
+SELECT w.v, {digest} FROM {writes} w ORDER BY w.v DESC LIMIT %s
+
 -- absent: which of the records (numbers, digests) the other side lacks, or has otherwise
 SELECT o.v FROM unnest(%s::bigint[], %s::bigint[]) o(v, digest) LEFT JOIN {writes} w ON w.v = o.v
 WHERE w.v IS NULL OR {digest} <> o.digest

@@ -55,3 +55,12 @@ SELECT tgrelid, tgname, tgenabled::text, xmin::text FROM pg_trigger WHERE tgreli
 
 -- clock: a side's clock; the source counts in even numbers, the target in odd ones, so that each number is one write
 CREATE SEQUENCE IF NOT EXISTS task_migration.clock AS bigint START {start} MINVALUE 1 INCREMENT 2
+
+-- arriving: the state of our triggers (by name) on the table (by name) that the other side's records arrive in
+SELECT tgname, tgenabled::text FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = ANY(%s)
+
+-- clock_behind: where a side's clock stands below what it has recorded, received or pruned: both numbers; else no row
+SELECT c.last_value, w.v FROM task_migration.clock c, (SELECT greatest(
+    (SELECT max(v) FROM task_migration.source_writes), (SELECT max(v) FROM task_migration.target_writes),
+    (SELECT (value ->> 'v')::bigint FROM task_migration.settings WHERE name = 'known')) AS v) w
+WHERE c.last_value < w.v

@@ -46,14 +46,29 @@ def test_what_counts_as_a_finding(
     """Prevents a status that is fine while a slot, a band or the schema is not; each finding has a remedy."""
     bands = [SequenceBand.model_validate({**BAND, "table": "t", "column": "id", "status": band})]
     directions: dict[Direction, DirectionState] = {"forward": state(**forward), "reverse": state()}
-    found = findings.judge(MigrationConfig(), directions, bands, drift, {})
+    found = findings.judge(MigrationConfig(), directions, bands, drift, {}, {})
     assert [(entry.status, entry.what) for entry in found] == expected
     assert all(entry.detail and entry.remedy for entry in found)
 
 
 def test_writes_that_a_fence_overtook_fail() -> None:
     """Prevents a status that is fine though a slot was advanced, or made anew, by hand."""
-    (found,) = findings.judge(MigrationConfig(), {}, [], [], {"forward": 0, "reverse": 1234})
+    (found,) = findings.judge(MigrationConfig(), {}, [], [], {"forward": 0, "reverse": 1234}, {})
     assert (found.status, found.what) == ("fail", "reverse: writes that did not arrive")
     assert "1,234 writes of the target never arrived at the source" in found.detail
     assert found.remedy
+
+
+def test_a_record_of_writes_that_was_taken_away_fails() -> None:
+    """Prevents a status that is fine while a side's writes leave no record, or its numbers went back."""
+    wrong = findings.Recording(
+        triggers=["t has no trigger x"], tables=["t.a was added"], older=["the clock"], unrecorded=["it was off"]
+    )
+    found = findings.judge(MigrationConfig(), {}, [], [], {}, {"source": findings.Recording(), "target": wrong})
+    assert [(entry.status, entry.what, entry.detail) for entry in found] == [
+        ("fail", "target: triggers", "t has no trigger x"),
+        ("fail", "target: tables altered", "t.a was added"),
+        ("fail", "target: an older state", "the clock"),
+        ("fail", "target: writes without a record", "it was off"),
+    ]
+    assert all(entry.remedy for entry in found)
