@@ -1,25 +1,32 @@
-"""Repair of rows that differ, without it travelling back: it carries an origin, which ``origin = none`` leaves out."""
+"""Repair of rows that differ: the winning side sends its row once more, as a write of its own that travels and is decided as any other.
+
+A write of somebody else that meets the repair is kept: before the repair gets its number both rows are held and must still be as
+they were compared, and the other side's clock is moved past that number, so that what is written there afterwards ranks above it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
+from itertools import groupby
 
 from psycopg import sql
 from psycopg.rows import TupleRow
-from psycopg.types.json import Jsonb
 
 from scripts.database import helper_schema
-from scripts.database.catalog import Table, identifiers
-from scripts.database.connections import Connection
-from scripts.database.repair_session import repair_origin, repair_session
+from scripts.database.catalog import Table
+from scripts.database.connections import Connection, domain_errors
+from scripts.database.sides import open_side
 from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
-from scripts.support.sides import Side
+from scripts.support.sides import BOTH, Side
 from scripts.verify.hash import as_text, shared
 from scripts.verify.rows import Difference, Values
+from scripts.writes import install, record, relations
+from scripts.writes.relations import Relations, literals
+
+#: Rows that one transaction sends: their locks keep the live application waiting for some milliseconds.
+BATCH = 200
 
 
 def repair(
@@ -29,31 +36,31 @@ def repair(
     differences: dict[str, list[Difference]],
     rule: str,
 ) -> dict[str, int]:
-    """Write the winner's row over the loser's, row by row; returns rows repaired by table.
+    """Have the winner of each row send it again, or its deletion; returns rows by table. They arrive with the next fence.
 
-    ``tables`` are as the source's catalog describes them, ``theirs`` as the target's; columns that one lacks stay as they are.
-
-    A loser's row that was written since it was compared is left alone: its write travels by itself. Parents come before
-    their children, and deletions go the other way.
+    ``tables`` are as the source's catalog describes them, ``theirs`` as the target's; columns that one lacks are left out. A row that
+    was written since it was compared is left alone. Deletions go first, children before their parents, then rows, parents first.
     """
     counts = dict.fromkeys(differences, 0)
-    # AWS DMS leaves out what has its own mark instead, which the conflict rules set for a repair (scripts/replication/conflicts/dms.sql).
-    origin = repair_origin(settings.config) if settings.config.replication_engine == "native" else None
-    with repair_session(settings.source(), origin) as source, repair_session(settings.target(), origin) as target:
+    with (
+        domain_errors("repair"),
+        open_side(settings, "source", "repair", install.LOCK_MS) as source,
+        open_side(settings, "target", "repair", install.LOCK_MS) as target,
+    ):
         sides: dict[Side, Connection] = {"source": source, "target": target}
+        found = relations.read(source, tables, settings.config.column_groups)
         rows = [
-            _Row(sides, table, shared(table, theirs[table.name]), difference)
+            _Row(sides, found[table.name], shared(table, theirs[table.name]), difference)
             for table in parents_first(tables.values())
             for difference in differences.get(table.name, [])
         ]
         plan = [(row, row.winner(rule)) for row in rows]
-        writes = [item for item in plan if not item[0].is_deleted(item[1])]
-        deletions = [item for item in reversed(plan) if item[0].is_deleted(item[1])]
-        for row, best in writes + deletions:
-            # An applying session that meets the repair in the other order may make it a deadlock's victim.
-            if helper_schema.with_lock_retries(partial(row.write, best), f"repairing {row.table.name}"):
-                counts[row.table.name] += 1
-                row.close_conflicts(f"{rule}: {best}")
+        gone = [item for item in reversed(plan) if item[0].is_deleted(item[1])]
+        rest = [item for item in plan if not item[0].is_deleted(item[1])]
+        for batch in (*_batches(gone), *_batches(rest)):
+            table = batch.rows[0].table.name
+            # Whoever holds one of the rows is waited for shortly, again and again.
+            counts[table] += helper_schema.with_lock_retries(batch.send, f"repairing {table}")
     settings.journal.record(Step.VERIFY, VerifyEvent.REPAIRED, rule=rule, rows=counts)
     return counts
 
@@ -84,65 +91,89 @@ class _Row:
     """A row that differs, with a session on each side."""
 
     sides: dict[Side, Connection]
-    table: Table
+    relations: Relations
     #: The columns that both sides have.
     names: Sequence[str]
     difference: Difference
 
+    @property
+    def table(self) -> Table:
+        """The row's table, as the source has it."""
+        return self.relations.table
+
     def winner(self, rule: str) -> Side:
-        """Which side's row stays. ``newest``: updated_at, then the commit's time; a row that is there beats one that is not,
-        as it may be an acknowledged write and a deletion leaves no time behind."""
+        """Whose row is right by ``rule``; of two that have no later updated_at the source's."""
         if rule in ("source", "target"):
             return "source" if rule == "source" else "target"
-        if self.difference.kind == "missing_on_target":
-            return "source"
-        if self.difference.kind == "missing_on_source":
-            return "target"
-        if (newer := self._newer()) is not None:
-            return newer
-        ours, theirs = self._committed("source"), self._committed("target")
-        if ours is None or theirs is None:
-            return "target" if ours is None and theirs is not None else "source"
-        return "source" if ours >= theirs else "target"
+        if self.difference.kind != "different":
+            return "source" if self.difference.kind == "missing_on_target" else "target"
+        return self._newer() or "source"
 
     def is_deleted(self, best: Side) -> bool:
         """Whether the winner's version is that there is no such row."""
         return self.difference.kind == ("missing_on_source" if best == "source" else "missing_on_target")
 
-    def write(self, best: Side) -> bool:
-        """Write the winner's row over the loser's; False when that was written since it was compared."""
-        worst: Side = "target" if best == "source" else "source"
-        compared = self.difference.source_seen if worst == "source" else self.difference.target_seen
-        connection = self.sides[worst]
-        with connection.transaction():
-            if self._version(connection) != (compared[0] if compared else None):
-                return False
-            wanted = self._values(best, self.names)
-            if wanted is None:
-                connection.execute(sql.SQL("DELETE FROM {} t WHERE {}").format(self.table.identifier, self._where))
-            else:
-                self._clear_clashes(connection, wanted)
-                self._upsert(connection, wanted)
-        return True
+    def unchanged(self, side: Side) -> bool:
+        """Whether the side's row, held until its transaction ends, is as it was compared. A row that is not there cannot be held."""
+        seen = self.difference.source_seen if side == "source" else self.difference.target_seen
+        query = sql.SQL("SELECT t.xmin::text FROM {} t WHERE {} FOR NO KEY UPDATE")
+        row = self._row(side, query.format(self.table.identifier, self._where))
+        return (row[0] if row else None) == (seen[0] if seen else None)
 
-    def close_conflicts(self, how: str) -> None:
-        """What the conflict log of either side holds of the row is dealt with."""
-        values = dict(zip(self.table.key, self.difference.key, strict=True))
-        for connection in self.sides.values():
-            connection.execute(
-                "UPDATE task_migration.conflicts SET settled = %s WHERE settled IS NULL AND table_name = %s AND "
-                "(SELECT jsonb_object_agg(k, v) FROM jsonb_each_text(key) e(k, v)) = %s",
-                (how, self.table.name, Jsonb(values)),
+    @property
+    def clashes(self) -> bool:
+        """Whether another row that differs may hold a unique value of this one: it then has to go before it comes."""
+        claimed = {name for claim in self.relations.claims for name in claim.columns}
+        return bool(claimed) and (self.difference.kind != "different" or bool(claimed & set(self.difference.columns)))
+
+    def leave(self, best: Side) -> sql.Composed:
+        """INSERT of the record that deletes the row, with what other tables refer to of it."""
+        here = best if self.difference.kind == "different" else record.other(best)
+        values = self._values(here, self.relations.referenced) or {}
+        named = [name for name in self.relations.referenced if name in values]
+        given: sql.Composable = sql.SQL("NULL")
+        if named:
+            given = sql.SQL("json_object({}, {})::text").format(
+                literals(named), sql.Literal([values[name] for name in named]) + sql.SQL("::text[]")
             )
+        return self._record(best, "delete", given, sql.SQL("(SELECT {}) t").format(self._key_values))
+
+    def come(self, best: Side) -> sql.Composed:
+        """INSERT of the record with the whole row: an edit where the other side has the row, so that no row comes back that
+        somebody deletes there."""
+        insert = self.difference.kind != "different" or self.clashes
+        names = [name for name in self.names if insert or name in self.relations.settable]
+        texts = sql.SQL(", ").join(as_text(self.table.column(name)) for name in names)
+        vals = sql.SQL("json_object({}, ARRAY[{}]::text[])::text").format(literals(names), texts)
+        at = sql.SQL("{} t WHERE {}").format(self.table.identifier, self._where)
+        return self._record(best, "insert" if insert else "update", vals, at)
+
+    def _record(self, best: Side, kind: str, vals: sql.Composable, source: sql.Composable) -> sql.Composed:
+        return sql.SQL(
+            "INSERT INTO {} (v, table_name, key, kind, vals, cause) SELECT nextval('task_migration.clock'), {}, {}, {}, {}, {} FROM {} "
+            "RETURNING v"
+        ).format(
+            record.table(best),
+            sql.Literal(self.table.name),
+            record.key_of(self.table, "t"),
+            sql.Literal(kind),
+            vals,
+            sql.Literal(record.REPAIR),
+            source,
+        )
+
+    @property
+    def _key_values(self) -> sql.Composed:
+        pairs = zip(self.table.key, self.difference.key, strict=True)
+        return sql.SQL(", ").join(
+            sql.SQL("{} AS {}").format(self._literal(name, value), sql.Identifier(name)) for name, value in pairs
+        )
 
     @property
     def _where(self) -> sql.Composed:
-        return self._same(zip(self.table.key, self.difference.key, strict=True))
-
-    def _same(self, values: Iterable[tuple[str, str | None]]) -> sql.Composed:
-        """True of a row ``t`` with these values."""
         return sql.SQL(" AND ").join(
-            sql.SQL("t.{} = {}").format(sql.Identifier(name), self._literal(name, value)) for name, value in values
+            sql.SQL("t.{} = {}").format(sql.Identifier(name), self._literal(name, value))
+            for name, value in zip(self.table.key, self.difference.key, strict=True)
         )
 
     def _literal(self, name: str, value: str | None) -> sql.Composed:
@@ -158,55 +189,63 @@ class _Row:
         if ours is None or theirs is None or ours == theirs:
             return None
         # The server compares: it knows infinity, years before Christ and whatever type the column has.
-        literals = (self._literal("updated_at", ours), self._literal("updated_at", theirs))
-        row = self._row("source", sql.SQL("SELECT {} > {}").format(*literals))
+        both = (self._literal("updated_at", ours), self._literal("updated_at", theirs))
+        row = self._row("source", sql.SQL("SELECT {} > {}").format(*both))
         return "source" if row and row[0] else "target"
-
-    def _committed(self, side: Side) -> datetime | None:
-        query = sql.SQL("SELECT pg_xact_commit_timestamp(t.xmin) FROM {} t WHERE {}")
-        row = self._row(side, query.format(self.table.identifier, self._where))
-        return row[0] if row else None
 
     def _values(self, side: Side, names: Sequence[str]) -> Values | None:
         texts = sql.SQL(", ").join(as_text(self.table.column(name)) for name in names)
-        query = sql.SQL("SELECT ARRAY[{}] FROM {} t WHERE {}").format(texts, self.table.identifier, self._where)
+        query = sql.SQL("SELECT ARRAY[{}]::text[] FROM {} t WHERE {}").format(texts, self.table.identifier, self._where)
         row = self._row(side, query)
         return dict(zip(names, row[0], strict=True)) if row else None
 
     def _row(self, side: Side, query: sql.Composed) -> TupleRow | None:
         return self.sides[side].execute(query).fetchone()
 
-    def _version(self, connection: Connection) -> str | None:
-        """The row's version, locked until the transaction's end; None when it is not there."""
-        row = connection.execute(
-            sql.SQL("SELECT t.xmin::text FROM {} t WHERE {} FOR UPDATE").format(self.table.identifier, self._where)
-        ).fetchone()
-        return str(row[0]) if row else None
 
-    def _upsert(self, connection: Connection, wanted: Values) -> None:
-        table = self.table
-        others = [name for name in self.names if name not in table.key and table.column(name).identity != "a"]
-        action: sql.Composable = sql.SQL("NOTHING")
-        if others:
-            action = sql.SQL("UPDATE SET {}").format(
-                sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others)
-            )
-        connection.execute(
-            sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT ({}) DO {}").format(
-                table.identifier,
-                identifiers(self.names),
-                sql.SQL(", ").join(self._literal(name, wanted[name]) for name in self.names),
-                identifiers(table.key),
-                action,
-            )
-        )
+@dataclass(frozen=True)
+class _Batch:
+    """Rows of one table that one side sends in one transaction."""
 
-    def _clear_clashes(self, connection: Connection, wanted: Values) -> None:
-        """Rows of other keys that hold a unique value of the row to be written give way; they differ themselves."""
-        for constraint in self.table.constraints:
-            if constraint.kind != "u" or any(wanted.get(name) is None for name in constraint.columns):
-                continue
-            match = self._same((name, wanted[name]) for name in constraint.columns)
-            connection.execute(
-                sql.SQL("DELETE FROM {} t WHERE {} AND NOT ({})").format(self.table.identifier, match, self._where)
-            )
+    rows: Sequence[_Row]
+    best: Side
+
+    def send(self) -> int:
+        """Send those that are as they were compared; returns how many."""
+        first = self.rows[0]
+        worst = record.other(self.best)
+        here, there = first.sides[self.best], first.sides[worst]
+        with there.transaction(), here.transaction():
+            if first.is_deleted(self.best):
+                # What is not there cannot be held, but who would insert it waits for this.
+                here.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(first.table.identifier))
+            rows = [row for row in self.rows if row.unchanged(worst) and row.unchanged(self.best)]
+            numbers = [here.execute(statement).fetchone() for statement in self._statements(rows)]
+            newest = max((int(number[0]) for number in numbers if number), default=None)
+            if newest is not None:
+                there.execute("SELECT task_migration.advance(%s)", (newest,))
+        return len(rows)
+
+    def _statements(self, rows: Sequence[_Row]) -> Iterator[sql.Composed]:
+        """Rows that claim what others of them hold go first, and come again."""
+        if rows and rows[0].is_deleted(self.best):
+            yield from (row.leave(self.best) for row in rows)
+            return
+        yield from (row.leave(self.best) for row in rows if row.difference.kind == "different" and row.clashes)
+        yield from (row.come(self.best) for row in rows)
+
+
+def _batches(plan: Sequence[tuple[_Row, Side]]) -> Iterator[_Batch]:
+    """The rows by table and winner, :data:`BATCH` at a time; those that may hold each other's unique values all at once."""
+    for _, items in groupby(plan, lambda item: item[0].table.name):
+        of_table = list(items)
+        for best in BOTH:
+            yield from _of_side([row for row, winner in of_table if winner == best], best)
+
+
+def _of_side(rows: Sequence[_Row], best: Side) -> Iterator[_Batch]:
+    together = [row for row in rows if row.clashes and not row.is_deleted(best)]
+    if together:
+        yield _Batch(together, best)
+    single = [row for row in rows if row.is_deleted(best) or not row.clashes]
+    yield from (_Batch(single[start : start + BATCH], best) for start in range(0, len(single), BATCH))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from scripts.database import catalog, helper_schema
 from scripts.database.connections import Connection, domain_errors
+from scripts.database.sides import open_side
 from scripts.replication import bands, fence
 from scripts.replication.documents import SequenceBand
 from scripts.schema import run as schema
@@ -17,6 +18,7 @@ from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import Step, VerifyEvent
 from scripts.support.progress import SILENT, Progress, Work
 from scripts.support.settings import Settings
+from scripts.support.sides import BOTH
 from scripts.verify.compare import Compared, TableComparison, about
 from scripts.verify.documents import (
     ComparedTable,
@@ -30,6 +32,7 @@ from scripts.verify.orphans import Parents, audit, crossing, dangling, inside
 from scripts.verify.repair import repair as repair_rows
 from scripts.verify.rows import Difference, Pair
 from scripts.verify.sessions import CatchUp, Sessions, sessions
+from scripts.writes import watch
 
 Repair = Literal["newest", "source", "target"]
 #: Differences listed for a table; more are counted, not listed.
@@ -58,8 +61,8 @@ def run(
 
     Args:
         show_values: list the rows' values as text too, each cut at :data:`scripts.verify.rows.SHOWN` characters.
-        repair: the newest version wins (updated_at, then the commit's time; a row that is there wins
-            over one that is not), or always the source's, or always the target's. The repair does not travel back.
+        repair: the newest version wins (the later updated_at, else the source's; a row that is there wins over one that is not), or
+            always the source's, or always the target's. The winner sends its row as a recorded write, so fences must run.
         algorithm: ``hash`` (PostgreSQL's own, fast) or ``md5``, as the plan names it.
         fence_timeout: seconds that a fence may take.
 
@@ -69,7 +72,7 @@ def run(
         leaves ``match`` true.
 
     Raises:
-        Refused: the tables do not exist or have no primary key, or ``repair`` is unknown.
+        Refused: the tables do not exist or have no primary key; ``repair`` is unknown, or replication does not run both ways.
         TimedOut: a fence did not come through.
     """
     if repair not in (None, "newest", "source", "target"):
@@ -78,6 +81,11 @@ def run(
         verifier = Verifier.begin(
             settings, opened, algorithm, show_values, REPAIRED if repair else LISTED, fence_timeout, progress
         )
+        if repair and not verifier.catch_up.live:
+            raise Refused(
+                f"--repair {repair}: replication does not run both ways, so rows under way cannot be told from differences, and what is "
+                "repaired would not arrive; run `task-migration replicate start` (`replicate status` says what is wrong), then again"
+            )
         first, (sequences, drift, *between) = verifier.compare(
             [
                 partial(_sequences, settings),
@@ -86,6 +94,8 @@ def run(
             ]
         )
         last, repaired = verifier.repair(first, repair) if repair else (first, Counter[str]())
+        if repaired:
+            between = [_dangling(table, key, opened.pairs[0]) for table, key in inside(verifier.theirs)]
         orphans = verifier.orphans(last) + [one for one in between if one]
     report = [_table(verifier.tables[name], first[name], last[name], repaired[name]) for name in verifier.tables]
     found = Verification(
@@ -101,6 +111,8 @@ def run(
         live=verifier.catch_up.live,
         algorithm=algorithm,
     )
+    if found.match and found.live:
+        _equal(settings)
     settings.journal.record(
         Step.VERIFY,
         VerifyEvent.COMPARED,
@@ -215,6 +227,14 @@ class Verifier:
 def _catalog(settings: Settings, pair: Pair, side: Connection) -> dict[str, catalog.Table]:
     name = "source" if side is pair.source else "target"
     return catalog.read(side, settings.config.db_schema, settings.config.tables, name)
+
+
+def _equal(settings: Settings) -> None:
+    """Whatever left no record, both sides have it: `replicate status` need not tell of it any more."""
+    for side in BOTH:
+        with domain_errors("verify"), open_side(settings, side, "verify") as connection:
+            if helper_schema.get(connection, watch.UNRECORDED):
+                helper_schema.put(connection, watch.UNRECORDED, None)
 
 
 def _live(settings: Settings, pair: Pair) -> bool:
