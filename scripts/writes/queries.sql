@@ -15,7 +15,8 @@ SELECT c.conrelid, c.confrelid, n.nspname, r.relname, m.nspname, p.relname, c.co
              JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.n ORDER BY k.i),
        ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k(n, i)
              JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n ORDER BY k.i),
-       ARRAY(SELECT a.attname::text FROM unnest(coalesce(c.confdelsetcols, c.conkey)) WITH ORDINALITY k(n, i)
+       ARRAY(SELECT a.attname::text FROM unnest(coalesce((SELECT array_agg(d.n::int2) FROM
+                 jsonb_array_elements_text(nullif(to_jsonb(c) -> 'confdelsetcols', 'null')) d(n)), c.conkey)) WITH ORDINALITY k(n, i)
              JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.n ORDER BY k.i),
        ARRAY(SELECT format('OPERATOR(%%I.%%s)', s.nspname, o.oprname) FROM unnest(c.conpfeqop) WITH ORDINALITY k(n, i)
              JOIN pg_operator o ON o.oid = k.n JOIN pg_namespace s ON s.oid = o.oprnamespace ORDER BY k.i)
@@ -26,7 +27,9 @@ ORDER BY c.conrelid, c.conname
 
 -- claims: unique indexes and exclusion constraints of the tables (oids), the key included: whether checked late, NULLs equal,
 -- the condition, per element the expression and the operator by which two rows clash, and the columns that they depend on
-SELECT i.indrelid, x.relname, i.indisprimary, NOT i.indimmediate, i.indnullsnotdistinct, pg_get_expr(i.indpred, i.indrelid),
+SELECT i.indrelid, x.relname, i.indisprimary, NOT i.indimmediate,
+       -- Since PostgreSQL 15, as confdelsetcols above; with AWS DMS the source may be of 14.
+       coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false), pg_get_expr(i.indpred, i.indrelid),
        ARRAY(SELECT '(' || pg_get_indexdef(i.indexrelid, k, false) || ')' || CASE WHEN i.indcollation[k - 1] = 0 THEN '' ELSE
                  (SELECT format(' COLLATE %%I.%%I', s.nspname, l.collname) FROM pg_collation l
                   JOIN pg_namespace s ON s.oid = l.collnamespace WHERE l.oid = i.indcollation[k - 1]) END

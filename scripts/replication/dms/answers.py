@@ -67,7 +67,8 @@ def remedy(message: str) -> str:
     if "permission" in text or "privilege" in text:
         return (
             "its role lacks a right: rds_replication on the side it reads, rds_superuser for session_replication_role on the side it "
-            f"writes; grant it, {goes_on}"
+            "writes, USAGE and CREATE on the schema task_migration, SELECT, INSERT and DELETE on its tables on both; grant it, "
+            f"{goes_on}"
         )
     return f"read the failing row in task_migration.awsdms_apply_exceptions and in the task's log, mend it, {goes_on}"
 

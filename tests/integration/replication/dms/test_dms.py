@@ -15,6 +15,7 @@ from scripts.replication.dms import api as dms_api
 from scripts.replication.documents import DmsDirectionState
 from scripts.schema import run as schema
 from scripts.support.errors import Refused, TimedOut
+from scripts.support.wait import wait_until
 from scripts.verify import run as verify
 from tests.conftest import Pair
 from tests.integration.replication.dms.dms_world import DmsWorld
@@ -117,6 +118,41 @@ def test_a_killed_dms_loses_nothing_and_what_it_repeats_changes_nothing(
         assert row == ("3 there", 3, 3)
     assert replicate.told(pair.settings) == []
     assert verify.run(pair.settings).match
+
+
+def test_what_both_sides_know_is_pruned_and_does_not_come_back(make_pair: MakePair, dms_world: DmsWorld) -> None:
+    """Prevents a task that stops at the DELETE of a record which is gone, and records that a repeat brings back for good."""
+    pair = running(make_pair, dms_world)
+    settings = pair.settings
+    kept = "SELECT (SELECT count(*) FROM task_migration.source_writes WHERE v <= k.v) + (SELECT count(*) FROM task_migration.target_writes WHERE v <= k.v), k.v FROM (SELECT (value ->> 'v')::bigint AS v FROM task_migration.settings WHERE name = 'known') k"
+    for number in range(3):
+        pair.source.execute("UPDATE tasks SET span = %s", (number,))
+        pair.target.execute("UPDATE tasks SET reward = %s", (number,))
+        known = wait_until(
+            # Each look fences both ways, and prunes.
+            lambda: (replicate.status(settings), pair.source.execute(kept.encode()).fetchone())[1],
+            lambda row, before=number: row is not None and row[1] > before * 400,
+            what="both sides' records to be known",
+            timeout=90,
+        )
+        assert known is not None
+        dms_world.kill()
+        dms_world.start()
+        fence.both(settings)
+    for connection in (pair.source, pair.target):
+        wait_until(
+            lambda connection=connection: (fence.both(settings), connection.execute(kept.encode()).fetchone())[1],
+            lambda row: row is not None and row[0] == 0,
+            what="what came once more to be gone again",
+            timeout=60,
+        )
+    state = replicate.status(settings)
+    assert (state.forward.running, state.reverse.running) == (True, True), state
+    assert (state.forward.apply_errors, state.reverse.apply_errors) == (0, 0)
+    assert verify.run(settings).match
+    for connection in (pair.source, pair.target):
+        assert count(connection, "SELECT count(*) FROM tasks WHERE span = 2 AND reward = 2") >= 200
+    assert replicate.told(settings) == []
 
 
 def test_a_refused_record_stops_the_task_until_it_can_be_applied(make_pair: MakePair, dms_world: DmsWorld) -> None:

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import dms_settings
+from scripts.replication.directions import DIRECTIONS, publisher
 from scripts.replication.dms import answers
+from scripts.replication.dms.engine import RECORDS
+from scripts.writes import record
 
 TASK = {"ReplicationTaskIdentifier": "t"}
 
@@ -104,6 +107,11 @@ def test_a_task_that_carries_anything_else_is_told(deployed: list[tuple[str, str
     assert problem is not None
     assert "it must carry task_migration.source_writes alone" in problem
     assert all(f"{schema}.{table}" in problem for schema, table in deployed)
+
+
+def test_each_task_carries_the_record_of_the_side_that_it_reads() -> None:
+    """Prevents a task that maps a table which capture does not fill, or that brings back what it brought."""
+    assert {direction: record.table_name(publisher(direction)) for direction in DIRECTIONS} == RECORDS
 
 
 def test_connections() -> None:
