@@ -5,18 +5,6 @@ CREATE OR REPLACE FUNCTION task_migration.tell(
     INSERT INTO task_migration.conflicts (table_name, key, kind, v, columns, lost, kept)
     VALUES ($1, $2, $3, $4, ARRAY(SELECT jsonb_object_keys($5)), $5::text, $6::text)
 $task_migration$;
--- This side's clock, moved past what arrived: a write that is made here from now on knows it, and ranks above it. By nextval alone, as
--- setval could put it back behind a number that another session has just drawn.
-CREATE OR REPLACE FUNCTION task_migration.advance(v bigint) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $task_migration$
-DECLARE
-    _last bigint := (SELECT c.last_value FROM task_migration.clock c);
-BEGIN
-    IF _last < v THEN
-        PERFORM nextval('task_migration.clock') FROM generate_series(1, (v - _last) / 2 + 1);
-    END IF;
-END
-$task_migration$
 
 -- newest: the newest write to a row, of either side; 0 when there is none since the copy, or both sides know it long since
 CREATE OR REPLACE FUNCTION task_migration.newest(name text, key text) RETURNS bigint
@@ -31,11 +19,19 @@ $task_migration$
 CREATE OR REPLACE FUNCTION task_migration.arrive() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
 SET session_replication_role = 'replica' SET enable_seqscan = off SET lc_monetary = 'C' SET lock_timeout = '300ms' {deadlock} AS $task_migration$
+DECLARE
+    _known bigint;
+    _repeat boolean;
+    _clock bigint;
+    _set text;
+    _own xid8;
 BEGIN
+    SELECT (SELECT (s.value ->> 'v')::bigint FROM task_migration.settings s WHERE s.name = 'known'),
+        EXISTS (SELECT 1 FROM {peer} w WHERE w.v = NEW.v), c.last_value
+    INTO _known, _repeat, _clock FROM task_migration.clock c;
     -- Delivered once more, after a kill of what carries it: it was applied, and what came after it must not be undone. It takes the
     -- place of itself: whether AWS DMS takes an INSERT that leaves no row for an error, nothing documents.
-    IF NEW.v <= (SELECT (s.value ->> 'v')::bigint FROM task_migration.settings s WHERE s.name = 'known')
-        OR EXISTS (SELECT 1 FROM {peer} w WHERE w.v = NEW.v) THEN
+    IF _repeat OR NEW.v <= _known THEN
         DELETE FROM {peer} w WHERE w.v = NEW.v;
         RETURN NEW;
     END IF;
@@ -44,13 +40,18 @@ BEGIN
             current_setting('transaction_isolation') USING HINT =
             'ALTER ROLE and ALTER DATABASE ... RESET default_transaction_isolation: what applies needs read committed';
     END IF;
-    PERFORM task_migration.advance(NEW.v);
+    -- This side's clock moves past what arrived: a write that is made here from now on knows it, and ranks above it. By nextval alone,
+    -- as setval could put it back behind a number that another session has just drawn.
+    WHILE _clock < NEW.v LOOP
+        _clock := nextval('task_migration.clock');
+    END LOOP;
     IF NEW.kind <> 'fence' THEN
         -- Before the rules draw a number for a write of their own (scripts/replication/writes.py).
-        PERFORM pg_current_xact_id();
-        PERFORM set_config('task_migration.applying', 'on', true);
+        _own := pg_current_xact_id();
+        -- An assignment of one expression costs a tenth of a PERFORM, which runs a query.
+        _set := set_config('task_migration.applying', 'on', true);
         {dispatch}
-        PERFORM set_config('task_migration.applying', '', true);
+        _set := set_config('task_migration.applying', '', true);
     END IF;
     RETURN NEW;
 END
@@ -141,10 +142,14 @@ BEGIN
             END IF;
             RETURN;
         END IF;
-        -- What both wrote without knowing of each other, and differs: this side's is newer and stays.
-        SELECT jsonb_object_agg(i.key, i.value) INTO _lost FROM jsonb_each(_vals) i
-        WHERE _newer ? i.key AND _newer -> i.key IS DISTINCT FROM i.value AND i.key <> ALL({untold});
-        _take := CASE WHEN _there THEN _vals - ARRAY(SELECT jsonb_object_keys(_newer)) ELSE _vals || _newer END;
+        _lost := NULL;
+        _take := _vals;
+        IF _newer <> '{{}}' THEN
+            -- What both wrote without knowing of each other, and differs: this side's is newer and stays.
+            SELECT jsonb_object_agg(i.key, i.value) INTO _lost FROM jsonb_each(_vals) i
+            WHERE _newer ? i.key AND _newer -> i.key IS DISTINCT FROM i.value AND i.key <> ALL({untold});
+            _take := CASE WHEN _there THEN _vals - ARRAY(SELECT jsonb_object_keys(_newer)) ELSE _vals || _newer END;
+        END IF;
         {write}
         EXIT WHEN _done;
         _tries := _tries + 1;
