@@ -302,7 +302,7 @@ LOOP
 IF {given} THEN
         PERFORM 1 FROM {parent} t WHERE {match} FOR KEY SHARE;
         IF NOT FOUND THEN
-            PERFORM task_migration.tell({name}, _key, 'parent gone', _v, {values}, NULL);
+            PERFORM task_migration.tell({name}, _key, 'parent gone', _v, {lost}, NULL);
             {action}
         END IF;
     END IF;

@@ -34,12 +34,21 @@ class Step(NamedTuple):
     """One thing that happens."""
 
     what: Literal[
-        "writes", "opens", "commits", "rolls back", "applies", "goes back to", "looks", "prunes", "waits a second"
+        "writes",
+        "opens",
+        "commits",
+        "rolls back",
+        "applies",
+        "goes back to",
+        "looks",
+        "prunes",
+        "waits a second",
     ]
     side: int
     writes: tuple[Write, ...] = ()
-    #: Which of the other side's transactions, from 0.
+    #: Which of the other side's transactions, from 0, and how many of them in one.
     at: int = 0
+    number: int = 1
 
     def __str__(self) -> str:
         if self.writes:
@@ -132,22 +141,27 @@ def _writes(rules: Rules, choices: Choices, state: State, side: int) -> Iterator
 
 def _deliveries(rules: Rules, state: State, side: int) -> Iterator[tuple[Step, State]]:
     at = state.applied[side]
-    if at < len(state.sent[1 - side]):
-        message = state.sent[1 - side][at]
+    waiting = state.sent[1 - side][at:]
+    # Several in one, as AWS DMS gathers them.
+    for number in range(1, len(waiting) + 1):
+        parts = waiting[:number]
+        message = Message(tuple(one for part in parts for one in part.records), sum(part.writes for part in parts))
         opened = state.opened[side]
         if opened is None or not rules.waits(state.dbs[side], message, opened[0]):
             db, made = rules.receive(state.dbs[side], message, state.looked[side])
             sent = state.sent if made is None else _with(state.sent, side, (*state.sent[side], made))
+            after = at + number
             yield (
-                Step("applies", side, at=at),
+                Step("applies", side, at=at, number=number),
                 state._replace(
                     dbs=_with(state.dbs, side, db),
                     sent=sent,
-                    applied=_with(state.applied, side, at + 1),
-                    reached=_with(state.reached, side, max(at + 1, state.reached[side])),
+                    applied=_with(state.applied, side, after),
+                    reached=_with(state.reached, side, max(after, state.reached[side])),
                     looked=_with(state.looked, side, None),
                 ),
             )
+    if waiting:
         looked = None if state.looked[side] is not None else rules.look(state.dbs[side])
         if looked is not None:
             yield Step("looks", side), state._replace(looked=_with(state.looked, side, looked))
