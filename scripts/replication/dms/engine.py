@@ -200,26 +200,35 @@ class DmsEngine:
 
 
 def _refuse_a_hole(settings: Settings, direction: Direction) -> None:
-    """Once a task was started, its slot must be there and hold each write that the other side lacks. Raises Refused."""
+    """A slot must hold each write that the other side lacks, and its side know each that the other one has. Raises Refused."""
     name, side, peer = slot_name(settings, direction), publisher(direction), subscriber(direction)
-    with domain_errors(f"looking for a gap behind the slot {name}"):
-        with open_side(settings, "target", "replicate", LOCK_MS) as target:
-            if not dms_started(target, direction):
-                return
-        with open_side(settings, side, "replicate", LOCK_MS) as reader:
-            problem = slots.problem(name, slots.read(reader, name))
-            if problem:
-                raise Refused(problem)
-            # The copy keeps what the task would confirm meanwhile.
-            with copy_slot.copied(reader, name) as copy:
-                missing = writes.lacking(settings, side)
-                head = f"table {dms_settings.HELPER_SCHEMA}.{RECORDS[direction]}: INSERT: v[bigint]:"
-                rows = reader.execute(_HELD, (head, copy, head)).fetchall() if missing else []
+    with (
+        domain_errors(f"looking for a gap behind the slot {name}"),
+        open_side(settings, "target", "replicate", LOCK_MS) as target,
+        open_side(settings, side, "replicate", LOCK_MS) as reader,
+        open_side(settings, peer, "replicate", LOCK_MS) as writer,
+    ):
+        slot, started = slots.read(reader, name), dms_started(target, direction)
+        if slot is None and not started:
+            return
+        slots.usable(name, slot)
+        forgotten = writes.forgotten(reader, writer, side)
+        # The copy keeps what the task would confirm meanwhile.
+        with copy_slot.copied(reader, name) as copy:
+            missing = writes.lacking(settings, side)
+            head = f"table {dms_settings.HELPER_SCHEMA}.{RECORDS[direction]}: INSERT: v[bigint]:"
+            rows = reader.execute(_HELD, (head, copy, head)).fetchall() if missing else []
+    if forgotten:
+        raise Refused(
+            f"{forgotten} of the newest writes of the {side} that the {peer} has are not known to the {side} itself: it is an older "
+            f"state of itself (restored?), whose next writes would be taken for known; nothing was changed. {slots.REMEDY}"
+        )
     gone = {v: table for v, table in missing.items() if v not in {int(row[0]) for row in rows}}
     if gone:
         raise Refused(
-            f"the slot {name} no longer holds {len(gone)} writes of the {side} that the {peer} lacks ({', '.join(sorted(set(gone.values())))}): "
-            "it was made anew or moved by hand; run `task-migration rollback --abandon`, then `task-migration copy`"
+            f"the slot {name} no longer holds {len(gone)} writes of the {side} that the {peer} lacks "
+            f"({', '.join(sorted(set(gone.values())))}): it was made anew, moved by hand, or read by somebody else; nothing was changed. "
+            f"{slots.REMEDY}"
         )
 
 
