@@ -88,6 +88,7 @@ DECLARE
     _newer jsonb;
     _exists text;
     _lost jsonb;
+    _let_go jsonb;
     _take jsonb;
     _done boolean;
     _unknown jsonb;
@@ -150,6 +151,13 @@ BEGIN
             WHERE _newer ? i.key AND _newer -> i.key IS DISTINCT FROM i.value AND i.key <> ALL({untold});
             _take := CASE WHEN _there THEN _vals - ARRAY(SELECT jsonb_object_keys(_newer)) ELSE _vals || _newer END;
         END IF;
+        IF _cause = 'cascade' THEN
+            -- A reference that the other side's rules emptied, and no rule here had: both came at once, so it was told nowhere yet.
+            SELECT jsonb_object_agg(i.key, i.value) INTO _let_go
+            FROM (SELECT to_jsonb(t.*) AS row FROM {table} t WHERE {here}) h, jsonb_each_text(h.row) i
+            WHERE _vals ? i.key AND _vals ->> i.key IS DISTINCT FROM i.value AND i.value IS NOT NULL AND NOT EXISTS (
+                SELECT 1 FROM {own} w WHERE w.table_name = {name} AND w.key = _key AND w.vals::jsonb ? i.key);
+        END IF;
         {write}
         EXIT WHEN _done;
         _tries := _tries + 1;
@@ -157,6 +165,9 @@ BEGIN
             RAISE EXCEPTION 'a write of % % cannot be applied: rows that claim the same come up again and again', {name}, _key;
         END IF;
     END LOOP;
+    IF _let_go IS NOT NULL THEN
+        PERFORM task_migration.tell({name}, _key, 'parent gone', task_migration.newest({name}, _key), _let_go, NULL);
+    END IF;
     IF _lost IS NOT NULL THEN
         PERFORM task_migration.tell({name}, _key, 'update', _v, _lost,
             (SELECT jsonb_object_agg(n.key, n.value) FROM jsonb_each(_newer) n WHERE _lost ? n.key));

@@ -431,6 +431,52 @@ def test_a_parent_deleted_while_it_gets_children(world: TwoWriters, side: Side) 
     assert set(lost) == {"task_images", "task_tag", "scheduled_task_executions"}
 
 
+def test_what_arrives_in_one_transaction(world: TwoWriters) -> None:
+    """AWS DMS commits once a second: a child and what the other side's rules made of it come at once, and it is told all the same.
+
+    Delivered by hand here, in one transaction; the worker, switched on again, delivers it once more.
+    """
+    (number,) = world.tasks(1)
+    source, target = world.admin("source"), world.admin("target")
+    schedule = count(source, "SELECT min(id) FROM scheduled_group_tasks")
+    image, execution = 900_000_040, 900_000_041
+    before = count(target, "SELECT last_value FROM task_migration.clock")
+    name = world.pair.settings.config.reverse_subscription
+    source.execute(f"ALTER SUBSCRIPTION {name} DISABLE".encode())
+    with world.transaction("target") as service:
+        service.insert("task_images", image, task_id=number, file_path="x.png")
+        service.insert(
+            "scheduled_task_executions",
+            execution,
+            scheduled_task_id=schedule,
+            executed_at="2030-01-01T00:00:00",
+            created_task_id=number,
+        )
+    with world.transaction("source") as monolith:
+        monolith.delete("tasks", number)
+    fence.forward(world.pair.settings, 60)
+    columns = "v, table_name, key, kind, vals, cause, at"
+    records = target.execute(
+        f"SELECT {columns} FROM task_migration.target_writes WHERE v > {before} ORDER BY v".encode()
+    ).fetchall()
+    assert [record[3] for record in records if record[5] is None] == ["insert", "insert"]
+    assert len([record for record in records if record[5] == "cascade"]) == 2
+    with source.transaction():
+        for record in records:
+            source.execute(
+                f"INSERT INTO task_migration.target_writes ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s)".encode(),
+                record,
+            )
+    source.execute(f"ALTER SUBSCRIPTION {name} ENABLE".encode())
+    world.expected |= {
+        ("task_images", (image,)): None,
+        ("scheduled_task_executions", (execution,)): {"created_task_id": None},
+    }
+    told = {entry.table: entry.lost for entry in world.check(told=2)}
+    assert told["task_images"]["file_path"] == "x.png"
+    assert told["scheduled_task_executions"] == {"created_task_id": str(number)}
+
+
 @SIDES
 def test_cascades_that_nobody_contests(world: TwoWriters, side: Side) -> None:
     """A hard delete takes its known children along on both sides; nobody lost anything."""
