@@ -225,19 +225,17 @@ class Rules:
                 "PERFORM set_config('task_migration.cause', 'parent gone', true); UPDATE {} t SET {} WHERE {}; "
                 "PERFORM set_config('task_migration.cause', '', true);"
             ).format(self._table.identifier, _sets(key), self._at("_key"))
-            lost = sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(
-                literals(key.sets), names(key.sets, "_row.", "::text")
-            )
+            gone: Sequence[str] = key.sets
         else:
             action = sql.SQL("PERFORM {}(_key, 'parent gone'); RETURN;").format(self._named("remove"))
             # Whole: an update that led it to this parent brought a part of it only.
-            lost = sql.SQL("to_jsonb(_row)").format()
+            gone = self._table.stored
         return sql.SQL(TEMPLATES["parent"]).format(
             name=sql.Literal(self._table.name),
             given=sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(value) for value in values),
             parent=sql.Identifier(*key.parent),
             match=_match("t", key.parent_columns, key.operators, values),
-            lost=lost,
+            lost=sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(literals(gone), names(gone, "_row.", "::text")),
             action=action,
         )
 
