@@ -34,6 +34,8 @@ REQUESTS_PER_SECOND = 50
 CLIENTS = 2
 #: Longest wait until what was written is visible on the other side, seconds.
 DRAIN_SECONDS = 60.0
+#: Fences both ways until all that was written before the first is pruned.
+ROUNDS = 6
 PLAIN = "plain, one way, no rules"
 TOLD = (PLAIN, "rules", "rules, both", "requests, plain", "requests", "forward 95", "reverse 95", "pruned", "left")
 #: One transaction: a task is changed and one is made. Sides touch rows of different remainders, so each write counts.
@@ -171,16 +173,16 @@ def requests(url: str, low: int) -> list[float]:
 
 def prune(settings: Settings) -> tuple[float, float]:
     """Records pruned a second, of what the runs before left, and the MiB that both tables have on the source afterwards."""
-    # The first notes how far, the second sees that a fence has come through since.
-    fence.both(settings, DRAIN_SECONDS)
-    for direction in DIRECTIONS:
-        fence.through(settings, direction, DRAIN_SECONDS)
-    started = time.monotonic()
-    number = writes.prune(settings, seconds=DRAIN_SECONDS)
-    seconds = time.monotonic() - started
+    number, seconds = 0, 0.0
+    for _ in range(ROUNDS):
+        for direction in DIRECTIONS:
+            fence.through(settings, direction, DRAIN_SECONDS)
+        started = time.monotonic()
+        done = writes.prune(settings, seconds=DRAIN_SECONDS)
+        number, seconds = number + done, seconds + (time.monotonic() - started if done else 0.0)
     with psycopg.connect(settings.source(), autocommit=True) as source:
         source.execute("VACUUM task_migration.source_writes, task_migration.target_writes")
-        return number / seconds, writes.held(source).bytes / 2**20
+        return number / max(seconds, 1e-9), writes.held(source).bytes / 2**20
 
 
 class _Watch:
