@@ -28,7 +28,7 @@ from scripts.verify import orphans as verify_orphans
 from scripts.verify import run as verify
 from tests.conftest import AWKWARD_PASSWORD, Pair
 from tests.integration.test_chain import MakePair, Told, Writer, running
-from tests.integration.verify.test_verify import ALGORITHMS, bare, seen, unseen
+from tests.integration.verify.test_verify import ALGORITHMS, bare, flow, seen, unseen
 
 
 def test_many_differences_are_counted_in_flat_memory(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +106,7 @@ def test_a_row_of_a_megabyte(make_pair: MakePair) -> None:
         assert values.source["body"] != values.target["body"]
         assert "349526 characters" in str(values.source["body"])
         assert len(found.json_text()) < 100_000
+    flow(pair)
     assert verify.run(pair.settings, repair="target").match
     assert pair.source.execute("SELECT right(body, 1) FROM long WHERE id = 2").fetchone() == ("y",)
 
