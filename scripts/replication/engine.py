@@ -1,7 +1,7 @@
 """The seam between the program and what carries changes: PostgreSQL's own logical replication, or AWS DMS.
 
-Conflict rules, heartbeats, fences, sequence bands, drift and the helper schema are the same under every engine and no part
-of it. An engine only makes changes flow from one database to the other, says how that stands, and ends it.
+The record of writes, its rules, fences, sequence bands, drift and the helper schema are the same under every engine and no part
+of it. An engine only carries the record from one database to the other, says how that stands, and ends it.
 """
 
 from __future__ import annotations
