@@ -158,3 +158,6 @@ def problems(
             seen = (*history[kept], *history[left][: got[kept]])
             for problem in _unsaid(lost(shape, rows[kept], history[left], seen), said, seen):
                 yield Problem("5 proof", f"proven, but {problem.what}, on the {NAMES[kept]}")
+            for problem in _unsound(shape, rows[kept]):
+                # It goes on alone, and nothing comes any more that would mend it.
+                yield Problem("5 proof", f"proven, but {problem.what}, on the {NAMES[kept]}")

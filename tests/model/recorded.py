@@ -36,6 +36,7 @@ FAULTS = (
     "pruned after one round of fences",
     "pruned under an open transaction",
     "parent not looked for",
+    "children not looked for",
     "rules' writes stay here",
     "newer claim loses",
     "claim not looked for",
@@ -79,18 +80,14 @@ def _set(rows: tuple[Row, ...], key: int, row: Row) -> tuple[Row, ...]:
 class Recorded:
     """The rules, whole or with one fault."""
 
-    def __init__(
-        self, shape: Shape, fault: str | None = None, ahead: tuple[int, int] = (0, 0), *, children: bool = True
-    ) -> None:
+    def __init__(self, shape: Shape, fault: str | None = None, ahead: tuple[int, int] = (0, 0)) -> None:
         """Args:
         fault: one of :data:`FAULTS`.
         ahead: how far each side's clock is at the start, as writes of other rows move it.
-        children: whether an applied delete takes the children that are here; if not, the other side finds each of
-            them without its parent when it arrives there.
         """
         if fault is not None and fault not in FAULTS:
             raise ValueError(f"no such fault: {fault}")
-        self.shape, self.fault, self.ahead, self.children = shape, fault, ahead, children
+        self.shape, self.fault, self.ahead = shape, fault, ahead
 
     def start(self, side: int) -> Database:
         clock = 2 * self.ahead[side] + side
@@ -280,7 +277,7 @@ class Recorded:
         return max((one.v for one in (*db.own, *db.peer) if one.key == key and one.has(name)), default=0)
 
     def _keys(self, db: Database, made: list[Record]) -> Database:
-        """At commit: children whose parent is gone."""
+        """At commit: what arrived without its parent, and the children here of a parent that went."""
         if self.shape.parent is None:
             return db
         at = self.shape.columns.index(self.shape.parent)
@@ -289,7 +286,7 @@ class Recorded:
         for key, row in enumerate(db.rows):
             if row is None or not row[at].value or db.rows[row[at].value - 1] is not None:
                 continue
-            if self.fault == "parent not looked for" if key in touched else not self.children:
+            if self.fault == ("parent not looked for" if key in touched else "children not looked for"):
                 continue
             db = self._undo(db, key, "parent gone", made, column)
         return db

@@ -201,6 +201,7 @@ SEEN: dict[str, tuple[str, Promise]] = {
     "pruned after one round of fences": ("open and pruned, the target's clock ahead", "4 equal"),
     "pruned under an open transaction": ("open and pruned, the target's clock ahead", "4 equal"),
     "parent not looked for": ("a parent and a child", "sound"),
+    "children not looked for": ("a parent and a child", "5 proof"),
     "rules' writes stay here": ("a parent without a child", "4 equal"),
     "newer claim loses": ("a claim that comes back", "3 one wins"),
     "claim not looked for": ("two new rows claim", "sound"),

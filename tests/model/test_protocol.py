@@ -20,12 +20,6 @@ def test_every_promise_holds_in_every_state(name: str) -> None:
     assert result.quiet > 100
 
 
-@pytest.mark.parametrize("name", [name for name in SCENARIOS if SCENARIOS[name].shape.parent])
-def test_the_parent_of_what_arrives_is_all_that_has_to_be_looked_for(name: str) -> None:
-    shape, choices, limits, ahead = SCENARIOS[name]
-    assert not search(Recorded(shape, ahead=ahead, children=False), shape, choices, limits).found
-
-
 def test_each_fault_has_its_scenario() -> None:
     assert set(SEEN) == set(FAULTS)
 
