@@ -16,6 +16,7 @@ from scripts.replication.writes import Record
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 from scripts.verify.documents import MissingWrite, UnequalRow, WritesProof
+from scripts.verify.replay import unexplained
 from scripts.verify.rows import Difference, Found, Key, Pair, Reader, Recheck
 
 #: Rounds of looking for what was written while the round before compared; a side that takes no requests needs two.
@@ -29,14 +30,14 @@ def prove(settings: Settings, side: Side, timeout: float) -> WritesProof:
 
     Each record of a write of ``side`` must be in the other one's copy, the same; those pruned were found there before. The
     row of each key among the records must be equal on both sides, or on neither; one that is written meanwhile is compared
-    again after fences both ways. What ``side`` writes while this looks is looked for again, :data:`ROUNDS` times.
+    again after fences both ways, and if it is written all the time judged by its records (replay.py). What ``side`` writes while this looks is looked for again, :data:`ROUNDS` times.
 
     Raises:
         TimedOut: a fence did not come through in ``timeout`` seconds.
         DatabaseError: a side cannot be read, or a record cannot be compared: nothing is proven.
     """
     way: Direction = "forward" if side == "source" else "reverse"
-    seen, compared = _Seen(), _Compared()
+    seen, compared = _Seen(), _Compared(side)
     with (
         domain_errors("comparing rows"),
         open_side(settings, "source", "compare") as source,
@@ -49,7 +50,7 @@ def prove(settings: Settings, side: Side, timeout: float) -> WritesProof:
             arrival = writes.arrival(settings, side, lambda: fence.through(settings, way, timeout), seen.add)
             if not seen.late:
                 break
-            compared = _Compared()
+            compared = _Compared(side)
             for name, keys in seen.keys.items():
                 compared.add(pair, tables.get(name), sorted(keys), lambda: fence.both(settings, timeout))
         else:
@@ -93,8 +94,9 @@ class _Seen:
 
 @dataclass
 class _Compared:
-    """What comparing rows came to."""
+    """What comparing rows came to; ``side`` is left."""
 
+    side: Side
     rows: int = 0
     unsettled: int = 0
     differing: int = 0
@@ -107,7 +109,9 @@ class _Compared:
             self.unsettled += len(keys)
             return
         found = Recheck(pair, Reader(table, table, "hash"), catch_up, Found(LISTED)).rows(keys)
-        self.unsettled += found.moving
+        if found.moved:
+            left, stays = (pair.source, pair.target) if self.side == "source" else (pair.target, pair.source)
+            self.unsettled += len(unexplained(left, stays, self.side, table, found.moved))
         self.differing += found.total
         self.different += [_named(table, one) for one in found.listed]
 

@@ -74,7 +74,12 @@ class Found:
     listed: list[Difference] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     #: Rows that were changed between any two looks at them.
-    moving: int = 0
+    moved: list[Key] = field(default_factory=list)
+
+    @property
+    def moving(self) -> int:
+        """How many rows were changed between any two looks at them."""
+        return len(self.moved)
 
     @property
     def total(self) -> int:
@@ -193,7 +198,7 @@ class Recheck:
             real = self._take(still, after)
             known |= real
             waiting, before = moving + [key for key in still if key not in real], after
-        self.found.moving += len(waiting)
+        self.found.moved += waiting
         return known | set(waiting)
 
     def _take(self, keys: list[Key], seen: tuple[Observations, Observations]) -> set[Key]:

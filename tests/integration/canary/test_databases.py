@@ -19,13 +19,14 @@ from scripts.canary.documents import CanaryStep, Unfinished
 from scripts.canary.operator_lock import Operation
 from scripts.canary.stage import Stage
 from scripts.canary.status import status
+from scripts.database import catalog
 from scripts.finish import finalize
 from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
-from scripts.verify import rollback_proof
+from scripts.verify import replay, rollback_proof
 from scripts.verify import run as verify
 from scripts.verify.documents import WritesProof
 from tests.conftest import Pair
@@ -205,6 +206,30 @@ def _at_once(pair: Pair, column: str) -> int:
 
 def _proof(pair: Pair) -> WritesProof:
     return rollback_proof.prove(pair.settings, "target", 10)
+
+
+def test_rows_that_the_monolith_writes_all_the_time_are_judged_by_their_records(pair: Pair) -> None:
+    """Prevents a rollback that is never proven while people are at work on the monolith, and one that overlooks a hot row's loss."""
+    first = count(pair.target, "SELECT min(id) FROM tasks")
+    edited, gone, silent, kept = (str(first + place) for place in range(4))
+    pair.target.execute("UPDATE tasks SET title = '残す', priority = 1 WHERE id < %s", (first + 4,))
+    fence.both(pair.settings, 20)
+    name = sql.Identifier(pair.settings.config.subscription)
+    pair.target.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
+    for word in ("忙", "しい"):
+        pair.source.execute("UPDATE tasks SET title = %s WHERE id IN (%s, %s)", (word, edited, silent))
+    pair.source.execute("DELETE FROM tasks WHERE id = %s", (gone,))
+    table = catalog.read(pair.source, "public", ["tasks"], "source")["tasks"]
+    keys = [(edited,), (gone,), (silent,), (kept,)]
+    assert replay.unexplained(pair.target, pair.source, "target", table, keys) == []
+    with pair.source.transaction():
+        # What leaves no record.
+        pair.source.execute("SET LOCAL task_migration.applying = 'on'")
+        pair.source.execute("UPDATE tasks SET priority = 5 WHERE id = %s", (silent,))
+        pair.source.execute("DELETE FROM tasks WHERE id = %s", (kept,))
+    assert replay.unexplained(pair.target, pair.source, "target", table, keys) == [(silent,), (kept,)]
+    pair.target.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
+    assert not _proof(pair).proven
 
 
 def test_a_rollback_proves_every_insert_update_and_delete_of_the_task_service(pair: Pair) -> None:
