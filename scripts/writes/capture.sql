@@ -83,7 +83,9 @@ BEGIN
     IF TG_OP <> 'DELETE' THEN
         -- A key that was here before: what arrives for the row that is gone and this insert must see each other (apply.sql).
         -- A thousand locks for all keys, as a bulk insert must not fill the table of locks; shared, as only what applies is meant.
-        IF EXISTS (SELECT 1 FROM {own} w WHERE w.table_name = {name} AND w.key = _key) THEN
+        -- A transaction of another isolation level may not see that record.
+        IF current_setting('transaction_isolation') <> 'read committed'
+            OR EXISTS (SELECT 1 FROM {own} w WHERE w.table_name = {name} AND w.key = _key) THEN
             PERFORM pg_advisory_xact_lock_shared({lock}, hashtext({name} || _key) & 1023);
         END IF;
         INSERT INTO {own} (v, table_name, key, kind, vals, cause)

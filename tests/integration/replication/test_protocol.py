@@ -143,7 +143,7 @@ class Servers:
                 worker.execute("SET LOCAL task_migration.applying = 'on'")
                 for key, row in enumerate(scenario.shape.rows):
                     if row is not None:
-                        self._insert(worker, key, dict(zip(scenario.shape.columns, values(row) or (), strict=True)))
+                        self.insert(worker, key, dict(zip(scenario.shape.columns, values(row) or (), strict=True)))
             self.told_before[side] = self._number(side, "SELECT coalesce(max(id), 0) FROM task_migration.conflicts")
             clocks[side] = self._number(side, "SELECT last_value FROM task_migration.clock")
         level = max(clocks.values()) // 2 * 2 + 2
@@ -175,7 +175,8 @@ class Servers:
             return self.first + value - 1 if value else None
         return value
 
-    def _insert(self, session: psycopg.Connection[Any], key: int, given: dict[str, int]) -> None:
+    def insert(self, session: psycopg.Connection[Any], key: int, given: dict[str, int]) -> None:
+        """A row, in the session's transaction."""
         names = [self.table.columns[name] for name in given]
         session.execute(
             sql.SQL("INSERT INTO {} (id, {}) VALUES ({})").format(
@@ -190,7 +191,7 @@ class Servers:
         session, given = self.apps[side], dict(write.values)
         name, key = sql.Identifier(self.table.name), self.first + write.key
         if write.kind == "insert":
-            self._insert(session, write.key, given)
+            self.insert(session, write.key, given)
         elif write.kind == "update":
             sets = sql.SQL(", ").join(
                 sql.SQL("{} = %s").format(sql.Identifier(self.table.columns[column])) for column in given
@@ -479,3 +480,23 @@ def _next(
     servers.take(step)
     compare(servers, rules, scenario.shape, after)
     return after
+
+
+def test_an_insert_whose_snapshot_is_old_takes_the_lock_of_its_key(servers: Servers) -> None:
+    """Prevents a row that is on one side only: the record that the key was here before is younger than the transaction's snapshot."""
+    scenario = SCENARIOS["four writes"]
+    servers.begin(PLACES["four writes"], scenario)
+    late = servers.apps[0]
+    late.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    late.execute("SELECT FROM task_migration.source_writes LIMIT 1")
+    servers.workers[0].execute("DELETE FROM single WHERE id = %s", (servers.first,))
+    servers.insert(late, 0, {"a": 1, "b": 1})
+    servers.take(Step("writes", 1, (Write(1, 0, "delete", (), 0),)))
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        servers.take(Step("applies", 0))
+    late.execute("COMMIT")
+    servers.collect(0)
+    servers.take(Step("applies", 0))
+    for at in range(len(servers.sent[0])):
+        servers.take(Step("applies", 1, at=at))
+    assert servers.rows(0) == servers.rows(1)
