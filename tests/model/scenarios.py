@@ -146,7 +146,7 @@ CHILD = ("parent", "a")
 
 SCENARIOS = {
     "four writes": Scenario(TWO_COLUMNS, EACH, Limits(4)),
-    "four writes, the source's clock ahead": Scenario(TWO_COLUMNS, EACH, Limits(4), (5, 0)),
+    "four writes, the source's clock ahead": Scenario(TWO_COLUMNS, A_ALONE, Limits(4), (5, 0)),
     "four writes, the target's clock ahead": Scenario(TWO_COLUMNS, EACH, Limits(4), (0, 5)),
     "a row that is not there": Scenario(Shape(("a", "b"), (None,)), BOTH, Limits(3)),
     "kills that repeat": Scenario(TWO_COLUMNS, BOTH, Limits(3, repeats=1)),

@@ -198,8 +198,15 @@ def steps(rules: Rules, choices: Choices, state: State) -> Iterator[tuple[Step, 
         yield Step("waits a second", 0), state._replace(second=state.second + 1, left=left)
 
 
-def search(rules: Rules, shape: Shape, choices: Choices, limits: Limits, until: Promise | None = None) -> Result:
-    """All states within ``limits``, or up to the first in which the promise ``until`` is broken."""
+def search(
+    rules: Rules,
+    shape: Shape,
+    choices: Choices,
+    limits: Limits,
+    until: Promise | None = None,
+    each: Callable[[State], object] | None = None,
+) -> Result:
+    """All states within ``limits``, or up to the first in which the promise ``until`` is broken; ``each`` is called with each."""
     start = begin(rules, limits)
     came: dict[State, tuple[State, Step] | None] = {start: None}
     found: dict[Promise, Found] = {}
@@ -208,6 +215,8 @@ def search(rules: Rules, shape: Shape, choices: Choices, limits: Limits, until: 
         following = []
         for state in layer:
             quiet += state.quiet
+            if each is not None:
+                each(state)
             got = (state.got(0), state.got(1))
             for problem in problems(rules, shape, state.dbs, state.history, got, state.quiet):
                 if problem.promise not in found:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from scripts.verify import replay
 from tests.model.dated import Dated
 from tests.model.judge import Promise
-from tests.model.recorded import FAULTS, Recorded
+from tests.model.recorded import FAULTS, Record, Recorded
 from tests.model.scenarios import EACH, SCENARIOS, SEEN, TWO_COLUMNS
-from tests.model.search import Limits, search
+from tests.model.search import Limits, State, search
+from tests.model.world import SIDES, Row, Shape
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -18,6 +20,48 @@ def test_every_promise_holds_in_every_state(name: str) -> None:
     assert not result.found, "\n".join(map(str, result.found.values()))
     # Nothing is proven by a search that goes nowhere.
     assert result.quiet > 100
+
+
+def _texts(shape: Shape, row: Row) -> replay.Row | None:
+    return None if row is None else {name: str(cell.value) for name, cell in zip(shape.columns, row, strict=True)}
+
+
+def _records(records: tuple[Record, ...], key: int) -> replay.Records:
+    return [
+        (one.v, one.kind, None if one.kind == "delete" else {name: str(value) for name, value in one.values})
+        for one in sorted(records)
+        if one.key == key
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "four writes, the target's clock ahead",
+        "prunes",
+        "open and pruned, the target's clock ahead",
+        "claims with a child",
+    ],
+)
+def test_what_a_proof_says_of_rows_that_are_never_alike_at_one_look_is_so(name: str) -> None:
+    """Where all of a side's records have arrived, its row with the other's on top is the other's row: in each state there is."""
+    shape, choices, limits, ahead = SCENARIOS[name]
+    unlike = 0
+
+    def look(state: State) -> None:
+        nonlocal unlike
+        for left in SIDES:
+            here, there = state.dbs[left], state.dbs[1 - left]
+            if any(one.v > there.known and one not in there.peer for one in here.own):
+                continue
+            missing = tuple(one for one in there.own if one.v > here.known and one not in here.peer)
+            for key, row in enumerate(here.rows):
+                stands = _texts(shape, there.rows[key])
+                assert replay.replayed(_texts(shape, row), _records(here.own, key), _records(missing, key)) == stands
+                unlike += _texts(shape, row) != stands
+
+    assert not search(Recorded(shape, ahead=ahead), shape, choices, limits, each=look).found
+    assert unlike > 100
 
 
 def test_each_fault_has_its_scenario() -> None:
