@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -37,7 +38,19 @@ DRAIN_SECONDS = 60.0
 #: Fences both ways until all that was written before the first is pruned.
 ROUNDS = 6
 PLAIN = "plain, one way, no rules"
-TOLD = (PLAIN, "rules", "rules, both", "requests, plain", "requests", "forward 95", "reverse 95", "pruned", "left")
+TOLD = (
+    PLAIN,
+    "rules",
+    "rules, both",
+    "cpu, plain",
+    "cpu",
+    "requests, plain",
+    "requests",
+    "forward 95",
+    "reverse 95",
+    "pruned",
+    "left",
+)
 #: One transaction: a task is changed and one is made. Sides touch rows of different remainders, so each write counts.
 SCRIPT = """\\set at random(:low, :high)
 \\set reward random(1, 1000)
@@ -125,12 +138,27 @@ def _write(server: EmbeddedPostgres, script: Path, clients: int, side: int, high
     return int(found.group(1))
 
 
-def one_side(servers: Servers, script: Path, high: int) -> float:
-    """Transactions a second written on the source, until the last of them is visible on the target."""
-    started = time.monotonic()
+def one_side(servers: Servers, script: Path, high: int) -> tuple[float, float]:
+    """Transactions written on the source, until the last of them is visible on the target: how many a second, and the
+    milliseconds of CPU that both servers took for each, which others on the machine do not change."""
+    started, used = time.monotonic(), _cpu(servers)
     number = _write(servers.source, script, CLIENTS, 0, high)
     _visible(servers.source, servers.target)
-    return number / (time.monotonic() - started)
+    return number / (time.monotonic() - started), 1000 * (_cpu(servers) - used) / number
+
+
+def _cpu(servers: Servers) -> float:
+    """Seconds of CPU of both servers so far, with those of their processes that have ended (Linux, proc_pid_stat)."""
+    postmasters = {str(servers.source.pid), str(servers.target.pid)}
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            fields = path.read_text().rpartition(")")[2].split()
+            if path.parent.name in postmasters:
+                ticks += sum(map(int, fields[11:15]))  # with the children that have ended
+            elif fields[1] in postmasters:
+                ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def both_sides(servers: Servers, script: Path, high: int) -> float:
@@ -250,10 +278,14 @@ def measure(servers: Servers, template: str, rows: int, jobs: int, runs: int) ->
     for run in range(1, runs + 1):
         with _plain(servers, template, jobs):
             seen.add("requests, plain", 1000 * percentile(requests(servers.source.url("written"), 1), 95))
-            seen.add(PLAIN, one_side(servers, script, rows))
+            rate, cost = one_side(servers, script, rows)
+            seen.add(PLAIN, rate)
+            seen.add("cpu, plain", cost)
         with _ruled(servers, template, jobs) as settings:
             seen.add("requests", 1000 * percentile(requests(servers.source.url("written"), 1), 95))
-            seen.add("rules", one_side(servers, script, rows))
+            rate, cost = one_side(servers, script, rows)
+            seen.add("rules", rate)
+            seen.add("cpu", cost)
             seen.add("rules, both", both_sides(servers, script, rows))
             ahead, back = latencies(settings)
             for name, values in (("forward", ahead), ("reverse", back)):
@@ -262,7 +294,7 @@ def measure(servers: Servers, template: str, rows: int, jobs: int, runs: int) ->
             for name, value in zip(("pruned", "left"), prune(settings), strict=True):
                 seen.add(name, value)
         told = {name: seen.get(name) for name in TOLD}
-        console.say(f"replication {run}/{runs}: " + ", ".join(f"{n} {v.values[-1]:.0f}" for n, v in told.items() if v))
+        console.say(f"replication {run}/{runs}: " + ", ".join(f"{n} {v.values[-1]:.3g}" for n, v in told.items() if v))
     plain, without = seen.get(PLAIN), seen.get("requests, plain", "ms")
     each = f"{CLIENTS} pgbench clients for {WRITE_SECONDS} s, an update and an insert each, until the last is visible"
     result = [
@@ -270,6 +302,8 @@ def measure(servers: Servers, template: str, rows: int, jobs: int, runs: int) ->
             note=f"{each}; 0.75 wanted"),
         Row("replication", "the same, half written on each side", seen.get("rules, both"), plain, 0.6, True,
             note=f"{each}; 0.75 wanted"),
+        Row("replication", "CPU of both servers, written on the source", seen.get("cpu", "ms a transaction"),
+            seen.get("cpu, plain", "ms a transaction"), 1 / 0.6, note="what the rate comes down to where cores are short"),
         Row("replication", "a request with rules, P95", seen.get("requests", "ms"), without, 1.1,
             note=f"{REQUESTS_PER_SECOND} requests/s for {LATENCY_SECONDS:g} s on the source: a read, an insert with RETURNING, an "
             "update, commit"),
