@@ -22,6 +22,8 @@ class Evidence(Document):
     missing: int = 0
     #: Lost writes that both sides' conflict logs tell of.
     told: int | None = None
+    #: What a rollback needs and was not there any more when the watch ended.
+    failing: list[str] = Field(default_factory=list)
 
     @classmethod
     def of(cls, observed: Observed) -> Evidence:
@@ -32,11 +34,12 @@ class Evidence(Document):
             periods=list(observed.periods),
             missing=observed.missing,
             told=observed.told,
+            failing=list(observed.failing),
         )
 
     def observed(self) -> Observed:
         """What was observed, to be judged anew."""
-        return Observed(self.period_seconds, tuple(self.periods), self.missing, self.told)
+        return Observed(self.period_seconds, tuple(self.periods), self.missing, self.told, tuple(self.failing))
 
 
 class Moved(Document):

@@ -52,6 +52,8 @@ class Observed:
     missing: int = 0
     #: Lost writes that both sides' conflict logs tell of, at the last look; None where nobody looked.
     told: int | None = None
+    #: What a rollback needs and was not there any more when the watch ended.
+    failing: tuple[str, ...] = ()
 
     @property
     def watched_seconds(self) -> float:

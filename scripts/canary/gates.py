@@ -178,6 +178,8 @@ def _writes(observed: Observed) -> Iterator[Finding]:
     if observed.missing:
         text = f"{observed.missing:,} writes never arrived on the other side, the limit is none; task-migration replicate status"
         yield Finding("writes", "breach", text)
+    for text in observed.failing:
+        yield Finding("way back", "hold", text)
     if observed.told is not None:
         text = f"{observed.told:,} writes lost to others in all, each told in a conflict log"
         yield Finding("lost writes", "good", text)

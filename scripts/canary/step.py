@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -187,8 +188,20 @@ class Step:
             return self._decided(self._document(begun, wanted, Decision("rollback", (reason,)), readiness=before))
         observed = Watch(self._stage, self._lock, self._tell, self._progress).run()
         decision = gates.decide(observed, self._config.gates, self._config.watch_seconds)
+        if decision.verdict == "promote":
+            # The way back may have broken under the watch: a trigger that was switched off, a column that came.
+            observed = replace(observed, failing=self._not_ready())
+            decision = gates.decide(observed, self._config.gates, self._config.watch_seconds)
         changed = [change.name for change in deployed.changes]
         return self._decided(self._document(begun, wanted, decision, observed, readiness=before, changed=changed))
+
+    def _not_ready(self) -> tuple[str, ...]:
+        """What a rollback needs and is not there."""
+        try:
+            seen = ready.ready(readiness.observe(self._stage), self._config.gates, self._config.rollback_limit_seconds)
+        except MigrationError as error:
+            return (f"whether a rollback would keep every write cannot be seen: {error}",)
+        return seen.reasons if seen.verdict == "refused" else ()
 
     def _up(self, begun: int, wanted: int) -> UpResult:
         started = time.monotonic()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from components.config import GateLimits, MigrationConfig
-from scripts.canary import decisions, operator_lock, readiness, rollback, way_back
+from scripts.canary import decisions, gates, operator_lock, readiness, rollback, way_back
 from scripts.canary import step as canary
 from scripts.canary.documents import CanaryRun, CanaryStep
 from scripts.canary.figures import Observed, Period, Traffic
@@ -502,6 +502,27 @@ def test_writes_that_never_arrive_roll_back_and_lost_ones_are_counted(
     document = stepped(stage(Cloud(), tmp_path / "other"))
     assert document.decision == "rollback"
     assert "1 writes never arrived on the other side, the limit is none" in document.reasons[0]
+
+
+def test_a_way_back_that_broke_under_the_watch_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a promotion though capture was switched off meanwhile; and a kept decision that cannot be judged anew."""
+    looks = iter([READY, replace(READY, failing=("target: capture is off",))])
+    monkeypatch.setattr(readiness, "observe", lambda stage: next(looks))
+    document = stepped(stage(Cloud(), tmp_path))
+    assert document.decision == "hold"
+    assert "target: capture is off" in document.reasons[0]
+    assert document.evidence is not None
+    again = gates.decide(document.evidence.observed(), GateLimits(minimum_requests=100), 0.05)
+    assert (again.verdict, list(again.reasons)) == ("hold", document.reasons)
+
+    def away(stage: Stage) -> Readiness:
+        raise DatabaseError("the source is away")
+
+    cloud = Cloud()
+    monkeypatch.setattr(readiness, "observe", lambda stage: away(stage) if cloud.ups else READY)
+    document = stepped(stage(cloud, tmp_path / "other"))
+    assert (document.decision, cloud.live) == ("hold", 5)
+    assert "the source is away" in document.reasons[0]
 
 
 def test_a_rollback_goes_on_without_the_lock_when_the_source_is_down(
