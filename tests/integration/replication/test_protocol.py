@@ -6,7 +6,7 @@ does, so that each step happens when it is drawn and an example takes millisecon
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -500,3 +500,39 @@ def test_an_insert_whose_snapshot_is_old_takes_the_lock_of_its_key(servers: Serv
     for at in range(len(servers.sent[0])):
         servers.take(Step("applies", 1, at=at))
     assert servers.rows(0) == servers.rows(1)
+
+
+#: As no session should be, and as another one should not be either.
+ODD = "-c datestyle=SQL,DMY -c intervalstyle=sql_standard -c extra_float_digits=-15 -c timezone=Asia/Tokyo -c bytea_output=escape"
+OTHER = "-c datestyle=German -c intervalstyle=iso_8601 -c timezone=America/Caracas"
+
+
+def test_values_arrive_as_they_are_whatever_the_sessions_are_set_to(make_pair: Callable[..., Pair]) -> None:
+    """Prevents digits lost, days and months exchanged and signs of intervals turned: values travel as text."""
+    pair = make_pair(rows=None, tables=["oddity"], referencedTables=[])
+    for side, admin in zip(BOTH, (pair.source, pair.target), strict=True):
+        admin.execute(
+            "CREATE TABLE oddity (id int PRIMARY KEY, r real, d double precision, i interval, on_day date, at timestamp, "
+            "at_tz timestamptz, m money, b bytea, n numeric, j json, a text[], p point)"
+        )
+        admin.execute("SET lock_timeout = '300ms'")
+        install.capture_on(admin, pair.settings.config, side)
+        install.rules_on(admin, pair.settings.config, side)
+    with psycopg.connect(pair.settings.source(), autocommit=True, options=ODD) as odd:
+        odd.execute(
+            "INSERT INTO oddity SELECT 1, 1::real / 3, pi(), '-1 day +2 hours', '2026-02-01', '2026-02-01 03:04:05.000006', "
+            "'2026-02-01 03:04:05+09', 1234.5::money, '\\x00ff5c', 1.100, '{\"b\": 1, \"a\":  2}', ARRAY['a,b', NULL, '\"'], '(0.1,1e300)'"
+        )
+        odd.execute("INSERT INTO oddity (id) VALUES (2)")
+        odd.execute(
+            "UPDATE oddity SET d = pi() / 7, i = '1 mon -3 days -00:00:01', at = 'infinity', r = 'NaN' WHERE id = 2"
+        )
+    records = pair.source.execute("SELECT * FROM task_migration.source_writes ORDER BY v").fetchall()
+    assert len(records) == 3
+    with psycopg.connect(pair.settings.target(), options=OTHER) as worker:
+        for row in records:
+            worker.execute("INSERT INTO task_migration.source_writes VALUES (%s, %s, %s, %s, %s, %s, %s)", row)
+    rows = [
+        admin.execute("SELECT t::text FROM oddity t ORDER BY id").fetchall() for admin in (pair.source, pair.target)
+    ]
+    assert rows[0] == rows[1]
