@@ -14,11 +14,12 @@ from scripts.finish import removal, rights
 from scripts.finish.documents import Abandonment, StartOver
 from scripts.replication import fence, writes
 from scripts.schema import role as service_role
-from scripts.support.errors import DatabaseError, Refused, TimedOut, UsageError
+from scripts.support.errors import DatabaseError, MigrationError, Refused, TimedOut, UsageError
 from scripts.support.events import AbandonEvent, RollbackEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
+from scripts.writes import watch
 
 Scenario = Literal["copy", "data"]
 
@@ -108,22 +109,24 @@ def _bring_back(
         if helper_schema.get(target, helper_schema.DRAINED) == {"v": newest}:
             # Killed in the removal: the source's part may be gone already, and nothing was written since.
             return True, {}
-        if leads:
-            service_role.withhold_writes(target, settings.config)
-        problem = None
+        problem, drained = None, False
         try:
+            if leads:
+                service_role.withhold_writes(target, settings.config)
             with progress.work("bring back what the Task Service wrote", timeout, "s"):
-                drained = fence.available(settings)
-                if drained:
+                if fence.available(settings):
                     fence.both(settings, timeout)
-        except (TimedOut, DatabaseError) as late:
-            drained, problem = False, f"the way back is not drained: {late}"
+                    drained = True
+        except MigrationError as late:
+            problem = f"the way back is not drained: {late}"
         lost = dict(Counter(writes.lacking(settings, "target").values()))
         # Less than before when it was pruned meanwhile.
         if (_newest_write(target) or 0) > (newest or 0):
             problem = "the Task Service, or somebody else, writes to the target"
         elif lost:
             problem = problem or "replication does not run both ways"
+        elif seen := watch.unrecorded(target, settings.config, "target"):
+            problem = f"more may have left no record: {'; '.join(seen)}; `task-migration verify` finds them"
         if (lost or problem) and not force:
             service_role.grant_writes(settings)
             raise Refused(

@@ -79,10 +79,8 @@ def _install(settings: Settings) -> None:
 def _note_unrecorded(settings: Settings, side: Side, connection: Connection) -> None:
     """A trigger that was off is on again from here, but what was written meanwhile left no record: kept, until a verification
     finds both sides equal."""
-    seen = watch.changed(connection, settings.config, side).triggers
-    if seen:
-        before = helper_schema.get(connection, watch.UNRECORDED) or []
-        helper_schema.put(connection, watch.UNRECORDED, sorted({*before, *seen}))
+    if seen := watch.unrecorded(connection, settings.config, side):
+        helper_schema.put(connection, watch.UNRECORDED, seen)
 
 
 def _check_arrived(settings: Settings, direction: Direction, timeout: float) -> None:

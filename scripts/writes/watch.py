@@ -45,6 +45,12 @@ def changed(connection: Connection, config: MigrationConfig, side: Side) -> Chan
     return Changed(tuple(triggers), tuple(tables), tuple(_clock(connection)))
 
 
+def unrecorded(connection: Connection, config: MigrationConfig, side: Side) -> list[str]:
+    """Why writes of ``side`` may have left no record: what is off now, and what was until a `replicate start` put it back."""
+    kept = helper_schema.get(connection, UNRECORDED) or []
+    return sorted({*kept, *changed(connection, config, side).triggers})
+
+
 def _triggers(name: str, made: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> Iterator[str]:
     for trigger in (record.CAPTURE, record.NO_TRUNCATE):
         was, state = ((one or {}).get("triggers", {}).get(trigger) for one in (made, now))

@@ -14,6 +14,7 @@ from scripts.finish import abandon, finalize, removal
 from scripts.replication import run as replicate
 from scripts.support.errors import MigrationError, Refused, UsageError
 from scripts.support.settings import Settings
+from scripts.verify import run as verify
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, Writer, count, running
 from tests.unit.canary.test_step import Cloud
@@ -81,6 +82,25 @@ def test_a_side_that_is_written_to_is_not_given_up(make_pair: MakePair) -> None:
     assert abandon.run(pair.settings).status == "abandoned"
     ids = {row[0] for row in pair.source.execute("SELECT id FROM tasks")}
     assert set(service.ids) <= ids
+
+
+def test_writes_that_left_no_record_are_looked_for_first(make_pair: MakePair) -> None:
+    """Prevents a write of the Task Service that nothing counts, as its trigger was off for a moment."""
+    pair = running(make_pair, rows=20, **TWO)
+    pair.target.execute("ALTER TABLE tasks DISABLE TRIGGER ALL")
+    pair.target.execute(INSERT)
+    pair.target.execute("ALTER TABLE tasks ENABLE TRIGGER ALL")
+    with pytest.raises(
+        Refused,
+        match=r"more may have left no record: .* of tasks is on for local sessions only.*`task-migration verify`",
+    ):
+        abandon.run(pair.settings)
+    replicate.start(pair.settings)
+    with pytest.raises(Refused, match="more may have left no record"):
+        abandon.run(pair.settings)
+    assert verify.run(pair.settings, repair="newest").match
+    assert abandon.run(pair.settings).status == "abandoned"
+    assert count(pair.source, "SELECT count(*) FROM tasks WHERE title = 'only here'") == 1
 
 
 def test_a_half_done_finalize_is_not_given_up(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
