@@ -26,8 +26,8 @@ from scripts.rehearsal.dms.decoding import Change, Transaction, transactions
 from scripts.rehearsal.dms.work import Failed, Work
 from scripts.support.errors import MigrationError
 
-#: Between two looks at the slot, seconds.
-LOOK_SECONDS = 0.1
+#: Between two looks at the slot, seconds; one reads so many times the least size of a transaction.
+LOOK_SECONDS, LOOK_TIMES = 0.1, 10
 #: Between two checkpoints, seconds. Each is of where the rows were at the one before it, so that every kill repeats some.
 CHECKPOINT_SECONDS = 2.0
 #: Before a task goes on after a failure that passes by itself, seconds.
@@ -108,15 +108,17 @@ class Applier:
         while True:
             # A task that is told to stop ends what it holds.
             last = stop.is_set()
-            held = self._read(source)
+            held, more = self._read(source)
             now = time.monotonic()
             if any(entry.changes for entry in held):
                 since = since or now
                 self.source_seconds = _age(held[0])
                 size = sum(len(entry.changes) for entry in held)
-                if last or size >= self.work.group or now - since >= self.work.timeout:
-                    self._apply(target, held)
-                    self._reached, since = held[-1].end_lsn, None
+                if last or more or size >= self.work.group or now - since >= self.work.timeout:
+                    for together in _gathered(held, self.work.group):
+                        self._apply(target, together)
+                        self._reached = together[-1].end_lsn
+                    since = None
                     self.target_seconds = _age(held[0])
             else:
                 self.source_seconds = self.target_seconds = 0.0
@@ -130,18 +132,20 @@ class Applier:
                 saved, behind = now, self._reached
             stop.wait(LOOK_SECONDS)
 
-    def _read(self, source: Connection) -> list[Transaction]:
-        """What the slot has after what was applied. It begins each time where the last checkpoint confirmed it."""
+    def _read(self, source: Connection) -> tuple[list[Transaction], bool]:
+        """What the slot has after what was applied, and whether it has more. It begins each time where it was last confirmed."""
         end = source.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
-        rows = source.execute(SQL["peek"].encode(), (self.work.slot, self.work.group)).fetchall()
+        limit = LOOK_TIMES * self.work.group
+        rows = source.execute(SQL["peek"].encode(), (self.work.slot, limit)).fetchall()
         found = list(transactions(rows, self.work.selected))
         held = [entry for entry in found if _lsn(entry.end_lsn) > _lsn(self._reached)]
-        if not held and len(rows) < self.work.group and end is not None:
+        more = len(rows) >= limit
+        if not held and not more and end is not None:
             self._reached = max(self._reached, str(end[0]), key=_lsn)
         elif not held:
             # As much as one look reads was applied already; the next look is to begin after it.
             self._save(source, self._reached)
-        return held
+        return held, more
 
     def _save(self, source: Connection, lsn: str) -> None:
         self._checkpoint.write(lsn)
@@ -195,9 +199,10 @@ class Applier:
         # In a session of its own: the task's transaction is rolled back, and the exception must stay.
         with self._target() as other:
             self._exceptions.note(other, statements.of_change(self.work, change), error)
+        # As little as AWS says there: what it was stands in the control table.
         raise Failed(
-            f"Last Error stopped by ApplyError{change.operation.capitalize()}Policy on table {'.'.join(change.table)}: "
-            f"{error.splitlines()[0]}"
+            f"Last Error Task error notification received from subtask 0, thread 0; stopped by ApplyError{change.operation.capitalize()}"
+            f"Policy on table {'.'.join(change.table)}; Stop Reason FATAL_ERROR Error Level FATAL"
         )
 
     @contextmanager
@@ -211,6 +216,18 @@ class Applier:
             if self.work.after_connect:
                 connection.execute(self.work.after_connect.encode())
             yield connection
+
+
+def _gathered(held: Sequence[Transaction], least: int) -> Iterator[list[Transaction]]:
+    """The transactions, in their order, that one on the target takes each time: until they have so many changes."""
+    together: list[Transaction] = []
+    for entry in held:
+        together.append(entry)
+        if sum(len(one.changes) for one in together) >= least:
+            yield together
+            together = []
+    if together:
+        yield together
 
 
 def _age(entry: Transaction) -> float:

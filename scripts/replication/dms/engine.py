@@ -147,6 +147,9 @@ class DmsEngine:
             _refused(refused, subscriber(direction)),
         ]
         reason = next((problem for problem in problems if problem), None)
+        if reason and refused and task is not None and task["Status"] == "failed":
+            # AWS says of a failure that there was one.
+            reason += f"; the last that was not applied: {refused[-1].error}"
         # DMS names the failing row in its table of exceptions, and waits for no lock longer than executeTimeout.
         return DmsDirectionState(
             running=reason is None,
@@ -265,7 +268,7 @@ def _refused(found: list[answers.ApplyException], side: Side) -> str | None:
         return None
     last = found[-1]
     return (
-        f"{len(found)} writes were not applied on the {side}, the last at {last.at}: {last.error.strip()}; mend what it says, then "
+        f"{len(found)} writes were not applied on the {side}, the last at {last.at}: {last.error}; mend what it says, then "
         "`task-migration replicate stop` and `start`, which goes on where the task stopped and takes them as seen; prove it with "
         "`task-migration verify`"
     )

@@ -188,13 +188,39 @@ def test_a_refused_record_stops_the_task_until_it_can_be_applied(make_pair: Make
         fence.forward(settings, timeout=4)
     state = replicate.status(settings, fence_timeout=1).forward
     assert not state.running
+    # AWS names no cause; the control table does, whose details have the row.
     assert "ApplyErrorInsertPolicy" in str(state.reason)
+    assert 'violates check constraint "no_dots"' in str(state.reason)
     assert "../x" not in str(state)
     pair.target.execute("ALTER TABLE task_images DROP CONSTRAINT no_dots")
     replicate.start(settings)
     assert replicate.status(settings).forward.running
     assert verify.run(settings).match
     assert count(pair.target, "SELECT count(*) FROM task_images WHERE file_path = '../x'") == 1
+
+
+def test_values_of_a_column_that_is_new_on_one_side_wait_until_it_is_taken_in(
+    make_pair: MakePair, dms_world: DmsWorld
+) -> None:
+    """Prevents a value that arrives as a default, and a task that cannot go on once both sides have the column."""
+    pair = running(make_pair, dms_world)
+    settings = pair.settings
+    (first,) = pair.source.execute("SELECT min(id) FROM tasks").fetchone() or (0,)
+    pair.source.execute("ALTER TABLE tasks ADD COLUMN colour text DEFAULT 'red'")
+    pair.source.execute("UPDATE tasks SET colour = 'blue', span = 5 WHERE id = %s", (first,))
+    pair.target.execute("UPDATE tasks SET reward = 6 WHERE id = %s", (first,))
+    with pytest.raises(TimedOut):
+        fence.forward(settings, timeout=4)
+    state = replicate.status(settings, fence_timeout=1)
+    assert state.status == "fail"
+    assert "columns that are not known here: colour" in str(state.forward.reason)
+    pair.target.execute("ALTER TABLE tasks ADD COLUMN colour text DEFAULT 'red'")
+    replicate.start(settings)
+    fence.both(settings)
+    for connection in (pair.source, pair.target):
+        row = connection.execute("SELECT colour, span, reward FROM tasks WHERE id = %s", (first,)).fetchone()
+        assert row == ("blue", 5, 6)
+    assert verify.run(settings).match
 
 
 def test_a_row_above_the_lob_size_stops_the_task_uncut(make_pair: MakePair, dms_world: DmsWorld) -> None:
