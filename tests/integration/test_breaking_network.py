@@ -146,7 +146,7 @@ def test_a_slot_dropped_while_replication_runs(make_pair: MakePair) -> None:
     assert "does not exist" in str(state.forward.reason)
     with pytest.raises(TimedOut, match="exists': False"):
         fence.forward(pair.settings, 1)
-    with pytest.raises(Refused, match="gone"):
+    with pytest.raises(Refused, match="does not exist"):
         replicate.start(pair.settings)
     # A slot made anew by hand, as one is tempted to, does not bridge the hole unseen.
     pair.source.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
@@ -154,8 +154,9 @@ def test_a_slot_dropped_while_replication_runs(make_pair: MakePair) -> None:
     fence.forward(pair.settings, 30)
     found = verify.run(pair.settings)
     assert [d.kind for table in found.tables for d in table.differences] == ["missing_on_target"]
-    assert verify.run(pair.settings, repair="newest").match
-    _equal(pair)
+    assert replicate.status(pair.settings).status == "fail"
+    with pytest.raises(Refused, match=r"writes of the source are not on the target.*No slot made by hand"):
+        replicate.start(pair.settings)
 
 
 def test_a_target_read_only_then_out_of_disk(make_pair: MakePair) -> None:
@@ -189,10 +190,12 @@ def test_a_target_read_only_then_out_of_disk(make_pair: MakePair) -> None:
             "UPDATE tasks SET description = %s WHERE id = (SELECT id FROM tasks ORDER BY id OFFSET %s LIMIT 1)",
             (os.urandom(MIB // 2).hex(), number),
         )
-    state = _until(pair.settings, "the full disk to be named", lambda seen: seen.forward.error is not None, 90)
+    # A busy machine may cut a look short, as it holds locks for 300 ms at most; the next one says it.
+    state = _until(
+        pair.settings, "the full disk to be named", lambda seen: "could not extend file" in str(seen.forward.reason), 90
+    )
     assert state.forward.error is not None
     assert state.forward.error.table == "tasks", state.forward
-    assert "could not extend file" in str(state.forward.reason), state.forward
     assert len(str(state.forward.reason)) < 2000
     _restart_target(pair, None)
     replicate.wait(pair.settings, 90)
