@@ -13,7 +13,6 @@ class Step(StrEnum):
     SCHEMA = "schema"
     COPY = "copy"
     REPLICATE = "replicate"
-    CONFLICTS = "conflicts"
     VERIFY = "verify"
     CANARY = "canary"
     ROLLBACK = "rollback"
@@ -59,14 +58,6 @@ class ReplicateEvent(StrEnum):
     DMS_STARTED = "dms-started"
     DMS_RESUMED = "dms-resumed"
     DMS_RUNNING_ALREADY = "dms-running-already"
-
-
-class ConflictsEvent(StrEnum):
-    """Of writes that both sides made."""
-
-    TIE_WINNER = "tie-winner"
-    #: Ties of DMS were resolved.
-    SETTLED = "settled"
 
 
 class VerifyEvent(StrEnum):
