@@ -30,6 +30,8 @@ def unexplained(left: Connection, stays: Connection, side: Side, table: Table, k
 
     All records of ``side``, which is left and writes no more, must be on the other side already.
     """
+    if not keys:
+        return []
     before = _history(left, side, table, keys)
     after = _history(stays, record.other(side), table, keys)
     wrong = []

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from scripts.database import catalog
 from scripts.database.connections import domain_errors
@@ -17,7 +18,7 @@ from scripts.support.settings import Settings
 from scripts.support.sides import Side
 from scripts.verify.documents import MissingWrite, UnequalRow, WritesProof
 from scripts.verify.replay import unexplained
-from scripts.verify.rows import Difference, Found, Key, Pair, Reader, Recheck
+from scripts.verify.rows import BATCH, Difference, Found, Key, Pair, Reader, Recheck, differing, observe
 
 #: Rounds of looking for what was written while the round before compared; a side that takes no requests needs two.
 ROUNDS = 4
@@ -29,8 +30,9 @@ def prove(settings: Settings, side: Side, timeout: float) -> WritesProof:
     """Whether the other side has every write that ``side``, which is left, ever made, and the rows they were made to.
 
     Each record of a write of ``side`` must be in the other one's copy, the same; those pruned were found there before. The
-    row of each key among the records must be equal on both sides, or on neither; one that is written meanwhile is compared
-    again after fences both ways, and if it is written all the time judged by its records (replay.py). What ``side`` writes while this looks is looked for again, :data:`ROUNDS` times.
+    row of each key among the records must be equal on both sides, or on neither; one that is written meanwhile is judged by
+    its records (replay.py), or compared again after fences both ways. What ``side`` writes while this looks is looked for
+    again, :data:`ROUNDS` times.
 
     Raises:
         TimedOut: a fence did not come through in ``timeout`` seconds.
@@ -108,10 +110,15 @@ class _Compared:
         if table is None or any(len(key) != len(table.key) for key in keys):
             self.unsettled += len(keys)
             return
-        found = Recheck(pair, Reader(table, table, "hash"), catch_up, Found(LISTED)).rows(keys)
-        if found.moved:
-            left, stays = (pair.source, pair.target) if self.side == "source" else (pair.target, pair.source)
-            self.unsettled += len(unexplained(left, stays, self.side, table, found.moved))
+        left, stays = (pair.source, pair.target) if self.side == "source" else (pair.target, pair.source)
+        reader = Reader(table, table, "hash")
+        unequal: list[Key] = []
+        for start in range(0, len(keys), BATCH):
+            unequal += differing(pair.both(partial(observe, reader, keys[start : start + BATCH])))
+        # First by their records, which takes no time; what they do not explain is looked at until it is sure.
+        doubtful = unexplained(left, stays, self.side, table, unequal)
+        found = Recheck(pair, reader, catch_up, Found(LISTED)).rows(doubtful)
+        self.unsettled += len(unexplained(left, stays, self.side, table, found.moved))
         self.differing += found.total
         self.different += [_named(table, one) for one in found.listed]
 
