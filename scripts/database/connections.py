@@ -25,6 +25,7 @@ PINNED_SETTINGS = {
     "intervalstyle": "iso_8601",
     "extra_float_digits": "3",
     "bytea_output": "hex",
+    "lc_monetary": "C",
     "client_encoding": "UTF8",
 }
 

@@ -20,6 +20,7 @@ from scripts.verify import repair as repairing
 from scripts.verify import run as verify
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
+from tests.integration.verify.test_verify import bare, flow
 
 SIX = "SELECT count(*) FROM task_migration.{}_writes WHERE cause = 'repair'"
 
@@ -206,3 +207,23 @@ def test_a_key_that_is_inserted_while_its_deletion_is_sent_stays(
 def _insert(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as session:
         session.execute("INSERT INTO tasks (id, user_id, title) SELECT 7000000000, min(user_id), 'mine' FROM tasks")
+
+
+def test_values_whose_text_depends_on_the_session_are_repaired(make_pair: MakePair) -> None:
+    """Prevents a worker that stays down at a repair: a relation's name without its schema, money in another country's form."""
+    pair = bare(
+        make_pair,
+        ["priced"],
+        "CREATE TABLE priced (id regclass PRIMARY KEY, price money, gap interval, at timestamptz, ratio float8)",
+        "INSERT INTO priced VALUES ('priced', 12.5, '1 month 2 days', '2026-11-26 03:00+09', 0.1)",
+    )
+    pair.target.execute("UPDATE priced SET price = 0, gap = '0', at = NULL, ratio = 0.3")
+    pair.target.execute("INSERT INTO priced VALUES ('pg_class', 1)")
+    flow(pair)
+    assert verify.run(pair.settings, repair="source").match
+    rows = [
+        one.execute("SELECT id::text, price::numeric, gap, at, ratio FROM priced").fetchall()
+        for one in (pair.source, pair.target)
+    ]
+    assert rows[0] == rows[1]
+    assert rows[0][0][0] == "priced"
