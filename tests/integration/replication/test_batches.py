@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.replication.test_protocol import PLACES, Servers, servers
+from tests.integration.replication.servers import PLACES, Servers
+from tests.integration.replication.test_protocol import servers
 from tests.model.scenarios import SCENARIOS
 from tests.model.world import SIDES
 
