@@ -15,7 +15,7 @@ import pytest
 from psycopg import sql
 
 from scripts.database import helper_schema
-from scripts.replication import writes
+from scripts.replication import fence, writes
 from scripts.support.sides import BOTH, Side
 from scripts.support.wait import wait_until
 from scripts.writes import record
@@ -261,3 +261,21 @@ def test_many_prune_at_once_while_both_sides_write(wire: Wire) -> None:
         wire.prune()
     assert wire.kept() == [0, 0, 0, 0]
     assert sum(writes.pruned(connection).update for connection in wire.sides.values()) == 100 * rounds
+
+
+def test_a_fence_that_is_pruned_while_somebody_waits_for_it_has_come_through(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a fence that times out, and a gate that rolls back, as other commands pruned its record between two looks."""
+    post = fence.post
+
+    def posted(connection: Connection, side: Side) -> int:
+        number = post(connection, side)
+        wire.deliver(side)
+        while writes.known(wire.sides["target"]) < number:
+            wire.prune()
+            wire.fence()
+        return number
+
+    monkeypatch.setattr(fence, "post", posted)
+    assert fence.through(wire.settings, "forward", 1.0) > 0
