@@ -14,11 +14,13 @@ from scripts.database.sides import open_side
 from scripts.replication import fence, writes
 from scripts.replication.directions import Direction
 from scripts.replication.writes import Record
+from scripts.support.errors import Refused
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 from scripts.verify.documents import MissingWrite, UnequalRow, WritesProof
 from scripts.verify.replay import unexplained
 from scripts.verify.rows import BATCH, Difference, Found, Key, Pair, Reader, Recheck, differing, observe
+from scripts.writes import watch
 
 #: Rounds of looking for what was written while the round before compared; a side that takes no requests needs two.
 ROUNDS = 4
@@ -36,6 +38,7 @@ def prove(settings: Settings, side: Side, timeout: float) -> WritesProof:
 
     Raises:
         TimedOut: a fence did not come through in ``timeout`` seconds.
+        Refused: writes of ``side`` may have left no record, so that records prove nothing.
         DatabaseError: a side cannot be read, or a record cannot be compared: nothing is proven.
     """
     way: Direction = "forward" if side == "source" else "reverse"
@@ -46,6 +49,12 @@ def prove(settings: Settings, side: Side, timeout: float) -> WritesProof:
         open_side(settings, "target", "compare") as target,
     ):
         pair = Pair(source, target)
+        unrecorded = watch.unrecorded(source if side == "source" else target, settings.config, side)
+        if unrecorded:
+            raise Refused(
+                f"writes of the {side} may have left no record: {'; '.join(unrecorded)}; run `task-migration replicate start`, then `verify` "
+                "and, where rows differ, `verify --repair newest`, until one finds no difference"
+            )
         tables = catalog.read(source, settings.config.db_schema, settings.config.tables, "source")
         for _ in range(ROUNDS):
             seen.late = 0

@@ -17,6 +17,7 @@ from scripts.schema import run as schema
 from scripts.support.errors import Refused
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
+from scripts.verify import run as verify
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
 from tests.unit.canary.test_step import Cloud
@@ -166,3 +167,22 @@ def test_a_source_that_cannot_be_asked_stops_no_rollback(make_pair: MakePair, tm
 def _all(pair: Pair) -> dict[str, object]:
     rows = pair.source.execute("SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'")
     return {"role": "myteacher_app_user", "oids": [row[0] for row in rows]}
+
+
+def test_a_rollback_proves_nothing_by_records_that_were_not_made(make_pair: MakePair) -> None:
+    """Prevents a proof of 'every write' of which one left no record: a trigger of the target was off for a moment."""
+    pair = running(make_pair, rows=20, drain_seconds=0.1)
+    settings = pair.settings
+    pair.target.execute("ALTER TABLE tasks DISABLE TRIGGER ALL")
+    pair.target.execute(INSERT.format("だれも知らない"))
+    pair.target.execute("ALTER TABLE tasks ENABLE TRIGGER ALL")
+    for _ in range(2):
+        cloud = Cloud(weight=25)
+        with pytest.raises(Refused, match=r"all routes are on the monolith .*not proven .* may have left no record"):
+            rollback.run(_stage(settings, cloud))
+        assert cloud.live == 0
+        # What the triggers missed is not made good by putting them back.
+        replicate.start(settings)
+    assert verify.run(settings, repair="newest").match
+    assert rollback.run(_stage(settings, Cloud(weight=0))).decision == "rollback"
+    assert count(pair.source, "SELECT count(*) FROM tasks WHERE title = 'だれも知らない'") == 1
