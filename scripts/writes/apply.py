@@ -63,6 +63,12 @@ class Rules:
         return bool(self._it.parents or self._it.children or self._late)
 
     @property
+    def watched(self) -> set[str]:
+        """The columns whose update is looked at when the applying transaction ends."""
+        columns = [key.columns for key in self._it.parents] + [claim.columns for claim in self._late]
+        return {name for one in columns for name in one}
+
+    @property
     def _late(self) -> list[Claim]:
         return [claim for claim in self._it.claims if claim.late]
 
@@ -205,14 +211,12 @@ class Rules:
         return self._value("_vals", name)
 
     def _keys(self) -> sql.Composed:
-        watched: set[str] = {name for key in self._it.parents for name in key.columns}
-        watched |= {name for claim in self._late for name in claim.columns}
         late: sql.Composable = sql.SQL("")
         if self._late:
             late = sql.SQL(TEMPLATES["late"]).format(contest=self._named("contest"))
         return self._make(
             "keys",
-            watched=literals(sorted(watched)),
+            watched=literals(sorted(self.watched)),
             gone=self._gone(sql.SQL("_vals")),
             parents=_LINE.join(self._parent(key) for key in self._it.parents),
             late=late,
@@ -295,7 +299,9 @@ def shared(
         sql.SQL(TEMPLATES["newest"]).format(**holes),
         sql.SQL(TEMPLATES["arrive"]).format(dispatch=apply, **holes),
         sql.SQL(TEMPLATES["arrived"]).format(dispatch=keys, **holes),
-        sql.SQL(TEMPLATES["triggers"]).format(peer=peer),
+        sql.SQL(TEMPLATES["triggers"]).format(
+            peer=peer, watched=literals(sorted({name for one in rules.values() for name in one.watched}))
+        ),
     ]
 
 

@@ -72,7 +72,7 @@ CREATE OR REPLACE TRIGGER task_migration_arrive BEFORE INSERT ON {peer} FOR EACH
 ALTER TABLE {peer} ENABLE ALWAYS TRIGGER task_migration_arrive;
 DROP TRIGGER IF EXISTS task_migration_arrived ON {peer};
 CREATE CONSTRAINT TRIGGER task_migration_arrived AFTER INSERT ON {peer} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-WHEN (NEW.kind <> 'fence') EXECUTE FUNCTION task_migration.arrived();
+WHEN (NEW.kind <> 'fence' AND (NEW.kind <> 'update' OR NEW.vals::jsonb ?| {watched})) EXECUTE FUNCTION task_migration.arrived();
 ALTER TABLE {peer} ENABLE ALWAYS TRIGGER task_migration_arrived
 
 -- apply: one record that arrived for this table
