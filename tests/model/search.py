@@ -53,9 +53,10 @@ class Step(NamedTuple):
     def __str__(self) -> str:
         if self.writes:
             return "; ".join(map(str, self.writes)) + (" (open)" if self.what == "opens" else "")
-        return f"{NAMES[self.side]} {self.what}" + (
-            f" {self.at + 1}" if self.what in ("applies", "goes back to") else ""
-        )
+        if self.what not in ("applies", "goes back to"):
+            return f"{NAMES[self.side]} {self.what}"
+        upto = f" to {self.at + self.number}" if self.number > 1 else ""
+        return f"{NAMES[self.side]} {self.what} {self.at + 1}{upto}"
 
 
 class State(NamedTuple):

@@ -199,7 +199,9 @@ def _finish(servers: Servers, rules: Recorded, scenario: Scenario, state: State,
     written = (*state.history[0], *state.history[1])
     told = {(key, item) for side in SIDES for _, key, item in servers.told(side)}
     for write, item in lost(scenario.shape, rules.rows(state.dbs[0]), written, written):
-        assert (write.key, item) in told or (item == ROW and write.key in {key for key, _ in told}), (str(write), taken)
+        assert (write.key, item) in told or (item == ROW and write.key in {key for key, _ in told}), "\n".join(
+            [item, str(write), *taken]
+        )
 
 
 def _next(
