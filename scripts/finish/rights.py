@@ -155,7 +155,7 @@ def give_back(settings: Settings, dry_run: bool = False) -> list[str]:
     _check_not_ended(settings)
     with (
         domain_errors("the monolith's rights"),
-        open_side(settings, "source", "rollback", lock_timeout_ms=1000) as source,
+        open_side(settings, "source", "rollback", lock_timeout_ms=300) as source,
     ):
         if source.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
             return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from scripts.database import helper_schema
 from scripts.database.connections import Connection, domain_errors
@@ -18,7 +17,7 @@ from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
-from scripts.support.sides import BOTH, Side
+from scripts.support.sides import Side
 from scripts.support.wait import wait_until
 from scripts.writes import install as writes
 from scripts.writes import watch
@@ -91,21 +90,6 @@ def _check_arrived(settings: Settings, direction: Direction, timeout: float) -> 
             f"{missing:,} writes of the {publisher(direction)} are not on the {subscriber(direction)}, though later ones are; the limit "
             f"is none: the slot {slot_name(settings, direction)} left them out. {slots.REMEDY}"
         )
-
-
-def told(settings: Settings) -> list[dict[str, Any]]:
-    """Writes that lost to others, of both sides, oldest first: side, id, at, table, key, kind, v, columns; no values."""
-    found: list[dict[str, Any]] = []
-    for side in BOTH:
-        with domain_errors("reading the conflict log"), open_side(settings, side, "conflicts") as connection:
-            if not helper_schema.installed(connection):
-                continue
-            rows = connection.execute(
-                "SELECT id, at, table_name, key, kind, v, columns FROM task_migration.conflicts ORDER BY id"
-            ).fetchall()
-            names = ("id", "at", "table", "key", "kind", "v", "columns")
-            found += [{"side": side, **dict(zip(names, row, strict=True))} for row in rows]
-    return sorted(found, key=lambda entry: (str(entry["at"]), str(entry["id"])))
 
 
 def status(settings: Settings, fence_timeout: float = 5.0) -> Status:

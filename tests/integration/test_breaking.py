@@ -29,6 +29,7 @@ from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
 from tests.conftest import AWKWARD_PASSWORD, Pair
+from tests.integration.conflict_log import told
 from tests.integration.test_chain import MakePair, Writer, count, running
 
 _COPY = """
@@ -114,7 +115,7 @@ def test_server_killed_and_started_again(make_pair: MakePair, which: str) -> Non
         assert writer.lost(again, survivor) == []
     assert count(survivor, "SELECT count(*) FROM tasks WHERE title = 'before'") == 1
     assert verify.run(pair.settings).match
-    assert replicate.told(pair.settings) == []
+    assert told(pair.settings) == []
 
 
 def test_a_lost_slot_is_named_and_never_bridged(make_pair: MakePair) -> None:
@@ -247,7 +248,7 @@ def test_the_worker_gives_way_to_the_application(make_pair: MakePair) -> None:
         )
         assert count(connection, f"SELECT span FROM tasks WHERE id = {ids[50]}") == 3
     assert verify.run(pair.settings).match
-    assert replicate.told(pair.settings) == []
+    assert told(pair.settings) == []
 
 
 def test_a_second_copy_and_foreign_rows_are_refused(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:

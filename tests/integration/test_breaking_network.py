@@ -29,6 +29,7 @@ from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
 from tests.conftest import AWKWARD_PASSWORD, UNSYNCED, Pair, _drop_database, _drop_subscriptions
+from tests.integration.conflict_log import told
 from tests.integration.proxy import Proxy
 from tests.integration.test_chain import MakePair, Writer, count, running
 
@@ -294,7 +295,7 @@ def test_a_clock_5_seconds_apart(ahead: Pair) -> None:
             count(connection, f"SELECT count(*) FROM tasks WHERE priority = 2 AND id >= {ids[10]} AND id <= {ids[-1]}")
             == 10
         )
-    assert replicate.told(settings) == []
+    assert told(settings) == []
     _equal(ahead, monolith, service)
     state = replicate.status(settings)
     assert (state.forward.apply_errors, state.reverse.apply_errors) == (0, 0)

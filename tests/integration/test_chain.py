@@ -24,6 +24,7 @@ from scripts.support.wait import wait_until
 from scripts.verify import run as verify
 from scripts.verify.documents import RowDifference
 from tests.conftest import AWKWARD_PASSWORD, Pair
+from tests.integration.conflict_log import told
 
 MakePair = Callable[..., Pair]
 
@@ -152,10 +153,10 @@ def test_the_plan_from_preflight_to_finalize(make_pair: MakePair, tmp_path: Any)
     found = verify.run(settings)
     assert found.match, found
     assert finalize.run(settings, dry_run=True).status == "dry-run"
-    told = Told()
-    done = finalize.run(settings, progress=told)
+    progress = Told()
+    done = finalize.run(settings, progress=progress)
     assert done.status == "finalized"
-    assert [work.name for work in told.works] == [
+    assert [work.name for work in progress.works] == [
         "compare both sides",
         "wait for the monolith's last writes",
         "bring the last writes over",
@@ -220,8 +221,8 @@ def test_duplicate_tag_on_both_sides_does_not_stop_apply(make_pair: MakePair) ->
     assert status.forward.apply_errors == 0
     assert status.reverse.apply_errors == 0
     # The same tag twice is what both wanted; of the two names one stays, and the other is told.
-    (told,) = replicate.told(pair.settings)
-    assert (told["table"], told["kind"]) == ("scheduled_task_tags", "unique claim")
+    (lost,) = told(pair.settings)
+    assert (lost["table"], lost["kind"]) == ("scheduled_task_tags", "unique claim")
     assert verify.run(pair.settings).match
     # The smaller key stays, which is the monolith's.
     band = pair.settings.config.sequence_band_start
@@ -245,9 +246,7 @@ def test_cascades_take_children_of_the_other_side_along(make_pair: MakePair) -> 
     for connection in (pair.source, pair.target):
         assert count(connection, f"SELECT count(*) FROM task_images WHERE task_id IN ({first}, {last})") == 0
         assert count(connection, f"SELECT count(*) FROM tasks WHERE id IN ({first}, {last})") == 0
-    assert [(one["table"], one["kind"]) for one in replicate.told(pair.settings)] == [
-        ("task_images", "parent gone")
-    ] * 2
+    assert [(one["table"], one["kind"]) for one in told(pair.settings)] == [("task_images", "parent gone")] * 2
 
 
 def test_verify_finds_every_kind_and_repairs_it(make_pair: MakePair) -> None:

@@ -23,7 +23,7 @@ from scripts.support.sides import Side
 
 PLUGIN = PLUGINS["dms"]
 #: No lock of the applications is waited for longer, milliseconds.
-LOCK_MS = 1000
+LOCK_MS = 300
 #: The record of writes that each direction carries.
 RECORDS: Mapping[Direction, str] = {"forward": dms_settings.FORWARD_RECORD, "reverse": dms_settings.REVERSE_RECORD}
 #: Numbers of the writes that a slot holds.

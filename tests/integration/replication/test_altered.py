@@ -14,6 +14,7 @@ from scripts.support.errors import TimedOut
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
 from tests.conftest import Pair
+from tests.integration.conflict_log import told
 from tests.integration.replication.test_start_refuses import TWO, _failing
 from tests.integration.test_chain import MakePair, count, running
 from tests.unit.canary.test_step import Cloud
@@ -146,4 +147,4 @@ def test_a_key_update_meets_the_other_sides_insert(make_pair: MakePair) -> None:
     for connection in both(pair):
         assert count(connection, "SELECT count(*) FROM tasks WHERE id = 7000000000") == 1
         assert count(connection, f"SELECT count(*) FROM tasks WHERE id = {moved}") == 0
-    assert replicate.told(settings), "one of the two titles lost, and is told"
+    assert told(settings), "one of the two titles lost, and is told"

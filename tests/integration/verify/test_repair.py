@@ -19,6 +19,7 @@ from scripts.support.wait import wait_until
 from scripts.verify import repair as repairing
 from scripts.verify import run as verify
 from tests.conftest import Pair
+from tests.integration.conflict_log import told
 from tests.integration.test_chain import MakePair, count, running
 from tests.integration.verify.test_verify import bare, flow
 
@@ -92,7 +93,7 @@ def test_unique_values_that_rows_swapped_are_repaired(make_pair: MakePair) -> No
     assert verify.run(pair.settings, repair="source").match
     for connection in (pair.source, pair.target):
         assert connection.execute("SELECT * FROM scheduled_task_tags ORDER BY id").fetchall() == before
-    assert replicate.told(pair.settings) == []
+    assert told(pair.settings) == []
 
 
 def test_a_repair_without_fences_is_refused(make_pair: MakePair) -> None:

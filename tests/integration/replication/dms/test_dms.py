@@ -20,6 +20,7 @@ from scripts.support.errors import Refused, TimedOut
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
 from tests.conftest import Pair
+from tests.integration.conflict_log import told
 from tests.integration.replication.dms.dms_world import DmsWorld
 from tests.integration.test_chain import MakePair, Writer, count
 
@@ -118,7 +119,7 @@ def test_a_killed_dms_loses_nothing_and_what_it_repeats_changes_nothing(
     for connection in (pair.source, pair.target):
         row = connection.execute("SELECT title, span, reward FROM tasks WHERE id = %s", (first,)).fetchone()
         assert row == ("3 there", 3, 3)
-    assert replicate.told(pair.settings) == []
+    assert told(pair.settings) == []
     assert verify.run(pair.settings).match
 
 
@@ -166,7 +167,7 @@ def test_what_both_sides_know_is_pruned_and_does_not_come_back(make_pair: MakePa
     assert verify.run(settings).match
     for connection in (pair.source, pair.target):
         assert count(connection, "SELECT count(*) FROM tasks WHERE span = 2 AND reward = 2") >= 200
-    assert replicate.told(settings) == []
+    assert told(settings) == []
 
 
 def test_a_refused_record_stops_the_task_until_it_can_be_applied(make_pair: MakePair, dms_world: DmsWorld) -> None:

@@ -17,6 +17,7 @@ from scripts.support.sides import BOTH, Side
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
 from tests.conftest import Pair
+from tests.integration.conflict_log import told
 from tests.integration.replication.dms.dms_world import DmsWorld
 from tests.integration.replication.dms.test_dms import running
 from tests.integration.test_chain import MakePair
@@ -89,7 +90,7 @@ def test_one_user_on_both_sides_in_turn(make_pair: MakePair, dms_world: DmsWorld
     for number in ids:
         write(pair.source, "source", number, "span", 3, acknowledged)
     assert lost(pair, acknowledged) == []
-    assert replicate.told(pair.settings) == []
+    assert told(pair.settings) == []
 
 
 def test_different_columns_at_once(make_pair: MakePair, dms_world: DmsWorld) -> None:
@@ -109,7 +110,7 @@ def test_different_columns_at_once(make_pair: MakePair, dms_world: DmsWorld) -> 
 
     at_once({side: one_side(side) for side in BOTH})
     assert lost(pair, acknowledged) == []
-    assert replicate.told(pair.settings) == []
+    assert told(pair.settings) == []
 
 
 class OneSide:
@@ -191,7 +192,7 @@ def test_an_edit_against_a_delete(make_pair: MakePair, dms_world: DmsWorld) -> N
     for side in BOTH:
         left = "SELECT count(*) FROM tasks WHERE id = ANY(%s)"
         assert connection_of(pair, side).execute(left.encode(), (ids,)).fetchone() == (0,)
-    edits = {entry["key"] for entry in replicate.told(pair.settings) if entry["kind"] == "update of deleted"}
+    edits = {entry["key"] for entry in told(pair.settings) if entry["kind"] == "update of deleted"}
     assert edits == {f'["{number}"]' for number in ids}
 
 
@@ -209,7 +210,7 @@ def test_a_child_added_while_its_parent_is_deleted_on_the_other_side(make_pair: 
     for side in BOTH:
         orphans = "SELECT count(*) FROM task_images WHERE task_id = ANY(%s)"
         assert connection_of(pair, side).execute(orphans.encode(), (ids,)).fetchone() == (0,)
-    gone = [entry for entry in replicate.told(pair.settings) if entry["table"] == "task_images"]
+    gone = [entry for entry in told(pair.settings) if entry["table"] == "task_images"]
     assert len(gone) == len(ids), gone
 
 
