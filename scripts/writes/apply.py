@@ -39,6 +39,7 @@ class Rules:
             "table": self._table.identifier,
             "name": sql.Literal(self._table.name),
             "own": record.table(side),
+            "peer": record.table(record.other(side)),
             "here": self._at("_key"),
             "contest": self._named("contest"),
             "remove": self._named("remove"),

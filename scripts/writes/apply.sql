@@ -294,7 +294,8 @@ BEGIN
     IF _kind = 'update' AND NOT _vals ?| {watched} THEN RETURN; END IF;
     SELECT t.* INTO _row FROM {table} t WHERE {here};
     IF NOT FOUND THEN
-        IF _kind = 'delete' THEN {gone} END IF;
+        -- Made anew by its writer since: then its children come after that, and are told as they arrive.
+        IF _kind = 'delete' AND NOT EXISTS (SELECT 1 FROM {peer} w WHERE w.table_name = {name} AND w.key = _key AND w.v > _v) THEN {gone} END IF;
         RETURN;
     END IF;
     {parents}

@@ -271,3 +271,26 @@ def test_values_arrive_as_they_are_whatever_the_sessions_are_set_to(make_pair: C
         admin.execute("SELECT t::text FROM oddity t ORDER BY id").fetchall() for admin in (pair.source, pair.target)
     ]
     assert rows[0] == rows[1]
+
+
+def test_a_child_whose_parent_was_made_anew_and_lost_is_told(servers: Servers) -> None:
+    """Prevents a row that goes unsaid: the parent's first delete comes again, or in one transaction, with the child of the next one."""
+    name = "a parent and a child"
+    scenario = SCENARIOS[name]
+    rules = Recorded(scenario.shape)
+    state, taken = begin(rules, Limits(9)), list[str]()
+    servers.begin(PLACES[name], scenario)
+    for wanted in (
+        "source delete 0; source delete 1",
+        "target delete 0; target delete 1",
+        "source insert 0 parent=0, a=104",
+        "target insert 0 parent=0, a=105",
+        "target insert 1 parent=1, a=107",
+        "source delete 0",
+        "source applies 1 to 3",
+        "target applies 1",
+        "target applies 2",
+    ):
+        state = _taken(servers, rules, scenario, state, wanted)
+        taken.append(wanted)
+    _finish(servers, rules, scenario, state, taken)
