@@ -86,15 +86,14 @@ def attempt(subscriber: Connection, side: Side, waiting: Sequence[Waiting], sche
                 if left <= 0:
                     break
                 _limit(subscriber, "statement_timeout", left)
+                tried += 1
                 try:
                     subscriber.execute(query, write)
-                except psycopg.errors.QueryCanceled:
-                    cut = True
-                    break
                 except psycopg.Error as error:
-                    failed = (write, error)
+                    # Where one takes most of the time alone, it waits for a lock; else there were too many.
+                    cut = isinstance(error, psycopg.errors.QueryCanceled) and left < LIMIT_MS / 2
+                    failed = None if cut else (write, error)
                     break
-                tried += 1
     except psycopg.errors.IdleInTransactionSessionTimeout:
         return Attempt(None, tried, cut=True)
     return Attempt(
@@ -148,9 +147,8 @@ def explain(
         return f"the subscriber's server cannot use the publisher: {unreachable}", None
     if found.cut:
         return (
-            f"the first {found.tried:,} writes that wait can be applied and the publisher be reached; the next was not tried to its end, "
-            f"as that holds locks on the live side: {LIMIT_MS} ms is the limit. Look again; the server's log names what the worker "
-            "failed at",
+            f"the first {found.tried:,} writes that wait can be applied and the publisher be reached; the others were not tried, as "
+            f"that holds locks on the live side: {LIMIT_MS} ms is the limit. The server's log names what the worker failed at",
             None,
         )
     if found.tried == 0:

@@ -16,8 +16,9 @@ NO_TRUNCATE = "00_task_migration_truncate"
 ARRIVING = ("task_migration_arrive", "task_migration_arrived")
 #: The class of our advisory locks on keys.
 LOCK = 1_416_907_093
-#: Why the rules made a write themselves (the column `cause`); NULL is somebody's own write.
-PARENT_GONE, UNIQUE_CLAIM, CASCADE, REPAIR = "parent gone", "unique claim", "cascade", "repair"
+#: The `cause` of a record that `verify --repair` sends; the rules' own are 'parent gone', 'unique claim' and 'cascade' (apply.sql),
+#: somebody's own write has none.
+REPAIR = "repair"
 
 
 def other(side: Side) -> Side:
