@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, LiteralString
 
 import psycopg
@@ -355,7 +355,9 @@ def test_random_edits_are_reported_exactly(make_pair: MakePair) -> None:
             if (table == "by_name" and what == "b") or what == "d":
                 given = "'12345'" if "." in given or given == "NULL" else given
             text = f"UPDATE {table} SET {what} = {given} WHERE {where}"
-        pair.target.execute(text.encode())
+        # Two rows may be drawn to one key, which the table itself refuses.
+        with suppress(psycopg.errors.UniqueViolation):
+            pair.target.execute(text.encode())
 
     def rows(connection: psycopg.Connection[Any], table: str, key: str) -> dict[tuple[str, ...], tuple[Any, ...]]:
         cast = ", ".join(f"{name}::text" for name in COLUMNS)
