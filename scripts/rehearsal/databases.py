@@ -15,12 +15,15 @@ from components.config import MigrationConfig
 from scripts.database import queries
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.data.fill import create_source_schema, populate
+from scripts.rehearsal.data.operator import appoint
 from scripts.support.errors import Refused
 from scripts.support.redact import remember_secret
 
 SQL = queries.load("scripts.rehearsal")
 #: docs/plan.md, 'The data'.
 SOURCE_DATABASE, TARGET_DATABASE = "myteacher_production", "task_service_production"
+#: No superuser, as RDS gives none: a rehearsal with one would pass where the night's operator is refused.
+OPERATOR = "operator"
 
 
 class Databases:
@@ -31,17 +34,17 @@ class Databases:
         self._source = EmbeddedPostgres(directory, "source", settings=settings)
         self.target = EmbeddedPostgres(directory, "target", settings=settings)
         self.rows_made: dict[str, int] = {}
-        self._passwords: dict[str, str] = {}
+        self._passwords = {OPERATOR: secrets.token_urlsafe(18)}
 
     @property
     def source_url(self) -> str:
-        """The source as the migration's role sees it."""
-        return self._source.url(SOURCE_DATABASE)
+        """The source as the operator sees it."""
+        return self._source.url(SOURCE_DATABASE, OPERATOR, self._passwords[OPERATOR])
 
     @property
     def target_url(self) -> str:
-        """The target as the migration's role sees it."""
-        return self.target.url(TARGET_DATABASE)
+        """The target as the operator sees it."""
+        return self.target.url(TARGET_DATABASE, OPERATOR, self._passwords[OPERATOR])
 
     def monolith_url(self) -> str:
         """The source as the monolith's role sees it."""
@@ -57,18 +60,22 @@ class Databases:
         """Start the monolith's server and fill it: so many tasks, the other tables in proportion."""
         self._source.start()
         self._source.execute(f"CREATE DATABASE {SOURCE_DATABASE}")
-        with psycopg.connect(self.source_url, autocommit=True) as connection:
-            create_source_schema(connection)
-            self.rows_made = populate(connection, rows, seed)
-            self._make_role(connection, MigrationConfig().source_role)
-            connection.execute("ANALYZE")
+        with psycopg.connect(self._source.url(SOURCE_DATABASE), autocommit=True) as admin:
+            create_source_schema(admin)
+            self.rows_made = populate(admin, rows, seed)
+            self._make_role(admin, MigrationConfig().source_role)
+            appoint(admin, "source", MigrationConfig(), OPERATOR, self._passwords[OPERATOR])
+            admin.execute("ANALYZE")
 
     def start_target(self) -> None:
         """Start the Task Service's server with an empty database."""
         self.target.start()
         self.target.execute(f"CREATE DATABASE {TARGET_DATABASE}")
-        with psycopg.connect(self.target_url, autocommit=True) as connection:
-            self._make_role(connection, MigrationConfig().target_role)
+        with psycopg.connect(self.target.url(TARGET_DATABASE), autocommit=True) as admin:
+            appoint(admin, "target", MigrationConfig(), OPERATOR, self._passwords[OPERATOR])
+        with psycopg.connect(self.target_url, autocommit=True) as operator:
+            self._make_role(operator, MigrationConfig().target_role)
+            operator.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(MigrationConfig().target_role)))
 
     def stop(self, logs: Path) -> None:
         """Stop both and delete their data; their logs stay in ``logs``."""

@@ -6,10 +6,10 @@ import dataclasses
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from pydantic import SecretStr
 
 from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.rehearsal.data.operator import appoint
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
 from tests.conftest import Pair
@@ -54,47 +54,11 @@ class Cast:
         return psycopg.connect(self.url(side, role), autocommit=True, **options)
 
     def _appoint(self, side: Side) -> None:
-        """docs/runbook.md, 'The operator's role', row by row."""
         admin = self.admin(side)
-        operator, service = sql.Identifier(OPERATOR), sql.Identifier(SERVICE)
-        for role in (OPERATOR, REPORTER):
-            if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
-                admin.execute(
-                    sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
-                        sql.Identifier(role), sql.Literal(PASSWORDS[role])
-                    )
-                )
-        admin.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(sql.Identifier(REPORTER)))
-        database = sql.Identifier(admin.info.dbname)
-        statements = [
-            "ALTER ROLE {operator} REPLICATION CREATEROLE",
-            "GRANT pg_create_subscription, pg_read_all_stats TO {operator}",
-            "GRANT CREATE ON DATABASE {database} TO {operator}",
-            "GRANT SET ON PARAMETER session_replication_role, log_statement, log_min_error_statement, "
-            "log_min_duration_statement TO {operator}",
-        ]
-        if side == "source":
-            statements.append("GRANT pg_read_all_data TO {operator}")
-        else:
+        appoint(admin, side, self.pair.settings.config, OPERATOR, PASSWORDS[OPERATOR])
+        if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (REPORTER,)).fetchone():
+            admin.execute(f"CREATE ROLE {REPORTER} LOGIN PASSWORD '{PASSWORDS[REPORTER]}'".encode())
+        admin.execute(f"GRANT pg_read_all_data TO {REPORTER}".encode())
+        if side == "target":
             # Who made a role has ADMIN of it (PostgreSQL, 'CREATE ROLE').
-            statements += [
-                "GRANT USAGE, CREATE ON SCHEMA public TO {operator} WITH GRANT OPTION",
-                "GRANT {service} TO {operator} WITH ADMIN TRUE",
-            ]
-        for statement in statements:
-            admin.execute(sql.SQL(statement).format(operator=operator, service=service, database=database))
-        if side == "source":
-            self._own_the_moved_tables()
-
-    def _own_the_moved_tables(self) -> None:
-        """The monolith keeps what it needs of them, as `preflight` prints; what stays behind stays its own or whose it was."""
-        admin, config = self.pair.source, self.pair.settings.config
-        operator, monolith = sql.Identifier(OPERATOR), sql.Identifier(MONOLITH)
-        admin.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA public TO {}").format(operator))
-        for name in config.tables:
-            table = sql.Identifier(config.db_schema, name)
-            admin.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(table, operator))
-            admin.execute(sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(table, monolith))
-        for name in config.referenced_tables:
-            table = sql.Identifier(config.db_schema, name)
-            admin.execute(sql.SQL("GRANT SELECT, UPDATE (id) ON {} TO {}").format(table, operator))
+            admin.execute(f"GRANT {SERVICE} TO {OPERATOR} WITH ADMIN TRUE".encode())
