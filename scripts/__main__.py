@@ -43,12 +43,15 @@ def _run() -> int:
     except Exception as error:
         # psycopg is imported by what needs a database, and by nothing before it.
         psycopg = sys.modules.get("psycopg")
-        if psycopg is None or not isinstance(error, psycopg.Error):
+        if psycopg is None:
             raise
-        _say(
-            f"PostgreSQL: {str(error).strip()} (SQLSTATE {error.sqlstate}); mend its cause and run the command again",
-            "red",
-        )
+        from scripts.database import error_text
+
+        if not isinstance(error, psycopg.Error):
+            # The traceback has the errors that this one came of.
+            error_text.scrub(error)
+            raise
+        _say(f"PostgreSQL: {error_text.told(error)}; mend its cause and run the command again", "red")
         return DatabaseError.exit_status
     return 0
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from psycopg import conninfo
 
 from scripts.database.connections import parameters
+from scripts.database.error_text import of_client
 from scripts.embedded.binaries import bin_path
 from scripts.support.errors import DatabaseError, Refused
-from scripts.support.redact import redact
 
 #: How often a running program is looked at, seconds.
 WATCH_SECONDS = 0.5
@@ -61,9 +61,10 @@ def run(program: Path, arguments: Sequence[str], url: str, watch: Callable[[floa
         watch: called every :data:`WATCH_SECONDS` while it runs, with the seconds since it began.
 
     Raises:
-        DatabaseError: it failed; with its own words, redacted.
+        DatabaseError: it failed; with its own words, without passwords and values of rows.
     """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+    # In English, as its lines are told from those of a server that quotes rows.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {"LC_ALL": "C"}
     values = parameters(url, "the database URL")
     password = values.pop("password", None)
     if password is not None:
@@ -87,4 +88,6 @@ def run(program: Path, arguments: Sequence[str], url: str, watch: Callable[[floa
     except OSError as error:
         raise DatabaseError(f"{program.name} could not be run: {error}; check the client's installation") from None
     if process.returncode:
-        raise DatabaseError(f"{program.name} failed with status {process.returncode}: {redact(said.strip())[-2000:]}")
+        raise DatabaseError(
+            f"{program.name} failed with status {process.returncode}: {of_client(said, program.name)[-2000:]}"
+        )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, DryRun, Json, Stack, prints
+from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, DryRun, Json, ShowValues, Stack, prints
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
 from scripts.support.errors import Refused
@@ -38,7 +38,9 @@ class Algorithm(StrEnum):
 def verify(
     stack: Stack = None,
     json: Json = False,
-    show_values: Annotated[bool, typer.Option("--show-values", help="Show the values that differ.")] = False,
+    show_values: Annotated[
+        bool, typer.Option("--show-values", help="Show the values that differ, and those that errors quote.")
+    ] = False,
     repair: Annotated[Repair | None, typer.Option("--repair", help="Repair what differs, from this side.")] = None,
     algorithm: Annotated[
         Algorithm,
@@ -51,7 +53,7 @@ def verify(
     from scripts.verify import run as step
 
     document = step.run(
-        load_settings(stack),
+        load_settings(stack, show_values),
         show_values=show_values,
         repair=repair.value if repair else None,
         algorithm=algorithm.value,
@@ -70,13 +72,13 @@ def verify(
         TIMED_OUT: "the last writes did not end or did not arrive; run it again, it goes on from there",
     },
 )
-def finalize(stack: Stack = None, json: Json = False, dry_run: DryRun = False) -> int:
+def finalize(stack: Stack = None, json: Json = False, dry_run: DryRun = False, show_values: ShowValues = False) -> int:
     """Make the source's tables read-only for the monolith, then stop replication and leave nothing of it behind."""
     from scripts.cli.finish_text import finalization
     from scripts.finish import finalize as step
     from scripts.support.progress_display import display
 
-    settings = load_settings(stack)
+    settings = load_settings(stack, show_values)
     if settings.has_load_balancer and not dry_run:
         from scripts.canary import stage
 

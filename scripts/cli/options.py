@@ -15,6 +15,9 @@ Stack = Annotated[
     str | None, typer.Option("--stack", help="Stack whose Pulumi.<stack>.yaml is read; else PULUMI_STACK.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+ShowValues = Annotated[
+    bool, typer.Option("--show-values", help="Let errors quote the values of rows, which are left out else.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds until the wait gives up.")]
 

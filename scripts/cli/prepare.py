@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from scripts.cli.group import Commands
-from scripts.cli.options import DIFFER, REFUSED, DryRun, Json, Stack, prints
+from scripts.cli.options import DIFFER, REFUSED, DryRun, Json, ShowValues, Stack, prints
 from scripts.cli.output import emit
-from scripts.cli.settings import load_settings
+from scripts.cli.settings import load_settings, quote_values
 from scripts.support.errors import UsageError
 
 app = typer.Typer()
@@ -24,12 +24,12 @@ app.add_typer(schema_app, name="schema")
 
 @app.command()
 @prints("scripts.preflight.documents:Preflight", exits={REFUSED: "a check failed"})
-def preflight(stack: Stack = None, json: Json = False) -> int:
+def preflight(stack: Stack = None, json: Json = False, show_values: ShowValues = False) -> int:
     """Check both databases, the roles and the tables before anything is changed."""
     from scripts.cli import prepare_text
     from scripts.preflight.run import run
 
-    document = run(load_settings(stack))
+    document = run(load_settings(stack, show_values))
     emit(document, as_json=json, text=prepare_text.preflight)
     return 0 if document.passed else REFUSED
 
@@ -48,6 +48,7 @@ def backup(
     inserts: Annotated[bool, typer.Option("--inserts", help="Rows as INSERT statements instead of COPY.")] = False,
     stack: Stack = None,
     json: Json = False,
+    show_values: ShowValues = False,
 ) -> int:
     """Dump the whole source, restore the dump into a scratch server and compare every row.
 
@@ -65,7 +66,7 @@ def backup(
 
     scratch = Environment().scratch_database_url
     url = scratch.get_secret_value() if scratch else None
-    document = run(load_settings(stack), output, url, plain_inserts=inserts, progress=display())
+    document = run(load_settings(stack, show_values), output, url, plain_inserts=inserts, progress=display())
     emit(document, as_json=json, text=prepare_text.backup)
     return 0
 
@@ -86,6 +87,7 @@ def backup_restore(
     force: Annotated[bool, typer.Option("--force", help="Replace what the database holds of the backup.")] = False,
     stack: Stack = None,
     json: Json = False,
+    show_values: ShowValues = False,
 ) -> int:
     """Put a verified backup back into an empty database, whole or not at all, and compare.
 
@@ -96,6 +98,7 @@ def backup_restore(
     from scripts.support.progress_display import display
     from scripts.support.settings import Environment
 
+    quote_values(show_values)
     given = Environment().restore_database_url
     url = given.get_secret_value() if given else load_settings(stack).target()
     emit(restore(manifest, url, force, database, display()), as_json=json, text=prepare_text.restored)
@@ -140,6 +143,7 @@ def copy(
     stack: Stack = None,
     json: Json = False,
     dry_run: DryRun = False,
+    show_values: ShowValues = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Parallel connections on each side.")] = 2,
 ) -> int:
     """Copy the rows under the snapshot of the replication slot, so that replication starts without a hole."""
@@ -147,6 +151,6 @@ def copy(
     from scripts.copy.run import run
     from scripts.support.progress_display import display
 
-    document = run(load_settings(stack), jobs=jobs, dry_run=dry_run, progress=display())
+    document = run(load_settings(stack, show_values), jobs=jobs, dry_run=dry_run, progress=display())
     emit(document, as_json=json, text=prepare_text.copied)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from scripts.cli.group import Commands
-from scripts.cli.options import REFUSED, TIMED_OUT, Json, Stack, Timeout, prints
+from scripts.cli.options import REFUSED, TIMED_OUT, Json, ShowValues, Stack, Timeout, prints
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
 
@@ -22,24 +22,24 @@ app.add_typer(replicate_app, name="replicate")
         TIMED_OUT: "changes did not come through, or a table's lock was not to be had",
     },
 )
-def replicate_start(stack: Stack = None, json: Json = False) -> int:
+def replicate_start(stack: Stack = None, json: Json = False, show_values: ShowValues = False) -> int:
     """Start both directions from the copy's slot, conflict rules first."""
     from scripts.cli.replicate_text import started
     from scripts.replication import run
     from scripts.support.progress_display import display
 
-    emit(run.start(load_settings(stack), progress=display()), as_json=json, text=started)
+    emit(run.start(load_settings(stack, show_values), progress=display()), as_json=json, text=started)
     return 0
 
 
 @replicate_app.command("status")
 @prints("scripts.replication.documents:Status", exits={REFUSED: "something fails"})
-def replicate_status(stack: Stack = None, json: Json = False) -> int:
+def replicate_status(stack: Stack = None, json: Json = False, show_values: ShowValues = False) -> int:
     """Say whether both directions run, how far each is behind and what threatens them."""
     from scripts.cli.replicate_text import status
     from scripts.replication import run
 
-    document = run.status(load_settings(stack))
+    document = run.status(load_settings(stack, show_values))
     emit(document, as_json=json, text=status)
     return REFUSED if document.status == "fail" else 0
 
@@ -52,13 +52,15 @@ def replicate_status(stack: Stack = None, json: Json = False) -> int:
         TIMED_OUT: "the changes did not come through before the deadline",
     },
 )
-def replicate_wait(stack: Stack = None, json: Json = False, timeout: Timeout = 60.0) -> int:
+def replicate_wait(
+    stack: Stack = None, json: Json = False, timeout: Timeout = 60.0, show_values: ShowValues = False
+) -> int:
     """Wait until everything written so far is on the other side, both ways."""
     from scripts.cli.replicate_text import waited
     from scripts.replication import run
     from scripts.support.progress_display import display
 
-    document = run.wait(load_settings(stack), timeout=timeout, progress=display())
+    document = run.wait(load_settings(stack, show_values), timeout=timeout, progress=display())
     emit(document, as_json=json, text=waited)
     return 0
 
@@ -68,12 +70,14 @@ def replicate_wait(stack: Stack = None, json: Json = False, timeout: Timeout = 6
     "scripts.replication.documents:Stopped",
     exits={TIMED_OUT: "the changes did not come through before the deadline; nothing was stopped"},
 )
-def replicate_stop(stack: Stack = None, json: Json = False, timeout: Timeout = 60.0) -> int:
+def replicate_stop(
+    stack: Stack = None, json: Json = False, timeout: Timeout = 60.0, show_values: ShowValues = False
+) -> int:
     """Drain both directions, then stop them."""
     from scripts.cli.replicate_text import stopped
     from scripts.replication import run
     from scripts.support.progress_display import display
 
-    document = run.stop(load_settings(stack), timeout=timeout, progress=display())
+    document = run.stop(load_settings(stack, show_values), timeout=timeout, progress=display())
     emit(document, as_json=json, text=stopped)
     return 0

@@ -9,11 +9,23 @@ if TYPE_CHECKING:
     from scripts.support.sides import Side
 
 
-def load_settings(stack: str | None) -> Settings:
-    """As :func:`scripts.support.settings.load_settings`; a URL that the environment lacks comes from the stack."""
+def load_settings(stack: str | None, show_values: bool = False) -> Settings:
+    """As :func:`scripts.support.settings.load_settings`; a URL that the environment lacks comes from the stack.
+
+    ``show_values``: the command was asked for what errors quote of rows.
+    """
+    quote_values(show_values)
     from scripts.support import settings
 
     return settings.load_settings(stack, _deployed_url)
+
+
+def quote_values(asked: bool) -> None:
+    """Have errors quote rows when the command was asked for that."""
+    if asked:
+        from scripts.database import error_text
+
+        error_text.show_values(True)
 
 
 def _deployed_url(stack: str, side: Side) -> str:

@@ -15,6 +15,7 @@ from scripts.copy.plan import Part, Size
 from scripts.copy.slot import QUERIES
 from scripts.database.catalog import Table, identifiers
 from scripts.database.connections import Connection
+from scripts.database.error_text import told
 from scripts.support.errors import DatabaseError
 
 #: Bytes that are gathered before they are handed on; memory per job stays near this, or near the largest row.
@@ -48,7 +49,7 @@ def enter_snapshot(connection: Connection, snapshot: str, *, writes: bool = Fals
         psycopg.errors.UndefinedObject,
     ) as error:
         raise DatabaseError(
-            f"the snapshot {snapshot} is lost, as the connection that exported it ended ({str(error).strip()}): what was copied "
+            f"the snapshot {snapshot} is lost, as the connection that exported it ended ({told(error)}): what was copied "
             "under it cannot be completed; run `task-migration copy` again, it starts over with a new slot and snapshot"
         ) from None
 
@@ -110,7 +111,7 @@ def move(
 
             read = _pass_on(source, hand_on)
         if read != writer.rowcount:
-            raise psycopg.DataError(
+            raise DatabaseError(
                 f"{table.name}: {read} rows read, {writer.rowcount} written; run `task-migration copy` again"
             )
     return Moved(read, size, time.monotonic() - started)

@@ -10,8 +10,9 @@ import psycopg
 from psycopg import conninfo, sql
 from psycopg.rows import TupleRow
 
+from scripts.database.error_text import told
 from scripts.support.errors import DatabaseError, UsageError
-from scripts.support.redact import redact, remember_secret
+from scripts.support.redact import remember_secret
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -90,18 +91,17 @@ def connect(
         return psycopg.connect(conninfo.make_conninfo("", **values), autocommit=autocommit)
     except psycopg.OperationalError as error:
         raise DatabaseError(
-            f"cannot connect for {step} with {name}: {redact(str(error)).strip()}; check host, port, rights and that the server runs"
+            f"cannot connect for {step} with {name}: {told(error)}; check host, port, rights and that the server runs"
         ) from None
 
 
 @contextmanager
 def domain_errors(what: str) -> Iterator[None]:
-    """Turn a psycopg error inside into a DatabaseError with its SQLSTATE and without any connection string."""
+    """Turn a psycopg error inside into a DatabaseError with its SQLSTATE, without any connection string or value of a row."""
     try:
         yield
     except psycopg.Error as error:
-        state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
-        raise DatabaseError(f"{what}: {redact(str(error)).strip()}{state}") from error
+        raise DatabaseError(f"{what}: {told(error)}") from error
 
 
 def keep_out_of_log(connection: Connection) -> bool:

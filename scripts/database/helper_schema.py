@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from scripts.database.catalog import QUERIES
 from scripts.database.connections import Connection
+from scripts.database.error_text import told
 from scripts.support.errors import TimedOut
 
 HELPER_SCHEMA = "task_migration"
@@ -72,7 +73,7 @@ def with_lock_retries(work: Callable[[], T], what: str, timeout: float = 60.0) -
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             if time.monotonic() > deadline:
                 raise TimedOut(
-                    f"{what}: no lock after {timeout:g} s (the limit); last seen: {error}; end the long transaction that holds it "
+                    f"{what}: no lock after {timeout:g} s (the limit); last seen: {told(error)}; end the long transaction that holds it "
                     "(SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start) and run the command again"
                 ) from None
             # Long enough for the queue that built up behind the attempt to pass.

@@ -13,6 +13,7 @@ from psycopg import conninfo
 
 from scripts.database.connections import Connection, parameters, session_name
 from scripts.database.engines import PLUGINS
+from scripts.database.error_text import told
 from scripts.preflight.documents import Check
 from scripts.preflight.server import one
 from scripts.preflight.tables import named
@@ -68,7 +69,7 @@ def plugin(side: Side, connection: Connection) -> Check:
         return Check(
             name,
             "fail",
-            f"a slot with it cannot be made: {str(error).splitlines()[0]}",
+            f"a slot with it cannot be made: {told(error)}",
             "install PostgreSQL's contrib package (RDS has it; there, rds.logical_replication = 1 and a reboot)",
         )
     finally:

@@ -14,12 +14,12 @@ from psycopg import sql
 
 from scripts.database.catalog import quoted
 from scripts.database.connections import Connection, connect, keep_out_of_log, parameters
+from scripts.database.error_text import told
 from scripts.finish import rights as finalize_rights
 from scripts.preflight.documents import Check
 from scripts.preflight.server import QUERIES, one
 from scripts.replication.subscriptions import peer_conninfo
 from scripts.support.errors import MigrationError
-from scripts.support.redact import redact
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
@@ -66,9 +66,9 @@ def _try(name: str, connection: Connection, statements: Sequence[Statement], rem
             for statement in statements:
                 connection.execute(statement)
     except psycopg.errors.LockNotAvailable as error:
-        return Check(name, "warn", f"could not be tried, a lock is held: {error}", "run it again")
+        return Check(name, "warn", f"could not be tried, a lock is held: {told(error)}", "run it again")
     except psycopg.Error as error:
-        return Check(name, "fail", f"refused: {redact(str(error)).strip()}", remedy)
+        return Check(name, "fail", f"refused: {told(error)}", remedy)
     return Check(name, "pass", "tried and rolled back")
 
 
@@ -84,12 +84,12 @@ def _slot(side: Side, connection: Connection, role: str) -> Check:
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
         return Check(name, "pass", f"{role} may make slots; this one waited for open transactions and was given up")
     except psycopg.errors.ObjectNotInPrerequisiteState as error:
-        return Check(name, "pass", f"{role} may make slots; none was made: {str(error).splitlines()[0]}")
+        return Check(name, "pass", f"{role} may make slots; none was made: {told(error)}")
     except psycopg.Error as error:
         return Check(
             name,
             "fail",
-            f"{role} may not make slots: {str(error).splitlines()[0]}",
+            f"{role} may not make slots: {told(error)}",
             f"ALTER ROLE {role} REPLICATION (RDS: GRANT rds_replication TO {role})",
         )
     finally:
@@ -107,7 +107,7 @@ def _walsender(settings: Settings, side: Side, role: str) -> Check:
         return Check(
             name,
             "fail",
-            redact(str(error)).strip(),
+            told(error) if isinstance(error, psycopg.Error) else str(error),
             f"ALTER ROLE {role} REPLICATION (RDS: GRANT rds_replication TO {role}), and a line in pg_hba.conf that lets it in",
         )
     return Check(name, "pass", "opened")
@@ -148,7 +148,7 @@ def _peer(settings: Settings, side: Side, connection: Connection, role: str, dat
     except psycopg.errors.QueryCanceled:
         return Check(name, "fail", f"the {side}'s server did not reach the {peer_side}'s in {PEER_SECONDS} s", remedy)
     except psycopg.Error as error:
-        return Check(name, "fail", f"refused: {redact(str(error)).strip()}", remedy)
+        return Check(name, "fail", f"refused: {told(error)}", remedy)
     if not connects:
         return Check(
             name,

@@ -10,9 +10,9 @@ from psycopg import sql
 from scripts.database import catalog
 from scripts.database.catalog import Table, quoted
 from scripts.database.connections import Connection
+from scripts.database.error_text import told
 from scripts.preflight.documents import Check, Status
 from scripts.preflight.server import QUERIES
-from scripts.support.redact import redact
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
@@ -179,7 +179,7 @@ def functions(side: Side, connection: Connection, tables: dict[str, Table]) -> I
                     # Where there is a row: the function is called then.
                     connection.execute(sql.SQL(f"SELECT {expression} FROM {table} LIMIT 1"))
             except psycopg.Error as error:
-                wrong.append(f"{what} of {table}: {redact(str(error)).splitlines()[0]}")
+                wrong.append(f"{what} of {table}: {told(error)}")
     yield named(
         f"{side}: functions without a search_path",
         wrong,

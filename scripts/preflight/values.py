@@ -10,6 +10,7 @@ from psycopg import sql
 
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection
+from scripts.database.error_text import told
 from scripts.preflight.documents import Check, LargestRow
 from scripts.preflight.tables import named
 from scripts.support.settings import Settings
@@ -45,7 +46,7 @@ def _measure(connection: Connection, table: Table) -> Measured:
         with connection.transaction():
             found = connection.execute(query).fetchone()
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
-        return Measured(table.name, unread=str(error).splitlines()[0])
+        return Measured(table.name, unread=told(error))
     return Measured(table.name, int(found[0]) if found else 0)
 
 

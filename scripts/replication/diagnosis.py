@@ -17,10 +17,10 @@ from psycopg import sql
 
 from scripts.database import catalog, queries
 from scripts.database.connections import Connection, keep_out_of_log
+from scripts.database.error_text import primary, told
 from scripts.replication import writes
 from scripts.replication.documents import FailingRow
 from scripts.replication.writes import Waiting
-from scripts.support.redact import redact
 from scripts.support.sides import Side
 from scripts.writes import record
 
@@ -28,9 +28,6 @@ _QUERIES = queries.load("scripts.replication")
 #: Writes that are tried at most, and the longest that the attempt may hold locks on the live side, in all.
 WRITES, LIMIT_MS = 1_000, 300
 PROBE_MS = 12_000
-#: SQLSTATE classes whose message names tables, columns and constraints, never a row's values: integrity, transaction
-#: state, rollback, syntax or access, resources, limits, object state, system and internal errors (PostgreSQL, 'PostgreSQL Error Codes').
-_NO_VALUES = ("23", "25", "40", "42", "53", "54", "55", "57", "58", "XX")
 
 
 @dataclass(frozen=True)
@@ -43,13 +40,6 @@ class Attempt:
     cut: bool
 
 
-def message(error: psycopg.Error) -> str:
-    """The server's message where it cannot quote a value of the row. Pure."""
-    if (error.sqlstate or "?")[:2] in _NO_VALUES:
-        return redact(error.diag.message_primary or str(error)).strip()
-    return "the server's text is left out, as it may quote the row; it stands in the subscriber's log"
-
-
 def failure(write: Waiting, key: Sequence[str], error: psycopg.Error) -> FailingRow:
     """The failure of one write. ``key``: the names of the key's columns. Pure."""
     values = [str(value) for value in json.loads(write.key)]
@@ -59,7 +49,7 @@ def failure(write: Waiting, key: Sequence[str], error: psycopg.Error) -> Failing
         key=dict(zip(key, values, strict=False)),
         sqlstate=error.sqlstate or "?????",
         condition=type(error).__name__,
-        message=message(error),
+        message=primary(error),
         constraint=error.diag.constraint_name,
         column=error.diag.column_name,
         v=write.v,
@@ -136,7 +126,7 @@ def explain(
     try:
         found = attempt(subscriber, side, writes.waiting(publisher, subscriber, side, WRITES), schema)
     except psycopg.Error as error:
-        return f"the write at fault could not be looked for: {_short(error)}", None
+        return f"the write at fault could not be looked for: {told(error)}", None
     if found.failing is not None:
         return (
             f"{found.failing}; tried on the subscriber and rolled back. Mend the cause and the worker goes on by itself",
@@ -174,10 +164,5 @@ def probe(subscriber: Connection, publication: str, conninfo: str) -> str | None
                 )
             )
     except psycopg.Error as error:
-        return _short(error)
+        return told(error)
     return None
-
-
-def _short(error: Exception) -> str:
-    text = redact(str(error)).strip().splitlines()
-    return text[0] if text else type(error).__name__

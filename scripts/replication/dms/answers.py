@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.database.error_text import passed_on
+
 #: Statuses that pass by themselves.
 PASSING = frozenset({"creating", "starting", "stopping", "modifying", "moving", "testing", "deleting"})
 #: Tables that DMS no longer replicates though its task runs.
@@ -35,10 +37,10 @@ def task_problem(task: Mapping[str, Any]) -> str | None:
     if status == "ready":
         return f"the task {name} was never started; run `task-migration replicate start`"
     if status == "stopped":
-        return f"the task {name} is stopped ({message}); run `task-migration replicate start`, which resumes it where it was"
+        return f"the task {name} is stopped ({passed_on(message, own=True)}); run `task-migration replicate start`, which resumes it where it was"
     if status in PASSING:
         return f"the task {name} is {status}; wait a minute and look again"
-    return f"the task {name} has failed ({status}): {message}; {remedy(message)}"
+    return f"the task {name} has failed ({status}): {passed_on(message, own=True)}; {remedy(message)}"
 
 
 def remedy(message: str) -> str:

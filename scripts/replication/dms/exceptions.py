@@ -1,23 +1,21 @@
 """DMS's control table of changes that it did not apply: `awsdms_apply_exceptions`, on the side that the task writes to.
 
 Columns are those of AWS DMS, 'Control table task settings': TASK_NAME, TABLE_OWNER, TABLE_NAME, ERROR_TIME, STATEMENT,
-ERROR. They are read by name without regard to case. STATEMENT holds rows' values, and is not handed on; nor is what follows
-the message of an ERROR, as PostgreSQL puts a failing row into its DETAIL.
+ERROR. They are read by name without regard to case. STATEMENT holds rows' values, and is not handed on; nor is what of an
+ERROR may quote them (scripts/database/error_text.py).
 """
 
 from __future__ import annotations
-
-import re
 
 from psycopg import sql
 
 from components.dms_settings import EXCEPTIONS_TABLE, HELPER_SCHEMA
 from scripts.database.connections import Connection
+from scripts.database.error_text import passed_on
 from scripts.replication.dms.answers import ApplyException
 
 #: More than this many say no more than this many.
 MOST = 1000
-_AFTER_MESSAGE = re.compile(r"\s*;?\s*\b(?:DETAIL|HINT|CONTEXT|QUERY|LOCATION):")
 _TABLE = sql.Identifier(HELPER_SCHEMA, EXCEPTIONS_TABLE)
 
 
@@ -44,7 +42,7 @@ def read(connection: Connection, after: int = 0) -> list[ApplyException]:
     found = [
         ApplyException(
             at=str(row[0].get("error_time")),
-            error=_AFTER_MESSAGE.split(str(row[0].get("error")), maxsplit=1)[0].strip(),
+            error=passed_on(str(row[0].get("error")), own=False),
         )
         for row in rows
     ]
