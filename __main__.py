@@ -6,6 +6,7 @@ import pulumi
 
 from components.backups import Backups, BackupsArgs
 from components.database import TargetDatabase, TargetDatabaseArgs
+from components.logs import Logs, LogsArgs
 from components.monitoring import Monitoring, MonitoringArgs
 from components.naming import ROUTES, Naming
 from components.replication import Replication, ReplicationArgs
@@ -18,6 +19,8 @@ smoke_header_value = read_smoke_header_value()
 naming = Naming.of(config)
 uses_dms = config.replication_engine == "dms"
 
+logs = Logs("logs", LogsArgs(naming=naming, uses_dms=uses_dms))
+
 backups = Backups("backups", BackupsArgs(naming=naming, bucket=config.backup_bucket))
 
 database = TargetDatabase(
@@ -29,6 +32,7 @@ database = TargetDatabase(
         database=config.target_database,
         instance_class=config.db_instance_class,
         allocated_storage_gb=config.db_allocated_storage_gb,
+        log_key_arn=logs.key_arn,
         native_peer_security_group_id=None if uses_dms else config.source_security_group_id,
         native_peer_port=config.source_port,
     ),
@@ -44,6 +48,7 @@ replication = (
             instance_class=config.dms_instance_class,
             allocated_storage_gb=config.dms_allocated_storage_gb,
             key_arn=database.key_arn,
+            log_key_arn=logs.key_arn,
             create_account_roles=config.dms_create_account_roles,
             lob_max_size_kb=config.dms_lob_max_size_kb,
             source_database=config.source_database,
@@ -76,6 +81,7 @@ routes = Routes(
         deregistration_delay_seconds=config.deregistration_delay_seconds,
         user_pool_id=config.cognito_user_pool_id,
         client_ids=config.cognito_client_ids,
+        log_key_arn=logs.key_arn,
     ),
 )
 

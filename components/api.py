@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components.naming import Naming
+from components.logs import log_group
+from components.naming import API_LOG_GROUP, API_NAME, Naming
 from components.network import security_group
 
 COMPONENT = "api"
-API_NAME = "myteacher-tasks"
 #: Logical name of each route and its route key; all but the last take a token.
 TASK_ROUTES = {
     "list": "GET /api/tasks",
@@ -54,9 +54,10 @@ class TaskApiArgs:
     vpc_id: pulumi.Input[str]
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
     listener_arn: pulumi.Input[str]
-    listener_server_name: pulumi.Input[str] | None
+    listener_server_name: pulumi.Input[str]
     user_pool_id: pulumi.Input[str]
     client_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    log_key_arn: pulumi.Input[str]
 
 
 class TaskApi(pulumi.ComponentResource):
@@ -121,9 +122,7 @@ class TaskApi(pulumi.ComponentResource):
             payload_format_version="1.0",
             timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
             # API Gateway speaks TLS to the listener only when it is told which name the certificate bears.
-            tls_config=None
-            if args.listener_server_name is None
-            else aws.apigatewayv2.IntegrationTlsConfigArgs(server_name_to_verify=args.listener_server_name),
+            tls_config=aws.apigatewayv2.IntegrationTlsConfigArgs(server_name_to_verify=args.listener_server_name),
             opts=child,
         )
         target = pulumi.Output.concat("integrations/", integration.id)
@@ -159,11 +158,12 @@ class TaskApi(pulumi.ComponentResource):
 
     def _declare_stage(self, name: str, args: TaskApiArgs, api: aws.apigatewayv2.Api) -> None:
         naming = args.naming
-        log_group = aws.cloudwatch.LogGroup(
+        access_log = log_group(
             f"{name}-access-log",
-            name=f"/aws/apigateway/{API_NAME}",
-            retention_in_days=naming.log_retention_days,
-            tags=naming.tags(COMPONENT, f"/aws/apigateway/{API_NAME}"),
+            API_LOG_GROUP,
+            naming=naming,
+            component=COMPONENT,
+            key_arn=args.log_key_arn,
             opts=pulumi.ResourceOptions(parent=self),
         )
         aws.apigatewayv2.Stage(
@@ -173,7 +173,7 @@ class TaskApi(pulumi.ComponentResource):
             name="$default",
             auto_deploy=True,
             access_log_settings=aws.apigatewayv2.StageAccessLogSettingsArgs(
-                destination_arn=log_group.arn, format=json.dumps(ACCESS_LOG_FIELDS)
+                destination_arn=access_log.arn, format=json.dumps(ACCESS_LOG_FIELDS)
             ),
             default_route_settings=aws.apigatewayv2.StageDefaultRouteSettingsArgs(
                 detailed_metrics_enabled=True,

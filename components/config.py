@@ -256,10 +256,9 @@ class StackConfig(MigrationConfig):
         pattern=_ARN.format(service="elasticloadbalancing", rest=r"listener/app/.+"),
         description="The existing HTTPS listener of the load balancer in front of the monolith.",
     )
-    listener_server_name: str | None = Field(
-        None,
+    listener_server_name: str = Field(
         pattern=r"^[A-Za-z0-9*.-]+$",
-        description="Name in that listener's certificate, which API Gateway checks; without it the link speaks plain HTTP.",
+        description="Name in that listener's certificate, which API Gateway checks; tokens pass there, so never plain HTTP.",
     )
     load_balancer_security_group_id: SecurityGroupId = Field(description="Security group of that load balancer.")
     monolith_target_group_arn: str = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +53,32 @@ def parse(model: type[M], values: Mapping[str, Any], origin: str = "the configur
         return model.model_validate({key: value for key, value in values.items() if value not in ("", None, [])})
     except ValidationError as error:
         raise _explain(error, model, origin) from None
+
+
+#: A listener rule's header condition reads ``*`` and ``?`` as wildcards and takes 128 characters at most (Elastic Load
+#: Balancing, 'HTTP header conditions'); with ``*`` every request that has the header would match.
+_SMOKE_VALUE = re.compile(r"[A-Za-z0-9_-]{24,128}")
+_SMOKE_REMEDY = f'Set a new one: pulumi config set --secret {PROJECT}:smokeHeaderValue "$(openssl rand -hex 24)"'
+
+
+def check_smoke_value(value: str, *, secret: bool) -> None:
+    """Refuse a smoke header value that somebody could read or guess: who has it passes by the canary's weight.
+
+    Args:
+        secret: whether the stack's configuration keeps it encrypted.
+
+    Raises:
+        ConfigError: with the limit and the remedy; the value is not in the text.
+    """
+    if not secret:
+        raise ConfigError(f"smokeHeaderValue: stands in the file as plain text; limit: encrypted. {_SMOKE_REMEDY}")
+    if not _SMOKE_VALUE.fullmatch(value):
+        raise ConfigError(
+            f"smokeHeaderValue: {len(value)} characters; limit: 24 to 128 of A-Z, a-z, 0-9, - and _ (the load balancer "
+            f"reads * and ? as wildcards). {_SMOKE_REMEDY}"
+        )
+    if len(set(value.lower())) < 8:
+        raise ConfigError(f"smokeHeaderValue: too few different characters; limit: 8. {_SMOKE_REMEDY}")
 
 
 def read_stack_file(path: Path) -> dict[str, Any]:

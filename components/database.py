@@ -9,15 +9,15 @@ import pulumi
 import pulumi_aws as aws
 
 from components.keys import encryption_key
+from components.logs import DATABASE_EXPORTS, log_group
 from components.naming import POSTGRES_PORT, Naming
 from components.network import permit, security_group
-from components.policies import trust
+from components.policies import bound, trust
 
 COMPONENT = "database"
 MASTER_USER = "task_service_admin"
 BACKUP_DAYS = 7
 MONITORING_SECONDS = 60
-LOG_EXPORTS = ("postgresql", "upgrade")
 
 #: Parameters of the group. All but the last are static in RDS for PostgreSQL ('Working with parameters'): AWS refuses
 #: them with any other apply method than pending-reboot. A new instance starts with them, so no reboot is needed here.
@@ -47,6 +47,7 @@ class TargetDatabaseArgs:
     database: pulumi.Input[str]
     instance_class: pulumi.Input[str]
     allocated_storage_gb: int
+    log_key_arn: pulumi.Input[str]
     native_peer_security_group_id: pulumi.Input[str] | None = None
     native_peer_port: int = POSTGRES_PORT
 
@@ -128,7 +129,17 @@ class TargetDatabase(pulumi.ComponentResource):
         naming, identifier = args.naming, args.naming.prefix
         parameters = self._declare_parameters(name, naming)
         role, attachment = self._declare_monitoring_role(name, naming)
-        logs = self._declare_logs(name, naming, identifier)
+        logs = [
+            log_group(
+                f"{name}-log-{export}",
+                naming.database_log_group(export),
+                naming=naming,
+                component=COMPONENT,
+                key_arn=args.log_key_arn,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            for export in DATABASE_EXPORTS
+        ]
         return aws.rds.Instance(
             f"{name}-instance",
             identifier=identifier,
@@ -167,7 +178,7 @@ class TargetDatabase(pulumi.ComponentResource):
             performance_insights_enabled=True,
             performance_insights_kms_key_id=key.arn,
             performance_insights_retention_period=7,
-            enabled_cloudwatch_logs_exports=list(LOG_EXPORTS),
+            enabled_cloudwatch_logs_exports=list(DATABASE_EXPORTS),
             deletion_protection=True,
             skip_final_snapshot=False,
             final_snapshot_identifier=f"{identifier}-final",
@@ -201,7 +212,9 @@ class TargetDatabase(pulumi.ComponentResource):
             f"{name}-monitoring-role",
             name=f"{naming.prefix}-rds-monitoring",
             description="Enhanced Monitoring of the Task Service database",
-            assume_role_policy=trust("monitoring.rds.amazonaws.com"),
+            assume_role_policy=trust(
+                "monitoring.rds.amazonaws.com", bound(naming, naming.arn("rds", f"db:{naming.prefix}"))
+            ),
             tags=naming.tags(COMPONENT, f"{naming.prefix}-rds-monitoring"),
             opts=child,
         )
@@ -212,19 +225,6 @@ class TargetDatabase(pulumi.ComponentResource):
             opts=child,
         )
         return role, attachment
-
-    def _declare_logs(self, name: str, naming: Naming, identifier: str) -> list[aws.cloudwatch.LogGroup]:
-        # Made before the instance: RDS would otherwise make them itself, and keep every line for ever.
-        return [
-            aws.cloudwatch.LogGroup(
-                f"{name}-log-{export}",
-                name=f"/aws/rds/instance/{identifier}/{export}",
-                retention_in_days=naming.log_retention_days,
-                tags=naming.tags(COMPONENT, f"/aws/rds/instance/{identifier}/{export}"),
-                opts=pulumi.ResourceOptions(parent=self),
-            )
-            for export in LOG_EXPORTS
-        ]
 
     def _permit_native_replication(
         self, name: str, args: TargetDatabaseArgs, group_id: pulumi.Input[str], peer: pulumi.Input[str]

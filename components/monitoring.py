@@ -12,7 +12,7 @@ from components.alarms import AlarmScope, declare_alarms
 from components.dashboard import dashboard_body
 from components.keys import encryption_key
 from components.naming import ALARM_TOPIC, Naming
-from components.policies import document, statement
+from components.policies import bound, document, statement
 
 COMPONENT = "monitoring"
 #: Saved Logs Insights queries, by name.
@@ -109,10 +109,7 @@ class Monitoring(pulumi.ComponentResource):
     def _declare_topic(self, name: str, args: MonitoringArgs) -> aws.sns.Topic:
         naming = args.naming
         child = pulumi.ResourceOptions(parent=self)
-        alarms_only = {
-            "StringEquals": {"aws:SourceAccount": naming.account},
-            "ArnLike": {"aws:SourceArn": naming.arn("cloudwatch", "alarm:*")},
-        }
+        alarms_only = bound(naming, naming.arn("cloudwatch", "alarm:*"))
         key = encryption_key(
             name,
             naming=naming,
@@ -126,7 +123,7 @@ class Monitoring(pulumi.ComponentResource):
                     ["kms:Decrypt", "kms:GenerateDataKey"],
                     ["*"],
                     principal={"Service": "cloudwatch.amazonaws.com"},
-                    condition={"StringEquals": {"aws:SourceAccount": naming.account}},
+                    condition=alarms_only,
                 ),
             ),
             opts=child,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from components.config import PROJECT, StackConfig
+from components.dms_settings import INSTANCE_ID
 
 #: Names that the plan fixes (docs/plan.md), the same in each environment.
 SERVICE_NAME = "task-service"
@@ -18,6 +19,11 @@ SERVICE_PORT = 3001
 ROUTES = "routes"
 LIVE_RULE = "live-rule"
 HEALTH_PATH = "/health"
+#: The HTTP API, and what it logs each request in.
+API_NAME = "myteacher-tasks"
+API_LOG_GROUP = f"/aws/apigateway/{API_NAME}"
+#: DMS writes the log of its tasks into a group that it names after the instance (AWS DMS, 'Viewing and managing task logs').
+DMS_LOG_GROUP = f"dms-tasks-{INSTANCE_ID}"
 POSTGRES_PORT = 5432
 
 
@@ -53,6 +59,10 @@ class Naming:
     def log_retention_days(self) -> int:
         """How long logs are kept, in days: a quarter in production, a month in staging."""
         return 90 if self.is_production else 30
+
+    def database_log_group(self, export: str) -> str:
+        """The log group that RDS writes one of its exports to (Amazon RDS, 'Publishing database logs to CloudWatch Logs')."""
+        return f"/aws/rds/instance/{self.prefix}/{export}"
 
     def arn(self, service: str, resource: str) -> str:
         """An ARN in this account and region, for example ``arn("logs", "log-group:/ecs/task-service")``."""

@@ -69,12 +69,24 @@ def document(*statements: Mapping[str, Any]) -> pulumi.Output[str]:
     return pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": list(statements)}, sort_keys=True)
 
 
-def trust(service: str, condition: Condition | None = None) -> pulumi.Output[str]:
-    """The policy that lets an AWS service take a role."""
-    body: dict[str, Any] = {"Effect": "Allow", "Principal": {"Service": service}, "Action": ["sts:AssumeRole"]}
-    if condition is not None:
-        body["Condition"] = condition
-    return document(body)
+def bound(naming: Naming, source_arn: pulumi.Input[str]) -> Condition:
+    """The condition that an AWS service acts for this account, on things that ``source_arn`` (with ``*``) names.
+
+    Without it a service that is told to by a stranger uses our role or topic for him (IAM, 'The confused deputy problem').
+    """
+    return {"StringEquals": {"aws:SourceAccount": naming.account}, "ArnLike": {"aws:SourceArn": source_arn}}
+
+
+def trust(service: str, condition: Condition) -> pulumi.Output[str]:
+    """The policy that lets an AWS service take a role under ``condition``, see :func:`bound`."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": service},
+            "Action": ["sts:AssumeRole"],
+            "Condition": condition,
+        }
+    )
 
 
 def read_secret(naming: Naming, sid: str, secret_arn: pulumi.Input[str]) -> list[dict[str, Any]]:

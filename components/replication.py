@@ -22,9 +22,10 @@ from components.dms_settings import (
     SOURCE_ENDPOINT_ID,
     TARGET_ENDPOINT_ID,
 )
-from components.naming import POSTGRES_PORT, Naming
+from components.logs import log_group
+from components.naming import DMS_LOG_GROUP, POSTGRES_PORT, Naming
 from components.network import permit, permit_https, security_group
-from components.policies import document, read_secret, trust
+from components.replication_roles import declare_access_role, declare_account_roles
 
 COMPONENT = "replication"
 TARGET_SECRET = "task-service/replication"  # noqa: S105 - the secret's name
@@ -44,6 +45,7 @@ class ReplicationArgs:
     instance_class: pulumi.Input[str]
     allocated_storage_gb: pulumi.Input[int]
     key_arn: pulumi.Input[str]
+    log_key_arn: pulumi.Input[str]
     create_account_roles: bool
     lob_max_size_kb: int
     source_database: pulumi.Input[str]
@@ -81,7 +83,14 @@ class Replication(pulumi.ComponentResource):
             tags=args.naming.tags(COMPONENT, TARGET_SECRET),
             opts=child,
         )
-        access, access_policy = self._declare_access_role(name, args, secret.arn)
+        access, access_policy = declare_access_role(
+            name,
+            naming=args.naming,
+            component=COMPONENT,
+            source_secret_arn=args.source_secret_arn,
+            target_secret_arn=secret.arn,
+            opts=child,
+        )
         instance = self._declare_instance(name, args)
 
         def endpoint(suffix: str, endpoint_id: str, *, reads: bool, on_source: bool) -> aws.dms.Endpoint:
@@ -157,7 +166,14 @@ class Replication(pulumi.ComponentResource):
     def _declare_instance(self, name: str, args: ReplicationArgs) -> aws.dms.ReplicationInstance:
         naming = args.naming
         child = pulumi.ResourceOptions(parent=self)
-        roles = self._declare_account_roles(name, args) if args.create_account_roles else []
+        roles = (
+            declare_account_roles(name, naming=naming, component=COMPONENT, opts=child)
+            if args.create_account_roles
+            else []
+        )
+        log = log_group(
+            f"{name}-log", DMS_LOG_GROUP, naming=naming, component=COMPONENT, key_arn=args.log_key_arn, opts=child
+        )
         subnets = aws.dms.ReplicationSubnetGroup(
             f"{name}-subnet-group",
             replication_subnet_group_id=INSTANCE_ID,
@@ -212,59 +228,8 @@ class Replication(pulumi.ComponentResource):
             replication_subnet_group_id=subnets.replication_subnet_group_id,
             vpc_security_group_ids=[group.id],
             tags=naming.tags(COMPONENT, INSTANCE_ID),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=roles),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*roles, log]),
         )
-
-    def _declare_access_role(
-        self, name: str, args: ReplicationArgs, target_secret_arn: pulumi.Input[str]
-    ) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
-        naming = args.naming
-        child = pulumi.ResourceOptions(parent=self)
-        role = aws.iam.Role(
-            f"{name}-secrets-role",
-            name=f"{naming.prefix}-dms-secrets",
-            description="DMS reads the two database secrets",
-            # The regional principal (AWS DMS, 'Using secrets to access AWS Database Migration Service endpoints').
-            assume_role_policy=trust(f"dms.{naming.region}.amazonaws.com"),
-            tags=naming.tags(COMPONENT, f"{naming.prefix}-dms-secrets"),
-            opts=child,
-        )
-        policy = aws.iam.RolePolicy(
-            f"{name}-secrets-policy",
-            name="read-database-secrets",
-            role=role.name,
-            policy=document(
-                *read_secret(naming, "Source", args.source_secret_arn),
-                *read_secret(naming, "Target", target_secret_arn),
-            ),
-            opts=child,
-        )
-        return role, policy
-
-    def _declare_account_roles(self, name: str, args: ReplicationArgs) -> list[pulumi.Resource]:
-        """The two roles that DMS looks up by fixed names, once per account (AWS DMS, 'Creating the IAM roles')."""
-        attachments: list[pulumi.Resource] = []
-        for role_name, policy in (
-            ("dms-vpc-role", "service-role/AmazonDMSVPCManagementRole"),
-            ("dms-cloudwatch-logs-role", "service-role/AmazonDMSCloudWatchLogsRole"),
-        ):
-            role = aws.iam.Role(
-                f"{name}-{role_name}",
-                name=role_name,
-                description="AWS DMS, account-wide",
-                assume_role_policy=trust("dms.amazonaws.com"),
-                tags=args.naming.tags(COMPONENT, role_name),
-                opts=pulumi.ResourceOptions(parent=self),
-            )
-            attachments.append(
-                aws.iam.RolePolicyAttachment(
-                    f"{name}-{role_name}-policy",
-                    role=role.name,
-                    policy_arn=args.naming.managed_policy(policy),
-                    opts=pulumi.ResourceOptions(parent=self),
-                )
-            )
-        return attachments
 
 
 def _snake(settings: dict[str, Any]) -> dict[str, Any]:

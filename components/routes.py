@@ -26,13 +26,14 @@ SMOKE_HEADER = "X-Task-Service-Smoke"
 class RoutesArgs:
     """Arguments of :class:`Routes`. ``canary_weight`` is percent of the task requests, 0 to 100.
 
-    ``listener_server_name`` is the host name on an HTTPS listener's certificate; unset for a listener without TLS.
+    ``listener_server_name`` is the host name on the HTTPS listener's certificate.
     """
 
     naming: Naming
     vpc_id: pulumi.Input[str]
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
     listener_arn: pulumi.Input[str]
+    listener_server_name: pulumi.Input[str]
     load_balancer_security_group_id: pulumi.Input[str]
     monolith_target_group_arn: pulumi.Input[str]
     live_rule_priority: int
@@ -41,7 +42,7 @@ class RoutesArgs:
     deregistration_delay_seconds: pulumi.Input[int]
     user_pool_id: pulumi.Input[str]
     client_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
-    listener_server_name: str | None = None
+    log_key_arn: pulumi.Input[str]
 
 
 def weighted_groups(
@@ -84,6 +85,7 @@ class Routes(pulumi.ComponentResource):
                 listener_server_name=args.listener_server_name,
                 user_pool_id=args.user_pool_id,
                 client_ids=args.client_ids,
+                log_key_arn=args.log_key_arn,
             ),
             pulumi.ResourceOptions(parent=self),
         )
@@ -93,7 +95,7 @@ class Routes(pulumi.ComponentResource):
             component=COMPONENT,
             origin=api.link_security_group_id,
             destination=args.load_balancer_security_group_id,
-            port=443 if args.listener_server_name else 80,
+            port=443,
             purpose="API Gateway VPC link to the load balancer",
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.keys import encryption_key
+from components.logs import log_group, use_for_logs
 from components.naming import (
     COGNITO_SECRET,
     DATABASE_PASSWORD_SECRET,
@@ -19,7 +20,6 @@ from components.naming import (
     Naming,
 )
 from components.network import permit, permit_https, security_group
-from components.policies import statement
 from components.service_image import declare_repository
 from components.service_roles import ServiceRoles, declare_roles
 from components.service_scaling import declare_scaling
@@ -75,25 +75,20 @@ class TaskService(pulumi.ComponentResource):
         cognito = self._declare_secret(
             f"{name}-cognito-config", naming, key, COGNITO_SECRET, "User pool and client that the Task Service trusts"
         )
-        log_group = aws.cloudwatch.LogGroup(
-            f"{name}-log",
-            name=SERVICE_LOG_GROUP,
-            retention_in_days=naming.log_retention_days,
-            kms_key_id=key.arn,
-            tags=naming.tags(COMPONENT, SERVICE_LOG_GROUP),
-            opts=child,
+        log = log_group(
+            f"{name}-log", SERVICE_LOG_GROUP, naming=naming, component=COMPONENT, key_arn=key.arn, opts=child
         )
         roles = declare_roles(
             name,
             naming=naming,
             component=COMPONENT,
             repository_arn=repository.arn,
-            log_group_arn=log_group.arn,
+            log_group_arn=log.arn,
             secret_arns=[password.arn, cognito.arn],
             key_arn=key.arn,
             opts=child,
         )
-        definition = self._declare_task_definition(name, args, roles, repository, log_group, password, cognito)
+        definition = self._declare_task_definition(name, args, roles, repository, log, password, cognito)
         service = self._declare_service(name, args, roles, definition)
         declare_scaling(
             name,
@@ -108,7 +103,7 @@ class TaskService(pulumi.ComponentResource):
 
         self.service_name = service.name
         self.repository_url = repository.repository_url
-        self.log_group_name = log_group.name
+        self.log_group_name = log.name
         self.password_secret_arn = password.arn
         self.register_outputs(
             {
@@ -120,31 +115,12 @@ class TaskService(pulumi.ComponentResource):
         )
 
     def _declare_key(self, name: str, naming: Naming) -> aws.kms.Key:
-        logs = statement(
-            "Logs",
-            [
-                "kms:Decrypt",
-                "kms:DescribeKey",
-                "kms:Encrypt",
-                "kms:GenerateDataKey",
-                "kms:ReEncryptFrom",
-                "kms:ReEncryptTo",
-            ],
-            ["*"],
-            principal={"Service": f"logs.{naming.region}.amazonaws.com"},
-            # CloudWatch Logs, 'Encrypt log data using KMS': the log group is the encryption context.
-            condition={
-                "ArnEquals": {
-                    "kms:EncryptionContext:aws:logs:arn": naming.arn("logs", f"log-group:{SERVICE_LOG_GROUP}")
-                }
-            },
-        )
         return encryption_key(
             name,
             naming=naming,
             component=COMPONENT,
             purpose="Secrets, images and logs of the Task Service",
-            users=(logs,),
+            users=(use_for_logs(naming, [SERVICE_LOG_GROUP]),),
             opts=pulumi.ResourceOptions(parent=self),
         )
 
@@ -167,7 +143,7 @@ class TaskService(pulumi.ComponentResource):
         args: TaskServiceArgs,
         roles: ServiceRoles,
         repository: aws.ecr.Repository,
-        log_group: aws.cloudwatch.LogGroup,
+        log: aws.cloudwatch.LogGroup,
         password: aws.secretsmanager.Secret,
         cognito: aws.secretsmanager.Secret,
     ) -> aws.ecs.TaskDefinition:
@@ -195,7 +171,7 @@ class TaskService(pulumi.ComponentResource):
             "logConfiguration": {
                 "logDriver": "awslogs",
                 "options": {
-                    "awslogs-group": log_group.name,
+                    "awslogs-group": log.name,
                     "awslogs-region": naming.region,
                     "awslogs-stream-prefix": SERVICE_NAME,
                 },

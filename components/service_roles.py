@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.naming import Naming
-from components.policies import document, statement, trust
+from components.policies import bound, document, statement, trust
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,7 @@ def declare_roles(
             name=role_name,
             description=description,
             # Only for tasks of this account (Amazon ECS, 'Task IAM role', confused deputy).
-            assume_role_policy=trust(
-                "ecs-tasks.amazonaws.com",
-                {
-                    "StringEquals": {"aws:SourceAccount": naming.account},
-                    "ArnLike": {"aws:SourceArn": naming.arn("ecs", "*")},
-                },
-            ),
+            assume_role_policy=trust("ecs-tasks.amazonaws.com", bound(naming, naming.arn("ecs", "*"))),
             tags=naming.tags(component, role_name),
             opts=opts,
         )

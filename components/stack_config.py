@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 
 from components.config import PROJECT, SECRET_KEYS, ConfigError, StackConfig
-from components.config_values import known_keys, parse
+from components.config_values import check_smoke_value, known_keys, parse
 
 
 def _is_text(annotation: Any) -> bool:
@@ -71,6 +71,13 @@ def read_smoke_header_value() -> pulumi.Output[str]:
     """The secret value of the smoke header.
 
     Raises:
-        pulumi.RunError: it is not set; the text has the command that sets it.
+        pulumi.RunError: it is not set, is kept as plain text, or could be guessed; the text has the command that sets it.
     """
-    return pulumi.Config(PROJECT).require_secret("smokeHeaderValue")
+    value = pulumi.Config(PROJECT).require_secret("smokeHeaderValue")
+    key = f"{PROJECT}:smokeHeaderValue"
+    try:
+        # The value itself, now: a fault found inside an Output would come after the first resources were made.
+        check_smoke_value(str(pulumi.runtime.get_config(key)), secret=pulumi.runtime.is_config_secret(key))
+    except ConfigError as error:
+        raise pulumi.RunError(f"Pulumi.{pulumi.get_stack()}.yaml is not usable:\n  {error}") from None
+    return value

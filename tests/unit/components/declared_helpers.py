@@ -48,6 +48,7 @@ FILLED: Mapping[str, Any] = {
     "vpcId": "vpc-0a1b2c3d",
     "privateSubnetIds": ["subnet-0a1b2c3d", "subnet-0e1f2a3b"],
     "listenerArn": LISTENER,
+    "listenerServerName": "api.myteacher.example",
     "loadBalancerSecurityGroupId": "sg-0aaaaaaa",
     "monolithTargetGroupArn": MONOLITH,
     "clusterArn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/myteacher-cluster",
@@ -211,13 +212,13 @@ def _configuration(environment: str, overrides: Mapping[str, Any]) -> dict[str, 
     return {"aws:region": REGION, **texts}
 
 
-async def _run(declared: Declared, environment: str, configuration: dict[str, str]) -> None:
+async def _run(declared: Declared, environment: str, configuration: dict[str, str], secret: frozenset[str]) -> None:
     settings.reset_options()
     settings.SETTINGS.outputs.clear()
     pulumi.runtime.set_mocks(_Answers(), project=PROJECT, stack=environment, preview=False, monitor=_Monitor(declared))
     # set_mocks makes a stack resource of its own; the program gets a fresh one, as under the engine.
     settings.set_root_resource(cast(pulumi.Resource, None))
-    pulumi.runtime.set_all_config(configuration, [f"{PROJECT}:smokeHeaderValue"])
+    pulumi.runtime.set_all_config(configuration, [f"{PROJECT}:{key}" for key in secret])
     await run_in_stack(lambda: _ignore(runpy.run_path(str(PROJECT_ROOT / "__main__.py"), run_name="program")))
 
 
@@ -225,17 +226,20 @@ def _ignore(_: object) -> None:
     """The program's module globals are of no use here."""
 
 
-def declare(environment: str = "staging", **overrides: Any) -> Declared:
+def declare(
+    environment: str = "staging", *, secret: frozenset[str] = frozenset({"smokeHeaderValue"}), **overrides: Any
+) -> Declared:
     """Run ``__main__.py`` for a stack and return what it declared.
 
     Args:
+        secret: keys that the stack keeps encrypted.
         overrides: configuration keys in camelCase; ``None`` unsets one.
 
     Raises:
         pulumi.RunError: as the program raised it.
     """
     declared = Declared()
-    asyncio.run(_run(declared, environment, _configuration(environment, overrides)))
+    asyncio.run(_run(declared, environment, _configuration(environment, overrides), secret))
     return declared
 
 

@@ -79,7 +79,6 @@ def test_the_log_groups_exist_before_the_database(stack: tuple[str, Declared]) -
     dependencies = " ".join(declared.one(DATABASE).dependencies)
     assert "database-log-postgresql" in dependencies
     assert "database-log-upgrade" in dependencies
-    assert all(group.inputs["retentionInDays"] > 0 for group in declared.all("aws:cloudwatch/logGroup:LogGroup"))
 
 
 def test_the_backup_bucket_is_versioned_encrypted_private_and_tls_only(stack: tuple[str, Declared]) -> None:

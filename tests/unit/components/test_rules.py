@@ -14,7 +14,7 @@ import pytest
 from components.config import StackConfig
 from components.config_values import known_keys, read_stack_file
 from scripts.support.settings import PROJECT_ROOT
-from tests.unit.components.declared_helpers import FILLED, SMOKE_VALUE, Declared, Resource, declare, walk
+from tests.unit.components.declared_helpers import ACCOUNT, FILLED, SMOKE_VALUE, Declared, Resource, declare, walk
 
 SECRET_MARK = "4dabf18193072939515e22adb298388d"
 STACKS = ("staging", "prod")
@@ -67,14 +67,27 @@ def test_grants_of_roles_name_their_resources(stack: Declared) -> None:
 
 
 def test_services_that_take_a_resource_are_bound_to_the_account(stack: Declared) -> None:
-    """Without a condition another account's alarm or task could act through ours."""
+    """Without a condition another account's alarm, task, database or replication could act through our role or topic."""
+    bound, context = [], []
     for resource, item in policies(stack):
         principal = item.get("Principal")
-        if isinstance(principal, dict) and principal.get("Service") in (
-            "cloudwatch.amazonaws.com",
-            "ecs-tasks.amazonaws.com",
-        ):
-            assert item["Condition"]["StringEquals"]["aws:SourceAccount"], resource.name
+        if not isinstance(principal, dict) or "Service" not in principal:
+            continue
+        condition = item["Condition"]
+        if str(principal["Service"]).startswith("logs."):
+            # The group's ARN has the account.
+            groups = condition["ArnEquals"]["kms:EncryptionContext:aws:logs:arn"]
+            assert all(f":{ACCOUNT}:" in arn and "*" not in arn for arn in groups), resource.name
+            context.append(resource.name)
+            continue
+        assert condition["StringEquals"] == {"aws:SourceAccount": ACCOUNT}, resource.name
+        assert condition["ArnLike"]["aws:SourceArn"].split(":")[4] == ACCOUNT, resource.name
+        bound.append(resource.name)
+    dms = ["replication-dms-cloudwatch-logs-role", "replication-dms-vpc-role", "replication-secrets-role"]
+    others = ["database-monitoring-role", "monitoring-key", "monitoring-topic-policy"]
+    assert sorted(set(bound) - set(dms)) == [*others, "service-execution-role", "service-task-role"]
+    assert set(bound) & set(dms) in (set(), set(dms))
+    assert sorted(context) == ["logs-key", "service-key"]
 
 
 def in_the_clear(value: Any) -> Iterator[Any]:
@@ -180,6 +193,40 @@ def test_a_wrong_value_is_named(overrides: dict[str, Any], part: str) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         declare(**overrides)
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        ("smoke", "5 characters; limit: 24 to 128"),
+        ("*", "1 characters"),
+        ("abcdefghijklmnopqrstuvwx*", "25 characters"),
+        ("abcdefghijklmnopqrstuvw?x", "25 characters"),
+        ("abcdefghijklmnopqrstuvw", "23 characters"),
+        ("$(openssl rand -hex 24)", "23 characters"),
+        ("x" * 129, "129 characters"),
+        ("aAaAaAaAaAaAaAaAaAaAaAaAaA", "too few different characters"),
+    ],
+)
+def test_a_smoke_value_that_could_be_guessed_is_refused_and_not_shown(value: str, part: str) -> None:
+    """With `*` the load balancer leads everybody who sends the header to the Task Service, at weight 0 too."""
+    with pytest.raises(pulumi.RunError) as caught:
+        declare(smokeHeaderValue=value)
+    assert part in str(caught.value)
+    assert "pulumi config set --secret task-migration:smokeHeaderValue" in str(caught.value)
+    assert len(value) < 20 or value not in str(caught.value).replace("$(openssl rand -hex 24)", "", 1)
+
+
+def test_a_smoke_value_in_plain_text_is_refused_and_not_shown() -> None:
+    """Who reads the repository would have it."""
+    with pytest.raises(pulumi.RunError, match="plain text; limit: encrypted") as caught:
+        declare(secret=frozenset())
+    assert SMOKE_VALUE not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["f" * 10 + "0123456789abcdef", "AbCdEfGhIj-klmno_0123456"])
+def test_a_smoke_value_of_the_documented_form_is_taken(value: str) -> None:
+    declare(smokeHeaderValue=value)
 
 
 def test_a_missing_smoke_value_is_named() -> None:

@@ -1,0 +1,80 @@
+"""Log groups: each is declared before what writes it, kept for a time, and encrypted.
+
+A group that AWS makes itself when the first line comes (RDS, DMS) keeps every line for ever, under no key of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from components.keys import encryption_key
+from components.naming import API_LOG_GROUP, DMS_LOG_GROUP, Naming
+from components.policies import statement
+
+COMPONENT = "logs"
+#: What RDS for PostgreSQL exports to CloudWatch Logs.
+DATABASE_EXPORTS = ("postgresql", "upgrade")
+
+
+@dataclass(frozen=True)
+class LogsArgs:
+    """Arguments of :class:`Logs`. ``uses_dms``: whether DMS replicates, and so writes a log of its tasks."""
+
+    naming: Naming
+    uses_dms: bool
+
+
+class Logs(pulumi.ComponentResource):
+    """The key of the logs of database, API and DMS; CloudWatch Logs may use it for these groups and no other."""
+
+    key_arn: pulumi.Output[str]
+
+    def __init__(self, name: str, args: LogsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("task-migration:components:Logs", name, None, opts)
+        groups = [*map(args.naming.database_log_group, DATABASE_EXPORTS), API_LOG_GROUP]
+        key = encryption_key(
+            name,
+            naming=args.naming,
+            component=COMPONENT,
+            purpose="Logs of database, API and DMS",
+            users=(use_for_logs(args.naming, [*groups, DMS_LOG_GROUP] if args.uses_dms else groups),),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.key_arn = key.arn
+        self.register_outputs({"keyArn": self.key_arn})
+
+
+def use_for_logs(naming: Naming, groups: Sequence[str]) -> Mapping[str, Any]:
+    """The statement of a key's policy by which CloudWatch Logs encrypts these groups.
+
+    The group is the encryption context, and its ARN has region and account, so it stands for aws:SourceAccount too
+    (CloudWatch Logs, 'Encrypt log data in CloudWatch Logs using AWS Key Management Service').
+    """
+    actions = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo")
+    arns = [naming.arn("logs", f"log-group:{group}") for group in groups]
+    return statement(
+        "Logs",
+        [f"kms:{action}" for action in actions],
+        ["*"],
+        principal={"Service": f"logs.{naming.region}.amazonaws.com"},
+        condition={"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": arns}},
+    )
+
+
+def log_group(
+    name: str, group: str, *, naming: Naming, component: str, key_arn: pulumi.Input[str], opts: pulumi.ResourceOptions
+) -> aws.cloudwatch.LogGroup:
+    """Declare the log group ``group``; who writes it depends on the result."""
+    return aws.cloudwatch.LogGroup(
+        name,
+        name=group,
+        retention_in_days=naming.log_retention_days,
+        kms_key_id=key_arn,
+        tags=naming.tags(component, group),
+        opts=opts,
+    )

@@ -1,0 +1,75 @@
+"""The roles that AWS DMS takes: one to read the two databases' secrets, and the two that it looks up in the account."""
+
+from __future__ import annotations
+
+import pulumi
+import pulumi_aws as aws
+
+from components.naming import Naming
+from components.policies import bound, document, read_secret, trust
+
+
+def declare_access_role(
+    name: str,
+    *,
+    naming: Naming,
+    component: str,
+    source_secret_arn: pulumi.Input[str],
+    target_secret_arn: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
+    """Declare the role by which the endpoints read their secrets, for DMS of this account and region alone."""
+    role_name = f"{naming.prefix}-dms-secrets"
+    role = aws.iam.Role(
+        f"{name}-secrets-role",
+        name=role_name,
+        description="DMS reads the two database secrets",
+        # The regional principal (AWS DMS, 'Using secrets to access AWS Database Migration Service endpoints').
+        assume_role_policy=trust(f"dms.{naming.region}.amazonaws.com", bound(naming, naming.arn("dms", "*"))),
+        tags=naming.tags(component, role_name),
+        opts=opts,
+    )
+    policy = aws.iam.RolePolicy(
+        f"{name}-secrets-policy",
+        name="read-database-secrets",
+        role=role.name,
+        policy=document(
+            *read_secret(naming, "Source", source_secret_arn),
+            *read_secret(naming, "Target", target_secret_arn),
+        ),
+        opts=opts,
+    )
+    return role, policy
+
+
+def declare_account_roles(
+    name: str, *, naming: Naming, component: str, opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    """Declare the two roles that DMS looks up by fixed names, once per account (AWS DMS, 'Creating the IAM roles').
+
+    They serve DMS in each region of the account, so any region is in their condition (AWS DMS, 'Cross-service confused
+    deputy prevention').
+    """
+    attachments: list[pulumi.Resource] = []
+    anywhere = f"arn:{naming.partition}:dms:*:{naming.account}:*"
+    for role_name, policy in (
+        ("dms-vpc-role", "service-role/AmazonDMSVPCManagementRole"),
+        ("dms-cloudwatch-logs-role", "service-role/AmazonDMSCloudWatchLogsRole"),
+    ):
+        role = aws.iam.Role(
+            f"{name}-{role_name}",
+            name=role_name,
+            description="AWS DMS, account-wide",
+            assume_role_policy=trust("dms.amazonaws.com", bound(naming, anywhere)),
+            tags=naming.tags(component, role_name),
+            opts=opts,
+        )
+        attachments.append(
+            aws.iam.RolePolicyAttachment(
+                f"{name}-{role_name}-policy",
+                role=role.name,
+                policy_arn=naming.managed_policy(policy),
+                opts=opts,
+            )
+        )
+    return attachments
