@@ -20,9 +20,18 @@ from scripts.support.settings import PROJECT_ROOT
 WORKFLOWS = PROJECT_ROOT / ".github" / "workflows"
 NAMES = ("preview", "deploy", "canary")
 RIGHTS = {
-    "preview": {"contents": "read", "id-token": "write", "pull-requests": "write"},
+    "preview": {"contents": "read", "id-token": "write"},
     "deploy": {"contents": "read", "id-token": "write"},
     "canary": {"contents": "write", "id-token": "write"},
+}
+ROLES = {"preview": "PREVIEW", "deploy": "DEPLOY", "canary": "OPERATOR"}
+#: Each action's one commit and its release. Both were read from the tags of the action's own repository.
+PINS = {
+    "actions/checkout": ("34e114876b0b11c390a56381ad16ebd13914f8d5", "v4.3.1"),
+    "actions/setup-python": ("a26af69be951a213d495a4c3e4e4022e16d87065", "v5.6.0"),
+    "actions/upload-artifact": ("ea165f8d65b6e75b540449e92b4886f43607fa02", "v4.6.2"),
+    "aws-actions/configure-aws-credentials": ("7474bc4690e29a8392af63c5b98e7449536d5c3a", "v4.3.1"),
+    "pulumi/actions": ("8582a9e8cc630786854029b4e09281acd6794b58", "v6.6.1"),
 }
 
 
@@ -49,13 +58,13 @@ def test_there_is_no_workflow_beside_these() -> None:
 def test_a_workflow_has_the_rights_it_needs_and_no_other(name: str) -> None:
     """Fails when a token can do more than its workflow does, or a long-lived credential comes back."""
     found = workflow(name)
-    assert found["permissions"] == RIGHTS[name]
-    assert not [job for job in found["jobs"].values() if "permissions" in job]
+    assert found["permissions"] == {}  # a job that is added has none, until it says which
+    assert [job["permissions"] for job in found["jobs"].values()] == [RIGHTS[name]]
     text = (WORKFLOWS / f"{name}.yml").read_text()
     assert "secrets." not in text  # AWS by OIDC, the databases' passwords from Secrets Manager, by that role
     assert not re.search(r"aws[-_](access[-_]key|secret)", text, re.IGNORECASE)
     roles = [item["with"]["role-to-assume"] for item in steps(name) if "configure-aws" in item.get("uses", "")]
-    assert roles == ["${{ vars.AWS_%s_ROLE_ARN }}" % ("PREVIEW" if name == "preview" else "DEPLOY")]
+    assert roles == [f"${{{{ vars.AWS_{ROLES[name]}_ROLE_ARN }}}}"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,13 +78,39 @@ def test_no_script_of_a_workflow_has_an_expression_in_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_job_ends_in_time_names_its_environment_and_pins_its_actions(name: str) -> None:
-    """Fails when a hanging deployment holds the environment's lock for six hours, or an action is whatever is newest."""
+def test_every_action_is_one_commit_and_its_comment_says_which_release(name: str) -> None:
+    """Fails when a tag that its owner, or who took his account, moves brings other code to the role and the token."""
+    lines = [line.strip() for line in (WORKFLOWS / f"{name}.yml").read_text().splitlines() if "uses:" in line]
+    assert len(lines) == len([item for item in steps(name) if "uses" in item])
+    for line in lines:
+        action, commit, release = re.fullmatch(r"- uses: ([\w/-]+)@([0-9a-f]{40}) # (v[\d.]+)(?:,.*)?", line).groups()  # type: ignore[union-attr]
+        assert PINS[action] == (commit, release), line
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_is_the_version_that_the_program_was_locked_with(name: str) -> None:
+    """Fails when an `up` is done by another engine than the tests ran, or by whatever is newest that day."""
+    (locked,) = re.findall(r"^pulumi==([\d.]+)", (PROJECT_ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    used = [item["with"]["pulumi-version"] for item in steps(name) if "pulumi/actions" in item.get("uses", "")]
+    assert used
+    assert set(used) == {locked}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_run_leaves_behind_holds_no_secret(name: str) -> None:
+    """Fails when an artifact or a summary, which all who read the repository can open, has more than the decision."""
+    kept = [item["with"]["path"] for item in steps(name) if "upload-artifact" in item.get("uses", "")]
+    assert kept == (["decision.json"] if name == "canary" else [])
+    commands = [item["with"] for item in steps(name) if "command" in item.get("with", {})]
+    assert all(given["suppress-outputs"] is True for given in commands)  # smokeHeaderValue is an output
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_job_ends_in_time_and_names_its_environment(name: str) -> None:
+    """Fails when a hanging deployment holds the environment's lock for six hours, or a job runs without its reviewers."""
     for job in workflow(name)["jobs"].values():
         assert job["timeout-minutes"] <= 90
         assert ("matrix.stack" if name == "preview" else "inputs.stack") in job["environment"]
-        for item in job["steps"]:
-            assert "run" in item or re.fullmatch(r"[\w-]+/[\w-]+@v\d+", item["uses"])
 
 
 def test_two_operators_never_deploy_one_environment_at_once() -> None:
@@ -97,14 +132,18 @@ def test_a_pull_request_shows_both_stacks_and_a_strangers_gets_no_role() -> None
     assert job["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
     assert job["strategy"]["matrix"]["stack"] == ["staging", "prod"]
     preview = job["steps"][-1]["with"]
-    assert (preview["command"], preview["comment-on-pr"]) == ("preview", True)
+    assert (preview["command"], preview["comment-on-summary"]) == ("preview", True)
+    # To comment takes pull-requests: write, by which the program of the pull request could approve itself.
+    assert "comment-on-pr" not in preview
 
 
-@pytest.mark.parametrize("name", ["preview", "deploy"])
-def test_a_checkout_that_pushes_nothing_keeps_no_token(name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkout_keeps_no_token(name: str) -> None:
     """Fails when a program or a package of a pull request can read the repository's token from .git/config."""
     checkout = next(item for item in steps(name) if item.get("uses", "").startswith("actions/checkout"))
     assert checkout["with"]["persist-credentials"] is False
+    holders = [item.get("name") for item in steps(name) if "github.token" in str(item)]
+    assert holders == (["Keep the weight"] if name == "canary" else [])
 
 
 def test_the_canary_runs_commands_that_exist_the_gate_before_the_step() -> None:
@@ -147,7 +186,10 @@ def clones(tmp_path: Path) -> dict[str, Path]:
 
 
 def keep_the_weight(clones: dict[str, Path]) -> subprocess.CompletedProcess[str]:
-    variables = {"PULUMI_STACK": "staging", "ACTION": "step", "ACTOR": "o'operator", "BRANCH": "main"}
+    variables = {
+        **{"PULUMI_STACK": "staging", "ACTION": "step", "ACTOR": "o'operator", "BRANCH": "main"},
+        "TOKEN": "a-token-of-the-run",
+    }
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script("canary", "Keep the weight")],
         cwd=clones["runner"],
@@ -173,6 +215,7 @@ def test_the_weight_is_committed_although_somebody_pushed_meanwhile(clones: dict
     log = git(clones["origin"], "log", "--format=%an: %s", "main").splitlines()
     assert log == ["o'operator: Canary weight of staging: step", "t: second", "t: first"]
     assert "canaryWeight: 5" in git(clones["origin"], "show", "main:Pulumi.staging.yaml")
+    assert "extraheader" not in (clones["runner"] / ".git" / "config").read_text()
 
 
 def test_a_weight_that_cannot_be_committed_is_an_error_that_shows_it(clones: dict[str, Path]) -> None:
