@@ -86,10 +86,7 @@ def _indexes(
     source: Connection, tables: Mapping[str, Table]
 ) -> tuple[dict[tuple[str, str], tuple[str, str]], dict[tuple[str, str], int]]:
     """The source's indexes under primary and unique keys (definition, suffix of the constraint), and all indexes' sizes."""
-    with source.transaction():
-        # With pg_catalog alone everything in a definition comes out qualified.
-        source.execute("SET LOCAL search_path = pg_catalog")
-        rows = source.execute(QUERIES["indexes"], ([table.oid for table in tables.values()],)).fetchall()
+    rows = source.execute(QUERIES["indexes"], ([table.oid for table in tables.values()],)).fetchall()
     names = {table.oid: name for name, table in tables.items()}
     owned, sizes = {}, {}
     for oid, index, size, definition, kind, deferrable, deferred in rows:

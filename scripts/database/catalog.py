@@ -155,7 +155,6 @@ def read(connection: Connection, schema: str, names: Sequence[str], side: str) -
         DatabaseError: the catalog cannot be read.
     """
     with domain_errors(f"reading the {side}'s catalog"):
-        # Unqualified names in definitions depend on search_path; with pg_catalog alone everything comes out qualified.
         found = existing(connection, schema, names)
         missing = [name for name in names if name not in found]
         if missing:
@@ -163,14 +162,12 @@ def read(connection: Connection, schema: str, names: Sequence[str], side: str) -
                 f"the {side} has no table {', '.join(missing)} in schema {schema}; correct `tables` of the stack's configuration"
                 + (" or run `task-migration schema apply`" if side == "target" else "")
             )
-        with connection.transaction():
-            connection.execute("SET LOCAL search_path = pg_catalog")
-            heads = connection.execute(QUERIES["tables"], (schema, list(names))).fetchall()
-            oids = [row[0] for row in heads]
-            columns = connection.execute(QUERIES["columns"], (oids,)).fetchall()
-            constraints = connection.execute(QUERIES["constraints"], (oids,)).fetchall()
-            indexes = connection.execute(QUERIES["indexes"], (oids,)).fetchall()
-            sequences = connection.execute(QUERIES["sequences"], (oids,)).fetchall()
+        heads = connection.execute(QUERIES["tables"], (schema, list(names))).fetchall()
+        oids = [row[0] for row in heads]
+        columns = connection.execute(QUERIES["columns"], (oids,)).fetchall()
+        constraints = connection.execute(QUERIES["constraints"], (oids,)).fetchall()
+        indexes = connection.execute(QUERIES["indexes"], (oids,)).fetchall()
+        sequences = connection.execute(QUERIES["sequences"], (oids,)).fetchall()
     tables = {}
     for oid, name, kind, persistence, estimate, pages in heads:
         own = tuple(

@@ -19,8 +19,11 @@ Connection = psycopg.Connection[TupleRow]
 #: The session with which a worker of `copy` fills the target; what a killed copy left is found, and ended, by this name.
 COPY_WRITER = "copy write"
 
-#: What the program's own checksums and dumps of values depend on, so it is pinned on every session.
+#: What the program's own checksums and dumps of values depend on, so it is pinned on every session. With nothing but pg_catalog in
+#: the path no function, operator or type that somebody else made is ever looked up, and names in definitions come out with their
+#: schemas (PostgreSQL, 'search_path': a pg_temp that is not named is looked into first).
 PINNED_SETTINGS = {
+    "search_path": "pg_catalog,pg_temp",
     "timezone": "UTC",
     "datestyle": "ISO, YMD",
     "intervalstyle": "iso_8601",
@@ -62,20 +65,23 @@ def connect(
     autocommit: bool = True,
     replication: bool = False,
     lock_timeout_ms: int = 0,
-    statement_timeout_ms: int = 0,
+    statement_timeout_ms: int | None = 0,
     connect_timeout: int = 10,
 ) -> Connection:
     """Open a connection named ``task-migration <step>``, with TCP keepalives that notice a cut line within 20 s.
 
     Args:
-        replication: open it for replication commands (``replication=database``); settings are not pinned then.
+        replication: open it for replication commands (``replication=database``).
+        statement_timeout_ms: None leaves it as the role has it.
 
     Raises:
         DatabaseError: the server cannot be reached or refuses; without host secrets.
         UsageError: the URL cannot be read.
     """
     values = parameters(url, name)
-    settings = {**PINNED_SETTINGS, "lock_timeout": str(lock_timeout_ms), "statement_timeout": str(statement_timeout_ms)}
+    settings = {**PINNED_SETTINGS, "lock_timeout": str(lock_timeout_ms)}
+    if statement_timeout_ms is not None:
+        settings["statement_timeout"] = str(statement_timeout_ms)
     values.setdefault("connect_timeout", str(connect_timeout))
     values["application_name"] = session_name(step)
     values |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "2"}
@@ -83,10 +89,9 @@ def connect(
     values.setdefault("tcp_user_timeout", "120000")
     if replication:
         values["replication"] = "database"
-    else:
-        given = str(values.get("options", ""))
-        pinned = " ".join(f"-c {key}={value.replace(' ', chr(92) + ' ')}" for key, value in settings.items())
-        values["options"] = f"{given} {pinned}".strip()
+    # Behind what the URL asks for: of two that set the same, the last one counts.
+    pinned = " ".join(f"-c {key}={value.replace(' ', chr(92) + ' ')}" for key, value in settings.items())
+    values["options"] = f"{values.get('options', '')} {pinned}".strip()
     try:
         return psycopg.connect(conninfo.make_conninfo("", **values), autocommit=autocommit)
     except psycopg.OperationalError as error:

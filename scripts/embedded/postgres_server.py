@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import psycopg
-
+from scripts.database.connections import connect
 from scripts.embedded.binaries import bin_path, others_may_enter
 from scripts.support.errors import DatabaseError, TimedOut
 from scripts.support.process import free_port
@@ -141,8 +140,8 @@ class EmbeddedPostgres:
     def _refusal(self) -> str | None:
         """Why the server takes no connection; None when it does."""
         try:
-            psycopg.connect(self.url(), connect_timeout=5).close()
-        except psycopg.OperationalError as error:
+            connect(self.url(), step="server", connect_timeout=5).close()
+        except DatabaseError as error:
             return str(error)
         return None
 
@@ -166,7 +165,7 @@ class EmbeddedPostgres:
 
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run one statement of this program's own as superuser, outside a transaction."""
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
+        with connect(self.url(database), step="server") as connection:
             connection.execute(statement.encode())
 
     def __enter__(self) -> EmbeddedPostgres:

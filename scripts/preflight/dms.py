@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import conninfo
 
-from scripts.database.connections import Connection, parameters, session_name
+from scripts.database.connections import Connection, connect, parameters
 from scripts.database.engines import PLUGINS
 from scripts.database.error_text import told
 from scripts.preflight.documents import Check
@@ -28,10 +28,9 @@ WAL_SENDER_TIMEOUT_MS = 10_000
 def timeouts(settings: Settings, side: Side) -> Iterator[Check]:
     """What would end DMS's sessions, as a session of its role gets it that asks for nothing, which ours never is."""
     values = parameters(settings.source() if side == "source" else settings.target(), f"{side.upper()}_DATABASE_URL")
-    values |= {"application_name": session_name("preflight"), "connect_timeout": "10"}
     values.pop("options", None)
     names = ["wal_sender_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "statement_timeout"]
-    with psycopg.connect(conninfo.make_conninfo("", **values)) as plain:
+    with connect(conninfo.make_conninfo("", **values), step="preflight", statement_timeout_ms=None) as plain:
         role = str(one(plain, "SELECT quote_ident(current_user)"))
         rows = plain.execute("SELECT name, setting::bigint FROM pg_settings WHERE name = ANY(%s)", (names,)).fetchall()
     found = {str(row[0]): int(row[1]) for row in rows}

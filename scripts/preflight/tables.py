@@ -171,7 +171,6 @@ def functions(side: Side, connection: Connection, tables: dict[str, Table]) -> I
     """Functions in indexes, checks and generated columns that need a `search_path`: what applies a change has none."""
     wrong = []
     with connection.transaction(force_rollback=True):
-        connection.execute("SET LOCAL search_path = pg_catalog")
         oids = [table.oid for table in tables.values()]
         for table, what, expression in connection.execute(QUERIES["table_expressions"], {"oids": oids}).fetchall():
             try:

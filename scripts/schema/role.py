@@ -6,17 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-import psycopg
 from psycopg import conninfo, sql
 from pydantic import SecretStr
 
 from components.config import MigrationConfig
 from scripts.database import catalog
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, domain_errors, keep_out_of_log, parameters, session_name
+from scripts.database.connections import Connection, connect, domain_errors, keep_out_of_log, parameters
 from scripts.database.sides import open_side
 from scripts.schema.statements import QUERIES
-from scripts.support.errors import Refused
+from scripts.support.errors import DatabaseError, Refused
 from scripts.support.redact import remember_secret
 from scripts.support.settings import Settings
 
@@ -71,11 +70,10 @@ def ensure(
 def _can_log_in(settings: Settings, name: str, password: SecretStr) -> bool:
     """Tried, as nobody may read the stored verifier: not even an RDS master."""
     values = parameters(settings.target(), "TARGET_DATABASE_URL")
-    values |= {"user": name, "password": password.get_secret_value(), "connect_timeout": "10"}
-    values["application_name"] = session_name("role")
+    values |= {"user": name, "password": password.get_secret_value()}
     try:
-        psycopg.connect(conninfo.make_conninfo("", **values)).close()
-    except psycopg.OperationalError:
+        connect(conninfo.make_conninfo("", **values), step="role", name="TARGET_DATABASE_URL").close()
+    except DatabaseError:
         return False
     return True
 

@@ -225,9 +225,13 @@ def with_canonical_checks(connection: Connection, table: Table, like: Table) -> 
     for check in checks:
         try:
             with connection.transaction(force_rollback=True):
-                connection.execute(sql.SQL("CREATE TEMP TABLE task_migration_check (LIKE {})").format(like.identifier))
                 connection.execute(
-                    sql.SQL("ALTER TABLE task_migration_check ADD CONSTRAINT c {}").format(_raw(check.definition))
+                    sql.SQL("CREATE TABLE pg_temp.task_migration_check (LIKE {})").format(like.identifier)
+                )
+                connection.execute(
+                    sql.SQL("ALTER TABLE pg_temp.task_migration_check ADD CONSTRAINT c {}").format(
+                        _raw(check.definition)
+                    )
                 )
                 row = connection.execute(
                     "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'c' AND conrelid = 'pg_temp.task_migration_check'::regclass"

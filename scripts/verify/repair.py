@@ -50,9 +50,6 @@ def repair(
         open_side(settings, "target", "repair", install.LOCK_MS) as target,
     ):
         sides: dict[Side, Connection] = {"source": source, "target": target}
-        for connection in sides.values():
-            # Names in values come out with their schemas, as what arrives is read without any.
-            connection.execute("SET search_path = pg_catalog, pg_temp")
         found = relations.read(source, tables, settings.config.column_groups)
         rows = [
             _Row(sides, found[table.name], shared(table, theirs[table.name]), difference)

@@ -25,7 +25,6 @@ PAIRS = 2
 PINNED = {
     # The texts of money and of names of catalog objects depend on these.
     "lc_monetary": "C",
-    "search_path": "pg_catalog",
     # Row security would hide rows silently; so it is an error.
     "row_security": "off",
     # A row looked at again must show what was committed since the first time.

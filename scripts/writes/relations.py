@@ -90,14 +90,11 @@ def read(
 ) -> dict[str, Relations]:
     """The relations of ``tables`` on this side, by table name. ``column_groups`` are the configured ones."""
     oids = [table.oid for table in tables.values()]
-    with connection.transaction():
-        # With pg_catalog alone, every name comes out with its schema.
-        connection.execute("SET LOCAL search_path = pg_catalog")
-        columns = connection.execute(QUERIES["columns"], (oids,)).fetchall()
-        shapes: dict[int, int] = dict(connection.execute(QUERIES["shapes"], (oids,)).fetchall())
-        keys = connection.execute(QUERIES["foreign_keys"], {"oids": oids}).fetchall()
-        claims = connection.execute(QUERIES["claims"], (oids,)).fetchall()
-        checks = connection.execute(QUERIES["checks"], (oids,)).fetchall()
+    columns = connection.execute(QUERIES["columns"], (oids,)).fetchall()
+    shapes: dict[int, int] = dict(connection.execute(QUERIES["shapes"], (oids,)).fetchall())
+    keys = connection.execute(QUERIES["foreign_keys"], {"oids": oids}).fetchall()
+    claims = connection.execute(QUERIES["claims"], (oids,)).fetchall()
+    checks = connection.execute(QUERIES["checks"], (oids,)).fetchall()
     found = {}
     for name, table in tables.items():
         oid = table.oid

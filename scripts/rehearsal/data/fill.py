@@ -77,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not url:
         raise UsageError("DATABASE_URL is not set; export DATABASE_URL=postgresql://... of an empty database")
     with postgres.connect(url, step="data", name="DATABASE_URL") as connection:
+        connection.execute("SET search_path = public")
         create_source_schema(connection)
         sys.stdout.write(json.dumps(populate(connection, options.rows, options.seed)) + "\n")
 
