@@ -77,7 +77,7 @@ BROKEN: tuple[tuple[str, str, str, str], ...] = (
         "CREATE TABLE badges (id int PRIMARY KEY); ALTER TABLE task_tag ADD badge int REFERENCES badges",
         "referenced tables", "warn", "badges",
     ),
-    ("CREATE TABLE notes (task_id bigint REFERENCES tasks)", "foreign keys from outside", "fail", "notes_task_id_fkey of notes"),
+    ("CREATE TABLE notes (task_id bigint REFERENCES tasks)", "foreign keys from outside", "fail", "notes_task_id_fkey of public.notes"),
     ("SELECT setval('tasks_id_seq', 900000000)", "distance to the band", "warn", "tasks_id_seq (at 900000000)"),
     ("SELECT setval('task_images_id_seq', 2000000000)", "sequence band", "fail", "task_images_id_seq (at 2000000000"),
     ("ALTER SEQUENCE scheduled_group_tasks_id_seq CYCLE", "kinds of sequences", "fail", "increment 1, cycles"),
@@ -275,7 +275,8 @@ def test_an_operator_who_is_no_superuser_gets_every_right_named_and_carries_the_
     with operators(pair) as settings:
         found = looked(settings)
         wanted = {
-            f"source: {name}" for name in (*RIGHTS, "hold rows of users", "back everything up", "owner of the tables")
+            f"source: {name}"
+            for name in (*RIGHTS, "hold rows of public.users", "back everything up", "owner of the tables")
         }
         wanted |= {f"target: {name}" for name in (*RIGHTS, "create tables", "give tables to the service's role")}
         wanted -= {"target: record and read tasks"}
