@@ -2,100 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from scripts.api.documents import ApiCheck, Check, StaleReads
-from scripts.api.shapes import Shape, errors_of, healthy, message, one_task, task_list
+from scripts.api import direct
+from scripts.api.direct import FORGED, NOBODYS_TASK, Balancer
+from scripts.api.documents import ApiCheck, StaleReads
+from scripts.api.session import Session
+from scripts.api.shapes import errors_of, healthy, message, one_task, task_list
 from scripts.support.errors import UsageError
 from scripts.support.redact import remember_secret
 
-#: An id that no sequence reaches before the bands do.
-NOBODYS_TASK = 2**62
-#: A JWT in form alone: header, claims and signature that no issuer made.
-FORGED = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
-
-#: Seconds that a write may take to the other side, and between two looks there.
-PATIENCE, AGAIN_SECONDS = 10.0, 0.1
-
-
-@dataclass
-class _Session:
-    client: httpx.Client
-    #: Whose reads are looked at, and for how many seconds a side may not show that user's last write.
-    token: str
-    patience: float
-    checks: list[Check] = field(default_factory=list)
-    #: The side that acknowledged the user's last write, where it said so.
-    wrote_on: str | None = None
-    #: By side: answers to the user after a write, and those of them that showed the state before it.
-    reads: Counter[str] = field(default_factory=Counter)
-    stale: Counter[str] = field(default_factory=Counter)
-
-    def expect(
-        self,
-        endpoint: str,
-        wanted: int,
-        method: str,
-        path: str,
-        *,
-        token: str | None,
-        body: Any = None,
-        shape: Shape | None = None,
-    ) -> Any:
-        """Send one request and note whether status and shape are as the contract says; return the JSON, or None.
-
-        An answer of the other side than the one that took the user's last write may come before that write has: it is asked
-        for again, and counted as a stale read once it is right.
-        """
-        deadline, stale = time.monotonic() + self.patience, Counter[str]()
-        while True:
-            check, document, early = self._once(endpoint, wanted, method, path, token, body, shape)
-            if check.passed or not early or time.monotonic() >= deadline:
-                break
-            stale[check.served_by or ""] += 1
-            time.sleep(AGAIN_SECONDS)
-        self.checks.append(check)
-        if check.passed:
-            self.stale.update(stale)
-            self.reads.update(stale)
-        if token == self.token and check.served_by is not None and self.wrote_on is not None:
-            self.reads[check.served_by] += 1
-        if check.passed and token == self.token and method != "GET" and wanted < 300:
-            self.wrote_on = check.served_by
-        return document if check.passed else None
-
-    def _once(
-        self, endpoint: str, wanted: int, method: str, path: str, token: str | None, body: Any, shape: Shape | None
-    ) -> tuple[Check, Any, bool]:
-        """One request: how it went, its JSON, and whether it may have come before the user's last write did."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        document: Any = None
-        wrong: str | None = None
-        early = False
-        try:
-            answer = self.client.request(method, path, headers=headers, json=body)
-            found = str(answer.status_code)
-            passed = answer.status_code == wanted
-            served = answer.headers.get("x-served-by")
-            document = answer.json() if answer.content else None
-            if passed and wanted == 204 and answer.content:
-                wrong = "a body where none may be"
-            elif passed and shape is not None:
-                wrong = shape(document)
-            elsewhere = None not in (served, self.wrote_on) and served != self.wrote_on
-            early = elsewhere and token == self.token and answer.status_code < 500
-        except (httpx.HTTPError, ValueError) as error:
-            found, passed, served = f"{type(error).__name__}", False, None
-        detail = f"{method} {path} answered {found}, the contract says {wanted}" + (f"; {wrong}" if wrong else "")
-        check = Check(endpoint=endpoint, passed=passed and wrong is None, detail=detail, served_by=served)
-        return check, document, early
+#: Seconds that a write may take to the other side.
+PATIENCE = 10.0
 
 
 def _token(path: Path) -> str:
@@ -125,6 +48,7 @@ def run(
     *,
     people: People | None = None,
     headers: Mapping[str, str] | None = None,
+    balancer: Balancer | None = None,
     timeout: float = 10.0,
     weight: int | None = None,
     patience: float = PATIENCE,
@@ -137,6 +61,7 @@ def run(
         other_token_file: file with another user's JWT; that user must get 404 for the task.
         people: ids of users for the validation of assignee and group.
         headers: sent with every request; the smoke rule's header for one.
+        balancer: where the load balancer is reached beside the API Gateway; None leaves that way unchecked.
         timeout: seconds for one request.
         weight: percent of the requests that the Task Service gets, for the report of stale reads.
         patience: seconds within which each side has to show what the other one acknowledged.
@@ -148,17 +73,22 @@ def run(
     token = _token(token_file)
     other = _token(other_token_file) if other_token_file else None
     people = people or People()
-    for value in (headers or {}).values():
-        remember_secret(value)
-    with httpx.Client(
-        base_url=base_url.rstrip("/"),
-        headers=dict(headers or {}),
-        timeout=timeout,
-        trust_env=False,
-        transport=transport,
-    ) as client:
-        session = _Session(client, token, patience)
+    refused = direct.refused_tokens(token, {file: _token(file) for file in balancer.refused}) if balancer else {}
+
+    def to(url: str, given: Mapping[str, str]) -> httpx.Client:
+        for value in given.values():
+            remember_secret(value)
+        return httpx.Client(
+            base_url=url.rstrip("/"), headers=dict(given), timeout=timeout, trust_env=False, transport=transport
+        )
+
+    with to(base_url, headers or {}) as client:
+        session = Session(client, token, patience)
         _check(session, token, other, people)
+    served_by = sorted({check.served_by for check in session.checks if check.served_by})
+    for rule, given in (("live rule", {}), ("smoke rule", balancer.smoke_headers)) if balancer else ():
+        with to(balancer.url if balancer else "", given) as client:
+            direct.check(Session(client, token, patience, session.checks), f"balancer, {rule}", refused)
     endpoints: dict[str, bool] = {}
     for check in session.checks:
         endpoints[check.endpoint] = endpoints.get(check.endpoint, True) and check.passed
@@ -166,11 +96,13 @@ def run(
         "404 of another's task: --other-token-file": other,
         "an assignee of the same group: --member-id": people.member,
         "an assignee of another group: --stranger-id": people.stranger,
+        "the service's own refusal, beside the API Gateway: --balancer-url": balancer,
+        "tokens that are expired or another pool's: --refused-token-file": (balancer and balancer.refused) or None,
     }
     return ApiCheck(
         healthy=all(endpoints.values()),
         endpoints=endpoints,
-        served_by=sorted({check.served_by for check in session.checks if check.served_by}),
+        served_by=served_by,
         checks=session.checks,
         not_checked=[clause for clause, given in needs.items() if given is None],
         stale_reads=[
@@ -180,10 +112,10 @@ def run(
     )
 
 
-LISTING, MAKING, DELETING = "GET /api/tasks", "POST /api/tasks", "DELETE /api/tasks/{id}"
+LISTING, MAKING, DELETING = direct.LISTING, "POST /api/tasks", "DELETE /api/tasks/{id}"
 
 
-def _check(session: _Session, token: str, other: str | None, people: People) -> None:
+def _check(session: Session, token: str, other: str | None, people: People) -> None:
     session.expect("GET /health", 200, "GET", "/health", token=None, shape=healthy)
     session.expect(LISTING, 401, "GET", "/api/tasks", token=None, shape=message)
     session.expect(LISTING, 401, "GET", "/api/tasks", token=FORGED, shape=message)
@@ -212,7 +144,7 @@ def _check(session: _Session, token: str, other: str | None, people: People) -> 
         session.expect("GET /api/tasks/{id}", 404, "GET", one, token=token, shape=message)
 
 
-def _refusals(session: _Session, token: str, people: People) -> None:
+def _refusals(session: Session, token: str, people: People) -> None:
     """What must not become a task: each with the field that is wrong."""
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"title": ""}, "title"),
@@ -230,7 +162,7 @@ def _refusals(session: _Session, token: str, people: People) -> None:
         session.expect(MAKING, 422, "POST", "/api/tasks", token=token, body=body, shape=errors_of(name))
 
 
-def _one(session: _Session, token: str, other: str | None, task: int) -> None:
+def _one(session: Session, token: str, other: str | None, task: int) -> None:
     """The endpoints of one task, in the order of its life."""
     one, missing = f"/api/tasks/{task}", f"/api/tasks/{NOBODYS_TASK}"
     session.expect(LISTING, 200, "GET", "/api/tasks?limit=5", token=token, shape=task_list(holds=task, at_most=5))

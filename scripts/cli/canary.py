@@ -230,21 +230,41 @@ def api_check(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Through the smoke rule; the header's value from the stack.")
     ] = False,
+    balancer_url: Annotated[
+        str | None,
+        typer.Option(
+            "--balancer-url",
+            help="Of the load balancer, from inside the VPC: each endpoint has to refuse forged tokens there too, on both rules.",
+        ),
+    ] = None,
+    refused_token_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--refused-token-file", help="A JWT that is expired, or of another pool or client; with --balancer-url."
+        ),
+    ] = None,
     stack: Stack = None,
     json: Json = False,
 ) -> int:
     """Check the contract of all 8 endpoints and /health."""
-    from scripts.api import check
+    if refused_token_file and balancer_url is None:
+        raise UsageError("--refused-token-file goes with --balancer-url; give both")
+    from scripts.api import check, direct
     from scripts.cli import canary_text
 
     headers: dict[str, str] = {}
     weight = None
-    if smoke or stack:
+    balancer = None
+    if smoke or stack or balancer_url:
         from scripts.canary import stage as stages
 
         stage = stages.build(load_settings(stack))
         headers, weight = stage.smoke_headers() if smoke else {}, stage.declared_weight()
+        if balancer_url:
+            balancer = direct.Balancer(balancer_url, stage.smoke_headers(), tuple(refused_token_file or ()))
     people = check.People(member_id, stranger_id)
-    document = check.run(base_url, token_file, other_token_file, people=people, headers=headers, weight=weight)
+    document = check.run(
+        base_url, token_file, other_token_file, people=people, headers=headers, balancer=balancer, weight=weight
+    )
     emit(document, as_json=json, text=canary_text.api_check)
     return 0 if document.healthy else REFUSED

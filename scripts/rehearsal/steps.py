@@ -25,6 +25,7 @@ from scripts.rehearsal import criteria
 from scripts.rehearsal.criteria import Evidence
 from scripts.rehearsal.documents import LedgerCheck, Step
 from scripts.rehearsal.fates import Told, check_ledger, told_losses
+from scripts.rehearsal.gateway.rules import BALANCER
 from scripts.rehearsal.ledger import read_ledger
 from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.processes import end
@@ -121,6 +122,9 @@ class Steps:
             str(first),
             "--other-token-file",
             str(second),
+            "--balancer-url",
+            self.testbed.gateway + BALANCER,
+            *(word for file in self.testbed.refused_files for word in ("--refused-token-file", str(file))),
             *(word for option, user in self.testbed.neighbours().items() for word in (option, str(user))),
         )
         if checked.not_checked:

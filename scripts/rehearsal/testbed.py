@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -49,6 +50,8 @@ class Testbed:
         self.outputs: dict[str, Any] = {}
         self.gateway = ""
         self.token_files = (self.directory / "token-1", self.directory / "token-2")
+        #: Tokens that must be refused.
+        self.refused_files: tuple[Path, ...] = ()
         self.stack_file = self.directory / f"Pulumi.{STACK}.yaml"
         self.state_dir = self.directory / "state"
         #: What the commands' stage reads of this rehearsal: scripts/rehearsal/stage.py.
@@ -236,6 +239,9 @@ class Testbed:
         given = tokens.tokens_for(cognito, config["cognitoClientIds"][0], user_ids, password)
         tokens.write_tokens_file(self.load.tokens, given, users)
         self._api_user = user_ids[-2]
-        for file, user in zip(self.token_files, user_ids[-2:], strict=True):
+        refused = tokens.refused(cognito, given[self._api_user])
+        kept = [*(given[user] for user in user_ids[-2:]), *refused.values()]
+        self.refused_files = tuple(self.directory / f"token-{name}" for name in refused)
+        for file, token in zip((*self.token_files, *self.refused_files), kept, strict=True):
             file.touch(mode=0o600)
-            file.write_text(given[user])
+            file.write_text(token)

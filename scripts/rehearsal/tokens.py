@@ -7,16 +7,19 @@ A user of the monolith with id N is the pool's user ``user-N``; the id token car
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
+import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import httpx
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import KeySet, RSAKey
 
 from scripts.support.errors import MigrationError
 from scripts.support.redact import remember_secret
@@ -27,6 +30,8 @@ LEEWAY = 5
 #: A key that is not in the set is looked for again at most this often: bad tokens must not make a storm of requests.
 REFRESH_SECONDS = 10.0
 _CACHE_LIMIT = 2000
+#: Where moto 5.2.5 keeps the key that signs the tokens of its Cognito.
+MOTO_KEY = ("resources", "jwks-private.json.gz")
 
 
 class InvalidToken(MigrationError):
@@ -78,6 +83,25 @@ def login(cognito: Any, client_id: str, username: str, password: str) -> str:
 def tokens_for(cognito: Any, client_id: str, user_ids: Iterable[int], password: str) -> dict[int, str]:
     """User id -> id token, for users that :func:`create_users` made."""
     return {user_id: login(cognito, client_id, f"{USER_PREFIX}{user_id}", password) for user_id in user_ids}
+
+
+def refused(cognito: Any, token: str) -> dict[str, str]:
+    """Tokens that everybody must refuse although the emulated Cognito's key signed them: ``token`` as it is once expired, and one
+    of a pool of its own. All pools of moto share one key, so their signatures are right.
+    """
+    key = RSAKey.import_key(json.loads(gzip.decompress(files("moto.cognitoidp").joinpath(*MOTO_KEY).read_bytes())))
+    judged = jwt.decode(token, key, algorithms=["RS256"])
+    past = int(time.time()) - 3600
+    pool = cognito.create_user_pool(PoolName="another")["UserPool"]["Id"]
+    flows = ["ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"]
+    made = cognito.create_user_pool_client(UserPoolId=pool, ClientName="another", ExplicitAuthFlows=flows)
+    password = f"Aa1!{secrets.token_urlsafe(12)}"
+    create_users(cognito, pool, [user_of(judged.claims)], password)
+    (other,) = tokens_for(cognito, made["UserPoolClient"]["ClientId"], [user_of(judged.claims)], password).values()
+    expired = jwt.encode(
+        judged.header, {**judged.claims, "iat": past - 3600, "auth_time": past - 3600, "exp": past}, key
+    )
+    return {"expired": expired, "other-pool": other}
 
 
 def write_tokens_file(path: Path, tokens: Mapping[int, str], groups: Mapping[int, int]) -> None:

@@ -12,6 +12,9 @@ from scripts.support.errors import MigrationError
 
 _LAST = 1 << 30
 
+#: Before a path: the load balancer itself, beside the API Gateway, as who is in the VPC reaches it.
+BALANCER = "/__balancer"
+
 
 @dataclass(frozen=True)
 class Route:

@@ -28,7 +28,7 @@ from starlette.routing import Route as Endpoint
 
 from scripts.canary.figures import complete
 from scripts.rehearsal.app.server import serve
-from scripts.rehearsal.gateway.rules import Rule, choose_target, find_route, find_rule, group_name
+from scripts.rehearsal.gateway.rules import BALANCER, Rule, choose_target, find_route, find_rule, group_name
 from scripts.rehearsal.gateway.stats import Sample, Stats
 from scripts.rehearsal.gateway.upstream import Broken, TooSlow, Unreachable, Upstream
 from scripts.rehearsal.gateway.watch import Authorizer, Watcher
@@ -125,6 +125,8 @@ class Gateway:
             return _own(503, f"The gateway has no routes yet: {self.watcher.problem}.")
         # As sent, percent signs and all, like the load balancer: a%2Fb is one part of a path.
         path = _raw_path(request).decode("latin-1")
+        if path.startswith(BALANCER + "/"):
+            return await self._balance(request, path.removeprefix(BALANCER), next(iter(view.rules), None))
         route = find_route(view.routes, request.method, path)
         if route is None:
             return _own(404, "Not Found")
@@ -132,7 +134,11 @@ class Gateway:
             refused = await self._refusal(request, view.authorizers[route.authorizer_id])
             if refused is not None:
                 return refused
-        listener = view.integrations.get(route.integration_id)
+        return await self._balance(request, path, view.integrations.get(route.integration_id))
+
+    async def _balance(self, request: Request, path: str, listener: str | None) -> _Answer:
+        """The load balancer: the listener's first rule that takes the request says who answers."""
+        view = self.watcher.view
         headers = {name.lower(): value for name, value in request.headers.items()}
         rules = view.rules.get(listener, ()) if listener is not None else ()
         rule = find_rule(rules, request.method, headers.get("host", ""), path, headers)
@@ -142,7 +148,7 @@ class Gateway:
             return _Answer(
                 Response(rule.fixed.body, rule.fixed.status, media_type=rule.fixed.content_type), None, rule.arn
             )
-        return await self._forward(request, rule)
+        return await self._forward(request, path, rule)
 
     async def _refusal(self, request: Request, authorizer: Authorizer) -> _Answer | None:
         key = (authorizer.issuer, authorizer.audiences)
@@ -164,7 +170,7 @@ class Gateway:
         """Where a target group's application listens, by ARN or by name."""
         return self.settings.targets.get(group) or self.settings.targets.get(group_name(group))
 
-    async def _forward(self, request: Request, rule: Rule) -> _Answer:
+    async def _forward(self, request: Request, path: str, rule: Rule) -> _Answer:
         group = choose_target(rule)
         base = self.base_url(group) if group is not None else None
         if group is None or base is None:
@@ -176,7 +182,7 @@ class Gateway:
         if len(body) > PAYLOAD_LIMIT:
             return _own(413, "Request Entity Too Large", rule=rule.arn)
         query: bytes = request.scope["query_string"]
-        target = _raw_path(request) + (b"?" + query if query else b"")
+        target = path.encode("latin-1") + (b"?" + query if query else b"")
         headers = [pair for pair in request.headers.raw if pair[0] not in _NOT_FORWARDED]
         headers.append((b"x-forwarded-for", (request.client.host if request.client else "127.0.0.1").encode()))
         self.stats.begin(group, rule.arn, time.time())

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
 
 from scripts.api import check as api_check
+from scripts.api import session
 from scripts.api.check import People
+from scripts.api.direct import NOBODYS_TASK, Balancer
 from scripts.api.documents import ApiCheck
 from scripts.support.errors import UsageError
 
@@ -145,7 +152,6 @@ def test_the_contract_passes_and_every_task_is_deleted_again(tmp_path: Path) -> 
     document = checked(upstream, tmp_path)
     assert document.healthy, [check for check in document.checks if not check.passed]
     assert len(document.endpoints) == 9
-    assert document.not_checked == []
     assert (upstream.tasks, len(upstream.deleted)) == ({}, 2)
 
 
@@ -225,10 +231,10 @@ def test_each_broken_clause_fails_its_endpoint(tmp_path: Path, broken: Break, en
         {"title": "x" * 256},
         {"priority": 3},
         {"title": "x", "priority": 99},
-        {"title": "x", "user_id": api_check.NOBODYS_TASK},
+        {"title": "x", "user_id": NOBODYS_TASK},
         {"title": "x", "user_id": STRANGER},
-        {"title": "x", "tags": [api_check.NOBODYS_TASK]},
-        {"title": "x", "source_proposal_id": api_check.NOBODYS_TASK},
+        {"title": "x", "tags": [NOBODYS_TASK]},
+        {"title": "x", "source_proposal_id": NOBODYS_TASK},
         {"title": "x", "group_task_id": "no uuid"},
     ],
     ids=["empty", "too long", "no title", "priority", "no such user", "other group", "tag", "proposal", "uuid"],
@@ -268,6 +274,7 @@ def test_a_dead_upstream_fails_everything_and_a_missing_token_is_named(tmp_path:
     assert set(document.endpoints.values()) == {False}
     assert [clause.split(":")[0] for clause in document.not_checked] == [
         "404 of another's task", "an assignee of the same group", "an assignee of another group",
+        "the service's own refusal, beside the API Gateway", "tokens that are expired or another pool's",
     ]  # fmt: skip
     with pytest.raises(UsageError, match="cannot be read"):
         api_check.run("http://upstream", tmp_path / "none")
@@ -303,7 +310,7 @@ def test_reads_that_do_not_show_the_users_own_write_yet_are_counted_by_side_and_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: int
 ) -> None:
     """Prevents a canary whose users do not see what they have just written, and nobody knows."""
-    monkeypatch.setattr(api_check, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(session, "AGAIN_SECONDS", 0.0)
     document = checked(TwoSides(late), tmp_path, weight=25)
     assert document.healthy, [check for check in document.checks if not check.passed]
     assert {one.side for one in document.stale_reads} == {"monolith", "task-service"}
@@ -314,9 +321,118 @@ def test_reads_that_do_not_show_the_users_own_write_yet_are_counted_by_side_and_
 
 def test_a_side_that_never_shows_the_other_ones_write_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents a lost write that counts as a late one."""
-    monkeypatch.setattr(api_check, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(session, "AGAIN_SECONDS", 0.0)
     document = checked(TwoSides(10**9), tmp_path, patience=0.05)
     assert not document.healthy
+
+
+ISSUER, CLIENT = "https://issuer.example/pool", "client-1"
+KEY = RSAKey.generate_key(2048, {"kid": "one"}, auto_kid=False)
+
+
+def signed(**claims: Any) -> str:
+    """A token of the issuer."""
+    made = {"iss": ISSUER, "aud": CLIENT, "exp": int(time.time()) + 600, "cognito:username": "owner", **claims}
+    return jwt.encode({"alg": "RS256", "kid": "one"}, made, KEY)
+
+
+class Judging(Upstream):
+    """A service that judges tokens; ``trusts`` says which of its looks it leaves to the gateway before it."""
+
+    def __init__(self, *trusts: str) -> None:
+        super().__init__()
+        self.trusts = trusts
+        self.asked: set[tuple[str, str]] = set()
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        rule = request.headers.get("x-smoke", "live")
+        self.asked.add((request.url.host, rule))
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        request.headers["authorization"] = "Bearer token-of-owner" if self.lets_in(token, rule) else ""
+        return super().__call__(request)
+
+    def lets_in(self, token: str, rule: str) -> bool:
+        if "everything" in self.trusts or ("the smoke rule" in self.trusts and rule != "live"):
+            return True
+        try:
+            if "signature" in self.trusts:
+                body = token.split(".")[1]
+                claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+            else:
+                claims = jwt.decode(token, KEY, algorithms=["RS256"]).claims
+        except (JoseError, ValueError, IndexError):
+            return False
+        return all(
+            (
+                claims.get("cognito:username") == "owner",
+                "exp" in self.trusts or claims.get("exp", 0) > time.time(),
+                "iss" in self.trusts or claims.get("iss") == ISSUER,
+                "aud" in self.trusts or claims.get("aud") == CLIENT,
+            )
+        )
+
+
+def at_the_balancer(upstream: Judging, directory: Path) -> ApiCheck:
+    files = {
+        "good": signed(),
+        "expired": signed(exp=int(time.time()) - 10),
+        "pool": signed(iss=ISSUER + "-2"),
+        "client": signed(aud="client-2"),
+    }
+    for name, token in files.items():
+        (directory / name).write_text(token)
+    balancer = Balancer(
+        "http://balancer", {"x-smoke": "secret"}, tuple(directory / name for name in files if name != "good")
+    )
+    return api_check.run(
+        "http://gateway", directory / "good", balancer=balancer, transport=httpx.MockTransport(upstream)
+    )
+
+
+def test_a_service_that_judges_tokens_itself_passes_beside_the_gateway_on_both_rules(tmp_path: Path) -> None:
+    upstream = Judging()
+    document = at_the_balancer(upstream, tmp_path)
+    assert document.healthy, [check.detail for check in document.checks if not check.passed]
+    assert {("balancer", "live"), ("balancer", "secret")} < upstream.asked
+    beside = [check.detail for check in document.checks if check.detail.startswith("balancer, ")]
+    assert len(beside) == 2 * (1 + 8 * 9)
+    assert not [clause for clause in document.not_checked if "token-file" in clause and "other" not in clause]
+    assert upstream.tasks == {}
+
+
+@pytest.mark.parametrize(
+    ("trusts", "faults"),
+    [
+        ("everything", {"no token", "a token in form alone", "unsigned (alg none)", "expired (expired)"}),
+        ("the smoke rule", {"no token", "signed by a key of ours"}),
+        ("signature", {"other claims under its signature", "unsigned (alg none)", "signed by a secret of ours"}),
+        ("exp", {"expired (expired)"}),
+        ("iss", {"of another issuer (pool)"}),
+        ("aud", {"for another client (client)"}),
+    ],
+)
+def test_a_service_that_trusts_the_gateway_fails_beside_it(tmp_path: Path, trusts: str, faults: set[str]) -> None:
+    """Prevents a service where who reaches the balancer is whoever he says, as its tokens were the gateway's business."""
+    document = at_the_balancer(Judging(trusts), tmp_path)
+    assert not document.healthy
+    wrong = [check.detail for check in document.checks if not check.passed and check.detail.startswith("balancer, ")]
+    rules = {"smoke rule"} if trusts == "the smoke rule" else {"live rule", "smoke rule"}
+    for rule in rules:
+        told = {detail.split(", ", 2)[2].split(": ")[0] for detail in wrong if detail.startswith(f"balancer, {rule}, ")}
+        assert faults <= told
+    assert trusts == "the smoke rule" or len({check.endpoint for check in document.checks if not check.passed}) == 8
+
+
+def test_a_token_that_may_be_valid_is_no_proof_of_a_refusal(tmp_path: Path) -> None:
+    for name in ("good", "fresh"):
+        (tmp_path / name).write_text(signed())
+    with pytest.raises(UsageError, match="fresh is not expired and of the same issuer and client"):
+        api_check.run("http://g", tmp_path / "good", balancer=Balancer("http://b", {}, (tmp_path / "fresh",)))
+
+
+def test_what_the_balancer_was_not_asked_is_said(tmp_path: Path) -> None:
+    document = checked(Upstream(), tmp_path)
+    assert [clause.partition(": ")[2] for clause in document.not_checked] == ["--balancer-url", "--refused-token-file"]
 
 
 def test_one_side_alone_reads_nothing_stale(tmp_path: Path) -> None:

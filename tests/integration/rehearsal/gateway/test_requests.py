@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler
 import httpx
 import pytest
 
+from scripts.rehearsal.gateway.rules import BALANCER
 from tests.integration.rehearsal.app.app_world import AppWorld
 from tests.integration.rehearsal.gateway.gateway_world import (
     ROUTES,
@@ -110,6 +111,18 @@ def test_the_smoke_header_reaches_the_task_service_at_weight_zero_and_does_not_c
     assert stats["share"][gateway.groups["task"]] == 0.0
     assert stats["target_groups"][gateway.groups["task"]]["requests"] == 1
     assert SMOKE_VALUE not in json.dumps(stats)
+
+
+def test_the_balancer_itself_judges_no_token(gateway: GatewayWorld) -> None:
+    """Prevents a rehearsal in which nothing shows whether the service judges tokens: beside the API it is reached unjudged."""
+    gateway.set_weight(0)
+    seen = len(gateway.monolith.seen)
+    assert gateway.http.get("/api/tasks?limit=1").status_code == 401
+    assert len(gateway.monolith.seen) == seen
+    assert gateway.http.get(f"{BALANCER}/api/tasks?limit=1").json() == {"by": "monolith"}
+    assert gateway.monolith.seen[-1][1] == "/api/tasks?limit=1"
+    smoke = gateway.http.get(f"{BALANCER}/api/tasks", headers={SMOKE_HEADER: SMOKE_VALUE})
+    assert smoke.json() == {"by": "task-service"}
 
 
 def test_a_request_under_way_ends_where_it_began_when_the_rule_changes(gateway: GatewayWorld) -> None:
