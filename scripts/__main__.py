@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -15,6 +16,8 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run one command and exit: 0 done; 1 crash; 2 usage; 10 refused; 11 the data differ; 12 timed out."""
+    # What libraries and client programs write is the operator's alone too (`support/private.py` has what we write).
+    os.umask(0o077)
     sys.exit(_run())
 
 

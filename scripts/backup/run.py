@@ -59,7 +59,7 @@ def run(
             with progress.work("read it back", size / 2**20, "MiB") as work:
                 place.get(name, back, lambda count: work.advance(count / 2**20))
             _same_file(back, facts["sha256"], size)
-            with scratch.database(scratch_url, home) as url:
+            with scratch.database(scratch_url) as url:
                 _restore(back, url, dump, progress=progress)
                 compare.same(url, dump, progress)
     except (MigrationError, OSError) as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from scripts.backup import compare
 from scripts.database.connections import connect, domain_errors
 from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.support import private
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.process import is_alive
 from scripts.support.wait import wait_until
@@ -33,7 +34,7 @@ def directory() -> Iterator[Path]:
     sweep()
     path = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
-        (path / OWNER).write_text(str(os.getpid()))
+        private.write(path / OWNER, str(os.getpid()))
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -44,7 +45,7 @@ def sweep(root: Path | None = None) -> list[Path]:
     gone = []
     for path in sorted((root or Path(tempfile.gettempdir())).glob(f"{PREFIX}*")):
         with contextlib.suppress(OSError, ValueError):
-            if path.stat().st_uid != os.geteuid() or is_alive(int((path / OWNER).read_text())):
+            if path.lstat().st_uid != os.geteuid() or is_alive(int((path / OWNER).read_text())):
                 continue
             _stop_server(path / "scratch" / "data")
             if _removed(path):
@@ -80,8 +81,10 @@ def _stop_server(data: Path) -> None:
 
 
 @contextmanager
-def database(url: str | None, home: Path) -> Iterator[str]:
+def database(url: str | None) -> Iterator[str]:
     """The connection string of an empty database: the one given, or one on a server that lives as long as this.
+
+    The server has a directory of its own: its user has to get through to its data, and must not find the dump on the way.
 
     Raises:
         Refused: the given database is not empty.
@@ -90,12 +93,12 @@ def database(url: str | None, home: Path) -> Iterator[str]:
         refuse_filled(url, "the scratch database")
         yield url
         return
-    # PostgreSQL's own user has to get through to its data.
-    home.chmod(0o711)
-    server = EmbeddedPostgres(home, "scratch", settings=QUICK)
-    with server:
-        server.execute("CREATE DATABASE restored")
-        yield server.url("restored")
+    with directory() as home:
+        if os.geteuid() == 0:
+            home.chmod(0o711)
+        with EmbeddedPostgres(home, "scratch", settings=QUICK) as server:
+            server.execute("CREATE DATABASE restored")
+            yield server.url("restored")
 
 
 def refuse_filled(url: str, what: str) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from scripts.support import private
 from scripts.support.errors import MigrationError
 
 CHUNK = 1024 * 1024
@@ -68,14 +68,13 @@ class FolderStore:
     def put(self, local: Path, name: str, moved: Moved = unwatched) -> str:
         """Copy to the folder."""
         with self._written(name) as sink, local.open("rb") as source:
-            os.fchmod(sink.fileno(), 0o600)
             _pass_on(source, sink, moved)
         return str(self.folder / name)
 
     def get(self, name: str, local: Path, moved: Moved = unwatched) -> None:
         """Copy from the folder."""
         try:
-            with (self.folder / name).open("rb") as source, local.open("wb") as sink:
+            with (self.folder / name).open("rb") as source, private.replacing(local) as sink:
                 _pass_on(source, sink, moved)
         except OSError as error:
             raise StoreError(f"reading {name} from {self.folder} failed: {error}") from None
@@ -96,15 +95,10 @@ class FolderStore:
 
     @contextmanager
     def _written(self, name: str) -> Iterator[BinaryIO]:
-        """A file that is flushed to the disk and has its name only when it is whole."""
+        """A file of the operator's alone that is flushed to the disk and has its name only when it is whole."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = self.folder / f"{name}.part"
-            with part.open("wb") as sink:
+            with private.replacing(private.directory(self.folder) / name) as sink:
                 yield sink
-                sink.flush()
-                os.fsync(sink.fileno())
-            part.replace(self.folder / name)
         except OSError as error:
             raise StoreError(
                 f"writing {name} to {self.folder} failed: {error}; free space or choose another --output"
@@ -134,8 +128,8 @@ class S3Store:
 
     def get(self, name: str, local: Path, moved: Moved = unwatched) -> None:
         """Download."""
-        with self._named(f"downloading {name} from"):
-            self._client.download_file(self.bucket, self._key(name), str(local), Callback=moved)
+        with self._named(f"downloading {name} from"), private.replacing(local) as sink:
+            self._client.download_fileobj(self.bucket, self._key(name), sink, Callback=moved)
 
     def write_json(self, name: str, document: dict[str, Any]) -> str:
         """Put a JSON document."""

@@ -73,7 +73,7 @@ def run(program: Path, arguments: Sequence[str], url: str, watch: Callable[[floa
     started = time.monotonic()
     try:
         with subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, umask=0o077
         ) as process:
             try:
                 while True:

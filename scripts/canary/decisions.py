@@ -10,6 +10,7 @@ from typing import Any
 from components.config import GateLimits
 from scripts.canary.documents import Evidence, Explanation
 from scripts.canary.gates import decide
+from scripts.support import private
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.redact import redact
@@ -41,11 +42,9 @@ def keep(settings: Settings, at: str, document: Mapping[str, Any]) -> str:
             aws.client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="application/json")
         return f"s3://{bucket}/{key}"
     try:
-        folder = Path(location) / FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{name}.part"
-        draft.write_text(text, encoding="utf-8")
-        return str(draft.replace(folder / name))
+        place = private.directory(private.directory(Path(location), narrow=True) / FOLDER, narrow=True) / name
+        private.write(place, text)
+        return str(place)
     except OSError as error:
         raise MigrationError(f"{failed}: {error}; {remedy}") from None
 

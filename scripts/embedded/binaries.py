@@ -6,10 +6,10 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import stat
 import tempfile
 from pathlib import Path
 
+from scripts.support import private
 from scripts.support.errors import DatabaseError
 
 
@@ -40,23 +40,6 @@ def bin_path() -> Path:
         with contextlib.suppress(OSError):
             (fresh / "install").rename(copy)
         shutil.rmtree(fresh, ignore_errors=True)
-    _refuse_foreign(copy)
+    # Programs of this directory run with our rights, and its name can be guessed.
+    private.refuse_foreign(copy, 0o755)
     return copy / "bin"
-
-
-def _refuse_foreign(directory: Path) -> None:
-    """Programs of this directory run with our rights, and its name can be guessed: nobody else may have made or filled it.
-
-    Raises:
-        DatabaseError: it is a link, somebody else's, or others may write it.
-    """
-    found = directory.lstat()
-    if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
-        wrong = "is no directory of its own"
-    elif found.st_uid != os.geteuid():
-        wrong = f"belongs to user {found.st_uid}, not to user {os.geteuid()}"
-    elif found.st_mode & 0o022:
-        wrong = f"may be written by others (mode {stat.S_IMODE(found.st_mode):04o}, 0755 at most)"
-    else:
-        return
-    raise DatabaseError(f"{directory} {wrong}; PostgreSQL is not started from it: remove it, or set TMPDIR elsewhere")

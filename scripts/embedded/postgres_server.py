@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from scripts.database.connections import connect
 from scripts.embedded.binaries import bin_path, others_may_enter
+from scripts.support import private
 from scripts.support.errors import DatabaseError, TimedOut
 from scripts.support.process import free_port
 from scripts.support.redact import redact, remember_secret
@@ -107,7 +108,7 @@ class EmbeddedPostgres:
         # Socket paths are limited to 107 bytes; a longer directory goes without one, TCP is always there.
         options["unix_socket_directories"] = str(self.data) if len(str(self.data)) < 80 else ""
         arguments = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
-        with self.log.open("ab") as log:
+        with os.fdopen(private.descriptor(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log:
             self._process = subprocess.Popen(
                 [str(bin_path() / "postgres"), "-D", str(self.data), *arguments],
                 stdout=log,
@@ -232,13 +233,12 @@ class EmbeddedPostgres:
             self._ensure_system_user()
         if (self.data / "PG_VERSION").exists():
             return
-        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(private.DIRECTORY, parents=True, exist_ok=True)
         if os.geteuid() == 0 and not others_may_enter(self.home.parent):
             # For example pytest's 0700 directories, or a checkout below /root.
             self.home = Path(tempfile.mkdtemp(prefix=f"task-migration-{self.name}-"))
         secret_file = self.home / "password"
-        secret_file.write_text(self.password)
-        secret_file.chmod(0o600)
+        private.write(secret_file, self.password)
         if os.geteuid() == 0:
             owner = pwd.getpwnam(SYSTEM_USER)
             for path in (self.home, secret_file):

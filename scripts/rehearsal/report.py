@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from scripts.rehearsal import criteria
 from scripts.rehearsal.criteria import Evidence, Wanted
 from scripts.rehearsal.documents import AcknowledgedWrites, Report, Requests, Rollback
+from scripts.support import private
 from scripts.support.errors import UsageError
 
 
@@ -50,10 +51,8 @@ def make(
 
 def save(path: Path, report: Report) -> None:
     """Write the report whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(report.plain(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
+    private.directory(path.parent, narrow=True)
+    private.write(path, json.dumps(report.plain(), ensure_ascii=False, indent=2) + "\n")
 
 
 def load(path: Path) -> Report:

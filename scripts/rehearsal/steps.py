@@ -32,6 +32,7 @@ from scripts.rehearsal.processes import end
 from scripts.rehearsal.testbed import Testbed
 from scripts.replication.documents import Started, Waited
 from scripts.schema.documents import SchemaApplied, SchemaDiff
+from scripts.support import private
 from scripts.support.document import Document
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.redact import redact
@@ -224,4 +225,4 @@ class Steps:
         event(f"on the target {criteria.lost(found)}")
 
     def _keep(self, name: str, found: LedgerCheck) -> None:
-        (self.testbed.directory / name).write_text(json.dumps(found.plain(), ensure_ascii=False, indent=2))
+        private.write(self.testbed.directory / name, json.dumps(found.plain(), ensure_ascii=False, indent=2))

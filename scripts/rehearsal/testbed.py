@@ -24,6 +24,7 @@ from scripts.rehearsal.plan import Plan
 from scripts.rehearsal.processes import Processes
 from scripts.rehearsal.stage import REHEARSAL_VARIABLE, STAGE, gateway_figures
 from scripts.rehearsal.world import EmulatedAws, build_world
+from scripts.support import private
 from scripts.support.process import free_port
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT, STAGE_VARIABLE
@@ -58,7 +59,8 @@ class Testbed:
         self._running: dict[str, Any] = {}
 
     def __enter__(self) -> Testbed:
-        self.logs.mkdir(parents=True, exist_ok=True)
+        private.directory(self.directory, narrow=True)
+        private.directory(self.logs, narrow=True)
         return self
 
     def __exit__(
@@ -157,7 +159,7 @@ class Testbed:
         }
         config = {key: value for key, value in config.items() if value not in ("", [], None)}
         file = {f"{PROJECT}:{key}": value for key, value in config.items()}
-        self.stack_file.write_text(yaml.safe_dump({"config": file}, allow_unicode=True))
+        private.write(self.stack_file, yaml.safe_dump({"config": file}, allow_unicode=True))
         return config
 
     def _deploy(self, config: Mapping[str, Any]) -> None:
@@ -218,9 +220,7 @@ class Testbed:
             "target_pid": target_server.pid,
             "target_directory": str(target_server.data),
         }
-        file = self.directory / "running.json"
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(self._running))
+        private.write(self.directory / "running.json", json.dumps(self._running))
         for name, url in urls.items():
             wait_until(
                 lambda url=url: self.processes.answer(f"{url}/health"),  # type: ignore[misc]
@@ -243,5 +243,4 @@ class Testbed:
         kept = [*(given[user] for user in user_ids[-2:]), *refused.values()]
         self.refused_files = tuple(self.directory / f"token-{name}" for name in refused)
         for file, token in zip((*self.token_files, *self.refused_files), kept, strict=True):
-            file.touch(mode=0o600)
-            file.write_text(token)
+            private.write(file, token)

@@ -21,6 +21,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
 
+from scripts.support import private
 from scripts.support.errors import MigrationError
 from scripts.support.redact import remember_secret
 
@@ -106,10 +107,8 @@ def refused(cognito: Any, token: str) -> dict[str, str]:
 
 def write_tokens_file(path: Path, tokens: Mapping[int, str], groups: Mapping[int, int]) -> None:
     """Write the file that the load test reads (TASK_LOAD_TOKENS_FILE), readable by its owner only; ``groups``: user -> group."""
-    path.touch(mode=0o600)
-    path.chmod(0o600)
     users = [{"user_id": user, "token": token, "group": groups.get(user)} for user, token in tokens.items()]
-    path.write_text(json.dumps(users))
+    private.write(path, json.dumps(users))
 
 
 def user_of(claims: Mapping[str, Any]) -> int:

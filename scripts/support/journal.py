@@ -1,15 +1,30 @@
-"""The journal: one JSON line per event, in the state directory, so that a killed step can be taken up again."""
+"""The journal: one JSON line per event, in the state directory, for people and as evidence.
+
+What decides stands in the databases. The journal's place can be written by more than this program, so a line that is none of its
+events (torn, empty, foreign, too long, dated ahead) is named and passed by.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from scripts.support import private
+from scripts.support.console import say
+from scripts.support.errors import MigrationError
+from scripts.support.events import Step
 from scripts.support.redact import redact
+
+#: Longest line, or object, that is read as an event, bytes.
+LARGEST = 4 * 2**20
+#: So far the clock of another operator's machine may be ahead.
+AHEAD = timedelta(hours=1)
+#: So many of what is passed by are named.
+NAMED = 5
 
 
 class Journal(Protocol):
@@ -20,7 +35,7 @@ class Journal(Protocol):
         ...
 
     def events(self, step: str | None = None) -> Iterator[dict[str, Any]]:
-        """The events in order, of one step or of all."""
+        """The events in order, of one step or of all; what is no event is named on standard error and passed by."""
         ...
 
     def last(self, step: str, event: str) -> dict[str, Any] | None:
@@ -31,7 +46,47 @@ class Journal(Protocol):
 def entry_of(step: str, event: str, facts: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """One event, and the line of JSON without passwords that is kept of it."""
     entry = {"at": datetime.now(UTC).isoformat(), "step": step, "event": event, **facts}
-    return entry, redact(json.dumps(entry, ensure_ascii=False, default=str))
+    line = redact(json.dumps(entry, ensure_ascii=False, default=str))
+    if len(line.encode(errors="replace")) >= LARGEST:
+        return entry_of(step, event, {"left_out": f"{len(line)} characters of facts, the limit is {LARGEST} bytes"})
+    return entry, line
+
+
+def event_of(line: bytes) -> dict[str, Any]:
+    """The event that a line or an object holds. Raises ValueError saying why it is none."""
+    if len(line) > LARGEST:
+        raise ValueError(f"longer than {LARGEST} bytes")
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):  # also of a character torn in two
+        raise ValueError("no JSON" if line.strip() else "empty") from None
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("at", "step", "event")):
+        raise ValueError("no event")
+    if entry["step"] not in set(Step):
+        raise ValueError("of no step of this program")
+    try:
+        at = datetime.fromisoformat(entry["at"])
+        ahead = at - datetime.now(UTC)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError("without a time") from None
+    if ahead > AHEAD:
+        raise ValueError("dated ahead of this machine's clock")
+    return entry
+
+
+_told: set[str] = set()
+
+
+def passed_by(where: str, found: Iterable[str]) -> None:
+    """Name, once in a process, what of the journal at ``where`` is no event: texts ``which: why``."""
+    new = [one for one in found if f"{where} {one}" not in _told]
+    _told.update(f"{where} {one}" for one in new)
+    if new:
+        more = f" and {len(new) - NAMED} more" if len(new) > NAMED else ""
+        say(
+            f"the journal in {where} holds what is no event of this program, passed by: {'; '.join(new[:NAMED])}{more}",
+            "yellow",
+        )
 
 
 def last_of(events: Iterable[dict[str, Any]], event: str) -> dict[str, Any] | None:
@@ -41,6 +96,14 @@ def last_of(events: Iterable[dict[str, Any]], event: str) -> dict[str, Any] | No
         if entry["event"] == event:
             found = entry
     return found
+
+
+def note(journal: Journal, step: str, event: str, **facts: Any) -> None:
+    """As :meth:`Journal.record`, where what is done must not wait for it: a failure is told and goes no further."""
+    try:
+        journal.record(step, event, **facts)
+    except (MigrationError, OSError) as error:
+        say(f"not journaled: {error}", "yellow")
 
 
 class FileJournal:
@@ -55,39 +118,47 @@ class FileJournal:
         self.path = directory / "journal.jsonl"
 
     def record(self, step: str, event: str, **facts: Any) -> dict[str, Any]:
-        """Append one event and return it. ``facts`` must be JSON; passwords in them are redacted."""
+        """As :meth:`Journal.record`. Raises Refused when the directory or the file is not the operator's alone."""
         entry, line = entry_of(step, event, facts)
-        line += "\n"
-        self.directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        private.directory(self.directory, narrow=True)
+        descriptor = private.descriptor(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
+            size = os.fstat(descriptor).st_size
             # A torn last line of a killed run must not swallow this event.
-            if self.path.stat().st_size and not self._ends_with_newline():
-                line = "\n" + line
-            os.write(descriptor, line.encode())
+            torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
+            # A half of a surrogate pair, as a damaged text of somebody's may hold, stays as JSON escapes it.
+            os.write(descriptor, f"{chr(10) if torn else ''}{line}\n".encode(errors="backslashreplace"))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         return entry
 
-    def _ends_with_newline(self) -> bool:
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
-
     def events(self, step: str | None = None) -> Iterator[dict[str, Any]]:
-        """The events in order, of one step or of all; a torn line is passed over."""
-        if not self.path.exists():
+        """As :meth:`Journal.events`. Raises Refused when the file is not the operator's alone."""
+        if not os.path.lexists(self.path):
             return
+        foreign = []
         # Bytes, at the line feed alone: str.splitlines() ends a line at U+2028 and U+0085 too, which JSON leaves as they are.
-        for line in self.path.read_bytes().split(b"\n"):
-            try:
-                entry = json.loads(line)
-            except ValueError:  # also of a character torn in two
-                continue
-            if step is None or entry.get("step") == step:
-                yield entry
+        with os.fdopen(private.descriptor(self.path, os.O_RDONLY), "rb") as file:
+            for number, line in enumerate(_lines(file), 1):
+                try:
+                    entry = event_of(line)
+                except ValueError as error:
+                    foreign.append(f"line {number}: {error}")
+                    continue
+                if step is None or entry["step"] == step:
+                    yield entry
+        passed_by(str(self.path), foreign)
 
     def last(self, step: str, event: str) -> dict[str, Any] | None:
-        """The newest such event, or None."""
+        """As :meth:`Journal.last`."""
         return last_of(self.events(step), event)
+
+
+def _lines(file: Any) -> Iterator[bytes]:
+    """Lines without their end; of a line that is too long no more is held than shows it to be so."""
+    while line := file.readline(LARGEST + 1):
+        if len(line) > LARGEST and not line.endswith(b"\n"):
+            while (rest := file.readline(LARGEST)) and not rest.endswith(b"\n"):
+                pass
+        yield line.removesuffix(b"\n")

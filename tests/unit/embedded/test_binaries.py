@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from scripts.embedded import binaries
-from scripts.support.errors import DatabaseError
+from scripts.support import private
+from scripts.support.errors import Refused
 
 
 @pytest.fixture
@@ -33,11 +34,11 @@ def own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_our_own_copy_is_made_once_and_taken(tmp_path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when the check refuses what this program made itself."""
-    monkeypatch.setattr(binaries, "_refuse_foreign", lambda path: None)
+    monkeypatch.setattr(private, "refuse_foreign", lambda path, widest: None)
     assert binaries.bin_path() == copy / "bin"
     monkeypatch.undo()
     own(copy, monkeypatch)
-    binaries._refuse_foreign(copy)
+    private.refuse_foreign(copy, 0o755)
     assert (copy / "bin" / "postgres").read_text() == "a program"
 
 
@@ -47,11 +48,11 @@ def test_a_directory_that_others_may_write_is_refused(copy: Path, monkeypatch: p
     (copy / "bin").mkdir(parents=True)
     (copy / "bin" / "postgres").write_text("another program")
     copy.chmod(mode)
-    with pytest.raises(DatabaseError, match="remove it, or set TMPDIR elsewhere"):
+    with pytest.raises(Refused, match="remove it, chmod 700 it, or name another"):
         binaries.bin_path()
     own(copy, monkeypatch)
-    with pytest.raises(DatabaseError, match=rf"may be written by others \(mode 0{mode:o}, 0755 at most\)"):
-        binaries._refuse_foreign(copy)
+    with pytest.raises(Refused, match=rf"is open to others \(mode 0{mode:o}, 0755 at most\)"):
+        private.refuse_foreign(copy, 0o755)
 
 
 def test_somebody_elses_directory_or_link_is_refused(
@@ -61,12 +62,12 @@ def test_somebody_elses_directory_or_link_is_refused(
     (tmp_path / "his" / "bin").mkdir(parents=True)
     (tmp_path / "his" / "bin" / "postgres").write_text("another program")
     copy.symlink_to(tmp_path / "his")
-    with pytest.raises(DatabaseError, match="is no directory of its own"):
+    with pytest.raises(Refused, match="is no directory of its own"):
         binaries.bin_path()
     copy.unlink()
     (tmp_path / "his").rename(copy)
     copy.chmod(0o755)
     uid = copy.lstat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
-    with pytest.raises(DatabaseError, match=rf"belongs to user {uid}, not to user {uid + 1}"):
-        binaries._refuse_foreign(copy)
+    with pytest.raises(Refused, match=rf"belongs to user {uid}, not to user {uid + 1}"):
+        private.refuse_foreign(copy, 0o755)
