@@ -21,6 +21,7 @@ from scripts.database import catalog, helper_schema
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.engines import PLUGINS
+from scripts.database.error_text import told
 from scripts.schema import role
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CopyEvent, Step
@@ -90,7 +91,7 @@ class _Copy:
         except Exception as error:
             # The cause must be told, also when the journal is what failed.
             with suppress(MigrationError, OSError):
-                self._record(CopyEvent.FAILED, error=str(error))
+                self._record(CopyEvent.FAILED, error=told(error))
             raise
 
     def _record(self, event: str, **facts: Any) -> None:

@@ -65,8 +65,10 @@ def primary(error: psycopg.Error) -> str:
     return redact(" ".join(part for part in (f"{type(error).__name__}:", begin, LEFT_OUT) if part))
 
 
-def told(error: psycopg.Error) -> str:
-    """As :func:`primary`, with the SQLSTATE where there is one."""
+def told(error: Exception) -> str:
+    """As :func:`primary`, with the SQLSTATE where there is one; another error than PostgreSQL's as it is."""
+    if not isinstance(error, psycopg.Error):
+        return redact(str(error))
     return f"{primary(error)} (SQLSTATE {error.sqlstate})" if error.sqlstate else primary(error)
 
 
@@ -92,11 +94,13 @@ def passed_on(text: str, *, own: bool) -> str:
 
 
 def of_client(text: str, program: str) -> str:
-    """What pg_dump or pg_restore (``program``) said on standard error, likewise: lines that its name does not begin go on
-    quoting the server."""
+    """What pg_dump or pg_restore (``program``) said on standard error, likewise: after the first line that its name begins,
+    those that it does not begin go on quoting the server."""
     if _shown:
         return redact(text).strip()
-    return "\n".join(passed_on(line, own=True) for line in text.splitlines() if line.startswith(f"{program}:"))
+    lines = text.strip().splitlines()
+    kept = [line.startswith(f"{program}:") for line in lines]
+    return "\n".join(passed_on(line, own=True) for at, line in enumerate(lines) if kept[at] or not any(kept[:at]))
 
 
 def scrub(error: BaseException) -> None:

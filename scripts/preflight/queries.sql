@@ -69,8 +69,8 @@ ORDER BY 1
 SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = 'pg_stat_statements' AND has_table_privilege(c.oid, 'SELECT') LIMIT 1
 
--- statements_like: statements of this database that match a pattern and name one of the tables; {view} is pg_stat_statements
-SELECT DISTINCT t.name, left(regexp_replace(s.query, '\s+', ' ', 'g'), 120)
+-- statements_like: statements of this database, without literals, that match a pattern and name one of the tables; {view} is pg_stat_statements
+SELECT DISTINCT t.name, left(regexp_replace(regexp_replace(s.query, '''[^'']*''', '''...''', 'g'), '\s+', ' ', 'g'), 120)
 FROM {view} s JOIN unnest(%s::text[]) t(name) ON s.query ~* ('\m' || t.name || '\M')
 WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query ~* %s LIMIT 20
 

@@ -107,7 +107,7 @@ def _walsender(settings: Settings, side: Side, role: str) -> Check:
         return Check(
             name,
             "fail",
-            told(error) if isinstance(error, psycopg.Error) else str(error),
+            told(error),
             f"ALTER ROLE {role} REPLICATION (RDS: GRANT rds_replication TO {role}), and a line in pg_hba.conf that lets it in",
         )
     return Check(name, "pass", "opened")

@@ -128,6 +128,7 @@ def test_pg_restore_is_quoted_up_to_the_row() -> None:
 @pytest.mark.parametrize(
     ("said", "told"),
     [
+        ("/usr/bin/pg_restore: error while loading shared libraries: libpq.so.5: cannot open", None),
         ("pg_restore: error: could not open input file \"x\": No such file or directory", None),
         ('pg_restore: error: could not execute query: ERROR:  relation "tasks" already exists\nCommand was: CREATE TABLE', 'pg_restore: error: could not execute query: ERROR:  relation "tasks" already exists'),
         ('pg_restore: error: could not execute query: ERROR:  could not create unique index "u"\nDETAIL:  Key (name)=(Hanako) is duplicated.', 'pg_restore: error: could not execute query: ERROR:  could not create unique index "u"'),
