@@ -30,7 +30,12 @@ STATIC_PARAMETERS = {
     "max_logical_replication_workers": "10",
     "max_worker_processes": "20",
 }
-DYNAMIC_PARAMETERS = {"log_min_duration_statement": "500"}
+#: What a slow or failing statement writes into the log, without the values of rows (PostgreSQL 16, 'Error Reporting and Logging').
+DYNAMIC_PARAMETERS = {
+    "log_min_duration_statement": "500",
+    "log_error_verbosity": "terse",
+    "log_parameter_max_length": "0",
+}
 
 
 @dataclass(frozen=True)

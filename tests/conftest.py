@@ -28,8 +28,8 @@ from scripts.support.wait import wait_until
 #: Everything that a naive DSN or log would trip over.
 AWKWARD_PASSWORD = "p'a@s%20s w/o:rd"
 _numbers = itertools.count(1)
-#: The tests kill servers and never the machine: what PostgreSQL handed to the kernel outlives a `kill -9` unsynced.
-UNSYNCED = {"fsync": "off"}
+#: Errors are found in the logs by what explains them. The tests kill servers and never the machine: what PostgreSQL handed to the kernel outlives a `kill -9` unsynced.
+UNSYNCED = {"fsync": "off", "log_error_verbosity": "default"}
 #: Tests below these paths run on one worker, in their order: the rehearsals as each takes both cores and has figures of its
 #: own, the others as their fixtures are dear. Every other test goes to whichever worker is free.
 GROUPS = (

@@ -39,6 +39,8 @@ DEFAULT_SETTINGS: Mapping[str, str] = {
     "max_wal_size": "2GB",
     # A stopped apply worker comes back after this; RDS has the 5 s default.
     "wal_retrieve_retry_interval": "1s",
+    # As the declared database: a backup is tried out here, with rows of people.
+    "log_error_verbosity": "terse",
 }
 
 

@@ -62,9 +62,32 @@ def server(settings: Settings, side: Side, connection: Connection) -> Iterator[C
         f"{isolation}, it must be read committed: what applies a write has to see a row anew that it waited for",
         "ALTER DATABASE ... RESET default_transaction_isolation, or of the role: ALTER ROLE ... RESET default_transaction_isolation",
     )
+    yield _log(side, connection)
     yield from _headroom(settings, side, connection)
     yield from _transactions(side, connection)
     yield from _slots(settings, side, connection)
+
+
+def _log(side: Side, connection: Connection) -> Check:
+    """What the server writes of rows into its own log, whatever the commands leave out."""
+    verbosity, length, slow, every = (
+        str(one(connection, f"SHOW {name}"))
+        for name in ("log_error_verbosity", "log_parameter_max_length", "log_min_duration_statement", "log_statement")
+    )
+    found = (
+        []
+        if verbosity == "terse"
+        else [f"log_error_verbosity is {verbosity}, it should be terse: errors log the failing row"]
+    )
+    if length != "0" and (slow != "-1" or every in ("mod", "all")):
+        found.append(f"log_parameter_max_length is {length}, it should be 0: statements are logged with their values")
+    return Check(
+        f"{side}: rows in the server's log",
+        "warn" if found else "pass",
+        "; ".join(found) or "neither failing rows nor values",
+        "ALTER SYSTEM SET log_error_verbosity = 'terse'; ALTER SYSTEM SET log_parameter_max_length = 0; SELECT pg_reload_conf() "
+        "(RDS: in the parameter group, applied at once)",
+    )
 
 
 def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterator[Check]:

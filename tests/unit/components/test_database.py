@@ -73,6 +73,15 @@ def test_static_parameters_are_applied_at_the_reboot(stack: tuple[str, Declared]
         assert int(parameters[name][0]) >= 10
 
 
+def test_the_server_logs_no_row(stack: tuple[str, Declared]) -> None:
+    """Prevents pupils' names in CloudWatch Logs: the failing row of an error, the values of a slow statement."""
+    _, declared = stack
+    parameters = declared.one("aws:rds/parameterGroup:ParameterGroup").inputs["parameters"]
+    found = {item["name"]: (item["value"], item["applyMethod"]) for item in parameters}
+    assert found["log_error_verbosity"] == ("terse", "immediate")
+    assert found["log_parameter_max_length"] == ("0", "immediate")
+
+
 def test_the_log_groups_exist_before_the_database(stack: tuple[str, Declared]) -> None:
     """RDS makes missing log groups itself, with lines kept for ever."""
     _, declared = stack
