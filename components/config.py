@@ -174,6 +174,21 @@ class MigrationConfig(_Model):
     )
     source_role: str = Field("myteacher_app_user", min_length=1, max_length=63, description="The monolith's role.")
     target_role: str = Field("task_service_user", min_length=1, max_length=63, description="The Task Service's role.")
+    replication_role: str = Field(
+        "task_replication",
+        min_length=1,
+        max_length=63,
+        description="The role that replication logs in with, on each side; `replicate start` makes it (DMS: of its secrets).",
+    )
+    password_readers: tuple[str, ...] = Field(
+        (),
+        description="Roles that may read the password of that role where a subscription keeps it, as `pg_read_all_data` lets them; others are refused.",
+    )
+    server_root_certificate: str | None = Field(
+        None,
+        min_length=1,
+        description="File on the database servers with the authorities by which one knows the other, or `system`; default: their `ssl_ca_file`.",
+    )
     canary_ladder: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
         (5, 25, 50, 100), min_length=1, description="The canary weights, in order, percent."
     )

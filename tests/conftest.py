@@ -186,11 +186,12 @@ def pairs(
                         )
         source = psycopg.connect(source_server.url(name), autocommit=True)
         target = psycopg.connect(target_server.url(name), autocommit=True)
-        # Slots are unique per server, so each pair has names of its own.
+        # Slots and roles are unique per server, so each pair has names of its own.
         values = {
             "replicationEngine": "native",
             "subscription": f"sub_{number}",
             "publication": f"pub_{number}",
+            "replicationRole": f"replication_{number}",
             **config,
         }
         settings = Settings(

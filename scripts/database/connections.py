@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import conninfo
 from psycopg.rows import TupleRow
 
 from scripts.database.error_text import told
+from scripts.database.tls import secured
 from scripts.support.errors import DatabaseError, UsageError
 from scripts.support.redact import remember_secret
 
@@ -40,10 +41,12 @@ def session_name(step: str) -> str:
 
 
 def parameters(url: str, name: str) -> dict[str, Any]:
-    """The connection parameters of a libpq URL or keyword string; the password is remembered for redaction.
+    """The connection parameters of a libpq URL or keyword string; the password is remembered for redaction. What leaves this
+    machine checks the server's certificate, see :mod:`scripts.database.tls`.
 
     Raises:
-        UsageError: naming the variable ``name``, never the value, when it cannot be read.
+        UsageError: naming the variable ``name``, never the value, when it cannot be read or asks for less than that.
+        Refused: there is nothing to check the certificate by.
     """
     try:
         values = conninfo.conninfo_to_dict(url)
@@ -54,7 +57,7 @@ def parameters(url: str, name: str) -> dict[str, Any]:
         ) from None
     password = values.get("password")
     remember_secret(str(password) if password is not None else None)
-    return values
+    return secured(values, name)
 
 
 def connect(
@@ -107,15 +110,3 @@ def domain_errors(what: str) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise DatabaseError(f"{what}: {told(error)}") from error
-
-
-def keep_out_of_log(connection: Connection) -> bool:
-    """Keep the transaction's statements, which carry a password, out of the server's log; False where the role may not."""
-    row = connection.execute(
-        "SELECT rolsuper OR has_parameter_privilege(current_user, 'log_statement', 'SET') FROM pg_roles WHERE rolname = current_user"
-    ).fetchone()
-    if not row or not row[0]:
-        return False
-    for name in ("log_statement = 'none'", "log_min_error_statement = 'panic'", "log_min_duration_statement = -1"):
-        connection.execute(sql.SQL("SET LOCAL " + name))
-    return True

@@ -76,3 +76,29 @@ CREATE TABLE IF NOT EXISTS task_migration.conflicts (
     lost text,
     kept text
 )
+
+-- secret_block: the body of a block that runs a statement (a format's text, with %L for the secret) without quoting it in an error; a
+-- cancelled statement and a failed assertion are no OTHERS (PostgreSQL, 'PL/pgSQL', Trapping Errors)
+BEGIN
+    EXECUTE (SELECT pg_catalog.format({statement}, value) FROM pg_temp.task_migration_secret);
+EXCEPTION WHEN OTHERS OR query_canceled OR assert_failure THEN
+    RAISE EXCEPTION USING MESSAGE = SQLERRM, ERRCODE = SQLSTATE;
+END
+
+-- loud_settings: settings that show a statement which runs inside of a block: name, value, and the value that does not
+SELECT s.name, s.setting, q.quiet FROM pg_settings s JOIN (VALUES
+    ('pg_stat_statements.track_utility', 'off', 'off'), ('pgaudit.log', 'none', 'none|'),
+    ('log_min_messages', 'warning', 'info|notice|warning|error|log|fatal|panic'), ('debug_print_parse', 'off', 'off'),
+    ('debug_print_rewritten', 'off', 'off'), ('debug_print_plan', 'off', 'off')) q(name, quiet, harmless) USING (name)
+WHERE s.setting <> ALL (string_to_array(q.harmless, '|'))
+AND (s.name <> 'pg_stat_statements.track_utility' OR current_setting('pg_stat_statements.track', true) = 'all')
+
+-- short_locks: no wait for a lock is so long that `log_lock_waits` tells of it, with its context
+SELECT set_config('lock_timeout', greatest(1, least(300, setting::int / 2))::text, true) FROM pg_settings WHERE name = 'deadlock_timeout'
+
+-- statements_schema: where the extension pg_stat_statements is in this database
+SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'
+
+-- forget_statement: resets what pg_stat_statements holds of this role's statements that begin with a text
+SELECT {schema}.pg_stat_statements_reset(s.userid, s.dbid, s.queryid) FROM {schema}.pg_stat_statements s
+WHERE s.userid = (SELECT oid FROM pg_roles WHERE rolname = current_user) AND starts_with(s.query, %s)

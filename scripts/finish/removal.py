@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from psycopg import sql
-
+from components.config import MigrationConfig
 from scripts.database import helper_schema, queries
-from scripts.database.connections import domain_errors
+from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
+from scripts.replication import roles
 from scripts.replication.engine import engine_of
 from scripts.support.errors import DatabaseError
 from scripts.support.settings import Settings
@@ -31,8 +31,14 @@ def remove(settings: Settings) -> None:
         for side in (source, target):
             writes.uninstall(side, config.db_schema, config.tables)
             # The target's schema is the very last: it holds what a killed `finalize` goes on from.
-            drop = sql.SQL("DROP SCHEMA IF EXISTS task_migration CASCADE")
-            helper_schema.with_lock_retries(partial(side.execute, drop), "dropping the schema task_migration")
+            helper_schema.with_lock_retries(partial(_drop, side, config), "dropping the schema task_migration")
+
+
+def _drop(connection: Connection, config: MigrationConfig) -> None:
+    """The helper schema, and with it the rights of the role of replication, which goes in the same moment."""
+    with connection.transaction():
+        connection.execute("DROP SCHEMA IF EXISTS task_migration CASCADE")
+        roles.drop(connection, config)
 
 
 def leftovers(settings: Settings) -> list[str]:
@@ -45,6 +51,7 @@ def leftovers(settings: Settings) -> list[str]:
         ):
             ours = {"triggers": [record.CAPTURE, record.NO_TRUNCATE]}
             found += [f"{side}: {row[0]}" for row in connection.execute(QUERIES["leftovers"], ours)]
+            found += [f"{side}: {role}" for role in roles.leftovers(connection, settings.config)]
     return found
 
 

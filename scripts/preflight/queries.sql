@@ -38,12 +38,6 @@ FROM pg_database d WHERE datname = current_database()
 -- locale_14: the same before PostgreSQL 15, which knows the C library's locales only
 SELECT pg_encoding_to_char(encoding), datcollate, datctype, 'c', '' FROM pg_database WHERE datname = current_database()
 
--- quiet: whether the role may keep a statement out of the server's log
-SELECT rolsuper OR (has_parameter_privilege(current_user, 'log_statement', 'SET')
-                    AND has_parameter_privilege(current_user, 'log_min_error_statement', 'SET')
-                    AND has_parameter_privilege(current_user, 'log_min_duration_statement', 'SET'))
-FROM pg_roles WHERE rolname = current_user
-
 -- everything: schema, name and kind of all tables and sequences that a dump of the database holds
 SELECT n.nspname, c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_'

@@ -13,11 +13,12 @@ import psycopg
 from psycopg import sql
 
 from scripts.database.catalog import quoted
-from scripts.database.connections import Connection, connect, keep_out_of_log, parameters
+from scripts.database.connections import Connection, connect
 from scripts.database.error_text import told
 from scripts.finish import rights as finalize_rights
 from scripts.preflight.documents import Check
 from scripts.preflight.server import QUERIES, one
+from scripts.replication import roles
 from scripts.replication.subscriptions import peer_conninfo
 from scripts.support.errors import MigrationError
 from scripts.support.settings import Settings
@@ -49,7 +50,9 @@ def rights(settings: Settings, side: Side, connection: Connection) -> Iterator[C
         [sql.SQL("SET LOCAL session_replication_role = replica")],
         f"GRANT SET ON PARAMETER session_replication_role TO {role} (RDS: GRANT rds_superuser TO {role})",
     )
+    yield _replication_role(settings, side, connection, role)
     if native:
+        yield _readers(settings, side, connection)
         yield _peer(settings, side, connection, role, database)
     yield from _tables(settings, side, connection, role)
     if side == "source":
@@ -113,50 +116,67 @@ def _walsender(settings: Settings, side: Side, role: str) -> Check:
     return Check(name, "pass", "opened")
 
 
-def _peer(settings: Settings, side: Side, connection: Connection, role: str, database: str) -> Check:
-    """A subscription as `replicate start` makes it: the right to it, the way from server to server, and the password."""
-    name = f"{side}: create subscription"
-    config = settings.config
-    peer, peer_side = (settings.target(), "target") if side == "source" else (settings.source(), "source")
-    remedy = (
-        f"GRANT pg_create_subscription TO {role}; GRANT CREATE ON DATABASE {database} TO {role}; and the {side}'s server itself "
-        f"must reach the host of {peer_side.upper()}_DATABASE_URL, with the password that stands in it"
-    )
-    quiet = one(connection, QUERIES["quiet"])
-    # A statement that fails stands in the server's log, with the password in it, unless the role may keep it out.
-    connects = bool(quiet)
-    values = parameters(peer, f"{peer_side.upper()}_DATABASE_URL")
-    if not connects and not values.get("password"):
-        return Check(name, "fail", f"{peer_side.upper()}_DATABASE_URL has no password, which a subscription of a role that is no superuser needs", remedy)  # fmt: skip
-    dsn = peer_conninfo(peer) if connects else "dbname=nowhere password=none"
-    statement = sql.SQL(
-        "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH (connect = {}, create_slot = false, slot_name = NONE, "
-        "enabled = false, copy_data = false)"
-    ).format(
-        sql.Identifier(NAME),
-        sql.Literal(dsn),
-        sql.Identifier(config.publication if side == "target" else config.reverse_publication),
-        sql.SQL("true" if connects else "false"),
-    )
+def _replication_role(settings: Settings, side: Side, connection: Connection, role: str) -> Check:
+    """The role that replication logs in with, made and given a password as `replicate start` does."""
+    name = f"{side}: role of replication"
     try:
         with connection.transaction(force_rollback=True):
-            if connects:
-                keep_out_of_log(connection)
+            roles.ensure(connection, settings.config, side)
+            roles.set_password(connection, settings.config.replication_role)
+    except (MigrationError, psycopg.Error) as error:
+        text = str(error) if isinstance(error, MigrationError) else told(error)
+        remedy = f"ALTER ROLE {role} CREATEROLE REPLICATION (RDS: GRANT rds_replication TO {role} WITH ADMIN OPTION), or what the detail says"
+        return Check(name, "fail", text, remedy)
+    return Check(name, "pass", f"{settings.config.replication_role}: tried and rolled back")
+
+
+def _readers(settings: Settings, side: Side, connection: Connection) -> Check:
+    found = roles.readers(connection, settings.config)
+    return Check(
+        f"{side}: readers of passwords",
+        "fail" if found else "pass",
+        f"{', '.join(found)} {roles.READABLE}" if found else "superusers and the operator alone",
+        roles.reader_remedy(found),
+    )
+
+
+def _peer(settings: Settings, side: Side, connection: Connection, role: str, database: str) -> Check:
+    """A subscription as `replicate start` makes it: the right to it, and the way from server to server. No password is tried, as it
+    would stand in a statement: the peer's answer that this one is wrong is what shows that the way is open."""
+    name = f"{side}: create subscription"
+    config = settings.config
+    peer_side: Side = "target" if side == "source" else "source"
+    remedy = (
+        f"GRANT pg_create_subscription TO {role}; GRANT CREATE ON DATABASE {database} TO {role}; and the {side}'s server itself "
+        f"must reach the host of {peer_side.upper()}_DATABASE_URL, which lets {config.replication_role} in by password"
+    )
+    try:
+        dsn = peer_conninfo(
+            connection, settings.url(peer_side), config.replication_role, "none", config.server_root_certificate
+        )
+        statement = sql.SQL(
+            "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH (create_slot = false, slot_name = NONE, "
+            "enabled = false, copy_data = false)"
+        ).format(
+            sql.Identifier(NAME),
+            sql.Literal(dsn),
+            sql.Identifier(config.publication if side == "target" else config.reverse_publication),
+        )
+        with connection.transaction(force_rollback=True):
             connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(f"{PEER_SECONDS}s")))
             # libpq in the server knows no deadline of its own; the statement's ends it.
             connection.execute(statement)
+    except MigrationError as error:
+        return Check(name, "fail", str(error), "what the detail says")
     except psycopg.errors.QueryCanceled:
         return Check(name, "fail", f"the {side}'s server did not reach the {peer_side}'s in {PEER_SECONDS} s", remedy)
+    except psycopg.errors.ConnectionFailure as error:
+        text = told(error)
+        # The peer's own words, in whatever language: of all that it refuses only the password is about the role alone.
+        if config.replication_role not in text or "pg_hba.conf" in text:
+            return Check(name, "fail", f"refused: {text}", remedy)
     except psycopg.Error as error:
         return Check(name, "fail", f"refused: {told(error)}", remedy)
-    if not connects:
-        return Check(
-            name,
-            "warn",
-            f"the right is there; whether the {side}'s server reaches the {peer_side}'s was not tried, as {role} cannot keep a "
-            "failing statement, with the password in it, out of the server's log",
-            f"GRANT SET ON PARAMETER log_statement, log_min_error_statement, log_min_duration_statement TO {role}",
-        )
     return Check(name, "pass", f"the {side}'s server reached the {peer_side}'s; rolled back")
 
 

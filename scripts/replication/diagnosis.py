@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
 from scripts.database import catalog, queries
-from scripts.database.connections import Connection, keep_out_of_log
+from scripts.database.connections import Connection
 from scripts.database.error_text import primary, told
 from scripts.replication import writes
 from scripts.replication.documents import FailingRow
@@ -27,7 +27,6 @@ from scripts.writes import record
 _QUERIES = queries.load("scripts.replication")
 #: Writes that are tried at most, and the longest that the attempt may hold locks on the live side, in all.
 WRITES, LIMIT_MS = 1_000, 300
-PROBE_MS = 12_000
 
 
 @dataclass(frozen=True)
@@ -116,12 +115,11 @@ def explain(
     side: Side,
     *,
     schema: str,
-    publication: str,
-    conninfo: str,
+    unreachable: Callable[[], str | None],
 ) -> tuple[str, FailingRow | None]:
     """Why the worker that brings the writes of ``side`` is down, in words, and the write at fault when it is one.
 
-    Nothing stays changed on either side. ``conninfo`` is the publisher's, as a subscription would use it.
+    Nothing stays changed on either side. ``unreachable`` has the subscriber's server itself connect to the publisher.
     """
     try:
         found = attempt(subscriber, side, writes.waiting(publisher, subscriber, side, WRITES), schema)
@@ -132,9 +130,12 @@ def explain(
             f"{found.failing}; tried on the subscriber and rolled back. Mend the cause and the worker goes on by itself",
             found.failing,
         )
-    unreachable = probe(subscriber, publication, conninfo)
-    if unreachable is not None:
-        return f"the subscriber's server cannot use the publisher: {unreachable}", None
+    try:
+        why = unreachable()
+    except psycopg.Error as error:
+        why = told(error)
+    if why is not None:
+        return f"the subscriber's server cannot use the publisher: {why}", None
     if found.cut:
         return (
             f"the first {found.tried:,} writes that wait can be applied and the publisher be reached; the others were not tried, as "
@@ -148,21 +149,3 @@ def explain(
         "restart) or shows at the transaction's end alone; the worker starts again within wal_retrieve_retry_interval",
         None,
     )
-
-
-def probe(subscriber: Connection, publication: str, conninfo: str) -> str | None:
-    """Have the subscriber's own server connect to the publisher, as only a rolled back CREATE SUBSCRIPTION does; the error,
-    or None. Not done by a role that may not keep the statement, which holds a password, out of the server's log."""
-    try:
-        with subscriber.transaction(force_rollback=True):
-            if not keep_out_of_log(subscriber):
-                return None
-            _limit(subscriber, "statement_timeout", PROBE_MS)
-            subscriber.execute(
-                sql.SQL(_QUERIES["probe_subscription"]).format(
-                    connection=sql.Literal(conninfo), publication=sql.Identifier(publication)
-                )
-            )
-    except psycopg.Error as error:
-        return told(error)
-    return None

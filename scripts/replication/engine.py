@@ -26,8 +26,10 @@ class Engine(Protocol):
         """
         ...
 
-    def start(self, settings: Settings) -> Sequence[Part]:
+    def start(self, settings: Settings, force: bool = False) -> Sequence[Part]:
         """Make and switch on both directions; returns what they consist of, and which of it was there and on already.
+
+        ``force``: also where a password of the role of replication may be shown to others on its server.
 
         The reverse direction's place in the target's log is kept before this returns; conflict rules are installed.
         """

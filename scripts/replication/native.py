@@ -8,9 +8,10 @@ from scripts.copy import slot as copy_slot
 from scripts.database import helper_schema
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
-from scripts.replication import diagnosis, slots, subscriptions
+from scripts.replication import diagnosis, roles, slots, subscriptions
 from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
 from scripts.replication.documents import DirectionState, FailingRow
+from scripts.replication.subscriptions import Link
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
 from scripts.writes import record
@@ -37,21 +38,24 @@ class Native:
             slots.check(settings, "forward", source, target)
             slots.check(settings, "reverse", target, source)
 
-    def start(self, settings: Settings) -> list[Part]:
+    def start(self, settings: Settings, force: bool = False) -> list[Part]:
         """The way back with its slot first, before the target can take a first write; then forward, from the copy's slot."""
         with (
             domain_errors("starting replication"),
             open_side(settings, "source", "replicate", LOCK_MS) as source,
             open_side(settings, "target", "replicate", LOCK_MS) as target,
         ):
+            sides: dict[Side, Connection] = {"source": source, "target": target}
+            for side, connection in sides.items():
+                roles.refuse_readers(connection, settings.config, side)
+                roles.ensure(connection, settings.config, side)
             parts = [_publish_back(settings, target), _slot_back(settings, target)]
-            back, forth = names(settings, "reverse"), names(settings, "forward")
-            for connection, (publication, name), peer in (
-                (source, back, settings.target()),
-                (target, forth, settings.source()),
-            ):
-                was_on = subscriptions.switch_on(connection, name, publication, peer)
-                parts.append(Part(f"subscription {name}", was_on))
+            for direction in reversed(DIRECTIONS):
+                link = _link(settings, direction)
+                was_on = subscriptions.switch_on(
+                    sides[link.subscriber], sides[link.publisher], link, settings.config, force=force
+                )
+                parts.append(Part(f"subscription {link.name}", was_on))
         return parts
 
     def enabled(self, settings: Settings) -> bool:
@@ -117,6 +121,12 @@ class Native:
         return found
 
 
+def _link(settings: Settings, direction: Direction) -> Link:
+    publication, name = names(settings, direction)
+    sender = publisher(direction)
+    return Link(name, publication, sender, subscriber(direction), settings.url(sender))
+
+
 def _publish_back(settings: Settings, target: Connection) -> Part:
     name = settings.config.reverse_publication
     was_on = target.execute("SELECT 1 FROM pg_publication WHERE pubname = %s", (name,)).fetchone() is not None
@@ -140,7 +150,7 @@ def _slot_back(settings: Settings, target: Connection) -> Part:
 
 
 def _state(sender: Connection, receiver: Connection, settings: Settings, direction: Direction) -> DirectionState:
-    publication, name = names(settings, direction)
+    name = slot_name(settings, direction)
     slot = slots.read(sender, name)
     worker = subscriptions.worker(receiver, name)
     error: FailingRow | None = None
@@ -152,14 +162,12 @@ def _state(sender: Connection, receiver: Connection, settings: Settings, directi
     elif reason is None and worker and slot and slot.active and worker.pid is None:
         reason = slots.foreign(sender, name, slot)
     elif reason is None and worker and (worker.pid is None or not (slot and slot.active)):
-        peer = subscriptions.peer_conninfo(settings.url(publisher(direction)))
         why, error = diagnosis.explain(
             sender,
             receiver,
             publisher(direction),
             schema=settings.config.db_schema,
-            publication=publication,
-            conninfo=subscriptions.kept_conninfo(receiver, name) or peer,
+            unreachable=lambda: subscriptions.unreachable(receiver, sender, _link(settings, direction)),
         )
         reason = f"the apply worker of {name} is down (apply errors so far: {worker.apply_errors}): {why}"
     return DirectionState(

@@ -11,18 +11,16 @@ WHERE roname ~ '^pg_[0-9]+$' AND NOT EXISTS (SELECT 1 FROM pg_subscription WHERE
 SELECT subenabled FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
 WHERE d.datname = current_database() AND subname = %s
 
--- subscription_connection: the connection string that a subscription keeps; not every role may read it
-SELECT subconninfo FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
-WHERE d.datname = current_database() AND subname = %s
-
--- create_subscription: from a slot that is there. Each direction carries a table of its own, so nothing goes round; what the rules
+-- create_subscription: what follows its name and connection, from a slot that is there. Each direction carries a table of its own, so nothing goes round; what the rules
 -- write while they apply has the worker's origin and must travel back
-CREATE SUBSCRIPTION {name} CONNECTION {connection} PUBLICATION {publication}
-WITH (create_slot = false, slot_name = {slot}, copy_data = false, origin = any, enabled = true)
+PUBLICATION {publication} WITH (create_slot = false, slot_name = {slot}, copy_data = false, origin = any, enabled = false)
 
--- probe_subscription: makes the server connect to the publisher; to be rolled back
-CREATE SUBSCRIPTION task_migration_probe CONNECTION {connection} PUBLICATION {publication}
-WITH (create_slot = false, slot_name = NONE, enabled = false, copy_data = false)
+-- refresh: makes the server connect to the publisher with what the subscription keeps, which stands in no statement; it changes nothing
+-- while the publication holds the same table
+ALTER SUBSCRIPTION {name} REFRESH PUBLICATION WITH (copy_data = false)
+
+-- published: whether a publication of this database carries a table
+SELECT EXISTS (SELECT 1 FROM pg_publication_tables WHERE pubname = %s AND schemaname = 'task_migration' AND tablename = %s)
 
 -- worker: a subscription's apply worker: switched on, its process, errors so far, whose locks it waits for
 SELECT s.subenabled, w.pid, e.apply_error_count, pg_blocking_pids(w.pid) FROM pg_subscription s
@@ -65,3 +63,25 @@ SELECT count(*) FROM unnest(%(lacking)s::bigint[]) l(v) WHERE v NOT IN (
     SELECT convert_from(substring(data FROM 14 FOR get_byte(data, 12)), 'SQL_ASCII')::bigint
     FROM pg_logical_slot_peek_binary_changes(%(slot)s, NULL, NULL, 'proto_version', '1', 'publication_names', %(publication)s)
     WHERE get_byte(data, 0) = ascii('I'))
+
+-- replication_role: a role of the name that replication is to log in with: whether it is one's own; attributes that it should not have,
+-- what it owns, groups it is in, who is in it, and whether this role may set its password
+SELECT r.rolname = current_user,
+       array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'a superuser' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
+                          CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL),
+       ARRAY(SELECT DISTINCT d.classid::regclass::text || ' ' || d.objid FROM pg_shdepend d
+             WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o'),
+       ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+             WHERE m.member = r.oid AND g.rolname <> 'rds_replication'),
+       ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.member
+             WHERE m.roleid = r.oid AND NOT g.rolsuper AND g.rolname <> current_user
+             AND coalesce((to_jsonb(m) ->> 'set_option')::bool OR (to_jsonb(m) ->> 'inherit_option')::bool, true)),
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
+FROM pg_roles r WHERE r.rolname = %(role)s
+
+-- password_readers: roles that log in and may read what subscriptions keep, and neither are superusers (RDS: rds_superuser) nor may
+-- become the role of this session
+SELECT r.rolname FROM pg_roles r JOIN pg_roles me ON me.rolname = current_user WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> ALL(%(accepted)s)
+AND has_column_privilege(r.oid, 'pg_subscription', 'subconninfo', 'SELECT') AND NOT pg_has_role(r.oid, me.oid, 'MEMBER')
+AND NOT EXISTS (SELECT 1 FROM pg_roles s WHERE s.rolname = 'rds_superuser' AND pg_has_role(r.oid, s.oid, 'MEMBER'))
+ORDER BY 1

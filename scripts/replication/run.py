@@ -23,14 +23,17 @@ from scripts.writes import install as writes
 from scripts.writes import watch
 
 
-def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT) -> Started:
+def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT, *, force: bool = False) -> Started:
     """Start both directions; safe to run again, it completes what is missing.
 
     Order: rules on both sides; the way back with its slot, before the target can take a first write; then forward, from
     the copy's slot; ready when a fence has come through both ways. Only then may the Task Service's role write.
 
+    Args:
+        force: also where the server would show a password of the role of replication to others than its superusers.
+
     Raises:
-        Refused: no complete copy, a slot that is not what it was, or writes that it left out.
+        Refused: no complete copy, a slot that is not what it was, writes that it left out, or a password that others may read.
         TimedOut: a fence did not come through in ``timeout`` seconds, or a table's lock was not to be had.
     """
     engine = engine_of(settings)
@@ -44,7 +47,7 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     engine.check(settings)
     settings.journal.record(Step.REPLICATE, ReplicateEvent.STARTING, slot=settings.config.subscription)
     _install(settings)
-    parts = engine.start(settings)
+    parts = engine.start(settings, force)
     lag = fence.both(settings, timeout, progress)
     for direction in DIRECTIONS:
         _check_arrived(settings, direction, timeout)

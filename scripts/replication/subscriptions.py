@@ -7,13 +7,31 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import conninfo, sql
 
-from scripts.database import queries
-from scripts.database.connections import Connection, keep_out_of_log, parameters
+from components.config import MigrationConfig
+from scripts.database import queries, secrecy
+from scripts.database.connections import Connection, parameters
+from scripts.database.error_text import told
+from scripts.database.tls import address, stays_here
+from scripts.replication import roles
+from scripts.support.errors import Refused
+from scripts.support.sides import Side
 from scripts.support.wait import wait_until
+from scripts.writes import record
 
 QUERIES = queries.load("scripts.replication")
-#: Parameters of our own session that a server's connection to its peer must not take over.
-_OWN = {"options", "application_name", "connect_timeout"}
+#: The longest that a server is given to reach its peer, milliseconds.
+REACH_MS = 12_000
+
+
+@dataclass(frozen=True)
+class Link:
+    """One direction's subscription: its name, what it reads, between which sides; ``peer`` is the publisher's URL, secret."""
+
+    name: str
+    publication: str
+    publisher: Side
+    subscriber: Side
+    peer: str
 
 
 @dataclass(frozen=True)
@@ -38,44 +56,96 @@ def worker(connection: Connection, name: str) -> Worker | None:
     return None if row is None else Worker(bool(row[0]), row[1], int(row[2] or 0), list(row[3] or ()))
 
 
-def peer_conninfo(url: str) -> str:
-    """The peer's connection string as a subscription keeps it; quoting is libpq's own."""
-    values = {key: value for key, value in parameters(url, "the database URL").items() if key not in _OWN}
+def peer_conninfo(subscriber: Connection, url: str, role: str, password: str, root: str | None) -> str:
+    """The peer's connection string as the subscriber's server uses it: address and database of ``url``, nobody's password of it.
+
+    Args:
+        root: the file of certificates on the subscriber's server, else its own `ssl_ca_file`.
+
+    Raises:
+        Refused: the peer is another machine, and no such file is known.
+    """
+    values = address(parameters(url, "the database URL"))
+    values |= {"user": role, "password": password}
+    if not stays_here(values):
+        row = subscriber.execute("SELECT current_setting('ssl_ca_file')").fetchone()
+        root = root or (str(row[0]) if row else None)
+        if not root:
+            raise Refused(
+                f"the server of {subscriber.info.dbname} has no ssl_ca_file, by which it would know the server at {values.get('host') or values['hostaddr']}: set "
+                "serverRootCertificate to a file of certificates on it, or to system"
+            )
+        values |= {"sslmode": "verify-full", "sslrootcert": root, "gssencmode": "disable"}
     # A cut line is noticed in about 20 s, not in hours.
     values |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "2", "connect_timeout": "10"}
     return conninfo.make_conninfo("", **values)
 
 
-def kept_conninfo(connection: Connection, name: str) -> str | None:
-    """The connection string that the subscription itself keeps, where the role may read it; its password is remembered for
-    redaction. It may be another than ours by now: a rotated password, a moved host."""
-    try:
-        row = connection.execute(QUERIES["subscription_connection"], (name,)).fetchone()
-    except psycopg.errors.InsufficientPrivilege:
-        return None
-    if row is None:
-        return None
-    parameters(str(row[0]), f"the connection of {name}")
-    return str(row[0])
+def switch_on(
+    subscriber: Connection,
+    publisher: Connection,
+    link: Link,
+    config: MigrationConfig,
+    *,
+    force: bool = False,
+    warnings: list[str] | None = None,
+) -> bool:
+    """Make and enable a direction's subscription; where it does not log in any more, as the password was changed, it gets a new one.
 
+    Returns:
+        whether it was on already.
 
-def switch_on(connection: Connection, name: str, publication: str, peer: str) -> bool:
-    """Make and enable the subscription to the publisher at ``peer``, a URL; returns whether it was on already."""
-    was_on = enabled(connection, name)
+    Raises:
+        Refused: it cannot log in with a new password either, or a password would be shown (see :mod:`scripts.database.secrecy`).
+    """
+    was_on = enabled(subscriber, link.name)
+    if was_on and unreachable(subscriber, publisher, link) is None:
+        return True
+    name = sql.Identifier(link.name)
+    role = config.replication_role
+
+    def hand_over(head: str, tail: sql.Composable) -> None:
+        password = roles.set_password(publisher, role, force=force)
+        connection = peer_conninfo(subscriber, link.peer, role, password, config.server_root_certificate)
+        found = secrecy.execute(subscriber, sql.SQL(head).format(name), connection, tail, force=force)
+        if warnings is not None:
+            warnings.extend(text for text in found if text not in warnings)
+
     if was_on is None:
-        with connection.transaction():
-            keep_out_of_log(connection)
-            connection.execute(
-                sql.SQL(QUERIES["create_subscription"]).format(
-                    name=sql.Identifier(name),
-                    connection=sql.Literal(peer_conninfo(peer)),
-                    publication=sql.Identifier(publication),
-                    slot=sql.Literal(name),
-                )
-            )
-    elif not was_on:
-        connection.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(name)))
+        made = sql.SQL(QUERIES["create_subscription"]).format(
+            publication=sql.Identifier(link.publication), slot=sql.Literal(link.name)
+        )
+        # Making it takes the way to the publisher and back. The password that stands in a statement for so long is not kept.
+        hand_over("CREATE SUBSCRIPTION {} CONNECTION ", sql.SQL(" ") + made)
+    hand_over("ALTER SUBSCRIPTION {} CONNECTION ", sql.SQL(""))
+    if not was_on:
+        subscriber.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
+    why = unreachable(subscriber, publisher, link)
+    if why is not None:
+        raise Refused(
+            f"the server of the {link.subscriber} cannot log in to the {link.publisher} as {role}: {why}; let it in (pg_hba.conf, "
+            "security group), then run `task-migration replicate start` again"
+        )
     return bool(was_on)
+
+
+def unreachable(subscriber: Connection, publisher: Connection, link: Link) -> str | None:
+    """Why the subscriber's own server cannot use the publisher with what its enabled subscription keeps; None when it can."""
+    table = record.table_name(link.publisher)
+    there = publisher.execute(QUERIES["published"], (link.publication, table)).fetchone()
+    if there != (True,):
+        return (
+            f"the publication {link.publication} of the {link.publisher} does not carry task_migration.{table} any more"
+        )
+    before = subscriber.execute("SELECT current_setting('statement_timeout')").fetchone()
+    try:
+        subscriber.execute("SELECT set_config('statement_timeout', %s, false)", (str(REACH_MS),))
+        subscriber.execute(sql.SQL(QUERIES["refresh"]).format(name=sql.Identifier(link.name)))
+    except (psycopg.errors.ConnectionFailure, psycopg.errors.QueryCanceled) as error:
+        return told(error)
+    finally:
+        subscriber.execute("SELECT set_config('statement_timeout', %s, false)", before)
+    return None
 
 
 def switch_off(connection: Connection, name: str, timeout: float) -> bool:

@@ -10,9 +10,9 @@ from psycopg import conninfo, sql
 from pydantic import SecretStr
 
 from components.config import MigrationConfig
-from scripts.database import catalog
+from scripts.database import catalog, secrecy
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, connect, domain_errors, keep_out_of_log, parameters
+from scripts.database.connections import Connection, connect, domain_errors, parameters
 from scripts.database.sides import open_side
 from scripts.schema.statements import QUERIES
 from scripts.support.errors import DatabaseError, Refused
@@ -30,7 +30,12 @@ class Role:
 
 
 def ensure(
-    settings: Settings, target: Connection, name: str, password: SecretStr | None, dry_run: bool = False
+    settings: Settings,
+    target: Connection,
+    name: str,
+    password: SecretStr | None,
+    dry_run: bool = False,
+    force: bool = False,
 ) -> Role:
     """Make the role if it is missing; give it ``password`` when it cannot log in with it. Safe to run again.
 
@@ -54,17 +59,17 @@ def ensure(
     if there and _can_log_in(settings, name, password):
         return Role(name)
     changed: Literal["created", "password"] = "password" if there else "created"
+    warnings: list[str] = []
     if not dry_run:
         hashed = target.pgconn.encrypt_password(
             password.get_secret_value().encode(), name.encode(), b"scram-sha-256"
         ).decode()
-        verb = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}" if there else "CREATE ROLE {} LOGIN PASSWORD {}")
+        verb = sql.SQL("ALTER ROLE {} LOGIN PASSWORD " if there else "CREATE ROLE {} LOGIN PASSWORD ")
         with target.transaction():
-            keep_out_of_log(target)
-            target.execute(verb.format(sql.Identifier(name), sql.Literal(hashed)))
+            warnings = secrecy.execute(target, verb.format(sql.Identifier(name)), hashed, force=force)
             if not there:
                 _join(target, name)
-    return Role(name, changed)
+    return Role(name, changed, warnings)
 
 
 def _can_log_in(settings: Settings, name: str, password: SecretStr) -> bool:

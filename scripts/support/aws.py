@@ -50,7 +50,7 @@ def region_of(arn: str) -> str:
 
 def conninfo_of(side: Side, outputs: Mapping[str, Any], secret: str) -> str:
     """The connection string of one side, of the stack's outputs and the secret's text (AWS Secrets Manager, 'JSON structure
-    of AWS Secrets Manager database credential secrets'). TLS is required, as the parameter group forces it.
+    of AWS Secrets Manager database credential secrets').
 
     Raises:
         MigrationError: the secret is no JSON with username and password; its text is not in the message.
@@ -70,7 +70,6 @@ def conninfo_of(side: Side, outputs: Mapping[str, Any], secret: str) -> str:
         dbname=str(outputs[f"{side}Database"]),
         user=username,
         password=password,
-        sslmode="require",
     )
 
 

@@ -15,9 +15,8 @@ import pytest
 
 from scripts import __main__ as command_line
 from scripts.copy import run as copy
-from scripts.database.connections import connect
 from scripts.finish import abandon, finalize, removal
-from scripts.replication import diagnosis, fence, native
+from scripts.replication import fence, native
 from scripts.replication import run as replicate
 from scripts.schema import run as schema
 from scripts.support.errors import Refused, UsageError
@@ -242,26 +241,6 @@ def test_the_target_is_emptied_only_when_nothing_is_lost(make_pair: MakePair) ->
     replicate.start(settings)
     assert verify.run(settings).match
     assert _ids(pair.target) == _ids(pair.source)
-
-
-def test_a_role_that_is_no_superuser_puts_no_password_in_the_log(make_pair: MakePair) -> None:
-    """Prevents a start that fails on RDS for a right that is only nice to have, and a password in the server's log."""
-    pair = make_pair(rows=None)
-    password = "no-superuser"
-    pair.source.execute(
-        f"CREATE ROLE replicator_{pair.settings.config.subscription} LOGIN PASSWORD '{password}'".encode()
-    )
-    role = f"replicator_{pair.settings.config.subscription}"
-    try:
-        url = pair.source_server.url(pair.source.info.dbname, role, password)
-        with connect(url, step="test") as mine:
-            # Neither the probe, which would log a password, nor the origin's progress is for such a role.
-            assert diagnosis.probe(mine, "none", "host=127.0.0.1 port=1 password=never-logged") is None
-            assert diagnosis.applied_lsn(mine, "none") is None
-    finally:
-        pair.source.execute(f"DROP OWNED BY {role}".encode())
-        pair.source.execute(f"DROP ROLE {role}".encode())
-    assert "never-logged" not in pair.source_server.log.read_text(errors="replace")
 
 
 def test_no_output_has_a_password(

@@ -28,10 +28,10 @@ def appoint(admin: psycopg.Connection[Any], side: Side, config: MigrationConfig,
     }
     if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (operator,)).fetchone():
         admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
-    for part in ("both", side):
-        admin.execute(sql.SQL(RIGHTS[part]).format(**names))
+    admin.execute(sql.SQL(RIGHTS["both"]).format(**names))
     if side == "target":
         return
+    admin.execute(sql.SQL(RIGHTS["source"]).format(**names))
     for part, tables in (("moved", config.tables), ("stays", config.referenced_tables)):
         for name in tables:
             admin.execute(sql.SQL(RIGHTS[part]).format(table=sql.Identifier(config.db_schema, name), **names))

@@ -1,9 +1,9 @@
--- both: on each side
-ALTER ROLE {operator} REPLICATION;
+-- both: on each side; the role of replication is made by the operator
+ALTER ROLE {operator} REPLICATION CREATEROLE;
 GRANT pg_create_subscription, pg_read_all_stats TO {operator};
 GRANT CREATE ON DATABASE {database} TO {operator};
 GRANT USAGE, CREATE ON SCHEMA {schema} TO {operator} WITH GRANT OPTION;
-GRANT SET ON PARAMETER session_replication_role, log_statement, log_min_error_statement, log_min_duration_statement TO {operator}
+GRANT SET ON PARAMETER session_replication_role TO {operator}
 
 -- source: the backup reads everything
 GRANT pg_read_all_data TO {operator}
@@ -14,6 +14,3 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {application}
 
 -- stays: of each table that stays behind and is referred to
 GRANT SELECT, UPDATE (id) ON {table} TO {operator}
-
--- target: the service's role is made by the operator
-ALTER ROLE {operator} CREATEROLE

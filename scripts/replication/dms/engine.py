@@ -72,7 +72,7 @@ class DmsEngine:
                 )
             _refuse_a_hole(settings, direction)
 
-    def start(self, settings: Settings) -> list[Part]:
+    def start(self, settings: Settings, force: bool = False) -> list[Part]:  # noqa: ARG002 - no password of ours
         """The way back with its slot first, before the target can take a first write; then forward, from the copy's slot."""
         dms = self._dms(settings)
         with domain_errors("making the reverse slot"), open_side(settings, "target", "replicate", LOCK_MS) as target:

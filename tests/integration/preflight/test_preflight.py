@@ -129,7 +129,9 @@ def test_every_finding_of_the_tables_and_the_remedies_mend(
     monkeypatch.setattr(preflight_server, "LONG_TRANSACTION_SECONDS", -1)
     monkeypatch.setattr(preflight_server, "least_version", lambda *_: 99)
     monkeypatch.setattr(preflight_values, "LARGE_ROW_BYTES", 100)
-    monkeypatch.setattr(preflight_rights, "peer_conninfo", lambda _: "host=127.0.0.1 port=1 dbname=x user=x password=x")
+    monkeypatch.setattr(
+        preflight_rights, "peer_conninfo", lambda *_: "host=127.0.0.1 port=1 dbname=x user=x password=x"
+    )
     with psycopg.connect(pair.settings.source()) as long:
         long.execute("SELECT 1")
         settings = pair.config(tables=[*pair.settings.config.tables, "parts"], sequenceBandStart=10**9)
@@ -263,7 +265,7 @@ def operators(pair: Pair) -> Iterator[Settings]:
 
 RIGHTS = (
     *("replication right", "replication connection", "create schema", "session_replication_role"),
-    *("create subscription", "record and read tasks", "long transactions"),
+    *("create subscription", "role of replication", "record and read tasks", "long transactions"),
 )
 
 

@@ -63,8 +63,7 @@ def test_a_large_transaction_is_tried_for_no_longer_than_the_limit(make_pair: Ma
             subscriber,
             "source",
             schema="public",
-            publication=config.publication,
-            conninfo="host=127.0.0.1 port=1",
+            unreachable=lambda: "port 1 failed",
         )
         # The row that the transaction begins with is free again when the attempt ends.
         wait_until(lambda: requests.made, lambda made: made > before + 1, what="two requests more", timeout=5)

@@ -117,11 +117,14 @@ def test_an_unknown_stack_and_an_unknown_key_are_usage_errors(tmp_path: Path, mo
 OUTPUTS = {"targetEndpoint": "db.example:5432", "targetPort": 5432, "targetDatabase": "task_service_production"}
 
 
-def test_a_stacks_connection_string_keeps_a_password_of_any_characters_and_requires_tls() -> None:
+def test_a_stacks_connection_string_keeps_a_password_of_any_characters_and_checks_the_certificate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGSSLROOTCERT", "system")
     password = 'it\'s 50% @ \\ "x" '
     text = conninfo_of("target", OUTPUTS, json.dumps({"username": "master", "password": password}))
     values = postgres.parameters(text, "target")
-    assert (values["host"], values["password"], values["sslmode"]) == ("db.example", password, "require")
+    assert (values["host"], values["password"], values["sslmode"]) == ("db.example", password, "verify-full")
 
 
 @pytest.mark.parametrize("secret", ["hunter2222", '{"username": "x"}', '["a"]'])
