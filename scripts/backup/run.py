@@ -156,7 +156,7 @@ def _dump(settings: Settings, local: Path, plain_inserts: bool, progress: Progre
         ).fetchone()
         if row is None:
             raise DatabaseError("backup: the source exported no snapshot")
-        program = tools.find("pg_dump", row[3])
+        program = tools.find("pg_dump", row[3], settings.source())
         arguments = [
             "--format=custom",
             f"--snapshot={row[0]}",
@@ -193,7 +193,7 @@ def _same_file(path: Path, sha256: str, size: int) -> None:
 
 def _restore(path: Path, url: str, dump: Dump, clean: bool = False, progress: Progress = SILENT) -> None:
     # An archive is read by the version that wrote it or a newer one.
-    program = tools.find("pg_restore", dump.client_version or dump.server_major)
+    program = tools.find("pg_restore", dump.client_version or dump.server_major, url)
     arguments = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
     arguments += ["--clean", "--if-exists"] if clean else []
     with progress.work("restore", None, "s") as work:

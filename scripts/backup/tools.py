@@ -14,6 +14,7 @@ from psycopg import conninfo
 
 from scripts.database.connections import parameters
 from scripts.database.error_text import of_client
+from scripts.database.tls import address, stays_here
 from scripts.embedded.binaries import bin_path
 from scripts.support.errors import DatabaseError, Refused
 
@@ -21,8 +22,9 @@ from scripts.support.errors import DatabaseError, Refused
 WATCH_SECONDS = 0.5
 
 
-def find(program: str, server_major: int) -> Path:
-    """The program of at least the server's major version: the one on PATH, else the wheel's.
+def find(program: str, server_major: int, url: str) -> Path:
+    """The program of at least the server's major version: the one on PATH, else the wheel's, which speaks no TLS and so goes to
+    no other machine than this one.
 
     The very version goes first: a newer pg_dump writes settings into its archive that an older server does not know.
 
@@ -33,7 +35,10 @@ def find(program: str, server_major: int) -> Path:
     on_path = shutil.which(program)
     candidates = [Path(on_path)] if on_path else []
     try:
-        candidates.append(bin_path() / program)
+        if stays_here(address(parameters(url, "the database URL"))):
+            candidates.append(bin_path() / program)
+        else:
+            seen.append("the wheel's speaks no TLS, which the way to another machine needs")
     except DatabaseError:
         seen.append("the wheel is not installed")
     majors = [(candidate, version(candidate)) for candidate in candidates]

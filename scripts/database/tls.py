@@ -74,7 +74,12 @@ def secured(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     # An empty value keeps libpq from looking into the environment and PGSERVICE.
     done = {**values, **dict.fromkeys(("host", "hostaddr"), ""), **place}
     if stays_here(place):
-        return done
+        # libpq's own default, as the environment may ask for what a server of this machine has not.
+        return (
+            done
+            if values.get("sslmode") or values.get("sslrootcert")
+            else {**done, "sslmode": "prefer", "sslrootcert": ""}
+        )
     where = place.get("host") or place["hostaddr"]
     mode = values.get("sslmode")
     if mode not in (None, MODE):

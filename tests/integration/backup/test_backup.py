@@ -352,7 +352,8 @@ def test_which_client_is_used(
         program.write_text(f"#!/bin/sh\necho 'pg_dump (PostgreSQL) {on_path}.1'\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin" if on_path else str(tmp_path))
-    found = backup_tools.find("pg_dump", server)
+    here = "postgresql://127.0.0.1/x"
+    found = backup_tools.find("pg_dump", server, here)
     assert found == (tmp_path / "pg_dump" if chosen == "path" else bin_path() / "pg_dump")
     with pytest.raises(Refused, match="version 99 or newer is needed"):
-        backup_tools.find("pg_dump", 99)
+        backup_tools.find("pg_dump", 99, here)
