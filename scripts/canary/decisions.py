@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from components.config import GateLimits
-from scripts.canary.documents import Evidence, Explanation
+from scripts.canary.documents import Decided, Evidence, Explanation
 from scripts.canary.gates import decide
 from scripts.support import private
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CanaryEvent, Step
+from scripts.support.journal import passed_by
 from scripts.support.redact import redact
 from scripts.support.settings import Settings
 
@@ -32,21 +35,43 @@ def keep(settings: Settings, at: str, document: Mapping[str, Any]) -> str:
     name = f"{moment}-{document['from']}-{document['to']}-{document['decision']}.json"
     text = redact(json.dumps({"at": at, **document}, ensure_ascii=False, indent=1, default=str)) + "\n"
     location = str(settings.state_dir)
+    place = _place(settings, name)
     failed, remedy = f"the decision {name} cannot be kept in {location}", "check TASK_MIGRATION_STATE_DIR and rights"
     if "://" in location:
         from scripts.support import aws  # only here: a folder needs nothing of AWS
 
-        bucket, prefix = aws.bucket_and_prefix(location)
-        key = "/".join(part for part in (prefix, FOLDER, name) if part)
+        bucket, key = aws.bucket_and_prefix(place)
+        facts = {"ContentType": "application/json", "ChecksumAlgorithm": "SHA256", "IfNoneMatch": "*"}
         with aws.refusals(failed, remedy):
-            aws.client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="application/json")
-        return f"s3://{bucket}/{key}"
+            aws.client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode(), **facts)
+        return place
     try:
-        place = private.directory(private.directory(Path(location), narrow=True) / FOLDER, narrow=True) / name
-        private.write(place, text)
-        return str(place)
+        private.directory(private.directory(Path(location), narrow=True) / FOLDER, narrow=True)
+        private.write(Path(place), text)
+        return place
     except OSError as error:
         raise MigrationError(f"{failed}: {error}; {remedy}") from None
+
+
+def _place(settings: Settings, name: str) -> str:
+    location = str(settings.state_dir)
+    return "/".join((location.rstrip("/"), FOLDER, name)) if "://" in location else str(Path(location) / FOLDER / name)
+
+
+def newest(settings: Settings) -> Decided | None:
+    """The newest decision as the journal has it; what calls itself one and is none is named and passed by.
+
+    Raises:
+        MigrationError: the journal cannot be read.
+    """
+    found = None
+    for event in settings.journal.events(Step.CANARY):
+        if event["event"] == CanaryEvent.DECIDED:
+            try:
+                found = Decided.model_validate(event)
+            except ValidationError:
+                passed_by(str(settings.state_dir), [f"{event['at']}: no decision"])
+    return found
 
 
 def read(location: str) -> dict[str, Any]:
@@ -71,12 +96,20 @@ def explain(settings: Settings) -> Explanation:
         Refused: nothing was decided yet.
         MigrationError: the document cannot be read.
     """
-    last = settings.journal.last(Step.CANARY, CanaryEvent.DECIDED)
-    if last is None:
+    last = newest(settings)
+    if last is None or last.document is None:
         raise Refused("nothing was decided yet; the first decision comes with: task-migration canary step")
-    kept = read(str(last["document"]))
+    # Only its name is taken from there: a journal that somebody else wrote must not lead to any file.
+    location = _place(settings, last.document.rpartition("/")[2])
+    try:
+        return _explained(read(location), location)
+    except (KeyError, TypeError, ValueError) as error:
+        raise MigrationError(f"{location} is no decision ({error}); name the directory that has it") from None
+
+
+def _explained(kept: Mapping[str, Any], location: str) -> Explanation:
     known = ("at", "from", "to", "decision", "reasons", "findings")
-    answer = Explanation(**{key: kept[key] for key in known}, location=str(last["document"]), again=None, same=None)
+    answer = Explanation(**{key: kept[key] for key in known}, location=location, again=None, same=None)
     if kept["evidence"] is None:
         return answer
     observed = Evidence.model_validate(kept["evidence"]).observed()

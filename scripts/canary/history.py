@@ -1,16 +1,29 @@
-"""What the journal tells of the canary so far: what a killed step left, what is owed, what deployments took."""
+"""How far the canary is, kept on the source: what a killed step left, what is owed, what deployments took.
+
+Each event of a step and of a rollback goes to the journal too, for people; only what the source has kept decides.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
+from scripts.database import helper_schema, queries
+from scripts.database.connections import Connection, connect, domain_errors
 from scripts.support.events import CanaryEvent, RollbackEvent, Step
 from scripts.support.settings import Settings
 
+#: What it is called among the source's settings.
+KEPT = "canary"
+#: Longest that the source is waited for, seconds.
+AWAY_SECONDS = 3
 #: So many of the newest deployments tell how long the next one takes.
 UPS_KEPT = 10
+
+QUERIES = queries.load("scripts.canary")
 
 
 @dataclass(frozen=True)
@@ -21,39 +34,86 @@ class History:
     unfinished: tuple[int, int] | None = None
     #: Why a rollback is owed: it was decided or begun, and not ended.
     owed: tuple[str, ...] | None = None
-    #: When the Task Service got its first requests since the last whole rollback, by the journal.
+    #: When the Task Service got its first requests since the last whole rollback, ISO 8601.
     since: str | None = None
     #: What deployments of a weight took, seconds.
     ups: tuple[float, ...] = ()
+    #: The highest weight that was confirmed since the last whole rollback.
+    reached: int = 0
+
+    def left_unproven(self, declared: int, live: int) -> str | None:
+        """Why a rollback is owed though none was kept: the source was away when the routes went back. None: it is not."""
+        if self.reached and not declared and not live:
+            return f"the weight is 0 %, was {self.reached} %, and no rollback since {self.since} was proven"
+        return None
+
+
+def after(so_far: History, event: Mapping[str, Any]) -> History:
+    """The history when one more event of a step or a rollback has come. Pure."""
+    ups = so_far.ups
+    match (event.get("step"), event.get("event")):
+        case (Step.CANARY, CanaryEvent.BEGUN):
+            going = (int(event["from"]), int(event["to"]))
+            return replace(so_far, unfinished=going, since=so_far.since or event.get("at"))
+        case (Step.CANARY, CanaryEvent.MOVED):
+            reached = max(so_far.reached, int(event.get("to", 0)))
+            return replace(so_far, ups=(*ups, float(event["seconds"]))[-UPS_KEPT:], reached=reached)
+        case (Step.CANARY, CanaryEvent.DECIDED) if event.get("decision") == "promote":
+            return replace(so_far, unfinished=None)
+        case (Step.CANARY, CanaryEvent.DECIDED) if event.get("decision") == "rollback":
+            return replace(so_far, unfinished=None, owed=tuple(event.get("reasons", ())) or ("decided",))
+        case (Step.ROLLBACK, RollbackEvent.BEGUN):
+            return replace(so_far, unfinished=None, owed=tuple(event.get("reasons", ())) or ("begun",))
+        case (Step.ROLLBACK, RollbackEvent.ROUTED) if event.get("seconds_of_up") is not None:
+            return replace(so_far, ups=(*ups, float(event["seconds_of_up"]))[-UPS_KEPT:])
+        case (Step.ROLLBACK, RollbackEvent.DONE):
+            return History(ups=ups)
+    return so_far
 
 
 def history(events: Iterable[Mapping[str, Any]]) -> History:
-    """Read the journal's ``canary`` and ``rollback`` events, oldest first. Pure."""
-    unfinished: tuple[int, int] | None = None
-    owed: tuple[str, ...] | None = None
-    since: str | None = None
-    ups: list[float] = []
-    for event in events:
-        match (event.get("step"), event.get("event")):
-            case (Step.CANARY, CanaryEvent.BEGUN):
-                unfinished = (int(event["from"]), int(event["to"]))
-                since = since or event.get("at")
-            case (Step.CANARY, CanaryEvent.MOVED):
-                ups.append(float(event["seconds"]))
-            case (Step.CANARY, CanaryEvent.DECIDED):
-                if event.get("decision") == "promote":
-                    unfinished = None
-                elif event.get("decision") == "rollback":
-                    unfinished, owed = None, tuple(event.get("reasons", ())) or ("decided",)
-            case (Step.ROLLBACK, RollbackEvent.BEGUN):
-                unfinished, owed = None, tuple(event.get("reasons", ())) or ("begun",)
-            case (Step.ROLLBACK, RollbackEvent.ROUTED) if event.get("seconds_of_up") is not None:
-                ups.append(float(event["seconds_of_up"]))
-            case (Step.ROLLBACK, RollbackEvent.DONE):
-                unfinished, owed, since = None, None, None
-    return History(unfinished, owed, since, tuple(ups[-UPS_KEPT:]))
+    """What events, oldest first, come to. Pure."""
+    return reduce(after, events, History())
 
 
 def read(settings: Settings) -> History:
-    """The history of this migration. Raises MigrationError when the journal cannot be read."""
-    return history(settings.journal.events())
+    """What the source has kept. Raises DatabaseError when it cannot be asked."""
+    with domain_errors("how far the canary is"), _source(settings) as source:
+        return _history(helper_schema.get(source, KEPT))
+
+
+def keep(settings: Settings, step: Step, event: str, facts: Mapping[str, Any]) -> None:
+    """Take an event into what the source has kept; before a copy was made there is nothing to keep.
+
+    Raises:
+        DatabaseError: the source cannot be asked.
+    """
+    happened = {"at": datetime.now(UTC).isoformat(), "step": step, "event": event, **facts}
+    with domain_errors("how far the canary is"), _source(settings) as source, source.transaction():
+        if helper_schema.installed(source):
+            # Who else has an event waits for this one.
+            row = source.execute(QUERIES["hold_history"], (KEPT,)).fetchone()
+            helper_schema.put(source, KEPT, asdict(after(_history(row[0] if row else None), happened)))
+
+
+def record(settings: Settings, step: Step, event: str, **facts: Any) -> None:
+    """As :func:`keep`, and into the journal. Raises MigrationError when either cannot be written."""
+    keep(settings, step, event, facts)
+    settings.journal.record(step, event, **facts)
+
+
+def _source(settings: Settings) -> Connection:
+    """A session that a rollback can wait for."""
+    return connect(
+        settings.source(),
+        step="history",
+        name="SOURCE_DATABASE_URL",
+        lock_timeout_ms=AWAY_SECONDS * 1000,
+        statement_timeout_ms=AWAY_SECONDS * 1000,
+        connect_timeout=AWAY_SECONDS,
+    )
+
+
+def _history(kept: Mapping[str, Any] | None) -> History:
+    given: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in (kept or {}).items()}
+    return History(**given)

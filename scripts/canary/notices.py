@@ -9,6 +9,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.support.events import CanaryEvent, Step
+from scripts.support.journal import note
 from scripts.support.redact import redact
 from scripts.support.settings import Settings
 
@@ -34,4 +35,4 @@ class Notices:
         try:
             self._client.publish(TopicArn=self._topic, Subject=line, Message=text)
         except (ClientError, BotoCoreError) as error:
-            settings.journal.record(Step.CANARY, CanaryEvent.NOTICE_FAILED, subject=line, reason=str(error))
+            note(settings.journal, Step.CANARY, CanaryEvent.NOTICE_FAILED, subject=line, reason=str(error))

@@ -24,6 +24,7 @@ from scripts.database import queries
 from scripts.database.connections import Connection, connect, domain_errors, session_name
 from scripts.support.errors import Refused
 from scripts.support.events import CanaryEvent, Step
+from scripts.support.journal import note
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 
@@ -183,7 +184,7 @@ def _acquire(settings: Settings, connection: Connection, name: str, take_over: b
             "hangs, run again with --take-over"
         )
     if other is not None:
-        settings.journal.record(Step.CANARY, CanaryEvent.LOCK_TAKEN_OVER, by=name, holder=str(other))
+        note(settings.journal, Step.CANARY, CanaryEvent.LOCK_TAKEN_OVER, by=name, holder=str(other))
         connection.execute("SELECT pg_terminate_backend(%s)", (other.pid,))
     wait_until(
         lambda: _taken(connection) or holder(connection),

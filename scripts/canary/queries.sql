@@ -9,3 +9,7 @@ SELECT a.pid,
   JOIN pg_database d ON d.oid = l.database
  WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database() AND l.objsubid = 1
    AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended(%s, 0)
+
+-- hold_history: how far the canary is, by its name among the settings, held until the transaction's end
+INSERT INTO task_migration.settings AS kept (name, value) VALUES (%s, '{}') ON CONFLICT (name) DO UPDATE SET value = kept.value
+RETURNING value

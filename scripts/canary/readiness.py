@@ -7,12 +7,14 @@ import time
 from scripts.canary import history
 from scripts.canary.ready import DirectionHealth, Readiness, rollback_estimate
 from scripts.canary.stage import Stage
+from scripts.database import helper_schema
 from scripts.database.connections import connect, domain_errors
+from scripts.database.sides import open_side
 from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.replication.documents import REMEDY_IN_DETAIL, DirectionState, Status
-from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
+from scripts.verify.run import VERIFIED
 
 
 def observe(stage: Stage) -> Readiness:
@@ -51,7 +53,8 @@ def _direction(found: DirectionState) -> DirectionHealth:
 
 
 def _verified(settings: Settings) -> bool | None:
-    last = settings.journal.last(Step.VERIFY, VerifyEvent.COMPARED)
+    with domain_errors("the last verification"), open_side(settings, "source", "verified") as source:
+        last = helper_schema.get(source, VERIFIED)
     return None if last is None else bool(last["match"])
 
 

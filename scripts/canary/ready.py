@@ -36,7 +36,7 @@ class Readiness:
     failing: tuple[str, ...]
     #: Lost writes that both sides' conflict logs tell of.
     told: int
-    #: The newest `verify` of the journal: whether the sides were equal; None when there was none.
+    #: The newest `verify`: whether the sides were equal; None when there was none.
     verified: bool | None
     #: Tasks that ECS is asked to run; None outside of AWS.
     service_tasks: int | None

@@ -89,7 +89,7 @@ def give_up(
     """The command `rollback --abandon`: everything of the migration goes, when no request is on the Task Service.
 
     Raises:
-        Refused: the weight is not 0, or cannot be read though the journal has it above 0; as :func:`scripts.finish.abandon.run`.
+        Refused: the weight is not 0, or cannot be read though the source has it above 0; as :func:`scripts.finish.abandon.run`.
     """
     weight = 0 if dry_run or force else _weight(settings)
     return abandon.run(settings, dry_run, force=force, weight=weight, reason=reason, progress=progress)
@@ -106,10 +106,10 @@ def _weight(settings: Settings) -> int:
         since = history.read(settings).since
         if since is not None:
             raise Refused(
-                f"the weight cannot be read ({error}), and by the journal the Task Service has had requests since {since} without a "
+                f"the weight cannot be read ({error}), and the Task Service has had requests since {since} without a "
                 "rollback that ended: nothing was changed. Run `task-migration rollback` first, or give its writes up with --force --reason TEXT"
             ) from None
-        say(f"the weight cannot be read, by the journal it never left 0 %: {error}", "yellow")
+        say(f"the weight cannot be read, by what the source has kept it never left 0 %: {error}", "yellow")
         return 0
 
 

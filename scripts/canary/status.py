@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from scripts.canary import history, ready
-from scripts.canary.documents import CanaryStatus, Decided, Unfinished
+from scripts.canary import decisions, history, ready
+from scripts.canary.documents import CanaryStatus, Unfinished
 from scripts.canary.stage import Stage
-from scripts.support.events import CanaryEvent, Step
 
 
 def status(stage: Stage) -> CanaryStatus:
@@ -13,7 +12,8 @@ def status(stage: Stage) -> CanaryStatus:
     settings = stage.settings
     declared, live = stage.declared_weight(), stage.load_balancer.weight()
     so_far = history.read(settings)
-    left, last = so_far.unfinished, settings.journal.last(Step.CANARY, CanaryEvent.DECIDED)
+    left, unproven = so_far.unfinished, so_far.left_unproven(declared, live)
+    owed = so_far.owed or ((unproven,) if unproven else None)
     return CanaryStatus(
         declared=declared,
         live=live,
@@ -21,6 +21,6 @@ def status(stage: Stage) -> CanaryStatus:
         next=ready.next_weight(declared, settings.config.canary_ladder),
         ladder=list(settings.config.canary_ladder),
         unfinished=None if left is None else Unfinished(from_=left[0], to=left[1]),
-        rollback_owed=None if so_far.owed is None else list(so_far.owed),
-        last=None if last is None else Decided.model_validate(last),
+        rollback_owed=None if owed is None else list(owed),
+        last=decisions.newest(settings),
     )

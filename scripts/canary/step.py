@@ -1,7 +1,7 @@
 """The canary: one step, moved by a deployment of the program, watched, decided; and the whole ladder of them.
 
 A step is: readiness gate, preview (refused when anything but the live rule would change), up, confirmation at the load
-balancer, watch, decision. What was done is in the journal; a step that was killed is told by it, by the stack's weight and
+balancer, watch, decision. What was done is kept on the source; a step that was killed is told by it, by the stack's weight and
 by the load balancer's, which the next command compares first: it goes on, or ends the rollback that was owed.
 """
 
@@ -127,15 +127,17 @@ class Step:
     def run(
         self, to: int | None = None, force_reason: str | None = None, dry_run: bool = False
     ) -> CanaryStep | Rollback:
-        """The step from where the journal, the stack and the load balancer say that it stands; as :func:`step`."""
+        """The step from where the source, the stack and the load balancer say that it stands; as :func:`step`."""
         so_far = history.read(self._settings)
-        if so_far.owed is not None and dry_run:
-            would = f"would end the rollback that was begun or decided: {'; '.join(so_far.owed)}"
-            return self._document(self._stage.declared_weight(), 0, Decision("hold", (would,)))
-        if so_far.owed is not None:
-            self._tell("a rollback was begun or decided and did not end; ending it first")
-            return self._roll_back(("to end what was begun", *so_far.owed), unattended=self._unattended)
         current, live = self._stage.declared_weight(), self._stage.load_balancer.weight()
+        unproven = so_far.left_unproven(current, live)
+        owed = so_far.owed or ((unproven,) if unproven else None)
+        if owed is not None and dry_run:
+            would = f"would end the rollback that was begun or decided: {'; '.join(owed)}"
+            return self._document(current, 0, Decision("hold", (would,)))
+        if owed is not None:
+            self._tell("a rollback was begun or decided and did not end; ending it first")
+            return self._roll_back(("to end what was begun", *owed), unattended=self._unattended)
         begun, resumed = current, False
         if so_far.unfinished is not None and {current, live} <= set(so_far.unfinished):
             resumed = so_far.unfinished[1] == current
@@ -173,7 +175,8 @@ class Step:
             preview = tuple(f"would {change.op} {change.name}" for change in changes) or ("nothing would change",)
             return self._document(begun, wanted, Decision("hold", preview), readiness=before)
 
-        self._settings.journal.record(
+        history.record(
+            self._settings,
             Steps.CANARY,
             CanaryEvent.BEGUN,
             **{"from": begun, "to": wanted, "reason": force_reason},
@@ -215,7 +218,8 @@ class Step:
         self._stage.load_balancer.confirm(wanted)
         seconds = time.monotonic() - started
         self._still_wanted(begun, wanted)
-        self._settings.journal.record(
+        history.record(
+            self._settings,
             Steps.CANARY,
             CanaryEvent.MOVED,
             **{"from": begun, "to": wanted, "seconds": round(seconds, 3), "changes": [c.urn for c in deployed.changes]},
@@ -232,7 +236,7 @@ class Step:
         try:
             with suppress(DatabaseError):
                 self._lock.check()
-            back = history.read(self._settings).unfinished != (begun, wanted)
+            back = self._so_far().unfinished != (begun, wanted)
             lost = TakenOver(f"a rollback was begun while the deployment of {wanted} % ran; the weight is 0 % again")
         except TakenOver as error:
             back, lost = error.goes_back, error
@@ -241,6 +245,15 @@ class Step:
         if back:
             at_once(self._stage)
             raise lost
+
+    def _so_far(self) -> history.History:
+        """What the source has kept; while it is away the journal bears witness, which can only lead back."""
+        try:
+            return history.read(self._settings)
+        except DatabaseError:
+            with suppress(KeyError, TypeError, ValueError):
+                return history.history(self._settings.journal.events())
+            return history.History()
 
     def _roll_back(self, reasons: tuple[str, ...], *, unattended: bool = True) -> Rollback:
         return rollback.execute(
@@ -293,5 +306,5 @@ class Step:
         at = datetime.now(UTC).isoformat(timespec="microseconds")
         location = decisions.keep(self._settings, at, {**plain, **facts})
         short = {key: plain[key] for key in ("from", "to", "decision", "reasons", "seconds")}
-        self._settings.journal.record(Steps.CANARY, CanaryEvent.DECIDED, **short, document=location)
+        history.record(self._settings, Steps.CANARY, CanaryEvent.DECIDED, **short, document=location)
         return location

@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+from scripts.canary import history
 from scripts.canary.documents import Moved, Phases, Rollback
 from scripts.canary.stage import Emergency, Stage
 from scripts.finish import rights
@@ -119,14 +120,17 @@ class WayBack(ABC):
         self.at.notices.send(self.settings, subject, facts)
 
     def _note(self, event: RollbackEvent, **facts: object) -> None:
-        """Journal an event of the rollback; a journal that cannot be written, or not now, stops no rollback."""
+        """Keep and journal an event of the rollback; what cannot be written, or not now, stops no rollback."""
+
+        def write() -> None:
+            try:
+                history.keep(self.settings, Step.ROLLBACK, event, facts)
+            except MigrationError as error:
+                say(f"not kept on the source, the rollback goes on: {error}", "yellow")
+            self.settings.journal.record(Step.ROLLBACK, event, **facts)
+
         try:
-            bounded(
-                lambda: self.settings.journal.record(Step.ROLLBACK, event, **facts),
-                JOURNAL_SECONDS,
-                what="writing the journal",
-                remedy="look at TASK_MIGRATION_STATE_DIR",
-            )
+            bounded(write, JOURNAL_SECONDS, what="writing the journal", remedy="look at TASK_MIGRATION_STATE_DIR")
         except (MigrationError, OSError) as error:
             say(f"not journaled, the rollback goes on: {error}", "yellow")
 

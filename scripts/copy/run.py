@@ -17,7 +17,7 @@ from scripts.copy import slot as slots
 from scripts.copy.documents import Copied, Copy, SequenceSet, TableCopied
 from scripts.copy.state import Made
 from scripts.copy.workers import Assignment, Workers
-from scripts.database import catalog, helper_schema
+from scripts.database import catalog, end_mark, helper_schema
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.engines import PLUGINS
@@ -148,6 +148,8 @@ class _Copy:
             self.settings.source(), step="copy", name="SOURCE_DATABASE_URL", lock_timeout_ms=writes.LOCK_MS
         ) as live:
             writes.capture_on(live, config, "source")
+            # Of a migration before this one.
+            end_mark.put(live, config, None)
         if config.replication_engine == "dms":
             # test_decoding knows no publication; the tasks' table mappings select.
             return

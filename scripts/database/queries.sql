@@ -4,6 +4,10 @@ SELECT c.oid, c.relname, c.relkind::text, c.relpersistence::text,
        greatest(c.reltuples, 0)::bigint, c.relpages::bigint
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = ANY(%s)
 
+-- comments: the comment of each table of a schema by name
+SELECT c.relname, obj_description(c.oid, 'pg_class')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = ANY(%s) ORDER BY c.relname
+
 -- columns: each column of the tables (oids), in order
 SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), t.typname, a.attnotnull,
        pg_get_expr(d.adbin, d.adrelid), a.attgenerated <> '', a.attidentity::text,

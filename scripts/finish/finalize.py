@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from psycopg import sql
 
-from scripts.database import catalog, helper_schema
+from scripts.database import catalog, end_mark, helper_schema
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.finish import removal, rights
@@ -184,10 +185,22 @@ class _Finalizer:
                 f"{self.settings.config.source_role}; replication goes on and nothing was removed. Find who writes (SELECT usename, "
                 "query FROM pg_stat_activity), revoke that, then finalize again"
             )
+        self._write_end()
         removal.remove(self.settings)
         removal.prove(self.settings)
         self.settings.journal.record(Step.FINALIZE, FinalizeEvent.FINALIZED, removed=removed)
         return self.document("finalized", removed, rows, proof)
+
+    def _write_end(self) -> None:
+        """Have the source's tables say that the current rows are the Task Service's; it counts when the helper schema is gone."""
+        config = self.settings.config
+        with (
+            domain_errors("finalize"),
+            open_side(self.settings, "source", "finalize", lock_timeout_ms=LOCK_MS) as source,
+        ):
+            end_mark.put(
+                source, config, f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, the Task Service has the current rows"
+            )
 
 
 def _mark(settings: Settings, value: dict[str, Any] | None) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from components.config import MigrationConfig
-from scripts.database import catalog, helper_schema, queries
+from scripts.database import catalog, end_mark, helper_schema, queries
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.finish.documents import Privileges
 from scripts.replication import fence
 from scripts.support.errors import DatabaseError, MigrationError, Refused
-from scripts.support.events import CopyEvent, FinalizeEvent, Step
+from scripts.support.events import FinalizeEvent, Step
+from scripts.support.journal import note
 from scripts.support.settings import Settings
 
 QUERIES = queries.load("scripts.finish")
@@ -152,11 +153,11 @@ def give_back(settings: Settings, dry_run: bool = False) -> list[str]:
         DatabaseError: the source cannot be asked.
     """
     config, role = settings.config, settings.config.source_role
-    _check_not_ended(settings)
     with (
         domain_errors("the monolith's rights"),
         open_side(settings, "source", "rollback", lock_timeout_ms=300) as source,
     ):
+        _check_not_ended(source, config)
         if source.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
             return []
         tables = catalog.read(source, config.db_schema, config.tables, "source")
@@ -175,25 +176,21 @@ def give_back(settings: Settings, dry_run: bool = False) -> list[str]:
         with open_side(settings, "target", "rollback") as target:
             # First: `finalize` goes straight to its end where this stands.
             helper_schema.put(target, helper_schema.FINALIZE, None)
-        settings.journal.record(Step.FINALIZE, FinalizeEvent.GIVEN_BACK, role=role)
         with source.transaction():
             for statement in statements:
                 source.execute(statement.encode())
             helper_schema.put(source, helper_schema.REVOKED, None)
+    note(settings.journal, Step.FINALIZE, FinalizeEvent.GIVEN_BACK, role=role)
     return list(statements)
 
 
-def _check_not_ended(settings: Settings) -> None:
+def _check_not_ended(source: Connection, config: MigrationConfig) -> None:
     """Raises Refused when `finalize` came to its end and no copy began anew since."""
-    ends = {(Step.FINALIZE, FinalizeEvent.FINALIZED), (Step.COPY, CopyEvent.COMPLETE)}
-    last = None
-    for event in settings.journal.events():
-        if (event.get("step"), event.get("event")) in ends:
-            last = event
-    if last and last["event"] == FinalizeEvent.FINALIZED:
+    since = end_mark.found(source, config)
+    if since is not None:
         raise Refused(
-            f"`finalize` ended on {last['at']}: replication is gone, the source lacks what the Task Service wrote since and "
-            f"{settings.config.source_role} cannot write there. Requests stay on the Task Service. To get back its older state, restore a "
+            f"`finalize` ended on {since}: replication is gone, the source lacks what the Task Service wrote since and "
+            f"{config.source_role} cannot write there. Requests stay on the Task Service. To get back its older state, restore a "
             "backup of the target (`task-migration backup`); to leave it for the monolith is a migration of its own, the other way"
         )
 
@@ -212,8 +209,6 @@ def source_leads(settings: Settings) -> bool:
         writable = source.execute(
             QUERIES["writable"], (config.source_role, config.db_schema, list(config.tables))
         ).fetchone()
-    last = None
-    for event in settings.journal.events(Step.FINALIZE):
-        if event["event"] in (FinalizeEvent.REVOKING, FinalizeEvent.GIVEN_BACK):
-            last = event["event"]
-    return last != FinalizeEvent.REVOKING and not (writable and writable[0] is False)
+        # Kept in the revoke's own transaction, taken away as they are given back.
+        taken = helper_schema.get(source, helper_schema.REVOKED) or end_mark.found(source, config)
+    return not taken and not (writable and writable[0] is False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -35,6 +36,8 @@ from scripts.verify.sessions import CatchUp, Sessions, sessions
 from scripts.writes import watch
 
 Repair = Literal["newest", "source", "target"]
+#: What the newest verdict is called among the source's settings.
+VERIFIED = "verified"
 #: Differences listed for a table; more are counted, not listed.
 LISTED = 1000
 #: Differences of a table that are repaired between two comparisons.
@@ -111,8 +114,7 @@ def run(
         live=verifier.catch_up.live,
         algorithm=algorithm,
     )
-    if found.match and found.live:
-        _equal(settings)
+    _keep(settings, found)
     settings.journal.record(
         Step.VERIFY,
         VerifyEvent.COMPARED,
@@ -229,9 +231,12 @@ def _catalog(settings: Settings, pair: Pair, side: Connection) -> dict[str, cata
     return catalog.read(side, settings.config.db_schema, settings.config.tables, name)
 
 
-def _equal(settings: Settings) -> None:
-    """Whatever left no record, both sides have it: `replicate status` need not tell of it any more."""
-    for side in BOTH:
+def _keep(settings: Settings, found: Verification) -> None:
+    """Keep the verdict on the source; where both sides are equal they have what left no record, and `replicate status` is done with it."""
+    with domain_errors("verify"), open_side(settings, "source", "verify") as source:
+        if helper_schema.installed(source):
+            helper_schema.put(source, VERIFIED, {"match": found.match, "at": datetime.now(UTC).isoformat()})
+    for side in BOTH if found.match and found.live else ():
         with domain_errors("verify"), open_side(settings, side, "verify") as connection:
             if helper_schema.get(connection, watch.UNRECORDED):
                 helper_schema.put(connection, watch.UNRECORDED, None)

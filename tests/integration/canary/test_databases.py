@@ -19,7 +19,7 @@ from scripts.canary.documents import CanaryStep, Unfinished
 from scripts.canary.operator_lock import Operation
 from scripts.canary.stage import Stage
 from scripts.canary.status import status
-from scripts.database import catalog
+from scripts.database import catalog, helper_schema
 from scripts.finish import finalize
 from scripts.replication import fence
 from scripts.replication import run as replicate
@@ -172,9 +172,9 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
     told = readiness.observe(_stage(pair.settings, Cloud())).told
     assert told == 1
 
-    pair.settings.journal.record("verify", "compared", match=False)
+    helper_schema.put(pair.source, verify.VERIFIED, {"match": False})
     assert "the last verification found differences" in " ".join(verdict(pair))
-    pair.settings.journal.record("verify", "compared", match=True)
+    helper_schema.put(pair.source, verify.VERIFIED, {"match": True})
 
     pair.target.execute("ALTER TABLE task_images ADD COLUMN drifted int")
     assert "the two catalogs differ" in " ".join(verdict(pair))

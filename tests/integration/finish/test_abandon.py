@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from scripts.canary import rollback, stage
+from scripts.canary import history, rollback, stage
 from scripts.canary.stage import Emergency
 from scripts.finish import abandon, finalize, removal
 from scripts.replication import run as replicate
 from scripts.support.errors import MigrationError, Refused, UsageError
+from scripts.support.events import Step
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
 from tests.conftest import Pair
@@ -140,15 +141,16 @@ def test_requests_on_the_task_service_refuse_it(make_pair: MakePair, monkeypatch
     with pytest.raises(Refused, match="25 %"):
         rollback.give_up(settings)
 
-    # AWS is away: the journal tells whether the weight ever left 0.
+    # AWS is away: what the source has kept tells whether the weight ever left 0.
     def away(given: Settings) -> Emergency:
         raise MigrationError("AWS cannot be reached")
 
     monkeypatch.setattr(stage, "build_emergency", away)
-    settings.journal.record("canary", "begun", **{"from": 0, "to": 5})
+    history.keep(settings, Step.CANARY, "begun", {"from": 0, "to": 5})
+    settings.journal.record("rollback", "done")
     with pytest.raises(Refused, match=r"AWS cannot be reached.*since 20.* without a rollback that ended"):
         rollback.give_up(settings)
-    settings.journal.record("rollback", "done")
+    history.keep(settings, Step.ROLLBACK, "done", {})
     assert rollback.give_up(settings).status == "abandoned"
 
 

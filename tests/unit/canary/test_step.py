@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from components.config import GateLimits, MigrationConfig
-from scripts.canary import decisions, gates, operator_lock, readiness, rollback, way_back
+from scripts.canary import decisions, gates, history, operator_lock, readiness, rollback, way_back
 from scripts.canary import step as canary
 from scripts.canary.documents import CanaryRun, CanaryStep
 from scripts.canary.figures import Observed, Period, Traffic
@@ -28,6 +29,7 @@ from scripts.replication import status as replication
 from scripts.replication.documents import WriteCounts
 from scripts.replication.status import Looked
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, TimedOut
+from scripts.support.events import Step
 from scripts.support.settings import Settings
 from scripts.verify import rollback_proof
 from scripts.verify.documents import MissingWrite, UnequalRow, WritesProof
@@ -125,6 +127,13 @@ def _databases(monkeypatch: pytest.MonkeyPatch) -> None:
         yield NoLock()
 
     monkeypatch.setattr(operator_lock, "locked", locked)
+    kept: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+
+    def keep(settings: Settings, step: str, event: str, facts: Mapping[str, Any]) -> None:
+        kept[settings.state_dir].append({"at": "t", "step": step, "event": event, **facts})
+
+    monkeypatch.setattr(history, "keep", keep)
+    monkeypatch.setattr(history, "read", lambda settings: history.history(kept[settings.state_dir]))
     monkeypatch.setattr(readiness, "observe", lambda stage: READY)
     monkeypatch.setattr(rollback_proof, "prove", lambda settings, side, timeout: SAME)
     monkeypatch.setattr(fence, "reverse", lambda settings, timeout: 0.1)
@@ -618,8 +627,8 @@ def test_a_rollback_begun_while_a_deployment_ran_wins_over_it(tmp_path: Path) ->
 
     def meanwhile(name: str) -> None:
         if name == "up done":
-            at.settings.journal.record("rollback", "begun", reasons=["another operator"])
-            at.settings.journal.record("rollback", "done")
+            history.keep(at.settings, Step.ROLLBACK, "begun", {"reasons": ["another operator"]})
+            history.keep(at.settings, Step.ROLLBACK, "done", {})
 
     cloud.at = meanwhile
     with pytest.raises(Refused, match="a rollback was begun while the deployment of 25 % ran"):

@@ -1,0 +1,191 @@
+"""A journal that somebody else writes too: it moves no weight, hides no rollback that is owed, gives back no right and stops no way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from components.config import GateLimits
+from scripts.canary import decisions, history, readiness, rollback
+from scripts.canary import step as canary
+from scripts.canary.documents import CanaryStep, Rollback
+from scripts.canary.stage import Stage
+from scripts.canary.status import status
+from scripts.finish import rights
+from scripts.rehearsal.world import EmulatedAws
+from scripts.replication import fence
+from scripts.support.errors import DatabaseError, MigrationError
+from scripts.support.events import Step
+from scripts.support.settings import Settings
+from scripts.verify import run as verify
+from tests.conftest import Pair
+from tests.integration.test_chain import MakePair, count, running
+from tests.unit.canary.test_step import FAILING, SILENT, Cloud
+from tests.unit.support.test_journal import FOREIGN
+
+#: Events that nobody of ours wrote: each would have decided something.
+FORGED: list[dict[str, Any]] = [
+    {"step": "verify", "event": "compared", "match": False},
+    {"step": "finalize", "event": "revoking", "role": "myteacher_app_user"},
+    {"step": "finalize", "event": "finalized", "removed": []},
+    {"step": "canary", "event": "begun", "from": "five", "to": None},
+    {"step": "canary", "event": "decided", "document": "/etc/passwd"},
+    {"step": "rollback", "event": "begun", "reasons": ["forged"]},
+]
+
+
+def forge(settings: Settings, *events: dict[str, Any]) -> None:
+    for event in events:
+        settings.journal.record(**event)
+
+
+def _stage(settings: Settings, cloud: Cloud) -> Stage:
+    return Stage(settings, cloud, cloud, cloud, None, cloud)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def pair(make_pair: MakePair) -> Pair:
+    return running(make_pair, gates=GateLimits(replication_lag_seconds=5.0, minimum_requests=100), watch_seconds=0.05,
+                   period_seconds=0.01, metric_delay_seconds=0.0, drain_seconds=0.1)  # fmt: skip
+
+
+def test_forged_events_decide_nothing(pair: Pair) -> None:
+    """Prevents who can write the journal from stopping the canary, rolling it back, or keeping people on the side that fails."""
+    settings = pair.settings
+    assert verify.run(settings).match
+    forge(settings, *FORGED)
+    at = _stage(settings, Cloud(observed=SILENT))
+    assert readiness.observe(at).verified is True
+    assert rights.source_leads(settings)
+    said = status(at)
+    assert (said.rollback_owed, said.unfinished, said.last) == (None, None, None)
+    # A step goes up, and is not the end of a rollback that nobody began.
+    step = canary.step(at)
+    assert isinstance(step, CanaryStep)
+    assert (step.to, step.decision) == (5, "hold")
+    # What was really begun is not hidden by an end that nobody reached.
+    forge(settings, {"step": "rollback", "event": "done"}, {"step": "copy", "event": "complete"})
+    unfinished = status(at).unfinished
+    assert unfinished is not None
+    assert unfinished.to == 5
+    # Nor does a forged end of `finalize` stop the way back.
+    forge(settings, FORGED[2])
+    cloud = Cloud(weight=5)
+    assert rollback.run(_stage(settings, cloud)).decision == "rollback"
+    assert cloud.live == 0
+    # The last real verification counts, whatever is said beside it.
+    title = "UPDATE tasks SET title = 'unseen' WHERE id = (SELECT min(id) FROM tasks)"
+    with pair.target.transaction():
+        pair.target.execute("ALTER TABLE tasks DISABLE TRIGGER USER")
+        pair.target.execute(title)
+        pair.target.execute("ALTER TABLE tasks ENABLE TRIGGER USER")
+    assert not verify.run(settings).match
+    forge(settings, {"step": "verify", "event": "compared", "match": True})
+    assert readiness.observe(at).verified is False
+
+
+def test_a_forged_decision_leads_to_no_file_beside_the_decisions(pair: Pair) -> None:
+    """Prevents `canary status --explain` from reading whatever a journal's line names."""
+    secret = pair.settings.state_dir / "secret.json"  # type: ignore[operator]
+    step = canary.step(_stage(pair.settings, Cloud(observed=SILENT)))
+    assert isinstance(step, CanaryStep)
+    secret.write_text(json.dumps({"evidence": None, "decision": "promote"}))
+    decided = pair.settings.journal.last("canary", "decided")
+    assert decided is not None
+    forge(pair.settings, {**{k: v for k, v in decided.items() if k != "at"}, "document": str(secret)})
+    with pytest.raises(MigrationError, match="decisions/secret.json cannot be read"):
+        decisions.explain(pair.settings)
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[EmulatedAws]:
+    with EmulatedAws() as server:
+        yield server
+
+
+def test_foreign_objects_in_s3_stop_neither_a_step_nor_the_way_back(
+    pair: Pair, aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Prevents a rollback that ends with a traceback after the routes have moved, as an empty object made it."""
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="state", CreateBucketConfiguration={"LocationConstraint": aws.region})
+    s3.put_object(Bucket="state", Key="night/journal/", Body=b"")
+    now = datetime.now(UTC).isoformat()
+    for number, (name, body) in enumerate(FOREIGN.items()):
+        s3.put_object(Bucket="state", Key=f"night/journal/{name}.json", Body=body[: 2**20])
+        s3.put_object(Bucket="state", Key=f"night/journal/{now}-{number:08x}.json", Body=body)
+    s3.put_object(Bucket="state", Key=f"night/journal/below/{now}-00000000.json", Body=b"{}")
+    settings = replace(pair.settings, state_dir="s3://state/night")
+    forge(settings, *FORGED)
+    cloud = Cloud(observed=FAILING)
+    step = canary.step(_stage(settings, cloud))
+    assert isinstance(step, CanaryStep)
+    assert (step.decision, cloud.live) == ("rollback", 0)
+    assert step.rollback is not None
+    assert step.rollback.rows.proven
+    assert status(_stage(settings, cloud)).rollback_owed is None
+    # Ours are all there, in order, and what is passed by has been named.
+    ours = [event["event"] for event in settings.journal.events() if event["event"] not in ("compared", "revoking")]
+    assert ours[-5:] == ["moved", "decided", "begun", "routed", "done"]
+    assert (
+        "s3://state/night/journal holds what is no event of this program, passed by: night/journal/"
+        in capfd.readouterr().err
+    )
+
+
+def test_a_rollback_while_the_source_is_away_is_ended_before_a_step_goes_up(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a weight that goes up again over a rollback that was never proven, as nothing could be written where it counts."""
+    settings, cloud = pair.settings, Cloud(observed=SILENT)
+    at = _stage(settings, cloud)
+    canary.step(at)
+    assert cloud.live == 5
+
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseError("the source is away")
+
+    for module, name in ((history, "keep"), (rights, "give_back"), (fence, "reverse")):
+        monkeypatch.setattr(module, name, away)
+    with pytest.raises(DatabaseError, match="all routes are on the monolith .* not proven"):
+        rollback.run(at)
+    assert cloud.live == 0
+    monkeypatch.undo()
+    owed = status(at).rollback_owed
+    assert owed is not None
+    assert "was 5 %, and no rollback since 20" in owed[0]
+    # A forged end does not take it away.
+    forge(settings, {"step": "rollback", "event": "done"})
+    ended = canary.step(at)
+    assert isinstance(ended, Rollback)
+    assert ended.rows.proven
+    assert status(at).rollback_owed is None
+    assert count(pair.source, "SELECT count(*) FROM task_migration.settings WHERE name = 'canary'") == 1
+    step = canary.step(at)
+    assert isinstance(step, CanaryStep)
+    assert step.to == 5
+
+
+def test_two_who_write_how_far_the_canary_is_lose_nothing(pair: Pair) -> None:
+    """Prevents a rollback that a step, which began to write before it, forgets again."""
+    import threading
+
+    many = [
+        threading.Thread(
+            target=history.keep,
+            args=(pair.settings, Step.CANARY, "moved", {"to": 5, "seconds": float(number)}),
+        )
+        for number in range(8)
+    ]
+    for one in many:
+        one.start()
+    for one in many:
+        one.join()
+    assert sorted(history.read(pair.settings).ups) == [float(number) for number in range(8)]
