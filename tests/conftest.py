@@ -192,6 +192,9 @@ def pairs(
             "subscription": f"sub_{number}",
             "publication": f"pub_{number}",
             "replicationRole": f"replication_{number}",
+            # Roles of tests/integration/roles.py, which stay on the server; that others like them are refused is
+            # tests/integration/replication/test_passwords.py's.
+            "passwordReaders": ["operator_at_night", "reporting"],
             **config,
         }
         settings = Settings(

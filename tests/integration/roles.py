@@ -33,8 +33,6 @@ class Cast:
             self._appoint(side)
         self.settings: Settings = dataclasses.replace(
             pair.settings,
-            # Whom the operator accepts by name; that others like it are refused is tests/integration/replication/test_passwords.py's.
-            config=pair.settings.config.model_copy(update={"password_readers": (REPORTER,)}),
             source_url=SecretStr(self.url("source", OPERATOR)),
             target_url=SecretStr(self.url("target", OPERATOR)),
         )
