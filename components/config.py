@@ -318,6 +318,9 @@ class StackConfig(MigrationConfig):
         30, ge=0, le=120, description="Drain of a target; the 300 s default would eat the rollback budget."
     )
     database_alarm_connections: int = Field(80, ge=1, description="RDS connections above this: critical.")
+    permissions_boundary: bool = Field(
+        False, description="Each role bears the boundary that `ci-roles` prints; the deploy role makes no other."
+    )
     backup_bucket: str = Field(
         "myteacher-backups", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="S3 bucket of the backups."
     )

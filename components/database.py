@@ -9,10 +9,10 @@ import pulumi
 import pulumi_aws as aws
 
 from components.keys import encryption_key
-from components.logs import DATABASE_EXPORTS, log_group
-from components.naming import POSTGRES_PORT, Naming
+from components.logs import log_group
+from components.naming import DATABASE_EXPORTS, POSTGRES_PORT, Naming
 from components.network import permit, security_group
-from components.policies import bound, trust
+from components.roles import service_role
 
 COMPONENT = "database"
 MASTER_USER = "task_service_admin"
@@ -213,14 +213,14 @@ class TargetDatabase(pulumi.ComponentResource):
 
     def _declare_monitoring_role(self, name: str, naming: Naming) -> tuple[aws.iam.Role, aws.iam.RolePolicyAttachment]:
         child = pulumi.ResourceOptions(parent=self)
-        role = aws.iam.Role(
+        role = service_role(
             f"{name}-monitoring-role",
-            name=f"{naming.prefix}-rds-monitoring",
+            f"{naming.prefix}-rds-monitoring",
+            naming=naming,
+            component=COMPONENT,
+            service="monitoring.rds.amazonaws.com",
+            source_arn=naming.arn("rds", f"db:{naming.prefix}"),
             description="Enhanced Monitoring of the Task Service database",
-            assume_role_policy=trust(
-                "monitoring.rds.amazonaws.com", bound(naming, naming.arn("rds", f"db:{naming.prefix}"))
-            ),
-            tags=naming.tags(COMPONENT, f"{naming.prefix}-rds-monitoring"),
             opts=child,
         )
         attachment = aws.iam.RolePolicyAttachment(

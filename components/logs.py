@@ -13,12 +13,10 @@ import pulumi
 import pulumi_aws as aws
 
 from components.keys import encryption_key
-from components.naming import API_LOG_GROUP, DMS_LOG_GROUP, Naming
+from components.naming import API_LOG_GROUP, DATABASE_EXPORTS, DMS_LOG_GROUP, Naming
 from components.policies import statement
 
 COMPONENT = "logs"
-#: What RDS for PostgreSQL exports to CloudWatch Logs.
-DATABASE_EXPORTS = ("postgresql", "upgrade")
 
 
 @dataclass(frozen=True)

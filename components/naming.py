@@ -24,6 +24,14 @@ API_NAME = "myteacher-tasks"
 API_LOG_GROUP = f"/aws/apigateway/{API_NAME}"
 #: DMS writes the log of its tasks into a group that it names after the instance (AWS DMS, 'Viewing and managing task logs').
 DMS_LOG_GROUP = f"dms-tasks-{INSTANCE_ID}"
+#: What RDS for PostgreSQL exports to CloudWatch Logs.
+DATABASE_EXPORTS = ("postgresql", "upgrade")
+#: Policies of AWS that roles of the program bear, after ``policy/service-role/``.
+MANAGED_POLICIES = (
+    "AmazonDMSCloudWatchLogsRole",
+    "AmazonDMSVPCManagementRole",
+    "AmazonRDSEnhancedMonitoringRole",
+)
 POSTGRES_PORT = 5432
 
 
@@ -35,6 +43,8 @@ class Naming:
     partition: str
     region: str
     account: str
+    bounded: bool = False
+    """Whether each role bears the boundary."""
 
     @classmethod
     def of(cls, config: StackConfig) -> Naming:
@@ -43,7 +53,13 @@ class Naming:
         The account is the cluster's: reading it from that ARN spares a call to AWS while the program runs.
         """
         _, partition, _, _, account, _ = config.cluster_arn.split(":", 5)
-        return cls(environment=config.environment, partition=partition, region=config.region, account=account)
+        return cls(
+            environment=config.environment,
+            partition=partition,
+            region=config.region,
+            account=account,
+            bounded=config.permissions_boundary,
+        )
 
     @property
     def is_production(self) -> bool:
@@ -63,6 +79,16 @@ class Naming:
     def database_log_group(self, export: str) -> str:
         """The log group that RDS writes one of its exports to (Amazon RDS, 'Publishing database logs to CloudWatch Logs')."""
         return f"/aws/rds/instance/{self.prefix}/{export}"
+
+    @property
+    def log_groups(self) -> tuple[str, ...]:
+        """Every log group of the stack."""
+        return (SERVICE_LOG_GROUP, API_LOG_GROUP, DMS_LOG_GROUP, *map(self.database_log_group, DATABASE_EXPORTS))
+
+    @property
+    def boundary_arn(self) -> str:
+        """The permissions boundary of the program's roles, which an administrator makes (`task-migration ci-roles`)."""
+        return f"arn:{self.partition}:iam::{self.account}:policy/ci-{self.prefix}-boundary"
 
     def arn(self, service: str, resource: str) -> str:
         """An ARN in this account and region, for example ``arn("logs", "log-group:/ecs/task-service")``."""

@@ -6,7 +6,8 @@ import pulumi
 import pulumi_aws as aws
 
 from components.naming import Naming
-from components.policies import bound, document, read_secret, trust
+from components.policies import document, read_secret
+from components.roles import service_role
 
 
 def declare_access_role(
@@ -19,14 +20,15 @@ def declare_access_role(
     opts: pulumi.ResourceOptions,
 ) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
     """Declare the role by which the endpoints read their secrets, for DMS of this account and region alone."""
-    role_name = f"{naming.prefix}-dms-secrets"
-    role = aws.iam.Role(
+    role = service_role(
         f"{name}-secrets-role",
-        name=role_name,
-        description="DMS reads the two database secrets",
+        f"{naming.prefix}-dms-secrets",
+        naming=naming,
+        component=component,
         # The regional principal (AWS DMS, 'Using secrets to access AWS Database Migration Service endpoints').
-        assume_role_policy=trust(f"dms.{naming.region}.amazonaws.com", bound(naming, naming.arn("dms", "*"))),
-        tags=naming.tags(component, role_name),
+        service=f"dms.{naming.region}.amazonaws.com",
+        source_arn=naming.arn("dms", "*"),
+        description="DMS reads the two database secrets",
         opts=opts,
     )
     policy = aws.iam.RolePolicy(
@@ -56,12 +58,14 @@ def declare_account_roles(
         ("dms-vpc-role", "service-role/AmazonDMSVPCManagementRole"),
         ("dms-cloudwatch-logs-role", "service-role/AmazonDMSCloudWatchLogsRole"),
     ):
-        role = aws.iam.Role(
+        role = service_role(
             f"{name}-{role_name}",
-            name=role_name,
+            role_name,
+            naming=naming,
+            component=component,
+            service="dms.amazonaws.com",
+            source_arn=anywhere,
             description="AWS DMS, account-wide",
-            assume_role_policy=trust("dms.amazonaws.com", bound(naming, anywhere)),
-            tags=naming.tags(component, role_name),
             opts=opts,
         )
         attachments.append(

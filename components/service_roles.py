@@ -9,7 +9,8 @@ import pulumi
 import pulumi_aws as aws
 
 from components.naming import Naming
-from components.policies import bound, document, statement, trust
+from components.policies import document, statement
+from components.roles import service_role
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,14 @@ def declare_roles(
     """Declare the execution role (ECS itself: image, secrets, logs) and the task role (the program: nothing of AWS)."""
 
     def role(suffix: str, description: str) -> aws.iam.Role:
-        role_name = f"{naming.prefix}-{suffix}"
-        return aws.iam.Role(
+        return service_role(
             f"{name}-{suffix}-role",
-            name=role_name,
+            f"{naming.prefix}-{suffix}",
+            naming=naming,
+            component=component,
+            service="ecs-tasks.amazonaws.com",
+            source_arn=naming.arn("ecs", "*"),
             description=description,
-            # Only for tasks of this account (Amazon ECS, 'Task IAM role', confused deputy).
-            assume_role_policy=trust("ecs-tasks.amazonaws.com", bound(naming, naming.arn("ecs", "*"))),
-            tags=naming.tags(component, role_name),
             opts=opts,
         )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import threading
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Self
 
 from scripts.rehearsal.world import EmulatedAws
 
@@ -28,6 +30,7 @@ class HeldAws:
 
             def handle_any(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                outer.note(self.command, self.path, self.headers, body)
                 connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 connection.request(self.command, self.path, body, dict(self.headers.items()))
                 answer = connection.getresponse()
@@ -57,6 +60,9 @@ class HeldAws:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
+    def note(self, method: str, path: str, headers: Message, body: bytes) -> None:
+        """Each request as it comes; nothing is kept here."""
+
     def hold(self, word: str) -> None:
         """Hold the next answer to a request with this word."""
         self.held.clear()
@@ -73,7 +79,7 @@ class HeldAws:
             self.held.set()
             self._released.wait(120)
 
-    def __enter__(self) -> HeldAws:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -1,0 +1,183 @@
+"""What the workflows may do in the account: three roles an environment, whom each trusts, and its actions one by one.
+
+An administrator makes them (`task-migration ci-roles`), not the program: a role that may change itself is no limit. Their
+names are outside of ``naming.prefix``, which is all that the deploy role may touch in IAM. Pure data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.ci_deploy import deploy
+from components.ci_place import Place, Role, document, state, tagged, via, words
+from components.naming import ALARM_TOPIC, DATABASE_PASSWORD_SECRET, REPOSITORY_NAME, SERVICE_NAME
+from components.policies import statement
+
+__all__ = ["ISSUER", "ROLES", "Place", "Role", "actions", "boundary", "policies", "trust"]
+ROLES: tuple[Role, ...] = ("preview", "deploy", "operator")
+ISSUER = "token.actions.githubusercontent.com"
+#: The workflow that takes each role, and the GitHub environment that it has to run in: the stack's name and this.
+WORKFLOWS: dict[Role, tuple[str, str]] = {
+    "preview": ("preview.yml", "-preview"),
+    "deploy": ("deploy.yml", ""),
+    "operator": ("canary.yml", ""),
+}
+
+
+def trust(place: Place, role: Role) -> dict[str, Any]:
+    """Who may take the role: one workflow of the repository, in one environment; what changes anything, from one branch.
+
+    ``sub`` of a job with an environment names that environment alone, so the branch and the workflow are claims of their own
+    (IAM, 'Available keys for AWS OIDC federation'; GitHub, 'OpenID Connect reference').
+    """
+    workflow, suffix = WORKFLOWS[role]
+    claims = {
+        "aud": "sts.amazonaws.com",
+        "sub": f"repo:{place.repository}:environment:{place.config.environment}{suffix}",
+    }
+    if role != "preview":  # a pull request's reference is its own: refs/pull/7/merge
+        claims["ref"] = f"refs/heads/{place.branch}"
+        claims["job_workflow_ref"] = f"{place.repository}/.github/workflows/{workflow}@refs/heads/{place.branch}"
+    provider = f"arn:{place.naming.partition}:iam::{place.naming.account}:oidc-provider/{ISSUER}"
+    return document(
+        [
+            {
+                "Effect": "Allow",
+                "Principal": {"Federated": provider},
+                "Action": ["sts:AssumeRoleWithWebIdentity"],
+                "Condition": {"StringEquals": {f"{ISSUER}:{claim}": value for claim, value in sorted(claims.items())}},
+            }
+        ]
+    )
+
+
+def policies(place: Place, role: Role) -> dict[str, dict[str, Any]]:
+    """The role's managed policies, by name; one takes 6,144 characters (IAM, 'IAM and AWS STS quotas')."""
+    made = {"preview": _preview, "deploy": deploy, "operator": _operator}[role](place)
+    return {f"{place.role_name(role)}-{part}": document(statements) for part, statements in made.items()}
+
+
+def actions(place: Place, role: Role) -> frozenset[str]:
+    """Every action that the role has."""
+    statements = (item for made in policies(place, role).values() for item in made["Statement"])
+    return frozenset(action for item in statements for action in item["Action"])
+
+
+def _preview(place: Place) -> dict[str, list[dict[str, Any]]]:
+    """State and configuration, nothing of AWS: the program asks nothing, and the preview refreshes nothing."""
+    return {"state": state(place, writes=False)}
+
+
+def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
+    """The commands of a night, and one deployment that changes the live rule."""
+    naming, config = place.naming, place.config
+    cluster = config.cluster_arn.rsplit("/", 1)[-1]
+    rules = config.listener_arn.replace(":listener/", ":listener-rule/") + "/*"
+    live = {"StringEquals": {"aws:ResourceTag/Name": f"{naming.prefix}-live"}}
+    master = {
+        "StringEquals": {
+            "secretsmanager:ResourceTag/aws:rds:primaryDBInstanceArn": naming.arn("rds", f"db:{naming.prefix}")
+        }
+    }
+    statements = [
+        *state(place, writes=True),
+        statement("LiveRule", words("elasticloadbalancing", "ModifyRule"), [rules], condition=live),
+        # None of these knows a resource (AWS, 'Service Authorization Reference').
+        statement(
+            "Looks",
+            [
+                *words("elasticloadbalancing", "DescribeRules DescribeTags"),
+                *words("cloudwatch", "GetMetricData GetMetricStatistics"),
+                *words("application-autoscaling", "DescribeScalableTargets"),
+                *words(
+                    "dms", "DescribeConnections DescribeEndpoints DescribeReplicationInstances DescribeReplicationTasks"
+                ),
+            ],
+            ["*"],
+        ),
+        statement(
+            "Service",
+            words("ecs", "DescribeServices UpdateService"),
+            place.arns("ecs", f"service/{cluster}/{SERVICE_NAME}"),
+        ),
+        statement(
+            "Scaling",
+            words("application-autoscaling", "RegisterScalableTarget"),
+            place.arns("application-autoscaling", "scalable-target/*"),
+        ),
+        statement(
+            "Replication",
+            words(
+                "dms",
+                "DeleteReplicationTask DescribeTableStatistics StartReplicationTask StopReplicationTask TestConnection",
+            ),
+            place.arns("dms", "task:*", "rep:*", "endpoint:*"),
+            condition=tagged(place),
+        ),
+        statement("Notices", words("sns", "Publish"), place.arns("sns", ALARM_TOPIC)),
+        statement(
+            "Passwords",
+            words("secretsmanager", "GetSecretValue"),
+            [
+                config.source_secret_arn,
+                *place.arns("secretsmanager", f"secret:{DATABASE_PASSWORD_SECRET}-*"),
+            ],
+        ),
+        statement(
+            "MasterPassword",
+            words("secretsmanager", "GetSecretValue"),
+            place.arns("secretsmanager", "secret:rds!db-*"),
+            condition=master,
+        ),
+        statement(
+            "PasswordKeys", words("kms", "Decrypt"), place.arns("kms", "key/*"), condition=via(place, "secretsmanager")
+        ),
+        statement("BackupList", words("s3", "ListBucket"), place.bucket(config.backup_bucket)),
+        statement(
+            "Backup",
+            words("s3", "AbortMultipartUpload GetObject PutObject"),
+            place.bucket(config.backup_bucket, "database/*", "state/*"),
+        ),
+        statement("BackupKey", words("kms", "GenerateDataKey"), place.arns("kms", "key/*"), condition=via(place, "s3")),
+        statement("BackupKeyRead", words("kms", "Decrypt"), place.arns("kms", "key/*"), condition=via(place, "s3")),
+        statement(
+            "TopicKey", words("kms", "Decrypt GenerateDataKey"), place.arns("kms", "key/*"), condition=via(place, "sns")
+        ),
+    ]
+    return {"commands": statements}
+
+
+def boundary(place: Place) -> dict[str, Any]:
+    """The most that any role of the program may do, whatever its own policy says."""
+    secrets = [place.config.source_secret_arn, *place.arns("secretsmanager", f"secret:{SERVICE_NAME}/*")]
+    return document(
+        [
+            statement("Secrets", words("secretsmanager", "DescribeSecret GetSecretValue"), secrets),
+            statement("Keys", words("kms", "Decrypt"), place.arns("kms", "key/*")),
+            statement("RegistryToken", words("ecr", "GetAuthorizationToken"), ["*"]),
+            statement(
+                "Image",
+                words("ecr", "BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer"),
+                place.arns("ecr", f"repository/{REPOSITORY_NAME}"),
+            ),
+            statement(
+                "Logs",
+                words(
+                    "logs",
+                    "CreateLogGroup CreateLogStream DescribeLogGroups DescribeLogStreams GetLogEvents PutLogEvents "
+                    "PutRetentionPolicy",
+                ),
+                place.arns("logs", "log-group:*"),
+            ),
+            # DMS's network interfaces (AmazonDMSVPCManagementRole).
+            statement(
+                "Network",
+                words(
+                    "ec2",
+                    "CreateNetworkInterface DeleteNetworkInterface DescribeAvailabilityZones DescribeInternetGateways "
+                    "DescribeSecurityGroups DescribeSubnets DescribeVpcs ModifyNetworkInterfaceAttribute",
+                ),
+                ["*"],
+            ),
+        ]
+    )
