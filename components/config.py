@@ -189,6 +189,10 @@ class MigrationConfig(_Model):
         min_length=1,
         description="File on the database servers with the authorities by which one knows the other, or `system`; default: their `ssl_ca_file`.",
     )
+    hand_over_ownership: bool = Field(
+        False,
+        description="Whether `finalize` gives the target's tables to targetRole as its last act, for a service that migrates them itself.",
+    )
     canary_ladder: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
         (5, 25, 50, 100), min_length=1, description="The canary weights, in order, percent."
     )

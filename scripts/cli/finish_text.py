@@ -38,6 +38,8 @@ def finalization(document: Finalization) -> View:
         parts.append(Group(Text("SQL that would run on the source"), *sql))
     parts += _gone(document.removed, dry)
     parts += proof(document.proof) if document.proof else []
+    if document.handed_over:
+        parts.append(Text(f"handed over to the service's role: {', '.join(document.handed_over)}"))
     parts += [finding("warning", warning) for warning in document.warnings]
     end = "nothing; the old tables stay as they are, read-only"
     return View(verdict, "plain" if dry else "good", parts, "task-migration finalize" if dry else end)

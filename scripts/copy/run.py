@@ -17,7 +17,7 @@ from scripts.copy import slot as slots
 from scripts.copy.documents import Copied, Copy, SequenceSet, TableCopied
 from scripts.copy.state import Made
 from scripts.copy.workers import Assignment, Workers
-from scripts.database import catalog, end_mark, helper_schema
+from scripts.database import catalog, end_mark, helper_schema, strangers
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.engines import PLUGINS
@@ -41,7 +41,7 @@ def run(settings: Settings, jobs: int = 4, dry_run: bool = False, progress: Prog
         jobs: parallel connections to each side, 1 to 64.
 
     Raises:
-        Refused: another copy runs, schemas differ, the target holds rows that no copy of ours put there, replication runs.
+        Refused: another copy runs, code of others would run, schemas differ, the target holds rows that no copy of ours put there, replication runs.
         DatabaseError: PostgreSQL refused, or the snapshot was lost; the next run starts anew.
     """
     if not 1 <= jobs <= 64:
@@ -75,6 +75,9 @@ class _Copy:
         earlier = state.find(self.settings, self.source, self.target, tables)
         if earlier.complete is not None:
             return Copy(**dict(earlier.complete), found=earlier.found, status="already-complete")
+        strangers.refuse(self.source, config, "source")
+        strangers.refuse(self.target, config, "target")
+        strangers.refuse_any("target", strangers.find_called(self.source, self.target, config))
         state.check(self.settings, self.source, self.target, tables, earlier.made)
         if dry_run:
             estimates = [
@@ -128,6 +131,7 @@ class _Copy:
         state.end_leftovers(self.target)
         with self.target.transaction():
             every = sql.SQL(", ").join(table.identifier for table in tables.values())
+            self.target.execute("SET LOCAL session_replication_role = replica")
             self.target.execute(sql.SQL("TRUNCATE {}").format(every))
             build.take_away(self.target, self.settings.config.db_schema, left)
         role.withhold_writes(self.target, self.settings.config)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from scripts.database import catalog, helper_schema
+from scripts.database import catalog, helper_schema, strangers
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.finish import removal, rights
@@ -45,13 +45,14 @@ def run(
         weight: percent of the requests that the Task Service gets; the caller has asked the load balancer.
 
     Raises:
-        Refused: the Task Service gets requests or writes, the source lacks writes of the target, or `finalize` has begun.
+        Refused: code of others would run, the Task Service gets requests or writes, the source lacks writes of the target, or `finalize` has begun.
         DatabaseError: something of ours is still there afterwards; the text names it.
     """
     check_reason(force, reason)
     before = removal.leftovers(settings)
     if dry_run:
         return Abandonment(status="dry-run", drained=False, lost={}, removed=before, leftovers=before, truncated=[])
+    strangers.refuse_both(settings, "abandon")
     leads = rights.source_leads(settings)
     if truncate_target:
         _check_leading(leads, settings.config.source_role)
@@ -205,7 +206,7 @@ def start_over(
         force: give up rows of the target that the source is not proven to have.
 
     Raises:
-        Refused: the weight is not 0, the monolith no longer writes, or the target has rows of its own and no ``force``.
+        Refused: the weight is not 0, code of others would run, the monolith no longer writes, or the target has rows of its own and no ``force``.
         DatabaseError: something of ours is still there afterwards.
     """
     check_reason(force, reason)
@@ -217,6 +218,7 @@ def start_over(
     may_empty(scenario, weight, leads, role, only_there, force)
     before = removal.leftovers(settings)
     if not dry_run:
+        strangers.refuse_both(settings, "abandon")
         settings.journal.record(
             Step.ROLLBACK, RollbackEvent.EMPTYING, scenario=scenario, reason=reason, only_on_target=only_there
         )
@@ -283,5 +285,7 @@ def _empty(settings: Settings) -> list[str]:
         names = catalog.existing(target, settings.config.db_schema, settings.config.tables)
         if names:
             tables = sql.SQL(", ").join(sql.Identifier(settings.config.db_schema, name) for name in names)
-            target.execute(sql.SQL("TRUNCATE {}").format(tables))
+            with target.transaction():
+                target.execute("SET LOCAL session_replication_role = replica")
+                target.execute(sql.SQL("TRUNCATE {}").format(tables))
     return names

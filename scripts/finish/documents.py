@@ -42,6 +42,8 @@ class Finalization(Document):
     proof: WritesProof | None = None
     removed: list[str]
     leftovers: list[str]
+    #: Tables that now belong to the service's role (`handOverOwnership`).
+    handed_over: list[str]
     warnings: list[str]
 
 

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from psycopg import sql
 
-from scripts.database import catalog, end_mark, helper_schema
+from scripts.database import catalog, end_mark, helper_schema, strangers
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.finish import removal, rights
 from scripts.finish.documents import Finalization, Privileges, TableRows
 from scripts.replication import fence, writes
 from scripts.replication.engine import engine_of
+from scripts.schema import ownership
 from scripts.support.errors import DataDiffer, Refused
 from scripts.support.events import FinalizeEvent, Step
 from scripts.support.progress import SILENT, Progress
@@ -42,7 +43,7 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progre
         timeout: seconds that the monolith's last writes, and each fence, may take.
 
     Raises:
-        Refused: replication does not run both ways, the role cannot be made read-only, or another role wrote at the end.
+        Refused: replication does not run both ways, code of others would run, the role cannot be made read-only, or another role wrote at the end.
         DataDiffer: the sides differ; nothing was removed.
         TimedOut: a fence did not come through, or a writer did not end.
     """
@@ -61,7 +62,8 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progre
         if finalizer.read_only and _verified(settings):
             return finalizer.end(dry_run)
         if not fence.available(settings):
-            return finalizer.without_replication()
+            return finalizer.without_replication(dry_run)
+        strangers.refuse_both(settings, "finalize")
         rights.try_revoke(source, config.source_role, tables, finalizer.statements)
         finalizer.compare("before the revoke; nothing was changed")
         if dry_run:
@@ -94,6 +96,7 @@ class _Finalizer:
         removed: Sequence[str] = (),
         rows: Sequence[TableRows] = (),
         proof: WritesProof | None = None,
+        handed_over: Sequence[str] = (),
     ) -> Finalization:
         """What is answered at the end."""
         return Finalization(
@@ -104,13 +107,14 @@ class _Finalizer:
             proof=proof,
             removed=list(removed),
             leftovers=[],
+            handed_over=list(handed_over),
             warnings=self.warnings,
         )
 
-    def without_replication(self) -> Finalization:
-        """It was finalized before; anything else is refused."""
+    def without_replication(self, dry_run: bool) -> Finalization:
+        """It was finalized before, all but the handing over perhaps; anything else is refused."""
         if self.read_only and not removal.leftovers(self.settings):
-            return self.document("already-finalized")
+            return self.document("already-finalized", handed_over=[] if dry_run else self.hand_over())
         raise Refused(
             "replication does not run both ways, so nothing proves that the target has every write; "
             "run `task-migration replicate start`, then finalize again"
@@ -171,6 +175,7 @@ class _Finalizer:
         removed = removal.leftovers(self.settings)
         if dry_run:
             return self.document("dry-run", removed, rows, proof)
+        strangers.refuse_both(self.settings, "finalize")
         engine = engine_of(self.settings)
         with self.progress.work("stop replication", STOP_SECONDS, "s"):
             engine.stop(self.settings, timeout=STOP_SECONDS)
@@ -189,7 +194,11 @@ class _Finalizer:
         removal.remove(self.settings)
         removal.prove(self.settings)
         self.settings.journal.record(Step.FINALIZE, FinalizeEvent.FINALIZED, removed=removed)
-        return self.document("finalized", removed, rows, proof)
+        return self.document("finalized", removed, rows, proof, self.hand_over())
+
+    def hand_over(self) -> list[str]:
+        """The very last act, as a table's owner can have code run by whoever writes to it: nobody of ours does any more."""
+        return ownership.hand_over(self.settings) if self.settings.config.hand_over_ownership else []
 
     def _write_end(self) -> None:
         """Have the source's tables say that the current rows are the Task Service's; it counts when the helper schema is gone."""

@@ -10,14 +10,6 @@ SELECT bool_or(has_table_privilege(r.oid, c.oid, 'INSERT'))
 FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE rolname = %s AND nspname = %s AND relname = ANY(%s)
 
--- owned_tables: which of a schema's tables a role owns
-SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
-WHERE n.nspname = %s AND c.relname = ANY(%s) AND r.rolname = %s ORDER BY 1
-
--- owned_sequences: the sequences of a table's columns, quoted as needed
-SELECT d.objid::regclass::text FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-WHERE d.refobjid = to_regclass(%s) AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-
 -- other_writers: roles that can write to the tables (oids), whether the monolith's role is a member of each, whether it logs in
 SELECT r.rolname, pg_has_role(%(role)s, r.oid, 'MEMBER') AND r.rolname <> %(role)s, r.rolcanlogin
 FROM pg_roles r WHERE NOT r.rolsuper AND r.rolname NOT IN (%(role)s, current_user) AND r.rolname NOT LIKE 'pg\_%%'

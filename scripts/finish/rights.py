@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from components.config import MigrationConfig
-from scripts.database import catalog, end_mark, helper_schema, queries
+from scripts.database import catalog, end_mark, helper_schema, queries, strangers
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.finish.documents import Privileges
@@ -24,7 +24,7 @@ def check_role(source: Connection, config: MigrationConfig, tables: dict[str, ca
     """What a REVOKE from the monolith's role will not prevent, in words.
 
     Raises:
-        Refused: there is no such role, it is a superuser, whom no REVOKE binds, or (native replication) it owns a table.
+        Refused: there is no such role, or it is a superuser, whom no REVOKE binds.
     """
     role = config.source_role
     row = source.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
@@ -34,55 +34,7 @@ def check_role(source: Connection, config: MigrationConfig, tables: dict[str, ca
         raise Refused(
             f"{role} is a superuser, whose writes no REVOKE stops; take that from it: ALTER ROLE ... NOSUPERUSER"
         )
-    warnings = _others(source, role, tables)
-    owned = owned_by(source, config)
-    if not owned:
-        return warnings
-    if config.replication_engine == "native":
-        # Rows that come back are applied with the owner's rights (PostgreSQL 16, 'Logical Replication', security).
-        raise Refused(
-            f"{role} owns {', '.join(owned)}: with its rights to write, the changes that come back from the target would be refused too. "
-            f"Nothing was changed; give the tables another owner, in one transaction: {change_owner(source, config, owned)}"
-        )
-    warnings.append(
-        f"{role} owns {', '.join(owned)}: it could grant itself the rights again: {change_owner(source, config, owned)}"
-    )
-    # Referential actions run with the rights of the referencing table's owner (PostgreSQL, ri_triggers.c).
-    acting = sorted({str(key.references) for _, key in catalog.crossing(tables) if key.on_delete in ("c", "n", "d")})
-    if acting:
-        warnings.append(
-            f"a DELETE from {', '.join(acting)} on the source that would cascade to these tables is refused from now on, as "
-            f"cascades run with the owner's rights; ALTER TABLE ... OWNER TO another role keeps it working"
-        )
-    return warnings
-
-
-def owned_by(source: Connection, config: MigrationConfig) -> list[str]:
-    """The moved tables that belong to the monolith's own role, by name."""
-    rows = source.execute(
-        QUERIES["owned_tables"], (config.db_schema, list(config.tables), config.source_role)
-    ).fetchall()
-    return [row[0] for row in rows]
-
-
-def change_owner(source: Connection, config: MigrationConfig, tables: Sequence[str]) -> str:
-    """SQL that makes the operator the owner of ``tables`` and leaves the monolith's role all that it has today."""
-    app = sql.Identifier(config.source_role)
-    statements: list[sql.Composable] = [sql.SQL("BEGIN")]
-    for name in tables:
-        table = sql.Identifier(config.db_schema, name)
-        statements += [
-            sql.SQL("ALTER TABLE {} OWNER TO CURRENT_USER").format(table),
-            sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(table, app),
-        ]
-        owned = source.execute(QUERIES["owned_sequences"], (table.as_string(source),)).fetchall()
-        statements += [
-            # regclass::text is quoted as needed.
-            sql.SQL("GRANT USAGE, SELECT ON SEQUENCE {} TO {}").format(sql.SQL(sequence), app)
-            for (sequence,) in owned
-        ]
-    statements.append(sql.SQL("COMMIT"))
-    return "; ".join(statement.as_string(source) for statement in statements)
+    return _others(source, role, tables)
 
 
 def _others(source: Connection, role: str, tables: dict[str, catalog.Table]) -> list[str]:
@@ -173,6 +125,9 @@ def give_back(settings: Settings, dry_run: bool = False) -> list[str]:
         statements = kept or [f"GRANT INSERT, UPDATE, DELETE ON {names} TO {sql.Identifier(role).as_string(source)}"]
         if dry_run:
             return list(statements)
+        # A GRANT fires no other code.
+        found = strangers.find(source, config, "source")
+        strangers.refuse_any("source", [one for one in found if one.kind == "event trigger"])
         with open_side(settings, "target", "rollback") as target:
             # First: `finalize` goes straight to its end where this stands.
             helper_schema.put(target, helper_schema.FINALIZE, None)

@@ -43,12 +43,6 @@ SELECT n.nspname, c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n
 WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_'
 ORDER BY 1, 2
 
--- firing_triggers: triggers that fire when a change is applied, but for our own
-SELECT tgrelid::regclass::text, tgname, CASE tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END FROM pg_trigger
-WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgenabled IN ('A', 'R')
-AND tgname !~ '^00_task_migration'
-ORDER BY 1, 2
-
 -- may_truncate: tables that a role which is no superuser may empty by TRUNCATE
 SELECT c.oid::regclass::text FROM pg_class c, pg_roles r
 WHERE c.oid = ANY(%s) AND r.rolname = %s AND NOT r.rolsuper AND has_table_privilege(r.oid, c.oid, 'TRUNCATE')

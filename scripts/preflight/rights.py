@@ -15,11 +15,11 @@ from psycopg import sql
 from scripts.database.catalog import quoted
 from scripts.database.connections import Connection, connect
 from scripts.database.error_text import told
-from scripts.finish import rights as finalize_rights
 from scripts.preflight.documents import Check
 from scripts.preflight.server import QUERIES, one
 from scripts.replication import roles
 from scripts.replication.subscriptions import peer_conninfo
+from scripts.schema import ownership, role
 from scripts.support.errors import MigrationError
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
@@ -189,7 +189,7 @@ def _tables(settings: Settings, side: Side, connection: Connection, role: str) -
         if owner is None:
             continue
         name = f"{side}: record and read {table}"
-        remedy = f"ALTER TABLE {text} OWNER TO {role}, or GRANT {quoted(owner)} TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS"
+        remedy = f"ALTER TABLE {text} OWNER TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS"
         # Triggers and REVOKE are the owner's; what arrives is written with the rights of whoever made the triggers.
         if not one(connection, "SELECT pg_has_role(%s, 'USAGE')", (owner,)):
             yield Check(
@@ -246,7 +246,7 @@ def _everything(connection: Connection, role: str) -> Check:
     )
 
 
-def _new_tables(settings: Settings, connection: Connection, role: str) -> Iterator[Check]:
+def _new_tables(settings: Settings, connection: Connection, operator: str) -> Iterator[Check]:
     schema, target_role = settings.config.db_schema, settings.config.target_role
     there = one(connection, "SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (schema,))
     space = sql.Identifier(schema)
@@ -254,22 +254,20 @@ def _new_tables(settings: Settings, connection: Connection, role: str) -> Iterat
     table = sql.Identifier(schema, NAME)
     statements: list[Statement] = [] if there else [sql.SQL("CREATE SCHEMA {}").format(space)]
     statements.append(sql.SQL("CREATE TABLE {} ()").format(table))
-    remedy = f"GRANT CREATE ON SCHEMA {name} TO {role}"
+    remedy = f"GRANT CREATE ON SCHEMA {name} TO {operator}"
     yield _try("target: create tables", connection, statements, remedy)
+    given = sql.Identifier(target_role)
     if one(connection, "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = %s)", (target_role,)):
-        given = sql.Identifier(target_role)
-        # The new owner needs CREATE on the schema at that moment; `schema apply` lends it.
-        statements += [
-            sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(space, given),
-            sql.SQL("ALTER TABLE {} OWNER TO {}").format(table, given),
-        ]
-        remedy = (
-            f"GRANT {quoted(target_role)} TO {role}; GRANT USAGE, CREATE ON SCHEMA {name} TO {role} WITH GRANT OPTION"
-        )
+        statements += role.grants([], target_role, schema)
+        statements.append(sql.SQL("GRANT SELECT ON {} TO {}").format(table, given))
+        remedy = f"GRANT USAGE, CREATE ON SCHEMA {name} TO {operator} WITH GRANT OPTION"
+        if settings.config.hand_over_ownership:
+            statements += ownership.giving(connection, settings.config, NAME)
+            remedy += f"; GRANT {quoted(target_role)} TO {operator} WITH ADMIN OPTION"
     else:
-        statements = [sql.SQL("CREATE ROLE {}").format(sql.Identifier(target_role))]
-        remedy = f"ALTER ROLE {role} CREATEROLE, or CREATE ROLE {quoted(target_role)} LOGIN yourself"
-    yield _try("target: give tables to the service's role", connection, statements, remedy)
+        statements = [sql.SQL("CREATE ROLE {}").format(given)]
+        remedy = f"ALTER ROLE {operator} CREATEROLE, or CREATE ROLE {quoted(target_role)} LOGIN yourself"
+    yield _try("target: rights of the service's role", connection, statements, remedy)
 
 
 def _application_role(settings: Settings, side: Side, connection: Connection) -> Check:
@@ -290,23 +288,3 @@ def _application_role(settings: Settings, side: Side, connection: Connection) ->
         remedy = f"ALTER ROLE {quoted(wanted)} NOSUPERUSER"
         return Check(name, "fail", "is a superuser, whose writes no REVOKE of `finalize` stops", remedy)
     return Check(name, "pass", "exists")
-
-
-def ownership(settings: Settings, connection: Connection) -> Check:
-    """Tables of the source that belong to the monolith's own role.
-
-    `finalize` takes the role's rights to write. Rows that come back from the target are applied with the rights of the
-    table's owner (PostgreSQL 16, 'Logical Replication', security), so those would stop at that very moment, and so would
-    an operator who has rights on the table as a member of that role only.
-    """
-    config = settings.config
-    owned = finalize_rights.owned_by(connection, config)
-    return Check(
-        "source: owner of the tables",
-        "fail" if owned and config.replication_engine == "native" else ("warn" if owned else "pass"),
-        f"{', '.join(owned)}: owned by {config.source_role}, whose rights to write `finalize` takes; changes "
-        "that come back from the target are applied with the owner's rights"
-        if owned
-        else f"not {config.source_role}",
-        finalize_rights.change_owner(connection, config, owned) if owned else "",
-    )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from scripts.database import catalog, helper_schema
+from scripts.database import catalog, helper_schema, strangers
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.strangers import Stranger
 from scripts.preflight import dms, rights, server, tables, values, wal
 from scripts.preflight.documents import Check, Preflight
+from scripts.schema import ownership
 from scripts.support.errors import MigrationError
 from scripts.support.events import PreflightEvent, Step
 from scripts.support.redact import redact
@@ -28,6 +30,7 @@ class _Run:
         self.measured: list[values.Measured] = []
         self.connections: dict[Side, Connection] = {}
         self.tables: dict[Side, dict[str, Table]] = {}
+        self.others: dict[Side, list[Stranger]] = {}
 
     def connect(self) -> None:
         sides: tuple[tuple[Side, str], ...] = (("source", self.settings.source()), ("target", self.settings.target()))
@@ -70,13 +73,35 @@ class _Run:
             self.take("both: servers", lambda: server.both(self.settings, source, target))
         for side, connection in self.connections.items():
             self.take(f"{side}: catalog", partial(self.read_catalog, side, connection))
+            self.take(f"{side}: code of others", partial(self.look_for_others, side, connection))
             for what, work in self.sections(side, connection, self.tables.get(side)):
                 self.take(f"{side}: looking at {what}", work)
         # What the tries write must not count as the application's, so the log is watched before them.
         for side, connection in self.connections.items():
             self.take(f"{side}: hours of WAL", partial(self.wal, side, connection, before[side]))
         for side, connection in self.connections.items():
-            self.take(f"{side}: rights", partial(rights.rights, self.settings, side, connection))
+            self.take(f"{side}: rights", partial(self.rights, side, connection))
+
+    def look_for_others(self, side: Side, connection: Connection) -> Iterator[Check]:
+        config = self.settings.config
+        self.others[side] = strangers.find(connection, config, side)
+        yield from tables.others(
+            side, self.others[side], side == "target" and ownership.may_take_all(connection, config)
+        )
+
+    def runs(
+        self, side: Side, name: str, kinds: Iterable[strangers.Kind], work: Callable[[], Iterable[Check]]
+    ) -> Iterator[Check]:
+        """What runs functions of the database: not while there are some of others, which would act as the operator."""
+        if side not in self.others or any(one.kind in kinds for one in self.others[side]):
+            remedy = "mend what is said of code of others on this side, then run it again"
+            yield Check(f"{side}: {name}", "warn", "not tried, as code of others would run", remedy)
+        else:
+            yield from work()
+
+    def rights(self, side: Side, connection: Connection) -> Iterator[Check]:
+        work = partial(rights.rights, self.settings, side, connection)
+        yield from self.runs(side, "rights", ("event trigger",), work)
 
     def wal(self, side: Side, connection: Connection, before: wal.Position) -> Iterator[Check]:
         yield wal.check(self.settings, side, connection, before, self.wal_seconds)
@@ -105,16 +130,18 @@ class _Run:
         state = helper_schema.get(connection, helper_schema.COPY) if side == "target" else None
         filled = side == "source" or bool(state and state.get("status") == "complete")
         yield "shapes", lambda: tables.shape(side, found, filled)
-        yield "triggers", lambda: tables.triggers(side, connection, found)
-        yield "functions", lambda: tables.functions(side, connection, found)
+        yield "inheritance", lambda: tables.inheritance(side, connection, found)
+        code: tuple[strangers.Kind, ...] = ("owner", "schema", "function", "type")
+        work = partial(tables.functions, side, connection, found)
+        yield "functions", lambda: self.runs(side, "functions without a search_path", code, work)
         yield "truncate", lambda: tables.truncation(settings, side, connection, found)
         if side == "source":
             yield "the border", lambda: tables.border(settings, connection, found)
-            yield "owners", lambda: [rights.ownership(settings, connection)]
             yield "sequences", lambda: tables.sequences(settings, connection, found)
             target = self.connections.get("target")
             if target is not None:
                 yield "types", lambda: tables.types(connection, target, found)
+                yield "what `copy` calls", lambda: tables.called(connection, target, settings)
             yield "values", lambda: self.values(connection, found)
         yield "what DMS needs", lambda: dms.checks(settings, side, connection)
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from scripts.database import catalog
+from scripts.database import catalog, strangers
 from scripts.database.catalog import Table, quoted
 from scripts.database.connections import Connection
 from scripts.database.error_text import told
+from scripts.database.strangers import Kind, Stranger
 from scripts.preflight.documents import Check, Status
 from scripts.preflight.server import QUERIES
 from scripts.support.settings import Settings
@@ -71,18 +72,36 @@ def shape(side: Side, tables: dict[str, Table], filled: bool) -> Iterator[Check]
     yield Check(f"{side}: json columns", "pass", note)
 
 
-def triggers(side: Side, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
-    """Triggers that would fire when a change is applied, and inheritance."""
-    oids = [table.oid for table in tables.values()]
-    rows = connection.execute(QUERIES["firing_triggers"], (oids,)).fetchall()
-    yield named(
-        f"{side}: triggers that fire on apply",
-        [f"{row[0]}.{row[1]} ({row[2]})" for row in rows],
-        "none",
-        "fail",
-        "they act twice, once on each side; let them fire for the application's writes only: "
-        + "; ".join(f"ALTER TABLE {row[0]} ENABLE TRIGGER {quoted(row[1])}" for row in rows),
+def others(side: Side, found: list[Stranger], takes: bool) -> Iterator[Check]:
+    """Code of others that a command would run with the operator's rights.
+
+    Args:
+        takes: `schema apply` takes tables that are another's.
+    """
+    wanted: tuple[tuple[str, tuple[Kind, ...], str], ...] = (
+        ("owner of the tables", ("owner", "schema"), "the operator's, and so is their schema, or a superuser's"),
+        ("triggers that fire on apply", ("trigger", "rule"), "none, and no rule"),
+        ("event triggers", ("event trigger",), "none that calls a function of others"),
+        ("functions and types of others", ("function", "type"), "none in indexes, checks, defaults and columns"),
     )
+    for name, kinds, fine in wanted:
+        there = [one for one in found if one.kind in kinds]
+        mended = takes and all(one.kind == "owner" for one in there)
+        yield named(
+            f"{side}: {name}",
+            [one.what for one in there],
+            fine,
+            "warn" if mended else "fail",
+            "`task-migration schema apply` takes them"
+            if mended
+            else "it would act with the operator's rights; read what it does, then: "
+            + "; ".join(one.remedy for one in there),
+        )
+
+
+def inheritance(side: Side, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
+    """Inheritance, and policies that hide rows."""
+    oids = [table.oid for table in tables.values()]
     rows = connection.execute(
         "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhrelid = ANY(%s) OR inhparent = ANY(%s)", (oids, oids)
     ).fetchall()
@@ -204,6 +223,18 @@ def types(source: Connection, target: Connection, tables: dict[str, Table]) -> I
         "the target has all that the columns use",
         "fail",
         "CREATE EXTENSION, CREATE DOMAIN, CREATE TYPE or CREATE COLLATION on the target, as the source has them",
+    )
+
+
+def called(source: Connection, target: Connection, settings: Settings) -> Iterator[Check]:
+    """Functions on the target that the source's indexes and keys name: `copy` makes these there."""
+    found = strangers.find_called(source, target, settings.config)
+    yield named(
+        "target: functions that `copy` calls",
+        [one.what for one in found],
+        "the operator's own, or none",
+        "fail",
+        "read what they do, then: " + "; ".join(one.remedy for one in found),
     )
 
 

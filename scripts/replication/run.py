@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from scripts.database import helper_schema
+from scripts.database import helper_schema, strangers
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.replication import bands, fence, slots
@@ -33,7 +33,8 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
         force: also where the server would show a password of the role of replication to others than its superusers.
 
     Raises:
-        Refused: no complete copy, a slot that is not what it was, writes that it left out, or a password that others may read.
+        Refused: no complete copy, code of others, a slot that is not what it was, writes that it left out, or a password that others
+            may read.
         TimedOut: a fence did not come through in ``timeout`` seconds, or a table's lock was not to be had.
     """
     engine = engine_of(settings)
@@ -45,6 +46,7 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     if not state or state.get("status") != "complete":
         raise Refused("no complete copy on the target, so nothing to go on from; run `task-migration copy` first")
     engine.check(settings)
+    strangers.refuse_both(settings, "replicate")
     settings.journal.record(Step.REPLICATE, ReplicateEvent.STARTING, slot=settings.config.subscription)
     _install(settings)
     parts = engine.start(settings, force)

@@ -1,4 +1,7 @@
-"""The Task Service's role on the target: made with the password of its secret, owner of the tables, writing once there is a way back."""
+"""The Task Service's role on the target: made with the password of its secret, reading, and writing once there is a way back.
+
+The tables are the operator's: whoever owns one can have code of his own run by whoever writes to it. `finalize` may hand them over.
+"""
 
 from __future__ import annotations
 
@@ -50,9 +53,9 @@ def ensure(
             None,
             None,
             [
-                f"the role {name} does not exist on the target and no password is given: tables made now belong to this session's "
-                "role; export TARGET_ROLE_PASSWORD, or run with --stack where the secret task-service/db-password has a value, and "
-                "run it again"
+                f"the role {name} does not exist on the target and no password is given: nobody but this session's role may read "
+                "what is made now; export TARGET_ROLE_PASSWORD, or run with --stack where the secret task-service/db-password has a "
+                "value, and run it again"
             ],
         )
     remember_secret(password.get_secret_value())
@@ -67,8 +70,6 @@ def ensure(
         verb = sql.SQL("ALTER ROLE {} LOGIN PASSWORD " if there else "CREATE ROLE {} LOGIN PASSWORD ")
         with target.transaction():
             warnings = secrecy.execute(target, verb.format(sql.Identifier(name)), hashed, force=force)
-            if not there:
-                _join(target, name)
     return Role(name, changed, warnings)
 
 
@@ -83,61 +84,20 @@ def _can_log_in(settings: Settings, name: str, password: SecretStr) -> bool:
     return True
 
 
-def _join(target: Connection, name: str) -> None:
-    """A role that is no superuser gives tables only to roles that it may SET ROLE to (PostgreSQL, 'CREATE ROLE', createrole_self_grant)."""
-    row = target.execute("SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
-    if row and not row[1]:
-        target.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(name), sql.Identifier(row[0])))
-
-
-def owners(target: Connection, tables: Iterable[Table], schema: str, role: str) -> list[sql.Composed | sql.SQL]:
-    """Tables made here belong to the target role; its sequences follow their tables. It may read them, see :func:`withhold`.
-
-    The new owner needs CREATE on the schema at that moment, unless a superuser gives (PostgreSQL, 'ALTER TABLE'); it is
-    taken away again, as the service makes no tables.
-    """
-    tables = list(tables)
-    if not tables:
-        return []
-    space, owner = sql.Identifier(schema), sql.Identifier(role)
-    statements: list[sql.Composed | sql.SQL] = [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(space, owner)]
-    row = target.execute(QUERIES["giving"], (role, schema)).fetchone()
-    lends = row is not None and not row[0] and not row[1]
-    if lends:
-        statements.append(sql.SQL("GRANT CREATE ON SCHEMA {} TO {}").format(space, owner))
-    statements += [sql.SQL("ALTER TABLE {} OWNER TO {}").format(table.identifier, owner) for table in tables]
-    if lends:
-        statements.append(sql.SQL("REVOKE CREATE ON SCHEMA {} FROM {}").format(space, owner))
-    return statements + withhold(tables, role, by_membership=row is not None and not row[0])
-
-
-def grants(tables: Iterable[Table], role: str, schema: str, rights: str = "SELECT") -> list[sql.Composed | sql.SQL]:
-    """The target role may do ``rights`` with the tables and take ids from their sequences."""
-    statements: list[sql.Composed | sql.SQL] = []
+def grants(tables: Iterable[Table], role: str, schema: str, writes: bool = False) -> list[sql.Composed]:
+    """The role may read the tables; with ``writes`` also write to them and take ids. Never what lets it put code or keys on them."""
+    to = sql.Identifier(role)
+    statements = [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), to)]
+    rights = sql.SQL("SELECT, INSERT, UPDATE, DELETE" if writes else "SELECT")
     for table in tables:
-        statements.append(
-            sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(rights), table.identifier, sql.Identifier(role))
-        )
         statements += [
-            sql.SQL("GRANT USAGE, SELECT ON SEQUENCE {} TO {}").format(sequence.identifier, sql.Identifier(role))
-            for sequence in table.sequences
+            sql.SQL("REVOKE TRUNCATE, REFERENCES, TRIGGER ON {} FROM {}").format(table.identifier, to),
+            sql.SQL("GRANT {} ON {} TO {}").format(rights, table.identifier, to),
         ]
-    if statements:
-        statements.insert(
-            0, sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(role))
-        )
-    return statements
-
-
-def withhold(tables: Iterable[Table], role: str, by_membership: bool) -> list[sql.Composed | sql.SQL]:
-    """The target role may not write to the tables, not even to those that it owns; an operator who may only ``by_membership``
-    of it gets rights of its own first."""
-    statements: list[sql.Composed | sql.SQL] = []
-    for table in tables:
-        names = {"table": table.identifier, "role": sql.Identifier(role)}
-        if by_membership:
-            statements.append(sql.SQL("GRANT ALL ON {table} TO CURRENT_USER").format(**names))
-        statements.append(sql.SQL("REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {table} FROM {role}").format(**names))
+        if writes:
+            statements += [
+                sql.SQL("GRANT USAGE ON SEQUENCE {} TO {}").format(s.identifier, to) for s in table.sequences
+            ]
     return statements
 
 
@@ -145,32 +105,31 @@ def grant_writes(settings: Settings) -> None:
     """The Task Service may write from now on: the way back runs, and each of its writes is recorded. Safe to run again."""
     config = settings.config
     with domain_errors("granting the Task Service its rights"), open_side(settings, "target", "grant") as target:
-        if not _exists(target, config.target_role):
-            return
-        tables = catalog.read(target, config.db_schema, config.tables, "target").values()
-        with target.transaction():
-            for statement in grants(tables, config.target_role, config.db_schema, "SELECT, INSERT, UPDATE, DELETE"):
-                target.execute(statement)
+        if exists(target, config.target_role):
+            tables = catalog.read(target, config.db_schema, config.tables, "target").values()
+            execute_all(target, grants(tables, config.target_role, config.db_schema, writes=True))
 
 
 def withhold_writes(target: Connection, config: MigrationConfig) -> None:
-    """The Task Service may not write: while there is no way back its writes would be lost. Safe to run again.
+    """The Task Service may read and no more: while there is no way back its writes would be lost. Safe to run again.
 
     Raises:
         Refused: its role still could, by rights that are not its own.
     """
-    if not _exists(target, config.target_role):
+    if not exists(target, config.target_role):
         return
     there = catalog.existing(target, config.db_schema, config.tables)
     tables = catalog.read(target, config.db_schema, there, "target").values()
-    oids = [table.oid for table in tables]
-    mine = {row[0]: row[1] for row in target.execute(QUERIES["owned"], (oids,))}
-    with target.transaction():
-        for table in tables:
-            if table.oid in mine:
-                for statement in withhold([table], config.target_role, mine[table.oid]):
-                    target.execute(statement)
-    still = [row[0] for row in target.execute(QUERIES["may_write"], {"role": config.target_role, "oids": oids})]
+    role = sql.Identifier(config.target_role)
+    statements = [sql.SQL("REVOKE ALL ON {} FROM {}").format(table.identifier, role) for table in tables]
+    statements += [
+        sql.SQL("REVOKE ALL ON SEQUENCE {} FROM {}").format(sequence.identifier, role)
+        for table in tables
+        for sequence in table.sequences
+    ]
+    execute_all(target, statements + grants(tables, config.target_role, config.db_schema))
+    given = {"role": config.target_role, "oids": [table.oid for table in tables]}
+    still = [row[0] for row in target.execute(QUERIES["may_write"], given)]
     if still:
         raise Refused(
             f"{config.target_role} could write to {', '.join(still)} of the target before there is a way back for its writes, which "
@@ -178,5 +137,13 @@ def withhold_writes(target: Connection, config: MigrationConfig) -> None:
         )
 
 
-def _exists(target: Connection, role: str) -> bool:
+def execute_all(target: Connection, statements: Iterable[sql.Composed]) -> None:
+    """In one transaction."""
+    with target.transaction():
+        for statement in statements:
+            target.execute(statement)
+
+
+def exists(target: Connection, role: str) -> bool:
+    """Whether there is such a role."""
     return target.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is not None

@@ -6,9 +6,9 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from components.config import MigrationConfig
-from scripts.database import catalog, helper_schema
+from scripts.database import catalog, helper_schema, strangers
 from scripts.database.connections import Connection, connect, domain_errors
-from scripts.schema import compare, role, statements
+from scripts.schema import compare, ownership, role, statements
 from scripts.schema.documents import SchemaApplied, SchemaDiff
 from scripts.support.errors import Refused
 from scripts.support.events import SchemaEvent, Step
@@ -21,8 +21,9 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
     """Make on the target what of the configured tables is missing there; tables that exist are left as they are.
 
     Keys, indexes and foreign keys of a table made here come after the rows, by ``copy``. Foreign keys that lead out of the
-    moved tables are left out. The owner is the target role; it is made when it is missing and ``role_password`` is given.
-    It may read; to write it gets its rights with `replicate start`, when there is a way back.
+    moved tables are left out. All of it belongs to this session's role, tables that are there too where it may take them. The target
+    role is made when it is missing and ``role_password`` is given. It may read; to write it gets its rights with `replicate start`,
+    when there is a way back.
     Safe to run again: what is there, the role's password included, is not touched.
 
     Args:
@@ -32,7 +33,8 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
         what was made, and the comparison afterwards; with ``dry_run`` what would be, and ``match`` is about the present.
 
     Raises:
-        Refused: a table is missing on the source, or is of a kind that cannot be moved.
+        Refused: a table is missing on the source, or is of a kind that cannot be moved; code of others is on the target, or
+            a table that this session's role may not take.
         DatabaseError: PostgreSQL refused a statement.
     """
     config = settings.config
@@ -48,6 +50,7 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
             settings.target(), step="schema", name="TARGET_DATABASE_URL", lock_timeout_ms=LOCK_TIMEOUT_MS
         ) as target,
     ):
+        strangers.refuse(target, config, "target", ["owner"] if ownership.may_take_all(target, config) else [])
         there = catalog.existing(target, config.db_schema, config.tables)
         missing = [table for table in tables.values() if table.name not in there]
         todo: list[sql.Composed | sql.SQL] = []
@@ -55,9 +58,9 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
             todo += statements.pre_data(missing, config.db_schema, enums, statements.enums_there(target, enums))
         service = role.ensure(settings, target, config.target_role, role_password, dry_run)
         if service.name:
-            todo += role.owners(target, missing, config.db_schema, service.name)
-            todo += role.grants([t for t in tables.values() if t.name in there], service.name, config.db_schema)
-        texts = [statement.as_string(target) for statement in todo]
+            todo += role.grants(tables.values(), service.name, config.db_schema)
+        taken = ownership.take_over(settings, dry_run)
+        texts = [statement.as_string(target) for statement in (*taken, *todo)]
         if not dry_run:
             with target.transaction():
                 for statement in todo:

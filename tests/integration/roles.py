@@ -61,4 +61,4 @@ class Cast:
         admin.execute(f"GRANT pg_read_all_data TO {REPORTER}".encode())
         if side == "target":
             # Who made a role has ADMIN of it (PostgreSQL, 'CREATE ROLE').
-            admin.execute(f"GRANT {SERVICE} TO {OPERATOR} WITH ADMIN TRUE".encode())
+            admin.execute(f"GRANT {SERVICE} TO {OPERATOR} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE".encode())
