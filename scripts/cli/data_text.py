@@ -39,6 +39,8 @@ def _verdict(document: Verification) -> str:
         f"the schema in {counted(places, 'place')}" if places else "",
         f"{counted(len(failed), 'sequence')} outside the band" if failed else "",
     ]
+    if not any(spoilt):
+        return f"The sides are equal, and may not stay so: {counted(len(document.recording), 'thing')} of ours is not as it was made."
     return f"The sides {'still ' if repaired else ''}differ: {', '.join(filter(None, spoilt))}."
 
 
@@ -68,6 +70,8 @@ def _parts(document: Verification) -> Iterator[RenderableType]:
             f"the limit is 0: {'; '.join(_pairs(sample) for sample in orphans.samples)}",
             "bring those rows back on the source, or change the rows that refer to them",
         )
+    for text in document.recording:
+        yield finding("bad", text, "task-migration replicate start puts ours back; then verify again")
     for item in document.schema_differences:
         yield finding(
             "bad",
@@ -151,6 +155,8 @@ def _next(document: Verification) -> str:
             if document.live
             else "task-migration replicate status"
         )
+    if document.recording:
+        return "task-migration replicate start, then task-migration verify"
     if document.schema_differences:
         return "task-migration schema diff"
     if any(entry.differences_total > entry.repaired for entry in document.tables):

@@ -72,12 +72,12 @@ class _Copy:
         # Before anything is looked at: what they hold locked could not be.
         state.end_leftovers(self.target)
         tables = catalog.read(self.source, config.db_schema, config.tables, "source")
-        earlier = state.find(self.settings, self.source, self.target, tables)
-        if earlier.complete is not None:
-            return Copy(**dict(earlier.complete), found=earlier.found, status="already-complete")
         strangers.refuse(self.source, config, "source")
         strangers.refuse(self.target, config, "target")
         strangers.refuse_any("target", strangers.find_called(self.source, self.target, config))
+        earlier = state.find(self.settings, self.source, self.target, tables)
+        if earlier.complete is not None:
+            return Copy(**dict(earlier.complete), found=earlier.found, status="already-complete")
         state.check(self.settings, self.source, self.target, tables, earlier.made)
         if dry_run:
             estimates = [

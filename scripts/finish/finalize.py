@@ -128,7 +128,7 @@ class _Finalizer:
             schema = sorted(f"{item.table}.{item.name}" for item in found.schema_differences)
             raise DataDiffer(
                 f"the sides differ {when}: rows by table {differing or 'none'}, orphans {len(found.orphans)}, schema "
-                f"{schema or 'the same'}; look at "
+                f"{schema or 'the same'}, our triggers and functions {found.recording or 'as they were made'}; look at "
                 "`task-migration verify`, repair with `verify --repair newest`, then finalize again"
             )
         return [TableRows(table=entry.table, rows=entry.source_rows) for entry in found.tables]

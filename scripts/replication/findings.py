@@ -17,12 +17,14 @@ TOLD = 10
 @dataclass(frozen=True)
 class Recording:
     """What is wrong with a side's record of writes, a few words each: ``triggers`` and ``tables`` are as in
-    :class:`scripts.writes.watch.Changed`; ``older``: it has gone back; ``unrecorded``: why writes may have left no record."""
+    :class:`scripts.writes.watch.Changed`; ``older``: it has gone back; ``unrecorded``: why writes may have left no record; ``others``:
+    code of others that would run with the operator's rights, with its remedy."""
 
     triggers: Sequence[str] = ()
     tables: Sequence[str] = ()
     older: Sequence[str] = ()
     unrecorded: Sequence[str] = ()
+    others: Sequence[str] = ()
 
 
 def judge(
@@ -90,6 +92,11 @@ def _recording(side: Side, recording: Recording) -> Iterator[Finding]:
             "writes without a record",
             recording.unrecorded,
             "`task-migration verify`, where rows differ `verify --repair`; one that finds no difference ends this",
+        ),
+        (
+            "code of others",
+            recording.others,
+            "read what it does, then mend it as a role that may: until then no command writes",
         ),
     ):
         if texts:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from scripts.database import helper_schema, queries
+from scripts.database import helper_schema, queries, strangers
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.replication import bands, fence, findings, slot_health, writes
@@ -132,13 +132,14 @@ def _recordings(settings: Settings) -> dict[Side, Recording]:
             ):
                 seen = watch.changed(here, settings.config, side)
                 forgotten = writes.forgotten(here, there, side)
+                others = [f"{one.what} ({one.remedy})" for one in strangers.find(here, settings.config, side)]
                 unrecorded = helper_schema.get(here, watch.UNRECORDED) or []
             older = [*seen.clock]
             if forgotten:
                 older.append(
                     f"{forgotten:,} writes of its own, of the newest that the other side has, are not known here"
                 )
-            found[side] = Recording(seen.triggers, seen.tables, older, unrecorded)
+            found[side] = Recording(seen.triggers, seen.tables, older, unrecorded, others)
         except MigrationError as error:
             found[side] = Recording(triggers=[f"cannot be looked at: {error}"])
     return found

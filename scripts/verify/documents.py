@@ -65,7 +65,8 @@ class Orphans(Document):
 
 
 class Verification(Document):
-    """Both sides compared. ``match`` is about rows, orphans, sequences and the schema; after a repair, about what is left."""
+    """Both sides compared. ``match`` is about rows, orphans, sequences, the schema and our own triggers and functions, without which
+    equal rows would not stay so; after a repair, about what is left."""
 
     match: bool
     tables: list[ComparedTable]
@@ -73,6 +74,8 @@ class Verification(Document):
     orphans: list[Orphans]
     schema_match: bool
     schema_differences: list[Difference] = Field(alias="schema")
+    #: Triggers and functions of ours that are gone, switched off or changed, in words; each begins with its side.
+    recording: list[str]
     #: Whether replication ran, so that rows under way could be told from differences.
     live: bool
     algorithm: Literal["hash", "md5"]

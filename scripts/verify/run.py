@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
-from scripts.database import catalog, helper_schema
+from scripts.database import catalog, helper_schema, strangers
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.replication import bands, fence
@@ -75,11 +75,14 @@ def run(
         leaves ``match`` true.
 
     Raises:
-        Refused: the tables do not exist or have no primary key; ``repair`` is unknown, or replication does not run both ways.
+        Refused: the tables do not exist or have no primary key; ``repair`` is unknown, code of others would run, or replication
+            does not run both ways.
         TimedOut: a fence did not come through.
     """
     if repair not in (None, "newest", "source", "target"):
         raise Refused(f"repair {repair!r}: it must be newest, source or target")
+    if repair:
+        strangers.refuse_both(settings, "verify")
     with domain_errors("verify"), sessions(settings) as opened:
         verifier = Verifier.begin(
             settings, opened, algorithm, show_values, REPAIRED if repair else LISTED, fence_timeout, progress
@@ -100,17 +103,20 @@ def run(
         if repaired:
             between = [_dangling(table, key, opened.pairs[0]) for table, key in inside(verifier.theirs)]
         orphans = verifier.orphans(last) + [one for one in between if one]
+    recording = _recording(settings)
     report = [_table(verifier.tables[name], first[name], last[name], repaired[name]) for name in verifier.tables]
     found = Verification(
         match=all(entry.match for entry in report)
         and not orphans
         and not drift
+        and not recording
         and all(band.status != "fail" for band in sequences),
         tables=report,
         sequences=sequences,
         orphans=orphans,
         schema_match=not drift,
         schema_differences=drift,
+        recording=recording,
         live=verifier.catch_up.live,
         algorithm=algorithm,
     )
@@ -122,6 +128,7 @@ def run(
         repair=repair,
         algorithm=algorithm,
         schema_match=found.schema_match,
+        recording=recording,
         differences={entry.table: entry.differences_total for entry in report},
         rows={entry.table: entry.source_rows for entry in report},
     )
@@ -240,6 +247,15 @@ def _keep(settings: Settings, found: Verification) -> None:
         with domain_errors("verify"), open_side(settings, side, "verify") as connection:
             if helper_schema.get(connection, watch.UNRECORDED):
                 helper_schema.put(connection, watch.UNRECORDED, None)
+
+
+def _recording(settings: Settings) -> list[str]:
+    """What of our triggers and functions is not as it was made."""
+    found = []
+    for side in BOTH:
+        with domain_errors("verify"), open_side(settings, side, "verify") as connection:
+            found += [f"{side}: {text}" for text in watch.changed(connection, settings.config, side).triggers]
+    return found
 
 
 def _live(settings: Settings, pair: Pair) -> bool:

@@ -21,6 +21,8 @@ from scripts.writes.relations import QUERIES, Relations
 
 #: Where the helper schema keeps, by table, what its functions were made for; see :func:`fingerprint`.
 SHAPES = "shapes"
+#: Where it keeps what runs in it, as it was made; see :func:`code`.
+CODE = "code"
 #: Longest wait for a table's lock per try, with the live application's statements queued behind it.
 LOCK_MS = 300
 
@@ -47,10 +49,14 @@ def capture_on(connection: Connection, config: MigrationConfig, side: Side, cloc
         connection.execute(capture.TEMPLATES["shared"])
         for one in found.values():
             connection.execute(capture.function(one, side))
-    for one in found.values():
-        if not _captured(connection, one):
+    before = helper_schema.get(connection, SHAPES)
+    now = fingerprint(connection, found, before)
+    for name, one in found.items():
+        # Not for its name alone: it must be the very one that was put there.
+        if not _captured(now[name], (before or {}).get(name)):
             _put(connection, capture.trigger(one), f"capture of {one.table.name} on the {side}")
-    helper_schema.put(connection, SHAPES, fingerprint(connection, found, helper_schema.get(connection, SHAPES)))
+    helper_schema.put(connection, SHAPES, fingerprint(connection, found, before))
+    helper_schema.put(connection, CODE, code(connection))
 
 
 def rules_on(connection: Connection, config: MigrationConfig, side: Side) -> None:
@@ -79,6 +85,7 @@ def rules_on(connection: Connection, config: MigrationConfig, side: Side) -> Non
                 connection.execute(statement)
 
     helper_schema.with_lock_retries(work, f"rules on the {side}")
+    helper_schema.put(connection, CODE, code(connection))
 
 
 def uninstall(connection: Connection, schema: str, tables: Sequence[str]) -> None:
@@ -122,6 +129,11 @@ def fingerprint(
     return found
 
 
+def code(connection: Connection) -> dict[str, list[str]]:
+    """What runs in the helper schema now, by name: a trigger's state, and a digest of its definition."""
+    return {str(name): [str(state), str(digest)] for name, state, digest in connection.execute(QUERIES["code"])}
+
+
 def _former(shape: Mapping[str, Any]) -> dict[str, str | None]:
     """Former names of columns, with the present ones."""
     columns = list(shape["columns"].values())
@@ -129,9 +141,9 @@ def _former(shape: Mapping[str, Any]) -> dict[str, str | None]:
     return {old: names[-1] for names in columns for old in names[:-1] if old is not None and old not in present}
 
 
-def _captured(connection: Connection, one: Relations) -> bool:
-    rows = connection.execute(QUERIES["triggers"], ([one.table.oid], [record.CAPTURE, record.NO_TRUNCATE])).fetchall()
-    return [row[2] for row in rows] == ["A", "A"]
+def _captured(now: Mapping[str, Any], made: Mapping[str, Any] | None) -> bool:
+    triggers = now["triggers"]
+    return [state for state, _ in triggers.values()] == ["A", "A"] and triggers == (made or {}).get("triggers")
 
 
 def _put(connection: Connection, statement: sql.Composed, what: str) -> None:

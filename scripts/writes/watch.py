@@ -40,7 +40,7 @@ def changed(connection: Connection, config: MigrationConfig, side: Side) -> Chan
     found = relations.read(connection, catalog.read(connection, config.db_schema, there, side), config.column_groups)
     now = install.fingerprint(connection, found, made)
     triggers = [text for name in config.tables for text in _triggers(name, made.get(name), now.get(name))]
-    triggers += _arriving(connection, side)
+    triggers += _code(helper_schema.get(connection, install.CODE), install.code(connection))
     tables = [text for name in there if name in made for text in _columns(name, made[name], now[name])]
     return Changed(tuple(triggers), tuple(tables), tuple(_clock(connection)))
 
@@ -62,15 +62,18 @@ def _triggers(name: str, made: Mapping[str, Any] | None, now: Mapping[str, Any] 
             yield f"the trigger {trigger} of {name} was switched off, or made anew, meanwhile"
 
 
-def _arriving(connection: Connection, side: Side) -> Iterator[str]:
-    if connection.execute("SELECT to_regprocedure('task_migration.arrive()')").fetchone() == (None,):
-        return  # no rules yet: `copy` records on the source before anything can arrive
-    peer = record.table_name(record.other(side))
-    rows = connection.execute(QUERIES["arriving"], (f"task_migration.{peer}", list(record.ARRIVING))).fetchall()
-    states = {str(row[0]): str(row[1]) for row in rows}
-    for trigger in record.ARRIVING:
-        if states.get(trigger) != "A":
-            yield f"the trigger {trigger} of {peer} is {_STATES.get(states.get(trigger, ''), 'gone')}, not ENABLE ALWAYS"
+def _code(made: Mapping[str, list[str]] | None, now: Mapping[str, list[str]]) -> Iterator[str]:
+    """Functions and triggers of the helper schema that are not as they were made, where a version of ours noted that."""
+    if made is None:
+        return
+    for name, was in made.items():
+        if (there := now.get(name)) is None:
+            yield f"{name} is gone"
+        elif there[0] != was[0]:
+            yield f"{name} is {_STATES.get(there[0], there[0])}, not ENABLE ALWAYS"
+        elif there != was:
+            yield f"{name} is not as it was made"
+    yield from (f"{name} is none of ours" for name in now if name not in made)
 
 
 def _columns(name: str, made: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

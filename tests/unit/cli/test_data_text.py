@@ -38,6 +38,7 @@ def document(*tables: ComparedTable, **changes: Any) -> Verification:
         "schema_differences": [],
         "live": True,
         "algorithm": "hash",
+        "recording": [],
     }
     return Verification.model_validate(values | changes)
 

@@ -17,6 +17,7 @@ def finalized(**changes: object) -> Finalization:
         "rows": [TableRows(table="tasks", rows=1_000_000)],
         "removed": THINGS,
         "leftovers": [],
+        "handed_over": [],
         "warnings": [],
     }
     return Finalization.model_validate(values | changes)
