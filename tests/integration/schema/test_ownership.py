@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import psycopg
 import pytest
 
+from scripts.canary import readiness
+from scripts.canary.stage import Stage
 from scripts.copy import run as copy
 from scripts.finish import abandon, finalize
 from scripts.preflight import run as preflight
 from scripts.replication import run as replicate
+from scripts.schema import ownership
 from scripts.schema import run as schema
 from scripts.support.errors import Refused
 from scripts.support.sides import Side
 from scripts.verify import run as verify
 from tests.conftest import Pair
 from tests.integration.roles import MONOLITH, OPERATOR, SERVICE, Cast
+from tests.unit.canary.test_step import Cloud
 
 MakePair = Callable[..., Pair]
 #: By side, the role that attacks: it owns `attack`, and a function there that does what only the operator may.
@@ -29,46 +35,46 @@ LEFT = {
     "trigger": (
         "CREATE TRIGGER become AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tasks EXECUTE FUNCTION attack.fire(); "
         "ALTER TABLE tasks ENABLE ALWAYS TRIGGER become",
-        "the trigger become of tasks fires ALWAYS",
+        "the trigger become of public.tasks fires ALWAYS",
     ),
     "replica trigger": (
         "CREATE TRIGGER become AFTER INSERT OR UPDATE OR DELETE ON tasks EXECUTE FUNCTION attack.fire(); "
         "ALTER TABLE tasks ENABLE REPLICA TRIGGER become",
-        "the trigger become of tasks fires on REPLICA",
+        "the trigger become of public.tasks fires on REPLICA",
     ),
     # By our trigger's own name: nothing is trusted for how it is called.
     "trigger of our name": (
         'CREATE TRIGGER "00_task_migration_capture" AFTER UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION attack.fire(); '
         'ALTER TABLE tasks ENABLE ALWAYS TRIGGER "00_task_migration_capture"',
-        '"00_task_migration_capture" of tasks fires ALWAYS',
+        '"00_task_migration_capture" of public.tasks fires ALWAYS',
     ),
     "rule": (
         "CREATE RULE become AS ON UPDATE TO task_tag DO ALSO SELECT attack.gain()",
-        "the rule become rewrites statements on task_tag",
+        "the rule become rewrites statements on public.task_tag",
     ),
     "event trigger": (
         "CREATE EVENT TRIGGER become_of_test ON ddl_command_end EXECUTE FUNCTION attack.on_ddl()",
         r"the event trigger become_of_test calls attack.on_ddl\(\) of",
     ),
-    "check": ("ALTER TABLE tasks ADD CHECK (attack.ok(title)) NOT VALID", r"tasks calls attack.ok\(text\) of"),
+    "check": ("ALTER TABLE tasks ADD CHECK (attack.ok(title)) NOT VALID", r"public.tasks calls attack.ok\(text\) of"),
     "default": (
         "ALTER TABLE tasks ALTER COLUMN span SET DEFAULT attack.number()",
-        r"tasks calls attack.number\(\) of",
+        r"public.tasks calls attack.number\(\) of",
     ),
-    "index": ("CREATE INDEX become ON tasks (attack.low(title))", r"tasks calls attack.low\(text\) of"),
+    "index": ("CREATE INDEX become ON tasks (attack.low(title))", r"public.tasks calls attack.low\(text\) of"),
     "operator of a check": (
         "ALTER TABLE tasks ADD CHECK (title OPERATOR(attack.===) title) NOT VALID",
-        r"tasks calls attack.same\(text,text\) of",
+        r"public.tasks calls attack.same\(text,text\) of",
     ),
     "check of a domain": (
         "ALTER TABLE tasks ADD COLUMN kind attack.word DEFAULT 'a'",
-        r"tasks calls attack.ok\(text\) of",
+        r"public.tasks calls attack.ok\(text\) of",
     ),
     "cast of a type": (
         "ALTER TABLE tasks ADD COLUMN mood attack.mood DEFAULT 'sad'",
-        r"tasks (uses the type attack.mood|calls attack.said\(attack.mood\)) of",
+        r"public.tasks (uses the type attack.mood|calls attack.said\(attack.mood\)) of",
     ),
-    "owner": ("ALTER TABLE task_images OWNER TO {attacker}", "the table task_images belongs to {attacker}"),
+    "owner": ("ALTER TABLE task_images OWNER TO {attacker}", "the table public.task_images belongs to {attacker}"),
     "schema": ("ALTER SCHEMA public OWNER TO {attacker}", "the schema public belongs to {attacker}"),
 }
 ARSENAL = (
@@ -213,3 +219,183 @@ def _undo(kind: str) -> str:
         "owner": f"ALTER TABLE task_images OWNER TO {OPERATOR}",
         "schema": "ALTER SCHEMA public OWNER TO pg_database_owner",
     }[kind]
+
+
+def owners(cast: Cast) -> set[str]:
+    """Who owns the target's tables and their sequences."""
+    rows = cast.admin("target").execute(
+        "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'S')"
+    )
+    return {row[0] for row in rows}
+
+
+def as_the_former_version_left_it(cast: Cast) -> None:
+    """The service owns the tables, and the operator is in its role to act on them."""
+    admin = cast.admin("target")
+    with cast.session("target", OPERATOR) as operator:
+        operator.execute(f"GRANT {SERVICE} TO {OPERATOR}".encode())
+    admin.execute(f"GRANT CREATE ON SCHEMA public TO {SERVICE}".encode())
+    for name in cast.settings.config.tables:
+        admin.execute(f"ALTER TABLE {name} OWNER TO {SERVICE}".encode())
+    admin.execute(f"REVOKE CREATE ON SCHEMA public FROM {SERVICE}".encode())
+
+
+def test_tables_of_a_former_version_are_taken_over_while_people_write(make_pair: MakePair) -> None:
+    """Prevents an installation that stays open for good, rights that the service loses on the way, and requests that hang behind it."""
+    cast = Cast(make_pair(rows=20))
+    settings = cast.settings
+    schema.apply(settings)
+    copy.run(settings)
+    replicate.start(settings)
+    as_the_former_version_left_it(cast)
+    with pytest.raises(Refused, match=f"the table public.tasks belongs to {SERVICE}"):
+        replicate.start(settings)
+    longest, stop = [0.0], threading.Event()
+
+    def requests() -> None:
+        with cast.session("target", SERVICE) as service:
+            while not stop.is_set():
+                began = time.monotonic()
+                service.execute("UPDATE tasks SET title = 'x' WHERE id = (SELECT min(id) FROM tasks)")
+                longest[0] = max(longest[0], time.monotonic() - began)
+                time.sleep(0.005)
+
+    with cast.session("target", SERVICE) as long:
+        long.execute("BEGIN")
+        long.execute("UPDATE tasks SET title = 'long' WHERE id = (SELECT max(id) FROM tasks)")
+        live = threading.Thread(target=requests)
+        taker = threading.Thread(target=lambda: schema.apply(settings))
+        live.start()
+        taker.start()
+        # It waits for the long transaction, again and again, and nobody else does for longer than one try.
+        time.sleep(2)
+        assert owners(cast) == {OPERATOR, SERVICE}
+        long.execute("COMMIT")
+    taker.join(60)
+    stop.set()
+    live.join()
+    assert owners(cast) == {OPERATOR}
+    assert ownership.LOCK_MS == 300
+    assert longest[0] < 1.0, longest
+    with cast.session("target", OPERATOR) as operator:
+        assert operator.execute("SELECT pg_has_role(%s, 'USAGE')", (SERVICE,)).fetchone() == (False,)
+    with cast.session("target", SERVICE) as service:
+        service.execute("INSERT INTO tasks (user_id, title) SELECT min(user_id), 'mine' FROM tasks")
+    replicate.start(settings)
+    assert verify.run(settings).match
+
+
+def test_tables_that_laravel_made_are_named_with_the_sql_that_hands_them_over(make_pair: MakePair) -> None:
+    """Prevents a copy into tables whose owner could put a trigger on them at any moment."""
+    cast = Cast(make_pair(rows=20))
+    settings, admin = cast.settings, cast.admin("target")
+    schema.apply(settings)
+    as_the_former_version_left_it(cast)
+    with cast.session("target", OPERATOR) as operator:
+        operator.execute(f"REVOKE {SERVICE} FROM {OPERATOR}".encode())
+    for command in (schema.apply, copy.run):
+        with pytest.raises(Refused, match=f"the table public.tasks belongs to {SERVICE}") as refused:
+            command(settings)
+    for statement in re.findall(r"BEGIN; .*?; COMMIT", str(refused.value)):
+        admin.execute(statement.encode())
+    assert owners(cast) == {OPERATOR}
+    assert schema.apply(settings).match
+    copy.run(settings)
+    with (
+        cast.session("target", SERVICE) as service,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"),
+    ):
+        service.execute("UPDATE tasks SET title = 'x'")
+
+
+@pytest.mark.parametrize("hands_over", [False, True])
+def test_finalize_hands_the_tables_over_when_told_to_and_ends_it_after_a_kill(
+    make_pair: MakePair, monkeypatch: pytest.MonkeyPatch, hands_over: bool
+) -> None:
+    """Prevents a service that owns its tables while the operator still writes to them, half a handing over, a right that stays lent."""
+    pair = make_pair(rows=20)
+    pair.config(handOverOwnership=hands_over)
+    cast = Cast(pair)
+    settings = cast.settings
+    schema.apply(settings)
+    copy.run(settings)
+    replicate.start(settings)
+    if hands_over:
+        given, real = [0], ownership.giving
+
+        def killed(*arguments: object) -> object:
+            given[0] += 1
+            if given[0] == 3:
+                raise KeyboardInterrupt
+            return real(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(ownership, "giving", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finalize.run(settings)
+        monkeypatch.undo()
+        assert owners(cast) == {OPERATOR, SERVICE}
+    done = finalize.run(settings)
+    assert len(done.handed_over) == (len(settings.config.tables) - 2 if hands_over else 0)
+    assert owners(cast) == {SERVICE if hands_over else OPERATOR}
+    assert finalize.run(settings).handed_over == []
+    admin = cast.admin("target")
+    assert admin.execute("SELECT has_schema_privilege(%s, 'public', 'CREATE')", (SERVICE,)).fetchone() == (False,)
+    assert admin.execute("SELECT pg_has_role(%s, %s, 'USAGE')", (OPERATOR, SERVICE)).fetchone() == (False,)
+    with cast.session("target", SERVICE) as service:
+        service.execute("INSERT INTO tasks (user_id, title) SELECT min(user_id), 'mine' FROM tasks")
+        service.execute("DELETE FROM tasks WHERE title = 'mine'")
+        if hands_over:
+            service.execute("ALTER TABLE tasks ADD COLUMN mine int")
+
+
+#: What is done to what is ours, as whoever could, and how it is told.
+CHANGED = (
+    (
+        "CREATE OR REPLACE FUNCTION task_migration.arrive() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN NEW; END'",
+        r"the function task_migration.arrive\(\) is not as it was made",
+    ),
+    (
+        "ALTER FUNCTION task_migration.arrived() RESET search_path",
+        r"the function task_migration.arrived\(\) is not as it was made",
+    ),
+    ("ALTER FUNCTION task_migration.arrived() SECURITY INVOKER", r"task_migration.arrived\(\) is not as it was made"),
+    (
+        "ALTER TABLE task_migration.{peer} DISABLE TRIGGER task_migration_arrive",
+        "the trigger task_migration_arrive of {peer} is switched off",
+    ),
+    ("DROP TRIGGER task_migration_arrived ON task_migration.{peer}", "task_migration_arrived of {peer} is gone"),
+    ("DROP FUNCTION task_migration.no_truncate() CASCADE", r"task_migration.no_truncate\(\) is gone"),
+    (
+        "CREATE FUNCTION task_migration.one_more() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        r"task_migration.one_more\(\) is none of ours",
+    ),
+)
+
+
+@pytest.mark.parametrize("side", ATTACKERS)
+def test_our_own_functions_and_triggers_are_watched(make_pair: MakePair, side: Side) -> None:
+    """Prevents a rule that was replaced, and is found by nobody: status, readiness and `verify` compare them with what was made."""
+    cast = Cast(make_pair(rows=20))
+    settings, admin = cast.settings, cast.admin(side)
+    schema.apply(settings)
+    copy.run(settings)
+    replicate.start(settings)
+    assert verify.run(settings).match
+    peer = "target_writes" if side == "source" else "source_writes"
+    cloud = Cloud(weight=5)
+    for statement, words in CHANGED:
+        admin.execute(statement.replace("{peer}", peer).encode())
+        words = words.replace("{peer}", peer)
+        found = {one.what: one.detail for one in replicate.status(settings, 1.0).findings if one.status == "fail"}
+        assert re.search(words, found[f"{side}: triggers"]), (statement, found)
+        seen = verify.run(settings, fence_timeout=1.0) if "arriv" not in statement else None
+        assert seen is None or (
+            not seen.match and any(re.search(f"{side}: .*{words}", text) for text in seen.recording)
+        )
+        if statement == CHANGED[-1][0]:
+            ready = readiness.observe(Stage(settings, cloud, cloud, cloud, None, cloud))  # type: ignore[arg-type]
+            assert any(re.search(words, text) for text in ready.failing)
+            admin.execute("DROP FUNCTION task_migration.one_more()")
+        replicate.start(settings)
+    assert verify.run(settings, repair="newest").match
+    assert replicate.status(settings).status != "fail"

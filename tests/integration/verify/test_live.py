@@ -325,7 +325,17 @@ def test_the_command_says_which_rows_and_never_what_they_hold(make_pair: MakePai
     assert (quiet.returncode, shown.returncode, wrong.returncode) == (11, 11, 2), said
     document = json.loads(said["quiet"][0])
     assert document["algorithm"] == "md5"
-    assert set(document) == {"match", "tables", "sequences", "orphans", "schema_match", "schema", "recording", "live", "algorithm"}
+    assert set(document) == {
+        "match",
+        "tables",
+        "sequences",
+        "orphans",
+        "schema_match",
+        "schema",
+        "recording",
+        "live",
+        "algorithm",
+    }
     assert "very private" not in said["quiet"][0] + said["quiet"][1]
     assert json.loads(said["shown"][0])["algorithm"] == "hash"
     assert "very private" in said["shown"][0]
