@@ -86,16 +86,17 @@ def others(side: Side, found: list[Stranger], takes: bool) -> Iterator[Check]:
     )
     for name, kinds, fine in wanted:
         there = [one for one in found if one.kind in kinds]
+        look = (
+            "" if "owner" in kinds else "it acts with the operator's rights when he writes; read what it does, then: "
+        )
+        remedy = look + "; ".join(one.remedy for one in there)
         mended = takes and all(one.kind == "owner" for one in there)
         yield named(
             f"{side}: {name}",
             [one.what for one in there],
             fine,
             "warn" if mended else "fail",
-            "`task-migration schema apply` takes them"
-            if mended
-            else "it would act with the operator's rights; read what it does, then: "
-            + "; ".join(one.remedy for one in there),
+            "`task-migration schema apply` takes them" if mended else remedy,
         )
 
 
