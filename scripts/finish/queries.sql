@@ -21,11 +21,10 @@ ORDER BY 1
 SELECT has_table_privilege(%(role)s, %(oid)s::oid, 'SELECT'), has_any_column_privilege(%(role)s, %(oid)s::oid, 'INSERT'),
        has_any_column_privilege(%(role)s, %(oid)s::oid, 'UPDATE'), has_table_privilege(%(role)s, %(oid)s::oid, 'DELETE')
 
--- writes_given: SQL that gives a role again what it has been granted of writing to the tables (oids), single columns included
-SELECT format('GRANT %%s%%s ON %%s TO %%I%%s', g.privilege_type, ' (' || quote_ident(g.attname) || ')', g.oid::regclass, r.rolname,
-              CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' END)
+-- writes_given: what a role has been granted of writing to the tables (oids): schema, table, column or NULL, right, whether it may give it on
+SELECT n.nspname, c.relname, g.attname, g.privilege_type, g.is_grantable
 FROM (SELECT c.oid, NULL::name AS attname, x.* FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) x
       UNION ALL SELECT a.attrelid, a.attname, x.* FROM pg_attribute a, aclexplode(a.attacl) x) g
-JOIN pg_roles r ON r.oid = g.grantee
+JOIN pg_roles r ON r.oid = g.grantee JOIN pg_class c ON c.oid = g.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE r.rolname = %(role)s AND g.oid = ANY(%(oids)s) AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
 ORDER BY g.oid, g.attname NULLS FIRST, g.privilege_type

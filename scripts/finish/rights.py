@@ -18,6 +18,8 @@ from scripts.support.journal import note
 from scripts.support.settings import Settings
 
 QUERIES = queries.load("scripts.finish")
+#: What of writing to a table can be given.
+RIGHTS = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
 
 def check_role(source: Connection, config: MigrationConfig, tables: dict[str, catalog.Table]) -> list[str]:
@@ -89,9 +91,25 @@ def privileges(source: Connection, role: str, tables: dict[str, catalog.Table]) 
 def keep(source: Connection, role: str, tables: dict[str, catalog.Table]) -> None:
     """Write down, in the revoke's own transaction, what gives the role back what it is about to lose."""
     oids = [table.oid for table in tables.values()]
-    given = [row[0] for row in source.execute(QUERIES["writes_given"], {"role": role, "oids": oids})]
+    given = [list(row) for row in source.execute(QUERIES["writes_given"], {"role": role, "oids": oids})]
     if given:
         helper_schema.put(source, helper_schema.REVOKED, given)
+
+
+def _grant(role: str, kept: object) -> sql.Composed:
+    """The statement for one of the rights that :func:`keep` kept. What is kept is data: it names a right, and is never SQL itself."""
+    if not isinstance(kept, list) or len(kept) != 5 or kept[3] not in RIGHTS:
+        raise DatabaseError(
+            f"{kept!r} is kept as a right of {role}, which is none of {', '.join(RIGHTS)}; give it its rights by hand"
+        )
+    schema, table, column, right, grantable = kept
+    return sql.SQL("GRANT {}{} ON {} TO {}{}").format(
+        sql.SQL(str(right)),
+        sql.SQL(" ({})").format(sql.Identifier(str(column))) if column is not None else sql.SQL(""),
+        sql.Identifier(str(schema), str(table)),
+        sql.Identifier(role),
+        sql.SQL(" WITH GRANT OPTION" if grantable else ""),
+    )
 
 
 def give_back(settings: Settings, dry_run: bool = False) -> list[str]:
@@ -121,10 +139,13 @@ def give_back(settings: Settings, dry_run: bool = False) -> list[str]:
                 "stay where they are. Run `task-migration replicate start`, then rollback again; or go on with `task-migration finalize`"
             )
         kept = helper_schema.get(source, helper_schema.REVOKED)
-        names = ", ".join(table.identifier.as_string(source) for table in tables.values())
-        statements = kept or [f"GRANT INSERT, UPDATE, DELETE ON {names} TO {sql.Identifier(role).as_string(source)}"]
+        rights = kept or [
+            [table.schema, table.name, None, right, False] for table in tables.values() for right in RIGHTS[:3]
+        ]
+        statements = [_grant(role, right) for right in rights]
+        texts = [statement.as_string(source) for statement in statements]
         if dry_run:
-            return list(statements)
+            return texts
         # A GRANT fires no other code.
         found = strangers.find(source, config, "source")
         strangers.refuse_any("source", [one for one in found if one.kind == "event trigger"])
@@ -133,10 +154,10 @@ def give_back(settings: Settings, dry_run: bool = False) -> list[str]:
             helper_schema.put(target, helper_schema.FINALIZE, None)
         with source.transaction():
             for statement in statements:
-                source.execute(statement.encode())
+                source.execute(statement)
             helper_schema.put(source, helper_schema.REVOKED, None)
     note(settings.journal, Step.FINALIZE, FinalizeEvent.GIVEN_BACK, role=role)
-    return list(statements)
+    return texts
 
 
 def _check_not_ended(source: Connection, config: MigrationConfig) -> None:
