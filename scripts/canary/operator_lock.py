@@ -1,8 +1,8 @@
 """One operator at a time, whatever machine each one sits at: a lock that lives and dies with a database session.
 
-An advisory lock on the source (PostgreSQL, 'Explicit Locking', advisory locks): both operators must reach that database
-anyhow, it needs no clock and no expiry, and the server itself lets go of it when the holder's process or machine is gone
-(TCP keepalives of the server notice within about 20 s). Who holds it stands in the session's application_name.
+A row of the helper schema on the source (scripts/database/locks.py): both operators must reach that database anyhow, it needs no clock
+and no expiry, and nobody has it any more when the holder's process or machine is gone (TCP keepalives of the server notice within
+about 20 s). Before `copy` there is no schema and no weight to move: then there is no lock either.
 """
 
 from __future__ import annotations
@@ -13,23 +13,21 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 import psycopg
 from psycopg import conninfo
 
-from scripts.database import queries
+from scripts.database import helper_schema, locks
 from scripts.database.connections import Connection, connect, domain_errors, session_name
+from scripts.database.locks import Holder
 from scripts.support.errors import Refused
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.journal import note
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 
-QUERIES = queries.load("scripts.canary")
-KEY = "task_migration canary"
 #: Seconds until a session that was ended has let go.
 RELEASE_SECONDS = 10.0
 #: Who lost the session leaves this to who took it over, in seconds, before trying to have it back.
@@ -47,23 +45,13 @@ class Operation(StrEnum):
     EMERGENCY = "rollback --emergency"
 
 
-@dataclass(frozen=True)
-class Holder:
-    """Who has the lock: ``name`` is what the session calls itself (:func:`_name`), ``since`` is when it began."""
+def operation(held: Holder) -> Operation | None:
+    """What the holder does; None when he does not say."""
+    return next((one for one in Operation if held.name.startswith(f"{session_name(one)} ")), None)
 
-    pid: int
-    name: str
-    address: str
-    since: str
 
-    @property
-    def operation(self) -> Operation | None:
-        """What it does; None for a session that is none of this program's."""
-        found = [one for one in Operation if self.name.startswith(f"{session_name(one)} ")]
-        return found[0] if found else None
-
-    def __str__(self) -> str:
-        return f"{self.name} from {self.address} since {self.since} (session {self.pid} of the source)"
+def _who(held: Holder) -> str:
+    return f"{held.name} from {held.address} since {held.since} (session {held.pid} of the source)"
 
 
 class TakenOver(Refused):
@@ -80,7 +68,7 @@ class TakenOver(Refused):
     @property
     def goes_back(self) -> bool:
         """Whether the other one rolls back."""
-        return self.by is not None and self.by.operation in (Operation.ROLLBACK, Operation.EMERGENCY)
+        return self.by is not None and operation(self.by) in (Operation.ROLLBACK, Operation.EMERGENCY)
 
 
 class Held(Protocol):
@@ -104,30 +92,29 @@ class _Lock:
         except psycopg.Error:
             self.connection.close()
         time.sleep(YIELD_SECONDS)
-        fresh = _session(self._settings, self._name)
+        fresh = _session(self._settings)
         with domain_errors("the lock on the canary"):
-            if _taken(fresh):
+            other = locks.take(fresh, locks.CANARY, self._name)
+            if other is None:
                 self.connection = fresh
                 return
-            other = holder(fresh)
             fresh.close()
         raise TakenOver(
-            f"the lock on the canary was taken over by {other or 'another operator'}: this command stops here; see "
+            f"the lock on the canary was taken over by {_who(other)}: this command stops here; see "
             "task-migration canary status",
             other,
         )
 
 
 class NoLock:
-    """Stands in where no source can be reached: a rollback must not wait for a database that is down."""
+    """Stands in where no source can be reached, as a rollback must not wait for a database that is down, and before `copy`."""
 
     def check(self) -> None:
         """Nothing to lose."""
 
 
 def _name(operation: Operation) -> str:
-    # application_name is cut at 63 bytes (PostgreSQL, 'Error Reporting and Logging').
-    return f"{session_name(operation)} {_user()[:16]}@{socket.gethostname()[:20]}:{os.getpid()}"
+    return f"{session_name(operation)} {_user()}@{socket.gethostname()}:{os.getpid()}"
 
 
 def _user() -> str:
@@ -137,19 +124,10 @@ def _user() -> str:
         return str(os.getuid())  # a container's user without a name
 
 
-def holder(connection: Connection) -> Holder | None:
-    """Who holds the lock of this database, or None."""
-    row = connection.execute(QUERIES["lock_holder"], (KEY,)).fetchone()
-    return Holder(int(row[0]), str(row[1]), str(row[2]), str(row[3])) if row else None
-
-
-def _session(settings: Settings, name: str) -> Connection:
-    connection = connect(
+def _session(settings: Settings) -> Connection:
+    return connect(
         conninfo.make_conninfo(settings.source(), options=_KEEPALIVES), step="lock", name="SOURCE_DATABASE_URL"
     )
-    with domain_errors("the lock on the canary"):
-        connection.execute("SELECT set_config('application_name', %s, false)", (name,))
-    return connection
 
 
 @contextmanager
@@ -165,35 +143,32 @@ def locked(settings: Settings, operation: Operation, *, take_over: bool = False)
         DatabaseError: the source cannot be reached.
     """
     name = _name(operation)
-    lock = _Lock(settings, name, _session(settings, name))
+    lock = _Lock(settings, name, _session(settings))
     try:
         with domain_errors("the lock on the canary"):
-            _acquire(settings, lock.connection, name, take_over)
-        yield lock
+            there = helper_schema.installed(lock.connection)
+            if there:
+                # What a former version lacks.
+                helper_schema.install(lock.connection)
+                _acquire(settings, lock.connection, name, take_over)
+        yield lock if there else NoLock()
     finally:
         lock.connection.close()
 
 
 def _acquire(settings: Settings, connection: Connection, name: str, take_over: bool) -> None:
-    if _taken(connection):
+    other = locks.take(connection, locks.CANARY, name)
+    if other is None:
         return
-    other = holder(connection)
     if not take_over:
         raise Refused(
-            f"another operator moves the weight: {other or 'one who has just ended'}; wait for it, or, when you know that it "
-            "hangs, run again with --take-over"
+            f"another operator moves the weight: {_who(other)}; wait for it, or, when you know that it hangs, run again with --take-over"
         )
-    if other is not None:
-        note(settings.journal, Step.CANARY, CanaryEvent.LOCK_TAKEN_OVER, by=name, holder=str(other))
-        connection.execute("SELECT pg_terminate_backend(%s)", (other.pid,))
+    note(settings.journal, Step.CANARY, CanaryEvent.LOCK_TAKEN_OVER, by=name, holder=_who(other))
+    locks.end(connection, locks.CANARY, other)
     wait_until(
-        lambda: _taken(connection) or holder(connection),
-        lambda seen: seen is True,
+        lambda: locks.take(connection, locks.CANARY, name),
+        lambda left: left is None,
         what="the lock on the canary",
         timeout=RELEASE_SECONDS,
     )
-
-
-def _taken(connection: Connection) -> bool:
-    row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (KEY,)).fetchone()
-    return bool(row and row[0])

@@ -16,7 +16,7 @@ from scripts.deployment.errors import NoPulumi
 from scripts.finish import abandon, rights
 from scripts.finish.documents import Abandonment, StartOver
 from scripts.support.console import say
-from scripts.support.errors import DatabaseError, MigrationError, Refused, TimedOut, UsageError
+from scripts.support.errors import MigrationError, Refused, UsageError
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
 from scripts.support.wait import bounded
@@ -233,7 +233,7 @@ def _lock(settings: Settings, operation: Operation) -> Iterator[Held]:
     try:
         held = operator_lock.locked(settings, operation, take_over=True)
         lock = held.__enter__()
-    except (DatabaseError, TimedOut) as error:
+    except MigrationError as error:
         say(f"the lock on the canary cannot be had, the routes go back without it: {error}", "yellow")
         yield NoLock()
         return

@@ -68,9 +68,12 @@ class _Copy:
 
     def run(self, dry_run: bool) -> Copy:
         config = self.settings.config
-        state.only_one(self.target)
-        # Before anything is looked at: what they hold locked could not be.
-        state.end_leftovers(self.target)
+        if not dry_run:
+            helper_schema.install(self.target)
+        if helper_schema.installed(self.target):
+            state.only_one(self.target, self.name)
+            # Before anything is looked at: what they hold locked could not be.
+            state.end_leftovers(self.target)
         tables = catalog.read(self.source, config.db_schema, config.tables, "source")
         strangers.refuse(self.source, config, "source")
         strangers.refuse(self.target, config, "target")
@@ -125,7 +128,6 @@ class _Copy:
 
     def _empty(self, tables: Mapping[str, Table], left: Made) -> None:
         """Empty tables without what an unfinished run added, and a mark before anything is made that it is ours."""
-        helper_schema.install(self.target)
         # Before the mark: until it says otherwise, what a leftover session commits belongs to its own run.
         self._mark(left)
         state.end_leftovers(self.target)

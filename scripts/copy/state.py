@@ -9,7 +9,7 @@ from psycopg import sql
 
 from scripts.copy import slot as slots
 from scripts.copy.documents import Copied
-from scripts.database import catalog, helper_schema
+from scripts.database import catalog, helper_schema, locks
 from scripts.database.connections import COPY_WRITER, Connection, session_name
 from scripts.database.engines import dms_started
 from scripts.schema import run as schema
@@ -33,8 +33,8 @@ class Earlier:
     made: Made
 
 
-def only_one(target: Connection) -> None:
-    """Take the lock of `copy`, for as long as the session lasts; then end what a copy that lost it still runs.
+def only_one(target: Connection, name: str) -> None:
+    """Take the lock of `copy` for the run ``name``, for as long as the session lasts.
 
     Raises:
         Refused: another copy holds it.
@@ -42,17 +42,16 @@ def only_one(target: Connection) -> None:
     # A copy that was killed holds its lock until its server process notices, which ends with the statement it runs.
     try:
         wait_until(
-            lambda: target.execute(
-                "SELECT pg_try_advisory_lock(hashtext('task_migration'), hashtext('copy'))"
-            ).fetchone(),
-            lambda row: row == (True,),
+            lambda: locks.take(target, locks.COPY, f"{session_name('copy')} {name}"),
+            lambda other: other is None,
             what="the lock of `copy`",
             timeout=LOCK_SECONDS,
         )
-    except TimedOut:
+    except TimedOut as error:
+        other = locks.holder(target, locks.COPY)
         raise Refused(
-            f"another `task-migration copy` is at work on this target (for {LOCK_SECONDS:g} s at least); wait for it, or end that "
-            "process"
+            f"another `task-migration copy` is at work on this target (for {LOCK_SECONDS:g} s at least): {other or error}; wait for it, or end "
+            "that process"
         ) from None
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from scripts.database.catalog import QUERIES
+from components.config import MigrationConfig
+from scripts.database.catalog import QUERIES, quoted
 from scripts.database.connections import Connection
 from scripts.database.error_text import told
-from scripts.support.errors import TimedOut
+from scripts.support.errors import Refused, TimedOut
 
 HELPER_SCHEMA = "task_migration"
 #: What the settings hold, by name: how far the copy is (on the target); that both sides were equal with the source read-only (on
-#: the target); SQL that gives the monolith its rights back (on the source). An engine adds what it was started with (`engines`), the
+#: the target); which rights the monolith gets back (on the source). An engine adds what it was started with (`engines`), the
 #: record of writes what it was made for (`scripts.writes`).
 COPY = "copy"
 FINALIZE = "finalize"
@@ -28,19 +31,116 @@ DRAINED = "drained"
 T = TypeVar("T")
 
 
+class Holding(NamedTuple):
+    """An object of the helper schema, and who has ``rights`` to it besides its owner: ``grantee``, or everybody when that is None.
+    Without ``rights`` nobody has."""
+
+    kind: str
+    name: str
+    owner: str
+    grantee: str | None
+    rights: str | None
+
+
+@dataclass(frozen=True)
+class Open:
+    """Something of the helper schema that is not the operator's alone, and SQL that mends it."""
+
+    detail: str
+    remedy: str
+
+
 def install(connection: Connection) -> None:
-    """Make the helper schema if it is not there. Safe to run again."""
-    with connection.transaction():
-        # Two commands at once would race on IF NOT EXISTS.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('task_migration install'))")
-        if not installed(connection):
-            connection.execute(QUERIES["install"])
+    """Make the helper schema, or what a former version of it lacks, closed to everybody else. Safe to run again, and twice at once.
+
+    Raises:
+        Refused: somebody else made a schema of its name.
+        TimedOut: somebody else is making one, and does not commit.
+    """
+
+    def work() -> None:
+        whole = _whole(connection)
+        if whole:
+            return
+        with connection.transaction():
+            connection.execute(sql.SQL(QUERIES["install"]).format(owner=sql.Literal(operator(connection))))
+            # A former version's tables are left as they are: what carries records may have been given rights to them.
+            close(connection, *(("SCHEMA", "TABLE") if whole is None else ()))
+
+    try:
+        with_lock_retries(work, f"making the schema {HELPER_SCHEMA}")
+    except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
+        # Another command made it at the same moment: IF NOT EXISTS does not see what is not committed (PostgreSQL, 'CREATE TABLE').
+        with_lock_retries(work, f"making the schema {HELPER_SCHEMA}")
 
 
 def installed(connection: Connection) -> bool:
-    """Whether the helper schema is there, whole."""
-    row = connection.execute("SELECT to_regclass('task_migration.conflicts') IS NOT NULL").fetchone()
-    return bool(row and row[0])
+    """Whether the helper schema is there. Raises Refused when it is somebody else's."""
+    return _whole(connection) is not None
+
+
+def _whole(connection: Connection) -> bool | None:
+    """Whether it has all that this version of the program keeps in it; None when it is not there at all."""
+    row = connection.execute(QUERIES["state"]).fetchone()
+    if row is None:
+        return None
+    owner, mine, there, whole = row
+    if not mine:
+        raise Refused(
+            f"the schema {HELPER_SCHEMA} of {connection.info.dbname} belongs to {owner} and not to {operator(connection)}, as whom this "
+            "command works: nothing that stands in it is trusted, nothing was changed. Work as the role that began; or, where "
+            f"{owner} is no operator: DROP SCHEMA {HELPER_SCHEMA} CASCADE"
+        )
+    return bool(whole) if there else None
+
+
+def operator(connection: Connection) -> str:
+    """The role that this session works as."""
+    row = connection.execute("SELECT current_user").fetchone()
+    assert row is not None  # a SELECT without FROM gives one row
+    return str(row[0])
+
+
+def close(connection: Connection, *kinds: str) -> None:
+    """Take every right to functions and sequences of the helper schema, and to objects of ``kinds``, from everybody but their owner, in
+    the transaction that made them: PUBLIC may execute new functions, and default privileges may give more (PostgreSQL, 'ALTER
+    DEFAULT PRIVILEGES')."""
+    for one in holdings(connection):
+        if one.rights is not None and one.kind in ("ROUTINE", "SEQUENCE", *kinds):
+            connection.execute(_revoke(one).encode())
+
+
+def holdings(connection: Connection) -> list[Holding]:
+    """Every object of the helper schema with everybody who has a right to it."""
+    return [Holding(*row) for row in connection.execute(QUERIES["holdings"]).fetchall()]
+
+
+def judge(found: Iterable[Holding], operator: str, carriers: Collection[str] = ()) -> list[Open]:
+    """What others could read, run or change. Pure.
+
+    Args:
+        operator: who must own each object.
+        carriers: roles that carry the records from side to side: they have rights, and what AWS DMS keeps for itself is theirs.
+    """
+    seen = []
+    for one in found:
+        if one.owner not in {operator, *carriers}:
+            seen.append(
+                Open(f"{one.kind.lower()} {one.name} belongs to {one.owner}", f"DROP {one.kind} {one.name} CASCADE")
+            )
+        if one.rights is not None and one.grantee not in {operator, *carriers}:
+            who = one.grantee or "everybody"
+            seen.append(Open(f"{who} has {one.rights} on {one.kind.lower()} {one.name}", _revoke(one)))
+    return seen
+
+
+def exposed(connection: Connection, config: MigrationConfig) -> list[Open]:
+    """What :func:`judge` says of this side; empty as well where nothing is installed."""
+    return judge(holdings(connection), operator(connection), {config.replication_role})
+
+
+def _revoke(one: Holding) -> str:
+    return f"REVOKE ALL ON {one.kind} {one.name} FROM {quoted(one.grantee) if one.grantee else 'PUBLIC'}"
 
 
 def get(connection: Connection, name: str) -> Any:

@@ -50,7 +50,9 @@ JOIN pg_sequence s ON s.seqrelid = c.oid JOIN pg_attribute a ON a.attrelid = d.r
 WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY(%s) AND d.deptype IN ('a', 'i')
 ORDER BY d.refobjid, a.attnum
 
--- install: the helper schema with its tables
+-- install: the helper schema with its tables, whole or not at all; {owner} is who makes it
+-- Whoever made the schema first and has not committed yet is waited for shortly, by the unique index of the catalog.
+SET LOCAL lock_timeout = '300ms';
 CREATE SCHEMA IF NOT EXISTS task_migration;
 CREATE TABLE IF NOT EXISTS task_migration.settings (name text PRIMARY KEY, value jsonb NOT NULL);
 -- What was written on each side: its own table is filled by triggers, the other's by replication. `v` is the write's place in the one
@@ -79,7 +81,78 @@ CREATE TABLE IF NOT EXISTS task_migration.conflicts (
     columns text[] NOT NULL,
     lost text,
     kept text
-)
+);
+-- Who is at work, one row a lock; `pid` and `backend_start` are its session's (scripts/database/locks.py).
+CREATE TABLE IF NOT EXISTS task_migration.locks (
+    name text PRIMARY KEY,
+    holder text,
+    pid integer,
+    backend_start timestamptz
+);
+-- Locks on keys that are hashed to one of them (scripts/writes/capture.sql); rows, as any login may hold an advisory lock.
+CREATE TABLE IF NOT EXISTS task_migration.keys (bucket integer PRIMARY KEY);
+INSERT INTO task_migration.keys SELECT generate_series(0, 1023) ON CONFLICT DO NOTHING;
+-- A member of pg_write_all_data may write to every table. Here only the owner may, and whoever was given a right to this very table.
+CREATE OR REPLACE FUNCTION task_migration.guard() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $task_migration$
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
+                   WHERE c.oid = TG_RELID AND a.privilege_type = TG_OP AND a.grantee <> 0 AND pg_has_role(current_user, a.grantee, 'USAGE')) THEN
+        RAISE EXCEPTION '% of task_migration.% by % is refused: nobody gave it a right to this table', TG_OP, TG_TABLE_NAME, current_user
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NULL;
+END
+$task_migration$;
+DO $task_migration$
+DECLARE
+    _name text;
+BEGIN
+    FOREACH _name IN ARRAY ARRAY['settings', 'source_writes', 'target_writes', 'conflicts', 'locks', 'keys'] LOOP
+        EXECUTE format('CREATE OR REPLACE TRIGGER "00_task_migration_guard" BEFORE INSERT OR UPDATE OR DELETE ON task_migration.%I '
+            'FOR EACH STATEMENT WHEN (current_user <> %L) EXECUTE FUNCTION task_migration.guard()', _name, {owner});
+        EXECUTE format('ALTER TABLE task_migration.%I ENABLE ALWAYS TRIGGER "00_task_migration_guard"', _name);
+    END LOOP;
+END
+$task_migration$
+
+-- state: who owns the helper schema (no row: nobody made it), whether its first tables are there, and its last one's trigger
+SELECT pg_get_userbyid(n.nspowner), n.nspowner = (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user),
+       to_regclass('task_migration.conflicts') IS NOT NULL,
+       EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = to_regclass('task_migration.keys') AND t.tgname = '00_task_migration_guard')
+FROM pg_namespace n WHERE n.nspname = 'task_migration'
+
+-- holdings: each object of the helper schema, with its owner, and who else has been given what right to it: NULL is everybody
+WITH own (kind, name, owner, acl) AS (
+    SELECT 'SCHEMA', 'task_migration', nspowner, coalesce(nspacl, acldefault('n', nspowner)) FROM pg_namespace WHERE nspname = 'task_migration'
+    UNION ALL SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid::regclass::text, relowner,
+        coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))
+    FROM pg_class WHERE relnamespace = to_regnamespace('task_migration') AND relkind IN ('r', 'p', 'S', 'v', 'm', 'f')
+    UNION ALL SELECT 'TABLE', c.oid::regclass::text, c.relowner, a.attacl FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relnamespace = to_regnamespace('task_migration') AND a.attacl IS NOT NULL
+    UNION ALL SELECT 'ROUTINE', oid::regprocedure::text, proowner, coalesce(proacl, acldefault('f', proowner))
+    FROM pg_proc WHERE pronamespace = to_regnamespace('task_migration'))
+SELECT o.kind, o.name, pg_get_userbyid(o.owner), pg_get_userbyid(nullif(a.grantee, 0)), string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type)
+FROM own o LEFT JOIN LATERAL (SELECT x.grantee, x.privilege_type FROM aclexplode(o.acl) x WHERE x.grantee <> o.owner) a ON true
+GROUP BY o.kind, o.name, o.owner, a.grantee ORDER BY 1, 2, 4
+
+-- lock_row: hold the row of a lock (by name) until the transaction ends
+SELECT 1 FROM task_migration.locks WHERE name = %s FOR UPDATE
+
+-- lock_holder: who holds a lock (by name): pid, what it calls itself, address, since when its session is there; no row when nobody
+-- does. When a session began is hidden from other roles (PostgreSQL, 'The Cumulative Statistics System'): then the process alone counts.
+SELECT a.pid, l.holder, coalesce(host(a.client_addr), 'this machine'),
+       to_char(l.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+FROM task_migration.locks l JOIN pg_stat_activity a ON a.pid = l.pid AND coalesce(a.backend_start, l.backend_start) = l.backend_start
+WHERE l.name = %s
+
+-- lock_take: this session holds the lock from now on
+UPDATE task_migration.locks l SET holder = %(holder)s, pid = a.pid, backend_start = a.backend_start
+FROM pg_stat_activity a WHERE l.name = %(name)s AND a.pid = pg_backend_pid()
+
+-- lock_end: end the session (pid) that holds a lock (by name), unless the process is another one's by now
+SELECT pg_terminate_backend(a.pid) FROM task_migration.locks l
+JOIN pg_stat_activity a ON a.pid = l.pid AND coalesce(a.backend_start, l.backend_start) = l.backend_start
+WHERE l.name = %(name)s AND l.pid = %(pid)s
 
 -- secret_block: the body of a block that runs a statement (a format's text, with %L for the secret) without quoting it in an error; a
 -- cancelled statement and a failed assertion are no OTHERS (PostgreSQL, 'PL/pgSQL', Trapping Errors)

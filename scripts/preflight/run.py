@@ -127,9 +127,7 @@ class _Run:
         if found is None:
             return
         settings = self.settings
-        state = helper_schema.get(connection, helper_schema.COPY) if side == "target" else None
-        filled = side == "source" or bool(state and state.get("status") == "complete")
-        yield "shapes", lambda: tables.shape(side, found, filled)
+        yield "shapes", lambda: tables.shape(side, found, side == "source" or self.copied(connection))
         yield "inheritance", lambda: tables.inheritance(side, connection, found)
         code: tuple[strangers.Kind, ...] = ("owner", "schema", "function", "type")
         work = partial(tables.functions, side, connection, found)
@@ -144,6 +142,10 @@ class _Run:
                 yield "what `copy` calls", lambda: tables.called(connection, target, settings)
             yield "values", lambda: self.values(connection, found)
         yield "what DMS needs", lambda: dms.checks(settings, side, connection)
+
+    def copied(self, connection: Connection) -> bool:
+        state = helper_schema.get(connection, helper_schema.COPY)
+        return bool(state and state.get("status") == "complete")
 
     def values(self, connection: Connection, found: dict[str, Table]) -> Iterator[Check]:
         self.measured = values.measure(connection, found)

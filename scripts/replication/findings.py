@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from components.config import MigrationConfig
+from scripts.database import helper_schema
 from scripts.replication.directions import Direction, publisher, subscriber
 from scripts.replication.documents import REMEDY_IN_DETAIL, DirectionState, Finding, Grade, SequenceBand
 from scripts.support.sides import Side
@@ -18,13 +19,15 @@ TOLD = 10
 class Recording:
     """What is wrong with a side's record of writes, a few words each: ``triggers`` and ``tables`` are as in
     :class:`scripts.writes.watch.Changed`; ``older``: it has gone back; ``unrecorded``: why writes may have left no record; ``others``:
-    code of others that would run with the operator's rights, with its remedy."""
+    code of others that would run with the operator's rights, with its remedy; ``exposed``: what of the helper schema is not the
+    operator's alone."""
 
     triggers: Sequence[str] = ()
     tables: Sequence[str] = ()
     older: Sequence[str] = ()
     unrecorded: Sequence[str] = ()
     others: Sequence[str] = ()
+    exposed: Sequence[helper_schema.Open] = ()
 
 
 def judge(
@@ -101,6 +104,13 @@ def _recording(side: Side, recording: Recording) -> Iterator[Finding]:
     ):
         if texts:
             yield Finding(status="fail", what=f"{side}: {what}", detail="; ".join(texts[:TOLD]), remedy=remedy)
+    if recording.exposed:
+        yield Finding(
+            status="fail",
+            what=f"{side}: helper schema open to others",
+            detail="; ".join(one.detail for one in recording.exposed[:TOLD]),
+            remedy="; ".join(one.remedy for one in recording.exposed[:TOLD]),
+        )
 
 
 def _flow(name: Direction, state: DirectionState) -> Iterator[Finding]:

@@ -134,12 +134,13 @@ def _recordings(settings: Settings) -> dict[Side, Recording]:
                 forgotten = writes.forgotten(here, there, side)
                 others = [f"{one.what} ({one.remedy})" for one in strangers.find(here, settings.config, side)]
                 unrecorded = helper_schema.get(here, watch.UNRECORDED) or []
+                exposed = helper_schema.exposed(here, settings.config)
             older = [*seen.clock]
             if forgotten:
                 older.append(
                     f"{forgotten:,} writes of its own, of the newest that the other side has, are not known here"
                 )
-            found[side] = Recording(seen.triggers, seen.tables, older, unrecorded, others)
+            found[side] = Recording(seen.triggers, seen.tables, older, unrecorded, others, exposed)
         except MigrationError as error:
             found[side] = Recording(triggers=[f"cannot be looked at: {error}"])
     return found

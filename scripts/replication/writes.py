@@ -17,8 +17,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -26,10 +26,11 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import IsolationLevel, sql
 
-from scripts.database import helper_schema, queries
-from scripts.database.connections import Connection, domain_errors
+from scripts.database import helper_schema, locks, queries
+from scripts.database.connections import Connection, domain_errors, session_name
 from scripts.database.sides import open_side
 from scripts.replication.documents import HeldWrites, LostWrite, WriteCounts
+from scripts.support.errors import TimedOut
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
 from scripts.writes import record
@@ -234,21 +235,13 @@ def prune(settings: Settings, seconds: float = PRUNE_SECONDS) -> int:
         domain_errors("pruning the record of writes"),
         open_side(settings, "source", "prune", LOCK_MS, STATEMENT_MS) as source,
         open_side(settings, "target", "prune", LOCK_MS, STATEMENT_MS) as target,
-        _alone(target) as alone,
     ):
-        if not alone:
-            return 0
         try:
+            if locks.take(target, locks.PRUNE, session_name("prune")) is not None:
+                return 0
             return _Pruning({"source": source, "target": target}).run(deadline)
-        except psycopg.errors.LockNotAvailable:
+        except (psycopg.errors.LockNotAvailable, TimedOut):
             return 0  # somebody changes the tables: next time
-
-
-@contextmanager
-def _alone(connection: Connection) -> Iterator[bool]:
-    """Whether nobody else prunes here; the lock goes with the session."""
-    row = connection.execute("SELECT pg_try_advisory_lock(hashtext('task_migration prune'))").fetchone()
-    yield bool(row and row[0])
 
 
 class _Pruning:

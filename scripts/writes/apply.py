@@ -44,7 +44,6 @@ class Rules:
             "contest": self._named("contest"),
             "remove": self._named("remove"),
             "telling": sql.Literal(side == "source"),
-            "lock": sql.Literal(record.LOCK),
         }
 
     def functions(self) -> list[sql.Composed]:

@@ -109,7 +109,7 @@ BEGIN
         _there := FOUND;
         IF NOT _there AND _kind <> 'insert' THEN
             -- It may be about to be inserted anew here, unseen so far (capture.sql).
-            PERFORM pg_advisory_xact_lock({lock}, hashtext({name} || _key) & 1023);
+            PERFORM 1 FROM task_migration.keys k WHERE k.bucket = hashtext({name} || _key) & 1023 FOR UPDATE;
             PERFORM 1 FROM {table} t WHERE {here} FOR UPDATE;
             _there := FOUND;
         END IF;
@@ -279,7 +279,8 @@ FOR _child IN SELECT {child_key} FROM {child} c WHERE {mine} LOOP
 -- child_set: the child lets go of it
 UPDATE {child} c SET {sets} WHERE {mine};
 
--- child_outside: a child that does not move: its own triggers and keys act, as if the application had deleted
+-- child_outside: a child that does not move: its own triggers and keys act, as if the application had deleted; what they write to a
+-- table that moves counts as a write of the application's
 PERFORM set_config('session_replication_role', 'origin', true);
         {statement}
         PERFORM set_config('session_replication_role', 'replica', true);

@@ -25,7 +25,6 @@ def function(relations: Relations, side: Side) -> sql.Composed:
         function=record.function(table, "capture"),
         shape=sql.Literal(relations.shape),
         own=record.table(side),
-        lock=sql.Literal(record.LOCK),
         name=sql.Literal(table.name),
         old_key=record.key_of(table, "OLD"),
         new_key=record.key_of(table, "NEW"),

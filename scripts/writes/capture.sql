@@ -28,7 +28,8 @@ DECLARE
     _before text[];
     _key text;
     _old_key text;
-    _made text := nullif(current_setting('task_migration.cause', true), '');
+    -- Any role may set this name in its session; what only the rules' sessions have says that it is theirs.
+    _made text := CASE WHEN current_setting('session_replication_role') = 'replica' THEN nullif(current_setting('task_migration.cause', true), '') END;
     _now record;
 BEGIN
     BEGIN
@@ -82,11 +83,11 @@ BEGIN
     END IF;
     IF TG_OP <> 'DELETE' THEN
         -- A key that was here before: what arrives for the row that is gone and this insert must see each other (apply.sql).
-        -- A thousand locks for all keys, as a bulk insert must not fill the table of locks; shared, as only what applies is meant.
+        -- A thousand rows to lock for all keys, so that a bulk insert writes few; shared, as only what applies is meant.
         -- A transaction of another isolation level may not see that record.
         IF current_setting('transaction_isolation') <> 'read committed'
             OR EXISTS (SELECT 1 FROM {own} w WHERE w.table_name = {name} AND w.key = _key) THEN
-            PERFORM pg_advisory_xact_lock_shared({lock}, hashtext({name} || _key) & 1023);
+            PERFORM 1 FROM task_migration.keys k WHERE k.bucket = hashtext({name} || _key) & 1023 FOR SHARE;
         END IF;
         INSERT INTO {own} (v, table_name, key, kind, vals, cause)
         VALUES (nextval('task_migration.clock'), {name}, _key, 'insert', json_object(_names, _vals)::text, _made);
@@ -97,8 +98,9 @@ $task_migration$
 
 -- trigger: fires for whoever writes, also in sessions with session_replication_role = replica; what is applied says that it is
 -- First of the row's triggers, which fire by name: one of the application's own may write the row once more.
+-- Any role may say that it applies (PostgreSQL, 'Customized Options'); to set session_replication_role it would need a right to it.
 CREATE OR REPLACE TRIGGER "00_task_migration_capture" AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW
-WHEN (current_setting('task_migration.applying', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION {function}();
+WHEN (current_setting('task_migration.applying', true) IS DISTINCT FROM 'on' OR current_setting('session_replication_role') <> 'replica') EXECUTE FUNCTION {function}();
 ALTER TABLE {table} ENABLE ALWAYS TRIGGER "00_task_migration_capture";
 CREATE OR REPLACE TRIGGER "00_task_migration_truncate" BEFORE TRUNCATE ON {table} FOR EACH STATEMENT
 EXECUTE FUNCTION task_migration.no_truncate();

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from components.config import MigrationConfig
-from scripts.database import catalog, helper_schema
+from scripts.database import catalog, helper_schema, locks
 from scripts.database.connections import Connection
 from scripts.support.sides import Side
 from scripts.writes import apply, capture, record, relations
@@ -42,13 +42,12 @@ def capture_on(connection: Connection, config: MigrationConfig, side: Side, cloc
     found = relations.read(connection, tables, config.column_groups)
     even = side == "source"
     start = (clock_start or 1) // 2 * 2 + (2 if even else 1)
-    with connection.transaction():
-        # Two commands at once would replace the same functions.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('task_migration install'))")
-        connection.execute(sql.SQL(QUERIES["clock"]).format(start=sql.Literal(start)))
-        connection.execute(capture.TEMPLATES["shared"])
-        for one in found.values():
-            connection.execute(capture.function(one, side))
+    statements: list[sql.Composed | sql.SQL] = [
+        sql.SQL(QUERIES["clock"]).format(start=sql.Literal(start)),
+        sql.SQL(capture.TEMPLATES["shared"]),
+        *(capture.function(one, side) for one in found.values()),
+    ]
+    _make(connection, statements, f"capture on the {side}")
     before = helper_schema.get(connection, SHAPES)
     now = fingerprint(connection, found, before)
     for name, one in found.items():
@@ -73,18 +72,13 @@ def rules_on(connection: Connection, config: MigrationConfig, side: Side) -> Non
         name: apply.Rules(one, found, side, config.bookkeeping_columns, former.get(name, {}))
         for name, one in found.items()
     }
-    statements = [statement for one in rules.values() for statement in one.functions()]
     deadlock = _may_set(connection, "deadlock_timeout")
-    functions = apply.shared(rules, found, side, deadlock)
-
-    def work() -> None:
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext('task_migration install'))")
-            connection.execute(apply.TEMPLATES["shared"])
-            for statement in [*statements, *functions]:
-                connection.execute(statement)
-
-    helper_schema.with_lock_retries(work, f"rules on the {side}")
+    statements: list[sql.Composed | sql.SQL] = [
+        sql.SQL(apply.TEMPLATES["shared"]),
+        *(statement for one in rules.values() for statement in one.functions()),
+        *apply.shared(rules, found, side, deadlock),
+    ]
+    _make(connection, statements, f"rules on the {side}")
     helper_schema.put(connection, CODE, code(connection))
 
 
@@ -144,6 +138,20 @@ def _former(shape: Mapping[str, Any]) -> dict[str, str | None]:
 def _captured(now: Mapping[str, Any], made: Mapping[str, Any] | None) -> bool:
     triggers = now["triggers"]
     return [state for state, _ in triggers.values()] == ["A", "A"] and triggers == (made or {}).get("triggers")
+
+
+def _make(connection: Connection, statements: Sequence[sql.Composed | sql.SQL], what: str) -> None:
+    """Functions, and what goes with them, in one transaction, in which nobody else may call them from the first moment on."""
+
+    def work() -> None:
+        with connection.transaction():
+            # Two commands at once would replace the same functions.
+            locks.hold(connection, locks.INSTALL)
+            for statement in statements:
+                connection.execute(statement)
+            helper_schema.close(connection)
+
+    helper_schema.with_lock_retries(work, what)
 
 
 def _put(connection: Connection, statement: sql.Composed, what: str) -> None:

@@ -12,8 +12,6 @@ from scripts.support.sides import Side
 
 CAPTURE = "00_task_migration_capture"
 NO_TRUNCATE = "00_task_migration_truncate"
-#: The class of our advisory locks on keys.
-LOCK = 1_416_907_093
 #: The `cause` of a record that `verify --repair` sends; the rules' own are 'parent gone', 'unique claim' and 'cascade' (apply.sql),
 #: somebody's own write has none.
 REPAIR = "repair"

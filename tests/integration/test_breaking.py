@@ -20,6 +20,7 @@ from components.config import MigrationConfig
 from scripts.backup import run as backup
 from scripts.copy import run as copy
 from scripts.copy import state as copy_state
+from scripts.database import locks
 from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.replication.documents import Status
@@ -260,9 +261,9 @@ def test_a_second_copy_and_foreign_rows_are_refused(make_pair: MakePair, monkeyp
     with pytest.raises(Refused, match="hold rows"):
         copy.run(pair.settings)
     pair.target.execute("TRUNCATE task_tag")
-    pair.target.execute("SELECT pg_advisory_lock(hashtext('task_migration'), hashtext('copy'))")
+    assert locks.take(pair.target, locks.COPY, "another machine's") is None
     monkeypatch.setattr(copy_state, "LOCK_SECONDS", 0.3)
-    with pytest.raises(Refused, match="another"):
+    with pytest.raises(Refused, match="another machine's"):
         copy.run(pair.settings)
 
 

@@ -86,7 +86,9 @@ def killed(process: subprocess.Popen[str]) -> None:
 
 def test_one_operator_moves_the_weight_and_a_killed_one_leaves_no_lock(make_pair: MakePair) -> None:
     """Prevents two operators on two machines who raise and lower one weight, and a lock that outlives its holder."""
-    pair = make_pair(rows=None)
+    pair, another = make_pair(rows=None), make_pair(rows=None)
+    for one in (pair, another):
+        helper_schema.install(one.source)
     other = elsewhere(HOLD, pair.settings)
     try:
         assert other.stdout is not None
@@ -99,7 +101,7 @@ def test_one_operator_moves_the_weight_and_a_killed_one_leaves_no_lock(make_pair
         ):
             pass
         # Another migration's canary is none of its business.
-        with operator_lock.locked(make_pair(rows=None).settings, Operation.STEP):
+        with operator_lock.locked(another.settings, Operation.STEP):
             pass
     finally:
         killed(other)
@@ -117,6 +119,7 @@ def test_one_operator_moves_the_weight_and_a_killed_one_leaves_no_lock(make_pair
 def test_a_taken_over_operator_stops_and_a_restarted_server_is_no_take_over(make_pair: MakePair) -> None:
     """Prevents a step that goes on after another operator took over, and one that stops at a failover."""
     pair = make_pair(rows=None)
+    helper_schema.install(pair.source)
     with operator_lock.locked(pair.settings, Operation.RUN) as first:
         first.check()
         with operator_lock.locked(pair.settings, Operation.ROLLBACK, take_over=True) as second:
@@ -125,10 +128,7 @@ def test_a_taken_over_operator_stops_and_a_restarted_server_is_no_take_over(make
             second.check()
     assert pair.settings.journal.last("canary", "lock-taken-over") is not None
     with operator_lock.locked(pair.settings, Operation.RUN) as lock:
-        pair.source.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() "
-            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
+        pair.source.execute("SELECT pg_terminate_backend(pid) FROM task_migration.locks WHERE name = 'canary'")
         lock.check()
         with pytest.raises(Refused, match="another operator"), operator_lock.locked(pair.settings, Operation.STEP):
             pass
@@ -148,6 +148,7 @@ def verdict(pair: Pair) -> list[str]:
 def _unseen(connection: psycopg.Connection[Any], statement: str) -> None:
     """A write that leaves no record, as one with the triggers off: it travels nowhere."""
     with connection.transaction():
+        connection.execute("SET LOCAL session_replication_role = replica")
         connection.execute("SET LOCAL task_migration.applying = 'on'")
         connection.execute(statement.encode())
 
@@ -224,6 +225,7 @@ def test_rows_that_the_monolith_writes_all_the_time_are_judged_by_their_records(
     assert replay.unexplained(pair.target, pair.source, "target", table, keys) == []
     with pair.source.transaction():
         # What leaves no record.
+        pair.source.execute("SET LOCAL session_replication_role = replica")
         pair.source.execute("SET LOCAL task_migration.applying = 'on'")
         pair.source.execute("UPDATE tasks SET priority = 5 WHERE id = %s", (silent,))
         pair.source.execute("DELETE FROM tasks WHERE id = %s", (kept,))

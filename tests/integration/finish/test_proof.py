@@ -34,6 +34,7 @@ def test_a_write_that_never_arrived_keeps_finalize_though_the_rows_are_equal(mak
     task = count(pair.source, "SELECT min(id) FROM tasks")
     _hole(pair, f"UPDATE tasks SET title = '届かない' WHERE id = {task}")
     with pair.target.transaction():
+        pair.target.execute("SET LOCAL session_replication_role = replica")
         pair.target.execute("SET LOCAL task_migration.applying = 'on'")
         pair.target.execute("UPDATE tasks SET title = '届かない' WHERE id = %s", (task,))
     fence.both(pair.settings, 20)

@@ -18,11 +18,12 @@ from scripts.canary import decisions, gates, history, operator_lock, readiness, 
 from scripts.canary import step as canary
 from scripts.canary.documents import CanaryRun, CanaryStep
 from scripts.canary.figures import Observed, Period, Traffic
-from scripts.canary.operator_lock import Holder, NoLock, Operation, TakenOver
+from scripts.canary.operator_lock import NoLock, Operation, TakenOver
 from scripts.canary.ready import DirectionHealth, Readiness
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.status import status
 from scripts.canary.step import RULE_TYPE
+from scripts.database.locks import Holder
 from scripts.deployment.deployer import Change, PreviewResult, UpResult
 from scripts.replication import fence
 from scripts.replication import status as replication
