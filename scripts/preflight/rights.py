@@ -12,11 +12,10 @@ from collections.abc import Iterator, Sequence
 import psycopg
 from psycopg import sql
 
-from components.config import MigrationConfig
-from scripts.database import helper_schema
 from scripts.database.catalog import quoted
 from scripts.database.connections import Connection, connect
 from scripts.database.error_text import told
+from scripts.preflight import operator
 from scripts.preflight.documents import Check
 from scripts.preflight.server import QUERIES, one
 from scripts.replication import roles
@@ -53,7 +52,7 @@ def rights(settings: Settings, side: Side, connection: Connection) -> Iterator[C
         f"GRANT SET ON PARAMETER session_replication_role TO {role} (RDS: GRANT rds_superuser TO {role})",
     )
     yield _replication_role(settings, side, connection, role)
-    yield _helper_schema(config, side, connection)
+    yield from operator.checks(config, side, connection)
     if native:
         yield _readers(settings, side, connection)
         yield _peer(settings, side, connection, role, database)
@@ -117,17 +116,6 @@ def _walsender(settings: Settings, side: Side, role: str) -> Check:
             f"ALTER ROLE {role} REPLICATION (RDS: GRANT rds_replication TO {role}), and a line in pg_hba.conf that lets it in",
         )
     return Check(name, "pass", "opened")
-
-
-def _helper_schema(config: MigrationConfig, side: Side, connection: Connection) -> Check:
-    """What an earlier command made, or a stranger who was first; see `scripts.database.helper_schema`."""
-    found = helper_schema.exposed(connection, config)
-    return Check(
-        f"{side}: schema {helper_schema.HELPER_SCHEMA}",
-        "fail" if found else "pass",
-        "; ".join(one.detail for one in found) or "nobody else's, and open to nobody else",
-        "; ".join(one.remedy for one in found),
-    )
 
 
 def _replication_role(settings: Settings, side: Side, connection: Connection, role: str) -> Check:
