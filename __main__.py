@@ -13,6 +13,7 @@ from components.replication import Replication, ReplicationArgs
 from components.routes import SMOKE_HEADER, Routes, RoutesArgs
 from components.service import TaskService, TaskServiceArgs
 from components.stack_config import read_smoke_header_value, read_stack_config
+from components.state import State, StateArgs
 
 config = read_stack_config()
 smoke_header_value = read_smoke_header_value()
@@ -22,6 +23,8 @@ uses_dms = config.replication_engine == "dms"
 logs = Logs("logs", LogsArgs(naming=naming, uses_dms=uses_dms))
 
 backups = Backups("backups", BackupsArgs(naming=naming, bucket=config.backup_bucket))
+
+state = State("state", StateArgs(naming=naming, bucket=config.state_bucket, lock_days=config.state_lock_days))
 
 database = TargetDatabase(
     "database",
@@ -156,6 +159,7 @@ pulumi.export("apiId", routes.api_id)
 pulumi.export("apiEndpoint", routes.api_endpoint)
 pulumi.export("userPoolId", config.cognito_user_pool_id)
 pulumi.export("backupBucket", backups.bucket)
+pulumi.export("stateBucket", state.bucket)
 pulumi.export("alarmTopicArn", monitoring.topic_arn)
 pulumi.export("smokeHeaderName", SMOKE_HEADER)
 pulumi.export("smokeHeaderValue", pulumi.Output.secret(smoke_header_value))

@@ -328,6 +328,14 @@ class StackConfig(MigrationConfig):
     backup_bucket: str = Field(
         "myteacher-backups", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="S3 bucket of the backups."
     )
+    state_bucket: str = Field(
+        "myteacher-migration-state",
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        description="S3 bucket of the journal and the decisions, apart from the dumps.",
+    )
+    state_lock_days: int = Field(
+        0, ge=0, le=3650, description="Days for which Object Lock keeps each object of that bucket; 0: no lock."
+    )
     alarm_emails: tuple[str, ...] = Field((), description="Addresses that the alarm topic mails to.")
 
     @field_validator("service_max_tasks")

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scripts.backup import compare, scratch, store, tools
 from scripts.backup.documents import Backup, Dump, Restored, Verified
 from scripts.database.connections import connect, domain_errors, parameters
-from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, UsageError
+from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, UsageError
 from scripts.support.events import BackupEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
@@ -78,26 +78,31 @@ def run(
 
 
 def restore(
+    settings: Settings,
     manifest_location: str,
     url: str,
     force: bool = False,
     database: str | None = None,
+    sha256: str | None = None,
     progress: Progress = SILENT,
 ) -> Restored:
     """Put a backup back into the database of ``url``, whole or not at all, and compare it with its manifest.
 
-    The file's SHA-256 is looked at before the database is touched; pg_restore runs in one transaction, so that a kill or an
-    error half-way leaves the database as it was.
+    The file's SHA-256 is looked at before the database is touched, as a dump is a program that runs there with the operator's rights.
+    The manifest beside it is not believed about it: who can write the one can write the other. pg_restore runs in one transaction,
+    so that a kill or an error half-way leaves the database as it was.
 
     Args:
         manifest_location: what ``run`` returned as ``manifest``: a path or ``s3://bucket/key``.
         force: the database need not be empty; objects of the backup that it holds are replaced.
         database: of the server, instead of the one that ``url`` names.
+        sha256: what `backup` printed; without it the journal's event of that backup says it.
 
     Raises:
         UsageError: the manifest says that the backup is not verified.
-        DataDiffer: the file is not the one of the manifest, or the restored tables differ.
-        Refused: the database is not empty and ``force`` was not given.
+        DataDiffer: the file is not the one that was backed up, or the restored tables differ.
+        Refused: the database is not empty and ``force`` was not given; nothing but the manifest says what the file should be, or
+            the manifest says otherwise.
     """
     values = parameters(url, "the database to restore into") | ({"dbname": database} if database is not None else {})
     url = conninfo.make_conninfo("", **values)
@@ -110,6 +115,12 @@ def restore(
         manifest = Verified.model_validate(found)
     except ValidationError as error:
         raise UsageError(f"{manifest_location} is no manifest of a backup: {error}; choose another") from None
+    expected = (sha256 or _journaled(settings, file)).lower()
+    if manifest.sha256 != expected:
+        raise Refused(
+            f"{manifest_location} says SHA-256 {manifest.sha256}, but {'--sha256' if sha256 else 'the journal'} has {expected}: manifest or "
+            "dump was changed after the backup. Nothing was restored; choose another backup"
+        )
     if not force:
         scratch.refuse_filled(url, "the database to restore into")
     with scratch.directory() as home:
@@ -126,6 +137,23 @@ def restore(
         tables=manifest.tables,
         restored=True,
     )
+
+
+def _journaled(settings: Settings, manifest: str) -> str:
+    """The SHA-256 that the journal has of the backup with this manifest, by its name."""
+    found = {
+        str(event.get("sha256"))
+        for event in settings.journal.events(Step.BACKUP)
+        if event["event"] == BackupEvent.VERIFIED
+        and _manifest(str(event.get("location")).rpartition("/")[2]) == manifest
+    }
+    if len(found) != 1:
+        raise Refused(
+            f"the journal in {settings.state_dir} has {len(found) or 'no'} SHA-256 of {manifest}, one is needed: the manifest is not believed "
+            "about the dump beside it. Set TASK_MIGRATION_STATE_DIR to where the backup was journaled, or name what `backup` printed: "
+            "--sha256 HEX"
+        )
+    return found.pop()
 
 
 def _database(url: str) -> str:

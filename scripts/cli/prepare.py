@@ -75,8 +75,8 @@ def backup(
 @prints(
     "scripts.backup.documents:Restored",
     exits={
-        REFUSED: "the database is not empty and --force was not given",
-        DIFFER: "the file is not the manifest's, or the restored tables differ",
+        REFUSED: "the database is not empty and --force was not given, or the journal and the manifest disagree about the dump",
+        DIFFER: "the file is not the one that was backed up, or the restored tables differ",
     },
 )
 def backup_restore(
@@ -85,13 +85,17 @@ def backup_restore(
         str | None, typer.Option("--database", help="Into this database of the server, not the URL's.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what the database holds of the backup.")] = False,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", help="The dump's, as backup printed it; else the journal's.")
+    ] = None,
     stack: Stack = None,
     json: Json = False,
     show_values: ShowValues = False,
 ) -> int:
     """Put a verified backup back into an empty database, whole or not at all, and compare.
 
-    The server is RESTORE_DATABASE_URL, else the target. A database that is not empty is refused without --force.
+    The server is RESTORE_DATABASE_URL, else the target. A database that is not empty is refused without --force. The dump must be the
+    one whose SHA-256 --sha256 or the journal has: its manifest lies beside it, and is not believed about it.
     """
     from scripts.backup.run import restore
     from scripts.cli import prepare_text
@@ -100,8 +104,10 @@ def backup_restore(
 
     quote_values(show_values)
     given = Environment().restore_database_url
-    url = given.get_secret_value() if given else load_settings(stack).target()
-    emit(restore(manifest, url, force, database, display()), as_json=json, text=prepare_text.restored)
+    settings = load_settings(stack)
+    url = given.get_secret_value() if given else settings.target()
+    document = restore(settings, manifest, url, force, database, sha256, display())
+    emit(document, as_json=json, text=prepare_text.restored)
     return 0
 
 

@@ -400,7 +400,7 @@ def test_a_corrupted_backup_is_not_verified(
     assert json.loads(manifest.read_text())["restore_verified"] is False
     monkeypatch.undo()
     with pytest.raises(MigrationError, match="not verified"):
-        backup.restore(str(manifest), pair.settings.target())
+        backup.restore(pair.settings, str(manifest), pair.settings.target())
 
 
 def test_a_restore_that_differs_is_not_verified(make_pair: MakePair, tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_a_restore_that_differs_is_not_verified(make_pair: MakePair, tmp_path: P
     manifest["tables"][0]["rows"] += 1
     Path(saved.manifest).write_text(json.dumps(manifest))
     with pytest.raises(DataDiffer, match="differs"):
-        backup.restore(saved.manifest, pair.settings.target())
+        backup.restore(pair.settings, saved.manifest, pair.settings.target())
 
 
 def test_a_backup_to_nowhere_fails_whole(make_pair: MakePair, tmp_path: Path) -> None:

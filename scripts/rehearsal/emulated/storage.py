@@ -1,4 +1,4 @@
-"""The bucket of the backups (S3), each aspect a resource of its own as in AWS's provider since v4."""
+"""The buckets of backups and journal (S3), each aspect a resource of its own as in AWS's provider since v4."""
 
 from __future__ import annotations
 
@@ -191,4 +191,22 @@ class Lifecycle(_Aspect):
         return {"LifecycleConfiguration": {"Rules": rules}}
 
 
-KINDS = (Bucket(), Versioning(), Encryption(), PublicAccessBlock(), OwnershipControls(), Policy(), Lifecycle())
+class ObjectLock(_Aspect):
+    """aws.s3.BucketObjectLockConfiguration; the bucket stays one with Object Lock, without a rule of its own."""
+
+    resource_type = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
+    special = frozenset({"bucket", "objectLockEnabled", "rule", "expectedBucketOwner", "token"})
+    put = "put_object_lock_configuration"
+
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        rule = {"Rule": pascal(inputs["rule"])} if inputs.get("rule") else {}
+        return {"ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", **rule}}
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        self.create(aws, {"bucket": id_})
+
+
+KINDS = (
+    *(Bucket(), Versioning(), Encryption(), PublicAccessBlock(), OwnershipControls(), Policy(), Lifecycle()),
+    ObjectLock(),
+)

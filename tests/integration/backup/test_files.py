@@ -60,7 +60,7 @@ def test_nobody_else_reads_a_dump_at_any_moment(
         looking(module, name)
     out = tmp_path / "backups"
     done = backup.run(pair.settings, str(out))
-    backup.restore(done.manifest, pair.target_server.url(pair.target.info.dbname))
+    backup.restore(pair.settings, done.manifest, pair.target_server.url(pair.target.info.dbname))
     # They were there to be read: the dump, the one read back, and the server's files.
     assert {"dump", "stored", "PG_VERSION", "owner.pid"} <= set(held)
     assert seen == []

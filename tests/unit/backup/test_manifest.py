@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from components.config import MigrationConfig
 from scripts.backup import run as backup
 from scripts.backup import tools
 from scripts.support.errors import DatabaseError, UsageError
+from scripts.support.settings import Settings
 
+SETTINGS = Settings(MigrationConfig(), None, None, None, "nowhere")
 URL = "postgresql://nobody:secret@127.0.0.1:1/nowhere"
 
 
@@ -25,7 +28,7 @@ def test_a_manifest_that_says_too_little_is_refused(tmp_path: Path, content: dic
     """Prevents a restore of a file of which nobody knows what it should hold."""
     (tmp_path / "x.dump.manifest.json").write_text(json.dumps(content))
     with pytest.raises(UsageError, match=said):
-        backup.restore(str(tmp_path / "x.dump.manifest.json"), URL)
+        backup.restore(SETTINGS, str(tmp_path / "x.dump.manifest.json"), URL)
 
 
 def test_a_program_is_watched_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

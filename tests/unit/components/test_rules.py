@@ -44,17 +44,17 @@ def test_no_grant_has_a_wildcard_action(stack: Declared) -> None:
         assert not [action for action in item["Action"] if "*" in action], name
 
 
-def test_the_one_refusal_covers_everything_without_tls(stack: Declared) -> None:
+def test_only_buckets_refuse_and_whole_where_it_is_plain_http(stack: Declared) -> None:
     """A refusal that names its actions lets through over plain HTTP whatever it forgot, so here the wildcard is right."""
     refused = [(resource.type, item) for resource, item in policies(stack) if item["Effect"] == "Deny"]
-    assert [type_ for type_, _ in refused] == ["aws:s3/bucketPolicy:BucketPolicy"]
-    item = refused[0][1]
-    assert item["Action"] == ["s3:*"]
-    assert item["Principal"] == "*"
-    assert item["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    bucket, objects = sorted(item["Resource"])
-    assert bucket.endswith("backups-bucket")
-    assert objects == f"{bucket}/*"
+    assert {type_ for type_, _ in refused} == {"aws:s3/bucketPolicy:BucketPolicy"}
+    assert {item["Principal"] for _, item in refused} == {"*"}
+    whole = [item for _, item in refused if "s3:*" in item["Action"]]
+    assert [item["Condition"] for item in whole] == [{"Bool": {"aws:SecureTransport": "false"}}] * 2
+    for item in whole:
+        bucket, objects = sorted(item["Resource"])
+        assert bucket.endswith(("backups-bucket", "state-bucket"))
+        assert objects == f"{bucket}/*"
 
 
 def test_grants_of_roles_name_their_resources(stack: Declared) -> None:
@@ -153,7 +153,16 @@ def test_every_resource_has_a_component_for_a_parent_and_outputs_are_registered_
 EXPORTS = {
     *("canaryWeight", "targetEndpoint", "targetPort", "targetDatabase", "targetSecretArn", "sourceHost", "sourcePort"),
     *("sourceDatabase", "sourceSecretArn", "liveRuleArn", "smokeRuleArn", "listenerArn", "taskTargetGroupArn"),
-    *("monolithTargetGroupArn", "clusterArn", "serviceName", "apiId", "apiEndpoint", "backupBucket", "alarmTopicArn"),
+    *(
+        "monolithTargetGroupArn",
+        "clusterArn",
+        "serviceName",
+        "apiId",
+        "apiEndpoint",
+        "backupBucket",
+        "stateBucket",
+        "alarmTopicArn",
+    ),
     *("smokeHeaderName", "smokeHeaderValue", "userPoolId"),
 }
 DMS_EXPORTS = {
@@ -244,5 +253,5 @@ def test_the_stack_file_lists_every_key_to_fill_in_and_the_program_runs_with_the
     assert set(values) <= set(known_keys(StackConfig))
     assert not [key for key in FILLED if values[key]]
     declared = declare(**{**values, **FILLED})
-    bucket = declared.one("aws:s3/bucket:Bucket").inputs["bucket"]
+    bucket = declared.one("aws:s3/bucket:Bucket", "backups-bucket").inputs["bucket"]
     assert bucket == {"prod": "myteacher-backups", "staging": "myteacher-backups-staging"}[environment]

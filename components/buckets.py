@@ -1,0 +1,115 @@
+"""One private bucket: versioned, under a declared key and no other, over TLS only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from components.keys import encryption_key
+from components.naming import Naming
+from components.policies import document, statement
+
+#: What a request says about encryption; absent where it leaves that to the bucket, whose default is the declared key.
+_HOW = "s3:x-amz-server-side-encryption"
+_KEY = f"{_HOW}-aws-kms-key-id"
+_CUSTOMER = f"{_HOW}-customer-algorithm"
+
+
+def private_bucket(
+    name: str,
+    *,
+    naming: Naming,
+    component: str,
+    bucket: pulumi.Input[str],
+    purpose: str,
+    refused: tuple[Mapping[str, Any], ...] = (),
+    object_lock: bool = False,
+    parent: pulumi.Resource,
+) -> aws.s3.Bucket:
+    """Declare a bucket and its key; both stay when the program drops them.
+
+    Args:
+        refused: what the bucket refuses beside plain HTTP and other keys: sid, actions on its objects, condition.
+        object_lock: made with Object Lock, which can be asked for at creation only (Amazon S3, 'Object Lock considerations').
+    """
+    child = pulumi.ResourceOptions(parent=parent)
+    protected = pulumi.ResourceOptions(parent=parent, protect=True)
+    key = encryption_key(name, naming=naming, component=component, purpose=purpose, opts=protected)
+    made = aws.s3.Bucket(
+        f"{name}-bucket",
+        bucket=bucket,
+        force_destroy=False,
+        object_lock_enabled=True if object_lock else None,
+        tags=naming.tags(component, component),
+        opts=protected,
+    )
+    aws.s3.BucketVersioning(
+        f"{name}-versioning",
+        bucket=made.bucket,
+        versioning_configuration=aws.s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
+        opts=child,
+    )
+    aws.s3.BucketServerSideEncryptionConfiguration(
+        f"{name}-encryption",
+        bucket=made.bucket,
+        rules=[
+            aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
+                apply_server_side_encryption_by_default=aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
+                    sse_algorithm="aws:kms", kms_master_key_id=key.arn
+                ),
+                bucket_key_enabled=True,
+            )
+        ],
+        opts=child,
+    )
+    aws.s3.BucketOwnershipControls(
+        f"{name}-ownership",
+        bucket=made.bucket,
+        rule=aws.s3.BucketOwnershipControlsRuleArgs(object_ownership="BucketOwnerEnforced"),
+        opts=child,
+    )
+    private = aws.s3.BucketPublicAccessBlock(
+        f"{name}-public-access-block",
+        bucket=made.bucket,
+        block_public_acls=True,
+        block_public_policy=True,
+        ignore_public_acls=True,
+        restrict_public_buckets=True,
+        opts=child,
+    )
+    objects = pulumi.Output.concat(made.arn, "/*")
+    aws.s3.BucketPolicy(
+        f"{name}-policy",
+        bucket=made.bucket,
+        # A refusal is as wide as it can be, what AWS adds tomorrow included (Amazon S3, 'Security best practices');
+        # only grants name their actions one by one.
+        policy=document(
+            _refusal("TlsOnly", ["s3:*"], [made.arn, objects], {"Bool": {"aws:SecureTransport": "false"}}),
+            # `aws:kms` without a key means AWS's own key, not the bucket's (Amazon S3, 'Specifying server-side encryption with AWS KMS').
+            _refusal(
+                "KeyNamed", ["s3:PutObject"], [objects], {"StringEquals": {_HOW: "aws:kms"}, "Null": {_KEY: "true"}}
+            ),
+            _refusal(
+                "NoOtherKey", ["s3:PutObject"], [objects], {"StringNotEquals": {_KEY: key.arn}, "Null": {_KEY: "false"}}
+            ),
+            _refusal(
+                "NoOtherWay",
+                ["s3:PutObject"],
+                [objects],
+                {"StringNotEquals": {_HOW: "aws:kms"}, "Null": {_HOW: "false"}},
+            ),
+            _refusal("NoKeyOfACustomer", ["s3:PutObject"], [objects], {"Null": {_CUSTOMER: "false"}}),
+            *(_refusal(one["sid"], one["actions"], [objects], one.get("condition")) for one in refused),
+        ),
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[private]),
+    )
+    return made
+
+
+def _refusal(
+    sid: str, actions: list[str], resources: list[pulumi.Input[str]], condition: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    return statement(sid, actions, resources, effect="Deny", principal="*", condition=condition)
