@@ -163,11 +163,12 @@ def _named(place: Place) -> list[dict[str, Any]]:
                 "CreateBucket GetAccelerateConfiguration GetBucketAcl GetBucketCORS GetBucketLogging "
                 "GetBucketObjectLockConfiguration GetBucketOwnershipControls GetBucketPolicy GetBucketPublicAccessBlock "
                 "GetBucketRequestPayment GetBucketTagging GetBucketVersioning GetBucketWebsite GetEncryptionConfiguration "
-                "GetLifecycleConfiguration GetReplicationConfiguration ListBucket PutBucketOwnershipControls PutBucketPolicy "
+                "GetLifecycleConfiguration GetReplicationConfiguration ListBucket PutBucketOwnershipControls PutBucketObjectLockConfiguration "
+                "PutBucketPolicy "
                 "PutBucketPublicAccessBlock PutBucketTagging PutBucketVersioning PutEncryptionConfiguration "
                 "PutLifecycleConfiguration",
             ),
-            place.bucket(config.backup_bucket),
+            [*place.bucket(config.backup_bucket), *place.bucket(config.state_bucket)],
         ),
     ]
 

@@ -132,12 +132,18 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
         statement(
             "PasswordKeys", words("kms", "Decrypt"), place.arns("kms", "key/*"), condition=via(place, "secretsmanager")
         ),
-        statement("BackupList", words("s3", "ListBucket"), place.bucket(config.backup_bucket)),
+        statement(
+            "Lists",
+            words("s3", "ListBucket"),
+            [*place.bucket(config.backup_bucket), *place.bucket(config.state_bucket)],
+        ),
         statement(
             "Backup",
             words("s3", "AbortMultipartUpload GetObject PutObject"),
-            place.bucket(config.backup_bucket, "database/*", "state/*"),
+            place.bucket(config.backup_bucket, "database/*"),
         ),
+        # Apart from the dumps, which it vouches for; the bucket itself refuses a second object of one name.
+        statement("Journal", words("s3", "GetObject PutObject"), place.bucket(config.state_bucket, "*")),
         statement("BackupKey", words("kms", "GenerateDataKey"), place.arns("kms", "key/*"), condition=via(place, "s3")),
         statement("BackupKeyRead", words("kms", "Decrypt"), place.arns("kms", "key/*"), condition=via(place, "s3")),
         statement(

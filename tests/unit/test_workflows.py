@@ -233,7 +233,7 @@ def test_a_weight_that_cannot_be_committed_is_an_error_that_shows_it(clones: dic
     assert "canaryWeight: 50" in git(clones["origin"], "show", "main:Pulumi.staging.yaml")
 
 
-@pytest.mark.parametrize(("place", "status"), [("s3://myteacher-backups/state", 0), ("", 1), (".task-migration", 1)])
+@pytest.mark.parametrize(("place", "status"), [("s3://myteacher-migration-state", 0), ("", 1), (".task-migration", 1)])
 def test_a_journal_that_dies_with_the_runner_is_refused(place: str, status: int) -> None:
     """Fails when the next run does not know of a step that was cut, because its journal lay in the runner's workspace."""
     done = subprocess.run(

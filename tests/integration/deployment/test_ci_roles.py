@@ -81,6 +81,7 @@ CHANGED = {
     **{"serviceMemoryMb": 2048, "serviceMinTasks": 3, "dbInstanceClass": "db.t3.large", "dbAllocatedStorageGb": 200},
     **{"dmsInstanceClass": "dms.t3.large", "dmsLobMaxSizeKb": 100, "alarmEmails": ["other@example.com"]},
     **{"deregistrationDelaySeconds": 20, "databaseAlarmConnections": 70, "cognitoClientIds": ["a"], "canaryWeight": 5},
+    **{"stateLockDays": 30},
 }
 
 

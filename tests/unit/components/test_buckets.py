@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any
 
 import pytest
 
@@ -23,7 +22,7 @@ def stack(request: pytest.FixtureRequest) -> Declared:
     return declare(request.param, stateLockDays="30")
 
 
-def _holds(operator: str, key: str, wanted: Any, context: Mapping[str, str]) -> bool:
+def _holds(operator: str, key: str, wanted: str, context: Mapping[str, str]) -> bool:
     """IAM, 'IAM JSON policy elements: Condition operators': a negated one holds where the key is absent."""
     given = context.get(key)
     match operator:
