@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, ValidationInfo, field_validator
+
+from components.config_gates import GateLimits, Model
 
 PROJECT = "task-migration"
 DEFAULT_TABLES = (
@@ -42,80 +43,7 @@ class ConfigError(Exception):
     """The stack's configuration is not usable. The text names each key, its value, the limit and the remedy."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        populate_by_name=True,
-        validate_default=True,
-        defer_build=True,  # a command needs few of the models: what is not used is not built
-    )
-
-
-class GateLimits(_Model):
-    """Limits a canary step must stay under to go on (docs/plan.md, 'Step 2'), and how sure a judgement has to be."""
-
-    error_rate_percent: float = Field(1.0, gt=0, le=100, description="Failed requests (5xx), percent of all; below it.")
-    p50_ms: float = Field(200.0, gt=0, description="Median latency in milliseconds; below it.")
-    p95_ms: float = Field(500.0, gt=0, description="95th percentile of latency in milliseconds; below it.")
-    cpu_percent: float = Field(70.0, gt=0, le=100, description="ECS CPU, percent; below it.")
-    memory_percent: float = Field(80.0, gt=0, le=100, description="ECS memory, percent; below it.")
-    database_cpu_percent: float = Field(
-        70.0, gt=0, le=100, description="CPU of the target database, percent; below it."
-    )
-    database_connections: int = Field(80, ge=1, description="Connections to the target database; at most so many.")
-    database_free_storage_gb: float = Field(
-        10.0, gt=0, description="Free storage of the target database, GB; above it."
-    )
-    slot_disk_gb: float = Field(
-        10.0, gt=0, description="WAL that a replication slot holds on either side, GB; below it."
-    )
-    minimum_requests: int = Field(100, ge=1, description="Fewer requests than this in the watch: hold, never promote.")
-    minimum_period_requests: int = Field(
-        20, ge=1, description="A period with fewer requests is not judged by its error rate or latency alone."
-    )
-    breach_periods: int = Field(
-        3, ge=1, le=60, description="So many breaches among the last `windowPeriods`: roll back."
-    )
-    window_periods: int = Field(5, ge=1, le=60, description="Length of that window, periods.")
-    coverage_percent: float = Field(
-        80.0, gt=0, le=100, description="Share of the watch's periods for which each figure must be there to promote."
-    )
-    significance: float = Field(
-        0.01,
-        gt=0,
-        le=0.5,
-        description="Chance of a false alarm in a whole watch, for each comparison with the monolith.",
-    )
-    comparison_requests: int = Field(
-        50, ge=1, description="Least requests of each side for a comparison with the monolith."
-    )
-    comparison_periods: int = Field(
-        10, ge=2, description="Least periods with figures of both sides for a comparison of latencies."
-    )
-    worse_errors_percent: float = Field(
-        0.25, ge=0, le=100, description="5xx above the monolith's by at least this, percentage points, to be worse."
-    )
-    worse_refusals_percent: float = Field(
-        2.0, ge=0, le=100, description="4xx above the monolith's by at least this, percentage points, to be worse."
-    )
-    worse_latency_ratio: float = Field(
-        1.5, ge=1, description="Latency at least so many times the monolith's to be worse."
-    )
-    worse_latency_ms: float = Field(50.0, ge=0, description="And by at least so many milliseconds.")
-    replication_lag_seconds: float = Field(10.0, gt=0, description="A fence must return within this, either way.")
-
-    @field_validator("window_periods")
-    @classmethod
-    def _window(cls, window: int, info: ValidationInfo) -> int:
-        breaches = info.data.get("breach_periods", 1)
-        if window < breaches:
-            raise ValueError(f"{window} is below breachPeriods ({breaches}); raise it")
-        return window
-
-
-class MigrationConfig(_Model):
+class MigrationConfig(Model):
     """What the database commands need: with both database URLs set, nothing of AWS is asked for."""
 
     db_schema: str = Field("public", alias="schema", min_length=1, max_length=63, description="Schema of the tables.")
@@ -261,25 +189,15 @@ SubnetId = Annotated[str, _aws_id("subnet", "subnet-0a1b2c3d")]
 SecurityGroupId = Annotated[str, _aws_id("sg", "sg-0a1b2c3d")]
 
 
-class StackConfig(MigrationConfig):
-    """A whole stack: what the database commands need and what the declared infrastructure needs."""
+class PlaceConfig(Model):
+    """Where a stack stands, and its live rule: all that an emergency needs, so that no other key can stop one."""
 
     environment: Literal["staging", "prod"] = Field(description="Which stack this is; production is Multi-AZ.")
     region: str = Field("ap-northeast-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region.")
-    canary_weight: int = Field(0, ge=0, le=100, description="Percent of task requests that the Task Service gets.")
-    vpc_id: Annotated[str, _aws_id("vpc", "vpc-0a1b2c3d")]
-    private_subnet_ids: tuple[SubnetId, ...] = Field(
-        min_length=2, description="Private subnets in two availability zones or more: database, DMS, service, VPC link."
-    )
     listener_arn: str = Field(
         pattern=_ARN.format(service="elasticloadbalancing", rest=r"listener/app/.+"),
         description="The existing HTTPS listener of the load balancer in front of the monolith.",
     )
-    listener_server_name: str = Field(
-        pattern=r"^[A-Za-z0-9*.-]+$",
-        description="Name in that listener's certificate, which API Gateway checks; tokens pass there, so never plain HTTP.",
-    )
-    load_balancer_security_group_id: SecurityGroupId = Field(description="Security group of that load balancer.")
     monolith_target_group_arn: str = Field(
         pattern=_ARN.format(service="elasticloadbalancing", rest=r"targetgroup/.+"),
         description="The monolith's existing target group.",
@@ -290,6 +208,24 @@ class StackConfig(MigrationConfig):
     cluster_arn: str = Field(
         pattern=_ARN.format(service="ecs", rest=r"cluster/.+"), description="ECS cluster `myteacher-cluster`."
     )
+    permissions_boundary: bool = Field(
+        False, description="Each role bears the boundary that `ci-roles` prints; the deploy role makes no other."
+    )
+
+
+class StackConfig(MigrationConfig, PlaceConfig):
+    """A whole stack: what the database commands need and what the declared infrastructure needs."""
+
+    canary_weight: int = Field(0, ge=0, le=100, description="Percent of task requests that the Task Service gets.")
+    vpc_id: Annotated[str, _aws_id("vpc", "vpc-0a1b2c3d")]
+    private_subnet_ids: tuple[SubnetId, ...] = Field(
+        min_length=2, description="Private subnets in two availability zones or more: database, DMS, service, VPC link."
+    )
+    listener_server_name: str = Field(
+        pattern=r"^[A-Za-z0-9*.-]+$",
+        description="Name in that listener's certificate, which API Gateway checks; tokens pass there, so never plain HTTP.",
+    )
+    load_balancer_security_group_id: SecurityGroupId = Field(description="Security group of that load balancer.")
     cognito_user_pool_id: str = Field(
         pattern=r"^[a-z]{2}(-[a-z]+)+-\d_[0-9A-Za-z]+$", description="User pool that issues the tokens."
     )
@@ -313,7 +249,9 @@ class StackConfig(MigrationConfig):
     dms_create_account_roles: bool = Field(
         False, description="Make the two account-wide DMS roles; only where they do not exist yet."
     )
-    service_image_tag: str = Field("latest", pattern=r"^[\w][\w.-]{0,127}$", description="Image tag to run.")
+    service_image_tag: str = Field(
+        pattern=r"^[\w][\w.-]{0,127}$", description="Image tag to run, one that never moves; a commit's id."
+    )
     service_cpu: Literal[256, 512, 1024, 2048, 4096] = Field(512, description="Fargate CPU units of one task.")
     service_memory_mb: int = Field(1024, ge=512, le=30720, description="Fargate memory of one task, MiB.")
     service_min_tasks: int = Field(2, ge=1, le=100, description="Least number of tasks; also the number wanted.")
@@ -322,9 +260,6 @@ class StackConfig(MigrationConfig):
         30, ge=0, le=120, description="Drain of a target; the 300 s default would eat the rollback budget."
     )
     database_alarm_connections: int = Field(80, ge=1, description="RDS connections above this: critical.")
-    permissions_boundary: bool = Field(
-        False, description="Each role bears the boundary that `ci-roles` prints; the deploy role makes no other."
-    )
     backup_bucket: str = Field(
         "myteacher-backups", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="S3 bucket of the backups."
     )
@@ -337,6 +272,13 @@ class StackConfig(MigrationConfig):
         0, ge=0, le=3650, description="Days for which Object Lock keeps each object of that bucket; 0: no lock."
     )
     alarm_emails: tuple[str, ...] = Field((), description="Addresses that the alarm topic mails to.")
+
+    @field_validator("service_image_tag")
+    @classmethod
+    def _fixed(cls, tag: str) -> str:
+        if tag == "latest":
+            raise ValueError("latest says not what runs; name one image, such as a commit's id")
+        return tag
 
     @field_validator("service_max_tasks")
     @classmethod

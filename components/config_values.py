@@ -118,5 +118,10 @@ def migration_config(values: Mapping[str, Any], origin: str = "the configuration
             f"{origin} is not usable:\n  {', '.join(unknown)}: unknown key; known keys are "
             f"{', '.join(sorted(known_keys(StackConfig)))}. Remove it or correct its spelling"
         )
-    own = known_keys(MigrationConfig)
-    return parse(MigrationConfig, {key: value for key, value in values.items() if key in own}, origin)
+    return part(MigrationConfig, values, origin)
+
+
+def part(model: type[M], values: Mapping[str, Any], origin: str = "the configuration") -> M:
+    """As :func:`parse`, of the keys that ``model`` has; the others are not looked at."""
+    own = known_keys(model)
+    return parse(model, {key: value for key, value in values.items() if key in own}, origin)

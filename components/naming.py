@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.config import PROJECT, StackConfig
+from components.config import PROJECT, PlaceConfig
 from components.dms_settings import INSTANCE_ID
 
 #: Names that the plan fixes (docs/plan.md), the same in each environment.
@@ -47,7 +47,7 @@ class Naming:
     """Whether each role bears the boundary."""
 
     @classmethod
-    def of(cls, config: StackConfig) -> Naming:
+    def of(cls, config: PlaceConfig) -> Naming:
         """Derive it from the stack's configuration.
 
         The account is the cluster's: reading it from that ARN spares a call to AWS while the program runs.

@@ -66,7 +66,12 @@ def declare_roles(
                 [pulumi.Output.concat(log_group_arn, ":log-stream:*")],
             ),
             statement("Secrets", ["secretsmanager:GetSecretValue"], secret_arns),
-            statement("Key", ["kms:Decrypt"], [key_arn]),
+            statement(
+                "Key",
+                ["kms:Decrypt"],
+                [key_arn],
+                condition={"StringEquals": {"kms:ViaService": f"secretsmanager.{naming.region}.amazonaws.com"}},
+            ),
         ),
         opts=opts,
     )

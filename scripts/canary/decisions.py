@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.config import GateLimits
+from components.config_gates import GateLimits
 from scripts.canary.documents import Decided, Evidence, Explanation
 from scripts.canary.gates import decide
 from scripts.support import private

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from components.config import GateLimits
+from components.config_gates import GateLimits
 from scripts.canary.comparison import fisher_exact, sign_test
 from scripts.canary.figures import Observed, Period, Traffic, weighted_median
 

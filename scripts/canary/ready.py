@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from components.config import GateLimits
+from components.config_gates import GateLimits
 from scripts.canary.gates import GB, Decision, Finding
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from components.config import ConfigError, StackConfig
-from components.config_values import parse
+from components.config import ConfigError, PlaceConfig
+from components.config_values import part
 from components.naming import ALARM_TOPIC, SERVICE_NAME, Naming
 from scripts.canary.cloudwatch import CloudWatchMetrics
 from scripts.canary.notices import Notices
@@ -147,7 +147,7 @@ def build_emergency(settings: Settings) -> Emergency:
     stack = _stack(settings)
     file = StackFile(stack, stack_file(stack).parent)
     try:
-        config = parse(StackConfig, file.config(), file.path.name)
+        config = part(PlaceConfig, file.config(), file.path.name)
     except ConfigError as error:
         raise UsageError(str(error)) from None
     region = config.region

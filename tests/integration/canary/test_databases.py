@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from components.config import GateLimits
+from components.config_gates import GateLimits
 from scripts.canary import operator_lock, readiness, ready, rollback
 from scripts.canary import step as canary
 from scripts.canary.documents import CanaryStep, Unfinished

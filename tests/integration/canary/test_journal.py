@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from components.config import GateLimits
+from components.config_gates import GateLimits
 from scripts.canary import decisions, history, readiness, rollback
 from scripts.canary import step as canary
 from scripts.canary.documents import CanaryStep, Rollback

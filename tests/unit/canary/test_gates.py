@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from components.config import ConfigError, GateLimits, MigrationConfig
+from components.config import ConfigError, MigrationConfig
+from components.config_gates import GateLimits
 from components.config_values import parse
 from scripts.canary.comparison import fisher_exact, sign_test
 from scripts.canary.documents import Evidence

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.config import GateLimits
+from components.config_gates import GateLimits
 from scripts.canary.history import History, history
 from scripts.canary.ready import (
     UNMEASURED_UP,

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from components.config import GateLimits, MigrationConfig
+from components.config import MigrationConfig
+from components.config_gates import GateLimits
 from scripts.canary import decisions, gates, history, operator_lock, readiness, rollback, way_back
 from scripts.canary import step as canary
 from scripts.canary.documents import CanaryRun, CanaryStep

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.config import GateLimits
+from components.config_gates import GateLimits
 from scripts.api.documents import ApiCheck, Check, StaleReads
 from scripts.canary.documents import (
     CanaryRun,

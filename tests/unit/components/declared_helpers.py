@@ -58,6 +58,7 @@ FILLED: Mapping[str, Any] = {
     "sourceInstanceIdentifier": "myteacher-production",
     "sourceSecurityGroupId": "sg-0bbbbbbb",
     "sourceSecretArn": SOURCE_SECRET,
+    "serviceImageTag": "3f2c1a9",
 }
 
 

@@ -14,7 +14,16 @@ import pytest
 from components.config import StackConfig
 from components.config_values import known_keys, read_stack_file
 from scripts.support.settings import PROJECT_ROOT
-from tests.unit.components.declared_helpers import ACCOUNT, FILLED, SMOKE_VALUE, Declared, Resource, declare, walk
+from tests.unit.components.declared_helpers import (
+    ACCOUNT,
+    FILLED,
+    REGION,
+    SMOKE_VALUE,
+    Declared,
+    Resource,
+    declare,
+    walk,
+)
 
 SECRET_MARK = "4dabf18193072939515e22adb298388d"
 STACKS = ("staging", "prod")
@@ -62,8 +71,12 @@ def test_grants_of_roles_name_their_resources(stack: Declared) -> None:
     for resource, item in policies(stack):
         if resource.type == "aws:iam/rolePolicy:RolePolicy" and "*" in item["Resource"]:
             assert item["Action"] == ["ecr:GetAuthorizationToken"], resource.name
-        if resource.type == "aws:iam/rolePolicy:RolePolicy" and any(arn.endswith("key/*") for arn in item["Resource"]):
-            assert item["Condition"]["StringEquals"]["kms:EncryptionContext:SecretARN"], resource.name
+        if resource.type == "aws:iam/rolePolicy:RolePolicy" and "kms:Decrypt" in item["Action"]:
+            # Only what Secrets Manager decrypts for it; where the key is not known, only of the one secret.
+            bounds = item["Condition"]["StringEquals"]
+            assert bounds["kms:ViaService"] == f"secretsmanager.{REGION}.amazonaws.com", resource.name
+            if any(arn.endswith("key/*") for arn in item["Resource"]):
+                assert bounds["kms:EncryptionContext:SecretARN"], resource.name
 
 
 def test_services_that_take_a_resource_are_bound_to_the_account(stack: Declared) -> None:
@@ -88,6 +101,45 @@ def test_services_that_take_a_resource_are_bound_to_the_account(stack: Declared)
     assert sorted(set(bound) - set(dms)) == [*others, "service-execution-role", "service-task-role"]
     assert set(bound) & set(dms) in (set(), set(dms))
     assert sorted(context) == ["logs-key", "service-key"]
+
+
+def test_ways_lead_from_group_to_group_and_nothing_is_public(stack: Declared) -> None:
+    """Prevents a way that is open wider than its two ends: the one to anywhere is HTTPS out of service and DMS, to AWS's endpoints."""
+    kinds = (
+        "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
+        "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule",
+    )
+    rules = [rule for kind in kinds for rule in stack.all(kind)]
+    anywhere = {rule.name for rule in rules if "referencedSecurityGroupId" not in rule.inputs}
+    assert anywhere - {"service-https-egress", "replication-https-egress"} == set()
+    for rule in rules:
+        assert rule.inputs["ipProtocol"] == "tcp", rule.name
+        assert rule.inputs["fromPort"] == rule.inputs["toPort"], rule.name
+        if rule.name in anywhere:
+            assert (rule.inputs["cidrIpv4"], rule.inputs["fromPort"]) == ("0.0.0.0/0", 443)
+    for group in stack.all("aws:ec2/securityGroup:SecurityGroup"):
+        assert not {"ingress", "egress"} & set(group.inputs), group.name
+    for resource in stack.custom():
+        assert not [
+            key for key in ("publiclyAccessible", "assignPublicIp", "mapPublicIpOnLaunch") if resource.inputs.get(key)
+        ]
+    assert stack.one("aws:ecs/service:Service").inputs["networkConfiguration"]["assignPublicIp"] is False
+
+
+def test_what_keeps_something_is_encrypted_with_a_key_of_ours(stack: Declared) -> None:
+    """Prevents data that whoever may read the service may read."""
+    named = {
+        "aws:cloudwatch/logGroup:LogGroup": "kmsKeyId",
+        "aws:rds/instance:Instance": "kmsKeyId",
+        "aws:dms/replicationInstance:ReplicationInstance": "kmsKeyArn",
+        "aws:secretsmanager/secret:Secret": "kmsKeyId",
+        "aws:sns/topic:Topic": "kmsMasterKeyId",
+    }
+    kept = [(item, key) for type_, key in named.items() for item in stack.all(type_)]
+    assert len(kept) >= 7
+    assert [item.name for item, key in kept if not str(item.inputs.get(key)).startswith("arn:aws:kms:")] == []
+    for key in stack.all("aws:kms/key:Key"):
+        assert key.inputs["enableKeyRotation"] is True
 
 
 def in_the_clear(value: Any) -> Iterator[Any]:
@@ -196,6 +248,9 @@ def test_a_missing_key_is_named_with_the_command_that_sets_it(key: str) -> None:
         ({"region": "eu-central-1"}, "region: value 'eu-central-1'"),
         ({"listenerArn": "arn:of:something"}, "listenerArn: value 'arn:of:something'"),
         ({"serviceMinTasks": 11}, "below serviceMinTasks (11)"),
+        ({"serviceImageTag": "latest"}, "latest says not what runs"),
+        ({"serviceImageTag": None}, "serviceImageTag: no value"),
+        ({"listenerServerName": None}, "listenerServerName: no value"),
     ],
 )
 def test_a_wrong_value_is_named(overrides: dict[str, Any], part: str) -> None:
