@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup rehearsal test lint docs bench lock clean
+.PHONY: setup rehearsal test lint secrets dependencies audit sbom docs bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -24,11 +24,35 @@ rehearsal: setup
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-lint: setup
+lint: setup secrets dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# Status 3: a known one (.secrets.baseline) stands on another line. A new one that is none:
+# `detect-secrets scan --baseline .secrets.baseline`, and say why in the commit.
+secrets: setup
+	@mkdir -p build && cp .secrets.baseline build/secrets.baseline
+	@files="$$(git ls-files -- ':!requirements.lock' ':!.secrets.baseline')" && test -n "$$files" && \
+		{ $(BIN)/detect-secrets-hook --baseline build/secrets.baseline $$files || test $$? -eq 3; }
+
+# Without a network: every line of the lock is pinned with hashes and comes from the index, what is installed is what it says,
+# and fits together. It knows no advisories: that is `make audit`.
+dependencies: setup
+	@mkdir -p build
+	@$(BIN)/pip-audit --dry-run --strict --require-hashes --disable-pip --progress-spinner off --requirement requirements.lock \
+		>build/lock.log 2>&1 || { cat build/lock.log >&2; exit 1; }
+	$(BIN)/python -m pip --isolated check
+	$(BIN)/python -m pip --isolated install --dry-run --quiet --no-index --no-deps --require-hashes --requirement requirements.lock
+
+# Known vulnerabilities of what the lock pins; asks OSV, and fails where that does not answer.
+audit: setup
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock --vulnerability-service osv $(ARGS)
+
+sbom: setup
+	@mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --output-file build/sbom.cdx.json
 
 # Writes docs/commands.md anew from the commands.
 docs: setup
@@ -39,7 +63,7 @@ bench: setup
 
 # Resolves pyproject.toml anew; needs uv (`pip install uv`). The lock names no index address.
 lock:
-	uv pip compile pyproject.toml --extra rehearsal --extra dev --generate-hashes --python-version 3.11 --no-header \
+	uv pip compile pyproject.toml --extra rehearsal --extra dev --generate-hashes --python-version 3.11 --universal --no-header \
 		--quiet --output-file requirements.lock
 
 clean:

