@@ -77,7 +77,7 @@ def test_no_script_of_a_workflow_has_an_expression_in_it(name: str) -> None:
         subprocess.run(["bash", "-n"], input=text, text=True, check=True)
 
 
-@pytest.mark.parametrize("name", (*NAMES, "audit"))
+@pytest.mark.parametrize("name", [*NAMES, "audit"])
 def test_every_action_is_one_commit_and_its_comment_says_which_release(name: str) -> None:
     """Fails when a tag that its owner, or who took his account, moves brings other code to the role and the token."""
     lines = [line.strip() for line in (WORKFLOWS / f"{name}.yml").read_text().splitlines() if "uses:" in line]
@@ -148,7 +148,7 @@ def test_a_pull_request_shows_both_stacks_and_a_strangers_gets_no_role() -> None
     assert "comment-on-pr" not in preview
 
 
-@pytest.mark.parametrize("name", (*NAMES, "audit"))
+@pytest.mark.parametrize("name", [*NAMES, "audit"])
 def test_a_checkout_keeps_no_token(name: str) -> None:
     """Fails when a program or a package of a pull request can read the repository's token from .git/config."""
     checkout = next(item for item in steps(name) if item.get("uses", "").startswith("actions/checkout"))

