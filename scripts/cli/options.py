@@ -19,6 +19,10 @@ ShowValues = Annotated[
     bool, typer.Option("--show-values", help="Let errors quote the values of rows, which are left out else.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
+ForceShown = Annotated[
+    bool,
+    typer.Option("--force", help="Go on though the server shows a password to others; they are named as warnings."),
+]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds until the wait gives up.")]
 
 REFUSED, DIFFER, TIMED_OUT = Refused.exit_status, DataDiffer.exit_status, TimedOut.exit_status

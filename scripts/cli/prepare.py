@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scripts.cli.group import Commands
-from scripts.cli.options import DIFFER, REFUSED, DryRun, Json, ShowValues, Stack, prints
+from scripts.cli.options import DIFFER, REFUSED, DryRun, ForceShown, Json, ShowValues, Stack, prints
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings, quote_values
 from scripts.support.errors import UsageError
@@ -113,7 +113,7 @@ def backup_restore(
 
 @schema_app.command("apply")
 @prints("scripts.schema.documents:SchemaApplied", exits={REFUSED: "the source lacks a table, or one cannot be moved"})
-def schema_apply(stack: Stack = None, json: Json = False, dry_run: DryRun = False) -> int:
+def schema_apply(stack: Stack = None, json: Json = False, dry_run: DryRun = False, force: ForceShown = False) -> int:
     """Make the moved tables on the target, without the foreign keys that cross the border, and the Task Service's role.
 
     The role's password is TARGET_ROLE_PASSWORD, else the secret task-service/db-password of the selected stack.
@@ -123,8 +123,37 @@ def schema_apply(stack: Stack = None, json: Json = False, dry_run: DryRun = Fals
     from scripts.schema.run import apply
 
     settings = load_settings(stack)
-    document = apply(settings, dry_run, password.find(settings))
+    document = apply(settings, dry_run, password.find(settings), force)
     emit(document, as_json=json, text=partial(prepare_text.schema_applied, dry_run=dry_run))
+    return 0
+
+
+@schema_app.command("role")
+@prints(
+    "scripts.replication.documents:ReplicationRoles",
+    exits={
+        REFUSED: "a role of that name may do more, or the operator may not make it; or a password would be shown to others"
+    },
+)
+def schema_role(
+    replication: Annotated[
+        bool, typer.Option("--replication", help="The role that replication logs in with, on both sides.")
+    ] = False,
+    stack: Stack = None,
+    json: Json = False,
+    dry_run: DryRun = False,
+    force: ForceShown = False,
+) -> int:
+    """Make the role that replication logs in with, on both sides: it reads the record of writes, and nothing else.
+
+    Its password is random and made by `replicate start`; with AWS DMS it is that of the endpoints' two secrets.
+    """
+    if not replication:
+        raise UsageError("which role is not said; write --replication (the Task Service's is made by `schema apply`)")
+    from scripts.cli.replicate_text import roles
+    from scripts.replication.run import make_roles
+
+    emit(make_roles(load_settings(stack), dry_run, force), as_json=json, text=partial(roles, dry_run=dry_run))
     return 0
 
 

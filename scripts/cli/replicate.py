@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from scripts.cli.group import Commands
-from scripts.cli.options import REFUSED, TIMED_OUT, Json, ShowValues, Stack, Timeout, prints
+from scripts.cli.options import REFUSED, TIMED_OUT, ForceShown, Json, ShowValues, Stack, Timeout, prints
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
 
@@ -18,17 +18,20 @@ app.add_typer(replicate_app, name="replicate")
 @prints(
     "scripts.replication.documents:Started",
     exits={
-        REFUSED: "there is no complete copy, or its slot is gone or lost",
+        REFUSED: "there is no complete copy, its slot is gone or lost, or a password would be shown to others",
         TIMED_OUT: "changes did not come through, or a table's lock was not to be had",
     },
 )
-def replicate_start(stack: Stack = None, json: Json = False, show_values: ShowValues = False) -> int:
-    """Start both directions from the copy's slot, conflict rules first."""
+def replicate_start(
+    stack: Stack = None, json: Json = False, show_values: ShowValues = False, force: ForceShown = False
+) -> int:
+    """Start both directions from the copy's slot, conflict rules first; the role that replication logs in with is made."""
     from scripts.cli.replicate_text import started
     from scripts.replication import run
     from scripts.support.progress_display import display
 
-    emit(run.start(load_settings(stack, show_values), progress=display()), as_json=json, text=started)
+    document = run.start(load_settings(stack, show_values), progress=display(), force=force)
+    emit(document, as_json=json, text=started)
     return 0
 
 

@@ -12,6 +12,7 @@ from scripts.replication.documents import (
     DmsDirectionState,
     Finding,
     Grade,
+    ReplicationRoles,
     SequenceBand,
     Started,
     Status,
@@ -29,8 +30,25 @@ def started(document: Started) -> View:
     return View(
         verdict="Replication runs both ways." if new else "Replication ran both ways already; nothing was changed.",
         state="good",
-        parts=[_fences(document.forward_seconds, document.reverse_seconds)],
+        parts=[
+            _fences(document.forward_seconds, document.reverse_seconds),
+            *(finding("warning", warning) for warning in document.warnings),
+        ],
         next="task-migration verify",
+    )
+
+
+def roles(document: ReplicationRoles, dry_run: bool = False) -> View:
+    """Of `schema role --replication`."""
+    said = {"created": "made", "there": "was there", "password": "got the password of its secret"}
+    return View(
+        verdict="Nothing was changed." if dry_run else "Replication has a role of its own on both sides.",
+        state="good",
+        parts=[
+            *(f"{entry.side}: {entry.role} {said[entry.status]}" for entry in document.roles),
+            *(finding("warning", warning) for warning in document.warnings),
+        ],
+        next="task-migration copy",
     )
 
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 
 import psycopg
-from psycopg import conninfo
+from psycopg import conninfo, sql
 
 from scripts.database.connections import Connection, connect, parameters
 from scripts.database.engines import PLUGINS
@@ -17,6 +17,8 @@ from scripts.database.error_text import told
 from scripts.preflight.documents import Check
 from scripts.preflight.server import one
 from scripts.preflight.tables import named
+from scripts.replication.engine import engine_of
+from scripts.support.errors import MigrationError
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
@@ -76,8 +78,40 @@ def plugin(side: Side, connection: Connection) -> Check:
     return Check(name, "pass", "a temporary slot with it was made")
 
 
+def role_of_secret(settings: Settings, side: Side, operator: str) -> Check:
+    """Whom DMS logs in as: the role of replication, with the rights that its sessions need, and neither operator nor master."""
+    name, role = f"{side}: role of DMS's secret", settings.config.replication_role
+    try:
+        login = engine_of(settings).logins(settings)[side]
+    except MigrationError as error:
+        return Check(name, "warn", f"not looked at: {error}", "name the stack with --stack, then run it again")
+    if login.user != role:
+        who = "the operator's own role" if login.user == operator else f"not {role}"
+        return Check(
+            name,
+            "fail",
+            f"{login.user}, {who}, whose password then stands in the secret",
+            f"put {role} and a password of its own into the secret, then `task-migration schema role --replication`",
+        )
+    url = conninfo.make_conninfo(settings.url(side), user=role, password=login.password.get_secret_value())
+    try:
+        with connect(url, step="preflight", name="DMS's secret") as session, session.transaction(force_rollback=True):
+            session.execute("SET LOCAL session_replication_role = replica")
+    except psycopg.errors.InsufficientPrivilege:
+        remedy = (
+            f"GRANT SET ON PARAMETER session_replication_role TO {sql.Identifier(operator).as_string(None)} WITH GRANT OPTION (RDS: GRANT "
+            f"rds_superuser TO {sql.Identifier(role).as_string(None)}), and `task-migration schema role --replication` again"
+        )
+        return Check(name, "fail", f"{role} may not set session_replication_role, as each session of DMS does", remedy)
+    except (MigrationError, psycopg.Error) as error:
+        text = told(error) if isinstance(error, psycopg.Error) else str(error)
+        return Check(name, "warn", f"{role} does not get in: {text}", "task-migration schema role --replication")
+    return Check(name, "pass", f"{role} gets in, and may set what its sessions set")
+
+
 def checks(settings: Settings, side: Side, connection: Connection) -> Iterator[Check]:
     """All of them; nothing with another engine."""
     if settings.config.replication_engine == "dms":
         yield from timeouts(settings, side)
+        yield role_of_secret(settings, side, str(connection.info.user))
         yield plugin(side, connection)

@@ -30,7 +30,7 @@ from scripts.rehearsal.ledger import read_ledger
 from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.processes import end
 from scripts.rehearsal.testbed import Testbed
-from scripts.replication.documents import Started, Waited
+from scripts.replication.documents import ReplicationRoles, Started, Waited
 from scripts.schema.documents import SchemaApplied, SchemaDiff
 from scripts.support import private
 from scripts.support.document import Document
@@ -104,6 +104,7 @@ class Steps:
         self.command(SchemaApplied, "schema", "apply")
         self.command(SchemaDiff, "schema", "diff")
         event("schema: made on the target, the two catalogs agree")
+        self.command(ReplicationRoles, "schema", "role", "--replication")
         copied = self.command(Copy, "copy")
         rows = sum(table.rows for table in copied.tables)
         event(f"copy: {rows:,} rows of {len(copied.tables)} tables under the snapshot at {copied.lsn}")

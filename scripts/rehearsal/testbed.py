@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from components.config import PROJECT
+from components.config import PROJECT, MigrationConfig
 from components.config_values import read_stack_file
 from scripts.rehearsal import tokens
 from scripts.rehearsal.databases import Databases
@@ -177,8 +177,9 @@ class Testbed:
         }
         self.outputs = deployer.up({}).outputs
         if self.dms:
-            self.dms.put_secrets(str(self.outputs["sourceSecretArn"]), self.databases.source_url)
-            self.dms.put_secrets(str(self.outputs["dmsTargetSecretArn"]), self.databases.target_url)
+            role = MigrationConfig().replication_role
+            self.dms.put_secrets(str(config["sourceSecretArn"]), self.databases.source_url, role)
+            self.dms.put_secrets(str(self.outputs["dmsTargetSecretArn"]), self.databases.target_url, role)
 
     def _start_applications(self, config: Mapping[str, Any]) -> None:
         """The monolith, the Task Service and the gateway in front of both; returns when all three serve."""

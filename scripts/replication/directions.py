@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import SecretStr
+
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
@@ -30,8 +32,20 @@ def slot_name(settings: Settings, direction: Direction) -> str:
 
 
 @dataclass(frozen=True)
+class Login:
+    """The role that an engine logs in with on a side, with the password that it has for it."""
+
+    user: str
+    password: SecretStr
+
+
+@dataclass(frozen=True)
 class Part:
-    """A slot, publication, subscription or task of an engine; ``was_on``: there, and switched on, before `replicate start`."""
+    """A slot, publication, subscription or task of an engine; ``was_on``: there, and switched on, before `replicate start`.
+
+    ``warnings``: what might show its password to others, accepted by ``--force``.
+    """
 
     name: str
     was_on: bool
+    warnings: tuple[str, ...] = ()

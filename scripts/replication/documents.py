@@ -23,6 +23,25 @@ class Started(Document):
     found: list[str]
     forward_seconds: float
     reverse_seconds: float
+    #: With --force: what may show a password of the role of replication to others.
+    warnings: list[str] = Field(default_factory=list)
+
+
+class ReplicationRole(Document):
+    """The role that replication logs in with, on one side."""
+
+    side: Side
+    role: str
+    #: ``password``: it was there, and did not log in with the one of its secret (AWS DMS), which it has now.
+    status: Literal["created", "there", "password"]
+
+
+class ReplicationRoles(Document):
+    """`schema role --replication`."""
+
+    roles: list[ReplicationRole]
+    #: With --force: what may show a password to others.
+    warnings: list[str]
 
 
 class Stopped(Document):

@@ -6,13 +6,14 @@ of it. An engine only carries the record from one database to the other, says ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from scripts.replication.directions import Direction, Part
+from scripts.replication.directions import Direction, Login, Part
 from scripts.replication.documents import DirectionState
 from scripts.replication.native import Native
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 
 class Engine(Protocol):
@@ -32,6 +33,14 @@ class Engine(Protocol):
         ``force``: also where a password of the role of replication may be shown to others on its server.
 
         The reverse direction's place in the target's log is kept before this returns; conflict rules are installed.
+        """
+        ...
+
+    def logins(self, settings: Settings) -> Mapping[Side, Login]:
+        """The roles and passwords that are given to the engine from outside; empty where it has none of those.
+
+        Raises:
+            MigrationError: they cannot be read.
         """
         ...
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from psycopg import sql
 
 from scripts.copy import slot as copy_slot
@@ -9,7 +11,7 @@ from scripts.database import helper_schema
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.replication import diagnosis, roles, slots, subscriptions
-from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
+from scripts.replication.directions import DIRECTIONS, Direction, Login, Part, publisher, slot_name, subscriber
 from scripts.replication.documents import DirectionState, FailingRow
 from scripts.replication.subscriptions import Link
 from scripts.support.settings import Settings
@@ -52,11 +54,13 @@ class Native:
             parts = [_publish_back(settings, target), _slot_back(settings, target)]
             for direction in reversed(DIRECTIONS):
                 link = _link(settings, direction)
-                was_on = subscriptions.switch_on(
-                    sides[link.subscriber], sides[link.publisher], link, settings.config, force=force
-                )
-                parts.append(Part(f"subscription {link.name}", was_on))
+                ends = sides[link.subscriber], sides[link.publisher]
+                parts.append(subscriptions.switch_on(*ends, link, settings.config, force=force))
         return parts
+
+    def logins(self, settings: Settings) -> Mapping[Side, Login]:  # noqa: ARG002 - passwords are made at the start
+        """None: each subscription's password is random."""
+        return {}
 
     def enabled(self, settings: Settings) -> bool:
         """Both subscriptions exist and are enabled."""

@@ -70,9 +70,11 @@ SELECT r.rolname = current_user,
        array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'a superuser' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
                           CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL),
        ARRAY(SELECT DISTINCT d.classid::regclass::text || ' ' || d.objid FROM pg_shdepend d
-             WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o'),
+             WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o' AND NOT (d.dbid = (
+                 SELECT oid FROM pg_database WHERE datname = current_database()) AND d.classid = 'pg_class'::regclass AND d.objid IN (
+                 SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('task_migration')))),
        ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
-             WHERE m.member = r.oid AND g.rolname <> 'rds_replication'),
+             WHERE m.member = r.oid AND g.rolname <> ALL(%(allowed)s)),
        ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.member
              WHERE m.roleid = r.oid AND NOT g.rolsuper AND g.rolname <> current_user
              AND coalesce((to_jsonb(m) ->> 'set_option')::bool OR (to_jsonb(m) ->> 'inherit_option')::bool, true)),

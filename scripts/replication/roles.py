@@ -7,23 +7,33 @@ side the password itself. With AWS DMS it is the one of the side's secret, which
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import conninfo, sql
 
 from components.config import MigrationConfig
 from scripts.database import queries, secrecy
-from scripts.database.connections import Connection
-from scripts.support.errors import Refused
+from scripts.database.connections import Connection, connect
+from scripts.replication.directions import Login
+from scripts.support.errors import DatabaseError, Refused
+from scripts.support.redact import remember_secret
 from scripts.support.sides import Side
 from scripts.writes import record
 
 _QUERIES = queries.load("scripts.replication")
 
 
-def problem(publisher: Connection, role: str) -> str | None:
+def _found(connection: Connection, config: MigrationConfig) -> tuple[Any, ...] | None:
+    # On RDS only rds_superuser may set what DMS's sessions set.
+    allowed = ["rds_replication", *(["rds_superuser"] if config.replication_engine == "dms" else [])]
+    given = {"role": config.replication_role, "allowed": allowed}
+    return connection.execute(_QUERIES["replication_role"], given).fetchone()
+
+
+def problem(publisher: Connection, config: MigrationConfig) -> str | None:
     """Why a role that is there already is none for replication, in words; None when it is, or is not there."""
-    row = publisher.execute(_QUERIES["replication_role"], {"role": role}).fetchone()
+    row, role = _found(publisher, config), config.replication_role
     if row is None:
         return None
     itself, powers, owned, memberships, members, may = row
@@ -53,7 +63,7 @@ def ensure(publisher: Connection, config: MigrationConfig, side: Side) -> bool:
         Refused: a role of that name may do more, or the operator may not make or change it.
     """
     role = sql.Identifier(config.replication_role)
-    wrong = problem(publisher, config.replication_role)
+    wrong = problem(publisher, config)
     if wrong is not None:
         raise Refused(f"the {side}: {wrong}")
     there = publisher.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (config.replication_role,)).fetchone()
@@ -67,6 +77,8 @@ def ensure(publisher: Connection, config: MigrationConfig, side: Side) -> bool:
                 if managed:
                     # On RDS nobody may give the attribute (Amazon RDS, 'Setting up logical replication').
                     publisher.execute(sql.SQL("GRANT rds_replication TO {}").format(role))
+            if config.replication_engine == "dms":
+                _serve_dms(publisher, role)
             _grant(publisher, config, side, role)
     except psycopg.errors.InsufficientPrivilege:
         user = sql.Identifier(publisher.info.user).as_string(publisher)
@@ -75,6 +87,16 @@ def ensure(publisher: Connection, config: MigrationConfig, side: Side) -> bool:
             f"(RDS: GRANT rds_replication TO {user} WITH ADMIN OPTION)"
         ) from None
     return not there
+
+
+def _serve_dms(publisher: Connection, role: sql.Identifier) -> None:
+    """What DMS's sessions set, as far as the operator may hand that on (`preflight` tries it as that role); and DMS's own tables, which
+    belong to it, are the operator's to read."""
+    if publisher.info.server_version >= 150000:
+        publisher.execute(sql.SQL("GRANT SET ON PARAMETER session_replication_role TO {}").format(role))
+    row = publisher.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+    if row == (False,):
+        publisher.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
 
 
 def _grant(publisher: Connection, config: MigrationConfig, side: Side, role: sql.Identifier) -> None:
@@ -91,24 +113,43 @@ def _grant(publisher: Connection, config: MigrationConfig, side: Side, role: sql
         publisher.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(what), where, role))
 
 
-def set_password(publisher: Connection, role: str, password: str | None = None, *, force: bool = False) -> str:
-    """Give the role ``password``, else a new one, which is returned. The server gets its verifier alone."""
+def set_password(
+    publisher: Connection, role: str, password: str | None = None, *, force: bool = False
+) -> tuple[str, list[str]]:
+    """Give the role ``password``, else a new one; returns it, and what might show it to others (see :func:`secrecy.execute`). The
+    server gets its verifier alone."""
     password = password or secrets.token_urlsafe(32)
     verifier = publisher.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    secrecy.execute(publisher, sql.SQL("ALTER ROLE {} PASSWORD ").format(sql.Identifier(role)), verifier, force=force)
-    return password
+    warnings = secrecy.execute(
+        publisher, sql.SQL("ALTER ROLE {} PASSWORD ").format(sql.Identifier(role)), verifier, force=force
+    )
+    return password, warnings
+
+
+def logs_in(url: str, login: Login) -> bool:
+    """Whether the role gets into the database of ``url`` with its password. Tried, as nobody may read the stored verifier."""
+    password = login.password.get_secret_value()
+    remember_secret(password)
+    try:
+        connect(conninfo.make_conninfo(url, user=login.user, password=password), step="role").close()
+    except DatabaseError:
+        return False
+    return True
 
 
 def leftovers(connection: Connection, config: MigrationConfig) -> list[str]:
     """The role, in words, where it is there and this session's role may drop it, as who made it may."""
-    row = connection.execute(_QUERIES["replication_role"], {"role": config.replication_role}).fetchone()
+    row = _found(connection, config)
     return [f"role {config.replication_role}"] if row is not None and row[-1] and not row[0] else []
 
 
 def drop(connection: Connection, config: MigrationConfig) -> None:
     """Drop the role; none is no error. What it had been granted must have gone with the helper schema."""
     if leftovers(connection, config):
-        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(config.replication_role)))
+        role = sql.Identifier(config.replication_role)
+        if config.replication_engine == "dms" and connection.info.server_version >= 150000:
+            connection.execute(sql.SQL("REVOKE SET ON PARAMETER session_replication_role FROM {}").format(role))
+        connection.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
 def readers(subscriber: Connection, config: MigrationConfig) -> list[str]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 from scripts.database import helper_schema, strangers
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
-from scripts.replication import bands, fence, slots
+from scripts.replication import bands, fence, roles, slots
 from scripts.replication import status as observed
 from scripts.replication.directions import DIRECTIONS, Direction, publisher, slot_name, subscriber
-from scripts.replication.documents import Started, Status, Stopped, Waited
+from scripts.replication.documents import ReplicationRole, ReplicationRoles, Started, Status, Stopped, Waited
 from scripts.replication.engine import engine_of
 from scripts.schema import role
 from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
-from scripts.support.sides import Side
+from scripts.support.sides import BOTH, Side
 from scripts.support.wait import wait_until
 from scripts.writes import install as writes
 from scripts.writes import watch
@@ -57,10 +58,46 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     started = Started(
         status="already-running" if all(part.was_on for part in parts) else "started",
         found=[part.name for part in parts if part.was_on],
+        warnings=sorted({text for part in parts for text in part.warnings}),
         **lag,
     )
     settings.journal.record(Step.REPLICATE, ReplicateEvent(started.status), found=started.found, **lag)
     return started
+
+
+def make_roles(settings: Settings, dry_run: bool = False, force: bool = False) -> ReplicationRoles:
+    """Make the role that replication logs in with on both sides; with AWS DMS it gets the password of its secret. Safe to run again.
+
+    With PostgreSQL's own replication it has no password, and so no way in, before `replicate start`, which makes it too.
+
+    Raises:
+        Refused: a role of that name may do more, or the operator may not make it; a secret names another role.
+    """
+    config = settings.config
+    logins = engine_of(settings).logins(settings)
+    made: list[ReplicationRole] = []
+    warnings: list[str] = []
+    for side in BOTH:
+        login = logins.get(side)
+        if login is not None and login.user != config.replication_role:
+            raise Refused(
+                f"the secret that AWS DMS has for the {side} names the role {login.user}, replicationRole is {config.replication_role}: "
+                "put that into the secret, with a password of its own, so that the operator's and the master's stay out of it"
+            )
+        with (
+            domain_errors("making the role of replication"),
+            open_side(settings, side, "role") as connection,
+            connection.transaction(force_rollback=dry_run),
+        ):
+            status: Literal["created", "there", "password"] = (
+                "created" if roles.ensure(connection, config, side) else "there"
+            )
+            if login is not None and not roles.logs_in(settings.url(side), login):
+                status = "password" if status == "there" else status
+                _, shown = roles.set_password(connection, login.user, login.password.get_secret_value(), force=force)
+                warnings += [text for text in shown if text not in warnings]
+        made.append(ReplicationRole(side=side, role=config.replication_role, status=status))
+    return ReplicationRoles(roles=made, warnings=warnings)
 
 
 def _install(settings: Settings) -> None:

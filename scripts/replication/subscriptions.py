@@ -13,6 +13,7 @@ from scripts.database.connections import Connection, parameters
 from scripts.database.error_text import told
 from scripts.database.tls import address, stays_here
 from scripts.replication import roles
+from scripts.replication.directions import Part
 from scripts.support.errors import Refused
 from scripts.support.sides import Side
 from scripts.support.wait import wait_until
@@ -88,28 +89,25 @@ def switch_on(
     config: MigrationConfig,
     *,
     force: bool = False,
-    warnings: list[str] | None = None,
-) -> bool:
+) -> Part:
     """Make and enable a direction's subscription; where it does not log in any more, as the password was changed, it gets a new one.
-
-    Returns:
-        whether it was on already.
 
     Raises:
         Refused: it cannot log in with a new password either, or a password would be shown (see :mod:`scripts.database.secrecy`).
     """
     was_on = enabled(subscriber, link.name)
     if was_on and unreachable(subscriber, publisher, link) is None:
-        return True
+        return Part(f"subscription {link.name}", True)
     name = sql.Identifier(link.name)
     role = config.replication_role
 
+    warnings: list[str] = []
+
     def hand_over(head: str, tail: sql.Composable) -> None:
-        password = roles.set_password(publisher, role, force=force)
+        password, shown = roles.set_password(publisher, role, force=force)
         connection = peer_conninfo(subscriber, link.peer, role, password, config.server_root_certificate)
         found = secrecy.execute(subscriber, sql.SQL(head).format(name), connection, tail, force=force)
-        if warnings is not None:
-            warnings.extend(text for text in found if text not in warnings)
+        warnings.extend(text for text in shown + found if text not in warnings)
 
     if was_on is None:
         made = sql.SQL(QUERIES["create_subscription"]).format(
@@ -126,7 +124,7 @@ def switch_on(
             f"the server of the {link.subscriber} cannot log in to the {link.publisher} as {role}: {why}; let it in (pg_hba.conf, "
             "security group), then run `task-migration replicate start` again"
         )
-    return bool(was_on)
+    return Part(f"subscription {link.name}", bool(was_on), tuple(warnings))
 
 
 def unreachable(subscriber: Connection, publisher: Connection, link: Link) -> str | None:

@@ -17,7 +17,9 @@ from scripts.support.settings import Settings
 LOCK_TIMEOUT_MS = 2000
 
 
-def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | None = None) -> SchemaApplied:
+def apply(
+    settings: Settings, dry_run: bool = False, role_password: SecretStr | None = None, force: bool = False
+) -> SchemaApplied:
     """Make on the target what of the configured tables is missing there; tables that exist are left as they are.
 
     Keys, indexes and foreign keys of a table made here come after the rows, by ``copy``. Foreign keys that lead out of the
@@ -28,6 +30,7 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
 
     Args:
         role_password: the target role's; a role that exists and cannot log in with it gets it.
+        force: also where the server would show the password to others (see :mod:`scripts.database.secrecy`).
 
     Returns:
         what was made, and the comparison afterwards; with ``dry_run`` what would be, and ``match`` is about the present.
@@ -56,7 +59,7 @@ def apply(settings: Settings, dry_run: bool = False, role_password: SecretStr | 
         todo: list[sql.Composed | sql.SQL] = []
         if missing:
             todo += statements.pre_data(missing, config.db_schema, enums, statements.enums_there(target, enums))
-        service = role.ensure(settings, target, config.target_role, role_password, dry_run)
+        service = role.ensure(settings, target, config.target_role, role_password, dry_run, force)
         if service.name:
             todo += role.grants(tables.values(), service.name, config.db_schema)
         taken = ownership.take_over(settings, dry_run)

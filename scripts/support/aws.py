@@ -55,14 +55,7 @@ def conninfo_of(side: Side, outputs: Mapping[str, Any], secret: str) -> str:
     Raises:
         MigrationError: the secret is no JSON with username and password; its text is not in the message.
     """
-    try:
-        values = json.loads(secret)
-        username, password = str(values["username"]), str(values["password"])
-    except (ValueError, KeyError, TypeError):
-        raise MigrationError(
-            f"the secret {outputs.get(f'{side}SecretArn')} is no JSON object with `username` and `password`; put them in"
-        ) from None
-    remember_secret(password)
+    username, password = login_of(secret, str(outputs.get(f"{side}SecretArn")))
     host = outputs["sourceHost"] if side == "source" else outputs["targetEndpoint"]
     return conninfo.make_conninfo(
         host=str(host).rsplit(":", 1)[0] if str(host).count(":") == 1 else str(host),
@@ -71,6 +64,19 @@ def conninfo_of(side: Side, outputs: Mapping[str, Any], secret: str) -> str:
         user=username,
         password=password,
     )
+
+
+def login_of(secret: str, arn: str) -> tuple[str, str]:
+    """``(username, password)`` of a database secret's text. Raises MigrationError when it is another; the text is not in it."""
+    try:
+        values = json.loads(secret)
+        username, password = str(values["username"]), str(values["password"])
+    except (ValueError, KeyError, TypeError):
+        raise MigrationError(
+            f"the secret {arn} is no JSON object with `username` and `password`; put them in"
+        ) from None
+    remember_secret(password)
+    return username, password
 
 
 def database_url(side: Side, outputs: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@ ALTER ROLE {operator} REPLICATION CREATEROLE;
 GRANT pg_create_subscription, pg_read_all_stats TO {operator};
 GRANT CREATE ON DATABASE {database} TO {operator};
 GRANT USAGE, CREATE ON SCHEMA {schema} TO {operator} WITH GRANT OPTION;
-GRANT SET ON PARAMETER session_replication_role TO {operator}
+GRANT SET ON PARAMETER session_replication_role TO {operator} WITH GRANT OPTION
 
 -- source: the backup reads everything
 GRANT pg_read_all_data TO {operator}

@@ -40,8 +40,12 @@ class Exceptions:
 
     def make(self, target: Connection) -> None:
         """Make it; harmless when it is there."""
+        schema = target.execute(
+            "SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._work.control_schema,)
+        ).fetchone()
         with target.transaction():
-            for name in ("control_schema", "exceptions"):
+            # To ask for a schema that is there takes the right to make one all the same.
+            for name in ("exceptions",) if schema else ("control_schema", "exceptions"):
                 target.execute(self._query(name))
 
     def note(self, target: Connection, statement: Statement, error: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from scripts.embedded import decoding
 from scripts.rehearsal.processes import Processes
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.process import free_port
+from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT
 from scripts.support.wait import wait_until
 
@@ -50,9 +52,10 @@ class Dms:
             remedy="see dms.log",
         )
 
-    def put_secrets(self, arn: str, url: str) -> None:
-        """The value that an operator puts into a database's secret: host, port, username and password."""
+    def put_secrets(self, arn: str, url: str, role: str) -> None:
+        """The value that an operator puts into a database's secret: host and port, the role of replication and its password."""
         values = parameters(url, "a database's URL")
-        secret = {"username": values["user"], "password": values["password"]}
+        secret: dict[str, str | int] = {"username": role, "password": secrets.token_urlsafe(18)}
+        remember_secret(str(secret["password"]))
         secret |= {"host": values["host"], "port": int(values["port"])}
         self._aws.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=json.dumps(secret))

@@ -8,8 +8,10 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Literal
 
+from pydantic import SecretStr
+
 from components.config_values import read_stack_file
-from scripts.replication.directions import Direction
+from scripts.replication.directions import Direction, Login
 from scripts.replication.dms import answers
 from scripts.replication.dms.observe import TASKS, Observer, asking
 from scripts.support import aws
@@ -67,6 +69,17 @@ class Dms(Observer):
     def __init__(self, client: Any, cloudwatch: Any, interval: float = 1.0) -> None:
         super().__init__(client, cloudwatch)
         self._interval = interval
+
+    def login(self, endpoint: str) -> Login:
+        """The role and password in the secret of an endpoint. Raises MigrationError when it cannot be read or is no such secret."""
+        arn = str((self.endpoint(endpoint).get("PostgreSQLSettings") or {}).get("SecretsManagerSecretId", ""))
+        with aws.refusals(
+            f"the secret of the endpoint {endpoint} cannot be read", "check secretsmanager:GetSecretValue"
+        ):
+            where = aws.region_of(arn) if arn.startswith("arn:") else None
+            answer = aws.client("secretsmanager", where).get_secret_value(SecretId=arn)
+        user, password = aws.login_of(str(answer["SecretString"]), arn)
+        return Login(user, SecretStr(password))
 
     def check_instance(self) -> dict[str, Any]:
         """The instance, which must be able to work. Raises Refused with what to do."""

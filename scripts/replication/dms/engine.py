@@ -11,15 +11,15 @@ from scripts.database import helper_schema
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.engines import PLUGINS, dms_started, dms_state_key
 from scripts.database.sides import open_side
-from scripts.replication import slots, writes
-from scripts.replication.directions import DIRECTIONS, Direction, Part, publisher, slot_name, subscriber
+from scripts.replication import roles, slots, writes
+from scripts.replication.directions import DIRECTIONS, Direction, Login, Part, publisher, slot_name, subscriber
 from scripts.replication.dms import answers, api, exceptions
 from scripts.replication.dms.observe import ENDPOINTS, TASKS
 from scripts.replication.documents import DmsDirectionState, DmsTable
 from scripts.support.errors import Refused
 from scripts.support.events import ReplicateEvent, Step
 from scripts.support.settings import Settings
-from scripts.support.sides import Side
+from scripts.support.sides import BOTH, Side
 
 PLUGIN = PLUGINS["dms"]
 #: No lock of the applications is waited for longer, milliseconds.
@@ -75,6 +75,12 @@ class DmsEngine:
     def start(self, settings: Settings, force: bool = False) -> list[Part]:  # noqa: ARG002 - no password of ours
         """The way back with its slot first, before the target can take a first write; then forward, from the copy's slot."""
         dms = self._dms(settings)
+        for side in BOTH:
+            with (
+                domain_errors("granting the role of replication"),
+                open_side(settings, side, "replicate", LOCK_MS) as there,
+            ):
+                roles.ensure(there, settings.config, side)
         with domain_errors("making the reverse slot"), open_side(settings, "target", "replicate", LOCK_MS) as target:
             name = slot_name(settings, "reverse")
             was_there = slots.read(target, name) is not None
@@ -114,6 +120,11 @@ class DmsEngine:
                 Step.REPLICATE, ReplicateEvent(f"dms-{done}"), task=TASKS[direction], position=position
             )
         return done
+
+    def logins(self, settings: Settings) -> Mapping[Side, Login]:
+        """The roles in the secrets of the two endpoints that write, which are those of the two that read."""
+        dms = self._dms(settings)
+        return {subscriber(direction): dms.login(ENDPOINTS[direction][1]) for direction in DIRECTIONS}
 
     def enabled(self, settings: Settings) -> bool:
         """Both tasks run. Without a start from this copy AWS is not asked: `verify` works with the two URLs alone."""

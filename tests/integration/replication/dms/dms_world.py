@@ -18,6 +18,7 @@ from components import dms_settings
 from scripts.database.connections import parameters
 from scripts.embedded import decoding
 from scripts.rehearsal.world import EmulatedAws
+from scripts.replication import run as replicate
 from scripts.replication.directions import DIRECTIONS
 from scripts.replication.dms.engine import RECORDS
 from scripts.replication.dms.observe import ENDPOINTS, TASKS
@@ -50,7 +51,7 @@ class DmsWorld:
         databases, names = {}, {}
         for side, url in (("source", pair.settings.source()), ("target", pair.settings.target())):
             values = parameters(url, side)
-            secret = {"username": values["user"], "password": values["password"]}
+            secret: dict[str, str | int] = {"username": config.replication_role, "password": f"made-up-{side}"}
             secret |= {"host": values["host"], "port": int(values["port"])}
             names[side] = secrets.create_secret(Name=f"{side}/dms", SecretString=json.dumps(secret))["ARN"]
             databases[side] = values["dbname"]
@@ -94,6 +95,7 @@ class DmsWorld:
                 TableMappings=dms_settings.table_mappings(RECORDS[direction]),
                 ReplicationTaskSettings=dms_settings.task_settings(lob_max_size_kb=lob_max_size_kb),
             )
+        replicate.make_roles(pair.settings)
 
     def start(self) -> None:
         """Start the stand-in, or start it again: it goes on with the tasks that ran."""
