@@ -29,7 +29,7 @@ def ci_roles(
     branch: Annotated[str, typer.Option("--branch", help="What is deployed from.")] = "main",
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="Write the documents here, and print the commands that make the roles."),
+        typer.Option("--output", help="Write the documents here, and make.sh, which makes the roles of them."),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare with the account.")] = False,
     environments: Annotated[
@@ -40,6 +40,7 @@ def ci_roles(
 ) -> int:
     """Print what the workflows may do in the account, or check that it is so."""
     import os
+    import re
 
     from components.ci_place import Place
     from components.config import ConfigError, StackConfig
@@ -50,7 +51,7 @@ def ci_roles(
     name = stack or os.environ.get("PULUMI_STACK")
     if not name:
         raise UsageError("no stack is selected; give --stack, or export PULUMI_STACK")
-    if repository.count("/") != 1:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UsageError(f"--repository {repository!r} is no ORG/REPO; give both")
     try:
         config = parse(StackConfig, read_stack_file(stack_file(name)), f"Pulumi.{name}.yaml")
@@ -65,14 +66,12 @@ def ci_roles(
         findings += roles.check_environments(place, roles.read_environments(environments))
     looked = [word for word, given in (("account", check), ("environments", environments is not None)) if given]
     document = document.model_copy(update={"checked": looked, "findings": findings})
-    commands = roles.write(place, output) if output is not None else []
-    emit(document, as_json=json, text=lambda shown: _view(shown, commands))
+    script = roles.write(place, output) if output is not None else None
+    emit(document, as_json=json, text=lambda shown: _view(shown, script))
     return REFUSED if findings else 0
 
 
-def _view(document: CiRoles, commands: list[str]) -> View:
-    from rich.text import Text
-
+def _view(document: CiRoles, script: Path | None) -> View:
     from scripts.cli.view import Column, View, finding, table
 
     rows = [
@@ -81,10 +80,10 @@ def _view(document: CiRoles, commands: list[str]) -> View:
     ]
     parts: list[RenderableType] = [table(["role", "environment", Column("grants", True)], rows)]
     parts += [finding("bad", f"{one.what}: {one.found}", one.remedy) for one in document.findings]
-    parts += [Text(command) for command in commands]
     if document.findings:
         verdict = f"{len(document.findings)} differences: the workflows may do otherwise than declared."
         return View(verdict, "bad", parts, "mend them, then task-migration ci-roles --check again")
     if document.checked:
         return View(f"As declared: {', '.join(document.checked)}.", "good", parts, "pulumi up, by deploy.yml")
-    return View("Not checked: what an administrator has to make.", "plain", parts, "task-migration ci-roles --check")
+    following = "task-migration ci-roles --check" if script is None else f"as an administrator: sh {script}"
+    return View("Not checked: what an administrator has to make.", "plain", parts, following)

@@ -18,7 +18,8 @@ from scripts.support.errors import UsageError
 #: A canary step is watched for 30 minutes, a first deployment waits an hour for its database.
 SESSION_SECONDS = 7200
 #: By which an administrator makes what is missing, or what differs anew.
-MAKE = "task-migration ci-roles --output DIR writes it and prints the commands"
+MAKE = "task-migration ci-roles --output DIR writes it, with the commands"
+SCRIPT = "make.sh"
 
 
 class CiPolicy(Document):
@@ -81,30 +82,35 @@ def declared(place: Place) -> CiRoles:
     return CiRoles(roles=roles, boundary=boundary, checked=[], findings=[])
 
 
-def write(place: Place, directory: Path) -> list[str]:
-    """Write each document into a file of its own and return the commands that make everything, in their order."""
+def write(place: Place, directory: Path) -> Path:
+    """Write each document into a file of its own, and a script of the commands that make everything; where that is."""
     wanted = declared(place)
     directory.mkdir(parents=True, exist_ok=True)
-    provider = f"https://{ci_roles.ISSUER}"
-    commands = [f"aws iam create-open-id-connect-provider --url {provider} --client-id-list sts.amazonaws.com"]
+    commands = [
+        "set -eu",
+        'cd "$(dirname "$0")"',
+        f"aws iam create-open-id-connect-provider --url https://{ci_roles.ISSUER} --client-id-list sts.amazonaws.com",
+    ]
     for made in (wanted.boundary, *(policy for role in wanted.roles for policy in role.policies)):
-        file = directory / f"{made.name}.json"
-        file.write_text(made.document + "\n")
-        commands.append(f"aws iam create-policy --policy-name {made.name} --policy-document file://{file}")
+        (directory / f"{made.name}.json").write_text(made.document + "\n")
+        commands.append(f"aws iam create-policy --policy-name {made.name} --policy-document file://{made.name}.json")
     for role in wanted.roles:
-        file = directory / f"{role.name}.trust.json"
-        file.write_text(role.trust + "\n")
+        (directory / f"{role.name}.trust.json").write_text(role.trust + "\n")
         commands.append(
             f"aws iam create-role --role-name {role.name} --max-session-duration {SESSION_SECONDS} "
-            f"--assume-role-policy-document file://{file}"
+            f"--assume-role-policy-document file://{role.name}.trust.json"
         )
         base = role.arn.replace(f":role/{role.name}", ":policy/")
         commands += [
             f"aws iam attach-role-policy --role-name {role.name} --policy-arn {base}{policy.name}"
             for policy in role.policies
         ]
-        commands.append(f"gh variable set {role.variable} --env {role.environment} --body {role.arn}")
-    return commands
+        commands.append(
+            f"gh variable set {role.variable} --repo {place.repository} --env {role.environment} --body {role.arn}"
+        )
+    script = directory / SCRIPT
+    script.write_text("\n".join(commands) + "\n")
+    return script
 
 
 def check_account(place: Place) -> list[CiFinding]:

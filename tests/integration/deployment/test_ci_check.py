@@ -36,23 +36,24 @@ def aws() -> Iterator[EmulatedAws]:
 
 @pytest.fixture
 def iam(aws: EmulatedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An account in which an administrator carried out what the command printed."""
+    """An account in which an administrator carried out what the command wrote."""
     aws.reset()
     for name, value in aws.environment().items():
         monkeypatch.setenv(name, value)
     client = aws.client("iam")
     carried_out = 0
-    for command in roles.write(PLACE, tmp_path / "made"):
-        program, service, operation, *words = command.split()
-        if program != "aws":
+    script = roles.write(PLACE, tmp_path / "made")
+    for command in script.read_text().splitlines():
+        if not command.startswith("aws "):
             continue
+        _, service, operation, *words = command.split()
         assert service == "iam"
         given = dict(zip(words[::2], words[1::2], strict=True))
         parameters: dict[str, Any] = {}
         for word, value in given.items():
             key = "".join(part.capitalize() for part in word.removeprefix("--").split("-"))
             key = {"ClientIdList": "ClientIDList"}.get(key, key)
-            text = Path(value.removeprefix("file://")).read_text() if value.startswith("file://") else value
+            text = (script.parent / value[7:]).read_text() if value.startswith("file://") else value
             parameters[key] = int(text) if key == "MaxSessionDuration" else [text] if key == "ClientIDList" else text
         if operation == "create-open-id-connect-provider":
             parameters["ThumbprintList"] = ["a" * 40]  # moto asks for it, AWS no longer does

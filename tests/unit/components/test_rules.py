@@ -128,14 +128,14 @@ def test_ways_lead_from_group_to_group_and_nothing_is_public(stack: Declared) ->
 
 def test_what_keeps_something_is_encrypted_with_a_key_of_ours(stack: Declared) -> None:
     """Prevents data that whoever may read the service may read."""
-    named = {
-        "aws:cloudwatch/logGroup:LogGroup": "kmsKeyId",
-        "aws:rds/instance:Instance": "kmsKeyId",
-        "aws:dms/replicationInstance:ReplicationInstance": "kmsKeyArn",
-        "aws:secretsmanager/secret:Secret": "kmsKeyId",
-        "aws:sns/topic:Topic": "kmsMasterKeyId",
-    }
-    kept = [(item, key) for type_, key in named.items() for item in stack.all(type_)]
+    named = (
+        ("aws:cloudwatch/logGroup:LogGroup", "kmsKeyId"),
+        ("aws:rds/instance:Instance", "kmsKeyId"),
+        ("aws:dms/replicationInstance:ReplicationInstance", "kmsKeyArn"),
+        ("aws:secretsmanager/secret:Secret", "kmsKeyId"),
+        ("aws:sns/topic:Topic", "kmsMasterKeyId"),
+    )
+    kept = [(item, key) for type_, key in named for item in stack.all(type_)]
     assert len(kept) >= 7
     assert [item.name for item, key in kept if not str(item.inputs.get(key)).startswith("arn:aws:kms:")] == []
     for key in stack.all("aws:kms/key:Key"):
