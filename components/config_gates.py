@@ -70,6 +70,15 @@ class GateLimits(Model):
         1.5, ge=1, description="Latency at least so many times the monolith's to be worse."
     )
     worse_latency_ms: float = Field(50.0, ge=0, description="And by at least so many milliseconds.")
+    delete_share_limit_percent: float = Field(
+        50.0,
+        gt=0,
+        le=100,
+        description="Rows of a table that the Task Service deletes in a minute, percent; below it: else hold, and promote nothing for an hour.",
+    )
+    delete_minimum_rows: int = Field(
+        100, ge=1, description="Fewer deleted rows than this in a minute are never unusual, whatever their share."
+    )
     replication_lag_seconds: float = Field(10.0, gt=0, description="A fence must return within this, either way.")
 
     @field_validator("window_periods")

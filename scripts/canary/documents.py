@@ -8,6 +8,7 @@ from pydantic import Field
 
 from scripts.canary.figures import Observed, Period
 from scripts.canary.gates import Finding, Verdict
+from scripts.replication.documents import DeletedRows
 from scripts.support.document import Document
 from scripts.verify.documents import WritesProof
 
@@ -22,6 +23,8 @@ class Evidence(Document):
     missing: int = 0
     #: Lost writes that both sides' conflict logs tell of.
     told: int | None = None
+    #: What the Task Service deleted in the last hour, by table and minute.
+    deletes: list[DeletedRows] = Field(default_factory=list)
     #: What a rollback needs and was not there any more when the watch ended.
     failing: list[str] = Field(default_factory=list)
 
@@ -34,12 +37,15 @@ class Evidence(Document):
             periods=list(observed.periods),
             missing=observed.missing,
             told=observed.told,
+            deletes=list(observed.deletes),
             failing=list(observed.failing),
         )
 
     def observed(self) -> Observed:
         """What was observed, to be judged anew."""
-        return Observed(self.period_seconds, tuple(self.periods), self.missing, self.told, tuple(self.failing))
+        return Observed(
+            self.period_seconds, tuple(self.periods), self.missing, self.told, tuple(self.deletes), tuple(self.failing)
+        )
 
 
 class Moved(Document):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from scripts.replication.documents import DeletedRows
+
 
 @dataclass(frozen=True)
 class Traffic:
@@ -52,6 +54,8 @@ class Observed:
     missing: int = 0
     #: Lost writes that both sides' conflict logs tell of, at the last look; None where nobody looked.
     told: int | None = None
+    #: What the Task Service deleted in the last hour, by table and minute, at the last look.
+    deletes: tuple[DeletedRows, ...] = ()
     #: What a rollback needs and was not there any more when the watch ended.
     failing: tuple[str, ...] = ()
 

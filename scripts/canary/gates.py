@@ -13,6 +13,7 @@ from typing import Literal
 from components.config_gates import GateLimits
 from scripts.canary.comparison import fisher_exact, sign_test
 from scripts.canary.figures import Observed, Period, Traffic, weighted_median
+from scripts.replication.deletes import unusual
 
 Verdict = Literal["promote", "hold", "rollback", "refused"]
 State = Literal["good", "breach", "hold", "not compared"]
@@ -111,8 +112,8 @@ def decide(observed: Observed, limits: GateLimits, watch_seconds: float) -> Deci
 
     A breach rolls back, however short the watch was: a figure past its limit in ``breachPeriods`` of ``windowPeriods``
     periods in a row, the whole watch's error rate or typical latency past it, or the Task Service clearly worse than the
-    monolith, or a write that never arrived on the other side. Without a breach, missing figures, too few requests, a newest period past a limit or a watch that is not over
-    hold: there is no promotion on no data. Only a whole watch with every figure promotes. Worse figures never give a
+    monolith, or a write that never arrived on the other side. Without a breach, missing figures, too few requests, a newest period past a limit, an unusual share of deletes or a
+    watch that is not over hold: there is no promotion on no data. Only a whole watch with every figure promotes. Worse figures never give a
     better verdict.
 
     Args:
@@ -124,7 +125,7 @@ def decide(observed: Observed, limits: GateLimits, watch_seconds: float) -> Deci
     findings: list[Finding] = []
     for figure in _figures(limits):
         findings.append(_periodwise(figure, observed, limits, wanted))
-    findings += _writes(observed)
+    findings += [*_writes(observed), _deletes(observed, limits)]
     findings += _overall(observed, limits)
     findings += _compared(observed, limits, wanted)
     findings.append(_length(observed, watch_seconds))
@@ -183,6 +184,16 @@ def _writes(observed: Observed) -> Iterator[Finding]:
     if observed.told is not None:
         text = f"{observed.told:,} writes lost to others in all, each told in a conflict log"
         yield Finding("lost writes", "good", text)
+
+
+def _deletes(observed: Observed, limits: GateLimits) -> Finding:
+    """Rows that the Task Service deletes are deleted on the monolith too: a person decides whether they were meant."""
+    found = unusual(observed.deletes, limits)
+    if found:
+        text = f"{'; '.join(found)}; look whether they were meant before anything else moves, else: task-migration rollback"
+        return Finding("deletes", "hold", text)
+    limit = f"{limits.delete_share_limit_percent:g} % of a table"
+    return Finding("deletes", "good", f"in no minute the Task Service deleted {limit} or more")
 
 
 def _overall(observed: Observed, limits: GateLimits) -> list[Finding]:

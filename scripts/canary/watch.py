@@ -13,6 +13,7 @@ from scripts.canary.gates import Verdict
 from scripts.canary.operator_lock import Held
 from scripts.canary.stage import Stage
 from scripts.replication import status
+from scripts.replication.deletes import unusual
 from scripts.replication.status import Looked
 from scripts.support.errors import DatabaseError, MigrationError, TimedOut
 from scripts.support.events import CanaryEvent, Step
@@ -43,6 +44,7 @@ class Watch:
         self._fences: list[tuple[float, float]] = []
         self._looked: Looked | None = None
         self._unreadable: str | None = None
+        self._alarmed = False
 
     def run(self) -> Observed:
         """Look until a breach, or the whole watch decides, or its grace is over.
@@ -86,7 +88,17 @@ class Watch:
             observed = Observed(settings.config.period_seconds)
         if self._looked is None:
             return observed
-        return replace(observed, missing=self._looked.missing, told=self._looked.told)
+        self._alarm(unusual(self._looked.deletes, settings.config.gates))
+        return replace(observed, missing=self._looked.missing, told=self._looked.told, deletes=self._looked.deletes)
+
+    def _alarm(self, deletes: list[str]) -> None:
+        """Tell the alarms' topic once a watch: rows go on both sides while it lasts."""
+        if deletes and not self._alarmed:
+            self._alarmed = True
+            self._tell("; ".join(deletes))
+            self._stage.notices.send(
+                self._stage.settings, "ALARM: unusual deletes by the Task Service", {"deletes": deletes}
+            )
 
     def _fenced(self) -> float:
         """Seconds of the slower fence; the limit, which is a breach, when one does not return."""

@@ -152,6 +152,8 @@ class Testbed:
                 "minimumRequests": max(3, int(watch * self.plan.rate * 0.05 / 5)),
                 "minimumPeriodRequests": 3,
                 "comparisonPeriods": 5,
+                # Each row is asked for some times a minute, so the load itself puts off a large share of the tags.
+                "deleteMinimumRows": max(100, int(60 * self.plan.rate)),
                 # What this machine has left is not what is rehearsed.
                 "databaseFreeStorageGb": 0.1,
                 **(PATIENT if self.plan.drill else {}),

@@ -168,6 +168,20 @@ class DmsDirectionState(DirectionState):
     tables: list[DmsTable] | None
 
 
+class DeletedRows(Document):
+    """What the Task Service deleted of a table in one minute (`at`, UTC), and the rows that the table has by its statistics."""
+
+    table: str
+    at: str
+    deleted: int
+    rows: int
+
+    @property
+    def percent(self) -> float:
+        """The share of the rows that went."""
+        return 100.0 * self.deleted / self.rows if self.rows else 0.0
+
+
 class Finding(Document):
     """What is wrong (fail) or will be (warn), with the value, the limit and the remedy."""
 

@@ -28,6 +28,8 @@ class Recording:
     unrecorded: Sequence[str] = ()
     others: Sequence[str] = ()
     exposed: Sequence[helper_schema.Open] = ()
+    #: Minutes in which the Task Service deleted more than is usual, on the target.
+    deletes: Sequence[str] = ()
 
 
 def judge(
@@ -100,6 +102,12 @@ def _recording(side: Side, recording: Recording) -> Iterator[Finding]:
             "code of others",
             recording.others,
             "read what it does, then mend it as a role that may: until then no command writes",
+        ),
+        (
+            "unusual deletes",
+            recording.deletes,
+            "they are deleted on the monolith too. Where nobody meant them: `task-migration rollback`, then bring them back from the "
+            "backup; where they were meant, wait an hour, or raise gates.deleteShareLimitPercent",
         ),
     ):
         if texts:

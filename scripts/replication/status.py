@@ -10,9 +10,9 @@ import psycopg
 from scripts.database import helper_schema, queries, strangers
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
-from scripts.replication import bands, fence, findings, slot_health, writes
+from scripts.replication import bands, deletes, fence, findings, slot_health, writes
 from scripts.replication.directions import DIRECTIONS, Direction, publisher
-from scripts.replication.documents import DirectionState, RecordOfWrites, Status, ToldConflicts
+from scripts.replication.documents import DeletedRows, DirectionState, RecordOfWrites, Status, ToldConflicts
 from scripts.replication.engine import Engine, engine_of
 from scripts.replication.findings import Recording
 from scripts.replication.slot_health import Observation
@@ -72,11 +72,12 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
 @dataclass(frozen=True)
 class Looked:
     """What one look at running replication shows: the slower fence in seconds, how many writes the fences overtook, which then
-    never arrive, and how many lost writes both conflict logs tell of."""
+    never arrive, how many lost writes both conflict logs tell of, and what the Task Service deleted by table and minute."""
 
     seconds: float
     missing: int
     told: int
+    deletes: tuple[DeletedRows, ...] = ()
 
 
 def look(settings: Settings, timeout: float) -> Looked:
@@ -88,11 +89,12 @@ def look(settings: Settings, timeout: float) -> Looked:
     """
     found = [fence.arrival(settings, direction, timeout) for direction in DIRECTIONS]
     writes.prune(settings)
-    told = 0
+    told, deleted = 0, tuple[DeletedRows, ...]()
     for side in BOTH:
         with domain_errors("reading the conflict log"), open_side(settings, side, "conflicts") as connection:
             told += writes.told(connection)
-    return Looked(max(seconds for seconds, _ in found), sum(missing for _, missing in found), told)
+            deleted += deletes.read(connection, settings.config) if side == "target" else ()
+    return Looked(max(seconds for seconds, _ in found), sum(missing for _, missing in found), told, deleted)
 
 
 def _measured(
@@ -134,13 +136,17 @@ def _recordings(settings: Settings) -> dict[Side, Recording]:
                 forgotten = writes.forgotten(here, there, side)
                 others = [f"{one.what} ({one.remedy})" for one in strangers.find(here, settings.config, side)]
                 unrecorded = helper_schema.get(here, watch.UNRECORDED) or []
+                deleted = deletes.read(here, settings.config) if side == "target" else ()
                 exposed = helper_schema.exposed(here, settings.config)
             older = [*seen.clock]
             if forgotten:
                 older.append(
                     f"{forgotten:,} writes of its own, of the newest that the other side has, are not known here"
                 )
-            found[side] = Recording(seen.triggers, seen.tables, older, unrecorded, others, exposed)
+            found[side] = Recording(
+                seen.triggers, seen.tables, older, unrecorded, others, exposed,
+                deletes.unusual(deleted, settings.config.gates),
+            )  # fmt: skip
         except MigrationError as error:
             found[side] = Recording(triggers=[f"cannot be looked at: {error}"])
     return found

@@ -29,6 +29,7 @@ from psycopg import IsolationLevel, sql
 from scripts.database import helper_schema, locks, queries
 from scripts.database.connections import Connection, domain_errors, session_name
 from scripts.database.sides import open_side
+from scripts.replication import deletes
 from scripts.replication.documents import HeldWrites, LostWrite, WriteCounts
 from scripts.support.errors import TimedOut
 from scripts.support.settings import Settings
@@ -325,9 +326,14 @@ class _Pruning:
                 given, gone = {"high": high, "size": CHUNK}, -1
                 while gone and time.monotonic() < deadline:
                     with connection.transaction():
-                        counts: dict[str, int] = dict(connection.execute(_on("delete", side), given).fetchall())
-                        gone = sum(counts.values())
+                        rows = connection.execute(_on("delete", side), given).fetchall()
+                        gone = sum(row[3] for row in rows)
                         if side == here and gone:
                             done += gone
+                            counts = Counter({kind: 0 for kind, *_ in rows})
+                            for kind, *_, number in rows:
+                                counts[kind] += number
                             helper_schema.put(connection, PRUNED, pruned(connection).plus(counts).plain())
+                            if side == "target":
+                                deletes.keep(connection, {(row[1], row[2]): row[3] for row in rows if row[1]})
         return done

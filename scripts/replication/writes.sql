@@ -26,10 +26,24 @@ SELECT count(*), coalesce(sum(({digest})::numeric), 0) FROM {writes} w WHERE w.v
 SELECT coalesce((SELECT w.v FROM {writes} w WHERE w.v > %(low)s AND w.v <= %(high)s ORDER BY w.v OFFSET %(size)s LIMIT 1),
     %(high)s)
 
--- delete: remove the records up to `high`, a chunk of them, and say how many of each kind went
+-- deleted: the target's own deletions of the last so many minutes, by table and minute: those in the record, and those kept of pruned
+-- ones; and how many rows the table has, by its statistics
+SELECT x.table_name, x.minute, sum(x.deleted)::bigint, coalesce((SELECT greatest(c.reltuples, 0)::bigint FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = x.table_name AND n.nspname = %(schema)s), 0)
+FROM (SELECT w.table_name, to_char(w.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS minute, count(*) AS deleted
+      FROM task_migration.target_writes w WHERE w.kind = 'delete' AND w.cause IS NULL GROUP BY 1, 2
+      UNION ALL SELECT k.table_name, k.minute, k.deleted FROM task_migration.settings s,
+          jsonb_to_recordset(s.value) k(table_name text, minute text, deleted bigint) WHERE s.name = 'deletes') x
+WHERE x.minute > to_char((clock_timestamp() - make_interval(mins => %(minutes)s)) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')
+GROUP BY 1, 2 ORDER BY 2, 1
+
+-- delete: remove the records up to `high`, a chunk of them, and say how many of each kind went, somebody's own deletions by table
+-- and minute
 WITH old AS (SELECT w.v FROM {writes} w WHERE w.v <= %(high)s ORDER BY w.v LIMIT %(size)s),
-     gone AS (DELETE FROM {writes} w USING old WHERE w.v = old.v RETURNING w.kind)
-SELECT kind, count(*) FROM gone GROUP BY kind
+     gone AS (DELETE FROM {writes} w USING old WHERE w.v = old.v RETURNING w.*)
+SELECT g.kind, o.table_name, o.minute, count(*) FROM gone g LEFT JOIN LATERAL (
+    SELECT g.table_name, to_char(g.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS minute) o ON g.kind = 'delete' AND g.cause IS NULL
+GROUP BY 1, 2, 3
 
 -- begin: where a side's clock stands, and then a new transaction: whoever has a number up to there runs in an older one
 SELECT c.last_value - (NOT c.is_called)::int, pg_current_xact_id()::text::bigint FROM task_migration.clock c

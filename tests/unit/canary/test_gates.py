@@ -19,6 +19,7 @@ from scripts.canary.comparison import fisher_exact, sign_test
 from scripts.canary.documents import Evidence
 from scripts.canary.figures import Observed, Period, Traffic, complete, weighted_median, with_replication
 from scripts.canary.gates import Decision, decide
+from scripts.replication.documents import DeletedRows
 
 LIMITS = GateLimits()
 LENGTH = 60.0
@@ -324,6 +325,53 @@ def test_a_promotion_has_every_figure_and_enough_of_each(observed: Observed, wat
     for name in (*WORSE_UP, *WORSE_DOWN, "task_service"):
         seen = sum(getattr(period, name) is not None for period in observed.periods)
         assert seen >= 0.8 * (watch / LENGTH)
+
+
+#: Deleted rows of a table's in one minute, and whether that is unusual by the defaults: half of a table, from 100 rows on.
+DELETED = [
+    (0, 1000, False),
+    (99, 99, False),
+    (100, 200, True),
+    (100, 201, False),
+    (499, 1000, False),
+    (500, 1000, True),
+    (1000, 1000, True),
+    (40_000, 1_000_000, False),
+]
+
+
+@pytest.mark.parametrize(("deleted", "rows", "unusual"), DELETED)
+def test_an_unusual_share_of_deletes_holds(deleted: int, rows: int, unusual: bool) -> None:
+    """Prevents a promotion while the Task Service empties the monolith's tables, and a hold at an ordinary clearing up."""
+    seen = (DeletedRows(table="task_tag", at="2026-01-01 00:00", deleted=deleted, rows=rows),)
+    decision = judged(replace(watched(), deletes=seen))
+    assert decision.verdict == ("hold" if unusual else "promote")
+    assert (f"deleted {deleted:,} of {rows:,} rows of task_tag" in " ".join(decision.reasons)) is unusual
+    assert ("the limit is below 50 % a minute" in " ".join(decision.reasons)) is unusual
+
+
+@settings(max_examples=300)
+@given(
+    watches,
+    st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 5000)), max_size=4),
+    st.tuples(st.integers(0, 5000), st.integers(0, 5000)),
+    st.sampled_from([1.0, 180.0]),
+)
+def test_more_deletes_never_give_a_better_verdict(
+    observed: Observed, before: list[tuple[int, int]], more: tuple[int, int], watch: float
+) -> None:
+    """Prevents a service that passes by deleting more; an unusual minute alone never rolls back and never promotes."""
+
+    def deleted(found: list[tuple[int, int]]) -> tuple[DeletedRows, ...]:
+        return tuple(DeletedRows(table="t", at=str(at), deleted=n, rows=max(n, m)) for at, (n, m) in enumerate(found))
+
+    few = replace(observed, deletes=deleted(before))
+    many = replace(observed, deletes=deleted([*before, more]))
+    verdicts = [decide(one, SMALL, watch).verdict for one in (observed, few, many)]
+    assert [RANK[one] for one in verdicts] == sorted((RANK[one] for one in verdicts), reverse=True)
+    assert (verdicts[-1] == "rollback") is (verdicts[0] == "rollback")
+    if any(n >= 100 and 2 * n >= max(n, m) for n, m in [*before, more]):
+        assert verdicts[-1] != "promote"
 
 
 def test_evidence_is_read_back_as_it_was_kept() -> None:

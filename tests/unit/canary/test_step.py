@@ -28,7 +28,7 @@ from scripts.database.locks import Holder
 from scripts.deployment.deployer import Change, PreviewResult, UpResult
 from scripts.replication import fence
 from scripts.replication import status as replication
-from scripts.replication.documents import WriteCounts
+from scripts.replication.documents import DeletedRows, WriteCounts
 from scripts.replication.status import Looked
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, TimedOut
 from scripts.support.events import Step
@@ -513,6 +513,21 @@ def test_writes_that_never_arrive_roll_back_and_lost_ones_are_counted(
     document = stepped(stage(Cloud(), tmp_path / "other"))
     assert document.decision == "rollback"
     assert "1 writes never arrived on the other side, the limit is none" in document.reasons[0]
+
+
+def test_a_service_that_empties_a_table_holds_and_the_topic_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a promotion of a service that deletes the monolith's rows, and that nobody hears of it before the watch is over."""
+    gone = DeletedRows(table="tasks", at="2026-01-01 00:00", deleted=600, rows=1000)
+    monkeypatch.setattr(replication, "look", lambda settings, timeout: Looked(0.1, 0, 2, (gone,)))
+    cloud = Cloud()
+    document = stepped(stage(cloud, tmp_path))
+    assert document.decision == "hold"
+    assert "deleted 600 of 1,000 rows of tasks" in document.reasons[0]
+    assert cloud.notices == ["ALARM: unusual deletes by the Task Service", "canary 0 -> 5 %: hold"]
+    assert document.evidence is not None
+    assert document.evidence.deletes == [gone]
 
 
 def test_a_way_back_that_broke_under_the_watch_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,15 @@ def test_what_counts_as_a_finding(
     assert all(entry.detail and entry.remedy for entry in found)
 
 
+def test_unusual_deletes_fail_with_what_to_do() -> None:
+    """Prevents a status that is fine while the Task Service empties a table, there and on the monolith."""
+    wrong = findings.Recording(deletes=["the Task Service deleted 9 of 9 rows of t"])
+    (found,) = findings.judge(MigrationConfig(), {}, [], [], {}, {"source": findings.Recording(), "target": wrong})
+    assert (found.status, found.what) == ("fail", "target: unusual deletes")
+    assert "9 of 9 rows" in found.detail
+    assert "rollback" in found.remedy
+
+
 def test_writes_that_a_fence_overtook_fail() -> None:
     """Prevents a status that is fine though a slot was advanced, or made anew, by hand."""
     (found,) = findings.judge(MigrationConfig(), {}, [], [], {"forward": 0, "reverse": 1234}, {})
