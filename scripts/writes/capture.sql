@@ -29,9 +29,16 @@ DECLARE
     _key text;
     _old_key text;
     -- Any role may set this name in its session; what only the rules' sessions have says that it is theirs.
-    _made text := CASE WHEN current_setting('session_replication_role') = 'replica' THEN nullif(current_setting('task_migration.cause', true), '') END;
+    _made text := CASE WHEN coalesce(current_setting('task_migration.cause', true), '') <> '' AND current_setting('session_replication_role') = 'replica'
+                       THEN current_setting('task_migration.cause', true) END;
     _now record;
 BEGIN
+    -- What the rules write as a record arrives is no write of this side's. Any role may say that it applies (PostgreSQL, 'Customized
+    -- Options'); to set session_replication_role it would need a right to it. Here and not in a WHEN of the trigger, which is made
+    -- ready anew for each statement of the live application (measured: 5 of its 40 microseconds of CPU).
+    IF current_setting('task_migration.applying', true) = 'on' AND current_setting('session_replication_role') = 'replica' THEN
+        RETURN NULL;
+    END IF;
     BEGIN
         IF (SELECT c.relnatts FROM pg_class c WHERE c.oid = TG_RELID) <> {shape} THEN
             RAISE EXCEPTION USING ERRCODE = 'undefined_column';
@@ -96,11 +103,10 @@ BEGIN
 END
 $task_migration$
 
--- trigger: fires for whoever writes, also in sessions with session_replication_role = replica; what is applied says that it is
+-- trigger: fires for whoever writes, also in sessions with session_replication_role = replica
 -- First of the row's triggers, which fire by name: one of the application's own may write the row once more.
--- Any role may say that it applies (PostgreSQL, 'Customized Options'); to set session_replication_role it would need a right to it.
 CREATE OR REPLACE TRIGGER "00_task_migration_capture" AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW
-WHEN (current_setting('task_migration.applying', true) IS DISTINCT FROM 'on' OR current_setting('session_replication_role') <> 'replica') EXECUTE FUNCTION {function}();
+EXECUTE FUNCTION {function}();
 ALTER TABLE {table} ENABLE ALWAYS TRIGGER "00_task_migration_capture";
 CREATE OR REPLACE TRIGGER "00_task_migration_truncate" BEFORE TRUNCATE ON {table} FOR EACH STATEMENT
 EXECUTE FUNCTION task_migration.no_truncate();
