@@ -11,10 +11,11 @@ import pytest
 from scripts.canary import rollback
 from scripts.canary.stage import Stage
 from scripts.copy import run as copy
+from scripts.database import helper_schema
 from scripts.finish import abandon, finalize, rights
 from scripts.replication import run as replicate
 from scripts.schema import run as schema
-from scripts.support.errors import Refused
+from scripts.support.errors import DatabaseError, Refused
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
@@ -103,6 +104,15 @@ def test_a_rollback_gives_back_what_finalize_took(make_pair: MakePair, monkeypat
     # A plan of it says so and changes nothing.
     assert any(one.startswith("GRANT INSERT ON") for one in rights.give_back(settings, dry_run=True))
     assert _refused(pair, "source", INSERT.format("x"))
+    # What is kept is data, whoever wrote it: as SQL it would make the monolith's role a superuser.
+    kept = helper_schema.get(pair.source, helper_schema.REVOKED)
+    evil = "ALTER ROLE myteacher_app_user SUPERUSER"
+    for forged in ([evil], [["public", "tasks", None, f"INSERT ON tasks TO PUBLIC; {evil}; GRANT INSERT", False]]):
+        helper_schema.put(pair.source, helper_schema.REVOKED, forged)
+        with pytest.raises(DatabaseError, match="none of INSERT, UPDATE, DELETE, TRUNCATE"):
+            rights.give_back(settings)
+    assert count(pair.source, "SELECT count(*) FROM pg_roles WHERE rolsuper AND rolname = 'myteacher_app_user'") == 0
+    helper_schema.put(pair.source, helper_schema.REVOKED, kept)
     done = rollback.run(_stage(settings, cloud))
     assert (done.decision, done.rights_given_back, cloud.live) == ("rollback", True, 0)
     assert pair.source.execute(rights.QUERIES["writes_given"], _all(pair)).fetchall() == before
