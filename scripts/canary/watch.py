@@ -17,6 +17,7 @@ from scripts.replication.deletes import unusual
 from scripts.replication.status import Looked
 from scripts.support.errors import DatabaseError, MigrationError, TimedOut
 from scripts.support.events import CanaryEvent, Step
+from scripts.support.journal import note
 from scripts.support.progress import SILENT, Progress
 
 #: Longest between two looks of a watch, in seconds.
@@ -84,7 +85,7 @@ class Watch:
             # Metrics that cannot be read are no figures: the gate holds on them.
             if self._unreadable != str(error):
                 self._unreadable = str(error)
-                settings.journal.record(Step.CANARY, CanaryEvent.METRICS_UNREADABLE, reason=self._unreadable)
+                note(settings.journal, Step.CANARY, CanaryEvent.METRICS_UNREADABLE, reason=self._unreadable)
             observed = Observed(settings.config.period_seconds)
         if self._looked is None:
             return observed
@@ -110,5 +111,5 @@ class Watch:
         except TimedOut:
             return limit
         except MigrationError as error:
-            settings.journal.record(Step.CANARY, CanaryEvent.FENCE_FAILED, reason=str(error))
+            note(settings.journal, Step.CANARY, CanaryEvent.FENCE_FAILED, reason=str(error))
             return limit

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from components import ci_roles
 from components.ci_place import Place
-from scripts.support import aws
+from scripts.support import aws, private
 from scripts.support.document import Document
 from scripts.support.errors import UsageError
 
@@ -85,17 +85,17 @@ def declared(place: Place) -> CiRoles:
 def write(place: Place, directory: Path) -> Path:
     """Write each document into a file of its own, and a script of the commands that make everything; where that is."""
     wanted = declared(place)
-    directory.mkdir(parents=True, exist_ok=True)
+    private.directory(directory)
     commands = [
         "set -eu",
         'cd "$(dirname "$0")"',
         f"aws iam create-open-id-connect-provider --url https://{ci_roles.ISSUER} --client-id-list sts.amazonaws.com",
     ]
     for made in (wanted.boundary, *(policy for role in wanted.roles for policy in role.policies)):
-        (directory / f"{made.name}.json").write_text(made.document + "\n")
+        private.write(directory / f"{made.name}.json", made.document + "\n")
         commands.append(f"aws iam create-policy --policy-name {made.name} --policy-document file://{made.name}.json")
     for role in wanted.roles:
-        (directory / f"{role.name}.trust.json").write_text(role.trust + "\n")
+        private.write(directory / f"{role.name}.trust.json", role.trust + "\n")
         commands.append(
             f"aws iam create-role --role-name {role.name} --max-session-duration {SESSION_SECONDS} "
             f"--assume-role-policy-document file://{role.name}.trust.json"

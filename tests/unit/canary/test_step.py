@@ -409,6 +409,29 @@ def test_a_failing_notice_or_journal_stops_no_rollback(tmp_path: Path, monkeypat
     assert cloud.live == 0
 
 
+def test_a_failing_journal_ends_no_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a watch that an S3 outage ends with an error, at a weight that nobody looks at any more."""
+    cloud = Cloud()
+    at = stage(cloud, tmp_path)
+
+    def away(name: str) -> None:
+        if name == "watch":
+            raise MigrationError("CloudWatch is away")
+
+    def record(self: Any, step: str, event: str, **facts: Any) -> Any:
+        if event in ("metrics-unreadable", "fence-failed"):
+            raise MigrationError("S3 is away")
+
+    def unfenced(settings: Settings, timeout: float) -> Looked:
+        raise DatabaseError("no fence")
+
+    cloud.at = away
+    monkeypatch.setattr(replication, "look", unfenced)
+    monkeypatch.setattr(type(at.settings.journal), "record", record)
+    assert stepped(at).decision == "hold"
+    assert cloud.live == 5
+
+
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     cloud = Cloud()
     at = stage(cloud, tmp_path)
