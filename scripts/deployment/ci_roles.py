@@ -109,7 +109,7 @@ def write(place: Place, directory: Path) -> Path:
             f"gh variable set {role.variable} --repo {place.repository} --env {role.environment} --body {role.arn}"
         )
     script = directory / SCRIPT
-    script.write_text("\n".join(commands) + "\n")
+    private.write(script, "\n".join(commands) + "\n")
     return script
 
 
