@@ -57,6 +57,7 @@ replication = (
             source_database=config.source_database,
             source_port=config.source_port,
             source_secret_arn=config.source_secret_arn,
+            certificate_arn=config.dms_certificate_arn,
             source_security_group_id=config.source_security_group_id,
             target_database=config.target_database,
             target_security_group_id=database.security_group_id,
@@ -102,6 +103,7 @@ service = TaskService(
         database_host=database.endpoint,
         database_name=config.target_database,
         database_role=config.target_role,
+        root_certificate=config.service_root_certificate,
         image_tag=config.service_image_tag,
         cpu=config.service_cpu,
         memory_mb=config.service_memory_mb,
@@ -145,7 +147,7 @@ pulumi.export("sourceHost", config.source_host)
 pulumi.export("sourceInstanceIdentifier", config.source_instance_identifier)
 pulumi.export("sourcePort", config.source_port)
 pulumi.export("sourceDatabase", config.source_database)
-pulumi.export("sourceSecretArn", config.source_secret_arn)
+pulumi.export("sourceSecretArn", config.source_operator_secret_arn or config.source_secret_arn)
 pulumi.export("liveRuleArn", routes.live_rule_arn)
 pulumi.export("smokeRuleArn", routes.smoke_rule_arn)
 pulumi.export("listenerArn", config.listener_arn)

@@ -119,7 +119,7 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
             "Passwords",
             words("secretsmanager", "GetSecretValue"),
             [
-                config.source_secret_arn,
+                config.source_operator_secret_arn or config.source_secret_arn,
                 *place.arns("secretsmanager", f"secret:{DATABASE_PASSWORD_SECRET}-*"),
             ],
         ),

@@ -239,6 +239,21 @@ class StackConfig(MigrationConfig, PlaceConfig):
         pattern=_ARN.format(service="secretsmanager", rest=r"secret:.+"),
         description="Secret with username, password, host and port of the replication role on the source; DMS reads all four.",
     )
+    source_operator_secret_arn: str | None = Field(
+        None,
+        pattern=_ARN.format(service="secretsmanager", rest=r"secret:.+"),
+        description="Secret with username and password of the operator's role on the source, for commands without SOURCE_DATABASE_URL.",
+    )
+    dms_certificate_arn: str | None = Field(
+        None,
+        pattern=_ARN.format(service="dms", rest=r"cert:.+"),
+        description="Certificate of DMS with the authorities of RDS, by which its endpoints know the databases (`aws dms import-certificate`).",
+    )
+    service_root_certificate: str = Field(
+        "/etc/ssl/certs/rds-global-bundle.pem",
+        pattern=r"^/[^\s]+$",
+        description="File in the service's image with the authorities of RDS, by which it knows its database.",
+    )
     target_database: str = Field(
         "task_service_production", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Target DB."
     )
@@ -279,6 +294,16 @@ class StackConfig(MigrationConfig, PlaceConfig):
         if tag == "latest":
             raise ValueError("latest says not what runs; name one image, such as a commit's id")
         return tag
+
+    @field_validator("dms_certificate_arn")
+    @classmethod
+    def _known_databases(cls, arn: str | None, info: ValidationInfo) -> str | None:
+        if arn is None and info.data.get("replication_engine") == "dms":
+            raise ValueError(
+                "it is not set, and DMS would take any server for the databases; aws dms import-certificate --certificate-identifier rds "
+                "--certificate-pem file://<region>-bundle.pem, then its ARN"
+            )
+        return arn
 
     @field_validator("service_max_tasks")
     @classmethod

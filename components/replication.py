@@ -51,6 +51,7 @@ class ReplicationArgs:
     source_database: pulumi.Input[str]
     source_port: int
     source_secret_arn: pulumi.Input[str]
+    certificate_arn: pulumi.Input[str] | None
     source_security_group_id: pulumi.Input[str]
     target_database: pulumi.Input[str]
     target_security_group_id: pulumi.Input[str]
@@ -101,7 +102,9 @@ class Replication(pulumi.ComponentResource):
                 endpoint_type="source" if reads else "target",
                 engine_name="postgres",
                 database_name=args.source_database if on_source else args.target_database,
-                ssl_mode="require",
+                # The host of the secret must be the name in the server's certificate (AWS DMS, 'Using SSL with AWS DMS').
+                ssl_mode="verify-full",
+                certificate_arn=args.certificate_arn,
                 secrets_manager_arn=args.source_secret_arn if on_source else secret.arn,
                 secrets_manager_access_role_arn=access.arn,
                 postgres_settings=_reader_settings(slot) if reads else _writer_settings(),

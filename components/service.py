@@ -46,6 +46,7 @@ class TaskServiceArgs:
     database_host: pulumi.Input[str]
     database_name: pulumi.Input[str]
     database_role: pulumi.Input[str]
+    root_certificate: pulumi.Input[str]
     image_tag: pulumi.Input[str]
     cpu: int
     memory_mb: int
@@ -155,7 +156,10 @@ class TaskService(pulumi.ComponentResource):
             "DB_PORT": str(POSTGRES_PORT),
             "DB_NAME": args.database_name,
             "DB_USER": args.database_role,
-            "DB_SSLMODE": "require",
+            "DB_SSLMODE": "verify-full",
+            "DB_SSLROOTCERT": args.root_certificate,
+            # Node's own, so that a driver that only turns TLS on checks by it too (Node.js, 'Command-line API').
+            "NODE_EXTRA_CA_CERTS": args.root_certificate,
         }
         container = {
             "name": SERVICE_NAME,

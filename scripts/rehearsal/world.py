@@ -201,6 +201,8 @@ def build_world(aws: EmulatedAws) -> dict[str, object]:
         "sourceInstanceIdentifier": "myteacher-production",
         "sourceSecurityGroupId": groups["myteacher-database"],
         "sourceSecretArn": secret,
+        # moto keeps no certificates of DMS, and asks for none.
+        "dmsCertificateArn": f"arn:aws:dms:{aws.region}:123456789012:cert:rds",
     }
 
 

@@ -58,6 +58,7 @@ FILLED: Mapping[str, Any] = {
     "sourceInstanceIdentifier": "myteacher-production",
     "sourceSecurityGroupId": "sg-0bbbbbbb",
     "sourceSecretArn": SOURCE_SECRET,
+    "dmsCertificateArn": f"arn:aws:dms:{REGION}:{ACCOUNT}:cert:rds",
     "serviceImageTag": "3f2c1a9",
 }
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from components import dms_settings
-from tests.unit.components.declared_helpers import SOURCE_SECRET, Declared, declare
+from tests.unit.components.declared_helpers import ACCOUNT, REGION, SOURCE_SECRET, Declared, declare
 
 DATABASE = "aws:rds/instance:Instance"
 ENDPOINT = "aws:dms/endpoint:Endpoint"
@@ -113,7 +113,8 @@ def test_endpoints_take_secrets_by_arn_and_require_tls(stack: tuple[str, Declare
     }
     for inputs in endpoints.values():
         assert inputs["engineName"] == "postgres"
-        assert inputs["sslMode"] == "require"
+        assert inputs["sslMode"] == "verify-full"
+        assert inputs["certificateArn"] == f"arn:aws:dms:{REGION}:{ACCOUNT}:cert:rds"
         assert inputs["secretsManagerAccessRoleArn"]
         assert not {"password", "username", "serverName"} & set(inputs)
     assert endpoints["myteacher-source"]["secretsManagerArn"] == SOURCE_SECRET

@@ -75,6 +75,8 @@ def test_the_container_takes_its_secrets_by_arn(stack: Declared) -> None:
     environment = {item["name"]: item["value"] for item in container["environment"]}
     assert environment["DB_NAME"] == "task_service_production"
     assert environment["DB_USER"] == "task_service_user"
+    assert environment["DB_SSLMODE"] == "verify-full"
+    assert environment["DB_SSLROOTCERT"] == environment["NODE_EXTRA_CA_CERTS"] == "/etc/ssl/certs/rds-global-bundle.pem"
     assert not [name for name in environment if "PASSWORD" in name or "SECRET" in name]
     assert definition.inputs["requiresCompatibilities"] == ["FARGATE"]
     assert definition.inputs["networkMode"] == "awsvpc"
