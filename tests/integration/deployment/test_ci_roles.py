@@ -107,7 +107,7 @@ def statements(place: Place, role: Role) -> list[dict[str, Any]]:
     return [item for made in ci_roles.policies(place, role).values() for item in made["Statement"]]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_deploy_role_has_what_a_deployment_calls_and_what_has_a_reason(
     aws: EmulatedAws, world: dict[str, object], place: Place, tmp_path: Path
 ) -> None:
@@ -159,7 +159,7 @@ def client(environment: Mapping[str, str], service: str) -> Any:
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_iam_lets_the_operator_move_the_weight_and_refuses_who_lacks_an_action(
     aws: EmulatedAws, world: dict[str, object], place: Place, tmp_path: Path
 ) -> None:
