@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from components.ci_boundary import makes_roles
 from components.ci_place import Place, state, tagged, via, words
-from components.naming import ALARM_TOPIC, MANAGED_POLICIES, REPOSITORY_NAME, SERVICE_NAME
+from components.naming import ALARM_TOPIC, REPOSITORY_NAME, SERVICE_NAME
 from components.policies import statement
 
-#: Services that AWS lets make their own linked role in the name of who first uses them.
-LINKED_ROLES = (
-    "ecs.amazonaws.com",
-    "ecs.application-autoscaling.amazonaws.com",
-    "ops.apigateway.amazonaws.com",
-    "rds.amazonaws.com",
-)
+#: What makes security groups and their rules.
 MAKES_GROUPS = ["CreateSecurityGroup", "AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress"]
-#: Services that the program's roles are handed to.
-PASSED_TO = ("ecs-tasks.amazonaws.com", "monitoring.rds.amazonaws.com")
 
 
 def deploy(place: Place) -> dict[str, list[dict[str, Any]]]:
@@ -26,7 +19,7 @@ def deploy(place: Place) -> dict[str, list[dict[str, Any]]]:
         "state": [*state(place, writes=True), *_reads()],
         "named": _named(place),
         "tagged": _tagged(place),
-        "roles": _iam(place),
+        "roles": makes_roles(place),
     }
 
 
@@ -265,51 +258,3 @@ def _tagged(place: Place) -> list[dict[str, Any]]:
 
 def _made_by(service: str, calls: list[str]) -> dict[str, Any]:
     return {"StringEquals": {f"{service}:CreateAction": calls}}
-
-
-def _iam(place: Place) -> list[dict[str, Any]]:
-    """The program's own roles, all under one boundary: without it a role that the deploy role makes could do anything."""
-    naming = place.naming
-    base = f"arn:{naming.partition}:iam::{naming.account}:"
-    roles = [f"{base}role/{name}" for name in (f"{naming.prefix}-*", "dms-vpc-role", "dms-cloudwatch-logs-role")]
-    bounded = {"StringEquals": {"iam:PermissionsBoundary": naming.boundary_arn}}
-    return [
-        statement(
-            "Roles",
-            words(
-                "iam",
-                "DeleteRole DeleteRolePolicy DetachRolePolicy GetRole GetRolePolicy ListAttachedRolePolicies "
-                "ListInstanceProfilesForRole ListRolePolicies TagRole UntagRole UpdateAssumeRolePolicy UpdateRole",
-            ),
-            roles,
-        ),
-        statement(
-            "RolesBounded",
-            words("iam", "CreateRole PutRolePermissionsBoundary PutRolePolicy"),
-            roles,
-            condition=bounded,
-        ),
-        statement(
-            "RolesManaged",
-            words("iam", "AttachRolePolicy"),
-            roles,
-            condition={
-                **bounded,
-                "ArnEquals": {
-                    "iam:PolicyARN": [naming.managed_policy(f"service-role/{name}") for name in MANAGED_POLICIES]
-                },
-            },
-        ),
-        statement(
-            "RolesHanded",
-            words("iam", "PassRole"),
-            roles,
-            condition={"StringEquals": {"iam:PassedToService": [*PASSED_TO, f"dms.{naming.region}.amazonaws.com"]}},
-        ),
-        statement(
-            "LinkedRoles",
-            words("iam", "CreateServiceLinkedRole"),
-            [f"{base}role/aws-service-role/*"],
-            condition={"StringEquals": {"iam:AWSServiceName": [*LINKED_ROLES]}},
-        ),
-    ]

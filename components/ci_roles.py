@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from components.ci_boundary import boundary
 from components.ci_deploy import deploy
 from components.ci_place import Place, Role, document, state, tagged, via, words
-from components.naming import ALARM_TOPIC, DATABASE_PASSWORD_SECRET, REPOSITORY_NAME, SERVICE_NAME
+from components.naming import ALARM_TOPIC, DATABASE_PASSWORD_SECRET, SERVICE_NAME
 from components.policies import statement
 
 __all__ = ["ISSUER", "ROLES", "Place", "Role", "actions", "boundary", "policies", "trust"]
@@ -151,39 +152,3 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
         ),
     ]
     return {"commands": statements}
-
-
-def boundary(place: Place) -> dict[str, Any]:
-    """The most that any role of the program may do, whatever its own policy says."""
-    secrets = [place.config.source_secret_arn, *place.arns("secretsmanager", f"secret:{SERVICE_NAME}/*")]
-    return document(
-        [
-            statement("Secrets", words("secretsmanager", "DescribeSecret GetSecretValue"), secrets),
-            statement("Keys", words("kms", "Decrypt"), place.arns("kms", "key/*")),
-            statement("RegistryToken", words("ecr", "GetAuthorizationToken"), ["*"]),
-            statement(
-                "Image",
-                words("ecr", "BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer"),
-                place.arns("ecr", f"repository/{REPOSITORY_NAME}"),
-            ),
-            statement(
-                "Logs",
-                words(
-                    "logs",
-                    "CreateLogGroup CreateLogStream DescribeLogGroups DescribeLogStreams GetLogEvents PutLogEvents "
-                    "PutRetentionPolicy",
-                ),
-                place.arns("logs", "log-group:*"),
-            ),
-            # DMS's network interfaces (AmazonDMSVPCManagementRole).
-            statement(
-                "Network",
-                words(
-                    "ec2",
-                    "CreateNetworkInterface DeleteNetworkInterface DescribeAvailabilityZones DescribeInternetGateways "
-                    "DescribeSecurityGroups DescribeSubnets DescribeVpcs ModifyNetworkInterfaceAttribute",
-                ),
-                ["*"],
-            ),
-        ]
-    )
