@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from scripts.support import private
 from scripts.support.errors import MigrationError
 from scripts.support.settings import PROJECT_ROOT
 
@@ -28,10 +29,9 @@ def library_directory() -> Path:
 
     Raises:
         MigrationError: the package cannot be had, or is another than the pinned one.
+        Refused: the directory is a link, another user's, or others may write it.
     """
     place = Path(tempfile.gettempdir()) / f"task-migration-test-decoding-16.14-{os.geteuid()}"
-    if place.exists() and place.stat().st_uid != os.geteuid():
-        raise MigrationError(f"{place.name} in the temporary directory belongs to another user; remove it")
     if not any(place.glob("test_decoding.*")):
         with tempfile.TemporaryDirectory(prefix="task-migration-decoding-") as work:
             fresh = Path(work) / "library"
@@ -44,6 +44,8 @@ def library_directory() -> Path:
                 # Another process was quicker, and what it put there is the same.
                 if not any(place.glob("test_decoding.*")):
                     raise
+    # A server of ours loads it, and its name can be guessed.
+    private.refuse_foreign(place, 0o755)
     return place
 
 

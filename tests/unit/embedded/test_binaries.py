@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.embedded import binaries
+from scripts.embedded import binaries, decoding
 from scripts.support import private
 from scripts.support.errors import Refused
 
@@ -71,3 +71,21 @@ def test_somebody_elses_directory_or_link_is_refused(
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
     with pytest.raises(Refused, match=rf"belongs to user {uid}, not to user {uid + 1}"):
         private.refuse_foreign(copy, 0o755)
+
+
+def test_a_planted_plugin_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a link in /tmp, to be turned elsewhere later, names the library that a server of ours loads."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "his").mkdir()
+    (tmp_path / "his" / "test_decoding.so").write_text("another library")
+    place = tmp_path / f"task-migration-test-decoding-16.14-{os.geteuid()}"
+    place.symlink_to(tmp_path / "his")
+    with pytest.raises(Refused, match="is no directory of its own"):
+        decoding.library_directory()
+    place.unlink()
+    (tmp_path / "his").rename(place)
+    place.chmod(0o777)
+    with pytest.raises(Refused, match="0755 at most"):
+        decoding.library_directory()
+    place.chmod(0o755)
+    assert decoding.library_directory() == place
