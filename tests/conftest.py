@@ -184,12 +184,6 @@ def pairs(
                         connection.execute(
                             sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret-of-role'").format(sql.Identifier(role))
                         )
-            # Roles are the server's: what an earlier test's cast could read in every database is none of this test's.
-            server.execute(
-                "DO $$DECLARE member name; BEGIN FOR member IN SELECT pg_get_userbyid(m.member) FROM pg_auth_members m "
-                "WHERE m.roleid = 'pg_read_all_data'::regrole LOOP EXECUTE format('REVOKE pg_read_all_data FROM %I', member); "
-                "END LOOP; END$$"
-            )
         source = psycopg.connect(source_server.url(name), autocommit=True)
         target = psycopg.connect(target_server.url(name), autocommit=True)
         # Slots and roles are unique per server, so each pair has names of its own.

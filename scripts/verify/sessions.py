@@ -23,10 +23,6 @@ T = TypeVar("T")
 PAIRS = 2
 #: Set on each session beside the program's pinned settings, so that no setting of a role or database changes what is seen.
 PINNED = {
-    # The texts of money and of names of catalog objects depend on these.
-    "lc_monetary": "C",
-    # Row security would hide rows silently; so it is an error.
-    "row_security": "off",
     # A row looked at again must show what was committed since the first time.
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "on",

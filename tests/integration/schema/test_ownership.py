@@ -19,7 +19,7 @@ from scripts.preflight import run as preflight
 from scripts.replication import run as replicate
 from scripts.schema import ownership
 from scripts.schema import run as schema
-from scripts.support.errors import Refused
+from scripts.support.errors import MigrationError, Refused, TimedOut
 from scripts.support.sides import Side
 from scripts.verify import run as verify
 from tests.conftest import Pair
@@ -399,3 +399,33 @@ def test_our_own_functions_and_triggers_are_watched(make_pair: MakePair, side: S
         replicate.start(settings)
     assert verify.run(settings, repair="newest").match
     assert replicate.status(settings).status != "fail"
+
+
+def test_policies_of_others_are_never_asked(make_pair: MakePair) -> None:
+    """Prevents a policy's function that runs as the operator, who only looks at a row: of a table that moves, or one that stays."""
+    cast = Cast(make_pair(rows=20))
+    settings, source = cast.settings, cast.admin("source")
+    schema.apply(settings)
+    arm(cast, "source")
+    copy.run(settings)
+    replicate.start(settings)
+    source.execute("CREATE POLICY become ON users USING (attack.ok(name))")
+    source.execute("ALTER TABLE users ENABLE ROW LEVEL SECURITY")
+    cast.admin("target").execute("INSERT INTO tasks (user_id, title) SELECT min(user_id), 'x' FROM tasks")
+    # What arrives holds the user's row; without a policy's answer it says so instead, and goes on when it may.
+    with pytest.raises(TimedOut, match="not through"):
+        replicate.wait(settings, 3)
+    told = [
+        one
+        for one in preflight.run(settings, wal_seconds=0.0).checks
+        if one.name == "source: hold rows of public.users"
+    ]
+    assert [(one.status, "BYPASSRLS" in one.remedy) for one in told] == [("fail", True)]
+    assert gained(cast) == []
+    source.execute("ALTER TABLE users DISABLE ROW LEVEL SECURITY")
+    replicate.wait(settings, 60)
+    source.execute("CREATE POLICY become ON tasks USING (attack.ok(title))")
+    source.execute("ALTER TABLE tasks ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    with pytest.raises(MigrationError, match="row-level security policy"):
+        verify.run(settings)
+    assert gained(cast) == []
