@@ -36,6 +36,17 @@ PINNED_SETTINGS = {
     "client_encoding": "UTF8",
 }
 
+#: With it a view or a foreign table is an error, whoever put it in the place of a table that we read: what it computes would run with
+#: our rights (PostgreSQL, 'restrict_nonsystem_relation_kind', for CVE-2024-7348). By major version, the minor one that brought it.
+NO_VIEWS = "SET restrict_nonsystem_relation_kind = 'view, foreign-table'"
+_NO_VIEWS_SINCE = {12: 20, 13: 16, 14: 13, 15: 8, 16: 4}
+
+
+def keeps_views_out(connection: Connection) -> bool:
+    """Whether the server knows :data:`NO_VIEWS`."""
+    major, minor = divmod(connection.info.server_version, 10_000)
+    return major > max(_NO_VIEWS_SINCE) or minor >= _NO_VIEWS_SINCE.get(major, 10_000)
+
 
 def session_name(step: str) -> str:
     """The application_name of our sessions for ``step``, by which they are told from all others."""
@@ -98,7 +109,11 @@ def connect(
     pinned = " ".join(f"-c {key}={value.replace(' ', chr(92) + ' ')}" for key, value in settings.items())
     values["options"] = f"{values.get('options', '')} {pinned}".strip()
     try:
-        return psycopg.connect(conninfo.make_conninfo("", **values), autocommit=autocommit)
+        connection = psycopg.connect(conninfo.make_conninfo("", **values), autocommit=True)
+        if not replication and keeps_views_out(connection):
+            connection.execute(NO_VIEWS)
+        connection.autocommit = autocommit
+        return connection
     except psycopg.OperationalError as error:
         raise DatabaseError(
             f"cannot connect for {step} with {name}: {told(error)}; check host, port, rights and that the server runs"

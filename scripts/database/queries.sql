@@ -173,9 +173,9 @@ AND (s.name <> 'pg_stat_statements.track_utility' OR current_setting('pg_stat_st
 -- short_locks: no wait for a lock is so long that `log_lock_waits` tells of it, with its context
 SELECT set_config('lock_timeout', greatest(1, least(300, setting::int / 2))::text, true) FROM pg_settings WHERE name = 'deadlock_timeout'
 
--- statements_schema: where the extension pg_stat_statements is in this database
+-- statements_schema: where the extension pg_stat_statements is in this database; its function is called, as a view might be another's
 SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'
 
 -- forget_statement: resets what pg_stat_statements holds of this role's statements that begin with a text
-SELECT {schema}.pg_stat_statements_reset(s.userid, s.dbid, s.queryid) FROM {schema}.pg_stat_statements s
+SELECT {schema}.pg_stat_statements_reset(s.userid, s.dbid, s.queryid) FROM {schema}.pg_stat_statements(true) s
 WHERE s.userid = (SELECT oid FROM pg_roles WHERE rolname = current_user) AND starts_with(s.query, %s)

@@ -2,11 +2,17 @@
 -- Trusted are the session's role and superusers. Looks at catalogs only: no table is locked, none waited for.
 WITH RECURSIVE trusted AS (SELECT oid FROM pg_roles WHERE rolsuper OR rolname = current_user),
 moved AS (SELECT c.oid, c.relowner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-          WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p')),
+          WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')),
+-- Tables that stay behind and follow the moved ones: what happens to them happens as if their application had done it.
+followers AS (SELECT DISTINCT r.oid, r.relowner FROM pg_constraint c JOIN pg_class r ON r.oid = c.conrelid
+              WHERE c.contype = 'f' AND c.confdeltype IN ('c', 'n', 'd')
+              AND c.confrelid IN (SELECT oid FROM moved) AND c.conrelid NOT IN (SELECT oid FROM moved)),
+written AS (SELECT oid, relowner, 'moved' AS part FROM moved UNION ALL SELECT oid, relowner, 'followers' FROM followers
+            UNION ALL SELECT oid, relowner, 'helpers' FROM pg_class WHERE relnamespace = to_regnamespace('task_migration') AND relkind IN ('r', 'p')),
 -- What is made for a table (indexes, checks, defaults, generated columns), and what that uses: functions, operators, types with
 -- their casts, domains with their checks.
 reach(classid, objid, relation) AS (
-    SELECT 'pg_class'::regclass::oid, oid, oid FROM moved
+    SELECT 'pg_class'::regclass::oid, oid, oid FROM written WHERE part <> 'helpers'
     UNION SELECT e.classid, e.objid, r.relation FROM reach r CROSS JOIN LATERAL (
         SELECT d.classid, d.objid FROM pg_depend d WHERE d.refclassid = r.classid AND d.refobjid = r.objid AND d.deptype IN ('a', 'i')
             AND d.classid IN ('pg_class'::regclass, 'pg_constraint'::regclass, 'pg_attrdef'::regclass)
@@ -15,19 +21,14 @@ reach(classid, objid, relation) AS (
                  OR d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_type'::regclass)
         UNION ALL SELECT 'pg_proc'::regclass, c.castfunc FROM pg_cast c
         WHERE r.classid = 'pg_type'::regclass AND r.objid IN (c.castsource, c.casttarget) AND c.castfunc <> 0) e),
-uses AS (SELECT classid, objid, string_agg(DISTINCT relation::regclass::text, ', ') AS tables FROM reach GROUP BY 1, 2),
--- Tables that stay behind and follow the moved ones: what happens to them happens as if their application had done it.
-followers AS (SELECT DISTINCT c.conrelid AS oid FROM pg_constraint c WHERE c.contype = 'f' AND c.confdeltype IN ('c', 'n', 'd')
-              AND c.confrelid IN (SELECT oid FROM moved) AND c.conrelid NOT IN (SELECT oid FROM moved)),
-helpers AS (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('task_migration') AND relkind IN ('r', 'p')),
-written AS (SELECT oid, 'moved' AS part FROM moved UNION ALL SELECT oid, 'followers' FROM followers UNION ALL SELECT oid, 'helpers' FROM helpers)
+uses AS (SELECT classid, objid, string_agg(DISTINCT relation::regclass::text, ', ') AS tables FROM reach GROUP BY 1, 2)
 SELECT 'owner', format('the table %%s belongs to %%I, who could put any code on it', m.oid::regclass, pg_get_userbyid(m.relowner)),
     format('BEGIN; ALTER TABLE %%s OWNER TO %%I; GRANT %%s ON %%1$s TO %%4$I%%s; COMMIT', m.oid::regclass, current_user, %(given)s::text,
            pg_get_userbyid(m.relowner),
            (SELECT string_agg(format('; GRANT USAGE, SELECT ON SEQUENCE %%s TO %%I', d.objid::regclass, pg_get_userbyid(m.relowner)), '' ORDER BY 1)
             FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
             WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = m.oid AND d.deptype IN ('a', 'i')))
-FROM moved m WHERE m.relowner NOT IN (SELECT oid FROM trusted)
+FROM written m WHERE m.part <> 'helpers' AND m.relowner NOT IN (SELECT oid FROM trusted)
 UNION ALL SELECT 'schema', format('the schema %%I belongs to %%I, who could put another table in a table''s place', n.nspname, r.rolname),
     format('ALTER SCHEMA %%I OWNER TO %%I', n.nspname, current_user)
 FROM pg_namespace n JOIN pg_roles o ON o.oid = n.nspowner

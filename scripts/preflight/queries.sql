@@ -53,13 +53,9 @@ SELECT tgrelid::regclass::text || '.' || tgname FROM pg_trigger
 WHERE tgrelid = ANY(%s) AND NOT tgisinternal AND tgtype & 32 <> 0 AND tgname !~ '^00_task_migration'
 ORDER BY 1
 
--- statements_view: the schema of pg_stat_statements, which is the operator's choice, where it is there and may be read
-SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relname = 'pg_stat_statements' AND has_table_privilege(c.oid, 'SELECT') LIMIT 1
-
--- statements_like: statements of this database, without literals, that match a pattern and name one of the tables; {view} is pg_stat_statements
+-- statements_like: statements of this database, without literals, that match a pattern and name one of the tables
 SELECT DISTINCT t.name, left(regexp_replace(regexp_replace(s.query, '''[^'']*''', '''...''', 'g'), '\s+', ' ', 'g'), 120)
-FROM {view} s JOIN unnest(%s::text[]) t(name) ON s.query ~* ('\m' || t.name || '\M')
+FROM {schema}.pg_stat_statements(true) s JOIN unnest(%s::text[]) t(name) ON s.query ~* ('\m' || t.name || '\M')
 WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query ~* %s LIMIT 20
 
 -- keys_from_outside: foreign keys of other tables that refer to the moved ones

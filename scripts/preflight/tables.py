@@ -145,11 +145,10 @@ def truncation(settings: Settings, side: Side, connection: Connection, tables: d
 def statements_like(connection: Connection, tables: dict[str, Table], pattern: str) -> list[tuple[str, str]]:
     """Statements of this database that pg_stat_statements has seen, that match ``pattern`` and name one of the tables;
     none where that extension is not there."""
-    row = connection.execute(QUERIES["statements_view"]).fetchone()
+    row = connection.execute(catalog.QUERIES["statements_schema"]).fetchone()
     if row is None:
         return []
-    view = sql.Identifier(str(row[0]), "pg_stat_statements")
-    query = sql.SQL(QUERIES["statements_like"]).format(view=view)
+    query = sql.SQL(QUERIES["statements_like"]).format(schema=sql.Identifier(str(row[0])))
     seen = connection.execute(query, (list(tables), pattern)).fetchall()
     return [(str(name), str(text)) for name, text in seen]
 

@@ -280,11 +280,12 @@ def _outside(key: ForeignKey, mine: sql.Composable) -> sql.Composable:
 
 
 def shared(
-    rules: Mapping[str, Rules], tables: Mapping[str, Relations], side: Side, deadlock: bool
+    rules: Mapping[str, Rules], tables: Mapping[str, Relations], side: Side, deadlock: bool, no_views: str
 ) -> list[sql.Composed]:
     """CREATE FUNCTION for what receives a record on ``side`` and hands it to its table's rules, and their triggers.
 
     Args:
+        no_views: what keeps another's view from being read in a table's place, where the server knows it.
         deadlock: whether a role of ours may set `deadlock_timeout`: in a deadlock what applies is then the one to give way.
     """
     peer = record.table(record.other(side))
@@ -292,6 +293,7 @@ def shared(
         "peer": peer,
         "own": record.table(side),
         "deadlock": sql.SQL("SET deadlock_timeout = '50ms'" if deadlock else ""),
+        "no_views": sql.SQL(no_views),
     }
     apply = _dispatch(tables, "apply", tables, "NEW.vals::jsonb, NEW.cause")
     keys = _dispatch(tables, "keys", [name for name, one in rules.items() if one.watches], "NEW.vals::jsonb")

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.database import catalog, helper_schema, locks
-from scripts.database.connections import Connection
+from scripts.database.connections import NO_VIEWS, Connection, keeps_views_out
 from scripts.support.sides import Side
 from scripts.writes import apply, capture, record, relations
 from scripts.writes.relations import QUERIES, Relations
@@ -76,7 +76,7 @@ def rules_on(connection: Connection, config: MigrationConfig, side: Side) -> Non
     statements: list[sql.Composed | sql.SQL] = [
         sql.SQL(apply.TEMPLATES["shared"]),
         *(statement for one in rules.values() for statement in one.functions()),
-        *apply.shared(rules, found, side, deadlock),
+        *apply.shared(rules, found, side, deadlock, NO_VIEWS if keeps_views_out(connection) else ""),
     ]
     _make(connection, statements, f"rules on the {side}")
     helper_schema.put(connection, CODE, code(connection))

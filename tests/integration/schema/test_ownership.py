@@ -429,3 +429,59 @@ def test_policies_of_others_are_never_asked(make_pair: MakePair) -> None:
     with pytest.raises(MigrationError, match="row-level security policy"):
         verify.run(settings)
     assert gained(cast) == []
+
+
+def test_a_view_in_the_place_of_a_table_that_stays_is_not_read(make_pair: MakePair) -> None:
+    """Prevents the owner of a table that rows refer to, who puts a view there, from having its functions run as the operator."""
+    cast = Cast(make_pair(rows=20))
+    settings, source = cast.settings, cast.admin("source")
+    source.execute(f"ALTER TABLE users OWNER TO {MONOLITH}; GRANT CREATE ON SCHEMA public TO {MONOLITH}".encode())
+    schema.apply(settings)
+    copy.run(settings)
+    replicate.start(settings)
+    arm(cast, "source")
+    with cast.session("source", MONOLITH) as monolith:
+        monolith.execute("ALTER TABLE users RENAME TO people")
+        monolith.execute("CREATE VIEW users AS SELECT * FROM people WHERE attack.ok(name)")
+        monolith.execute(f"GRANT SELECT, UPDATE ON users TO {OPERATOR}".encode())
+        cast.admin("target").execute("INSERT INTO tasks (user_id, title) SELECT min(user_id), 'x' FROM tasks")
+        with pytest.raises(TimedOut, match="not through"):
+            replicate.wait(settings, 3)
+        preflight.run(settings, wal_seconds=0.0)
+        with suppress(MigrationError):
+            verify.run(settings, fence_timeout=1.0)
+        assert gained(cast) == []
+        monolith.execute("DROP VIEW users")
+        monolith.execute("ALTER TABLE people RENAME TO users")
+    replicate.wait(settings, 60)
+    assert verify.run(settings).match
+
+
+def test_a_function_that_an_index_of_the_source_names_is_looked_up_on_the_target(make_pair: MakePair) -> None:
+    """Prevents a service whose function has the name that an index of the source calls: `copy` makes that index on the target."""
+    cast = Cast(make_pair(rows=20))
+    settings = cast.settings
+    for side in ATTACKERS:
+        arm(cast, side)
+    source = cast.admin("source")
+    source.execute(f"ALTER FUNCTION attack.low(text) OWNER TO {OPERATOR}".encode())
+    source.execute(f"ALTER FUNCTION attack.same(text, text) OWNER TO {OPERATOR}".encode())
+    source.execute(
+        "CREATE OR REPLACE FUNCTION attack.low(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT lower($1)'"
+    )
+    source.execute("CREATE INDEX lower_titles ON tasks (attack.low(title))")
+    schema.apply(settings)
+    words = rf"attack.low\(text\) of {SERVICE}, which an index or a key of the source calls"
+    with pytest.raises(Refused, match=words):
+        copy.run(settings)
+    told = {one.name: one for one in preflight.run(settings, wal_seconds=0.0).checks}[
+        "target: functions that `copy` calls"
+    ]
+    assert (told.status, bool(re.search(words, told.detail))) == ("fail", True)
+    target = cast.admin("target")
+    target.execute(f"ALTER FUNCTION attack.low(text) OWNER TO {OPERATOR}".encode())
+    target.execute(
+        "CREATE OR REPLACE FUNCTION attack.low(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT lower($1)'"
+    )
+    assert copy.run(settings).status == "complete"
+    assert gained(cast) == []
