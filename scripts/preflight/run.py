@@ -7,7 +7,7 @@ from functools import partial
 
 from scripts.database import catalog, helper_schema, strangers
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, connect, domain_errors, keeps_views_out
 from scripts.database.strangers import Stranger
 from scripts.preflight import dms, rights, server, tables, values, wal
 from scripts.preflight.documents import Check, Preflight
@@ -85,6 +85,14 @@ class _Run:
     def look_for_others(self, side: Side, connection: Connection) -> Iterator[Check]:
         config = self.settings.config
         self.others[side] = strangers.find(connection, config, side)
+        yield Check(
+            f"{side}: views of others",
+            "pass" if keeps_views_out(connection) else "warn",
+            "an error where a table is read"
+            if keeps_views_out(connection)
+            else "read where somebody puts one in a table's place",
+            "bring the server to its newest minor version (restrict_nonsystem_relation_kind, CVE-2024-7348)",
+        )
         yield from tables.others(
             side, self.others[side], side == "target" and ownership.may_take_all(connection, config)
         )
