@@ -16,6 +16,7 @@ from scripts.database.catalog import QUERIES, quoted
 from scripts.database.connections import Connection
 from scripts.database.error_text import told
 from scripts.support.errors import Refused, TimedOut
+from scripts.support.sides import BOTH
 
 HELPER_SCHEMA = "task_migration"
 #: What the settings hold, by name: how far the copy is (on the target); that both sides were equal with the source read-only (on
@@ -120,15 +121,17 @@ def judge(found: Iterable[Holding], operator: str, carriers: Collection[str] = (
 
     Args:
         operator: who must own each object.
-        carriers: roles that carry the records from side to side: they have rights, and what AWS DMS keeps for itself is theirs.
+        carriers: roles that carry the records from side to side: they have rights to those, and what AWS DMS keeps for itself is theirs.
     """
     seen = []
+    records = {f"{HELPER_SCHEMA}.{side}_writes" for side in BOTH}
     for one in found:
         if one.owner not in {operator, *carriers}:
             seen.append(
                 Open(f"{one.kind.lower()} {one.name} belongs to {one.owner}", f"DROP {one.kind} {one.name} CASCADE")
             )
-        if one.rights is not None and one.grantee not in {operator, *carriers}:
+        carries = one.grantee in carriers and (one.kind == "SCHEMA" or one.name in records)
+        if one.rights is not None and one.grantee != operator and not carries:
             who = one.grantee or "everybody"
             seen.append(Open(f"{who} has {one.rights} on {one.kind.lower()} {one.name}", _revoke(one)))
     return seen

@@ -126,11 +126,17 @@ def test_a_right_that_somebody_gave_is_told(cast: Cast) -> None:
     """Prevents a helper schema that was opened afterwards, by hand, and that nobody looks at again."""
     cast.admin("target").execute(f"GRANT INSERT ON task_migration.conflicts TO {REPORTER}")
     cast.admin("source").execute("GRANT EXECUTE ON FUNCTION task_migration.tell TO PUBLIC")
+    carrier = cast.settings.config.replication_role
+    cast.admin("source").execute(f"GRANT INSERT ON task_migration.settings TO {carrier}".encode())
     seen = replicate.status(cast.settings)
     found = {one.what: one for one in seen.findings if one.what.endswith("open to others")}
     assert set(found) == {"source: helper schema open to others", "target: helper schema open to others"}
     assert (
         "everybody has EXECUTE on routine task_migration.tell" in found["source: helper schema open to others"].detail
+    )
+    # What carries the records has rights to those alone.
+    assert (
+        f"{carrier} has INSERT on table task_migration.settings" in found["source: helper schema open to others"].detail
     )
     checks = {check.name: check for check in preflight.run(cast.settings, wal_seconds=0.2).checks}
     for side in BOTH:
