@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +26,13 @@ from scripts.support.errors import MigrationError
 ROOT = Path(__file__).parents[3]
 #: In pieces, as this very file is looked through too.
 KEY_ID, TOKEN = "AKIA" + "Q3EGRIT2LBOJ5WZX", "ghp_" + "a8Kq2Lm5Rt9Xw3Bn7Vc1Zp4Jd6Hf0Gs2Ye8u"
+#: What a key's text looks like: 600 bytes without a pattern, in lines of 64 letters.
+BODY = "\n".join(
+    textwrap.wrap(base64.b64encode(b"".join(hashlib.sha512(bytes([n])).digest() for n in range(10))).decode(), 64)
+)
 PLANTED = {
     "an access key's id": f'KEY = "{KEY_ID}"',
-    "a private key": "-----BEGIN " + "RSA PRIVATE KEY-----\n" + "MIIEpAIBAAKCAQEA2m3v8x9qLrT5nZyX1cKf\n" * 9 + "-----END RSA PRIVATE KEY-----",
+    "a private key": "-----BEGIN " + f"RSA PRIVATE KEY-----\n{BODY}\n-----END RSA PRIVATE KEY-----",
     "a token of GitHub": f"token: {TOKEN}",
     "a password in a URL": "url: postgresql://operator:" + "vR8kq2mZp4" + "@db.internal/prod",
     "a password by its name": 'db_pass' + 'word = "vR8kq2mZp4Lw"',
@@ -73,6 +80,21 @@ def test_a_planted_secret_fails(project: Path, kind: str) -> None:
     assert done.returncode != 0
     assert "planted.yml:1" in done.stdout + done.stderr
     assert not set(PLANTED[kind].splitlines()) & set((done.stdout + done.stderr).splitlines())
+
+
+@pytest.mark.parametrize("kind", ["an access key's id", "a private key", "a token of GitHub"])
+def test_a_key_in_a_test_fails_too(project: Path, kind: str) -> None:
+    """Prevents a real key that a test was tried with; a password that a test makes up is none."""
+    tests = project / "tests"
+    tests.mkdir()
+    (tests / "made_up.py").write_text('PASSWORD = "made-up-vR8kq2mZp4"\n')
+    subprocess.run(["git", "add", "tests"], cwd=project, check=True)
+    assert make(project, "secrets").returncode == 0
+    (tests / "planted.py").write_text(PLANTED[kind] + "\n")
+    subprocess.run(["git", "add", "tests"], cwd=project, check=True)
+    done = make(project, "secrets")
+    assert done.returncode != 0
+    assert "planted.py:" in done.stdout + done.stderr
 
 
 def test_a_scan_of_nothing_fails(project: Path) -> None:
