@@ -104,7 +104,7 @@ def role_of_secret(settings: Settings, side: Side, operator: str) -> Check:
         )
         return Check(name, "fail", f"{role} may not set session_replication_role, as each session of DMS does", remedy)
     except (MigrationError, psycopg.Error) as error:
-        text = told(error) if isinstance(error, psycopg.Error) else str(error)
+        text = told(error)
         return Check(name, "warn", f"{role} does not get in: {text}", "task-migration schema role --replication")
     return Check(name, "pass", f"{role} gets in, and may set what its sessions set")
 

@@ -126,7 +126,7 @@ def _replication_role(settings: Settings, side: Side, connection: Connection, ro
             roles.ensure(connection, settings.config, side)
             roles.set_password(connection, settings.config.replication_role)
     except (MigrationError, psycopg.Error) as error:
-        text = str(error) if isinstance(error, MigrationError) else told(error)
+        text = told(error)
         remedy = f"ALTER ROLE {role} CREATEROLE REPLICATION (RDS: GRANT rds_replication TO {role} WITH ADMIN OPTION), or what the detail says"
         return Check(name, "fail", text, remedy)
     return Check(name, "pass", f"{settings.config.replication_role}: tried and rolled back")

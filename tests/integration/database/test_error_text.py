@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from scripts import __main__ as entry_point
 from scripts.database import error_text
 from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.support.settings import PROJECT_ROOT
 
 PUPIL = "Hanako Yamada"
 SCHEMA = """
@@ -161,3 +165,49 @@ def test_what_dms_says_of_a_task_stays() -> None:
     said = "Last Error Replication slot 'x' does not exist. Stop Reason RECOVERABLE_ERROR"
     assert error_text.passed_on(said, own=True) == said
     assert "Hanako" not in error_text.passed_on('Last Error; Message: ERROR: date out of range: "Hanako"', own=True)
+
+
+def test_the_entry_point_tells_no_row_of_an_error_that_nobody_caught(
+    server: psycopg.Connection[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prevents a failing row on the screen where a step lets PostgreSQL's own error through."""
+
+    class Command:
+        def main(self, **_: object) -> None:
+            server.execute("INSERT INTO class.names VALUES ('Hanako Yamada')")
+
+    monkeypatch.setattr("typer.main.get_command", lambda app: Command())
+    assert entry_point._run() == 1
+    said = capsys.readouterr().err
+    assert 'PostgreSQL: duplicate key value violates unique constraint "names_name_key" (SQLSTATE 23505)' in said
+    assert "Hanako" not in said
+
+
+def _quoting(path: Path) -> list[str]:
+    """Handlers of PostgreSQL's errors that make text of one by itself."""
+    found = []
+    for handler in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(handler, ast.ExceptHandler) or handler.name is None or handler.type is None:
+            continue
+        if "psycopg" not in ast.unparse(handler.type):
+            continue
+        for node in ast.walk(handler):
+            argument = (
+                node.args[0] if isinstance(node, ast.Call) and ast.unparse(node.func) == "str" and node.args else None
+            )
+            value = node.value if isinstance(node, ast.FormattedValue) else argument
+            if isinstance(value, ast.Name) and value.id == handler.name:
+                found.append(f"{path.name}:{node.lineno}")
+    return found
+
+
+def test_nobody_else_makes_text_of_an_error_of_postgresql(tmp_path: Path) -> None:
+    """Prevents the next handler that prints an error as it is, with the row in its DETAIL."""
+    made_up = tmp_path / "made_up.py"
+    made_up.write_text("try:\n    pass\nexcept psycopg.Error as error:\n    x = f'{error}' + str(error)\n")
+    assert _quoting(made_up) == ["made_up.py:4", "made_up.py:4"]
+    # Data that a rehearsal made up is nobody's, and a server that does not start has no row to tell of.
+    apart = ("rehearsal", "embedded")
+    modules = [path for path in (PROJECT_ROOT / "scripts").rglob("*.py") if not set(path.parts) & set(apart)]
+    assert len(modules) > 80
+    assert [place for path in modules for place in _quoting(path)] == []
