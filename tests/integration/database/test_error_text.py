@@ -197,7 +197,7 @@ def _quoting(path: Path) -> list[str]:
             )
             value = node.value if isinstance(node, ast.FormattedValue) else argument
             if isinstance(value, ast.Name) and value.id == handler.name:
-                found.append(f"{path.name}:{node.lineno}")
+                found.append(f"{path.name}:{value.lineno}")
     return found
 
 
