@@ -239,6 +239,12 @@ def _tagged(place: Place) -> list[dict[str, Any]]:
             replicated,
             condition=mine,
         ),
+        # An endpoint's certificate is a resource of its calls too, and was there before.
+        *(
+            [statement("Certificate", words("dms", "CreateEndpoint ModifyEndpoint"), [config.dms_certificate_arn])]
+            if config.dms_certificate_arn
+            else []
+        ),
         statement("KeysMade", words("kms", "CreateKey TagResource"), ["*"], condition=tagged(place, "RequestTag")),
         statement("Aliases", words("kms", "CreateAlias UpdateAlias"), place.arns("kms", f"alias/{naming.prefix}-*")),
         statement(
