@@ -419,8 +419,10 @@ def test_a_backup_to_nowhere_fails_whole(make_pair: MakePair, tmp_path: Path) ->
     pair = make_pair(rows=10)
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
-    with pytest.raises(MigrationError, match="failed"):
+    with pytest.raises(MigrationError, match="file is no directory of its own"):
         backup.run(pair.settings, str(blocked))
+    with pytest.raises(MigrationError, match="failed: .*Not a directory.*choose another --output"):
+        backup.run(pair.settings, str(blocked / "below"))
 
 
 def test_settings_of_no_server_name_no_password(tmp_path: Path) -> None:
