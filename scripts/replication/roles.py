@@ -147,7 +147,11 @@ def drop(connection: Connection, config: MigrationConfig) -> None:
     """Drop the role; none is no error. What it had been granted must have gone with the helper schema."""
     if leftovers(connection, config):
         role = sql.Identifier(config.replication_role)
-        if config.replication_engine == "dms" and connection.info.server_version >= 150000:
+        # Given for AWS DMS, which may not be the engine any more.
+        held = "SELECT has_parameter_privilege(%s, 'session_replication_role', 'SET')"
+        if connection.info.server_version >= 150000 and connection.execute(
+            held, (config.replication_role,)
+        ).fetchone() == (True,):
             connection.execute(sql.SQL("REVOKE SET ON PARAMETER session_replication_role FROM {}").format(role))
         connection.execute(sql.SQL("DROP ROLE {}").format(role))
 

@@ -12,7 +12,7 @@ import pytest
 from psycopg import conninfo, sql
 
 from scripts.copy import run as copy
-from scripts.database import secrecy
+from scripts.database import helper_schema, secrecy
 from scripts.database.sides import open_side
 from scripts.finish import abandon, removal
 from scripts.preflight.run import run as preflight
@@ -225,3 +225,29 @@ def test_a_statement_that_hangs_and_is_cancelled_shows_no_password(make_pair: Ma
     assert "inline_code_block" in log, "the error was logged"
     for text in (shown, log, str(failed[0])):
         assert secret not in text
+
+
+def test_the_role_of_dms_is_made_and_dropped_with_the_operators_rights(make_pair: MakePair) -> None:
+    """Prevents a `finalize` that stops at its very end, as what DMS's sessions may set, or a table of DMS's own, hangs on the role."""
+    cast = copied(make_pair)
+    config = cast.settings.config.model_copy(update={"replication_engine": "dms"})
+    role = config.replication_role
+    for side in BOTH:
+        with open_side(cast.settings, side, "test") as operator:
+            helper_schema.install(operator)
+            assert roles.ensure(operator, config, side)
+            assert not roles.ensure(operator, config, side)
+            password, _ = roles.set_password(operator, role)
+            url = cast.server(side).url(cast.admin(side).info.dbname, role, password)
+            with psycopg.connect(url, autocommit=True) as dms:
+                dms.execute("SET session_replication_role = replica")
+                dms.execute("CREATE TABLE task_migration.awsdms_apply_exceptions (task_name text)")
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    dms.execute("SELECT count(*) FROM task_migration.settings")
+            operator.execute("SELECT count(*) FROM task_migration.awsdms_apply_exceptions")
+            assert roles.problem(operator, config) is None
+    removal.remove(cast.settings)
+    for side in BOTH:
+        with open_side(cast.settings, side, "test") as operator:
+            # The role is still there where the engine is another; what is granted to it beside the schema goes with it.
+            assert roles.leftovers(operator, config) == []
