@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 #: `nobody`, who owns nothing.
 UID = 65534
+
+
+@contextmanager
+def entered_by_all() -> Iterator[Path]:
+    """A directory that a stranger gets to, with an umask that keeps nothing from him; it goes afterwards. pytest's own is closed, and
+    closed again whenever another pytest starts."""
+    place = Path(tempfile.mkdtemp(prefix="task-migration-tests-"))
+    place.chmod(0o755)
+    before = os.umask(0)
+    try:
+        yield place
+    finally:
+        os.umask(before)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def readable(paths: Iterable[Path]) -> list[str]:

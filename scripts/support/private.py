@@ -2,7 +2,7 @@
 
 A file is 0600 in a directory of 0700 from its first byte on. What stands there already is taken only when it is the operator's own: a
 link, somebody else's file or directory, or a directory that others may write is refused, as who planted it could read or replace what
-comes. A directory of the operator's that others may only read is narrowed where the program named it, else refused.
+comes. A directory of the operator's that others may only read is narrowed where the program named it or nothing lies in it, else refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def directory(path: Path, *, narrow: bool = False) -> Path:
     """Make the directory ``path``, and what is missing above it, with 0700; or make sure that the one there is the operator's alone.
 
     Args:
-        narrow: a directory that others may read is closed to them (for names of the program's own); else it is refused.
+        narrow: a directory that others may read is closed to them (for names of the program's own); else only an empty one is, and
+            another is refused.
 
     Raises:
         Refused: it is a link, no directory, another user's, or open to others.
@@ -33,6 +34,7 @@ def directory(path: Path, *, narrow: bool = False) -> Path:
     """
     for missing in reversed([one for one in (path, *path.parents) if not os.path.lexists(one)]):
         missing.mkdir(DIRECTORY, exist_ok=True)
+    narrow = narrow or (path.is_dir() and not any(path.iterdir()))
     refuse_foreign(path, 0o775 if narrow else DIRECTORY)
     above = path.absolute().parent.stat().st_mode
     if above & 0o002 and not above & stat.S_ISVTX:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,23 +15,19 @@ from scripts.backup import run as backup
 from scripts.backup import store as backup_store
 from scripts.support.errors import Refused
 from tests.conftest import Pair
-from tests.stranger import files_below, readable
+from tests.stranger import entered_by_all, files_below, readable
 
 MakePair = Callable[..., Pair]
 
 
-@pytest.fixture(autouse=True)
-def _careless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An umask that keeps nothing from anybody, and a temporary directory that all may enter, as /tmp."""
-    before = os.umask(0)
-    for one in (tmp_path, *tmp_path.parents[:2]):
-        one.chmod(0o755)
-    place = tmp_path / "tmp"
-    place.mkdir()
-    place.chmod(0o1777)
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
-    yield
-    os.umask(before)
+@pytest.fixture
+def tmp_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where all may go, and in it a temporary directory as /tmp."""
+    with entered_by_all() as place:
+        (place / "tmp").mkdir()
+        (place / "tmp").chmod(0o1777)
+        monkeypatch.setattr(tempfile, "tempdir", str(place / "tmp"))
+        yield place
 
 
 def test_nobody_else_reads_a_dump_at_any_moment(
@@ -76,8 +71,9 @@ def test_a_place_that_others_may_read_or_that_somebody_planted_takes_no_dump(
     pair = make_pair(rows=5)
     shared = tmp_path / "shared"
     shared.mkdir(0o755)
+    (shared / "theirs").touch()
     (tmp_path / "link").symlink_to(shared)
     for place, why in (("shared", "is open to others"), ("link", "is no directory of its own")):
         with pytest.raises(Refused, match=f"{place} {why}"):
             backup.run(pair.settings, str(tmp_path / place))
-    assert list(shared.iterdir()) == []
+    assert [one.name for one in shared.iterdir()] == ["theirs"]

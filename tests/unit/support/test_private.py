@@ -12,17 +12,14 @@ import pytest
 from scripts.support import private
 from scripts.support.errors import Refused
 from scripts.support.journal import FileJournal
-from tests.stranger import UID, files_below, readable
+from tests.stranger import UID, entered_by_all, files_below, readable
 
 
-@pytest.fixture(autouse=True)
-def _careless(tmp_path: Path) -> Iterator[None]:
-    """An umask that keeps nothing from anybody, and a way to the files that is open to all."""
-    before = os.umask(0)
-    for one in (tmp_path, *tmp_path.parents[:2]):
-        one.chmod(0o755)
-    yield
-    os.umask(before)
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Where all may go."""
+    with entered_by_all() as place:
+        yield place
 
 
 def mode(path: Path) -> int:
@@ -52,6 +49,10 @@ def test_what_is_there_already_is_taken_only_when_it_is_ours(tmp_path: Path) -> 
     with pytest.raises(Refused, match="link is no directory of its own"):
         private.directory(tmp_path / "link", narrow=True)
     theirs.chmod(0o755)
+    # Made by the operator for this.
+    assert mode(private.directory(theirs)) == 0o700
+    theirs.chmod(0o755)
+    (theirs / "theirs").touch()
     with pytest.raises(Refused, match=r"is open to others \(mode 0755, 0700 at most\).*chmod 700"):
         private.directory(theirs)
     # A directory of the program's own name is closed.
