@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.backup import compare
@@ -24,6 +26,8 @@ PREFIX = "task-migration-backup-"
 OWNER = "owner.pid"
 #: Nothing of it is kept, so it need not wait for the disk.
 QUICK = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
+#: The role that a backup is tried out by on a server of our own.
+ROLE = "restorer"
 #: How long a killed run's server may take to end, seconds.
 STOP_SECONDS = 20.0
 
@@ -80,25 +84,38 @@ def _stop_server(data: Path) -> None:
         )
 
 
-@contextmanager
-def database(url: str | None) -> Iterator[str]:
-    """The connection string of an empty database: the one given, or one on a server that lives as long as this.
+@dataclass(frozen=True)
+class Place:
+    """An empty database by its connection string, and what makes its role a superuser, or none, where the server is ours."""
 
-    The server has a directory of its own: its user has to get through to its data, and must not find the dump on the way.
+    url: str
+    empower: Callable[[bool], None] | None = None
+
+
+@contextmanager
+def database(url: str | None) -> Iterator[Place]:
+    """An empty database: the one given, or one on a server that lives as long as this.
+
+    That server has a directory of its own: its user has to get through to its data, and must not find the dump on the way.
 
     Raises:
         Refused: the given database is not empty.
     """
     if url is not None:
         refuse_filled(url, "the scratch database")
-        yield url
+        yield Place(url)
         return
     with directory() as home:
         if os.geteuid() == 0:
             home.chmod(0o711)
         with EmbeddedPostgres(home, "scratch", settings=QUICK) as server:
-            server.execute("CREATE DATABASE restored")
-            yield server.url("restored")
+            password = secrets.token_urlsafe(18)
+            server.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'")
+            server.execute(f"CREATE DATABASE restored OWNER {ROLE}")
+            yield Place(
+                server.url("restored", ROLE, password),
+                lambda may: server.execute(f"ALTER ROLE {ROLE} {'SUPERUSER' if may else 'NOSUPERUSER'}"),
+            )
 
 
 def refuse_filled(url: str, what: str) -> None:

@@ -59,6 +59,14 @@ def version(program: Path) -> int:
     return int(found.group(1)) if found else 0
 
 
+def entries(program: Path, archive: Path) -> list[str]:
+    """The table of contents of an archive as `pg_restore --list` prints it, an entry a line. Raises DatabaseError."""
+    done = subprocess.run([str(program), "--list", str(archive)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DatabaseError(f"{program.name} cannot read the archive: {of_client(done.stderr, program.name)[-2000:]}")
+    return [line for line in done.stdout.splitlines() if line and not line.startswith(";")]
+
+
 def run(program: Path, arguments: Sequence[str], url: str, watch: Callable[[float], None]) -> None:
     """Run a client program; connection details go by ``--dbname`` without the password, which goes by the environment.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from scripts.backup import compare
@@ -77,3 +78,37 @@ def test_a_place_that_others_may_read_or_that_somebody_planted_takes_no_dump(
         with pytest.raises(Refused, match=f"{place} {why}"):
             backup.run(pair.settings, str(tmp_path / place))
     assert [one.name for one in shared.iterdir()] == ["theirs"]
+
+
+def test_nobodys_function_becomes_the_scratch_servers_superuser(make_pair: MakePair, tmp_path: Path) -> None:
+    """Prevents the monolith's role from running programs as the operator's user of this machine, by a check or an index of its own."""
+    pair = make_pair(rows=5)
+    database = pair.source.info.dbname
+    pair.source.execute("CREATE SCHEMA kinds; CREATE EXTENSION vector SCHEMA kinds")
+    pair.source.execute("GRANT CREATE ON SCHEMA public TO myteacher_app_user")
+    mark = tmp_path / "tmp" / "mark"
+    url = pair.source_server.url(database, "myteacher_app_user", "secret-of-role")
+    with psycopg.connect(url, autocommit=True) as theirs:
+        # Harmless where its maker is nobody.
+        theirs.execute(
+            "CREATE FUNCTION g() RETURNS void LANGUAGE plpgsql AS $$ BEGIN "
+            f"EXECUTE $x$COPY (SELECT current_user) TO PROGRAM 'cat >> {mark}'$x$; END $$"
+        )
+        theirs.execute(
+            "CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN "
+            "IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN PERFORM public.g(); END IF; "
+            "RETURN $1; END $$"
+        )
+        theirs.execute("CREATE DOMAIN d AS int CHECK (public.f(VALUE) > 0)")
+        theirs.execute(
+            "CREATE TABLE t (a int CHECK (public.f(a) > 0), b int GENERATED ALWAYS AS (public.f(a)) STORED, c d)"
+        )
+        theirs.execute("CREATE INDEX ON t (public.f(a)); INSERT INTO t VALUES (1, DEFAULT, 1)")
+        theirs.execute("CREATE TABLE p (a d) PARTITION BY LIST (a); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)")
+        theirs.execute("CREATE MATERIALIZED VIEW m AS SELECT public.f(a) FROM t")
+    pair.source.execute(
+        "CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; "
+        "CREATE EVENT TRIGGER watching ON ddl_command_end EXECUTE FUNCTION e(); COMMENT ON EVENT TRIGGER watching IS 'x'"
+    )
+    assert backup.run(pair.settings, str(tmp_path / "backups")).restore_verified
+    assert not mark.exists(), mark.read_text()
