@@ -119,7 +119,9 @@ def scrub(error: BaseException) -> None:
 
 def _holds_names(error: psycopg.Error, state: str) -> bool:
     if state:
-        return state[:2] in _NAMES or state in _NAMES_TOO
+        # A file that cannot grow comes as an internal error where the system's reason is a rare one.
+        files = (error.diag.message_primary or "").startswith(("could not extend file", "could not write to file"))
+        return state[:2] in _NAMES or state in _NAMES_TOO or (state == "XX000" and files)
     return not isinstance(error, psycopg.DataError)
 
 

@@ -39,15 +39,18 @@ from pathlib import Path
 from pydantic import SecretStr
 from components.config import MigrationConfig
 from scripts.copy.run import run
+from scripts.database import strangers
 from scripts.support.settings import Settings
 given = json.load(sys.stdin)
+if given["blind"]:
+    strangers.refuse_any = lambda side, found: None
 config = MigrationConfig.model_validate(given["config"])
 run(Settings(config, None, SecretStr(given["source"]), SecretStr(given["target"]), Path(given["state"])), jobs=2)
 """
 
 
-def copy_process(settings: Settings) -> subprocess.Popen[bytes]:
-    """`copy` in a process of its own, which can be killed."""
+def copy_process(settings: Settings, blind: bool = False) -> subprocess.Popen[bytes]:
+    """`copy` in a process of its own, which can be killed; ``blind`` to triggers by which a test holds it."""
     process = subprocess.Popen(
         [sys.executable, "-c", _COPY], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -56,6 +59,7 @@ def copy_process(settings: Settings) -> subprocess.Popen[bytes]:
         "source": settings.source(),
         "target": settings.target(),
         "state": str(settings.state_dir),
+        "blind": blind,
     }
     assert process.stdin is not None
     process.stdin.write(json.dumps(given).encode())

@@ -69,7 +69,7 @@ def test_killed_at_every_kind_of_step_then_run_again(make_pair: MakePair) -> Non
                 hold.at_rows_of("task_images")
             # What the last kill left is still held; the run that comes now ends it.
             left = frozenset(hold.held())
-            process = copy_process(pair.settings)
+            process = copy_process(pair.settings, blind=True)
             try:
                 hold.wait(left)
             finally:
@@ -445,7 +445,7 @@ def test_json_is_one_document_and_progress_goes_elsewhere(
     schema.apply(pair.settings)
     monkeypatch.setattr(progress_display, "LINE_SECONDS", 0.02)
     # The pair's names of slot and publication, and its engine, as a stack's file would give them.
-    monkeypatch.setattr("scripts.cli.prepare.load_settings", lambda _: pair.settings)
+    monkeypatch.setattr("scripts.cli.prepare.load_settings", lambda *_: pair.settings)
     monkeypatch.setattr("sys.argv", ["task-migration", "copy", "--json", "--jobs", "2"])
     with pytest.raises(SystemExit) as ended:
         __main__.main()
