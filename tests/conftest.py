@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,6 +30,8 @@ from scripts.support.wait import wait_until
 #: Everything that a naive DSN or log would trip over.
 AWKWARD_PASSWORD = "p'a@s%20s w/o:rd"
 _numbers = itertools.count(1)
+#: The operator and the reporting role of tests/integration/roles.py.
+CAST = ["operator_at_night", "reporting"]
 #: Errors are found in the logs by what explains them. The tests kill servers and never the machine: what PostgreSQL handed to the kernel outlives a `kill -9` unsynced.
 UNSYNCED = {"fsync": "off", "log_error_verbosity": "default"}
 #: Tests below these paths run on one worker, in their order: the rehearsals as each takes both cores and has figures of its
@@ -78,6 +82,14 @@ class Recorder(Progress):
     @contextmanager
     def work(self, name: str, total: float | None, unit: str, *, detail: bool = False) -> Iterator[Work]:
         yield self.works.setdefault(name.strip(), Work(name, total, unit))
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """The entry point sets one, for its own process."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session")
@@ -164,6 +176,16 @@ def _drop_origins(connection: psycopg.Connection[Any]) -> bool:
     return True
 
 
+def _drop_cast(server: EmbeddedPostgres) -> None:
+    """What they may read is seen by every other test's preflight."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        for (role,) in connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (CAST,)).fetchall():
+            # Where another pair still has objects of theirs they go with that one.
+            with contextlib.suppress(psycopg.errors.DependentObjectsStillExist):
+                for statement in ("DROP OWNED BY {}", "DROP ROLE {}"):
+                    connection.execute(sql.SQL(statement).format(sql.Identifier(role)))
+
+
 @contextmanager
 def pairs(
     source_server: EmbeddedPostgres, target_server: EmbeddedPostgres, directory: Path
@@ -192,9 +214,8 @@ def pairs(
             "subscription": f"sub_{number}",
             "publication": f"pub_{number}",
             "replicationRole": f"replication_{number}",
-            # Roles of tests/integration/roles.py, which stay on the server; that others like them are refused is
-            # tests/integration/replication/test_passwords.py's.
-            "passwordReaders": ["operator_at_night", "reporting"],
+            # Roles of tests/integration/roles.py; that others like them are refused is tests/integration/replication/test_passwords.py's.
+            "passwordReaders": [*CAST],
             **config,
         }
         settings = Settings(
@@ -225,6 +246,9 @@ def pairs(
                 for server in (source_server, target_server):
                     server.start()
                     step(server, name)
+        if made:
+            for server in (source_server, target_server):
+                _drop_cast(server)
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.data.operator import appoint
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
-from tests.conftest import Pair
+from tests.conftest import CAST, Pair
 
-OPERATOR, MONOLITH, SERVICE, REPORTER = "operator_at_night", "myteacher_app_user", "task_service_user", "reporting"
+OPERATOR, REPORTER = CAST
+MONOLITH, SERVICE = "myteacher_app_user", "task_service_user"
 #: `make_pair` gives the two applications' roles theirs.
 PASSWORDS = {
     OPERATOR: "pass-of-operator",

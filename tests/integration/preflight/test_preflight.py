@@ -346,10 +346,16 @@ def test_what_ends_dms_is_found_in_settings_and_data_and_types_of_columns_do_not
 
     # 1,100 bytes, of which JSON makes 2,100 and more.
     pair.source.execute("UPDATE tasks SET description = repeat('\"', 1100) WHERE id = (SELECT min(id) FROM tasks)")
-    # pg_stat_statements is a view of an extension; its columns are what is read.
-    pair.source.execute("CREATE SCHEMA seen; CREATE TABLE seen.pg_stat_statements (dbid oid, query text)")
+    # The wheel has no pg_stat_statements: a function of its name and columns, in a schema that is said to be that extension's.
     pair.source.execute(
-        "INSERT INTO seen.pg_stat_statements SELECT oid, 'truncate table task_images cascade' FROM pg_database "
+        "CREATE SCHEMA seen; CREATE TABLE seen.statements (dbid oid, query text); CREATE FUNCTION seen.pg_stat_statements(bool) "
+        "RETURNS SETOF seen.statements LANGUAGE sql AS 'SELECT * FROM seen.statements'"
+    )
+    pair.source.execute(
+        "INSERT INTO pg_extension SELECT 16999, 'pg_stat_statements', extowner, 'seen'::regnamespace, false, '1' FROM pg_extension"
+    )
+    pair.source.execute(
+        "INSERT INTO seen.statements SELECT oid, 'truncate table task_images cascade' FROM pg_database "
         "WHERE datname = current_database()"
     )
     database = sql.Identifier(pair.source.info.dbname)

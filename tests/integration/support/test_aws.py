@@ -46,7 +46,10 @@ def test_the_journal_in_s3_keeps_the_order_and_tells_a_missing_bucket(aws: Emula
         open_journal("gs://bucket/x")
 
 
-def test_a_stacks_database_is_reached_with_the_secrets_password(aws: EmulatedAws) -> None:
+def test_a_stacks_database_is_reached_with_the_secrets_password(
+    aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSSLROOTCERT", "system")
     secret = json.dumps({"username": "replicator", "password": "p@ss w'rd%"})
     arn = aws.client("secretsmanager").create_secret(Name="x/source", SecretString=secret)["ARN"]
     outputs = {"sourceHost": "db.internal", "sourcePort": 5433, "sourceDatabase": "m", "sourceSecretArn": arn}
