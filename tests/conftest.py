@@ -202,10 +202,12 @@ def pairs(
             server.execute(f'CREATE DATABASE "{name.replace(chr(34), chr(34) * 2)}"')
             for role in ("myteacher_app_user", "task_service_user"):
                 with psycopg.connect(server.url(), autocommit=True) as connection:
-                    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
-                        connection.execute(
-                            sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret-of-role'").format(sql.Identifier(role))
-                        )
+                    there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
+                    # Another test may have given it another password.
+                    verb = sql.SQL("ALTER" if there else "CREATE")
+                    connection.execute(
+                        sql.SQL("{} ROLE {} LOGIN PASSWORD 'secret-of-role'").format(verb, sql.Identifier(role))
+                    )
         source = psycopg.connect(source_server.url(name), autocommit=True)
         target = psycopg.connect(target_server.url(name), autocommit=True)
         # Slots and roles are unique per server, so each pair has names of its own.
