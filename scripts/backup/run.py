@@ -243,7 +243,7 @@ def _try_out(path: Path, url: str, empower: Callable[[bool], None], dump: Dump, 
     entries = tools.entries(program, path)
     early = [entry for entry in entries if POWER.match(entry)]
     late = [entry for entry in entries if LATE_POWER.match(entry)]
-    rest = [entry for entry in entries if entry not in early and entry not in late]
+    rest = [entry for entry in entries if not (POWER.match(entry) or LATE_POWER.match(entry))]
     chosen = path.with_name("entries")
     with progress.work("restore", None, "s") as work:
         for power, part in ((True, early), (False, rest), (True, late)):
