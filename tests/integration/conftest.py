@@ -42,6 +42,20 @@ def api(request: pytest.FixtureRequest, app_world: AppWorld) -> Iterator[Caller]
     caller.http.close()
 
 
+@pytest.fixture(scope="module")
+def aws() -> Iterator[EmulatedAws]:
+    """One emulated account for the tests of a module."""
+    with EmulatedAws() as running:
+        yield running
+
+
+@pytest.fixture
+def in_account(aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process's boto3 speaks to that account."""
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(scope="session")
 def dms_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAws]:
     """One emulated account for all tests of AWS DMS; each empties it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,19 +17,9 @@ from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.settings import Settings
 from tests.integration.backup.test_backup import MakePair, drop, fresh
 
+pytestmark = pytest.mark.usefixtures("in_account")
+
 BUCKET = "dumps"
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[EmulatedAws]:
-    with EmulatedAws() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _account(aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in aws.environment().items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,6 @@ from tests.unit.canary.test_step import Cloud
 
 #: A step whose databases answer; the same as in the unit tests.
 _databases = test_canary._databases
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[EmulatedAws]:
-    with EmulatedAws() as server:
-        yield server
 
 
 def test_a_decision_in_s3_is_explained_on_another_machine_and_told_to_the_topic(

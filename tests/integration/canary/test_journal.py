@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -100,12 +99,6 @@ def test_a_forged_decision_leads_to_no_file_beside_the_decisions(pair: Pair) -> 
     forge(pair.settings, {**{k: v for k, v in decided.items() if k != "at"}, "document": str(secret)})
     with pytest.raises(MigrationError, match="decisions/secret.json cannot be read"):
         decisions.explain(pair.settings)
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[EmulatedAws]:
-    with EmulatedAws() as server:
-        yield server
 
 
 def test_foreign_objects_in_s3_stop_neither_a_step_nor_the_way_back(

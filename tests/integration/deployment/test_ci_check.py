@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,6 @@ KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0a1b2c3d"
 PLACE = Place(parse(StackConfig, {**FILLED, "environment": "prod"}), "myteacher/tasks", "main", "pulumi-state", KEY)
 DEPLOY, PREVIEW = PLACE.role_name("deploy"), PLACE.role_name("preview")
 POLICIES = f"arn:aws:iam::{ACCOUNT}:policy/"
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[EmulatedAws]:
-    with EmulatedAws() as running:
-        yield running
 
 
 @pytest.fixture

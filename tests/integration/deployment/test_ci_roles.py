@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,6 @@ CHANGED = {
     **{"deregistrationDelaySeconds": 20, "databaseAlarmConnections": 70, "cognitoClientIds": ["a"], "canaryWeight": 5},
     **{"stateLockDays": 30},
 }
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[EmulatedAws]:
-    with EmulatedAws() as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,17 +15,7 @@ from scripts.support.errors import MigrationError, Refused, TimedOut, UsageError
 from scripts.support.journal_s3 import S3Journal
 from scripts.support.settings import open_journal
 
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[EmulatedAws]:
-    with EmulatedAws() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _account(aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in aws.environment().items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("in_account")
 
 
 def test_the_journal_in_s3_keeps_the_order_and_tells_a_missing_bucket(aws: EmulatedAws) -> None:

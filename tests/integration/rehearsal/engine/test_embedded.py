@@ -6,7 +6,7 @@ import json
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,6 @@ from scripts.support.wait import wait_until
 from tests.engine_support import SMOKE_VALUE, difference, inventory, stack_config, write_program
 
 Make = Callable[..., EmbeddedDeployer]
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[EmulatedAws]:
-    with EmulatedAws() as running:
-        yield running
 
 
 @pytest.fixture
