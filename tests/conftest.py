@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from xdist.scheduler import LoadScopeScheduling
 
 from components.config import MigrationConfig
+from scripts.database import error_text
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.data.fill import populate
 from scripts.rehearsal.data.schema import create_source_schema
@@ -85,11 +86,12 @@ class Recorder(Progress):
 
 
 @pytest.fixture(autouse=True)
-def _umask() -> Iterator[None]:
-    """The entry point sets one, for its own process."""
+def _of_a_process() -> Iterator[None]:
+    """What a command sets for its own process alone: the entry point's umask, and that errors are told whole (`--show-values`)."""
     before = os.umask(0o022)
     yield
     os.umask(before)
+    error_text.show_values(False)
 
 
 @pytest.fixture(scope="session")

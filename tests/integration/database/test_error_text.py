@@ -42,14 +42,6 @@ def server(source_server: EmbeddedPostgres) -> Iterator[psycopg.Connection[tuple
     source_server.execute("DROP DATABASE error_text WITH (FORCE)")
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """The switch is off before and after."""
-    error_text.show_values(False)
-    yield
-    error_text.show_values(False)
-
-
 #: What a statement fails with, and what is told of it; each quotes the pupil in its message, DETAIL, HINT or CONTEXT.
 FAILURES = {
     "unique": ("INSERT INTO class.names VALUES ('Hanako Yamada')", 'unique constraint "names_name_key" (SQLSTATE 23505)'),
