@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from components.config import PROJECT, StackConfig
+from components.config import PROJECT
+from components.config_stack import StackConfig
 from components.naming import Naming
 from components.policies import statement
 

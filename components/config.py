@@ -14,6 +14,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from components.config_gates import GateLimits, Model
 
 PROJECT = "task-migration"
+#: Keys that carry a secret and therefore never are a plain field of the model.
+SECRET_KEYS = frozenset({"smokeHeaderValue"})
 DEFAULT_TABLES = (
     "tasks",
     "task_images",
@@ -180,13 +182,11 @@ class MigrationConfig(Model):
         return f"{self.subscription}_reverse"
 
 
-def _aws_id(prefix: str, example: str) -> Any:
+def aws_id(prefix: str, example: str) -> Any:
     return Field(pattern=rf"^{prefix}-[0-9a-z]+$", description=f"For example {example}.")
 
 
-_ARN = r"^arn:aws[a-z-]*:{service}:[a-z0-9-]+:\d{{12}}:{rest}$"
-SubnetId = Annotated[str, _aws_id("subnet", "subnet-0a1b2c3d")]
-SecurityGroupId = Annotated[str, _aws_id("sg", "sg-0a1b2c3d")]
+ARN = r"^arn:aws[a-z-]*:{service}:[a-z0-9-]+:\d{{12}}:{rest}$"
 
 
 class PlaceConfig(Model):
@@ -195,124 +195,19 @@ class PlaceConfig(Model):
     environment: Literal["staging", "prod"] = Field(description="Which stack this is; production is Multi-AZ.")
     region: str = Field("ap-northeast-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region.")
     listener_arn: str = Field(
-        pattern=_ARN.format(service="elasticloadbalancing", rest=r"listener/app/.+"),
+        pattern=ARN.format(service="elasticloadbalancing", rest=r"listener/app/.+"),
         description="The existing HTTPS listener of the load balancer in front of the monolith.",
     )
     monolith_target_group_arn: str = Field(
-        pattern=_ARN.format(service="elasticloadbalancing", rest=r"targetgroup/.+"),
+        pattern=ARN.format(service="elasticloadbalancing", rest=r"targetgroup/.+"),
         description="The monolith's existing target group.",
     )
     live_rule_priority: int = Field(
         110, ge=2, le=50_000, description="Priority of the live rule; the smoke rule stands one above (smaller number)."
     )
     cluster_arn: str = Field(
-        pattern=_ARN.format(service="ecs", rest=r"cluster/.+"), description="ECS cluster `myteacher-cluster`."
+        pattern=ARN.format(service="ecs", rest=r"cluster/.+"), description="ECS cluster `myteacher-cluster`."
     )
     permissions_boundary: bool = Field(
         False, description="Each role bears the boundary that `ci-roles` prints; the deploy role makes no other."
     )
-
-
-class StackConfig(MigrationConfig, PlaceConfig):
-    """A whole stack: what the database commands need and what the declared infrastructure needs."""
-
-    canary_weight: int = Field(0, ge=0, le=100, description="Percent of task requests that the Task Service gets.")
-    vpc_id: Annotated[str, _aws_id("vpc", "vpc-0a1b2c3d")]
-    private_subnet_ids: tuple[SubnetId, ...] = Field(
-        min_length=2, description="Private subnets in two availability zones or more: database, DMS, service, VPC link."
-    )
-    listener_server_name: str = Field(
-        pattern=r"^[A-Za-z0-9*.-]+$",
-        description="Name in that listener's certificate, which API Gateway checks; tokens pass there, so never plain HTTP.",
-    )
-    load_balancer_security_group_id: SecurityGroupId = Field(description="Security group of that load balancer.")
-    cognito_user_pool_id: str = Field(
-        pattern=r"^[a-z]{2}(-[a-z]+)+-\d_[0-9A-Za-z]+$", description="User pool that issues the tokens."
-    )
-    cognito_client_ids: tuple[str, ...] = Field(min_length=1, description="App clients whose tokens are accepted.")
-    source_host: str = Field(min_length=1, description="Host name of the monolith's PostgreSQL.")
-    source_port: int = Field(5432, ge=1, le=65535, description="Its port.")
-    source_database: str = Field("myteacher_production", min_length=1, description="Its database.")
-    source_instance_identifier: str = Field(min_length=1, description="RDS identifier of the source, for its alarms.")
-    source_security_group_id: SecurityGroupId = Field(description="Security group of the source database.")
-    source_secret_arn: str = Field(
-        pattern=_ARN.format(service="secretsmanager", rest=r"secret:.+"),
-        description="Secret with username, password, host and port of the replication role on the source; DMS reads all four.",
-    )
-    source_operator_secret_arn: str | None = Field(
-        None,
-        pattern=_ARN.format(service="secretsmanager", rest=r"secret:.+"),
-        description="Secret with username and password of the operator's role on the source, for commands without SOURCE_DATABASE_URL.",
-    )
-    dms_certificate_arn: str | None = Field(
-        None,
-        pattern=_ARN.format(service="dms", rest=r"cert:.+"),
-        description="Certificate of DMS with the authorities of RDS, by which its endpoints know the databases (`aws dms import-certificate`).",
-    )
-    service_root_certificate: str = Field(
-        "/etc/ssl/certs/rds-global-bundle.pem",
-        pattern=r"^/[^\s]+$",
-        description="File in the service's image with the authorities of RDS, by which it knows its database.",
-    )
-    target_database: str = Field(
-        "task_service_production", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Target DB."
-    )
-    db_instance_class: str = Field("db.t3.medium", pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$", description="RDS class.")
-    db_allocated_storage_gb: int = Field(100, ge=20, le=65536, description="gp3 storage, GB.")
-    dms_instance_class: str = Field("dms.t3.medium", pattern=r"^dms\.[a-z0-9]+\.[a-z0-9]+$", description="DMS class.")
-    dms_allocated_storage_gb: int = Field(50, ge=5, le=6144, description="DMS storage, GB.")
-    dms_create_account_roles: bool = Field(
-        False, description="Make the two account-wide DMS roles; only where they do not exist yet."
-    )
-    service_image_tag: str = Field(
-        pattern=r"^[\w][\w.-]{0,127}$", description="Image tag to run, one that never moves; a commit's id."
-    )
-    service_cpu: Literal[256, 512, 1024, 2048, 4096] = Field(512, description="Fargate CPU units of one task.")
-    service_memory_mb: int = Field(1024, ge=512, le=30720, description="Fargate memory of one task, MiB.")
-    service_min_tasks: int = Field(2, ge=1, le=100, description="Least number of tasks; also the number wanted.")
-    service_max_tasks: int = Field(10, ge=1, le=100, description="Largest number of tasks.")
-    deregistration_delay_seconds: int = Field(
-        30, ge=0, le=120, description="Drain of a target; the 300 s default would eat the rollback budget."
-    )
-    database_alarm_connections: int = Field(80, ge=1, description="RDS connections above this: critical.")
-    backup_bucket: str = Field(
-        "myteacher-backups", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="S3 bucket of the backups."
-    )
-    state_bucket: str = Field(
-        "myteacher-migration-state",
-        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
-        description="S3 bucket of the journal and the decisions, apart from the dumps.",
-    )
-    state_lock_days: int = Field(
-        0, ge=0, le=3650, description="Days for which Object Lock keeps each object of that bucket; 0: no lock."
-    )
-    alarm_emails: tuple[str, ...] = Field((), description="Addresses that the alarm topic mails to.")
-
-    @field_validator("service_image_tag")
-    @classmethod
-    def _fixed(cls, tag: str) -> str:
-        if tag == "latest":
-            raise ValueError("latest says not what runs; name one image, such as a commit's id")
-        return tag
-
-    @field_validator("dms_certificate_arn")
-    @classmethod
-    def _known_databases(cls, arn: str | None, info: ValidationInfo) -> str | None:
-        if arn is None and info.data.get("replication_engine") == "dms":
-            raise ValueError(
-                "it is not set, and DMS would take any server for the databases; aws dms import-certificate --certificate-identifier rds "
-                "--certificate-pem file://<region>-bundle.pem, then its ARN"
-            )
-        return arn
-
-    @field_validator("service_max_tasks")
-    @classmethod
-    def _tasks(cls, largest: int, info: ValidationInfo) -> int:
-        least = info.data.get("service_min_tasks", 1)
-        if largest < least:
-            raise ValueError(f"{largest} is below serviceMinTasks ({least}); raise it")
-        return largest
-
-
-#: Keys that carry a secret and therefore never are a plain field of the model.
-SECRET_KEYS = frozenset({"smokeHeaderValue"})

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from components.config import PROJECT, SECRET_KEYS, ConfigError, MigrationConfig, StackConfig
+from components.config import PROJECT, SECRET_KEYS, ConfigError, MigrationConfig
+from components.config_stack import StackConfig
 
 
 def known_keys(model: type[BaseModel]) -> dict[str, str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pulumi
 
-from components.config import PROJECT, SECRET_KEYS, ConfigError, StackConfig
+from components.config import PROJECT, SECRET_KEYS, ConfigError
+from components.config_stack import StackConfig
 from components.config_values import check_smoke_value, known_keys, parse
 
 

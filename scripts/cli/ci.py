@@ -43,7 +43,8 @@ def ci_roles(
     import re
 
     from components.ci_place import Place
-    from components.config import ConfigError, StackConfig
+    from components.config import ConfigError
+    from components.config_stack import StackConfig
     from components.config_values import parse, read_stack_file
     from scripts.deployment import ci_roles as roles
     from scripts.support.settings import stack_file

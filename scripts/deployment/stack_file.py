@@ -18,7 +18,8 @@ from typing import Any, get_args
 
 import yaml
 
-from components.config import PROJECT, SECRET_KEYS, ConfigError, StackConfig
+from components.config import PROJECT, SECRET_KEYS, ConfigError
+from components.config_stack import StackConfig
 from components.config_values import known_keys, read_stack_file
 from scripts.support.errors import MigrationError, UsageError
 

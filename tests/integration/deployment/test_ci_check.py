@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from components import ci_roles
 from components.ci_place import Place
-from components.config import PROJECT, StackConfig
+from components.config import PROJECT
+from components.config_stack import StackConfig
 from components.config_values import parse
 from scripts.cli.app import app
 from scripts.deployment import ci_roles as roles

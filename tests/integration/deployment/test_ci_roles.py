@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from components import ci_roles
 from components.ci_place import Place, Role
-from components.config import StackConfig
+from components.config_stack import StackConfig
 from components.config_values import parse
 from scripts.rehearsal.emulated.limits import LIMITS
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer

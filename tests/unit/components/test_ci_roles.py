@@ -15,7 +15,7 @@ from botocore import xform_name
 
 from components import ci_roles
 from components.ci_place import Place, Role
-from components.config import StackConfig
+from components.config_stack import StackConfig
 from components.config_values import parse
 from scripts.support.settings import PROJECT_ROOT
 from tests.iam import may_take

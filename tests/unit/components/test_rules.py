@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.config import StackConfig
+from components.config_stack import StackConfig
 from components.config_values import known_keys, read_stack_file
 from scripts.support.settings import PROJECT_ROOT
 from tests.unit.components.declared_helpers import (

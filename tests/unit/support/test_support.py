@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.config import ConfigError, MigrationConfig, StackConfig
+from components.config import ConfigError, MigrationConfig
+from components.config_stack import StackConfig
 from components.config_values import migration_config, parse, read_stack_file
 from scripts.database import connections as postgres
 from scripts.support.aws import conninfo_of
