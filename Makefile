@@ -60,9 +60,10 @@ sbom: setup
 	@mkdir -p build
 	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --output-file build/sbom.cdx.json
 
-# Writes docs/commands.md anew from the commands.
+# Writes docs/commands.md anew from the commands, and lays the stacks' files out as their template is.
 docs: setup
 	$(BIN)/python -m scripts.cli.reference
+	$(BIN)/python -m scripts.init.layout
 
 bench: setup
 	$(BIN)/python -m tests.bench $(ARGS)

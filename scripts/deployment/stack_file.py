@@ -114,7 +114,7 @@ class StackFile:
         self.config()  # a file that is none is refused by name
         text = _read(self.path)
         for key, value in overrides.items():
-            text = _replaced(text, f"{PROJECT}:{key}", value)
+            text = replaced(text, f"{PROJECT}:{key}", value)
         return text
 
 
@@ -122,7 +122,7 @@ def _values(text: str) -> dict[str, Any]:
     return dict((yaml.safe_load(text) or {}).get("config") or {})
 
 
-def _replaced(text: str, key: str, value: object) -> str:
+def replaced(text: str, key: str, value: object) -> str:
     """The YAML ``text`` with ``config.<key>`` set to ``value``; every other character stays."""
     wanted = yaml.safe_load(text) or {}
     wanted["config"] = {**(wanted.get("config") or {}), key: value}

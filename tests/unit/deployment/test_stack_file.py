@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.deployment.stack_file import StackFile, _replaced
+from scripts.deployment.stack_file import StackFile, replaced
 from scripts.support.errors import MigrationError, UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -90,13 +90,13 @@ def test_a_lower_weight_is_told_from_a_higher_one(file: StackFile) -> None:
 )
 def test_every_shape_of_file_ends_with_the_value_in_it(text: str, expected: str) -> None:
     """Fails when a file that Pulumi itself writes, or that a team wrote by hand, loses a value or becomes no YAML."""
-    found = _replaced(text, WEIGHT, 7)
+    found = replaced(text, WEIGHT, 7)
     wanted: dict[str, Any] = yaml.safe_load(text) or {}
     wanted["config"] = {**(wanted.get("config") or {}), WEIGHT: 7}
     assert yaml.safe_load(found) == wanted
     if "{a: b}" not in text:
         assert found == expected
-        windows = _replaced(text.replace("\n", "\r\n"), WEIGHT, 7)
+        windows = replaced(text.replace("\n", "\r\n"), WEIGHT, 7)
         assert windows == (expected.replace("\n", "\r\n") if text.count("\n") else expected)
 
 
@@ -114,7 +114,7 @@ def test_any_value_in_any_file_is_what_yaml_reads_back(
 ) -> None:
     """Fails when a value with a quote, a colon or a line end corrupts its neighbours."""
     text = yaml.safe_dump({"config": values, "encryptionsalt": "v1:x"}, default_flow_style=flow)
-    found = yaml.safe_load(_replaced(text, key, value))
+    found = yaml.safe_load(replaced(text, key, value))
     assert found == {"config": {**values, key: value}, "encryptionsalt": "v1:x"}
 
 

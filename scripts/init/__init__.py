@@ -1,0 +1,1 @@
+"""A stack's file, written: one template with its comments (:mod:`layout`), filled from the account."""

@@ -1,0 +1,55 @@
+"""The layout of a stack's file: the one template, and what the two environments have of their own.
+
+`python -m scripts.init.layout` (`make docs`) lays the project's own stack files out anew, with the values that they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.config import PROJECT
+from scripts.deployment.stack_file import replaced
+from scripts.support.settings import PROJECT_ROOT
+
+TEMPLATE = Path(__file__).with_name("template.yaml")
+#: The stacks of this project; a stack of another name says by `environment` which of the two it is like.
+STACKS = ("staging", "prod")
+#: Where production differs from the template: its evidence is locked, and the plan names its bucket.
+_PRODUCTION: Mapping[str, object] = {
+    "environment": "prod",
+    "backupBucket": "myteacher-backups",
+    "stateBucket": "myteacher-migration-state",
+    "stateLockDays": 90,
+}
+
+
+def stack_text(stack: str, environment: str | None = None) -> str:
+    """The file of a new stack, nothing filled in; ``environment`` where the stack's name is neither staging nor prod."""
+    text = TEMPLATE.read_text(encoding="utf-8").replace("<stack>", {"prod": "production"}.get(stack, stack), 1)
+    if (environment or stack) == "prod":
+        for key, value in _PRODUCTION.items():
+            text = replaced(text, f"{PROJECT}:{key}", value)
+    return text
+
+
+def laid_out(stack: str, text: str) -> str:
+    """A stack's file with the template's comments and order, and every value that ``text`` has."""
+    had: dict[str, Any] = yaml.safe_load(text) or {}
+    config = had.pop("config", None) or {}
+    made = stack_text(stack, config.get(f"{PROJECT}:environment"))
+    declared = yaml.safe_load(made)["config"]
+    for key, value in reversed(config.items()):  # a key that the template lacks is put first
+        if key not in declared or declared[key] != value:
+            made = replaced(made, key, value)
+    # What Pulumi keeps beside the configuration: who encrypts its secrets, and the encrypted key.
+    return made + (yaml.safe_dump(had, sort_keys=False) if had else "")
+
+
+if __name__ == "__main__":
+    for name in STACKS:
+        path = PROJECT_ROOT / f"Pulumi.{name}.yaml"
+        path.write_text(laid_out(name, path.read_text(encoding="utf-8")), encoding="utf-8")
