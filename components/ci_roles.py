@@ -151,4 +151,6 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
             "TopicKey", words("kms", "Decrypt GenerateDataKey"), place.arns("kms", "key/*"), condition=via(place, "sns")
         ),
     ]
-    return {"commands": statements}
+    # `preflight --account`; none of these knows a resource.
+    looks = [*words("elasticloadbalancing", "DescribeListeners")]
+    return {"commands": statements, "account": [statement("Account", looks, ["*"])]}

@@ -39,25 +39,15 @@ def ci_roles(
     json: Json = False,
 ) -> int:
     """Print what the workflows may do in the account, or check that it is so."""
-    import os
     import re
 
     from components.ci_place import Place
-    from components.config import ConfigError
-    from components.config_stack import StackConfig
-    from components.config_values import parse, read_stack_file
     from scripts.deployment import ci_roles as roles
-    from scripts.support.settings import stack_file
+    from scripts.support.settings import stack_config
 
-    name = stack or os.environ.get("PULUMI_STACK")
-    if not name:
-        raise UsageError("no stack is selected; give --stack, or export PULUMI_STACK")
+    config = stack_config(stack)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UsageError(f"--repository {repository!r} is no ORG/REPO; give both")
-    try:
-        config = parse(StackConfig, read_stack_file(stack_file(name)), f"Pulumi.{name}.yaml")
-    except ConfigError as error:
-        raise UsageError(str(error)) from None
     place = Place(config, repository, branch, state_bucket, secrets_key)
     document = roles.declared(place)
     findings = []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from scripts.cli.options import DIFFER, REFUSED, DryRun, ForceShown, Json, ShowV
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings, quote_values
 from scripts.support.errors import UsageError
+
+if TYPE_CHECKING:  # nothing is imported for `--help`
+    from scripts.preflight.documents import Check
 
 app = typer.Typer()
 schema_app = typer.Typer(
@@ -24,14 +28,33 @@ app.add_typer(schema_app, name="schema")
 
 @app.command()
 @prints("scripts.preflight.documents:Preflight", exits={REFUSED: "a check failed"})
-def preflight(stack: Stack = None, json: Json = False, show_values: ShowValues = False) -> int:
-    """Check both databases, the roles and the tables before anything is changed."""
+def preflight(
+    account: Annotated[
+        bool, typer.Option("--account", help="Look at the AWS account too, or alone where no database URL is set.")
+    ] = False,
+    stack: Stack = None,
+    json: Json = False,
+    show_values: ShowValues = False,
+) -> int:
+    """Check both databases, the roles and the tables before anything is changed.
+
+    With --account also what the stack's file names in AWS, before the first `pulumi up` as after it.
+    """
     from scripts.cli import prepare_text
     from scripts.preflight.run import run
 
-    document = run(load_settings(stack, show_values))
+    document = run(load_settings(stack, show_values), account=_account(stack) if account else None)
     emit(document, as_json=json, text=prepare_text.preflight)
     return 0 if document.passed else REFUSED
+
+
+def _account(stack: str | None) -> Callable[[], list[Check]]:
+    from scripts.preflight.account.asking import clients
+    from scripts.preflight.account.run import checks
+    from scripts.support.settings import stack_config
+
+    config = stack_config(stack)
+    return lambda: checks(config, clients(config.region))
 
 
 @backup_app.callback()

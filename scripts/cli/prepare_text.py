@@ -43,7 +43,11 @@ def preflight(document: Preflight) -> View:
             ),
             *(finding(STATES[check.status], f"{check.name}: {check.detail}", check.remedy) for check in wrong),
         ),
-        "task-migration preflight, once that is mended" if found["fail"] else "task-migration backup --output s3://...",
+        "task-migration preflight, once that is mended"
+        if found["fail"]
+        else "task-migration backup --output s3://..."
+        if names.keys() & {"source", "target"}
+        else "pulumi preview",
     )
 
 

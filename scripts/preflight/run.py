@@ -160,11 +160,15 @@ class _Run:
         yield from values.judge(self.settings, self.measured)
 
 
-def run(settings: Settings, wal_seconds: float = wal.SAMPLE_SECONDS) -> Preflight:
+def run(
+    settings: Settings, wal_seconds: float = wal.SAMPLE_SECONDS, account: Callable[[], list[Check]] | None = None
+) -> Preflight:
     """Look at both servers, the roles and the tables. Changes nothing: what is tried is rolled back.
 
     Args:
         wal_seconds: how long, at least, the write rate of the servers is watched.
+        account: looks at the account first; the databases are then looked at only where the environment names one of them,
+            as none may be there yet.
 
     Returns:
         every check; a server that cannot be reached is a failed check, not an error.
@@ -174,8 +178,11 @@ def run(settings: Settings, wal_seconds: float = wal.SAMPLE_SECONDS) -> Prefligh
     """
     found = _Run(settings, wal_seconds)
     try:
-        found.connect()
-        found.check_all()
+        if account is not None:
+            found.checks += account()
+        if account is None or settings.source_url or settings.target_url:
+            found.connect()
+            found.check_all()
     finally:
         for connection in found.connections.values():
             connection.close()

@@ -10,7 +10,8 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.config import ConfigError, MigrationConfig
-from components.config_values import migration_config, read_stack_file
+from components.config_stack import StackConfig
+from components.config_values import migration_config, parse, read_stack_file
 from scripts.support.errors import UsageError
 from scripts.support.journal import FileJournal, Journal
 from scripts.support.redact import remember_secret
@@ -97,6 +98,22 @@ def stack_file(stack: str) -> Path:
     name = f"Pulumi.{stack}.yaml"
     here = Path.cwd() / name
     return here if here.exists() else PROJECT_ROOT / name
+
+
+def stack_config(stack: str | None) -> StackConfig:
+    """The whole configuration in a stack's file: ``stack``, else ``PULUMI_STACK``. Nothing has to be deployed.
+
+    Raises:
+        UsageError: no stack is selected, or its file is missing or not usable.
+    """
+    name = stack or Environment().pulumi_stack
+    if not name:
+        raise UsageError("no stack is selected; give --stack, or export PULUMI_STACK")
+    path = stack_file(name)
+    try:
+        return parse(StackConfig, read_stack_file(path), path.name)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
 
 
 def load_settings(stack: str | None = None, deployed_url: Callable[[str, Side], str] | None = None) -> Settings:

@@ -1,0 +1,99 @@
+"""The account's checks against the emulated account: before the first `up`, with the stack's file alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import boto3
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from components import ci_roles
+from components.ci_place import Place
+from components.config_stack import StackConfig
+from components.config_values import parse
+from scripts.cli.app import app
+from scripts.preflight.account.asking import Clients, clients
+from scripts.preflight.account.run import checks
+from scripts.preflight.documents import Check
+from scripts.rehearsal.world import EmulatedAws, build_world
+from scripts.support.errors import UsageError
+from tests.engine_support import stack_config
+from tests.iam import held
+from tests.recorded_aws import RecordedAws
+
+
+@pytest.fixture
+def world(aws: EmulatedAws) -> dict[str, object]:
+    aws.reset()
+    return {key: value for key, value in stack_config(build_world(aws)).items() if key != "smokeHeaderValue"}
+
+
+@pytest.fixture
+def asked(aws: EmulatedAws, in_account: None) -> Clients:
+    return clients(aws.region)
+
+
+def failed(world: dict[str, object], asked: Clients, **other: object) -> dict[str, Check]:
+    """What fails or warns, by name."""
+    found = checks(parse(StackConfig, {**world, **other}), asked)
+    return {check.name: check for check in found if check.status != "pass"}
+
+
+def test_nothing_is_wrong_with_an_account_that_is_as_the_plan_wants(
+    world: dict[str, object], asked: Clients, aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a check is wrong about a sound account, or asks what the operator's role may not."""
+    assert failed(world, asked) == {}
+    place = Place(parse(StackConfig, world), "myteacher/tasks", "main", "pulumi-state", "arn:aws:kms:x:1:key/1")
+    with RecordedAws(aws) as recorded:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", recorded.url)
+        checks(place.config, clients(aws.region))
+        called = recorded.clear()
+    # Who a caller is may be asked by anybody (AWS STS, 'GetCallerIdentity').
+    assert called - {"sts:GetCallerIdentity"} <= ci_roles.actions(place, "operator")
+    assert called
+
+
+def test_a_call_that_iam_refuses_is_a_failed_check_that_names_the_action(
+    world: dict[str, object], asked: Clients, aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a missing right ends the command, or hides what else is wrong."""
+    with held(aws, [{"Action": ["sts:GetCallerIdentity"], "Resource": ["*"]}]) as nobody:
+        for name, value in nobody.items():
+            monkeypatch.setenv(name, value)
+        # The default session keeps the credentials that it found first.
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+        found = failed(world, clients(aws.region))
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    assert found["listener"].status == "fail"
+    assert "elasticloadbalancing:DescribeListeners" in found["listener"].detail
+    assert "allow elasticloadbalancing:DescribeListeners" in found["listener"].remedy
+
+
+def test_the_command_looks_at_the_account_alone_where_no_database_is_named(
+    world: dict[str, object],
+    asked: Clients,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when `preflight --account` wants a deployed stack, which is not there before the first `up`."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("SOURCE_DATABASE_URL", "TARGET_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    listener = str(world["listenerArn"])[:-1] + "0"
+    for values, status in ((world, 0), ({**world, "listenerArn": listener}, 10)):
+        file = {f"task-migration:{key}": value for key, value in values.items()}
+        (tmp_path / "Pulumi.staging.yaml").write_text(yaml.safe_dump({"config": file}))
+        result = CliRunner().invoke(app, ["preflight", "--account", "--stack", "staging", "--json"])
+        assert result.exit_code == status
+    found = {check["name"]: check["detail"] for check in json.loads(result.stdout)["checks"]}
+    assert found["listener: listenerArn"] == f"{listener} does not exist"
+
+
+def test_no_stack_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PULUMI_STACK", raising=False)
+    with pytest.raises(UsageError, match="no stack is selected"):
+        CliRunner().invoke(app, ["preflight", "--account"], catch_exceptions=False)
