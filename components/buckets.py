@@ -61,6 +61,8 @@ def private_bucket(
                     sse_algorithm="aws:kms", kms_master_key_id=key.arn
                 ),
                 bucket_key_enabled=True,
+                # What S3 does of itself with a new bucket; left out, the provider shows it as a difference for ever.
+                blocked_encryption_types=["SSE-C"],
             )
         ],
         opts=child,

@@ -82,6 +82,16 @@ class LifecyclePolicy(Kind):
         aws.client("ecr").put_lifecycle_policy(**self.parameters(new))
 
 
+def _reduced(container: Mapping[str, Any]) -> dict[str, Any]:
+    """A container without what is empty, and lists that have no order in one."""
+    made = {key: value for key, value in container.items() if value not in (None, 0, [], {})}
+    for key in ("environment", "secrets"):
+        made[key] = sorted(container.get(key, []), key=lambda item: str(item["name"]))
+    # The provider knows the port of the host of a task with an interface of its own, not the protocol.
+    made["portMappings"] = [{"hostPort": port["containerPort"], **port} for port in container.get("portMappings", [])]
+    return {"essential": True, **made}
+
+
 class TaskDefinition(Kind):
     """aws.ecs.TaskDefinition: every change is a new revision, the old one is deregistered."""
 
@@ -97,6 +107,29 @@ class TaskDefinition(Kind):
     documents = frozenset({"containerDefinitions"})
     tagging = _ECS_TAGGING
     removal = ("deregister_task_definition", {"taskDefinition": "id"})
+
+    def answered(self, inputs: Inputs) -> dict[str, Any]:
+        """ECS fills in what a container leaves open (Amazon ECS API, 'ContainerDefinition')."""
+        filled = [
+            {
+                **{"cpu": 0, "mountPoints": [], "volumesFrom": [], "systemControls": [], **container},
+                "portMappings": [
+                    {"protocol": "tcp", "hostPort": port["containerPort"], **port}
+                    for port in container.get("portMappings", [])
+                ],
+            }
+            for container in json.loads(inputs["containerDefinitions"])
+        ]
+        return {"containerDefinitions": json.dumps(filled)}
+
+    def same(self, key: str, left: Any, right: Any) -> bool:
+        """As the provider compares (terraform-provider-aws, internal/service/ecs/task_definition_equivalency.go)."""
+        if key != "containerDefinitions":
+            return super().same(key, left, right)
+        try:
+            return [_reduced(one) for one in json.loads(left)] == [_reduced(one) for one in json.loads(right)]
+        except (AttributeError, KeyError, TypeError, ValueError):  # What is not known yet is no document.
+            return False
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         parameters = self.tagged(self.parameters(inputs), inputs)

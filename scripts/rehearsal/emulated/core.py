@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
+from scripts.rehearsal.emulated.policies import same_policy, stored
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact
 
@@ -154,6 +155,8 @@ class Kind(ABC):
     unique: ClassVar[tuple[str, ...]] = ()
     #: Inputs that are JSON texts and are compared by meaning.
     documents: ClassVar[frozenset[str]] = frozenset()
+    #: Those of them that are policies, which AWS writes in a form of its own (`policies`).
+    policies: ClassVar[frozenset[str]] = frozenset()
     #: The id, where the inputs alone determine it: ``{role}:{name}``.
     identity: ClassVar[str] = ""
     #: The call that unmakes it, and its parameters: ``id``, or a property last seen.
@@ -191,6 +194,19 @@ class Kind(ABC):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         """Change it in place. ``changed`` never holds a ``force_new`` property."""
         raise NotImplementedError(f"{self.resource_type} has no update in place; make {sorted(changed)} force_new")
+
+    def answered(self, inputs: Inputs) -> dict[str, Any]:
+        """Inputs that AWS, or its provider, hands back otherwise than they are declared, each as it comes back.
+
+        That is what every later preview compares the declaration with: one that is not what comes back differs for ever.
+        """
+        return {key: stored(inputs[key]) for key in self.policies if inputs.get(key)}
+
+    def same(self, key: str, left: Any, right: Any) -> bool:
+        """Whether the provider takes two different values of an input for the same: documents go by their meaning."""
+        return (key in self.policies and same_policy(left, right)) or (
+            key in self.documents and same_document(left, right)
+        )
 
     def drift(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         """Inputs that the API holds otherwise than ``inputs`` says, as it holds them; what a refresh shows.

@@ -8,6 +8,29 @@ from typing import Any, ClassVar
 from scripts.rehearsal.emulated import limits
 from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals
 
+#: Parameters of postgres16 that need a restart, of those that a migration sets (RDS API, DescribeDBParameters: ApplyType).
+STATIC = frozenset(
+    {
+        "rds.logical_replication",
+        "track_commit_timestamp",
+        "max_connections",
+        "max_replication_slots",
+        "max_wal_senders",
+        "max_logical_replication_workers",
+        "max_worker_processes",
+        "shared_preload_libraries",
+    }
+)
+#: What postgres16 has unasked, of the same (Amazon RDS, 'Requiring an SSL connection'; PostgreSQL 16, 'Server Configuration').
+DEFAULTS = {
+    "rds.force_ssl": "1",
+    "rds.logical_replication": "0",
+    "track_commit_timestamp": "0",
+    "log_min_duration_statement": "-1",
+    "log_error_verbosity": "default",
+    "log_parameter_max_length": "-1",
+}
+
 
 class _Rds(Kind):
     service = "rds"
@@ -59,6 +82,33 @@ class ParameterGroup(_Rds):
     unique = ("name",)
     identity = "{name}"
     removal = ("delete_db_parameter_group", {"DBParameterGroupName": "id"})
+
+    def check(self, inputs: Inputs) -> list[tuple[str, str]]:
+        """RDS refuses a static parameter that is to apply at once ('Working with parameter groups')."""
+        at_once = sorted(
+            item["name"]
+            for item in inputs.get("parameters") or []
+            if item["name"] in STATIC and item.get("applyMethod") != "pending-reboot"
+        )
+        found = [("parameters", f"{', '.join(at_once)}: cannot use immediate apply method for static parameter")]
+        return super().check(inputs) + (found if at_once else [])
+
+    def answered(self, inputs: Inputs) -> dict[str, Any]:
+        """A parameter once, in small letters; what is the family's default anyway is not the group's, and comes back with
+        RDS's apply method, whatever is asked for (terraform-provider-aws, issue 39252)."""
+        once = {str(item["name"]).lower(): item for item in inputs.get("parameters") or []}
+        return {
+            "parameters": [
+                {
+                    **item,
+                    "name": name,
+                    "applyMethod": "pending-reboot"
+                    if DEFAULTS.get(name) == item["value"]
+                    else item.get("applyMethod") or "immediate",
+                }
+                for name, item in once.items()
+            ]
+        }
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         parameters = {"Description": "Managed by Pulumi", **self.parameters(inputs)}

@@ -20,7 +20,7 @@ class Role(Kind):
     kept = frozenset({"forceDetachPolicies"})
     force_new = frozenset({"name", "path"})
     unique = ("name",)
-    documents = frozenset({"assumeRolePolicy"})
+    policies = frozenset({"assumeRolePolicy"})
     tagging = Tagging("RoleName", add="tag_role", remove="untag_role")
     identity = "{name}"
     removal = ("delete_role", {"RoleName": "id"})
@@ -54,7 +54,7 @@ class RolePolicy(Kind):
     params: ClassVar[Mapping[str, Any]] = {"role": "RoleName", "name": "PolicyName", "policy": "PolicyDocument"}
     force_new = frozenset({"role", "name"})
     unique = ("role", "name")
-    documents = frozenset({"policy"})
+    policies = frozenset({"policy"})
     identity = "{role}:{name}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
@@ -108,7 +108,7 @@ class Key(Kind):
     kept = frozenset({"deletionWindowInDays"})
     special = frozenset({"enableKeyRotation", "isEnabled", "rotationPeriodInDays"})
     force_new = frozenset({"keyUsage", "customerMasterKeySpec", "multiRegion"})
-    documents = frozenset({"policy"})
+    policies = frozenset({"policy"})
     tagging = Tagging("KeyId", written=lambda inputs: tag_list(inputs, "TagKey", "TagValue"))
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
@@ -191,7 +191,7 @@ class Secret(Kind):
     tagging = Tagging("SecretId")
     force_new = frozenset({"name"})
     unique = ("name",)
-    documents = frozenset({"policy"})
+    policies = frozenset({"policy"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         client = aws.client("secretsmanager")

@@ -98,9 +98,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Diff(self, request: Any, context: Any) -> Any:
         """Compare the old inputs with the new ones; the engine applied ignoreChanges to them already."""
-        old = properties.from_struct(request.old_inputs)
-        new = properties.ignore_changes(properties.from_struct(request.news), old, request.ignoreChanges)
-        found = registry.difference(_type(request), properties.plain(old), properties.plain(new))
+        old, new = (properties.plain(properties.from_struct(part)) for part in (request.old_inputs, request.news))
+        found = registry.difference(_type(request), old, new, ignored=request.ignoreChanges)
         return _diff(list(found.changed), list(found.replaces), delete_first=found.delete_first)
 
     def Create(self, request: Any, context: Any) -> Any:

@@ -16,13 +16,14 @@ from scripts.rehearsal.emulated import (
     identity,
     monitoring,
     network,
+    properties,
     replication,
     routes,
     scaling,
     storage,
     topics,
 )
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Made, ProviderError, explain, is_missing, same_document
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Made, ProviderError, explain, is_missing
 
 _MODULES = (containers, database, gateway, identity, monitoring, network, replication, routes, scaling, storage, topics)
 KINDS: Mapping[str, Kind] = {kind.resource_type: kind for module in _MODULES for kind in module.KINDS}
@@ -59,21 +60,29 @@ def kind_of(token: str) -> Kind:
         ) from None
 
 
-def difference(token: str, old: Inputs, new: Inputs, replace_on: Iterable[str] = ()) -> Difference:
-    """Compare inputs property by property; unset and null are the same, JSON documents are compared by meaning."""
+def difference(
+    token: str, old: Inputs, new: Inputs, replace_on: Iterable[str] = (), ignored: Iterable[str] = ()
+) -> Difference:
+    """What a preview shows: ``new`` inputs against those that come back for the ``old`` ones, but for ``ignored`` paths."""
     kind = kind_of(token)
-    changed = []
-    for key in sorted(set(old) | set(new)):
-        before, after = old.get(key), new.get(key)
-        if before == after or (key in kind.documents and same_document(before, after)):
-            continue
-        if before in (None, {}, []) and after in (None, {}, []):
-            continue
-        changed.append(key)
+    now = {**old, **kind.answered(old)}
+    changed = _changed(kind, now, properties.ignore_changes(new, now, ignored))
     wanted = set(replace_on)
     replaces = tuple(key for key in changed if key in kind.force_new or key in wanted or "*" in wanted)
     named = bool(kind.unique) and all(old.get(key) == new.get(key) for key in kind.unique)
     return Difference(tuple(changed), replaces, bool(replaces) and named)
+
+
+def _changed(kind: Kind, old: Inputs, new: Inputs) -> list[str]:
+    """Properties that differ; unset and null are the same, documents are compared as the provider compares them."""
+    changed = []
+    for key in sorted(set(old) | set(new)):
+        before, after = old.get(key), new.get(key)
+        if before == after or (before in (None, {}, []) and after in (None, {}, [])):
+            continue
+        if not kind.same(key, before, after):
+            changed.append(key)
+    return changed
 
 
 def check(token: str, inputs: Inputs) -> list[tuple[str, str]]:
@@ -114,7 +123,7 @@ def adopt(aws: Aws, token: str, inputs: Inputs, taken: frozenset[str]) -> Made |
 def update(aws: Aws, token: str, id_: str, old: Inputs, new: Inputs) -> dict[str, Any]:
     """Change it in place; the new outputs. Raises ProviderError."""
     kind = kind_of(token)
-    changed = frozenset(difference(token, old, new).changed)
+    changed = frozenset(_changed(kind, old, new))
     try:
         kind.update(aws, id_, old, new, changed)
         return {**new, **kind.read(aws, id_, new)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -173,6 +174,13 @@ class ReplicationTask(_Dms):
     describe, answers = "describe_replication_tasks", "ReplicationTasks"
     filter_name, identity = "replication-task-id", "{replicationTaskId}"
     removal = ("delete_replication_task", {"ReplicationTaskArn": "replicationTaskArn"})
+
+    def answered(self, inputs: Inputs) -> dict[str, Any]:
+        """DMS adds the settings that were left open ('Specifying task settings for AWS DMS tasks'), whichever they are."""
+        if not inputs.get("replicationTaskSettings"):
+            return {}
+        additions = {"FailTaskWhenCleanTaskResourceFailed": False, "StreamBufferSettings": {"StreamBufferCount": 3}}
+        return {"replicationTaskSettings": json.dumps({**additions, **json.loads(inputs["replicationTaskSettings"])})}
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         dms = aws.client("dms")

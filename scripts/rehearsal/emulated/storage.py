@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from scripts.rehearsal.emulated import limits
 from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, compact, pascal, tag_list
+from scripts.rehearsal.emulated.policies import stored
 
 
 class Bucket(Kind):
@@ -111,6 +112,11 @@ class Encryption(_Aspect):
     put = "put_bucket_encryption"
     undo = "delete_bucket_encryption"
 
+    def answered(self, inputs: Inputs) -> dict[str, Any]:
+        """New buckets refuse objects under a customer's key unless they are told otherwise, and the provider reads that back
+        (Amazon S3, 'Default SSE-C setting for new buckets FAQ'; terraform-provider-aws before 6.40 shows it for ever)."""
+        return {"rules": [{"blockedEncryptionTypes": ["SSE-C"], **compact(rule)} for rule in inputs["rules"]]}
+
     def call(self, inputs: Inputs) -> dict[str, Any]:
         rules = []
         for rule in inputs["rules"]:
@@ -122,6 +128,8 @@ class Encryption(_Aspect):
                 }
             if rule.get("bucketKeyEnabled") is not None:
                 made["BucketKeyEnabled"] = rule["bucketKeyEnabled"]
+            if rule.get("blockedEncryptionTypes"):
+                made["BlockedEncryptionTypes"] = {"EncryptionType": rule["blockedEncryptionTypes"]}
             rules.append(made)
         return {"ServerSideEncryptionConfiguration": {"Rules": rules}}
 
@@ -158,9 +166,12 @@ class Policy(_Aspect):
 
     resource_type = "aws:s3/bucketPolicy:BucketPolicy"
     special = frozenset({"bucket", "policy"})
-    documents = frozenset({"policy"})
+    policies = frozenset({"policy"})
     put = "put_bucket_policy"
     undo = "delete_bucket_policy"
+
+    def answered(self, inputs: Inputs) -> dict[str, Any]:
+        return {"policy": stored(inputs["policy"], star=True)}
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         limits.judge(aws, limits.BUCKET_POLICY, {"Bucket": inputs["bucket"], "Policy": inputs["policy"]})

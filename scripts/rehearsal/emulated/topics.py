@@ -18,7 +18,8 @@ class Topic(Kind):
     special = frozenset({"kmsMasterKeyId", "displayName", "policy", "deliveryPolicy"})
     force_new = frozenset({"name"})
     unique = ("name",)
-    documents = frozenset({"policy", "deliveryPolicy"})
+    documents = frozenset({"deliveryPolicy"})
+    policies = frozenset({"policy"})
     tagging = Tagging("ResourceArn")
     _ATTRIBUTES: ClassVar[Mapping[str, Any]] = {
         "kmsMasterKeyId": "KmsMasterKeyId",
@@ -60,7 +61,7 @@ class TopicPolicy(Kind):
     special = frozenset({"arn", "policy"})
     force_new = frozenset({"arn"})
     unique = ("arn",)
-    documents = frozenset({"policy"})
+    policies = frozenset({"policy"})
     identity = "{arn}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:

@@ -94,7 +94,7 @@ class Operation:
         if old is None:
             return self._create(wanted, None)
         before, after = properties.plain(old.inputs), properties.plain(wanted.inputs)
-        found = registry.difference(wanted.type, before, after, wanted.replace_on)
+        found = registry.difference(wanted.type, before, after, wanted.replace_on, wanted.ignore)
         if not found.changed:
             return self._same(old, wanted)
         if found.replaces:
