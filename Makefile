@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup rehearsal test lint secrets known-secrets dependencies audit sbom docs bench lock clean
+.PHONY: setup engine rehearsal test lint secrets known-secrets dependencies audit sbom docs bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -16,6 +16,18 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# The real engine, for a rehearsal and the tests marked `engine`: Pulumi's CLI, built from its Go module as .ci/engine/go.mod pins it.
+# It comes without language hosts, so the program is run inline (scripts/rehearsal/engine/hosted.py).
+CLI := build/engine/pulumi
+MODULE := github.com/pulumi/pulumi
+engine: $(CLI)
+
+$(CLI): .ci/engine/go.mod .ci/engine/go.sum
+	@command -v go >/dev/null || { echo "make engine: no go on PATH; install Go $$(sed -n 's/^go //p' $<) or later (https://go.dev/doc/install)" >&2; exit 2; }
+	@mkdir -p $(@D)
+	cd $(<D) && go build -o ../../$@ -ldflags \
+		"-s -w -X $(MODULE)/sdk/v3/go/common/version.Version=$$(go list -m -f '{{.Version}}' $(MODULE)/pkg/v3)" $(MODULE)/pkg/v3/cmd/pulumi
 
 rehearsal: setup
 	$(BIN)/task-migration rehearse
@@ -32,7 +44,7 @@ lint: setup secrets dependencies
 
 # Status 3: a known one (.secrets.baseline) stands on another line. A new one that is none: `make known-secrets`, and say why in
 # the commit. Tests make passwords up, so there it looks for what has the form of a key alone.
-SCANNED := git ls-files -- ':!tests' ':!requirements.lock' ':!.secrets.baseline'
+SCANNED := git ls-files -- ':!tests' ':!requirements.lock' ':!.ci/engine/go.sum' ':!.secrets.baseline'
 FORMS := $(foreach plugin,KeywordDetector Base64HighEntropyString HexHighEntropyString BasicAuthDetector,--disable-plugin $(plugin))
 secrets: setup
 	@mkdir -p build && cp .secrets.baseline build/secrets.baseline

@@ -96,6 +96,17 @@ def test_the_command_is_the_version_that_the_program_was_locked_with(name: str) 
     assert set(used) == {locked}
 
 
+def test_the_engine_of_the_tests_is_not_older_than_the_sdk() -> None:
+    """Fails when the lock moves on and the tests go on with the engine of before; not every release can be had as a Go module."""
+    lock, module = (PROJECT_ROOT / "requirements.lock").read_text(), (PROJECT_ROOT / ".ci/engine/go.mod").read_text()
+    (sdk,) = re.findall(r"^pulumi==(\d+)\.(\d+)", lock, re.MULTILINE)
+    engines = re.findall(r"github\.com/pulumi/pulumi/(?:pkg|sdk)/v3 v(\d+)\.(\d+)", module)
+    assert len(engines) == 2
+    assert len(set(engines)) == 1
+    assert engines[0][0] == sdk[0]
+    assert int(engines[0][1]) >= int(sdk[1])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_run_leaves_behind_holds_no_secret(name: str) -> None:
     """Fails when an artifact or a summary, which all who read the repository can open, has more than the decision."""
