@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -10,6 +10,15 @@ from components.config import ARN, MigrationConfig, PlaceConfig, aws_id
 
 SubnetId = Annotated[str, aws_id("subnet", "subnet-0a1b2c3d")]
 SecurityGroupId = Annotated[str, aws_id("sg", "sg-0a1b2c3d")]
+#: Memory that Fargate has for so many CPU units: least, most and step, MiB (Amazon ECS, 'Task definition parameters for
+#: Fargate': task size). 256 units know 512 MiB, 1 and 2 GiB.
+FARGATE_MEMORY = {
+    256: (1024, 2048, 1024),
+    512: (1024, 4096, 1024),
+    1024: (2048, 8192, 1024),
+    2048: (4096, 16384, 1024),
+    4096: (8192, 30720, 1024),
+}
 
 
 class StackConfig(MigrationConfig, PlaceConfig):
@@ -86,6 +95,43 @@ class StackConfig(MigrationConfig, PlaceConfig):
         0, ge=0, le=3650, description="Days for which Object Lock keeps each object of that bucket; 0: no lock."
     )
     alarm_emails: tuple[str, ...] = Field((), description="Addresses that the alarm topic mails to.")
+
+    @field_validator("*")
+    @classmethod
+    def _one_place(cls, value: Any, info: ValidationInfo) -> Any:
+        """Every ARN is of the stack's region, and of the account that the first one names."""
+        if not isinstance(value, str) or not value.startswith("arn:"):
+            return value
+        _, _, _, region, account, _ = value.split(":", 5)
+        wanted = info.data.get("region", region)
+        if region and region != wanted:
+            raise ValueError(f"its region is {region}, that of the stack {wanted}; name the one of that region")
+        for name, other in info.data.items():
+            if isinstance(other, str) and other.startswith("arn:") and (had := other.split(":")[4]) != account:
+                key = cls.model_fields[name].alias
+                raise ValueError(f"its account is {account}, that of {key} {had}; name resources of one account")
+        return value
+
+    @field_validator("cognito_user_pool_id")
+    @classmethod
+    def _pool_of_region(cls, pool: str, info: ValidationInfo) -> str:
+        region = info.data.get("region")
+        if region and not pool.startswith(f"{region}_"):
+            raise ValueError(f"the pool is not of the stack's region, {region}; name one of that region")
+        return pool
+
+    @field_validator("service_memory_mb")
+    @classmethod
+    def _fargate(cls, memory: int, info: ValidationInfo) -> int:
+        cpu = info.data.get("service_cpu")
+        if cpu in FARGATE_MEMORY and not (cpu == 256 and memory == 512):
+            least, most, step = FARGATE_MEMORY[cpu]
+            if not least <= memory <= most or memory % step:
+                also = "512, or " if cpu == 256 else ""
+                raise ValueError(
+                    f"with serviceCpu {cpu} Fargate has {also}{least} to {most} MiB in steps of {step}; choose one of them"
+                )
+        return memory
 
     @field_validator("service_image_tag")
     @classmethod

@@ -54,16 +54,26 @@ def read_stack_config() -> StackConfig:
         if raw is not None and raw != "":
             values[key] = _value(raw, annotation)
     region = pulumi.Config("aws").get("region")
-    if region and "region" not in values:
-        values["region"] = region
+    if region and values.setdefault("region", region) != region:
+        # Before all else: each ARN is compared with the region.
+        raise pulumi.RunError(
+            f"{origin} is not usable:\n  region: value {values['region']!r}; limit: aws:region, {region!r}. Set "
+            "both to the region of the stack's resources"
+        )
     try:
         parsed = parse(StackConfig, values, origin)
     except ConfigError as error:
         raise pulumi.RunError(str(error)) from None
-    if region and region != parsed.region:
+    allowed = pulumi.Config("aws").get_object("allowedAccountIds")
+    account = parsed.cluster_arn.split(":")[4]
+    if allowed and account not in {str(one) for one in allowed}:
         raise pulumi.RunError(
-            f"{origin} is not usable:\n  region: value {parsed.region!r}; limit: aws:region, {region!r}. Set "
-            "both to the region of the stack's resources"
+            f"{origin} is not usable:\n  clusterArn: its account is {account}; limit: aws:allowedAccountIds, "
+            f"{', '.join(map(str, allowed))}. Correct the one that is wrong"
+        )
+    if not parsed.alarm_emails:
+        pulumi.warn(
+            f"alarmEmails: none, so nobody is told by an alarm; set it in {origin}, or subscribe to the topic by hand"
         )
     return parsed
 

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from components.config_stack import StackConfig
-from scripts.preflight.account import listener
+from scripts.preflight.account import listener, place
 from scripts.preflight.account.asking import Clients, tried
 from scripts.preflight.documents import Check
 
 #: What each subject is called in the names of its checks (``listener: rules``), and its checks.
-SUBJECTS: tuple[tuple[str, Callable[[StackConfig, Clients], Iterable[Check]]], ...] = (("listener", listener.checks),)
+SUBJECTS: tuple[tuple[str, Callable[[StackConfig, Clients], Iterable[Check]]], ...] = (
+    ("place", place.checks),
+    ("listener", listener.checks),
+)
 
 
 def checks(config: StackConfig, aws: Clients) -> list[Check]:

@@ -57,6 +57,18 @@ def test_nothing_is_wrong_with_an_account_that_is_as_the_plan_wants(
     assert called
 
 
+def test_credentials_of_another_account_are_named(world: dict[str, object], asked: Clients, aws: EmulatedAws) -> None:
+    """Fails when an `up` with the wrong profile starts to make a stack in an account that is not meant."""
+    account = aws.client("sts").get_caller_identity()["Account"]
+    elsewhere = {
+        key: value.replace(account, "1" * 12) if isinstance(value, str) else value for key, value in world.items()
+    }
+    found = failed(elsewhere, asked)["place: account"]
+    assert found.status == "fail"
+    assert f"of account {account}; limit: 111111111111" in found.detail
+    assert "AWS_PROFILE" in found.remedy
+
+
 def test_a_call_that_iam_refuses_is_a_failed_check_that_names_the_action(
     world: dict[str, object], asked: Clients, aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, cast
 
 import pulumi
@@ -204,14 +205,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _configuration(environment: str, overrides: Mapping[str, Any]) -> dict[str, str]:
+def _configuration(environment: str, overrides: Mapping[str, Any], of_provider: Mapping[str, Any]) -> dict[str, str]:
     values = {"environment": environment, "smokeHeaderValue": SMOKE_VALUE, **FILLED, **overrides}
     texts = {
         f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value)
         for key, value in values.items()
         if value is not None
     }
-    return {"aws:region": REGION, **texts}
+    provider = {f"aws:{key}": json.dumps(value) for key, value in of_provider.items()}
+    return {"aws:region": REGION, **provider, **texts}
 
 
 async def _run(declared: Declared, environment: str, configuration: dict[str, str], secret: frozenset[str]) -> None:
@@ -229,19 +231,24 @@ def _ignore(_: object) -> None:
 
 
 def declare(
-    environment: str = "staging", *, secret: frozenset[str] = frozenset({"smokeHeaderValue"}), **overrides: Any
+    environment: str = "staging",
+    *,
+    secret: frozenset[str] = frozenset({"smokeHeaderValue"}),
+    aws: Mapping[str, Any] = MappingProxyType({}),
+    **overrides: Any,
 ) -> Declared:
     """Run ``__main__.py`` for a stack and return what it declared.
 
     Args:
         secret: keys that the stack keeps encrypted.
+        aws: configuration of the provider itself.
         overrides: configuration keys in camelCase; ``None`` unsets one.
 
     Raises:
         pulumi.RunError: as the program raised it.
     """
     declared = Declared()
-    asyncio.run(_run(declared, environment, _configuration(environment, overrides), secret))
+    asyncio.run(_run(declared, environment, _configuration(environment, overrides, aws), secret))
     return declared
 
 

@@ -239,6 +239,10 @@ def test_a_missing_key_is_named_with_the_command_that_sets_it(key: str) -> None:
     assert f"pulumi config set task-migration:{key}" in str(caught.value)
 
 
+def other_place(region: str = "ap-northeast-1", account: str = "123456789012") -> str:
+    return f"arn:aws:ecs:{region}:{account}:cluster/myteacher-cluster"
+
+
 @pytest.mark.parametrize(
     ("overrides", "part"),
     [
@@ -252,12 +256,45 @@ def test_a_missing_key_is_named_with_the_command_that_sets_it(key: str) -> None:
         ({"serviceImageTag": "latest"}, "latest says not what runs"),
         ({"serviceImageTag": None}, "serviceImageTag: no value"),
         ({"listenerServerName": None}, "listenerServerName: no value"),
+        ({"clusterArn": other_place(account="1" * 12)}, "clusterArn: value"),
+        (
+            {"clusterArn": other_place(account="1" * 12)},
+            "its account is 111111111111, that of listenerArn 123456789012",
+        ),
+        ({"clusterArn": other_place(region="eu-west-1")}, "its region is eu-west-1, that of the stack ap-northeast-1"),
+        ({"cognitoUserPoolId": "eu-west-1_AbCdEf123"}, "the pool is not of the stack's region, ap-northeast-1"),
+        ({"serviceCpu": 1024, "serviceMemoryMb": 1024}, "with serviceCpu 1024 Fargate has 2048 to 8192 MiB"),
+        ({"serviceCpu": 256, "serviceMemoryMb": 3072}, "with serviceCpu 256 Fargate has 512, or 1024 to 2048 MiB"),
+        ({"serviceCpu": 512, "serviceMemoryMb": 1536}, "in steps of 1024"),
     ],
 )
 def test_a_wrong_value_is_named(overrides: dict[str, Any], part: str) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         declare(**overrides)
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(("cpu", "memory"), [(256, 512), (256, 2048), (512, 4096), (1024, 2048), (4096, 30720)])
+def test_a_pair_that_fargate_has_is_taken(cpu: int, memory: int) -> None:
+    assert declare(serviceCpu=cpu, serviceMemoryMb=memory).one("aws:ecs/taskDefinition:TaskDefinition")
+
+
+def test_another_account_than_the_provider_may_use_is_named() -> None:
+    """Fails when credentials' account and the ARNs' are only found to differ by a refused call in the middle of `up`."""
+    with pytest.raises(
+        pulumi.RunError, match=r"its account is 123456789012; limit: aws:allowedAccountIds, 111111111111"
+    ):
+        declare(aws={"allowedAccountIds": ["111111111111"]})
+    declare(aws={"allowedAccountIds": ["123456789012"]})
+
+
+def test_no_address_for_alarms_is_said_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a stack without anybody to tell is silent about it."""
+    said: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", said.append)
+    declare()
+    declare(alarmEmails=["operations@example.com"])
+    assert [text.split(":")[0] for text in said] == ["alarmEmails"]
 
 
 @pytest.mark.parametrize(
