@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup engine rehearsal test lint secrets known-secrets dependencies audit sbom docs bench lock clean
+.PHONY: setup engine rehearsal test lint workflows secrets known-secrets dependencies audit sbom docs bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -36,15 +36,26 @@ rehearsal: setup
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-lint: setup secrets dependencies
+lint: setup secrets dependencies workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# The workflows, and the scripts in them. actionlint is built from its Go module: its package on PyPI fetches a program from elsewhere.
+ACTIONLINT := build/actionlint
+workflows: setup $(ACTIONLINT)
+	$(ACTIONLINT) -shellcheck $(BIN)/shellcheck -pyflakes ''
+	$(BIN)/shellcheck .ci/run
+
+$(ACTIONLINT): .ci/actionlint/go.mod .ci/actionlint/go.sum
+	@command -v go >/dev/null || { echo 'Go is not on PATH, and the workflows are checked by a program of it; install it (https://go.dev/dl/)' >&2; exit 2; }
+	@mkdir -p $(@D)
+	cd .ci/actionlint && go build -o '$(CURDIR)/$@' github.com/rhysd/actionlint/cmd/actionlint
+
 # Status 3: a known one (.secrets.baseline) stands on another line. A new one that is none: `make known-secrets`, and say why in
 # the commit. Tests make passwords up, so there it looks for what has the form of a key alone.
-SCANNED := git ls-files -- ':!tests' ':!requirements.lock' ':!.ci/engine/go.sum' ':!.secrets.baseline'
+SCANNED := git ls-files -- ':!tests' ':!requirements.lock' ':!.ci/*/go.sum' ':!.secrets.baseline'
 FORMS := $(foreach plugin,KeywordDetector Base64HighEntropyString HexHighEntropyString BasicAuthDetector,--disable-plugin $(plugin))
 secrets: setup
 	@mkdir -p build && cp .secrets.baseline build/secrets.baseline

@@ -11,7 +11,7 @@ from components.config_stack import StackConfig
 from components.naming import Naming
 from components.policies import statement
 
-Role = Literal["preview", "deploy", "operator"]
+Role = Literal["preview", "deploy", "operator", "drift"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the workflows may do in the account: three roles an environment, whom each trusts, and its actions one by one.
+"""What the workflows may do in the account: four roles an environment, whom each trusts, and its actions one by one.
 
 An administrator makes them (`task-migration ci-roles`), not the program: a role that may change itself is no limit. Their
 names are outside of ``naming.prefix``, which is all that the deploy role may touch in IAM. Pure data.
@@ -6,6 +6,7 @@ names are outside of ``naming.prefix``, which is all that the deploy role may to
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from components.ci_boundary import boundary
@@ -15,14 +16,18 @@ from components.naming import ALARM_TOPIC, DATABASE_PASSWORD_SECRET, SERVICE_NAM
 from components.policies import statement
 
 __all__ = ["ISSUER", "ROLES", "Place", "Role", "actions", "boundary", "policies", "trust"]
-ROLES: tuple[Role, ...] = ("preview", "deploy", "operator")
+ROLES: tuple[Role, ...] = ("preview", "deploy", "operator", "drift")
 ISSUER = "token.actions.githubusercontent.com"
 #: The workflow that takes each role, and the GitHub environment that it has to run in: the stack's name and this.
 WORKFLOWS: dict[Role, tuple[str, str]] = {
     "preview": ("preview.yml", "-preview"),
     "deploy": ("deploy.yml", ""),
     "operator": ("canary.yml", ""),
+    "drift": ("drift.yml", "-preview"),
 }
+
+#: Actions that show what is there. The deploy role, from which they are picked, reads no value and no object but Pulumi's state.
+_READS = re.compile(r"apigateway:GET|\w[\w-]*:(?:Describe|Get|List)\w+")
 
 
 def trust(place: Place, role: Role) -> dict[str, Any]:
@@ -54,7 +59,7 @@ def trust(place: Place, role: Role) -> dict[str, Any]:
 
 def policies(place: Place, role: Role) -> dict[str, dict[str, Any]]:
     """The role's managed policies, by name; one takes 6,144 characters (IAM, 'IAM and AWS STS quotas')."""
-    made = {"preview": _preview, "deploy": deploy, "operator": _operator}[role](place)
+    made = {"preview": _preview, "deploy": deploy, "operator": _operator, "drift": _drift}[role](place)
     return {f"{place.role_name(role)}-{part}": document(statements) for part, statements in made.items()}
 
 
@@ -67,6 +72,20 @@ def actions(place: Place, role: Role) -> frozenset[str]:
 def _preview(place: Place) -> dict[str, list[dict[str, Any]]]:
     """State and configuration, nothing of AWS: the program asks nothing, and the preview refreshes nothing."""
     return {"state": state(place, writes=False)}
+
+
+def _drift(place: Place) -> dict[str, list[dict[str, Any]]]:
+    """What a deployment describes and gets, and nothing of what it changes: a refresh reads each resource, a preview locks nothing."""
+    found = {
+        part: [
+            {**item, "Action": reads}
+            for item in statements
+            if (reads := [action for action in item["Action"] if _READS.fullmatch(action)])
+        ]
+        for part, statements in deploy(place).items()
+    }
+    found["state"] = [*state(place, writes=False), *(item for item in found["state"] if item["Sid"] == "Looks")]
+    return {part: statements for part, statements in found.items() if statements}
 
 
 def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,16 @@ from scripts.cli.app import app
 from scripts.support.settings import PROJECT_ROOT
 
 WORKFLOWS = PROJECT_ROOT / ".github" / "workflows"
-NAMES = ("preview", "deploy", "canary")
+NAMES = ("preview", "deploy", "canary", "drift")
+#: What looks alone: for both stacks, where nobody has to approve it.
+LOOKS = ("preview", "drift")
 RIGHTS = {
     "preview": {"contents": "read", "id-token": "write"},
     "deploy": {"contents": "read", "id-token": "write"},
-    "canary": {"contents": "write", "id-token": "write"},
+    "canary": {"contents": "write", "pull-requests": "write", "id-token": "write"},
+    "drift": {"contents": "read", "id-token": "write"},
 }
-ROLES = {"preview": "PREVIEW", "deploy": "DEPLOY", "canary": "OPERATOR"}
+ROLES = {"preview": "PREVIEW", "deploy": "DEPLOY", "canary": "OPERATOR", "drift": "DRIFT"}
 #: Each action's one commit and its release. Both were read from the tags of the action's own repository.
 PINS = {
     "actions/checkout": ("34e114876b0b11c390a56381ad16ebd13914f8d5", "v4.3.1"),
@@ -121,7 +127,8 @@ def test_every_job_ends_in_time_and_names_its_environment(name: str) -> None:
     """Fails when a hanging deployment holds the environment's lock for six hours, or a job runs without its reviewers."""
     for job in workflow(name)["jobs"].values():
         assert job["timeout-minutes"] <= 90
-        assert ("matrix.stack" if name == "preview" else "inputs.stack") in job["environment"]
+        assert job["environment"] == ("${{ matrix.stack }}-preview" if name in LOOKS else "${{ inputs.stack }}")
+        assert name not in LOOKS or job["strategy"]["matrix"]["stack"] == ["staging", "prod"]
 
 
 def test_the_audit_runs_each_night_without_a_role() -> None:
@@ -138,7 +145,10 @@ def test_the_audit_runs_each_night_without_a_role() -> None:
 def test_two_operators_never_deploy_one_environment_at_once() -> None:
     """Fails when a deployment and a canary step run beside each other, or one that runs is killed by the next."""
     locks = [workflow(name)["concurrency"] for name in ("deploy", "canary")]
-    assert locks == [{"group": "stack-${{ inputs.stack }}", "cancel-in-progress": False}] * 2
+    back = "${{ inputs.action != 'step' && '-back' || '' }}"  # not behind a step that is watched for half an hour
+    assert locks == [
+        {"group": f"stack-${{{{ inputs.stack }}}}{more}", "cancel-in-progress": False} for more in ("", back)
+    ]
     for name in ("deploy", "canary"):
         # YAML 1.1 reads the key `on` as true.
         assert workflow(name)[True]["workflow_dispatch"]["inputs"]["stack"]["options"] == ["staging", "prod"]
@@ -152,7 +162,6 @@ def test_a_pull_request_shows_both_stacks_and_a_strangers_gets_no_role() -> None
     job = found["jobs"]["preview"]
     assert set(found[True]) == {"pull_request"}  # never pull_request_target, which runs with the repository's secrets
     assert job["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
-    assert job["strategy"]["matrix"]["stack"] == ["staging", "prod"]
     preview = job["steps"][-1]["with"]
     assert (preview["command"], preview["comment-on-summary"]) == ("preview", True)
     # To comment takes pull-requests: write, by which the program of the pull request could approve itself.
@@ -174,8 +183,22 @@ def test_the_canary_runs_commands_that_exist_the_gate_before_the_step() -> None:
     said = [line.split("task-migration ")[1] for item in steps("canary") for line in _commands(item)]
     assert all(command.split()[0] in known for command in said)
     order = [" ".join(command.split()[:2]) for command in said]
-    assert order == ["replicate status", "verify", "canary step", "canary step", "rollback --reason"]
+    assert order == [
+        *("replicate status", "verify", "canary step", "canary step", "rollback --reason", "rollback --emergency")
+    ]
     assert "--dry-run" in said[2]
+
+
+def test_an_emergency_needs_nothing_of_pulumi_and_no_journal() -> None:
+    """Fails when the way back for a Pulumi that does not answer waits for Pulumi, its backend, or a bucket."""
+    asked = workflow("canary")[True]["workflow_dispatch"]["inputs"]["action"]["options"]
+    assert asked == ["step", "rollback", "emergency"]
+    run = [item for item in steps("canary") if item.get("if") not in ("inputs.action == 'step'",)]
+    for item in run:
+        if "pulumi" in item.get("uses", "") or item.get("name") in ("The journal has a place", "Back to the monolith"):
+            assert item["if"] in ("inputs.action != 'emergency'", "inputs.action == 'rollback'")
+    (command,) = [line for line in script("canary", "Back without Pulumi").splitlines() if "task-migration " in line]
+    assert command.split()[:3] == [".venv/bin/task-migration", "rollback", "--emergency"]
 
 
 def _commands(step: dict[str, Any]) -> list[str]:
@@ -207,19 +230,122 @@ def clones(tmp_path: Path) -> dict[str, Path]:
     return {"colleague": colleague, "runner": tmp_path / "runner", "origin": tmp_path / "origin.git"}
 
 
-def keep_the_weight(clones: dict[str, Path]) -> subprocess.CompletedProcess[str]:
-    variables = {
-        **{"PULUMI_STACK": "staging", "ACTION": "step", "ACTOR": "o'operator", "BRANCH": "main"},
-        "TOKEN": "a-token-of-the-run",
-    }
+def run_step(
+    name: str, step: str, directory: Path, variables: dict[str, str], path: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A step's script as GitHub runs one (`shell: bash`), in ``directory``; programs in ``path`` come first."""
+    places = [str(path)] if path else []
     return subprocess.run(
-        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script("canary", "Keep the weight")],
-        cwd=clones["runner"],
-        env={**os.environ, **variables},
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script(name, step)],
+        cwd=directory,
+        env={**os.environ, "PATH": ":".join([*places, os.environ["PATH"]]), **variables},
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
+
+
+def keep_the_weight(
+    clones: dict[str, Path], action: str = "step", api: str = "http://127.0.0.1:9"
+) -> subprocess.CompletedProcess[str]:
+    if not (clones["runner"] / ".venv").exists():
+        (clones["runner"] / ".venv").symlink_to(sys.prefix)
+    variables = {
+        **{"PULUMI_STACK": "staging", "ACTION": action, "ACTOR": "o'operator", "BRANCH": "main"},
+        **{"TOKEN": "a-token-of-the-run", "REPOSITORY": "myteacher/tasks", "PROPOSAL": "canary/staging-77"},
+        **{"GITHUB_API_URL": api, "no_proxy": "127.0.0.1"},
+    }
+    return run_step("canary", "Keep the weight", clones["runner"], variables)
+
+
+def set_weight(directory: Path, before: int, after: int) -> None:
+    file = directory / "Pulumi.staging.yaml"
+    file.write_text(file.read_text().replace(f"canaryWeight: {before}", f"canaryWeight: {after}"))
+
+
+class Pulls:
+    """GitHub's `POST /repos/ORG/REPO/pulls`; keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None, Any]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.asked.append((self.path, self.headers["Authorization"], body))
+                self.send_response(201)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def pulls() -> Iterator[Pulls]:
+    made = Pulls()
+    yield made
+    made.close()
+
+
+def protect(origin: Path) -> None:
+    """As a ruleset of GitHub does: the branch takes no push, others do."""
+    hook = origin / "hooks" / "update"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(
+        '#!/bin/sh\ntest "$1" != refs/heads/main || { echo "error: GH013: Repository rule violations"; exit 1; }\n'
+    )
+    hook.chmod(0o700)
+
+
+def test_a_protected_branch_gets_the_weight_by_a_pull_request(clones: dict[str, Path], pulls: Pulls) -> None:
+    """Fails when the protected branch, which production asks for, leaves git with the old weight after each step."""
+    protect(clones["origin"])
+    set_weight(clones["runner"], 0, 5)
+    done = keep_the_weight(clones, api=pulls.url)
+    assert done.returncode == 0, done.stderr
+    assert "::warning::main takes no push: merge the pull request of canary/staging-77" in done.stdout
+    assert "canaryWeight: 0" in git(clones["origin"], "show", "main:Pulumi.staging.yaml")
+    assert "canaryWeight: 5" in git(clones["origin"], "show", "canary/staging-77:Pulumi.staging.yaml")
+    ((path, token, body),) = pulls.asked
+    assert (path, token) == ("/repos/myteacher/tasks/pulls", "Bearer a-token-of-the-run")
+    assert (body["head"], body["base"]) == ("canary/staging-77", "main")
+    assert body["title"] == "Canary weight of staging: step"
+
+
+def test_a_pull_request_that_cannot_be_opened_is_an_error(clones: dict[str, Path]) -> None:
+    """Fails when a repository that lets no workflow open pull requests ends in a green run."""
+    protect(clones["origin"])
+    set_weight(clones["runner"], 0, 5)
+    done = keep_the_weight(clones)
+    assert done.returncode == 1
+    assert "the branch canary/staging-77 has the weight, and no pull request could be opened" in done.stderr
+    assert "a-token-of-the-run" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("action", ["rollback", "emergency"])
+def test_a_way_back_is_the_last_word_over_the_step_that_it_took_over(clones: dict[str, Path], action: str) -> None:
+    """Fails when the taken-over step commits its weight first, and the file would raise the weight again."""
+    for before, after in ((0, 5), (5, 25)):
+        set_weight(clones["colleague"], before, after)
+        git(clones["colleague"], "commit", "--quiet", "--all", "--message", "Canary weight of staging: step")
+        git(clones["colleague"], "push", "--quiet", "origin", "HEAD:main")
+        if after == 5:  # what the run of the way back has checked out
+            git(clones["runner"], "pull", "--quiet", "--rebase", "origin", "main")
+    set_weight(clones["runner"], 5, 0)
+    done = keep_the_weight(clones, action)
+    assert done.returncode == 0, done.stderr
+    assert "canaryWeight: 0" in git(clones["origin"], "show", "main:Pulumi.staging.yaml")
 
 
 def test_the_weight_is_committed_although_somebody_pushed_meanwhile(clones: dict[str, Path]) -> None:
@@ -258,13 +384,7 @@ def test_a_weight_that_cannot_be_committed_is_an_error_that_shows_it(clones: dic
 @pytest.mark.parametrize(("place", "status"), [("s3://myteacher-migration-state", 0), ("", 1), (".task-migration", 1)])
 def test_a_journal_that_dies_with_the_runner_is_refused(place: str, status: int) -> None:
     """Fails when the next run does not know of a step that was cut, because its journal lay in the runner's workspace."""
-    done = subprocess.run(
-        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script("canary", "The journal has a place")],
-        env={"PATH": os.environ["PATH"], "TASK_MIGRATION_STATE_DIR": place},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_step("canary", "The journal has a place", PROJECT_ROOT, {"TASK_MIGRATION_STATE_DIR": place})
     assert done.returncode == status
     assert status == 0 or f"TASK_MIGRATION_STATE_DIR is '{place}'; set" in done.stderr
 
@@ -283,22 +403,72 @@ def test_a_deployment_that_would_move_the_weight_is_stopped(
     tmp_path: Path, outputs: str, declared: str, status: int
 ) -> None:
     """Fails when a deployment from a stale file takes every request back, or hands them over, without gate or fence."""
-    (tmp_path / "bin").mkdir()
-    command = tmp_path / "bin" / "pulumi"
-    command.write_text(
-        '#!/bin/sh\ncase "$1 $2" in\n'
-        f"'stack output') echo '{outputs}' ; test -n '{outputs}' ;;\n'config get') echo {declared} ;;\n*) exit 9 ;;\nesac\n"
-    )
-    command.chmod(0o700)
-    (tmp_path / ".venv").symlink_to(sys.prefix)
-    done = subprocess.run(
-        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script("deploy", "The weight stays")],
-        cwd=tmp_path,
-        env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "PULUMI_STACK": "staging"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    said = f"'stack output') echo '{outputs}' ; test -n '{outputs}' ;;\n'config get') echo {declared} ;;"
+    done = run_step("deploy", "The weight stays", *stand_in(tmp_path, said))
     assert done.returncode == status, done.stderr
     if status and outputs:
         assert f"staging.yaml says {declared} %; a deployment moves no weight: run canary.yml" in done.stderr
+
+
+def stand_in(directory: Path, cases: str) -> tuple[Path, dict[str, str], Path]:
+    """A `pulumi` that answers as the shell cases of its first two words say and notes them; what :func:`run_step` takes."""
+    (directory / "bin").mkdir()
+    command = directory / "bin" / "pulumi"
+    command.write_text(f'#!/bin/sh\necho "$*" >>{directory}/asked\ncase "$1 $2" in\n{cases}\n*) exit 9 ;;\nesac\n')
+    command.chmod(0o700)
+    (directory / ".venv").symlink_to(sys.prefix)
+    return directory, {"PULUMI_STACK": "staging"}, directory / "bin"
+
+
+KEY = "awskms:///arn:aws:kms:ap-northeast-1:123456789012:key/1?region=ap-northeast-1"
+THERE = 'echo \'[{"name": "organization/task-migration/staging"}, {"name": "staging-2"}]\' ;;'
+ELSEWHERE = 'echo \'[{"name": "prod"}, {"name": "staging-2"}]\' ;;'
+
+
+@pytest.mark.parametrize(
+    ("stacks", "kept", "provider", "status", "made"),
+    [
+        (THERE, KEY, KEY, 0, False),
+        (ELSEWHERE, KEY, KEY, 0, True),
+        ("echo '[]' ;;", KEY, KEY, 0, True),
+        (ELSEWHERE, KEY, "awskms://alias/other", 1, False),
+        (ELSEWHERE, "", "", 1, False),
+        ("exit 1 ;;", KEY, KEY, 1, False),
+    ],
+)
+def test_a_first_deployment_makes_its_stack_under_the_key_of_the_files_secrets(
+    tmp_path: Path, stacks: str, kept: str, provider: str, status: int, made: bool
+) -> None:
+    """Fails when the first deployment ends at a stack that is not there, or makes one that cannot read the file's secrets."""
+    (tmp_path / "Pulumi.staging.yaml").write_text(f"{f'secretsprovider: {kept}' if kept else ''}\nconfig:\n  a:b: c\n")
+    directory, variables, path = stand_in(tmp_path, f"'stack ls') {stacks}\n'stack init') ;;")
+    done = run_step("deploy", "The stack is there", directory, {**variables, "PROVIDER": provider}, path)
+    assert done.returncode == status, done.stderr
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[1:] == ([f"stack init staging --secrets-provider {KEY}"] if made else [])
+    if kept != provider:
+        assert (
+            f"the environment's variable PULUMI_SECRETS_PROVIDER says '{provider}'; make them the same" in done.stderr
+        )
+
+
+@pytest.mark.parametrize(
+    ("stacks", "refreshed", "status", "says"),
+    [
+        (THERE, 0, 0, ""),
+        (THERE, 255, 1, "::error::staging is otherwise than deployed, or cannot be read"),
+        (ELSEWHERE, 0, 0, "::notice::staging was never deployed"),
+        ("exit 1 ;;", 0, 1, ""),
+    ],
+)
+def test_drift_of_a_stack_that_is_there_fails_the_night(
+    tmp_path: Path, stacks: str, refreshed: int, status: int, says: str
+) -> None:
+    """Fails when a rule that somebody changed by hand, or a backend that does not answer, ends in a green night."""
+    cases = f"'stack ls') {stacks}\n'refresh --preview-only') exit {refreshed} ;;"
+    done = run_step("drift", "Nothing differs from what was deployed", *stand_in(tmp_path, cases))
+    assert done.returncode == status, done.stderr
+    assert says in done.stdout + done.stderr
+    asked = (tmp_path / "asked").read_text().splitlines()
+    wanted = "refresh --preview-only --expect-no-changes --diff --non-interactive"
+    assert asked[1:] == ([wanted] if stacks == THERE else [])

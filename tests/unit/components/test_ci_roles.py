@@ -24,7 +24,7 @@ from tests.unit.components.declared_helpers import ACCOUNT, FILLED, REGION, decl
 REPOSITORY = "myteacher/task-migration"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0a1b2c3d"
 PLACE = Place(parse(StackConfig, {**FILLED, "environment": "prod"}), REPOSITORY, "main", "pulumi-state", KEY)
-WORKFLOWS = {"preview": "preview.yml", "deploy": "deploy.yml", "operator": "canary.yml"}
+WORKFLOWS = {"preview": "preview.yml", "deploy": "deploy.yml", "operator": "canary.yml", "drift": "drift.yml"}
 
 
 def statements(role: Role) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def statements(role: Role) -> list[dict[str, Any]]:
 def claims(role: Role, **other: str) -> dict[str, str]:
     """What GitHub says of the role's own workflow (GitHub, 'OpenID Connect reference'), or ``other`` than that."""
     reference = "refs/pull/7/merge" if role == "preview" else "refs/heads/main"
-    environment = "prod-preview" if role == "preview" else "prod"
+    environment = "prod-preview" if role in ("preview", "drift") else "prod"
     return {
         "iss": "https://token.actions.githubusercontent.com",
         "aud": "sts.amazonaws.com",
@@ -85,7 +85,8 @@ def test_nobody_else_takes_a_role_that_changes_something(role: Role, stranger: s
 def test_the_workflows_roles_are_not_each_others() -> None:
     for role in ci_roles.ROLES:
         takers = {other for other in ci_roles.ROLES if may_take(ci_roles.trust(PLACE, role), claims(other))}
-        assert takers == {role}
+        # The preview's is any workflow's in its environment: a pull request's is whatever its branch says.
+        assert takers == ({"preview", "drift"} if role == "preview" else {role})
 
 
 def test_a_pull_request_reads_pulumis_state_and_nothing_else() -> None:
@@ -101,6 +102,30 @@ def test_a_pull_request_reads_pulumis_state_and_nothing_else() -> None:
         ("s3:GetObject", "arn:aws:s3:::pulumi-state/.pulumi/*"),
         ("kms:Decrypt", KEY),
     }
+
+
+def test_the_night_reads_what_a_deployment_reads_and_changes_nothing() -> None:
+    """Prevents a nightly look that nobody approves and that could change something, or that misses what a deployment made."""
+    reads = {
+        action
+        for action in ci_roles.actions(PLACE, "deploy")
+        if action.partition(":")[2].startswith(("Describe", "Get", "List", "GET"))
+    }
+    found = ci_roles.actions(PLACE, "drift")
+    assert found == reads | {"kms:Decrypt"}
+    assert {"ec2:DescribeSecurityGroupRules", "apigateway:GET", "iam:GetRolePolicy", "s3:GetBucketPolicy"} <= found
+    assert not {"secretsmanager:GetSecretValue", "kms:Encrypt", "s3:PutObject", "ecr:BatchGetImage"} & found
+    objects = {arn for item in statements("drift") if "s3:GetObject" in item["Action"] for arn in item["Resource"]}
+    assert objects == {"arn:aws:s3:::pulumi-state/.pulumi/*"}
+    keys = {arn for item in statements("drift") if "kms:Decrypt" in item["Action"] for arn in item["Resource"]}
+    assert keys == {KEY}
+
+
+@pytest.mark.parametrize("stranger", ["another repository", "a branch that names the environment", "another workflow"])
+def test_a_pull_request_in_the_same_environment_does_not_take_the_nights_role(stranger: str) -> None:
+    """Prevents a pull request, whose environment nobody approves, from reading policies and rules of the account."""
+    assert not may_take(ci_roles.trust(PLACE, "drift"), claims("drift", **STRANGERS[stranger]))
+    assert not may_take(ci_roles.trust(PLACE, "drift"), claims("preview"))
 
 
 @pytest.mark.parametrize("role", ci_roles.ROLES)
