@@ -18,9 +18,8 @@ from components.state import State, StateArgs
 config = read_stack_config()
 smoke_header_value = read_smoke_header_value()
 naming = Naming.of(config)
-uses_dms = config.replication_engine == "dms"
 
-logs = Logs("logs", LogsArgs(naming=naming, uses_dms=uses_dms))
+logs = Logs("logs", LogsArgs(naming=naming))
 
 backups = Backups("backups", BackupsArgs(naming=naming, bucket=config.backup_bucket))
 
@@ -36,8 +35,11 @@ database = TargetDatabase(
         instance_class=config.db_instance_class,
         allocated_storage_gb=config.db_allocated_storage_gb,
         log_key_arn=logs.key_arn,
-        native_peer_security_group_id=None if uses_dms else config.source_security_group_id,
-        native_peer_port=config.source_port,
+        source_security_group_id=config.source_security_group_id,
+        source_port=config.source_port,
+        native=config.replication_engine == "native",
+        operator_security_group_ids=config.operator_security_group_ids,
+        operator_reaches_source=config.operator_reaches_source,
     ),
 )
 
@@ -51,12 +53,13 @@ replication = (
             instance_class=config.dms_instance_class,
             allocated_storage_gb=config.dms_allocated_storage_gb,
             key_arn=database.key_arn,
-            log_key_arn=logs.key_arn,
+            log_group=logs.dms_group,
             create_account_roles=config.dms_create_account_roles,
             lob_max_size_kb=config.dms_lob_max_size_kb,
             source_database=config.source_database,
             source_port=config.source_port,
             source_secret_arn=config.source_secret_arn,
+            secrets_endpoint=config.secrets_manager_endpoint_override,
             certificate_arn=config.dms_certificate_arn,
             source_security_group_id=config.source_security_group_id,
             target_database=config.target_database,
@@ -65,7 +68,7 @@ replication = (
             reverse_slot=config.reverse_subscription,
         ),
     )
-    if uses_dms
+    if config.replication_engine == "dms"
     else None
 )
 

@@ -73,7 +73,7 @@ def boundary(place: Place) -> dict[str, Any]:
     return document(
         [
             statement("Secrets", words("secretsmanager", "DescribeSecret GetSecretValue"), secrets),
-            statement("Keys", words("kms", "Decrypt"), place.arns("kms", "key/*")),
+            statement("Keys", words("kms", "Decrypt DescribeKey"), place.arns("kms", "key/*")),
             statement("RegistryToken", words("ecr", "GetAuthorizationToken"), ["*"]),
             statement(
                 "Image",

@@ -6,7 +6,7 @@ from typing import Any
 
 from components.ci_boundary import makes_roles
 from components.ci_place import Place, state, tagged, via, words
-from components.naming import ALARM_TOPIC, REPOSITORY_NAME, SERVICE_NAME
+from components.naming import ALARM_TOPIC, REPLICATION_SECRET, REPOSITORY_NAME, SERVICE_NAME
 from components.policies import statement
 
 #: What makes security groups and their rules.
@@ -139,6 +139,12 @@ def _named(place: Place) -> list[dict[str, Any]]:
             ),
             place.arns("secretsmanager", f"secret:{SERVICE_NAME}/*", "secret:rds!db-*"),
         ),
+        # It goes with `replicationEngine: none`, and holds nothing that is not made anew.
+        statement(
+            "ReplicationSecret",
+            words("secretsmanager", "DeleteSecret"),
+            place.arns("secretsmanager", f"secret:{REPLICATION_SECRET}-*"),
+        ),
         statement(
             "Topic",
             words(
@@ -174,7 +180,14 @@ def _tagged(place: Place) -> list[dict[str, Any]]:
     groups, ways = place.arns("ec2", "security-group/*"), place.arns("ec2", "security-group-rule/*")
     foreign = place.arns(
         "ec2",
-        *(f"security-group/{id_}" for id_ in (config.load_balancer_security_group_id, config.source_security_group_id)),
+        *(
+            f"security-group/{id_}"
+            for id_ in (
+                config.load_balancer_security_group_id,
+                config.source_security_group_id,
+                *config.operator_security_group_ids,
+            )
+        ),
     )
     balanced = [config.listener_arn, rules, *place.arns("elasticloadbalancing", "targetgroup/*")]
     permits = (
@@ -199,7 +212,7 @@ def _tagged(place: Place) -> list[dict[str, Any]]:
             [*groups, *ways],
             condition=mine,
         ),
-        # The ways into what was there before: two groups by name, and the rules in them.
+        # The ways into what was there before: these groups by name, and the rules in them.
         statement("Ways", words("ec2", permits), [*foreign, *ways]),
         statement("RulesMade", words("elasticloadbalancing", "CreateRule CreateTargetGroup"), balanced),
         statement(

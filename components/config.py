@@ -58,8 +58,9 @@ class MigrationConfig(Model):
     dropped_foreign_keys: tuple[str, ...] = Field(
         DEFAULT_DROPPED_FOREIGN_KEYS, description="Foreign keys across the border that cannot exist on the target."
     )
-    replication_engine: Literal["dms", "native"] = Field(
-        "dms", description="What carries changes, both ways: AWS DMS, or PostgreSQL logical replication."
+    replication_engine: Literal["dms", "native", "none"] = Field(
+        "dms",
+        description="What carries changes, both ways: AWS DMS, or PostgreSQL logical replication; none once `finalize` has ended it.",
     )
     dms_lob_max_size_kb: int = Field(
         4096,

@@ -43,6 +43,14 @@ class StackConfig(MigrationConfig, PlaceConfig):
     source_database: str = Field("myteacher_production", min_length=1, description="Its database.")
     source_instance_identifier: str = Field(min_length=1, description="RDS identifier of the source, for its alarms.")
     source_security_group_id: SecurityGroupId = Field(description="Security group of the source database.")
+    operator_security_group_ids: tuple[SecurityGroupId, ...] = Field(
+        (),
+        description="Security groups of the shells and runners that commands run on: they may reach the target database.",
+    )
+    operator_reaches_source: bool = Field(
+        False,
+        description="Whether they get a way to the source database too, where its security group has none for them yet.",
+    )
     source_secret_arn: str = Field(
         pattern=ARN.format(service="secretsmanager", rest=r"secret:.+"),
         description="Secret with username, password, host and port of the replication role on the source; DMS reads all four.",
@@ -56,6 +64,11 @@ class StackConfig(MigrationConfig, PlaceConfig):
         None,
         pattern=ARN.format(service="dms", rest=r"cert:.+"),
         description="Certificate of DMS with the authorities of RDS, by which its endpoints know the databases (`aws dms import-certificate`).",
+    )
+    secrets_manager_endpoint_override: str | None = Field(
+        None,
+        pattern=r"^vpce-[a-z0-9-]+\.secretsmanager\.[a-z0-9-]+\.vpce\.amazonaws\.com$",
+        description="DNS name of a VPC endpoint of Secrets Manager, from which DMS reads its secrets where subnets have no way out.",
     )
     service_root_certificate: str = Field(
         "/etc/ssl/certs/rds-global-bundle.pem",
@@ -139,6 +152,13 @@ class StackConfig(MigrationConfig, PlaceConfig):
         if tag == "latest":
             raise ValueError("latest says not what runs; name one image, such as a commit's id")
         return tag
+
+    @field_validator("operator_reaches_source")
+    @classmethod
+    def _somebody_reaches(cls, wanted: bool, info: ValidationInfo) -> bool:
+        if wanted and not info.data.get("operator_security_group_ids"):
+            raise ValueError("true, and operatorSecurityGroupIds names no group that could; name one")
+        return wanted
 
     @field_validator("dms_certificate_arn")
     @classmethod

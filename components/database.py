@@ -42,8 +42,9 @@ DYNAMIC_PARAMETERS = {
 class TargetDatabaseArgs:
     """Arguments of :class:`TargetDatabase`.
 
-    ``native_peer_security_group_id`` is the source database's group when PostgreSQL itself replicates: then each
-    server connects to the other. With DMS it is unset, as the replication instance connects to both.
+    ``native``: PostgreSQL itself replicates, so each server connects to the other; with DMS the replication instance connects to
+    both. ``operator_security_group_ids`` are the groups of the shells and runners that commands run on, which reach this database,
+    and with ``operator_reaches_source`` the source too. Nobody else but the service does.
     """
 
     naming: Naming
@@ -53,8 +54,11 @@ class TargetDatabaseArgs:
     instance_class: pulumi.Input[str]
     allocated_storage_gb: int
     log_key_arn: pulumi.Input[str]
-    native_peer_security_group_id: pulumi.Input[str] | None = None
-    native_peer_port: int = POSTGRES_PORT
+    source_security_group_id: pulumi.Input[str]
+    source_port: int
+    native: bool
+    operator_security_group_ids: Sequence[str] = ()
+    operator_reaches_source: bool = False
 
 
 class TargetDatabase(pulumi.ComponentResource):
@@ -103,8 +107,7 @@ class TargetDatabase(pulumi.ComponentResource):
             opts=child,
         )
         self._instance = self._declare_instance(name, args, key, subnets, group)
-        if args.native_peer_security_group_id is not None:
-            self._permit_native_replication(name, args, group.id, args.native_peer_security_group_id)
+        self._permit_ways(name, args, group.id)
 
         self.endpoint = self._instance.address
         self.port = self._instance.port
@@ -231,30 +234,31 @@ class TargetDatabase(pulumi.ComponentResource):
         )
         return role, attachment
 
-    def _permit_native_replication(
-        self, name: str, args: TargetDatabaseArgs, group_id: pulumi.Input[str], peer: pulumi.Input[str]
-    ) -> None:
-        child = pulumi.ResourceOptions(parent=self)
-        permit(
-            f"{name}-to-source",
-            naming=args.naming,
-            component=COMPONENT,
-            origin=group_id,
-            destination=peer,
-            port=args.native_peer_port,
-            purpose="Subscription of the target on the source",
-            opts=child,
-        )
-        permit(
-            f"{name}-from-source",
-            naming=args.naming,
-            component=COMPONENT,
-            origin=peer,
-            destination=group_id,
-            port=POSTGRES_PORT,
-            purpose="Subscription of the source on the target",
-            opts=child,
-        )
+    def _permit_ways(self, name: str, args: TargetDatabaseArgs, group_id: pulumi.Input[str]) -> None:
+        """Who connects to whom: (rule, origin, destination, port, purpose)."""
+        source, target = (args.source_security_group_id, args.source_port), (group_id, POSTGRES_PORT)
+        ways: list[tuple[str, pulumi.Input[str], tuple[pulumi.Input[str], int], str]] = []
+        if args.native:
+            ways += [
+                ("to-source", group_id, source, "Subscription of the target on the source"),
+                ("from-source", source[0], target, "Subscription of the source on the target"),
+            ]
+        # By its id, so that a group that is taken out of the list moves no other's rules.
+        for operator in args.operator_security_group_ids:
+            ways.append((f"from-{operator}", operator, target, "Operators to the Task Service database"))
+            if args.operator_reaches_source:
+                ways.append((f"source-from-{operator}", operator, source, "Operators to the source database"))
+        for way, origin, (destination, port), purpose in ways:
+            permit(
+                f"{name}-{way}",
+                naming=args.naming,
+                component=COMPONENT,
+                origin=origin,
+                destination=destination,
+                port=port,
+                purpose=purpose,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
 
 
 def _secret_arn(secrets: Sequence[aws.rds.outputs.InstanceMasterUserSecret]) -> str:

@@ -29,6 +29,15 @@ EXCEPTIONS_TABLE = "awsdms_apply_exceptions"
 AFTER_CONNECT_SCRIPT = "SET session_replication_role = replica"
 HEARTBEAT_MINUTES = 1
 EXECUTE_TIMEOUT_SECONDS = 60
+#: What the provider sends as 0 where it is not declared (aws_dms_endpoint, expandPostgreSQLSettings), which is not AWS's default:
+#: no file may be written, and heartbeats come in a tight loop. So the documented defaults (AWS DMS, 'PostgreSQLSettings'), KB and
+#: minutes. Unset flags go out as false, which is the default of all but captureDdls.
+NOT_ZERO = {"maxFileSize": 32_768, "heartbeatFrequency": 5, "executeTimeout": EXECUTE_TIMEOUT_SECONDS}
+#: Properties of a task that the provider would stop it for. Its endpoints, its name and its instance are left: a change of those is a
+#: replacement, which is refused while the task is there, or a move to another instance, which is no more.
+KEPT = ["cdcStartPosition", "migrationType", "replicationInstanceArn", "replicationTaskSettings", "tableMappings"]
+#: AWS DMS, 'Creating source and target endpoints': for all engines, and for PostgreSQL.
+REFUSED_IN_PASSWORDS = "{};+%"
 
 
 def normal_form(value: object) -> str:
@@ -75,9 +84,9 @@ def reader_settings(slot: Any) -> dict[str, Any]:
         "failTasksOnLobTruncation": True,
         # Keeps the slot moving while the record is quiet and other tables are written; minutes.
         "heartbeatEnable": True,
-        "heartbeatFrequency": HEARTBEAT_MINUTES,
         "heartbeatSchema": HELPER_SCHEMA,
-        "executeTimeout": EXECUTE_TIMEOUT_SECONDS,
+        **NOT_ZERO,
+        "heartbeatFrequency": HEARTBEAT_MINUTES,
     }
 
 
@@ -85,8 +94,19 @@ def writer_settings() -> dict[str, Any]:
     """PostgreSQL settings of an endpoint that DMS applies changes to, by the names of the API in camel case."""
     return {
         "afterConnectScript": AFTER_CONNECT_SCRIPT,
-        "executeTimeout": EXECUTE_TIMEOUT_SECONDS,
+        **NOT_ZERO,
     }
+
+
+def secrets_endpoint_attribute(host: str | None) -> str | None:
+    """The connection attribute by which an endpoint reads its secret from a VPC endpoint (AWS DMS, 'Using secrets to access AWS
+    Database Migration Service endpoints'); None without one."""
+    return f"secretsManagerEndpointOverride={host}" if host else None
+
+
+def refused_characters(password: str) -> str:
+    """The characters of ``password`` that AWS DMS takes in no password of PostgreSQL, each once; empty when it takes it."""
+    return "".join(character for character in REFUSED_IN_PASSWORDS if character in password)
 
 
 def error_behavior() -> dict[str, Any]:

@@ -21,29 +21,39 @@ COMPONENT = "logs"
 
 @dataclass(frozen=True)
 class LogsArgs:
-    """Arguments of :class:`Logs`. ``uses_dms``: whether DMS replicates, and so writes a log of its tasks."""
+    """Arguments of :class:`Logs`."""
 
     naming: Naming
-    uses_dms: bool
 
 
 class Logs(pulumi.ComponentResource):
-    """The key of the logs of database, API and DMS; CloudWatch Logs may use it for these groups and no other."""
+    """The key of the logs of database, API and DMS; CloudWatch Logs may use it for these groups and no other. And DMS's group,
+    whichever engine replicates: the log of a replication is still read when DMS is gone.
+    """
 
     key_arn: pulumi.Output[str]
+    dms_group: aws.cloudwatch.LogGroup
 
     def __init__(self, name: str, args: LogsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("task-migration:components:Logs", name, None, opts)
-        groups = [*map(args.naming.database_log_group, DATABASE_EXPORTS), API_LOG_GROUP]
+        groups = [*map(args.naming.database_log_group, DATABASE_EXPORTS), API_LOG_GROUP, DMS_LOG_GROUP]
         key = encryption_key(
             name,
             naming=args.naming,
             component=COMPONENT,
             purpose="Logs of database, API and DMS",
-            users=(use_for_logs(args.naming, [*groups, DMS_LOG_GROUP] if args.uses_dms else groups),),
+            users=(use_for_logs(args.naming, groups),),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.key_arn = key.arn
+        self.dms_group = log_group(
+            f"{name}-dms",
+            DMS_LOG_GROUP,
+            naming=args.naming,
+            component=COMPONENT,
+            key_arn=key.arn,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
         self.register_outputs({"keyArn": self.key_arn})
 
 

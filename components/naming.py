@@ -14,6 +14,7 @@ SERVICE_LOG_GROUP = "/ecs/task-service"
 ALARM_TOPIC = "myteacher-alerts"
 DATABASE_PASSWORD_SECRET = "task-service/db-password"  # noqa: S105 - the secret's name
 COGNITO_SECRET = "task-service/cognito-config"  # noqa: S105 - the secret's name
+REPLICATION_SECRET = "task-service/replication"  # noqa: S105 - the secret's name
 SERVICE_PORT = 3001
 #: The component of the routes, and the live rule in it, as a preview names them.
 ROUTES = "routes"

@@ -22,13 +22,11 @@ from components.dms_settings import (
     SOURCE_ENDPOINT_ID,
     TARGET_ENDPOINT_ID,
 )
-from components.logs import log_group
-from components.naming import DMS_LOG_GROUP, POSTGRES_PORT, Naming
+from components.naming import POSTGRES_PORT, REPLICATION_SECRET, Naming
 from components.network import permit, permit_https, security_group
 from components.replication_roles import declare_access_role, declare_account_roles
 
 COMPONENT = "replication"
-TARGET_SECRET = "task-service/replication"  # noqa: S105 - the secret's name
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,13 @@ class ReplicationArgs:
     instance_class: pulumi.Input[str]
     allocated_storage_gb: pulumi.Input[int]
     key_arn: pulumi.Input[str]
-    log_key_arn: pulumi.Input[str]
+    log_group: pulumi.Resource
     create_account_roles: bool
     lob_max_size_kb: int
     source_database: pulumi.Input[str]
     source_port: int
     source_secret_arn: pulumi.Input[str]
+    secrets_endpoint: str | None
     certificate_arn: pulumi.Input[str] | None
     source_security_group_id: pulumi.Input[str]
     target_database: pulumi.Input[str]
@@ -77,11 +76,13 @@ class Replication(pulumi.ComponentResource):
 
         secret = aws.secretsmanager.Secret(
             f"{name}-target-secret",
-            name=TARGET_SECRET,
+            name=REPLICATION_SECRET,
             description="username, password, host and port of the replication role on the target database",
             kms_key_id=args.key_arn,
-            recovery_window_in_days=7,
-            tags=args.naming.tags(COMPONENT, TARGET_SECRET),
+            # What it holds is made anew by `schema role --replication`, and with a window its name would be taken for 7 days at
+            # least, in which nobody could come back from replicationEngine none (Secrets Manager, 'DeleteSecret').
+            recovery_window_in_days=0,
+            tags=args.naming.tags(COMPONENT, REPLICATION_SECRET),
             opts=child,
         )
         access, access_policy = declare_access_role(
@@ -107,6 +108,7 @@ class Replication(pulumi.ComponentResource):
                 certificate_arn=args.certificate_arn,
                 secrets_manager_arn=args.source_secret_arn if on_source else secret.arn,
                 secrets_manager_access_role_arn=access.arn,
+                extra_connection_attributes=dms_settings.secrets_endpoint_attribute(args.secrets_endpoint),
                 postgres_settings=_reader_settings(slot) if reads else _writer_settings(),
                 tags=args.naming.tags(COMPONENT, endpoint_id),
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[access_policy]),
@@ -136,12 +138,11 @@ class Replication(pulumi.ComponentResource):
                 # A task that `up` starts would run before the copy; and `up` would restart one that was stopped.
                 start_replication_task=False,
                 tags=args.naming.tags(COMPONENT, task_id),
-                # AWS answers the settings with its own additions, and the start position that `replicate start` gave,
-                # so the provider sees a difference for ever, and stops the task to mend it. A change of settings
-                # therefore goes through a new task.
-                opts=pulumi.ResourceOptions(
-                    parent=self, ignore_changes=["replicationTaskSettings", "cdcStartPosition"]
-                ),
+                # To change a task in place the provider stops it, and leaves it stopped (aws_dms_replication_task, update); and
+                # AWS answers settings with its own additions, and the start position that `replicate start` gave. So no `up`
+                # changes a task: another one takes its place. And none deletes it: `finalize` and `rollback --abandon` do, and
+                # `pulumi up --refresh` then sees it gone.
+                opts=pulumi.ResourceOptions(parent=self, ignore_changes=dms_settings.KEPT, protect=True),
             )
 
         forward = task("forward-task", FORWARD_TASK_ID, FORWARD_RECORD, source, target)
@@ -173,9 +174,6 @@ class Replication(pulumi.ComponentResource):
             declare_account_roles(name, naming=naming, component=COMPONENT, opts=child)
             if args.create_account_roles
             else []
-        )
-        log = log_group(
-            f"{name}-log", DMS_LOG_GROUP, naming=naming, component=COMPONENT, key_arn=args.log_key_arn, opts=child
         )
         subnets = aws.dms.ReplicationSubnetGroup(
             f"{name}-subnet-group",
@@ -231,7 +229,7 @@ class Replication(pulumi.ComponentResource):
             replication_subnet_group_id=subnets.replication_subnet_group_id,
             vpc_security_group_ids=[group.id],
             tags=naming.tags(COMPONENT, INSTANCE_ID),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*roles, log]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*roles, args.log_group]),
         )
 
 

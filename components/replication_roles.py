@@ -6,7 +6,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.naming import Naming
-from components.policies import document, read_secret
+from components.policies import document, read_secret, statement
 from components.roles import service_role
 
 
@@ -38,6 +38,8 @@ def declare_access_role(
         policy=document(
             *read_secret(naming, "Source", source_secret_arn),
             *read_secret(naming, "Target", target_secret_arn),
+            # It looks at the keys too (same page), which no encryption context binds, and which shows no content.
+            statement("Keys", ["kms:DescribeKey"], [naming.arn("kms", "key/*")]),
         ),
         opts=opts,
     )

@@ -17,10 +17,9 @@ from scripts.copy import slot as slots
 from scripts.copy.documents import Copied, Copy, SequenceSet, TableCopied
 from scripts.copy.state import Made
 from scripts.copy.workers import Assignment, Workers
-from scripts.database import catalog, end_mark, helper_schema, strangers
+from scripts.database import catalog, end_mark, engines, helper_schema, strangers
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
-from scripts.database.engines import PLUGINS
 from scripts.database.error_text import told
 from scripts.schema import role
 from scripts.support.errors import MigrationError, Refused
@@ -46,6 +45,7 @@ def run(settings: Settings, jobs: int = 4, dry_run: bool = False, progress: Prog
     """
     if not 1 <= jobs <= 64:
         raise Refused(f"jobs is {jobs}, the limit is 1 to 64; choose a number within it")
+    engines.plugin(settings.config)
     with (
         domain_errors("copy (what it wrote so far does not count: mend the cause, then run it again, it starts anew)"),
         connect(settings.source(), step="copy", name="SOURCE_DATABASE_URL", lock_timeout_ms=2000) as source,
@@ -178,7 +178,7 @@ class _Copy:
         config = self.settings.config
         freezable = frozenset(tables) - build.referenced(self.target, theirs)
         with ExitStack() as view:
-            plugin = PLUGINS[config.replication_engine]
+            plugin = engines.plugin(config)
             slot = view.enter_context(slots.create(self.settings.source(), config.subscription, plugin))
             self._record(CopyEvent.SLOT, slot=slot.name, lsn=slot.lsn, snapshot=slot.snapshot)
             self._forget_what_is_copied(slot.snapshot)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 
+from components.config import MigrationConfig
 from scripts.copy import slot as slots
 from scripts.copy.documents import Copied
 from scripts.database import catalog, helper_schema, locks
@@ -55,6 +57,21 @@ def only_one(target: Connection, name: str) -> None:
         ) from None
 
 
+def other_tables(state: Mapping[str, Any] | None, config: MigrationConfig) -> str | None:
+    """Why a complete copy is not of the configured tables, in words; None when it is, or there is none.
+
+    A table that is added later has neither its rows on the target nor its writes in the record, and of one that is taken out the
+    writes go on travelling with nobody comparing them.
+    """
+    copied = [str(table["table"]) for table in (state or {}).get("tables", [])]
+    if not copied or set(copied) == set(config.tables):
+        return None
+    return (
+        f"the copy took {', '.join(copied)}; `tables` names {', '.join(config.tables)}: put it back as it was, or give this attempt up "
+        "(`task-migration rollback --abandon`) and copy again"
+    )
+
+
 def end_leftovers(target: Connection) -> int:
     """End sessions of a copy that was killed: a CREATE INDEX goes on for minutes before its server process looks up.
 
@@ -80,6 +97,8 @@ def find(settings: Settings, source: Connection, target: Connection, tables: Map
         (config.subscription,),
     ).fetchone() or dms_started(target)
     complete = state is not None and state.get("status") == "complete"
+    if complete and (changed := other_tables(state, config)):
+        raise Refused(changed)
     if complete and slot is not None and slot.wal_status != "lost":
         facts = Copied.model_validate({key: state[key] for key in Copied.model_fields if key in state})
         running = (

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import conninfo
 from psycopg.rows import TupleRow
 
+from scripts.database import reach
 from scripts.database.error_text import told
 from scripts.database.tls import secured
 from scripts.support.errors import DatabaseError, UsageError
@@ -91,7 +92,7 @@ def connect(
         statement_timeout_ms: None leaves it as the role has it.
 
     Raises:
-        DatabaseError: the server cannot be reached or refuses; without host secrets.
+        NotConnected: the server cannot be reached or refuses; without host secrets.
         UsageError: the URL cannot be read.
     """
     values = parameters(url, name)
@@ -115,9 +116,17 @@ def connect(
         connection.autocommit = autocommit
         return connection
     except psycopg.OperationalError as error:
-        raise DatabaseError(
-            f"cannot connect for {step} with {name}: {told(error)}; check host, port, rights and that the server runs"
-        ) from None
+        found = reach.kind(error)
+        cause = f"cannot connect for {step} with {name}: {told(error)}"
+        raise NotConnected(cause, found, reach.remedy(found, name, values)) from None
+
+
+class NotConnected(DatabaseError):
+    """No session came about: the cause in the server's or libpq's words, which kind that is, and what mends it."""
+
+    def __init__(self, cause: str, kind: reach.Kind, remedy: str) -> None:
+        super().__init__(f"{cause}; {remedy}")
+        self.cause, self.kind, self.remedy = cause, kind, remedy
 
 
 @contextmanager

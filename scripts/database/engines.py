@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from typing import Literal
 
+from components.config import MigrationConfig
 from scripts.database import helper_schema
 from scripts.database.connections import Connection
+from scripts.support.errors import Refused
 
 EngineName = Literal["native", "dms"]
 #: The output plugin that reads a slot (PostgreSQL, 'Logical Replication'; AWS DMS, PostgreSQLSettings, PluginName).
 PLUGINS: dict[EngineName, str] = {"native": "pgoutput", "dms": "test_decoding"}
+#: Of `replicationEngine: none`, by every command that would carry a change.
+ENDED = (
+    "replicationEngine is none: replication was ended by `finalize`, and what carried it is no longer declared; to move tables anew set it "
+    "to dms or native, pulumi up, and begin at `preflight`"
+)
+
+
+def plugin(config: MigrationConfig) -> str:
+    """The output plugin of the configured engine. Raises Refused where there is none."""
+    if config.replication_engine == "none":
+        raise Refused(ENDED)
+    return PLUGINS[config.replication_engine]
 
 
 def dms_state_key(direction: str) -> str:

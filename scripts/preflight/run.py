@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from scripts.database import catalog, helper_schema, strangers
+from scripts.database import catalog, engines, helper_schema, strangers
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, connect, domain_errors, keeps_views_out
+from scripts.database.connections import Connection, NotConnected, connect, domain_errors, keeps_views_out
 from scripts.database.strangers import Stranger
 from scripts.preflight import dms, rights, server, tables, values, wal
 from scripts.preflight.documents import Check, Preflight
@@ -44,8 +44,10 @@ class _Run:
                     statement_timeout_ms=STATEMENT_TIMEOUT_MS,
                 )
                 self.checks.append(Check(f"{side}: connection", "pass", "reached"))
+            except NotConnected as error:
+                self.checks.append(Check(f"{side}: connection", "fail", error.cause, error.remedy))
             except MigrationError as error:
-                remedy = "mend address, rights or network, then run it again"
+                remedy = "mend what it says, then run it again"
                 self.checks.append(Check(f"{side}: connection", "fail", str(error), remedy))
 
     def take(self, name: str, work: Callable[[], Iterable[Check]]) -> None:
@@ -175,7 +177,9 @@ def run(
 
     Raises:
         UsageError: a connection string is missing or cannot be read.
+        Refused: the migration has ended.
     """
+    engines.plugin(settings.config)
     found = _Run(settings, wal_seconds)
     try:
         if account is not None:

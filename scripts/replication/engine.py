@@ -7,11 +7,13 @@ of it. An engine only carries the record from one database to the other, says ho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+from scripts.database.engines import ENDED
 from scripts.replication.directions import Direction, Login, Part
 from scripts.replication.documents import DirectionState
 from scripts.replication.native import Native
+from scripts.support.errors import Refused
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
@@ -65,8 +67,27 @@ class Engine(Protocol):
         ...
 
 
+class Ended:
+    """No engine, after the end: nothing is carried, nothing is left, and whatever would begin or look at it is refused."""
+
+    def enabled(self, settings: Settings) -> bool:  # noqa: ARG002 - as an engine has it
+        """Never: what compares both sides does without fences."""
+        return False
+
+    def leftovers(self, settings: Settings) -> list[str]:  # noqa: ARG002 - as an engine has it
+        """Nothing of an engine's; the catalogs are looked at all the same."""
+        return []
+
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise Refused(ENDED)
+
+    check = start = logins = state = stop = drop = _refuse
+
+
 def engine_of(settings: Settings) -> Engine:
     """The engine of these settings: `replicationEngine`."""
+    if settings.config.replication_engine == "none":
+        return Ended()
     if settings.config.replication_engine == "dms":
         # Here, as it loads boto3, which the native engine does without.
         from scripts.replication.dms.engine import DmsEngine

@@ -62,6 +62,12 @@ def judge(
     return found
 
 
+def tables(changed: str | None) -> Iterator[Finding]:
+    """That other tables are configured than were copied: ``changed`` has what to do."""
+    if changed:
+        yield Finding(status="fail", what="tables", detail=changed, remedy=REMEDY_IN_DETAIL)
+
+
 def worst(findings: Sequence[Finding]) -> Grade:
     """The grade of the whole."""
     grades = {finding.status for finding in findings}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal
 
+from scripts.copy.state import other_tables
 from scripts.database import helper_schema, strangers
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
@@ -46,6 +47,8 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
         state = helper_schema.get(target, helper_schema.COPY)
     if not state or state.get("status") != "complete":
         raise Refused("no complete copy on the target, so nothing to go on from; run `task-migration copy` first")
+    if changed := other_tables(state, settings.config):
+        raise Refused(changed)
     engine.check(settings)
     strangers.refuse_both(settings, "replicate")
     settings.journal.record(Step.REPLICATE, ReplicateEvent.STARTING, slot=settings.config.subscription)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from scripts.copy.state import other_tables
 from scripts.database import helper_schema, queries, strangers
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
@@ -44,6 +45,7 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
         conflicts = ToldConflicts(**{side: writes.told(connection) for side, connection in sides.items()})
         record = RecordOfWrites(**{side: writes.held(connection) for side, connection in sides.items()})
         sequences = bands.between(settings, source, target)
+        copied = helper_schema.get(target, helper_schema.COPY)
         for direction, state in states.items():
             states[direction] = _with_slot_health(sides[publisher(direction)], direction, state, settings)
     # Before the fences, which bring a clock forward.
@@ -55,7 +57,10 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
     if all(state.lag_seconds is not None for state in states.values()):
         writes.prune(settings)
     drift = _drift(settings)
-    found = findings.judge(settings.config, states, sequences, drift, never, records)
+    found = [
+        *findings.judge(settings.config, states, sequences, drift, never, records),
+        *findings.tables(other_tables(copied, settings.config)),
+    ]
     return Status(
         status=findings.worst(found),
         findings=found,

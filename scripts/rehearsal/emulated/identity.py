@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, missing, pages, tag_list
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    ProviderError,
+    Tagging,
+    capitals,
+    missing,
+    pages,
+    tag_list,
+)
 
 
 class Role(Kind):
@@ -195,7 +205,15 @@ class Secret(Kind):
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         client = aws.client("secretsmanager")
-        arn = str(client.create_secret(**self.tagged(self.parameters(inputs), inputs))["ARN"])
+        try:
+            arn = str(client.create_secret(**self.tagged(self.parameters(inputs), inputs))["ARN"])
+        except client.exceptions.ResourceExistsException:
+            gone = client.describe_secret(SecretId=inputs["name"]).get("DeletedDate")
+            if gone is None:
+                raise
+            raise ProviderError(
+                f"InvalidRequestException: a secret with the name {inputs['name']} is already scheduled for deletion, until {gone:%Y-%m-%d}"
+            ) from None
         if inputs.get("policy"):
             client.put_resource_policy(SecretId=arn, ResourcePolicy=inputs["policy"])
         return arn

@@ -11,6 +11,7 @@ from scripts.rehearsal.emulated.core import (
     Aws,
     Inputs,
     Kind,
+    ProviderError,
     Tagging,
     capitals,
     missing,
@@ -116,6 +117,14 @@ class ReplicationInstance(_Dms):
         self.retag(aws, arn, old, new)
 
 
+_UNSET: Mapping[str, Any] = {
+    **dict.fromkeys(("ExecuteTimeout", "HeartbeatFrequency", "MaxFileSize"), 0),
+    **dict.fromkeys(
+        ("CaptureDdls", "FailTasksOnLobTruncation", "HeartbeatEnable", "MapBooleanAsBoolean", "MapJsonbAsClob"), False
+    ),
+}
+
+
 class Endpoint(_Dms):
     """aws.dms.Endpoint for PostgreSQL; AWS's provider puts the secret into the engine's settings, and so does this."""
 
@@ -135,7 +144,8 @@ class Endpoint(_Dms):
     removal = ("delete_endpoint", {"EndpointArn": "endpointArn"})
 
     def _call(self, inputs: Inputs) -> dict[str, Any]:
-        settings = dict(pascal(inputs.get("postgresSettings") or {}))
+        # As AWS's provider, which sends each number and flag that it knows, unset ones as 0 and false (expandPostgreSQLSettings).
+        settings = {**_UNSET, **pascal(inputs["postgresSettings"])} if inputs.get("postgresSettings") else {}
         plain = {"databaseName": "DatabaseName", "serverName": "ServerName", "port": "Port", "username": "Username"}
         values = {name: inputs[key] for key, name in plain.items() if inputs.get(key) is not None}
         if inputs.get("secretsManagerArn"):
@@ -154,6 +164,11 @@ class Endpoint(_Dms):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         arn = self._lookup(aws, id_)["EndpointArn"]
         if changed - {"tags", "pauseReplicationTasks"}:
+            for task in aws.client("dms").describe_replication_tasks()["ReplicationTasks"]:
+                if arn in (task["SourceEndpointArn"], task["TargetEndpointArn"]) and task["Status"] == "running":
+                    raise ProviderError(
+                        f"InvalidResourceStateFault: the endpoint {id_} is used by the running task {task['ReplicationTaskIdentifier']}"
+                    )
             call = {key: value for key, value in self._call(new).items() if key != "KmsKeyId"}
             limits.judge(aws, limits.DMS_MODIFY_ENDPOINT, {"EndpointArn": arn, **call})
         self.retag(aws, arn, old, new)
@@ -198,6 +213,9 @@ class ReplicationTask(_Dms):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         arn = self._lookup(aws, id_)["ReplicationTaskArn"]
         modifiable = {"migrationType", "tableMappings", "replicationTaskSettings", "cdcStartPosition"}
+        if changed - {"tags", "startReplicationTask"}:
+            # As AWS's provider, which starts it again only where it is declared as started.
+            self._stop(aws, id_)
         if changed & modifiable:
             call = {"ReplicationTaskArn": arn, **self.parameters(new, changed & modifiable)}
             limits.judge(aws, limits.DMS_MODIFY_TASK, call)
@@ -205,6 +223,15 @@ class ReplicationTask(_Dms):
             call = {"ReplicationTaskArn": arn, "TargetReplicationInstanceArn": new["replicationInstanceArn"]}
             limits.judge(aws, limits.DMS_MOVE_TASK, call)
         self.retag(aws, arn, old, new)
+
+    def _stop(self, aws: Aws, id_: str) -> None:
+        task = self._lookup(aws, id_)
+        if task["Status"] == "running":
+            aws.client("dms").stop_replication_task(ReplicationTaskArn=task["ReplicationTaskArn"])
+
+    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
+        self._stop(aws, id_)
+        super().delete(aws, id_, state)
 
 
 KINDS = (ReplicationSubnetGroup(), ReplicationInstance(), Endpoint(), ReplicationTask())

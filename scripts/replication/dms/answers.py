@@ -18,6 +18,11 @@ PASSING = frozenset({"creating", "starting", "stopping", "modifying", "moving", 
 LOST_TABLES = ("error", "suspended")
 #: Share of the instance's disk from which on it is reported, percent: full, every task on it stops.
 STORAGE_LIMIT_PERCENT = 90.0
+#: To change a task in place AWS's provider stops it, and leaves it stopped; so no `up` does.
+MADE_ANEW = (
+    "No deployment changes a task that is there: `task-migration rollback --abandon` deletes one that ran (one that never did: aws dms "
+    "delete-replication-task --replication-task-arn ARN), then pulumi up --refresh makes it, then copy again"
+)
 
 
 @dataclass(frozen=True)
@@ -138,5 +143,23 @@ def mapping_problem(task: Mapping[str, Any], wanted: str) -> str | None:
         return None
     return (
         f"the task {task['ReplicationTaskIdentifier']} carries {', '.join(sorted(deployed))}, it must carry {', '.join(sorted(ours))} "
-        "alone; it was deployed by another version: pulumi up, then run the command again"
+        f"alone; it was deployed by another version. {MADE_ANEW}"
     )
+
+
+def settings_problem(task: Mapping[str, Any], wanted: str) -> str | None:
+    """What of a deployed task's settings is not as declared now, of those by which nothing is lost: policies and LOBs.
+
+    `up` changes no task, so one keeps the settings that it was made with; what AWS answers beside them is its own.
+    """
+    deployed, ours = json.loads(str(task.get("ReplicationTaskSettings") or "{}")), json.loads(wanted)
+    kept = [("TargetMetadata", key) for key in ("LobMaxSize", "LimitedSizeLobMode", "BatchApplyEnabled")]
+    kept += [("ErrorBehavior", key) for key in sorted(ours["ErrorBehavior"]) if key.endswith("Policy")]
+    found = [
+        f"{key} {deployed[group][key]}, declared is {ours[group][key]}"
+        for group, key in kept
+        if key in deployed.get(group, {}) and deployed[group][key] != ours[group][key]
+    ]
+    if not found:
+        return None
+    return f"the task {task['ReplicationTaskIdentifier']} was made with {'; '.join(found)}. {MADE_ANEW}"

@@ -60,9 +60,13 @@ class DmsEngine:
             )
         dms.check_instance()
         for direction in DIRECTIONS:
-            problem = answers.mapping_problem(dms.task(direction), dms_settings.table_mappings(RECORDS[direction]))
-            if problem:
-                raise Refused(problem)
+            task, size = dms.task(direction), settings.config.dms_lob_max_size_kb
+            for problem in (
+                answers.mapping_problem(task, dms_settings.table_mappings(RECORDS[direction])),
+                answers.settings_problem(task, dms_settings.task_settings(lob_max_size_kb=size)),
+            ):
+                if problem:
+                    raise Refused(problem)
             reads = ENDPOINTS[direction][0]
             found = (dms.endpoint(reads).get("PostgreSQLSettings") or {}).get("SlotName")
             if found != slot_name(settings, direction):

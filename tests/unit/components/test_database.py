@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import get_args, get_type_hints
 
+import pulumi
 import pytest
+from pulumi_aws.dms.outputs import EndpointPostgresSettings
 
 from components import dms_settings
 from tests.unit.components.declared_helpers import ACCOUNT, REGION, SOURCE_SECRET, Declared, declare
@@ -154,9 +158,111 @@ def test_two_tasks_run_opposite_ways_and_are_declared_stopped(stack: tuple[str, 
     for task in tasks.values():
         assert task.inputs["migrationType"] == "cdc"
         assert task.inputs["startReplicationTask"] is False
-        # Known only after the deployment, and answered by AWS once `replicate start` gave it: a difference for ever.
-        assert task.ignore_changes == ("replicationTaskSettings", "cdcStartPosition")
         assert "cdcStartPosition" not in task.inputs
+
+
+def test_no_deployment_touches_a_task_that_is_there(stack: tuple[str, Declared]) -> None:
+    """The provider stops a task for any change but of its tags, and leaves it stopped; for a replacement it deletes it."""
+    _, declared = stack
+    for task in declared.all(TASK):
+        assert task.protect
+        free = {"replicationTaskId", "sourceEndpointArn", "targetEndpointArn", "startReplicationTask", "tags"}
+        assert set(task.inputs) - free <= set(task.ignore_changes)
+
+
+def test_no_number_of_an_endpoint_is_left_for_the_provider_to_send_as_zero(stack: tuple[str, Declared]) -> None:
+    """Every number that the provider knows goes out as 0 where it is not declared: no file to write, heartbeats without a pause."""
+    numbers = {
+        name
+        for name, kind in get_type_hints(EndpointPostgresSettings.__init__).items()
+        if int in get_args(kind) and bool not in get_args(kind)
+    }
+    assert numbers == {"execute_timeout", "heartbeat_frequency", "max_file_size"}
+    _, declared = stack
+    for endpoint in declared.all(ENDPOINT):
+        settings = endpoint.inputs["postgresSettings"]
+        given = {name: settings.get(re.sub("_(.)", lambda match: match[1].upper(), name)) for name in numbers}
+        assert given == {
+            "execute_timeout": 60,
+            "heartbeat_frequency": 1 if endpoint.inputs["endpointType"] == "source" else 5,
+            "max_file_size": 32_768,
+        }
+
+
+def test_secrets_are_read_from_the_vpc_endpoint_where_one_is_named() -> None:
+    """Without a way to the public API an endpoint's test hangs, and says nothing of Secrets Manager."""
+    assert not [item.name for item in declare().all(ENDPOINT) if "extraConnectionAttributes" in item.inputs]
+    host = "vpce-1234a5678b9012c-12345678.secretsmanager.ap-northeast-1.vpce.amazonaws.com"
+    declared = declare(secretsManagerEndpointOverride=host)
+    said = {item.inputs["extraConnectionAttributes"] for item in declared.all(ENDPOINT)}
+    assert said == {f"secretsManagerEndpointOverride={host}"}
+    with pytest.raises(pulumi.RunError, match=r"secretsManagerEndpointOverride: value 'https://"):
+        declare(secretsManagerEndpointOverride=f"https://{host}")
+
+
+def test_dms_may_look_at_the_keys_of_the_secrets_and_use_them_for_these_alone() -> None:
+    """AWS DMS, 'Using secrets': without kms:DescribeKey the endpoint's test fails."""
+    statements = (
+        declare().one("aws:iam/rolePolicy:RolePolicy", "replication-secrets-policy").json("policy")["Statement"]
+    )
+    look = [item for item in statements if "kms:DescribeKey" in item["Action"]]
+    assert [(item["Action"], item["Resource"]) for item in look] == [
+        (["kms:DescribeKey"], [f"arn:aws:kms:{REGION}:{ACCOUNT}:key/*"])
+    ]
+
+
+def test_the_secret_of_replication_goes_at_once(stack: tuple[str, Declared]) -> None:
+    """With a window its name is taken for 7 days, in which nobody could come back from `replicationEngine: none`."""
+    secret = stack[1].one("aws:secretsmanager/secret:Secret", "replication-target-secret").inputs
+    assert (secret["name"], secret["recoveryWindowInDays"]) == ("task-service/replication", 0)
+
+
+INGRESS = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+
+
+def ways(declared: Declared) -> set[tuple[str, str, int]]:
+    """Destination, origin and port of every way that belongs to the database's component."""
+    return {
+        (item.inputs["securityGroupId"], item.inputs["referencedSecurityGroupId"], item.inputs["fromPort"])
+        for item in declared.all(INGRESS)
+        if item.name.startswith("database-")
+    }
+
+
+def test_operators_reach_the_target_and_the_source_only_when_asked() -> None:
+    """Without a rule no command reaches the target; with one too many the monolith's group is changed unasked."""
+    target, source, groups = "database-security-group-id", "sg-0bbbbbbb", ["sg-0ccccccc", "sg-0ddddddd"]
+    assert ways(declare()) == set()
+    assert ways(declare(operatorSecurityGroupIds=groups)) == {(target, group, 5432) for group in groups}
+    both = declare(operatorSecurityGroupIds=groups, operatorReachesSource=True, sourcePort=5433)
+    assert ways(both) == {(target, group, 5432) for group in groups} | {(source, group, 5433) for group in groups}
+    # Where nobody is named nobody can reach it, which a name of a key must not hide.
+    with pytest.raises(pulumi.RunError, match="operatorSecurityGroupIds names no group"):
+        declare(operatorReachesSource=True)
+    # One group fewer moves no other's rules.
+    kept = {(item.name, str(item.inputs)) for item in declare(operatorSecurityGroupIds=groups[1:]).all(INGRESS)}
+    assert kept < {(item.name, str(item.inputs)) for item in declare(operatorSecurityGroupIds=groups).all(INGRESS)}
+
+
+@pytest.mark.parametrize("engine", ["dms", "native"])
+def test_without_an_engine_only_what_replicated_is_gone(engine: str) -> None:
+    """`replicationEngine: none` ends DMS, its role, secret and ways, and the ways between the databases; nothing else may change but
+    what watches them."""
+    before, after = declare(replicationEngine=engine), declare(replicationEngine="none")
+    then, now = ({item.name: item for item in one.custom()} for one in (before, after))
+    gone = {name for name in then.keys() - now.keys() if not name.startswith("replication-")}
+    alarms = {
+        f"monitoring-alarm-replication-{way}-{side}-latency"
+        for way in ("forward", "reverse")
+        for side in ("source", "target")
+    }
+    between = {f"database-{way}-{end}" for way in ("to-source", "from-source") for end in ("egress", "ingress")}
+    assert gone == (alarms if engine == "dms" else between)
+    assert now.keys() < then.keys()
+    assert [name for name in now if now[name].raw != then[name].raw] == (
+        ["monitoring-dashboard"] if engine == "dms" else []
+    )
+    assert not [name for name in after.stack_outputs if name.startswith("dms")]
 
 
 def test_each_task_carries_one_record_of_writes_whatever_tables_move() -> None:
@@ -218,13 +324,8 @@ def test_the_native_engine_declares_no_dms_and_opens_both_ways() -> None:
     declared = declare(replicationEngine="native")
     assert not [item.name for item in declared.resources if ":dms/" in item.type or item.name.startswith("replication")]
     assert not [name for name in declared.stack_outputs if name.startswith("dms")]
-    pairs = {
-        (item.inputs["securityGroupId"], item.inputs["referencedSecurityGroupId"], item.inputs["fromPort"])
-        for item in declared.all("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule")
-        if item.name.startswith("database-")
-    }
     target = "database-security-group-id"
-    assert pairs == {("sg-0bbbbbbb", target, 5432), (target, "sg-0bbbbbbb", 5432)}
+    assert ways(declared) == {("sg-0bbbbbbb", target, 5432), (target, "sg-0bbbbbbb", 5432)}
 
 
 def test_account_wide_roles_only_where_asked_for() -> None:

@@ -80,7 +80,7 @@ def test_a_wait_ends_at_its_deadline_and_says_what_it_saw() -> None:
     [
         ("canaryWeight", 101, "less than or equal to 100"),
         ("canaryWeight", -1, "greater than or equal to 0"),
-        ("replicationEngine", "debezium", "'dms' or 'native'"),
+        ("replicationEngine", "debezium", "'dms', 'native' or 'none'"),
         ("canaryLadder", [5, 50], "must rise and end at 100"),
         ("tables", ["tasks", "tasks"], "stands in it twice"),
         ("tables", ["users"], "either moves or stays"),
