@@ -78,6 +78,12 @@ def read_stack_config() -> StackConfig:
     return parsed
 
 
+def warn(config: StackConfig) -> None:
+    """Say, at each preview and `up`, what of the configuration is allowed and seldom meant."""
+    for text in config.warnings:
+        pulumi.log.warn(text)
+
+
 def read_smoke_header_value() -> pulumi.Output[str]:
     """The secret value of the smoke header.
 

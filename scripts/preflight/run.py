@@ -177,14 +177,14 @@ def run(
 
     Raises:
         UsageError: a connection string is missing or cannot be read.
-        Refused: the migration has ended.
+        Refused: the migration has ended, and there is nothing to look at in the databases.
     """
-    engines.plugin(settings.config)
     found = _Run(settings, wal_seconds)
     try:
         if account is not None:
             found.checks += account()
         if account is None or settings.source_url or settings.target_url:
+            engines.plugin(settings.config)
             found.connect()
             found.check_all()
     finally:
