@@ -12,11 +12,10 @@ from components.naming import ROUTES, Naming
 from components.replication import Replication, ReplicationArgs
 from components.routes import SMOKE_HEADER, Routes, RoutesArgs
 from components.service import TaskService, TaskServiceArgs
-from components.stack_config import read_smoke_header_value, read_stack_config, warn
+from components.stack_config import read_smoke_header_value, read_stack_config
 from components.state import State, StateArgs
 
 config = read_stack_config()
-warn(config)
 smoke_header_value = read_smoke_header_value()
 naming = Naming.of(config)
 

@@ -177,14 +177,3 @@ class StackConfig(MigrationConfig, PlaceConfig):
         if largest < least:
             raise ValueError(f"{largest} is below serviceMinTasks ({least}); raise it")
         return largest
-
-    @property
-    def warnings(self) -> list[str]:
-        """What is allowed and seldom meant, each with its remedy."""
-        found = []
-        if not self.operator_security_group_ids:
-            found.append(
-                "operatorSecurityGroupIds: none, so no shell and no runner reaches the target database, and no command of the migration "
-                "works; name the security groups that commands run in"
-            )
-        return found

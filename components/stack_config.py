@@ -75,13 +75,12 @@ def read_stack_config() -> StackConfig:
         pulumi.warn(
             f"alarmEmails: none, so nobody is told by an alarm; set it in {origin}, or subscribe to the topic by hand"
         )
+    if not parsed.operator_security_group_ids:
+        pulumi.warn(
+            "operatorSecurityGroupIds: none, so no shell and no runner reaches the target database, and no command of the migration "
+            f"works; name the security groups that commands run in, in {origin}"
+        )
     return parsed
-
-
-def warn(config: StackConfig) -> None:
-    """Say, at each preview and `up`, what of the configuration is allowed and seldom meant."""
-    for text in config.warnings:
-        pulumi.log.warn(text)
 
 
 def read_smoke_header_value() -> pulumi.Output[str]:

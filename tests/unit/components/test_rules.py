@@ -288,13 +288,19 @@ def test_another_account_than_the_provider_may_use_is_named() -> None:
     declare(aws={"allowedAccountIds": ["123456789012"]})
 
 
-def test_no_address_for_alarms_is_said_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a stack without anybody to tell is silent about it."""
+@pytest.mark.parametrize(
+    ("key", "named"), [("alarmEmails", "operations@example.com"), ("operatorSecurityGroupIds", "sg-0ccccccc")]
+)
+def test_what_is_allowed_and_seldom_meant_is_said_each_time(
+    key: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a stack without anybody to tell, or whom the database lets in, is silent about it."""
     said: list[str] = []
     monkeypatch.setattr(pulumi, "warn", said.append)
     declare()
-    declare(alarmEmails=["operations@example.com"])
-    assert [text.split(":")[0] for text in said] == ["alarmEmails"]
+    first, said[:] = [text.split(":")[0] for text in said], []
+    declare(**{key: [named]})
+    assert sorted([*(text.split(":")[0] for text in said), key]) == sorted(first)
 
 
 @pytest.mark.parametrize(
