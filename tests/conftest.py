@@ -24,6 +24,7 @@ from scripts.database import error_text
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.data.fill import populate
 from scripts.rehearsal.data.schema import create_source_schema
+from scripts.rehearsal.engine.pulumi_cli import search_path
 from scripts.support.progress import Progress, Work
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
@@ -61,8 +62,34 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
+def _without_engine() -> str | None:
+    """Why the tests of the real engine cannot run here; None when they can."""
+    if shutil.which("pulumi", path=search_path({})) is not None:
+        return None
+    return "the tests of the real engine do not run: there is no Pulumi CLI; build it (make engine) or install it"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where the engine is demanded (`make test ENGINE=required`, as .ci/run does) nothing runs without it."""
+    missing = _without_engine()
+    if missing and os.environ.get("ENGINE") == "required":
+        raise pytest.UsageError(missing)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The one line that says what was left out."""
+    if missing := _without_engine():
+        terminalreporter.write_line(missing, yellow=True)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For workers: the groups first, as they take longest, the short unit tests last, to fill the end evenly."""
+    """Leaves out the real engine's where there is none. For workers: the groups first, as they take longest, the short unit
+    tests last, to fill the end evenly.
+    """
+    if _without_engine():
+        left_out = [item for item in items if item.get_closest_marker("engine")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
     def rank(item: pytest.Item) -> int:
         for number, (path, _) in enumerate(GROUPS):

@@ -57,7 +57,8 @@ def rehearse(
     ] = 10.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the generated data.")] = 1,
     engine: Annotated[
-        Literal["auto", "pulumi", "embedded"], typer.Option("--engine", help="auto takes `pulumi` when it is on PATH.")
+        Literal["auto", "pulumi", "embedded"],
+        typer.Option("--engine", help="auto takes `pulumi` when `make engine` built its CLI or one is on PATH."),
     ] = "auto",
     replication: Annotated[
         Literal["native", "dms"],

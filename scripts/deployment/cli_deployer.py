@@ -55,19 +55,24 @@ class CliDeployer:
         self._file = StackFile(stack, directory)
         self._environment = {"PULUMI_SKIP_UPDATE_CHECK": "true", **(environment or {})}
         path = self._environment.get("PATH", os.environ.get("PATH", ""))
-        if shutil.which("pulumi", path=path) is None:
+        executable = shutil.which("pulumi", path=path)
+        if executable is None:
             raise CannotDeploy(
                 f"the Pulumi CLI is not on PATH ({path}); install it (https://www.pulumi.com/docs/install/) and log in to the stack's "
                 f"backend; {AT_ONCE}",
                 "cli",
             )
-        self._command = Command(timeout, directory / ".task-migration" / f"pulumi-{stack}.json")
+        with self._named("pulumi version"):
+            self._command = self._cli(executable, timeout, directory / ".task-migration" / f"pulumi-{stack}.json")
         options = automation.LocalWorkspaceOptions(
             work_dir=str(directory), env_vars=self._environment, pulumi_command=self._command
         )
         make = automation.create_or_select_stack if create else automation.select_stack
         with self._named(f"stack {stack}"):
             self._stack = make(stack_name=stack, work_dir=str(directory), opts=options)
+
+    def _cli(self, executable: str, timeout: float, record: Path) -> Command:
+        return Command(executable, timeout, record)
 
     @property
     def timeout(self) -> float:

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import IO
 
 from pulumi import automation
+from pulumi.automation._cmd import _parse_and_validate_pulumi_version
+from pulumi.automation._minimum_version import _MINIMUM_VERSION
 from pulumi.automation.errors import create_command_error
 
 from scripts.deployment.errors import AT_ONCE, CannotDeploy, CliTimedOut, Killed
@@ -71,14 +73,22 @@ class Command(automation.PulumiCommand):
     """The CLI with a deadline for each call.
 
     Args:
+        executable: the CLI's path.
         timeout: seconds that an operation may take; a question to the backend gets :data:`QUICK` at most.
         record: file that names the process of an operation while it runs; a kill leaves it.
+
+    Raises:
+        TimedOut: it did not say its version in time.
+        automation.InvalidVersionError: it is too old.
     """
 
-    def __init__(self, timeout: float, record: Path) -> None:
+    def __init__(self, executable: str, timeout: float, record: Path) -> None:
+        # Not the SDK's, which asks whatever `pulumi` is on our own PATH, and waits for it for ever.
+        self.command = executable
         self.timeout = timeout
         self.record = record
-        super().__init__()
+        said = self.run(["version"], str(Path.cwd()), {"PULUMI_SKIP_UPDATE_CHECK": "true"}).stdout
+        self.version = _parse_and_validate_pulumi_version(_MINIMUM_VERSION, said.removeprefix("v"), opt_out=False)
 
     def begun(self) -> Run | None:
         """The operation that was begun here and never ended."""

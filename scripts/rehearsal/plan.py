@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-#: What turns the program into resources; `auto` takes `pulumi` when it is on PATH.
+#: What turns the program into resources; `auto` takes `pulumi` when there is a CLI.
 EngineName = Literal["auto", "pulumi", "embedded"]
 #: `replicationEngine` of the rehearsed stack.
 ReplicationName = Literal["native", "dms"]

@@ -1,18 +1,12 @@
-"""The emulated provider as a plugin of Pulumi's engine: the gRPC service ResourceProvider (pulumi/proto, provider.proto).
+"""The emulated provider for Pulumi's engine: the gRPC service ResourceProvider (pulumi/proto, provider.proto).
 
-The engine starts ``pulumi-resource-aws``, reads the port from its standard output and asks; :func:`write_launcher` makes
-that program. Everything is answered by the same table as in the embedded engine.
+Everything is answered by the same table as in the embedded engine.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
-import signal
-import sys
 import threading
-from concurrent import futures
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,7 +16,6 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from scripts.rehearsal.emulated import properties, registry
 from scripts.rehearsal.emulated.core import Aws
 from scripts.support.errors import MigrationError
-from scripts.support.settings import PROJECT_ROOT
 
 VERSION = "7.0.0"
 
@@ -30,8 +23,7 @@ VERSION = "7.0.0"
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """One provider instance; the engine calls it from several threads."""
 
-    def __init__(self, stopped: threading.Event) -> None:
-        self._stopped = stopped
+    def __init__(self) -> None:
         self._region = os.environ.get("AWS_REGION", "us-east-1")
         self._aws: Aws | None = None
         self._lock = threading.Lock()
@@ -177,44 +169,3 @@ def _diff(changed: list[str], replaces: list[str], *, delete_first: bool) -> Any
 
 def _fail(context: Any, error: MigrationError) -> Any:
     context.abort(grpc.StatusCode.UNKNOWN, str(error))
-
-
-def write_launcher(directory: Path) -> Path:
-    """Write the program ``pulumi-resource-aws`` into ``directory``; that directory belongs first on the engine's PATH."""
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "pulumi-resource-aws"
-    python, root = shlex.quote(sys.executable), shlex.quote(str(PROJECT_ROOT))
-    path.write_text(
-        f'#!/bin/sh\nPYTHONPATH={root}:"$PYTHONPATH" exec {python} -m scripts.rehearsal.emulated.plugin "$@"\n',
-        encoding="utf-8",
-    )
-    path.chmod(0o700)
-    return path
-
-
-def main() -> int:
-    """Serve on a free port of this machine, whose number is the first line on standard output, until told to stop."""
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopped.set())
-    # Ctrl-C goes to the whole process group; the engine ends its plugins itself once its calls are recorded.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The engine sends whole states in one message: 400 MB is its own limit (pulumi/sdk/go, rpcutil).
-    limit = 400 * 1024 * 1024
-    options = [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=16), options=options)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Provider(stopped), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    sys.stdout.write(f"{port}\n")
-    sys.stdout.flush()
-    parent = os.getppid()
-    while not stopped.wait(1.0):
-        if os.getppid() != parent:  # The engine is gone without a word.
-            break
-    server.stop(grace=2.0).wait()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,8 @@ import gc
 import importlib
 import warnings
 
-import scripts.rehearsal.engine.run  # noqa: F401 - imported for the forks
+import scripts.rehearsal.engine.hosted
+import scripts.rehearsal.engine.run  # noqa: F401 - both imported for the forks
 
 _SDK = (
     *("apigatewayv2", "appautoscaling", "cloudwatch", "dms", "ec2", "ecr", "ecs", "iam", "kms", "lb", "rds", "s3"),

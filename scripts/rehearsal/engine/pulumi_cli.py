@@ -1,11 +1,12 @@
-"""The engine under the rehearsal with the Pulumi CLI: the real engine, a local state, the emulated provider as plugin."""
+"""The engine under the rehearsal with the Pulumi CLI: the real engine, a local state, the emulated provider."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
@@ -13,22 +14,68 @@ from pulumi import automation
 
 from components.config import PROJECT, SECRET_KEYS
 from scripts.deployment.cli_deployer import CliDeployer
+from scripts.deployment.pulumi_cli import LONG, Command
 from scripts.deployment.stack_file import text_of
 from scripts.rehearsal.emulated import registry
 from scripts.rehearsal.emulated.core import Aws
-from scripts.rehearsal.emulated.plugin import write_launcher
+from scripts.rehearsal.engine import forked
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.plan import EngineName
-from scripts.support.errors import Refused
+from scripts.support.errors import MigrationError, Refused
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT
+
+#: The directory of the CLI that `make engine` builds. It comes before an installed one.
+BUILT = PROJECT_ROOT / "build" / "engine"
+
+
+def search_path(environment: Mapping[str, str]) -> str:
+    """Where the CLI is looked for: what `make engine` built, then the PATH of ``environment``, or the process's own."""
+    return os.pathsep.join([str(BUILT), environment.get("PATH", os.environ.get("PATH", ""))])
+
+
+class _HostedCommand(Command):
+    """The CLI with the emulated provider beside it, and the program too where the CLI came without a language host.
+
+    Args:
+        program: the directory of the program's ``__main__.py``.
+        output: a file, to which program and provider write what they say.
+    """
+
+    def __init__(self, executable: str, timeout: float, record: Path, program: Path, output: Path) -> None:
+        super().__init__(executable, timeout, record)
+        self.program, self.output = program, output
+        beside = os.pathsep.join([str(Path(executable).resolve().parent), os.environ.get("PATH", "")])
+        self.inline = shutil.which("pulumi-language-python", path=beside) is None
+
+    def run(
+        self,
+        args: list[str],
+        cwd: str,
+        additional_env: Mapping[str, str],
+        on_output: Callable[[str], object] | None = None,
+        on_error: Callable[[str], object] | None = None,
+    ) -> automation.CommandResult:
+        """As :class:`Command`. Raises MigrationError too when program and provider do not serve."""
+        with ExitStack() as stack:
+            if not LONG.isdisjoint(args):
+                fork = forked.serving(self.program, self.output, {**os.environ, **additional_env})
+                try:
+                    program, provider = stack.enter_context(fork)
+                except (TimeoutError, EOFError) as error:
+                    raise MigrationError(
+                        f"the emulated provider did not start ({type(error).__name__}); its last words are in {self.output}"
+                    ) from None
+                additional_env = {**additional_env, "PULUMI_DEBUG_PROVIDERS": f"aws:{provider}"}
+                args = [*args, f"--client=127.0.0.1:{program}"] if self.inline else args
+            return super().run(args, cwd, additional_env, on_output, on_error)
 
 
 class PulumiDeployer(CliDeployer):
     """The stack of the rehearsal on the real engine. Everything it keeps stands in ``directory``.
 
     Args:
-        directory: made when missing: project file, stack file, state and the plugin's launcher.
+        directory: made when missing: project file, stack file and state.
         config: the stack's configuration (camelCase keys without namespace).
         environment: variables on top of the process's own, above all AWS_ENDPOINT_URL and credentials.
         program: the directory of the program's ``__main__.py``.
@@ -50,16 +97,14 @@ class PulumiDeployer(CliDeployer):
         directory = directory.absolute()
         backend = directory / "backend"
         backend.mkdir(parents=True, exist_ok=True)
-        launcher = write_launcher(directory / "bin")
         # The program runs in this very interpreter's environment.
         runtime = {"name": "python", "options": {"virtualenv": sys.prefix}}
         project = {"name": PROJECT, "runtime": runtime, "main": str(program)}
         (directory / "Pulumi.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
         stack_file = directory / f"Pulumi.{stack}.yaml"
-        path = os.pathsep.join([str(launcher.parent), environment.get("PATH", os.environ.get("PATH", ""))])
         self._variables = {
             **environment,
-            "PATH": path,
+            "PATH": search_path(environment),
             "PULUMI_BACKEND_URL": f"file://{backend}",
             "PULUMI_HOME": str(directory / "home"),
             # The state stands on this machine for the length of a rehearsal and holds nothing of a real account.
@@ -67,7 +112,7 @@ class PulumiDeployer(CliDeployer):
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         }
-        self._region = region
+        self._region, self._program = region, program
         fresh = not stack_file.exists()
         super().__init__(stack, directory, self._variables, create=True)
         if fresh:
@@ -78,6 +123,9 @@ class PulumiDeployer(CliDeployer):
                 if hidden:
                     remember_secret(str(value))
             self._stack.set_all_config(values)
+
+    def _cli(self, executable: str, timeout: float, record: Path) -> Command:
+        return _HostedCommand(executable, timeout, record, self._program, self.directory / "program.log")
 
     def destroy(self, *, force_unprotect: bool = False) -> None:
         """Delete everything; ``force_unprotect`` takes protection and RDS's deletion protection off first."""
@@ -106,15 +154,16 @@ def make_deployer(
     *,
     program: Path = PROJECT_ROOT,
 ) -> EmbeddedDeployer | PulumiDeployer:
-    """The deployer of the rehearsal: with ``auto`` the real engine when `pulumi` is on PATH, else the embedded one.
+    """The deployer of the rehearsal: with ``auto`` the real engine when there is a CLI, else the embedded one.
 
     Raises:
         Refused: ``pulumi`` was asked for and there is no CLI.
     """
-    path = environment.get("PATH", os.environ.get("PATH"))
-    there = shutil.which("pulumi", path=path) is not None
+    there = shutil.which("pulumi", path=search_path(environment)) is not None
     if engine == "pulumi" and not there:
-        raise Refused("--engine pulumi: the Pulumi CLI is not on PATH; install it, or use --engine embedded")
+        raise Refused(
+            "--engine pulumi: there is no Pulumi CLI; build it (make engine), install it, or use --engine embedded"
+        )
     if engine == "pulumi" or (engine == "auto" and there):
         return PulumiDeployer(directory / "pulumi", config, environment, program=program)
     return EmbeddedDeployer(directory / "embedded" / "state.json", config, environment, program=program)

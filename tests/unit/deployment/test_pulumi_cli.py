@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -128,10 +127,9 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         "time.sleep(300)\n"
     )
     program.chmod(0o700)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("CHILD", str(tmp_path / "child"))
     monkeypatch.setattr(pulumi_cli, "GRACE", 1.0)
-    return Command(3.0, tmp_path / "state" / "run.json")
+    return Command(str(program), 3.0, tmp_path / "state" / "run.json")
 
 
 def test_a_killed_cli_leaves_a_note_and_no_child(command: Command, tmp_path: Path) -> None:

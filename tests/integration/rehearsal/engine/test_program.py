@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from components.config_values import read_stack_file
+from scripts.rehearsal.engine import pulumi_cli
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
 from scripts.rehearsal.plan import EngineName
@@ -20,16 +20,7 @@ from tests.engine_support import SMOKE_VALUE, difference, inventory, stack_confi
 LIVE_RULE = "aws:lb/listenerRule:ListenerRule"
 
 
-ENGINES = [
-    "embedded",
-    pytest.param(
-        "pulumi",
-        marks=[
-            pytest.mark.engine,
-            pytest.mark.skipif(shutil.which("pulumi") is None, reason="the Pulumi CLI is not on PATH"),
-        ],
-    ),
-]
+ENGINES = ["embedded", pytest.param("pulumi", marks=pytest.mark.engine)]
 
 
 @pytest.fixture
@@ -110,7 +101,8 @@ def test_the_real_engine_is_refused_without_its_command(
 ) -> None:
     """Fails when a missing Pulumi CLI ends in a trace instead of a remedy, or `auto` does not fall back."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Refused, match="install it"):
+    monkeypatch.setattr(pulumi_cli, "BUILT", tmp_path)
+    with pytest.raises(Refused, match="make engine"):
         make_deployer("pulumi", tmp_path, {}, aws.environment())
     with pytest.raises(Refused, match="install it"):
         PulumiDeployer(tmp_path, {}, aws.environment())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,7 +123,6 @@ def test_ignored_paths_reach_into_lists_and_maps() -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.skipif(shutil.which("pulumi") is None, reason="the Pulumi CLI is not on PATH")
 def test_failures_of_the_real_engine_name_cause_and_remedy(server: EmulatedAws, tmp_path: Path) -> None:
     """Fails when a locked stack, a refused parameter or a misspelt key ends in a page of the CLI's output."""
     server.reset()

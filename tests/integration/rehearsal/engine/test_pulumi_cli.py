@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,10 +20,7 @@ from scripts.support.wait import wait_until
 from tests.engine_support import SMOKE_VALUE, difference, inventory, stack_config, weights, write_program
 from tests.held_aws import HeldAws
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(shutil.which("pulumi") is None, reason="the Pulumi CLI is not on PATH"),
-]
+pytestmark = pytest.mark.engine
 LIVE_RULE = "aws:lb/listenerRule:ListenerRule"
 SMALL = """
 config = pulumi.Config('task-migration')
