@@ -18,6 +18,7 @@ from components.state import State, StateArgs
 config = read_stack_config()
 smoke_header_value = read_smoke_header_value()
 naming = Naming.of(config)
+tasks = config.service_min_tasks if config.service_enabled else 0
 
 logs = Logs("logs", LogsArgs(naming=naming))
 
@@ -110,7 +111,7 @@ service = TaskService(
         image_tag=config.service_image_tag,
         cpu=config.service_cpu,
         memory_mb=config.service_memory_mb,
-        min_tasks=config.service_min_tasks,
+        min_tasks=tasks,
         max_tasks=config.service_max_tasks,
     ),
 )
@@ -145,7 +146,8 @@ pulumi.export("targetEndpoint", database.endpoint)
 pulumi.export("targetInstanceIdentifier", database.identifier)
 pulumi.export("targetPort", database.port)
 pulumi.export("targetDatabase", config.target_database)
-pulumi.export("targetSecretArn", database.master_secret_arn)
+pulumi.export("targetSecretArn", database.operator_secret_arn)
+pulumi.export("targetMasterSecretArn", database.master_secret_arn)
 pulumi.export("sourceHost", config.source_host)
 pulumi.export("sourceInstanceIdentifier", config.source_instance_identifier)
 pulumi.export("sourcePort", config.source_port)
@@ -158,6 +160,7 @@ pulumi.export("taskTargetGroupArn", routes.target_group_arn)
 pulumi.export("monolithTargetGroupArn", config.monolith_target_group_arn)
 pulumi.export("clusterArn", config.cluster_arn)
 pulumi.export("serviceName", service.service_name)
+pulumi.export("serviceTasks", tasks)
 pulumi.export("servicePasswordSecretArn", service.password_secret_arn)
 pulumi.export("repositoryUrl", service.repository_url)
 pulumi.export("apiId", routes.api_id)

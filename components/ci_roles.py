@@ -12,7 +12,7 @@ from typing import Any
 from components.ci_boundary import boundary
 from components.ci_deploy import deploy
 from components.ci_place import Place, Role, document, state, tagged, via, words
-from components.naming import ALARM_TOPIC, DATABASE_PASSWORD_SECRET, SERVICE_NAME
+from components.naming import ALARM_TOPIC, DATABASE_PASSWORD_SECRET, REPOSITORY_NAME, SERVICE_NAME
 from components.policies import statement
 
 __all__ = ["ISSUER", "ROLES", "Place", "Role", "actions", "boundary", "policies", "trust"]
@@ -106,9 +106,8 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
         statement(
             "Looks",
             [
-                *words("elasticloadbalancing", "DescribeRules DescribeTags"),
+                *words("elasticloadbalancing", "DescribeRules DescribeTags DescribeTargetHealth"),
                 *words("cloudwatch", "GetMetricData GetMetricStatistics"),
-                *words("application-autoscaling", "DescribeScalableTargets"),
                 *words(
                     "dms", "DescribeConnections DescribeEndpoints DescribeReplicationInstances DescribeReplicationTasks"
                 ),
@@ -119,6 +118,11 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
             "Service",
             words("ecs", "DescribeServices UpdateService"),
             place.arns("ecs", f"service/{cluster}/{SERVICE_NAME}"),
+        ),
+        # Why a task does not start. A list knows no resource but the cluster's instances, which Fargate has none of.
+        statement("Tasks", words("ecs", "DescribeTasks"), place.arns("ecs", f"task/{cluster}/*")),
+        statement(
+            "TaskList", words("ecs", "ListTasks"), ["*"], condition={"ArnEquals": {"ecs:cluster": config.cluster_arn}}
         ),
         statement(
             "Scaling",
@@ -172,4 +176,14 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
     ]
     # `preflight --account`; none of these knows a resource.
     looks = [*words("elasticloadbalancing", "DescribeListeners")]
-    return {"commands": statements, "account": [statement("Account", looks, ["*"])]}
+    account = [
+        statement("Account", looks, ["*"]),
+        statement("Images", words("ecr", "DescribeImages"), place.arns("ecr", f"repository/{REPOSITORY_NAME}")),
+        # Whether a secret has a value, not which.
+        statement(
+            "Secrets",
+            words("secretsmanager", "DescribeSecret"),
+            place.arns("secretsmanager", f"secret:{SERVICE_NAME}/*"),
+        ),
+    ]
+    return {"commands": statements, "account": account}

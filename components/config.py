@@ -111,6 +111,12 @@ class MigrationConfig(Model):
         max_length=63,
         description="The role that replication logs in with, on each side; `replicate start` makes it (DMS: of its secrets).",
     )
+    operator_role: str = Field(
+        "task_operator",
+        min_length=1,
+        max_length=63,
+        description="The role that commands log in with on the target; `schema role --operator` makes it, and puts its password into its secret.",
+    )
     password_readers: tuple[str, ...] = Field(
         (),
         description="Roles that may read the password of that role where a subscription keeps it, as `pg_read_all_data` lets them; others are refused.",

@@ -88,9 +88,13 @@ class StackConfig(MigrationConfig, PlaceConfig):
     service_image_tag: str = Field(
         pattern=r"^[\w][\w.-]{0,127}$", description="Image tag to run, one that never moves; a commit's id."
     )
+    service_enabled: bool = Field(
+        False,
+        description="Whether the service has tasks; true once its image is pushed and its secrets have values (`preflight --account`).",
+    )
     service_cpu: Literal[256, 512, 1024, 2048, 4096] = Field(512, description="Fargate CPU units of one task.")
     service_memory_mb: int = Field(1024, ge=512, le=30720, description="Fargate memory of one task, MiB.")
-    service_min_tasks: int = Field(2, ge=1, le=100, description="Least number of tasks; also the number wanted.")
+    service_min_tasks: int = Field(2, ge=1, le=100, description="Least number of tasks.")
     service_max_tasks: int = Field(10, ge=1, le=100, description="Largest number of tasks.")
     deregistration_delay_seconds: int = Field(
         30, ge=0, le=120, description="Drain of a target; the 300 s default would eat the rollback budget."

@@ -10,7 +10,7 @@ import pulumi_aws as aws
 
 from components.keys import encryption_key
 from components.logs import log_group
-from components.naming import DATABASE_EXPORTS, POSTGRES_PORT, Naming
+from components.naming import DATABASE_EXPORTS, OPERATOR_SECRET, POSTGRES_PORT, Naming
 from components.network import permit, security_group
 from components.roles import service_role
 
@@ -73,7 +73,9 @@ class TargetDatabase(pulumi.ComponentResource):
     port: pulumi.Output[int]
     identifier: pulumi.Output[str]
     master_secret_arn: pulumi.Output[str]
-    """The secret that RDS keeps the master password in; the value never passes through this program."""
+    """The secret that RDS keeps the master password in, and rotates every seven days; the value never passes through this program."""
+    operator_secret_arn: pulumi.Output[str]
+    """Secret of the role that commands log in with. Declared without a value; `schema role --operator` puts it."""
     security_group_id: pulumi.Output[str]
     key_arn: pulumi.Output[str]
 
@@ -113,6 +115,15 @@ class TargetDatabase(pulumi.ComponentResource):
         self.port = self._instance.port
         self.identifier = self._instance.identifier
         self.master_secret_arn = self._instance.master_user_secrets.apply(_secret_arn)
+        self.operator_secret_arn = aws.secretsmanager.Secret(
+            f"{name}-operator-secret",
+            name=OPERATOR_SECRET,
+            description="User name and password of the operator's role on the Task Service database",
+            kms_key_id=key.arn,
+            recovery_window_in_days=7,
+            tags=naming.tags(COMPONENT, OPERATOR_SECRET),
+            opts=child,
+        ).arn
         self.security_group_id = group.id
         self.key_arn = key.arn
         self.register_outputs(
@@ -121,6 +132,7 @@ class TargetDatabase(pulumi.ComponentResource):
                 "port": self.port,
                 "identifier": self.identifier,
                 "masterSecretArn": self.master_secret_arn,
+                "operatorSecretArn": self.operator_secret_arn,
                 "securityGroupId": self.security_group_id,
                 "keyArn": self.key_arn,
             }

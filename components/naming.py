@@ -13,6 +13,7 @@ REPOSITORY_NAME = "myteacher-task-service"
 SERVICE_LOG_GROUP = "/ecs/task-service"
 ALARM_TOPIC = "myteacher-alerts"
 DATABASE_PASSWORD_SECRET = "task-service/db-password"  # noqa: S105 - the secret's name
+OPERATOR_SECRET = "task-service/operator"  # noqa: S105 - the secret's name
 COGNITO_SECRET = "task-service/cognito-config"  # noqa: S105 - the secret's name
 REPLICATION_SECRET = "task-service/replication"  # noqa: S105 - the secret's name
 SERVICE_PORT = 3001

@@ -47,9 +47,10 @@ class TaskServiceArgs:
     database_name: pulumi.Input[str]
     database_role: pulumi.Input[str]
     root_certificate: pulumi.Input[str]
-    image_tag: pulumi.Input[str]
+    image_tag: str
     cpu: int
     memory_mb: int
+    #: 0 while the service is not enabled.
     min_tasks: int
     max_tasks: int
 
@@ -69,7 +70,9 @@ class TaskService(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
 
         key = self._declare_key(name, naming)
-        repository = declare_repository(name, naming=naming, component=COMPONENT, key_arn=key.arn, opts=child)
+        repository = declare_repository(
+            name, naming=naming, component=COMPONENT, key_arn=key.arn, tag=args.image_tag, opts=child
+        )
         password = self._declare_secret(
             f"{name}-db-password", naming, key, DATABASE_PASSWORD_SECRET, "Password of the Task Service's database role"
         )
@@ -227,7 +230,7 @@ class TaskService(pulumi.ComponentResource):
             enable_execute_command=False,
             enable_ecs_managed_tags=True,
             propagate_tags="SERVICE",
-            # The image comes after the repository: the first `up` must not wait for tasks that cannot start yet.
+            # `canary start-service` waits for the tasks, and says why one does not run.
             wait_for_steady_state=False,
             tags=naming.tags(COMPONENT, SERVICE_NAME),
             opts=pulumi.ResourceOptions(

@@ -11,35 +11,43 @@ from components.naming import REPOSITORY_NAME, Naming
 KEPT_IMAGES = 20
 UNTAGGED_DAYS = 7
 
-LIFECYCLE = normal_form(
-    {
-        "rules": [
-            {
-                "rulePriority": 1,
-                "description": "Untagged images",
-                "selection": {
-                    "tagStatus": "untagged",
-                    "countType": "sinceImagePushed",
-                    "countUnit": "days",
-                    "countNumber": UNTAGGED_DAYS,
-                },
-                "action": {"type": "expire"},
-            },
-            {
-                "rulePriority": 2,
-                "description": "All but the newest images",
-                "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": KEPT_IMAGES},
-                "action": {"type": "expire"},
-            },
-        ]
+
+def lifecycle(tag: str) -> str:
+    """The repository's lifecycle policy, while the service runs ``tag``: that image stays, whatever its age.
+
+    An image that matches the tags of a rule is not expired by one of lower priority, and one tag names one image, so the
+    first rule never finds a second one to expire (Amazon ECR, 'Automate the cleanup of images by using lifecycle policies').
+    """
+    selections = {
+        "The image that the service runs": {
+            "tagStatus": "tagged",
+            "tagPatternList": [tag],
+            "countType": "imageCountMoreThan",
+            "countNumber": 1,
+        },
+        "Untagged images": {
+            "tagStatus": "untagged",
+            "countType": "sinceImagePushed",
+            "countUnit": "days",
+            "countNumber": UNTAGGED_DAYS,
+        },
+        "All but the newest images": {
+            "tagStatus": "any",
+            "countType": "imageCountMoreThan",
+            "countNumber": KEPT_IMAGES,
+        },
     }
-)
+    rules = [
+        {"rulePriority": number, "description": what, "selection": selection, "action": {"type": "expire"}}
+        for number, (what, selection) in enumerate(selections.items(), 1)
+    ]
+    return normal_form({"rules": rules})
 
 
 def declare_repository(
-    name: str, *, naming: Naming, component: str, key_arn: pulumi.Input[str], opts: pulumi.ResourceOptions
+    name: str, *, naming: Naming, component: str, key_arn: pulumi.Input[str], tag: str, opts: pulumi.ResourceOptions
 ) -> aws.ecr.Repository:
-    """Declare the repository: scanned on push, encrypted, a tag never moves, old images expire."""
+    """Declare the repository: scanned on push, encrypted, a tag never moves, old images but the one of ``tag`` expire."""
     repository = aws.ecr.Repository(
         f"{name}-repository",
         name=REPOSITORY_NAME,
@@ -53,5 +61,7 @@ def declare_repository(
         tags=naming.tags(component, REPOSITORY_NAME),
         opts=opts,
     )
-    aws.ecr.LifecyclePolicy(f"{name}-repository-lifecycle", repository=repository.name, policy=LIFECYCLE, opts=opts)
+    aws.ecr.LifecyclePolicy(
+        f"{name}-repository-lifecycle", repository=repository.name, policy=lifecycle(tag), opts=opts
+    )
     return repository

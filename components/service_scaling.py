@@ -22,7 +22,11 @@ def declare_scaling(
     max_tasks: int,
     opts: pulumi.ResourceOptions,
 ) -> None:
-    """Declare target tracking between ``min_tasks`` and ``max_tasks`` on CPU and on memory."""
+    """Declare target tracking between ``min_tasks`` and ``max_tasks`` on CPU and on memory.
+
+    Each registration brings the service between the two at once (Application Auto Scaling, 'RegisterScalableTarget'): with
+    ``min_tasks`` 0 it starts none, and a service without tasks has no figure to be scaled out by.
+    """
     cluster = cluster_arn.rsplit("/", 1)[-1]
     target = aws.appautoscaling.Target(
         f"{name}-scaling",

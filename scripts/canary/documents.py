@@ -191,7 +191,8 @@ class Explanation(Document):
 
 
 class ServiceStarted(Document):
-    """`tasks` of the Task Service are wanted again."""
+    """`tasks` of the Task Service run; of so many the load balancer says that they are healthy."""
 
     status: Literal["started"]
     tasks: int
+    healthy: int

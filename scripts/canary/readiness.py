@@ -37,7 +37,7 @@ def observe(stage: Stage) -> Readiness:
         failing=_failing(status),
         told=status.conflicts.source + status.conflicts.target,
         verified=_verified(settings),
-        service_tasks=stage.service.wanted() if stage.service is not None else None,
+        service=stage.service.health() if stage.service is not None else None,
         rollback_seconds=rollback_estimate(reverse.fence_seconds, history.read(settings).ups, config.drain_seconds),
     )
 

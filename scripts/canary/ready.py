@@ -23,6 +23,35 @@ class DirectionHealth:
 
 
 @dataclass(frozen=True)
+class ServiceHealth:
+    """What ECS and the load balancer say of the Task Service."""
+
+    #: Tasks that there have to be, that ECS is asked for, that run, and that the load balancer finds healthy.
+    least: int
+    wanted: int
+    running: int
+    healthy: int
+    #: Of the newest deployment: IN_PROGRESS, COMPLETED or FAILED (Amazon ECS, 'Deployment').
+    rollout: str
+    #: What AWS says of tasks that do not run.
+    why: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Each figure that keeps the service from taking requests, with its limit."""
+        if not self.wanted:
+            return ("no task is wanted",)
+        figures = (("run", self.running), ("are healthy", self.healthy))
+        return (
+            *(f"{count} tasks {what}, {self.least} must" for what, count in figures if count < self.least),
+            *([f"its deployment is {self.rollout}, it must be COMPLETED"] if self.rollout != "COMPLETED" else []),
+        )
+
+    def __str__(self) -> str:
+        return "; ".join((*self.problems, *self.why)) or f"{self.healthy} healthy tasks"
+
+
+@dataclass(frozen=True)
 class Readiness:
     """What a rollback would need, as seen before a weight goes up. None: could not be had."""
 
@@ -38,8 +67,8 @@ class Readiness:
     told: int
     #: The newest `verify`: whether the sides were equal; None when there was none.
     verified: bool | None
-    #: Tasks that ECS is asked to run; None outside of AWS.
-    service_tasks: int | None
+    #: None outside of AWS.
+    service: ServiceHealth | None
     #: See :func:`rollback_estimate`.
     rollback_seconds: float | None
 
@@ -138,13 +167,12 @@ def _agrees(seen: Readiness, lag: float) -> Iterator[Finding]:
 
 def _goes_back(seen: Readiness, limit: float) -> Iterator[Finding]:
     """There is a service to send requests to, and a way back in time."""
-    if seen.service_tasks is not None:
+    if seen.service is not None:
         yield _rule(
             "service",
-            seen.service_tasks > 0,
-            f"{seen.service_tasks} tasks of the Task Service are wanted",
-            "no task of the Task Service is wanted (stopped by a rollback), at least 1 must be; start it: "
-            "task-migration canary start-service",
+            not seen.service.problems,
+            f"the Task Service serves: {seen.service}",
+            f"the Task Service is not ready for requests: {seen.service}; mend that, then task-migration canary start-service",
         )
     took = seen.rollback_seconds
     yield _rule(

@@ -1,66 +1,169 @@
-"""The Task Service's number of tasks, by the ECS API: none (scenario 2 of the plan's rollback), and back."""
+"""The Task Service's tasks, by the ECS API: none (scenario 2 of the plan's rollback), brought up, and how they stand."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from scripts.canary.ready import ServiceHealth
 from scripts.support.aws import refusals
-from scripts.support.errors import MigrationError
+from scripts.support.errors import MigrationError, Refused
+from scripts.support.progress import SILENT, Progress
+from scripts.support.wait import wait_until
 
 _DIMENSION = {"ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount"}
+_KINDS = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
+#: A task of Fargate starts within two minutes or three; the circuit breaker waits for three that did not.
+START_SECONDS = 900.0
+#: What mends the reasons that ECS gives for a task (Amazon ECS, 'Stopped tasks error messages').
+_REMEDIES = {
+    "CannotPullContainer": "push the image serviceImageTag, or name one that is there: aws ecr describe-images",
+    "can't find the specified secret value": "put the value in: aws secretsmanager put-secret-value",
+    "health check": "see its log, /ecs/task-service",
+    "Essential container": "see its log, /ecs/task-service",
+}
 
 
 class ServiceControl:
-    """One ECS service and its autoscaling.
+    """One ECS service, its target group and its autoscaling.
 
-    A deployment fights neither: the program ignores the service's count, and leaves the autoscaling's suspension undeclared.
+    A deployment fights neither :meth:`stop` nor autoscaling: the program ignores the service's count, and leaves the autoscaling's
+    suspension undeclared.
+
+    Args:
+        ecs, scaling, balancer: boto3 clients of `ecs`, `application-autoscaling`, `elbv2`.
+        outputs: of the stack; `clusterArn` and `serviceName` are enough to stop the service.
     """
 
-    def __init__(self, ecs: Any, scaling: Any, outputs: Mapping[str, Any]) -> None:
-        self._ecs, self._scaling = ecs, scaling
+    def __init__(self, ecs: Any, scaling: Any, balancer: Any, outputs: Mapping[str, Any]) -> None:
+        self._ecs, self._scaling, self._balancer, self._outputs = ecs, scaling, balancer, outputs
         self._cluster, self._service = str(outputs["clusterArn"]), str(outputs["serviceName"])
         self._resource = f"service/{self._cluster.rsplit('/', 1)[-1]}/{self._service}"
 
-    def wanted(self) -> int:
-        """How many tasks ECS is asked to run. Raises MigrationError when that cannot be read."""
-        with refusals("the service cannot be read", "check ecs:DescribeServices"):
-            found = self._ecs.describe_services(cluster=self._cluster, services=[self._service])["services"]
-        if not found:
-            raise MigrationError(f"there is no service {self._service}; deploy it: pulumi up")
-        return int(found[0]["desiredCount"])
+    def health(self) -> ServiceHealth:
+        """What ECS and the load balancer say of the service now. Raises MigrationError when that cannot be read."""
+        return self._health(self._found())
 
     def stop(self) -> None:
         """Ask for no task, and keep autoscaling from bringing them back.
 
-        Autoscaling raises a service below its least capacity to it at the next scale-out (Amazon ECS, 'Automatically scale
-        your Amazon ECS service'), so it is suspended first (Application Auto Scaling, 'Suspend and resume scaling').
+        Each registration raises a service below the least number to it, and so may an alarm (Application Auto Scaling,
+        'RegisterScalableTarget'; Amazon ECS, 'Automatically scale your Amazon ECS service'): so that is 0, and scaling suspended.
 
         Raises:
             MigrationError: AWS refuses.
         """
-        self._suspend(True)
+        self._scale(0, suspended=True)
         with refusals("the service cannot be stopped", "check ecs:UpdateService"):
             self._ecs.update_service(cluster=self._cluster, service=self._service, desiredCount=0)
 
-    def start(self) -> int:
-        """Ask for autoscaling's least number of tasks again and let it scale; returns that number.
+    def start(self, timeout: float = START_SECONDS, progress: Progress = SILENT) -> ServiceHealth:
+        """Ask for `serviceMinTasks` tasks by a deployment of their own, let autoscaling go on, and wait until they serve.
+
+        A number of tasks alone starts nothing where the circuit breaker has ended a deployment (Amazon ECS, 'Deployment'). A
+        service that is well is left as it is.
 
         Raises:
+            Refused: the stack declares no task; or none starts, with ECS's reason and what mends it.
+            TimedOut: they do not serve after ``timeout`` seconds.
             MigrationError: AWS refuses.
         """
-        with refusals("the autoscaling cannot be read", "check application-autoscaling:DescribeScalableTargets"):
-            found = self._scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[self._resource])
-        targets = found["ScalableTargets"]
-        least = int(targets[0]["MinCapacity"]) if targets else 1
+        least = self._least
+        if not least:
+            raise Refused(
+                "serviceEnabled is false, so the stack asks for no task; push the image, put the secrets' values in (task-migration "
+                "preflight --account looks), then: pulumi config set task-migration:serviceEnabled true, pulumi up, and this again"
+            )
+        seen = self.health()
+        self._scale(least, suspended=False)
+        if not seen.problems:
+            return seen
         with refusals("the service cannot be started", "check ecs:UpdateService"):
-            self._ecs.update_service(cluster=self._cluster, service=self._service, desiredCount=least)
-        self._suspend(False)
-        return least
+            answer = self._ecs.update_service(
+                cluster=self._cluster,
+                service=self._service,
+                desiredCount=max(least, seen.wanted),
+                forceNewDeployment=True,
+            )
+        mine = _primary(answer["service"]).get("id")
+        with progress.work("waiting for tasks of the Task Service", timeout, "s"):
+            return wait_until(
+                lambda: self._started(mine),
+                lambda now: not now.problems,
+                what="the Task Service serves",
+                timeout=timeout,
+                interval=min(5.0, timeout / 100),
+                remedy="mend that, then task-migration canary start-service again",
+            )
 
-    def _suspend(self, suspended: bool) -> None:
-        kinds = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
+    def _started(self, deployment: Any) -> ServiceHealth:
+        """How the deployment stands. Raises Refused when the circuit breaker has ended it."""
+        found = self._found()
+        seen = self._health(found)
+        failed = any(one["id"] == deployment and one.get("rolloutState") == "FAILED" for one in found["deployments"])
+        if failed or _primary(found).get("id") != deployment:
+            raise Refused(
+                f"the Task Service does not come up: {seen}; mend that, then task-migration canary start-service again"
+            )
+        return seen
+
+    @property
+    def _least(self) -> int:
+        return int(self._outputs.get("serviceTasks") or 0)
+
+    def _found(self) -> Mapping[str, Any]:
+        with refusals("the service cannot be read", "check ecs:DescribeServices"):
+            found = self._ecs.describe_services(cluster=self._cluster, services=[self._service])["services"]
+        if not found:
+            raise MigrationError(f"there is no service {self._service}; deploy it: pulumi up")
+        return dict(found[0])
+
+    def _health(self, found: Mapping[str, Any]) -> ServiceHealth:
+        group = str(self._outputs.get("taskTargetGroupArn"))
+        with refusals("the targets' health cannot be read", "check elasticloadbalancing:DescribeTargetHealth"):
+            targets = self._balancer.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+        healthy = sum(one["TargetHealth"]["State"] == "healthy" for one in targets)
+        seen = ServiceHealth(
+            least=max(self._least, 1),
+            wanted=int(found["desiredCount"]),
+            running=int(found["runningCount"]),
+            healthy=healthy,
+            rollout=str(_primary(found).get("rolloutState")),
+        )
+        if not seen.problems or not seen.wanted:
+            return seen
+        return ServiceHealth(seen.least, seen.wanted, seen.running, healthy, seen.rollout, self._why(found, targets))
+
+    def _why(self, found: Mapping[str, Any], targets: list[Mapping[str, Any]]) -> tuple[str, ...]:
+        """What AWS says of deployments that failed, tasks that stopped and targets that are not healthy, with what mends it."""
+        said = [str(one["rolloutStateReason"]) for one in found["deployments"] if one.get("rolloutState") == "FAILED"]
+        where = {"cluster": self._cluster, "serviceName": self._service}
+        with refusals("the stopped tasks cannot be read", "check ecs:ListTasks and ecs:DescribeTasks"):
+            stopped = self._ecs.list_tasks(**where, desiredStatus="STOPPED")["taskArns"]
+            tasks = self._ecs.describe_tasks(cluster=self._cluster, tasks=stopped)["tasks"] if stopped else []
+        said += [str(one.get("stoppedReason")) for one in tasks if one.get("stopCode") != "ServiceSchedulerInitiated"]
+        said += [
+            f"target {one['Target']['Id']} is {one['TargetHealth']['State']}: {one['TargetHealth'].get('Description')}"
+            for one in targets
+            if one["TargetHealth"]["State"] in ("unhealthy", "unavailable")
+        ]
+        if not said:
+            said = [str(one["message"]) for one in found.get("events", [])[:2]]
+        return tuple(dict.fromkeys(text + _remedy(text) for text in said))
+
+    def _scale(self, least: int, *, suspended: bool) -> None:
         with refusals("the autoscaling cannot be changed", "check application-autoscaling:RegisterScalableTarget"):
             self._scaling.register_scalable_target(
-                **_DIMENSION, ResourceId=self._resource, SuspendedState=dict.fromkeys(kinds, suspended)
+                **_DIMENSION,
+                ResourceId=self._resource,
+                MinCapacity=least,
+                SuspendedState=dict.fromkeys(_KINDS, suspended),
             )
+
+
+def _primary(service: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((one for one in service["deployments"] if one["status"] == "PRIMARY"), {})
+
+
+def _remedy(text: str) -> str:
+    return next((f" ({what})" for mark, what in _REMEDIES.items() if mark in text), "")

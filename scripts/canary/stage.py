@@ -119,14 +119,15 @@ def build(settings: Settings) -> Stage:
     outputs = deployer.outputs()
     region = str(outputs["listenerArn"]).split(":")[3]
     config = settings.config
+    balancer = _client("elbv2", region)
     return Stage(
         settings=settings,
         deployer=deployer,
-        load_balancer=LoadBalancer(_client("elbv2", region), rule_of_outputs(outputs)),
+        load_balancer=LoadBalancer(balancer, rule_of_outputs(outputs)),
         metrics=CloudWatchMetrics(
             _client("cloudwatch", region), outputs, config.period_seconds, config.metric_delay_seconds
         ),
-        service=ServiceControl(_client("ecs", region), _client("application-autoscaling", region), outputs),
+        service=ServiceControl(_client("ecs", region), _client("application-autoscaling", region), balancer, outputs),
         notices=Notices(_client("sns", region), outputs.get("alarmTopicArn")),
     )
 
@@ -158,6 +159,6 @@ def build_emergency(settings: Settings) -> Emergency:
         settings,
         LoadBalancer(balancer, rule),
         file,
-        ServiceControl(_client("ecs", region), _client("application-autoscaling", region), names),
+        ServiceControl(_client("ecs", region), _client("application-autoscaling", region), balancer, names),
         Notices(_client("sns", region), Naming.of(config).arn("sns", ALARM_TOPIC)),
     )

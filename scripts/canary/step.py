@@ -48,18 +48,19 @@ def only_live_rule(changes: tuple[Change, ...]) -> bool:
     return found == [(RULE_TYPE, f"{naming.ROUTES}-{naming.LIVE_RULE}", "update")]
 
 
-def start_service(stage: Stage) -> ServiceStarted:
-    """Tasks of the Task Service again, and its autoscaling goes on.
+def start_service(stage: Stage, progress: Progress = SILENT) -> ServiceStarted:
+    """Bring the Task Service's tasks up, for the first time or again, and its autoscaling.
 
     Raises:
-        Refused: there is no ECS service here.
+        Refused: there is no ECS service here; the stack declares no task for it; or a task does not start, with the reason.
+        TimedOut: its tasks do not serve in time.
         MigrationError: AWS refuses.
     """
     if stage.service is None:
         raise Refused("there is no ECS service here; a stack has one: --stack staging|prod")
-    tasks = stage.service.start()
-    stage.settings.journal.record(Steps.CANARY, CanaryEvent.SERVICE_STARTED, tasks=tasks)
-    return ServiceStarted(status="started", tasks=tasks)
+    seen = stage.service.start(progress=progress)
+    stage.settings.journal.record(Steps.CANARY, CanaryEvent.SERVICE_STARTED, tasks=seen.running)
+    return ServiceStarted(status="started", tasks=seen.running, healthy=seen.healthy)
 
 
 def step(

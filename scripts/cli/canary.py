@@ -122,14 +122,25 @@ def _status_of(document: CanaryStep | Rollback) -> int:
 
 
 @canary_app.command("start-service")
-@prints(f"{DOCUMENTS}:ServiceStarted", exits={REFUSED: "there is no ECS service here"})
+@prints(
+    f"{DOCUMENTS}:ServiceStarted",
+    exits={
+        REFUSED: "there is no ECS service here, serviceEnabled is false, or a task does not start; the message has ECS's reason",
+        TIMED_OUT: "its tasks do not serve in time",
+    },
+)
 def canary_start_service(stack: Stack = None, json: Json = False) -> int:
-    """Undo `rollback --stop-service`: tasks of the Task Service again, and its autoscaling goes on."""
+    """Bring the Task Service up: the first time, after a deployment that failed, or after `rollback --stop-service`.
+
+    A new deployment of serviceMinTasks tasks, and its autoscaling; waits until they run and the load balancer finds them healthy.
+    """
     from scripts.canary import stage as stages
     from scripts.canary import step as canary
     from scripts.cli import canary_text
+    from scripts.support.progress_display import display
 
-    emit(canary.start_service(stages.build(load_settings(stack))), as_json=json, text=canary_text.service_started)
+    document = canary.start_service(stages.build(load_settings(stack)), display())
+    emit(document, as_json=json, text=canary_text.service_started)
     return 0
 
 

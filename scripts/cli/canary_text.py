@@ -175,7 +175,9 @@ def explanation(document: Explanation) -> View:
 
 def service_started(document: ServiceStarted) -> View:
     """The service runs again."""
-    verdict = f"{document.tasks} tasks of the Task Service are wanted again; its autoscaling goes on."
+    verdict = (
+        f"{document.tasks} tasks of the Task Service run, {document.healthy} are healthy; its autoscaling goes on."
+    )
     return View(verdict, "good", (), STEP)
 
 

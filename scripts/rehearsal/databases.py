@@ -53,8 +53,11 @@ class Databases:
 
     def service_url(self) -> str:
         """The target as the Task Service's role sees it."""
-        role = MigrationConfig().target_role
-        return self.target.url(TARGET_DATABASE, role, self._passwords[role])
+        return self.target.url(TARGET_DATABASE, MigrationConfig().target_role, self.service_password())
+
+    def service_password(self) -> str:
+        """The password of the Task Service's role."""
+        return self._passwords[MigrationConfig().target_role]
 
     def start_source(self, rows: int, seed: int) -> None:
         """Start the monolith's server and fill it: so many tasks, the other tables in proportion."""

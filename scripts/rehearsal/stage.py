@@ -188,11 +188,12 @@ def rehearsal_stage(settings: Settings, running: Mapping[str, Any]) -> Stage:
     deployer = make_deployer(running["engine"], Path(str(running["engine_dir"])), running["config"], {})
     outputs = deployer.outputs()
     rule = rule_of_outputs(outputs)
+    balancer = boto3.client("elbv2")
     return Stage(
         settings=settings,
         deployer=deployer,
-        load_balancer=LoadBalancer(boto3.client("elbv2"), rule),
+        load_balancer=LoadBalancer(balancer, rule),
         metrics=RehearsalMetrics(settings, running, (rule.task_group, rule.monolith_group)),
-        service=ServiceControl(boto3.client("ecs"), boto3.client("application-autoscaling"), outputs),
+        service=ServiceControl(boto3.client("ecs"), boto3.client("application-autoscaling"), balancer, outputs),
         notices=Notices(boto3.client("sns"), outputs.get("alarmTopicArn")),
     )

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from components.config import MigrationConfig
 from scripts.api.documents import ApiCheck
 from scripts.backup.documents import Backup
-from scripts.canary.documents import CanaryStep, Rollback
+from scripts.canary.documents import CanaryStep, Rollback, ServiceStarted
 from scripts.copy.documents import Copy
 from scripts.finish.documents import Finalization
 from scripts.preflight.documents import Preflight
@@ -93,6 +93,11 @@ class Steps:
             raise MigrationError(
                 f"task-migration {' '.join(arguments)} did not print a {document.__name__}: {where}: {what['msg']}; see {errors.name}"
             ) from None
+
+    def start_service(self) -> None:
+        """The Task Service's tasks, which run and are healthy by what ECS and the load balancer say."""
+        started = self.command(ServiceStarted, "canary", "start-service")
+        self.view.event(f"the Task Service: {started.tasks} tasks run, {started.healthy} are healthy")
 
     def replicate(self) -> None:
         """Preflight to replication both ways, under load."""

@@ -22,6 +22,7 @@ from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
 from scripts.rehearsal.load import Load
 from scripts.rehearsal.plan import Plan
 from scripts.rehearsal.processes import Processes
+from scripts.rehearsal.release import push_image, put_values
 from scripts.rehearsal.stage import REHEARSAL_VARIABLE, STAGE, gateway_figures
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support import private
@@ -165,7 +166,7 @@ class Testbed:
         return config
 
     def _deploy(self, config: Mapping[str, Any]) -> None:
-        """Carry the program out, at weight 0."""
+        """Carry the program out, at weight 0; put in what the service needs, and ask for its tasks."""
         secret = secrets.token_urlsafe(18)
         remember_secret(secret)
         directory, given = self.directory / "engine", {**config, "smokeHeaderValue": secret}
@@ -177,7 +178,10 @@ class Testbed:
             "memory_mb": int(config["serviceMemoryMb"]),
             "engine": self.engine,
         }
-        self.outputs = deployer.up({}).outputs
+        deployer.up({})
+        push_image(self.aws, str(config["serviceImageTag"]))
+        put_values(self.aws, self.databases.service_password(), {"userPoolId": config["cognitoUserPoolId"]})
+        self.outputs = deployer.up({"serviceEnabled": True}).outputs
         if self.dms:
             role = MigrationConfig().replication_role
             self.dms.put_secrets(str(config["sourceSecretArn"]), self.databases.source_url, role)

@@ -17,6 +17,7 @@ from botocore.config import Config
 from scripts.rehearsal.processes import end, http_status
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.process import free_port
+from scripts.support.settings import PROJECT_ROOT
 from scripts.support.wait import wait_until
 
 REGION = "ap-northeast-1"
@@ -92,8 +93,10 @@ class EmulatedAws:
         """
         if self.port is None:
             self.port = free_port()
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        module = "scripts.rehearsal.emulated.server"
+        command = [sys.executable, "-m", module, "-H", "127.0.0.1", "-p", str(self.port)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+        environment["PYTHONPATH"] = str(PROJECT_ROOT)
         # Attaching one of AWS's managed policies needs moto to know them.
         environment["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
         # No machine image is asked for, and moto reads thousands at its start and at each reset.
@@ -159,6 +162,8 @@ def build_world(aws: EmulatedAws) -> dict[str, object]:
     """
     ec2 = aws.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
+    # Names of databases and tasks are looked up in it.
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
     subnets = [
         ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.20.{number}.0/24", AvailabilityZone=f"{aws.region}{zone}")[
             "Subnet"

@@ -23,6 +23,7 @@ from scripts.canary.traffic import LoadBalancer, find_rule, rule_of_outputs
 from scripts.deployment.stack_file import StackFile
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.engine.state import locked
+from scripts.rehearsal.release import push_image, put_values
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import Refused
 from scripts.support.settings import PROJECT_ROOT, Settings
@@ -62,7 +63,8 @@ class World:
         return LoadBalancer(self.aws.client("elbv2"), rule_of_outputs(self.outputs))
 
     def service(self) -> ServiceControl:
-        return ServiceControl(self.aws.client("ecs"), self.aws.client("application-autoscaling"), self.outputs)
+        ecs, scaling, balancer = (self.aws.client(name) for name in ("ecs", "application-autoscaling", "elbv2"))
+        return ServiceControl(ecs, scaling, balancer, self.outputs)
 
     def declared(self) -> Any:
         return read_stack_file(self.directory / "Pulumi.night.yaml")["canaryWeight"]
@@ -107,10 +109,12 @@ class World:
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmulatedAws, EmbeddedDeployer, dict[str, Any]]]:
     """The whole program, deployed once."""
     with EmulatedAws() as aws:
-        config = stack_config(build_world(aws))
+        config = stack_config(build_world(aws)) | {"serviceEnabled": True}
         state = tmp_path_factory.mktemp("engine") / "state.json"
         deployer = EmbeddedDeployer(state, config, aws.environment())
         deployer.up({})
+        push_image(aws, str(config["serviceImageTag"]))
+        put_values(aws, "secret-of-role", {})
         yield aws, deployer, config
 
 
@@ -172,8 +176,8 @@ def test_a_locked_state_of_the_rehearsals_engine_and_a_stopped_service(world: Wo
     settings: Settings = world.pair.settings
     stage = Stage(settings, world.deployer, world.balancer(), cloud, world.service())
     service, scaling = world.service(), world.aws.client("application-autoscaling")
-    least = service.wanted()
-    assert least >= 1
+    least = service.start(30.0).running
+    assert least == 2
     listener, monolith = world.outputs["listenerArn"], world.outputs["monolithTargetGroupArn"]
     elb = world.aws.client("elbv2")
     assert find_rule(elb, listener, 110, monolith) == rule_of_outputs(world.outputs)
@@ -194,10 +198,10 @@ def test_a_locked_state_of_the_rehearsals_engine_and_a_stopped_service(world: Wo
         target = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"][0]
         return all(target["SuspendedState"].values())
 
-    assert (service.wanted(), suspended()) == (0, True)
+    service.stop()  # Prevents a second stop that starts it: each registration brings a service into its range.
+    assert (service.health().wanted, suspended()) == (0, True)
     assert [change.name for change in world.deployer.preview({}).changes] == ["routes-live-rule"]
     world.deployer.up({})
     assert world.weight() == 0
-    assert (service.wanted(), suspended()) == (0, True), "a deployment started what an operator stopped"
-    assert service.start() == least
-    assert (service.wanted(), suspended()) == (least, False)
+    assert (service.health().wanted, suspended()) == (0, True), "a deployment started what an operator stopped"
+    assert (service.start(30.0).healthy, suspended()) == (least, False)

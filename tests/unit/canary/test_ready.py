@@ -15,6 +15,7 @@ from scripts.canary.ready import (
     UNMEASURED_UP,
     DirectionHealth,
     Readiness,
+    ServiceHealth,
     check_step,
     next_weight,
     ready,
@@ -24,7 +25,8 @@ from scripts.canary.ready import (
 LIMITS = GateLimits()
 LADDER = (5, 25, 50, 100)
 WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
-GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, True, 2, 60.0)
+SERVICE = ServiceHealth(least=2, wanted=2, running=2, healthy=2, rollout="COMPLETED")
+GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, True, SERVICE, 60.0)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,10 @@ GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, True, 2, 60.0)
         ({"schema_match": None}, "the two catalogs could not be compared"),
         ({"failing": ("writes: 2 never arrived",)}, "replicate status fails, nothing may: writes: 2 never arrived"),
         ({"verified": False}, "the last verification found differences"),
-        ({"service_tasks": 0}, "no task of the Task Service is wanted"),
+        ({"service": replace(SERVICE, wanted=0)}, "not ready for requests: no task is wanted"),
+        ({"service": replace(SERVICE, running=1)}, "1 tasks run, 2 must; mend that, then task-migration canary start-service"),
+        ({"service": replace(SERVICE, healthy=0, why=("target is unhealthy",))}, "0 tasks are healthy, 2 must; target is unhealthy"),
+        ({"service": replace(SERVICE, rollout="FAILED")}, "its deployment is FAILED, it must be COMPLETED"),
         ({"rollback_seconds": 300.0}, "a rollback would take about 300.0 s, the limit is below 300 s"),
         ({"rollback_seconds": None}, "a rollback would take an unknown time"),
     ],
@@ -65,7 +70,7 @@ def test_writes_that_lost_are_counted_and_keep_no_weight_down() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"verified": None}, {"service_tasks": None}, {"forward": replace(WAY, wal_status=None)}]
+    "change", [{}, {"verified": None}, {"service": None}, {"forward": replace(WAY, wal_status=None)}]
 )
 def test_what_is_not_there_to_be_asked_does_not_refuse(change: dict[str, Any]) -> None:
     assert ready(replace(GOOD, **change), LIMITS, 300.0).verdict == "promote"

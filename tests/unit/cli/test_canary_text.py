@@ -188,7 +188,7 @@ VIEWS: dict[str, Callable[[], View]] = {
             same=True,
         )
     ),
-    "service": lambda: canary_text.service_started(ServiceStarted(status="started", tasks=2)),
+    "service": lambda: canary_text.service_started(ServiceStarted(status="started", tasks=2, healthy=2)),
     "rollback": lambda: canary_text.rollback(BACK),
     "rollback, emergency": lambda: canary_text.rollback(EMERGENCY),
     "rollback, dry run": lambda: canary_text.rollback(RollbackPlan(from_=25, to=0, would=["update routes-live-rule"])),

@@ -222,7 +222,7 @@ def test_the_programs_roles_bear_the_boundary_and_need_nothing_beyond_it(engine:
 #: Made for boto3's clients by other names than the operation's.
 HELPERS = {"upload_file": ("s3", "PutObject"), "download_file": ("s3", "GetObject")}
 #: Services whose clients the commands make.
-SERVICES = ("application-autoscaling", "cloudwatch", "dms", "ecs", "elbv2", "s3", "secretsmanager", "sns")
+SERVICES = ("application-autoscaling", "cloudwatch", "dms", "ecr", "ecs", "elbv2", "s3", "secretsmanager", "sns")
 SIGNED_AS = {"elbv2": "elasticloadbalancing"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.components.declared_helpers import ACCOUNT, REGION, Declared, declare
@@ -28,7 +30,7 @@ def test_the_service_has_the_names_and_figures_of_the_plan(stack: Declared) -> N
     assert inputs["name"] == "task-service"
     assert inputs["cluster"].endswith(":cluster/myteacher-cluster")
     assert inputs["launchType"] == "FARGATE"
-    assert inputs["desiredCount"] == 2
+    assert inputs["desiredCount"] == 0
     assert inputs["deploymentCircuitBreaker"] == {"enable": True, "rollback": True}
     assert inputs["networkConfiguration"]["assignPublicIp"] is False
     (balancer,) = inputs["loadBalancers"]
@@ -46,7 +48,50 @@ def test_up_does_not_undo_the_number_of_tasks(stack: Declared) -> None:
     assert stack.one("aws:ecs/service:Service").ignore_changes == ("desiredCount",)
 
 
-def test_the_service_scales_from_2_to_10_on_cpu_70_and_memory_80(stack: Declared) -> None:
+def test_tasks_are_asked_for_once_the_service_is_enabled() -> None:
+    """Prevents a first `up` that asks for tasks before their image is there: each registration raises a service to its least."""
+    for enabled, tasks in ((False, 0), (True, 2)):
+        declared = declare(serviceEnabled=enabled)
+        assert declared.one("aws:ecs/service:Service").inputs["desiredCount"] == tasks
+        assert declared.one("aws:appautoscaling/target:Target").inputs["minCapacity"] == tasks
+        assert declared.stack_outputs["serviceTasks"] == tasks
+
+
+def test_the_image_that_runs_is_expired_by_no_rule(stack: Declared) -> None:
+    """Prevents a lifecycle policy that takes a running service's image, so that no task starts any more."""
+    rules = stack.one("aws:ecr/lifecyclePolicy:LifecyclePolicy").json("policy")["rules"]
+    images = [(f"tag{number}", number) for number in range(60)] + [("3f2c1a9", 400), (None, 8)]
+    kept = unexpired(rules, images)
+    assert ("3f2c1a9", 400) in kept
+    assert (None, 8) not in kept
+    assert len(kept) == 21
+    without = unexpired([rule for rule in rules if rule["rulePriority"] > 1], images)
+    assert ("3f2c1a9", 400) not in without
+
+
+def unexpired(rules: list[dict[str, Any]], images: list[tuple[str | None, int]]) -> list[tuple[str | None, int]]:
+    """What a lifecycle policy leaves of images with their age in days: what a rule matches, no later rule expires (Amazon ECR,
+    'Automate the cleanup of images by using lifecycle policies')."""
+    left, expired = sorted(images, key=lambda image: image[1]), []
+    for rule in sorted(rules, key=lambda rule: rule["rulePriority"]):
+        chosen = rule["selection"]
+        matched = [
+            image
+            for image in left
+            if chosen["tagStatus"] == "any"
+            or (chosen["tagStatus"] == "untagged" and image[0] is None)
+            or (chosen["tagStatus"] == "tagged" and image[0] in chosen["tagPatternList"])
+        ]
+        if chosen["countType"] == "imageCountMoreThan":
+            expired += matched[chosen["countNumber"] :]
+        else:
+            expired += [image for image in matched if image[1] > chosen["countNumber"]]
+        left = [image for image in left if image not in matched]
+    return [image for image in images if image not in expired]
+
+
+def test_the_service_scales_from_2_to_10_on_cpu_70_and_memory_80() -> None:
+    stack = declare(serviceEnabled=True)
     target = stack.one("aws:appautoscaling/target:Target").inputs
     assert (target["minCapacity"], target["maxCapacity"]) == (2, 10)
     assert target["resourceId"] == "service/myteacher-cluster/task-service"

@@ -1,0 +1,196 @@
+"""The Task Service comes up as an operator brings it up, and each wrong start is told with its reason and what mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.naming import COGNITO_SECRET, DATABASE_PASSWORD_SECRET, REPOSITORY_NAME
+from scripts.canary.service_control import ServiceControl
+from scripts.rehearsal.engine.embedded import EmbeddedDeployer
+from scripts.rehearsal.release import push_image, put_values
+from scripts.rehearsal.world import EmulatedAws, build_world
+from scripts.support.errors import Refused
+from scripts.support.wait import wait_until
+from tests.engine_support import stack_config
+
+TAG = "3f2c1a9"
+WAIT = 20.0
+REGISTERED = {"ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount"}
+
+
+def control(aws: EmulatedAws, outputs: dict[str, Any]) -> ServiceControl:
+    ecs, scaling, balancer = (aws.client(name) for name in ("ecs", "application-autoscaling", "elbv2"))
+    return ServiceControl(ecs, scaling, balancer, outputs)
+
+
+@dataclass(frozen=True)
+class Account:
+    """A service as the program declares it, in an account where nobody pushed an image nor put a value."""
+
+    aws: EmulatedAws
+    outputs: dict[str, Any]
+
+    def service(self, tasks: int = 2) -> ServiceControl:
+        return control(self.aws, {**self.outputs, "serviceTasks": tasks})
+
+    def deploy(self, tag: str) -> None:
+        """What an `up` with another image does."""
+        ecs = self.aws.client("ecs")
+        cluster, name = self.outputs["clusterArn"], self.outputs["serviceName"]
+        ecs.update_service(cluster=cluster, service=name, taskDefinition=self.definition(tag))
+
+    def definition(self, tag: str) -> str:
+        secrets = self.aws.client("secretsmanager")
+        registry = self.aws.client("ecr").describe_repositories(repositoryNames=[REPOSITORY_NAME])["repositories"][0]
+        container = {
+            "name": "task-service",
+            "image": f"{registry['repositoryUri']}:{tag}",
+            "secrets": [
+                {"name": name, "valueFrom": secrets.describe_secret(SecretId=name)["ARN"]}
+                for name in (DATABASE_PASSWORD_SECRET, COGNITO_SECRET)
+            ],
+        }
+        answer = self.aws.client("ecs").register_task_definition(
+            family="task-service",
+            networkMode="awsvpc",
+            requiresCompatibilities=["FARGATE"],
+            cpu="256",
+            memory="512",
+            containerDefinitions=[container],
+        )
+        return str(answer["taskDefinition"]["taskDefinitionArn"])
+
+
+@pytest.fixture(scope="module")
+def world(aws: EmulatedAws) -> dict[str, Any]:
+    """What was there before; made once, as emptying an account takes longer than a test."""
+    return build_world(aws)
+
+
+@pytest.fixture
+def account(aws: EmulatedAws, world: dict[str, Any]) -> Iterator[Account]:
+    aws.client("ecr").create_repository(repositoryName=REPOSITORY_NAME)
+    for name in (DATABASE_PASSWORD_SECRET, COGNITO_SECRET):
+        aws.client("secretsmanager").create_secret(Name=name)
+    group = world["monolithTargetGroupArn"]
+    names = {"clusterArn": world["clusterArn"], "serviceName": "task-service", "taskTargetGroupArn": group}
+    made = Account(aws, names)
+    aws.client("ecs").create_service(
+        cluster=world["clusterArn"],
+        serviceName="task-service",
+        taskDefinition=made.definition(TAG),
+        desiredCount=0,
+        launchType="FARGATE",
+        loadBalancers=[{"targetGroupArn": group, "containerName": "task-service", "containerPort": 3001}],
+        networkConfiguration={
+            "awsvpcConfiguration": {
+                "subnets": world["privateSubnetIds"],
+                "securityGroups": [world["sourceSecurityGroupId"]],
+            }
+        },
+    )
+    aws.client("application-autoscaling").register_scalable_target(
+        **REGISTERED, ResourceId="service/myteacher-cluster/task-service", MinCapacity=0, MaxCapacity=4
+    )
+    yield made
+    aws.client("ecs").delete_service(cluster=world["clusterArn"], service="task-service", force=True)
+    aws.client("application-autoscaling").deregister_scalable_target(
+        **REGISTERED, ResourceId="service/myteacher-cluster/task-service"
+    )
+    aws.client("ecr").delete_repository(repositoryName=REPOSITORY_NAME, force=True)
+    for name in (DATABASE_PASSWORD_SECRET, COGNITO_SECRET):
+        aws.client("secretsmanager").delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+
+
+def test_a_service_that_is_not_enabled_is_not_started(account: Account) -> None:
+    push_image(account.aws, TAG)
+    put_values(account.aws, "secret", {})
+    with pytest.raises(
+        Refused, match=r"serviceEnabled is false.*preflight --account.*config set task-migration:serviceEnabled true"
+    ):
+        account.service(tasks=0).start(WAIT)
+    assert account.service().health().wanted == 0
+
+
+def test_a_start_without_image_says_so_and_the_next_one_succeeds(account: Account) -> None:
+    """Prevents the first night: the circuit breaker ends the deployment, and no number of tasks starts it again."""
+    put_values(account.aws, "secret", {})
+    service = account.service()
+    with pytest.raises(Refused) as refused:
+        service.start(WAIT)
+    said = str(refused.value)
+    assert "circuit breaker: tasks failed to start" in said
+    assert f"{REPOSITORY_NAME}:{TAG}: not found" in said
+    assert "push the image serviceImageTag" in said
+    assert "canary start-service again" in said
+    push_image(account.aws, TAG)
+    assert service.start(WAIT).problems == ()
+    assert (service.health().running, service.health().healthy) == (2, 2)
+
+
+def test_a_start_with_a_secret_without_value_says_which(account: Account) -> None:
+    push_image(account.aws, TAG)
+    account.aws.client("secretsmanager").put_secret_value(SecretId=COGNITO_SECRET, SecretString="{}")
+    with pytest.raises(Refused) as refused:
+        account.service().start(WAIT)
+    assert f"failed to fetch secret {account.aws.client('secretsmanager').describe_secret(SecretId=DATABASE_PASSWORD_SECRET)['ARN']}" in str(refused.value)  # fmt: skip
+    assert "put the value in: aws secretsmanager put-secret-value" in str(refused.value)
+
+
+def test_a_stalled_deployment_is_not_ready_whatever_is_wanted(account: Account) -> None:
+    """Prevents a weight that goes up because tasks are wanted, while none runs."""
+    service = account.service()
+    with pytest.raises(Refused):
+        service.start(WAIT)
+    seen = service.health()
+    assert seen.wanted == 2
+    assert any("0 tasks run, 2 must" in problem for problem in seen.problems)
+    assert any("CannotPullContainerError" in reason for reason in seen.why)
+
+
+def test_a_service_that_serves_is_left_as_it_is(account: Account) -> None:
+    """Prevents a command, run again, that replaces tasks under load, or scales in what autoscaling had scaled out."""
+    push_image(account.aws, TAG)
+    put_values(account.aws, "secret", {})
+    service, ecs = account.service(), account.aws.client("ecs")
+    service.start(WAIT)
+    where = {"cluster": account.outputs["clusterArn"], "service": "task-service"}
+    ecs.update_service(**where, desiredCount=4)
+    before = ecs.list_tasks(cluster=where["cluster"], serviceName="task-service")["taskArns"]
+    assert service.start(WAIT).running == 4
+    assert ecs.list_tasks(cluster=where["cluster"], serviceName="task-service")["taskArns"] == before
+
+
+def test_a_new_image_that_is_missing_leaves_the_old_one_serving(account: Account) -> None:
+    push_image(account.aws, TAG)
+    put_values(account.aws, "secret", {})
+    service = account.service()
+    service.start(WAIT)
+    account.deploy("gone")
+    seen = wait_until(
+        service.health, lambda now: not now.problems, what="the breaker has gone back", timeout=WAIT, interval=0.1
+    )
+    assert seen.healthy == 2
+
+
+def test_the_first_up_starts_no_task_and_enabling_it_does(
+    tmp_path: Path, aws: EmulatedAws, world: dict[str, Any]
+) -> None:
+    """Prevents a first `up` whose service, or whose autoscaling, asks for tasks before there is an image."""
+    config = stack_config(world)
+    deployer = EmbeddedDeployer(tmp_path / "state.json", config, aws.environment())
+    outputs = deployer.up({}).outputs
+    assert control(aws, outputs).health().wanted == 0
+    with pytest.raises(Refused, match="serviceEnabled is false"):
+        control(aws, outputs).start(WAIT)
+    push_image(aws, str(config["serviceImageTag"]))
+    put_values(aws, "secret", {})
+    enabled = deployer.up({"serviceEnabled": True})
+    assert [change.name for change in enabled.changes] == ["service-scaling"]
+    assert control(aws, enabled.outputs).start(WAIT).healthy == 2
+    assert deployer.preview({}).changes == ()
