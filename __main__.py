@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pulumi
 
+from components.api import DomainArgs, ListenerArgs
 from components.backups import Backups, BackupsArgs
 from components.database import TargetDatabase, TargetDatabaseArgs
 from components.logs import Logs, LogsArgs
 from components.monitoring import Monitoring, MonitoringArgs
-from components.naming import ROUTES, Naming
+from components.naming import ROUTES, SMOKE_HEADER, Naming
 from components.replication import Replication, ReplicationArgs
-from components.routes import SMOKE_HEADER, Routes, RoutesArgs
+from components.routes import Routes, RoutesArgs
 from components.service import TaskService, TaskServiceArgs
 from components.stack_config import read_smoke_header_value, read_stack_config
 from components.state import State, StateArgs
@@ -79,17 +80,25 @@ routes = Routes(
         naming=naming,
         vpc_id=config.vpc_id,
         subnet_ids=config.private_subnet_ids,
-        listener_arn=config.listener_arn,
-        listener_server_name=config.listener_server_name,
+        listener=ListenerArgs(
+            arn=config.listener_arn,
+            port=config.listener_port,
+            server_name=config.listener_server_name if config.listener_protocol == "HTTPS" else None,
+        ),
         load_balancer_security_group_id=config.load_balancer_security_group_id,
         monolith_target_group_arn=config.monolith_target_group_arn,
         live_rule_priority=config.live_rule_priority,
         canary_weight=config.canary_weight,
+        host_headers=config.host_headers,
         smoke_header_value=smoke_header_value,
         deregistration_delay_seconds=config.deregistration_delay_seconds,
         user_pool_id=config.cognito_user_pool_id,
         client_ids=config.cognito_client_ids,
         log_key_arn=logs.key_arn,
+        domain=DomainArgs(config.custom_domain_name, config.custom_domain_certificate_arn)
+        if config.custom_domain_name and config.custom_domain_certificate_arn
+        else None,
+        allowed_origins=config.cors_allowed_origins,
     ),
 )
 
@@ -165,6 +174,8 @@ pulumi.export("servicePasswordSecretArn", service.password_secret_arn)
 pulumi.export("repositoryUrl", service.repository_url)
 pulumi.export("apiId", routes.api_id)
 pulumi.export("apiEndpoint", routes.api_endpoint)
+if routes.domain_target is not None:
+    pulumi.export("customDomainTarget", routes.domain_target)
 pulumi.export("userPoolId", config.cognito_user_pool_id)
 pulumi.export("backupBucket", backups.bucket)
 pulumi.export("stateBucket", state.bucket)

@@ -10,22 +10,10 @@ import pulumi
 import pulumi_aws as aws
 
 from components.logs import log_group
-from components.naming import API_LOG_GROUP, API_NAME, Naming
+from components.naming import API_LOG_GROUP, API_NAME, HEALTH_ROUTE, TASK_ROUTES, Naming
 from components.network import security_group
 
 COMPONENT = "api"
-#: Logical name of each route and its route key; all but the last take a token.
-TASK_ROUTES = {
-    "list": "GET /api/tasks",
-    "create": "POST /api/tasks",
-    "show": "GET /api/tasks/{id}",
-    "update": "PUT /api/tasks/{id}",
-    "delete": "DELETE /api/tasks/{id}",
-    "complete": "POST /api/tasks/{id}/complete",
-    "approve": "POST /api/tasks/{id}/approve",
-    "reject": "POST /api/tasks/{id}/reject",
-}
-HEALTH_ROUTE = "GET /health"
 #: Longest that API Gateway waits for the listener, in ms; an HTTP API allows 30,000.
 INTEGRATION_TIMEOUT_MS = 29_000
 #: Requests per second and burst; ten times the load test. The provider sends 0 for a limit that is left out beside
@@ -46,18 +34,41 @@ ACCESS_LOG_FIELDS = {
 }
 
 
+#: Seconds for which a browser keeps the answer to its question before a request of another origin.
+CORS_MAX_AGE = 3600
+
+
+@dataclass(frozen=True)
+class ListenerArgs:
+    """The existing listener: ``server_name`` is the name on its certificate, None where it speaks HTTP."""
+
+    arn: pulumi.Input[str]
+    port: int
+    server_name: pulumi.Input[str] | None
+
+
+@dataclass(frozen=True)
+class DomainArgs:
+    """A name of the team's for the HTTP API, and the ARN of its certificate in ACM, in the API's region."""
+
+    name: str
+    certificate_arn: pulumi.Input[str]
+
+
 @dataclass(frozen=True)
 class TaskApiArgs:
-    """Arguments of :class:`TaskApi`; see ``RoutesArgs`` for their meaning."""
+    """Arguments of :class:`TaskApi`; see ``RoutesArgs`` for their meaning. ``host`` is sent instead of the client's, if any."""
 
     naming: Naming
     vpc_id: pulumi.Input[str]
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
-    listener_arn: pulumi.Input[str]
-    listener_server_name: pulumi.Input[str]
+    listener: ListenerArgs
+    host: str | None
     user_pool_id: pulumi.Input[str]
     client_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
     log_key_arn: pulumi.Input[str]
+    domain: DomainArgs | None
+    allowed_origins: Sequence[str]
 
 
 class TaskApi(pulumi.ComponentResource):
@@ -65,6 +76,8 @@ class TaskApi(pulumi.ComponentResource):
 
     api_id: pulumi.Output[str]
     api_endpoint: pulumi.Output[str]
+    domain_target: pulumi.Output[str] | None
+    """Where the team's DNS has to lead the domain; None without one."""
     link_security_group_id: pulumi.Output[str]
 
     def __init__(self, name: str, args: TaskApiArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -77,10 +90,11 @@ class TaskApi(pulumi.ComponentResource):
             name=API_NAME,
             protocol_type="HTTP",
             description="Task endpoints of MyTeacher",
+            cors_configuration=_cors(args.allowed_origins),
             tags=naming.tags(COMPONENT, API_NAME),
             opts=child,
         )
-        self._declare_stage(name, args, api)
+        stage = self._declare_stage(name, args, api)
         authorizer = aws.apigatewayv2.Authorizer(
             f"{name}-authorizer",
             api_id=api.id,
@@ -116,13 +130,16 @@ class TaskApi(pulumi.ComponentResource):
             integration_type="HTTP_PROXY",
             integration_method="ANY",
             # A private integration names the listener by its ARN (API Gateway, 'Private integrations for HTTP APIs').
-            integration_uri=args.listener_arn,
+            integration_uri=args.listener.arn,
             connection_type="VPC_LINK",
             connection_id=link.id,
             payload_format_version="1.0",
             timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
             # API Gateway speaks TLS to the listener only when it is told which name the certificate bears.
-            tls_config=aws.apigatewayv2.IntegrationTlsConfigArgs(server_name_to_verify=args.listener_server_name),
+            tls_config=aws.apigatewayv2.IntegrationTlsConfigArgs(server_name_to_verify=args.listener.server_name)
+            if args.listener.server_name
+            else None,
+            request_parameters={"overwrite:header.host": args.host} if args.host else None,
             opts=child,
         )
         target = pulumi.Output.concat("integrations/", integration.id)
@@ -147,6 +164,7 @@ class TaskApi(pulumi.ComponentResource):
 
         self.api_id = api.id
         self.api_endpoint = api.api_endpoint
+        self.domain_target = self._declare_domain(name, naming, args.domain, api, stage) if args.domain else None
         self.link_security_group_id = group.id
         self.register_outputs(
             {
@@ -156,7 +174,25 @@ class TaskApi(pulumi.ComponentResource):
             }
         )
 
-    def _declare_stage(self, name: str, args: TaskApiArgs, api: aws.apigatewayv2.Api) -> None:
+    def _declare_domain(
+        self, name: str, naming: Naming, domain: DomainArgs, api: aws.apigatewayv2.Api, stage: aws.apigatewayv2.Stage
+    ) -> pulumi.Output[str]:
+        child = pulumi.ResourceOptions(parent=self)
+        declared = aws.apigatewayv2.DomainName(
+            f"{name}-domain",
+            domain_name=domain.name,
+            domain_name_configuration=aws.apigatewayv2.DomainNameDomainNameConfigurationArgs(
+                certificate_arn=domain.certificate_arn, endpoint_type="REGIONAL", security_policy="TLS_1_2"
+            ),
+            tags=naming.tags(COMPONENT, domain.name),
+            opts=child,
+        )
+        aws.apigatewayv2.ApiMapping(
+            f"{name}-domain-mapping", api_id=api.id, domain_name=declared.id, stage=stage.name, opts=child
+        )
+        return declared.domain_name_configuration.apply(lambda made: made.target_domain_name or "")
+
+    def _declare_stage(self, name: str, args: TaskApiArgs, api: aws.apigatewayv2.Api) -> aws.apigatewayv2.Stage:
         naming = args.naming
         access_log = log_group(
             f"{name}-access-log",
@@ -166,7 +202,7 @@ class TaskApi(pulumi.ComponentResource):
             key_arn=args.log_key_arn,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        aws.apigatewayv2.Stage(
+        return aws.apigatewayv2.Stage(
             f"{name}-stage",
             api_id=api.id,
             # The default stage has no prefix, so the listener's rules see the paths that the clients sent.
@@ -183,3 +219,15 @@ class TaskApi(pulumi.ComponentResource):
             tags=naming.tags(COMPONENT, API_NAME),
             opts=pulumi.ResourceOptions(parent=self),
         )
+
+
+def _cors(origins: Sequence[str]) -> aws.apigatewayv2.ApiCorsConfigurationArgs | None:
+    """Lets pages of these origins call the API with a token in a header; no cookies, so no credentials."""
+    if not origins:
+        return None
+    return aws.apigatewayv2.ApiCorsConfigurationArgs(
+        allow_origins=list(origins),
+        allow_methods=["DELETE", "GET", "POST", "PUT"],
+        allow_headers=["authorization", "content-type"],
+        max_age=CORS_MAX_AGE,
+    )

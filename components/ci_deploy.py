@@ -79,7 +79,18 @@ def _named(place: Place) -> list[dict[str, Any]]:
         statement(
             "Api",
             words("apigateway", "DELETE GET PATCH POST PUT"),
-            [nowhere + path for path in ("/apis", "/apis/*", "/vpclinks", "/vpclinks/*", "/tags/*")],
+            [
+                nowhere + path
+                for path in (
+                    "/apis",
+                    "/apis/*",
+                    "/domainnames",
+                    "/domainnames/*",
+                    "/vpclinks",
+                    "/vpclinks/*",
+                    "/tags/*",
+                )
+            ],
         ),
         statement(
             "Scaling",

@@ -175,7 +175,10 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
         ),
     ]
     # `preflight --account`; none of these knows a resource.
-    looks = [*words("elasticloadbalancing", "DescribeListeners")]
+    looks = [
+        *words("acm", "DescribeCertificate"),
+        *words("elasticloadbalancing", "DescribeListenerCertificates DescribeListeners"),
+    ]
     account = [
         statement("Account", looks, ["*"]),
         statement("Images", words("ecr", "DescribeImages"), place.arns("ecr", f"repository/{REPOSITORY_NAME}")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -9,6 +10,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from components.config import ARN, MigrationConfig, PlaceConfig, aws_id
 
 SubnetId = Annotated[str, aws_id("subnet", "subnet-0a1b2c3d")]
+#: Elastic Load Balancing, 'Host conditions': 128 characters, * and ? as wildcards, a dot, letters alone behind the last one.
+HostPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9.*?-]*\.[A-Za-z*?]+$", max_length=128)]
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[a-z0-9.-]+(:\d{1,5})?)$")]
 SecurityGroupId = Annotated[str, aws_id("sg", "sg-0a1b2c3d")]
 #: Memory that Fargate has for so many CPU units: least, most and step, MiB (Amazon ECS, 'Task definition parameters for
 #: Fargate': task size). 256 units know 512 MiB, 1 and 2 GiB.
@@ -29,9 +33,35 @@ class StackConfig(MigrationConfig, PlaceConfig):
     private_subnet_ids: tuple[SubnetId, ...] = Field(
         min_length=2, description="Private subnets in two availability zones or more: database, DMS, service, VPC link."
     )
-    listener_server_name: str = Field(
+    listener_protocol: Literal["HTTPS", "HTTP"] = Field(
+        "HTTPS", description="What that listener speaks; tokens pass there, so HTTP only where there is no other."
+    )
+    listener_port: int = Field(443, ge=1, le=65535, description="Its port.")
+    listener_server_name: str | None = Field(
+        None,
+        validate_default=True,
         pattern=r"^[A-Za-z0-9*.-]+$",
-        description="Name in that listener's certificate, which API Gateway checks; tokens pass there, so never plain HTTP.",
+        description="Name in that listener's certificate, which API Gateway checks; needed where it speaks HTTPS.",
+    )
+    host_headers: tuple[HostPattern, ...] = Field(
+        (),
+        max_length=3,
+        description="Hosts whose task requests the live rule takes, 3 at most beside its paths; none: every host. API Gateway sends the first one.",
+    )
+    custom_domain_name: str | None = Field(
+        None,
+        pattern=r"^(\*\.)?([a-z0-9-]+\.)+[a-z]+$",
+        max_length=253,
+        description="Name of the HTTP API beside its own.",
+    )
+    custom_domain_certificate_arn: str | None = Field(
+        None,
+        validate_default=True,
+        pattern=ARN.format(service="acm", rest=r"certificate/.+"),
+        description="Certificate of that name, in the stack's region.",
+    )
+    cors_allowed_origins: tuple[Origin, ...] = Field(
+        (), description="Origins whose pages may call the HTTP API (https://app.example.com); none: no CORS."
     )
     load_balancer_security_group_id: SecurityGroupId = Field(description="Security group of that load balancer.")
     cognito_user_pool_id: str = Field(
@@ -149,6 +179,32 @@ class StackConfig(MigrationConfig, PlaceConfig):
                     f"with serviceCpu {cpu} Fargate has {also}{least} to {most} MiB in steps of {step}; choose one of them"
                 )
         return memory
+
+    @field_validator("listener_server_name")
+    @classmethod
+    def _named(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is None and info.data.get("listener_protocol") == "HTTPS":
+            raise ValueError("it is not set, and API Gateway checks the certificate of an HTTPS listener by it")
+        return name
+
+    @field_validator("host_headers")
+    @classmethod
+    def _sent(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        if hosts and re.search(r"[*?]", hosts[0]):
+            raise ValueError(
+                f"{hosts[0]} comes first, and API Gateway sends the first one; begin with one without * and ?"
+            )
+        # One wildcard is in the paths (Elastic Load Balancing, 'Quotas': 5 condition wildcards a rule).
+        if len(re.findall(r"[*?]", "".join(hosts))) > 4:
+            raise ValueError("more than 4 wildcards; name the hosts")
+        return hosts
+
+    @field_validator("custom_domain_certificate_arn")
+    @classmethod
+    def _certified(cls, arn: str | None, info: ValidationInfo) -> str | None:
+        if (arn is None) != (info.data.get("custom_domain_name") is None):
+            raise ValueError("customDomainName and its certificate go together; set both, or neither")
+        return arn
 
     @field_validator("service_image_tag")
     @classmethod

@@ -21,6 +21,21 @@ SERVICE_PORT = 3001
 ROUTES = "routes"
 LIVE_RULE = "live-rule"
 HEALTH_PATH = "/health"
+#: What the live rule takes, and what leads to the Task Service at every weight.
+TASK_PATHS = ("/api/tasks", "/api/tasks/*")
+SMOKE_HEADER = "X-Task-Service-Smoke"
+#: Logical name of each route of the HTTP API and its route key; each takes a token, the one for health takes none.
+TASK_ROUTES = {
+    "list": "GET /api/tasks",
+    "create": "POST /api/tasks",
+    "show": "GET /api/tasks/{id}",
+    "update": "PUT /api/tasks/{id}",
+    "delete": "DELETE /api/tasks/{id}",
+    "complete": "POST /api/tasks/{id}/complete",
+    "approve": "POST /api/tasks/{id}/approve",
+    "reject": "POST /api/tasks/{id}/reject",
+}
+HEALTH_ROUTE = f"GET {HEALTH_PATH}"
 #: The HTTP API, and what it logs each request in.
 API_NAME = "myteacher-tasks"
 API_LOG_GROUP = f"/aws/apigateway/{API_NAME}"

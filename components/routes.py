@@ -13,36 +13,36 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components.api import TaskApi, TaskApiArgs
-from components.naming import HEALTH_PATH, LIVE_RULE, SERVICE_PORT, Naming
+from components.api import DomainArgs, ListenerArgs, TaskApi, TaskApiArgs
+from components.naming import HEALTH_PATH, LIVE_RULE, SERVICE_PORT, SMOKE_HEADER, TASK_PATHS, Naming
 from components.network import permit
 
 COMPONENT = "routes"
-TASK_PATHS = ("/api/tasks", "/api/tasks/*")
-SMOKE_HEADER = "X-Task-Service-Smoke"
 
 
 @dataclass(frozen=True)
 class RoutesArgs:
     """Arguments of :class:`Routes`. ``canary_weight`` is percent of the task requests, 0 to 100.
 
-    ``listener_server_name`` is the host name on the HTTPS listener's certificate.
+    ``host_headers`` are the hosts whose task requests the live rule takes; none: every host's.
     """
 
     naming: Naming
     vpc_id: pulumi.Input[str]
     subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
-    listener_arn: pulumi.Input[str]
-    listener_server_name: pulumi.Input[str]
+    listener: ListenerArgs
     load_balancer_security_group_id: pulumi.Input[str]
     monolith_target_group_arn: pulumi.Input[str]
     live_rule_priority: int
     canary_weight: int
+    host_headers: Sequence[str]
     smoke_header_value: pulumi.Input[str]
     deregistration_delay_seconds: pulumi.Input[int]
     user_pool_id: pulumi.Input[str]
     client_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
     log_key_arn: pulumi.Input[str]
+    domain: DomainArgs | None = None
+    allowed_origins: Sequence[str] = ()
 
 
 def weighted_groups(
@@ -67,6 +67,7 @@ class Routes(pulumi.ComponentResource):
     target_group_suffix: pulumi.Output[str]
     api_id: pulumi.Output[str]
     api_endpoint: pulumi.Output[str]
+    domain_target: pulumi.Output[str] | None
     attachment: pulumi.Resource
     """What attaches the target group to the load balancer; a service on that group depends on it."""
 
@@ -81,11 +82,14 @@ class Routes(pulumi.ComponentResource):
                 naming=args.naming,
                 vpc_id=args.vpc_id,
                 subnet_ids=args.subnet_ids,
-                listener_arn=args.listener_arn,
-                listener_server_name=args.listener_server_name,
+                listener=args.listener,
+                # A rule's condition on hosts has to be met by what API Gateway sends, whatever the client called.
+                host=args.host_headers[0] if args.host_headers else None,
                 user_pool_id=args.user_pool_id,
                 client_ids=args.client_ids,
                 log_key_arn=args.log_key_arn,
+                domain=args.domain,
+                allowed_origins=args.allowed_origins,
             ),
             pulumi.ResourceOptions(parent=self),
         )
@@ -95,7 +99,7 @@ class Routes(pulumi.ComponentResource):
             component=COMPONENT,
             origin=api.link_security_group_id,
             destination=args.load_balancer_security_group_id,
-            port=443,
+            port=args.listener.port,
             purpose="API Gateway VPC link to the load balancer",
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -106,6 +110,7 @@ class Routes(pulumi.ComponentResource):
         self.target_group_suffix = target_group.arn_suffix
         self.api_id = api.api_id
         self.api_endpoint = api.api_endpoint
+        self.domain_target = api.domain_target
         self.attachment = smoke
         self.register_outputs(
             {
@@ -143,13 +148,13 @@ class Routes(pulumi.ComponentResource):
         )
 
     def _declare_smoke_rule(self, name: str, args: RoutesArgs, target_group: aws.lb.TargetGroup) -> aws.lb.ListenerRule:
-        """Above the live rule: who knows the header's secret value gets the Task Service at every weight.
+        """Above the live rule: who knows the header's secret value gets the Task Service at every weight, by any host.
 
         It also attaches the target group to the load balancer at weight 0, without which ECS makes no service on it.
         """
         return aws.lb.ListenerRule(
             f"{name}-smoke-rule",
-            listener_arn=args.listener_arn,
+            listener_arn=args.listener.arn,
             priority=args.live_rule_priority - 1,
             actions=[
                 aws.lb.ListenerRuleActionArgs(
@@ -181,7 +186,7 @@ class Routes(pulumi.ComponentResource):
         """The one resource that a change of the weight changes."""
         return aws.lb.ListenerRule(
             f"{name}-{LIVE_RULE}",
-            listener_arn=args.listener_arn,
+            listener_arn=args.listener.arn,
             priority=args.live_rule_priority,
             actions=[
                 aws.lb.ListenerRuleActionArgs(
@@ -196,7 +201,16 @@ class Routes(pulumi.ComponentResource):
             conditions=[
                 aws.lb.ListenerRuleConditionArgs(
                     path_pattern=aws.lb.ListenerRuleConditionPathPatternArgs(values=list(TASK_PATHS))
-                )
+                ),
+                *(
+                    [
+                        aws.lb.ListenerRuleConditionArgs(
+                            host_header=aws.lb.ListenerRuleConditionHostHeaderArgs(values=list(args.host_headers))
+                        )
+                    ]
+                    if args.host_headers
+                    else []
+                ),
             ],
             tags=args.naming.tags(COMPONENT, f"{args.naming.prefix}-live"),
             # The smoke rule first, so that nobody finds the live rule's group without a way to check it.

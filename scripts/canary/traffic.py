@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from scripts.canary.figures import Observed
 from scripts.support.aws import refusals
 from scripts.support.errors import Refused
+from scripts.support.listener_rules import parse_rule
 from scripts.support.wait import wait_until
 
 
@@ -51,20 +52,13 @@ def find_rule(client: Any, listener: str, priority: int, monolith_group: str) ->
         rules = client.describe_rules(ListenerArn=listener)["Rules"]
     by_priority = {rule["Priority"]: rule for rule in rules}
     live, smoke = by_priority.get(str(priority)), by_priority.get(str(priority - 1))
-    groups = [group for group in _weights(smoke) if group != monolith_group] if smoke else []
+    groups = [group for group in parse_rule(smoke).weights if group != monolith_group] if smoke else []
     if live is None or len(groups) != 1:
         raise Refused(
             f"the listener has no live rule at priority {priority} with a smoke rule at {priority - 1} above it; correct "
             "liveRulePriority and listenerArn in the stack's file"
         )
     return Rule(str(live["RuleArn"]), groups[0], monolith_group)
-
-
-def _weights(rule: Mapping[str, Any]) -> dict[str, int]:
-    action = rule["Actions"][0]
-    groups: Sequence[Mapping[str, Any]] = action.get("ForwardConfig", {}).get("TargetGroups", [])
-    weights = {str(group["TargetGroupArn"]): int(group.get("Weight", 1)) for group in groups}
-    return weights or ({str(action["TargetGroupArn"]): 1} if "TargetGroupArn" in action else {})
 
 
 class LoadBalancer:
@@ -83,15 +77,14 @@ class LoadBalancer:
         """
         with refusals("the live rule cannot be read", "check rights and region"):
             rules = self._client.describe_rules(RuleArns=[self.rule.arn])["Rules"]
-        weights = _weights(rules[0])
-        strangers = set(weights) - {self.rule.task_group, self.rule.monolith_group}
+        live = parse_rule(rules[0])
+        strangers = set(live.weights) - {self.rule.task_group, self.rule.monolith_group}
         if strangers:
             raise Refused(
                 f"the live rule forwards to {', '.join(sorted(strangers))}, which is neither the monolith nor the Task "
                 "Service; mend the drift: pulumi up --refresh"
             )
-        total = sum(weights.values())
-        return round(100 * weights.get(self.rule.task_group, 0) / total) if total else 0
+        return round(100 * live.share(self.rule.task_group))
 
     def to_monolith(self) -> None:
         """Give the monolith everything, at once and without Pulumi, in the form that the program declares at weight 0.

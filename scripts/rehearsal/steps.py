@@ -25,7 +25,7 @@ from scripts.rehearsal import criteria
 from scripts.rehearsal.criteria import Evidence
 from scripts.rehearsal.documents import LedgerCheck, Step
 from scripts.rehearsal.fates import Told, check_ledger, told_losses
-from scripts.rehearsal.gateway.rules import BALANCER
+from scripts.rehearsal.gateway.routes import BALANCER
 from scripts.rehearsal.ledger import read_ledger
 from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.processes import end

@@ -101,6 +101,8 @@ class EmulatedAws:
         environment["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
         # No machine image is asked for, and moto reads thousands at its start and at each reset.
         environment["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+        # What exists before the plan was validated long ago.
+        environment["MOTO_ACM_VALIDATION_WAIT"] = "0"
         log = self._log.open("ab") if self._log else None
         try:
             self._process = subprocess.Popen(
@@ -228,4 +230,15 @@ def _load_balancer(aws: EmulatedAws, vpc: str, subnets: list[str], group: str) -
         Certificates=[{"CertificateArn": certificate}],
         DefaultActions=[{"Type": "forward", "TargetGroupArn": target_group}],
     )["Listeners"][0]["ListenerArn"]
+    # Rules of others, which the program's leave alone: another application's host in front, another path behind.
+    refuse = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "403", "ContentType": "text/plain"}}
+    for priority, condition, action in (
+        (50, {"Field": "host-header", "HostHeaderConfig": {"Values": ["admin.myteacher.example"]}}, refuse),
+        (
+            200,
+            {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/api/users", "/api/users/*"]}},
+            {"Type": "forward", "TargetGroupArn": target_group},
+        ),
+    ):
+        elb.create_rule(ListenerArn=listener, Priority=priority, Conditions=[condition], Actions=[action])
     return str(listener), str(target_group)

@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 
 from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, first, pascal
 
+#: Elastic Load Balancing, 'Quotas for your Application Load Balancers'; moto takes more.
+CONDITION_VALUES = 5
+
 
 class _Elb(Kind):
     service = "elbv2"
@@ -130,12 +133,15 @@ class ListenerRule(_Elb):
 
     @classmethod
     def _conditions(cls, inputs: Inputs) -> list[dict[str, Any]]:
-        call = []
+        call, values = [], 0
         for condition in inputs["conditions"]:
             for key, value in condition.items():
                 if value is not None:
                     field, member = cls._FIELDS[key]
                     call.append({"Field": field, member: pascal(value)})
+                    values += len(value["values"])
+        if values > CONDITION_VALUES:
+            raise ValueError(f"a rule takes {CONDITION_VALUES} condition values, not {values}")
         return call
 
     @staticmethod

@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 from starlette.applications import Starlette
@@ -28,12 +30,16 @@ from starlette.routing import Route as Endpoint
 
 from scripts.canary.figures import complete
 from scripts.rehearsal.app.server import serve
-from scripts.rehearsal.gateway.rules import BALANCER, Rule, choose_target, find_route, find_rule, group_name
+from scripts.rehearsal.gateway import answers
+from scripts.rehearsal.gateway.answers import Answer, own
+from scripts.rehearsal.gateway.routes import BALANCER, find_route
 from scripts.rehearsal.gateway.stats import Sample, Stats
 from scripts.rehearsal.gateway.upstream import Broken, TooSlow, Unreachable, Upstream
-from scripts.rehearsal.gateway.watch import Authorizer, Watcher
+from scripts.rehearsal.gateway.watch import Authorizer, Integration, Watcher
 from scripts.rehearsal.tokens import InvalidToken, KeysUnavailable, Verifier, bearer
-from scripts.support.errors import UsageError
+from scripts.support.errors import MigrationError, UsageError
+from scripts.support.listener_rules import Request as Asked
+from scripts.support.listener_rules import Rule, choose_target, find_rule, group_name
 
 #: API Gateway, 'Quotas for HTTP APIs': payload size, and the longest that an integration may take (30 s at most).
 PAYLOAD_LIMIT = 10 * 1024 * 1024
@@ -83,19 +89,6 @@ class GatewaySettings:
         )
 
 
-@dataclass
-class _Answer:
-    """An answer with where it came from, for the statistics."""
-
-    response: Response
-    group: str | None = None
-    rule: str | None = None
-
-
-def _own(status: int, message: str, **where: str | None) -> _Answer:
-    return _Answer(JSONResponse({"message": message}, status), **where)
-
-
 def _raw_path(request: Request) -> bytes:
     return bytes(request.scope.get("raw_path") or request.scope["path"].encode())
 
@@ -114,43 +107,57 @@ class Gateway:
     async def handle(self, request: Request) -> Response:
         """Any request: find the route, judge the token, find the rule, forward."""
         started = time.perf_counter()
-        answer = await self._answer(request)
+        # A browser's question before a request of another origin is answered here, and never passed on.
+        answer = answers.preflight(self.watcher.view.cors, request) or await self._answer(request)
+        answers.mark(self.watcher.view.cors, request, answer)
         elapsed = (time.perf_counter() - started) * 1000
         self.stats.record(Sample(time.time(), answer.group, answer.rule, answer.response.status_code, elapsed))
         return answer.response
 
-    async def _answer(self, request: Request) -> _Answer:
+    async def _answer(self, request: Request) -> Answer:
         view = self.watcher.view
         if view.read_at is None:
-            return _own(503, f"The gateway has no routes yet: {self.watcher.problem}.")
+            return own(503, f"The gateway has no routes yet: {self.watcher.problem}.")
         # As sent, percent signs and all, like the load balancer: a%2Fb is one part of a path.
         path = _raw_path(request).decode("latin-1")
         if path.startswith(BALANCER + "/"):
-            return await self._balance(request, path.removeprefix(BALANCER), next(iter(view.rules), None))
+            listener = next(iter(view.rules), "")
+            way = Integration(listener, view.secure.get(listener, False), None)
+            return await self._balance(request, path.removeprefix(BALANCER), way)
         route = find_route(view.routes, request.method, path)
         if route is None:
-            return _own(404, "Not Found")
+            return own(404, "Not Found")
         if route.authorizer_id is not None:
             refused = await self._refusal(request, view.authorizers[route.authorizer_id])
             if refused is not None:
                 return refused
         return await self._balance(request, path, view.integrations.get(route.integration_id))
 
-    async def _balance(self, request: Request, path: str, listener: str | None) -> _Answer:
+    async def _balance(self, request: Request, path: str, way: Integration | None) -> Answer:
         """The load balancer: the listener's first rule that takes the request says who answers."""
         view = self.watcher.view
+        secure = view.secure.get(way.listener) if way else None
+        if way is None or secure is None:
+            return own(503, "No listener is behind this route.")
+        if way.tls and not secure:
+            return own(503, "Service Unavailable")  # no handshake
+        if secure and not way.tls:
+            return own(400, "The plain HTTP request was sent to HTTPS port")
         headers = {name.lower(): value for name, value in request.headers.items()}
-        rules = view.rules.get(listener, ()) if listener is not None else ()
-        rule = find_rule(rules, request.method, headers.get("host", ""), path, headers)
-        if rule is None:
-            return _own(503, "No rule of the listener takes the request.")
-        if rule.fixed is not None:
-            return _Answer(
-                Response(rule.fixed.body, rule.fixed.status, media_type=rule.fixed.content_type), None, rule.arn
+        host = way.host or headers.get("host", "").partition(":")[0]
+        source = request.client.host if request.client else "127.0.0.1"
+        query = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        try:
+            rule = find_rule(
+                view.rules.get(way.listener, ()), Asked(request.method, host, path, headers, query, source)
             )
-        return await self._forward(request, path, rule)
+        except MigrationError as error:
+            return own(503, str(error))
+        if rule is None:
+            return own(503, "No rule of the listener takes the request.")
+        return answers.of_rule(rule) or await self._forward(request, path, rule)
 
-    async def _refusal(self, request: Request, authorizer: Authorizer) -> _Answer | None:
+    async def _refusal(self, request: Request, authorizer: Authorizer) -> Answer | None:
         key = (authorizer.issuer, authorizer.audiences)
         verifier = self._verifiers.get(key)
         if verifier is None:
@@ -160,27 +167,27 @@ class Gateway:
         try:
             await verifier.verify(bearer(request.headers.get("authorization")))
         except InvalidToken:
-            return _own(401, "Unauthorized")
+            return own(401, "Unauthorized")
         except KeysUnavailable:
             # As the real authorizer does when it cannot reach the issuer.
-            return _own(500, "Internal Server Error")
+            return own(500, "Internal Server Error")
         return None
 
     def base_url(self, group: str) -> str | None:
         """Where a target group's application listens, by ARN or by name."""
         return self.settings.targets.get(group) or self.settings.targets.get(group_name(group))
 
-    async def _forward(self, request: Request, path: str, rule: Rule) -> _Answer:
-        group = choose_target(rule)
+    async def _forward(self, request: Request, path: str, rule: Rule) -> Answer:
+        group = choose_target(rule, random.random)
         base = self.base_url(group) if group is not None else None
         if group is None or base is None:
-            return _own(503, "The rule leads to no target with an address.", group=group, rule=rule.arn)
+            return own(503, "The rule leads to no target with an address.", group=group, rule=rule.arn)
         try:
             body = await request.body()
         except ClientDisconnect:
-            return _own(400, "The request ended early.", rule=rule.arn)
+            return own(400, "The request ended early.", rule=rule.arn)
         if len(body) > PAYLOAD_LIMIT:
-            return _own(413, "Request Entity Too Large", rule=rule.arn)
+            return own(413, "Request Entity Too Large", rule=rule.arn)
         query: bytes = request.scope["query_string"]
         target = path.encode("latin-1") + (b"?" + query if query else b"")
         headers = [pair for pair in request.headers.raw if pair[0] not in _NOT_FORWARDED]
@@ -189,11 +196,11 @@ class Gateway:
         try:
             status, received, content = await self.upstream.send(base, request.method, target, headers, body)
         except TooSlow:
-            return _own(504, "Endpoint request timed out", group=group, rule=rule.arn)
+            return own(504, "Endpoint request timed out", group=group, rule=rule.arn)
         except Unreachable:
-            return _own(503, "Service Unavailable", group=group, rule=rule.arn)
+            return own(503, "Service Unavailable", group=group, rule=rule.arn)
         except Broken:
-            return _own(502, "Bad Gateway", group=group, rule=rule.arn)
+            return own(502, "Bad Gateway", group=group, rule=rule.arn)
         finally:
             self.stats.end(group)
         response = Response(content, status)
@@ -201,7 +208,7 @@ class Gateway:
         # RFC 9110, 8.6: no length on 204 and 1xx; a HEAD or 304 keeps none rather than a wrong one.
         if status not in (204, 304) and request.method != "HEAD":
             response.raw_headers.append((b"content-length", str(len(content)).encode()))
-        return _Answer(response, group, rule.arn)
+        return Answer(response, group, rule.arn)
 
     async def report(self, request: Request) -> Response:
         """``GET /__gateway/stats``: figures since ``since`` (default: of the last 60 s) and the rules in force; with ``period``

@@ -7,15 +7,16 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts.rehearsal.gateway.rules import Route, Rule, find_rule, parse_rule
+from scripts.rehearsal.gateway.routes import Route
 from scripts.support.errors import MigrationError, UsageError
+from scripts.support.listener_rules import Request, Rule, find_rule, parse_rule
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +35,32 @@ class Authorizer:
 
 
 @dataclass(frozen=True)
+class Integration:
+    """A way from the HTTP API to a listener: whether it speaks TLS to it, and the Host that it sends instead of the client's."""
+
+    listener: str
+    tls: bool
+    host: str | None
+
+
+@dataclass(frozen=True)
 class View:
-    """What the two APIs said last. ``rules`` maps listener ARN to its rules; ``integrations`` id to listener ARN."""
+    """What the two APIs said last. ``rules`` and ``secure`` (whether it speaks TLS) have an entry for each listener's ARN."""
 
     routes: tuple[Route, ...] = ()
     authorizers: Mapping[str, Authorizer] = field(default_factory=dict)
-    integrations: Mapping[str, str] = field(default_factory=dict)
+    integrations: Mapping[str, Integration] = field(default_factory=dict)
+    #: The API's CORS configuration, empty without one.
+    cors: Mapping[str, Any] = field(default_factory=dict)
+    secure: Mapping[str, bool] = field(default_factory=dict)
     rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     read_at: float | None = None
 
     def live_rule(self) -> Rule | None:
-        """The rule that a plain ``GET /api/tasks`` meets."""
-        for rules in self.rules.values():
-            rule = find_rule(rules, "GET", "", LIVE_PATH)
-            if rule is not None:
-                return rule
+        """The rule that a plain ``GET /api/tasks`` through the API meets."""
+        for way in self.integrations.values():
+            request = Request("GET", way.host or "", LIVE_PATH, {}, (), "127.0.0.1")
+            return find_rule(self.rules.get(way.listener, ()), request)
         return None
 
 
@@ -103,7 +115,11 @@ class Watcher:
 
     def _read(self, last: View, routes: bool) -> View:
         view = self._read_api() if routes else last
-        listeners = sorted(set(view.integrations.values()))
+        listeners = sorted({way.listener for way in view.integrations.values()})
+        secure = view.secure
+        if routes and listeners:
+            described = self._balancer.describe_listeners(ListenerArns=listeners)["Listeners"]
+            secure = {str(item["ListenerArn"]): item["Protocol"] == "HTTPS" for item in described}
         rules = {}
         for listener in listeners:
             found: list[Rule] = []
@@ -115,7 +131,7 @@ class Watcher:
                     break
                 marker = {"Marker": page["NextMarker"]}
             rules[listener] = tuple(found)
-        return View(view.routes, view.authorizers, view.integrations, rules, time.time())
+        return replace(view, secure=secure, rules=rules, read_at=time.time())
 
     def _pages(self, operation: str, **arguments: Any) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
@@ -126,18 +142,19 @@ class Watcher:
                 return items
             arguments["NextToken"] = page["NextToken"]
 
-    def _api_id(self) -> str:
+    def _api(self) -> dict[str, Any]:
         apis = self._pages("get_apis")
         for key in ("ApiId", "Name"):
             for api in apis:
                 if api[key] == self.api:
-                    return str(api["ApiId"])
+                    return api
         raise UsageError(
             f"there is no HTTP API with the id or name '{self.api}'; deploy the stack, or correct GATEWAY_API"
         )
 
     def _read_api(self) -> View:
-        api = self._api_id()
+        found = self._api()
+        api = str(found["ApiId"])
         routes, wanted = [], set()
         for item in self._pages("get_routes", ApiId=api):
             authorizer = item.get("AuthorizerId") if item.get("AuthorizationType") == "JWT" else None
@@ -161,5 +178,6 @@ class Watcher:
             uri = str(item.get("IntegrationUri", ""))
             listener = uri if ":listener/" in uri else self.listener_arn
             if listener:
-                integrations[str(item["IntegrationId"])] = listener
-        return View(tuple(routes), authorizers, integrations)
+                host = (item.get("RequestParameters") or {}).get("overwrite:header.host")
+                integrations[str(item["IntegrationId"])] = Integration(listener, bool(item.get("TlsConfig")), host)
+        return View(tuple(routes), authorizers, integrations, found.get("CorsConfiguration") or {})

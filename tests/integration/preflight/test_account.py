@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -18,6 +20,7 @@ from scripts.cli.app import app
 from scripts.preflight.account.asking import Clients, clients
 from scripts.preflight.account.run import checks
 from scripts.preflight.documents import Check
+from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import UsageError
 from tests.engine_support import stack_config
@@ -25,8 +28,9 @@ from tests.iam import held
 from tests.recorded_aws import RecordedAws
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def world(aws: EmulatedAws) -> dict[str, object]:
+    """What the account has, and a file that fits it; a test takes away what it adds."""
     aws.reset()
     return {key: value for key, value in stack_config(build_world(aws)).items() if key != "smokeHeaderValue"}
 
@@ -36,17 +40,19 @@ def asked(aws: EmulatedAws, in_account: None) -> Clients:
     return clients(aws.region)
 
 
-def failed(world: dict[str, object], asked: Clients, **other: object) -> dict[str, Check]:
-    """What fails or warns, by name."""
-    found = checks(parse(StackConfig, {**world, **other}), asked)
-    return {check.name: check for check in found if check.status != "pass"}
+def failed(
+    world: dict[str, object], asked: Clients, subject: str = "listener", other: Mapping[str, object] | None = None
+) -> dict[str, Check]:
+    """What fails or warns of a subject, by name."""
+    found = checks(parse(StackConfig, {**world, **(other or {})}), asked)
+    return {check.name: check for check in found if check.status != "pass" and check.name.startswith(subject)}
 
 
 def test_nothing_is_wrong_with_an_account_that_is_as_the_plan_wants(
     world: dict[str, object], asked: Clients, aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when a check is wrong about a sound account, or asks what the operator's role may not."""
-    told = failed(world, asked)
+    told = failed(world, asked, "")
     assert {check.status for check in told.values()} <= {"warn"}
     # What the first `up` makes.
     assert {name.partition(":")[0] for name in told} <= {"service"}
@@ -66,7 +72,7 @@ def test_credentials_of_another_account_are_named(world: dict[str, object], aske
     elsewhere = {
         key: value.replace(account, "1" * 12) if isinstance(value, str) else value for key, value in world.items()
     }
-    found = failed(elsewhere, asked)["place: account"]
+    found = failed(elsewhere, asked, "place")["place: account"]
     assert found.status == "fail"
     assert f"of account {account}; limit: 111111111111" in found.detail
     assert "AWS_PROFILE" in found.remedy
@@ -112,3 +118,108 @@ def test_no_stack_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PULUMI_STACK", raising=False)
     with pytest.raises(UsageError, match="no stack is selected"):
         CliRunner().invoke(app, ["preflight", "--account"], catch_exceptions=False)
+
+
+@contextmanager
+def another_rule(aws: EmulatedAws, world: dict[str, object], priority: int, kind: str, value: str) -> Iterator[None]:
+    """A rule of others with one condition: its host leads to another application, its path to the monolith."""
+    elb = aws.client("elbv2")
+    group = world["monolithTargetGroupArn"]
+    if kind == "host-header":
+        made = elb.create_target_group(Name="shop", Protocol="HTTP", Port=80, VpcId=world["vpcId"])
+        group = made["TargetGroups"][0]["TargetGroupArn"]
+    rule = elb.create_rule(
+        ListenerArn=world["listenerArn"],
+        Priority=priority,
+        Conditions=[{"Field": kind, "Values": [value]}],
+        Actions=[{"Type": "forward", "TargetGroupArn": group}],
+    )["Rules"][0]["RuleArn"]
+    try:
+        yield
+    finally:
+        elb.delete_rule(RuleArn=rule)
+        if kind == "host-header":
+            elb.delete_target_group(TargetGroupArn=group)
+
+
+SHOP = (300, "host-header", "shop.example.com")
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "detail"),
+    [
+        (SHOP, "listener: weight 0 and rule 300", "rule 300 (shop) answers GET /api/tasks"),
+        (
+            (100, "path-pattern", "/api/*"),
+            "listener: weight 100 and rule 100",
+            "the monolith would go on answering",
+        ),
+        (
+            (110, "path-pattern", "/reports/*"),
+            "listener: priorities",
+            "priority 110 is taken by arn:aws:elasticloadbalancing:",
+        ),
+    ],
+)
+def test_rules_of_others_that_the_move_would_meet_are_refused(
+    world: dict[str, object],
+    asked: Clients,
+    aws: EmulatedAws,
+    rule: tuple[int, str, str],
+    name: str,
+    detail: str,
+) -> None:
+    """Fails when an `up` at weight 0 takes away somebody's requests, or the weight moves nothing, and nobody said so."""
+    with another_rule(aws, world, *rule):
+        found = failed(world, asked)
+    assert list(found) == [name]
+    assert found[name].status == "fail"
+    assert detail in found[name].detail
+    assert found[name].remedy
+
+
+@pytest.mark.parametrize(
+    ("other", "name", "detail"),
+    [
+        ({"listenerPort": 8443}, "listener: protocol and port", "HTTPS on port 443; limit: HTTPS on port 8443"),
+        ({"listenerProtocol": "HTTP"}, "listener: protocol and port", "limit: HTTP on port 443"),
+        (
+            {"listenerServerName": "www.myteacher.example"},
+            "listener: certificate",
+            "it is for api.myteacher.example; limit: www.myteacher.example",
+        ),
+    ],
+)
+def test_what_the_file_says_of_the_listener_is_compared(
+    world: dict[str, object], asked: Clients, other: dict[str, object], name: str, detail: str
+) -> None:
+    """Fails when each request through the API would end in an error of API Gateway, and `up` goes well."""
+    found = failed(world, asked, other=other)
+    assert list(found) == [name]
+    assert detail in found[name].detail
+
+
+def test_a_custom_domains_certificate_has_to_be_for_it(
+    world: dict[str, object], asked: Clients, aws: EmulatedAws
+) -> None:
+    arn = aws.client("acm").request_certificate(DomainName="*.example.com")["CertificateArn"]
+    domain = {"customDomainName": "tasks.example.com", "customDomainCertificateArn": arn}
+    assert failed(world, asked, other=domain) == {}
+    found = failed(world, asked, other={**domain, "customDomainName": "a.tasks.example.com"})
+    assert found["listener: custom domain"].detail == (
+        "its certificate is for *.example.com; limit: a.tasks.example.com"
+    )
+
+
+# The last one: what it deploys stays.
+def test_after_a_deployment_the_own_rules_are_known_by_their_tags(
+    world: dict[str, object], asked: Clients, aws: EmulatedAws, tmp_path: Path
+) -> None:
+    """Fails when the checks take the program's own rules for somebody's, or miss what was added behind them since."""
+    values = {**world, "smokeHeaderValue": "a-value-that-nobody-prints-1f9c"}
+    EmbeddedDeployer(tmp_path / "state.json", values, aws.environment()).up({"canaryWeight": 25})
+    assert failed(world, asked) == {}
+    with another_rule(aws, world, *SHOP):
+        assert list(failed(world, asked)) == ["listener: weight 0 and rule 300"]
+    # Another stack's rules are not ours.
+    assert "listener: priorities" in failed(world, asked, other={"environment": "prod"})

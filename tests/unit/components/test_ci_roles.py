@@ -222,7 +222,7 @@ def test_the_programs_roles_bear_the_boundary_and_need_nothing_beyond_it(engine:
 #: Made for boto3's clients by other names than the operation's.
 HELPERS = {"upload_file": ("s3", "PutObject"), "download_file": ("s3", "GetObject")}
 #: Services whose clients the commands make.
-SERVICES = ("application-autoscaling", "cloudwatch", "dms", "ecr", "ecs", "elbv2", "s3", "secretsmanager", "sns")
+SERVICES = ("acm", "application-autoscaling", "cloudwatch", "dms", "ecr", "ecs", "elbv2", "s3", "secretsmanager", "sns")
 SIGNED_AS = {"elbv2": "elasticloadbalancing"}
 
 
@@ -249,7 +249,6 @@ def calls_of_the_commands() -> Iterator[str]:
 
 #: What the operator has beside the calls of the commands, with the reason.
 BESIDE: Mapping[str, str] = {
-    "elasticloadbalancing:DescribeTags": "the provider reads the rule that it changed",
     "s3:AbortMultipartUpload": "boto3's upload of a large file that fails",
     "s3:DeleteObject": "Pulumi takes its lock away",
     "kms:Decrypt": "secrets, dumps and the stack's configuration are encrypted",
@@ -276,9 +275,11 @@ def test_the_services_of_the_commands_are_all_known() -> None:
             if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
                 "client",
                 "_client",
+                "aws",
             ):
                 made |= {item.value for item in node.args[:1] if isinstance(item, ast.Constant)}
-    assert made - {"iam"} <= set(SERVICES)
+    # Who a caller is may be asked by anybody (AWS STS, 'GetCallerIdentity').
+    assert made - {"iam", "sts"} <= set(SERVICES)
     assert set(SERVICES) <= set(boto3.session.Session().get_available_services())
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import pulumi
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from components.naming import TASK_ROUTES
 from components.routes import weighted_groups
 from tests.unit.components.declared_helpers import LISTENER, MONOLITH, REGION, SMOKE_VALUE, Declared, declare, walk
 
@@ -152,6 +154,86 @@ def test_the_integration_goes_through_the_link_to_the_existing_listener() -> Non
     assert inputs["connectionType"] == "VPC_LINK"
     assert inputs["connectionId"] == "routes-vpc-link-id"
     assert inputs["integrationUri"] == LISTENER
+    assert inputs["tlsConfig"] == {"serverNameToVerify": "api.myteacher.example"}
+    assert not inputs.get("requestParameters")
+
+
+def test_the_link_speaks_what_the_listener_speaks_on_its_port() -> None:
+    """Prevents a listener on another port that no security group opens, and TLS with one that speaks none."""
+    declared = declare(listenerProtocol="HTTP", listenerPort=8080, listenerServerName=None)
+    assert not declared.one("aws:apigatewayv2/integration:Integration").inputs.get("tlsConfig")
+    ways = ("routes-link-to-load-balancer-egress", "routes-link-to-load-balancer-ingress")
+    for item in declared.resources:
+        if item.name in ways:
+            assert (item.inputs["fromPort"], item.inputs["toPort"]) == (8080, 8080)
+    assert {item.name for item in declared.resources} >= set(ways)
+
+
+def test_hosts_limit_the_live_rule_and_are_what_the_api_sends() -> None:
+    """Prevents a live rule that takes another application's requests, and an API whose Host meets no rule of ours."""
+    declared = declare(hostHeaders=["api.myteacher.example", "*.school.example"])
+    live = declared.one(RULE, "routes-live-rule").inputs["conditions"]
+    assert {"hostHeader": {"values": ["api.myteacher.example", "*.school.example"]}} in live
+    assert sum(len(value["values"]) for condition in live for value in condition.values()) <= 5
+    smoke = declared.one(RULE, "routes-smoke-rule").inputs["conditions"]
+    assert not [condition for condition in smoke if "hostHeader" in condition]
+    sent = declared.one("aws:apigatewayv2/integration:Integration").inputs["requestParameters"]
+    assert sent == {"overwrite:header.host": "api.myteacher.example"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        ({"hostHeaders": ["*.example.com"]}, "API Gateway sends the first one"),
+        ({"hostHeaders": ["a.example", "b.example", "c.example", "d.example"]}, "3 at most"),
+        ({"hostHeaders": ["a.example", "*.*.*.example", "*.*.b"]}, "more than 4 wildcards"),
+        ({"hostHeaders": ["localhost"]}, "hostHeaders.0: value 'localhost'"),
+        ({"listenerServerName": None}, "API Gateway checks the certificate"),
+        ({"listenerProtocol": "TLS"}, "listenerProtocol: value 'TLS'"),
+        ({"customDomainName": "tasks.example.com"}, "set both, or neither"),
+        (
+            {
+                "customDomainName": "tasks.example.com",
+                "customDomainCertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/1",
+            },
+            "its region is us-east-1",
+        ),
+        ({"corsAllowedOrigins": ["app.example.com"]}, "corsAllowedOrigins.0: value 'app.example.com'"),
+    ],
+)
+def test_a_listener_host_or_domain_that_cannot_work_is_named(overrides: dict[str, Any], part: str) -> None:
+    """Prevents an `up` that AWS refuses half-way."""
+    with pytest.raises(pulumi.RunError) as caught:
+        declare(**overrides)
+    assert part in str(caught.value)
+
+
+def test_a_domain_and_other_origins_are_off_until_they_are_asked_for() -> None:
+    """Prevents a name or a permission that nobody wanted."""
+    plain = at_weight(0)
+    assert not plain.all("aws:apigatewayv2/domainName:DomainName")
+    assert not plain.one("aws:apigatewayv2/api:Api").inputs.get("corsConfiguration")
+    assert "customDomainTarget" not in plain.stack_outputs
+    arn = f"arn:aws:acm:{REGION}:123456789012:certificate/1"
+    declared = declare(
+        customDomainName="tasks.example.com",
+        customDomainCertificateArn=arn,
+        corsAllowedOrigins=["https://app.example.com"],
+    )
+    domain = declared.one("aws:apigatewayv2/domainName:DomainName").inputs
+    assert domain["domainName"] == "tasks.example.com"
+    assert domain["domainNameConfiguration"] == {
+        "certificateArn": arn,
+        "endpointType": "REGIONAL",
+        "securityPolicy": "TLS_1_2",
+    }
+    mapping = declared.one("aws:apigatewayv2/apiMapping:ApiMapping").inputs
+    assert (mapping["domainName"], mapping["stage"]) == ("routes-domain-id", "$default")
+    cors = declared.one("aws:apigatewayv2/api:Api").inputs["corsConfiguration"]
+    assert cors["allowOrigins"] == ["https://app.example.com"]
+    assert {key.split(" ")[0] for key in TASK_ROUTES.values()} == set(cors["allowMethods"])
+    assert {"authorization", "content-type"} == set(cors["allowHeaders"])
+    assert "customDomainTarget" in declared.stack_outputs
 
 
 def test_the_stage_adds_no_prefix_and_its_limits_let_requests_through() -> None:

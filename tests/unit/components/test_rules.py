@@ -234,8 +234,9 @@ def test_a_missing_key_is_named_with_the_command_that_sets_it(key: str) -> None:
     unset: dict[str, Any] = {key: [] if isinstance(FILLED[key], list) else ""}
     with pytest.raises(pulumi.RunError) as caught:
         declare(**unset)
-    # A key that only DMS asks for has a value when it is not set: none.
-    assert f"{key}: {'value None' if key == 'dmsCertificateArn' else 'no value'}" in str(caught.value)
+    # A key that only DMS, or only TLS, asks for has a value when it is not set: none.
+    some = key in ("dmsCertificateArn", "listenerServerName")
+    assert f"{key}: {'value None' if some else 'no value'}" in str(caught.value)
     assert f"pulumi config set task-migration:{key}" in str(caught.value)
 
 
@@ -255,7 +256,6 @@ def other_place(region: str = "ap-northeast-1", account: str = "123456789012") -
         ({"serviceMinTasks": 11}, "below serviceMinTasks (11)"),
         ({"serviceImageTag": "latest"}, "latest says not what runs"),
         ({"serviceImageTag": None}, "serviceImageTag: no value"),
-        ({"listenerServerName": None}, "listenerServerName: no value"),
         ({"clusterArn": other_place(account="1" * 12)}, "clusterArn: value"),
         (
             {"clusterArn": other_place(account="1" * 12)},

@@ -95,6 +95,7 @@ class GatewayWorld:
     task: Upstream
     http: httpx.Client
     api_id: str = ""
+    integration: str = ""
     listener: str = ""
     live_rule: str = ""
     groups: dict[str, str] = field(default_factory=dict)
@@ -144,7 +145,7 @@ class GatewayWorld:
             Name="cognito",
             JwtConfiguration={"Issuer": self.world.issuer, "Audience": [self.world.client_id]},
         )["AuthorizerId"]
-        integration = api.create_integration(
+        self.integration = api.create_integration(
             ApiId=self.api_id,
             IntegrationType="HTTP_PROXY",
             IntegrationMethod="ANY",
@@ -153,7 +154,7 @@ class GatewayWorld:
             ConnectionId="link",
             PayloadFormatVersion="1.0",
         )["IntegrationId"]
-        target = f"integrations/{integration}"
+        target = f"integrations/{self.integration}"
         for key in ROUTES:
             api.create_route(
                 ApiId=self.api_id, RouteKey=key, AuthorizationType="JWT", AuthorizerId=authorizer, Target=target

@@ -14,7 +14,8 @@ from http.server import BaseHTTPRequestHandler
 import httpx
 import pytest
 
-from scripts.rehearsal.gateway.rules import BALANCER
+from scripts.rehearsal.gateway.routes import BALANCER
+from scripts.support.wait import wait_until
 from tests.integration.rehearsal.app.app_world import AppWorld
 from tests.integration.rehearsal.gateway.gateway_world import (
     ROUTES,
@@ -257,3 +258,90 @@ def test_a_terminated_gateway_answers_what_it_has_taken(app_world: AppWorld) -> 
     finally:
         monolith.stop()
         task.stop()
+
+
+def _becomes(gateway: GatewayWorld, status: int, path: str = "/api/tasks") -> None:
+    """Wait until the gateway has read what was changed."""
+    wait_until(lambda: gateway.send(path=path).status_code, lambda seen: seen == status, what=f"{status}", timeout=15)
+
+
+def test_tls_goes_to_a_listener_that_speaks_it_and_to_no_other(gateway: GatewayWorld) -> None:
+    """Prevents a rehearsal that passes with a `listenerProtocol` that is not the listener's: on AWS nothing would answer."""
+    aws = gateway.world.aws
+    balancer, api = aws.client("elbv2"), aws.client("apigatewayv2")
+    certificate = aws.client("acm").request_certificate(DomainName="api.example.com")["CertificateArn"]
+    integration = {"ApiId": gateway.api_id, "IntegrationId": gateway.integration}
+    try:
+        api.update_integration(**integration, TlsConfig={"ServerNameToVerify": "api.example.com"})
+        _becomes(gateway, 503)
+        secure = {"Protocol": "HTTPS", "Certificates": [{"CertificateArn": certificate}]}
+        balancer.modify_listener(ListenerArn=gateway.listener, **secure)
+        _becomes(gateway, 200)
+        api.update_integration(**integration, TlsConfig={})
+        _becomes(gateway, 400)
+    finally:
+        api.update_integration(**integration, TlsConfig={})
+        balancer.modify_listener(ListenerArn=gateway.listener, Protocol="HTTP")
+        _becomes(gateway, 200)
+
+
+def test_rules_of_others_answer_as_they_would_and_hosts_are_what_the_api_sends(gateway: GatewayWorld) -> None:
+    """Prevents a rule in front that the rehearsal does not see, and a condition on hosts that nothing through the API meets."""
+    aws = gateway.world.aws
+    balancer, api = aws.client("elbv2"), aws.client("apigatewayv2")
+    integration = {"ApiId": gateway.api_id, "IntegrationId": gateway.integration}
+    oidc = {
+        **{"Issuer": "https://id.example.com", "AuthorizationEndpoint": "https://id.example.com/a", "ClientId": "x"},
+        **{"TokenEndpoint": "https://id.example.com/t", "UserInfoEndpoint": "https://id.example.com/u"},
+        "ClientSecret": "none",
+    }
+    moved = {"Type": "redirect", "RedirectConfig": {"StatusCode": "HTTP_301", "Host": "new.example.com"}}
+    fixed = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "410", "ContentType": "text/plain"}}
+    login = [
+        {"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": oidc},
+        {**gateway.forward(0), "Order": 2},
+    ]
+    made = []
+    try:
+        for priority, host, actions in ((10, "old.*", [moved]), (11, "GONE.example.com", [fixed]), (12, "in.*", login)):
+            condition = {"Field": "host-header", "HostHeaderConfig": {"Values": [host]}}
+            rule = balancer.create_rule(
+                ListenerArn=gateway.listener, Priority=priority, Conditions=[condition], Actions=actions
+            )
+            made.append(rule["Rules"][0]["RuleArn"])
+        for host, status in (("old.example.com", 301), ("gone.example.com", 410), ("in.example.com", 302)):
+            api.update_integration(**integration, RequestParameters={"overwrite:header.host": host})
+            _becomes(gateway, status)
+        api.update_integration(**integration, RequestParameters={"overwrite:header.host": "api.example.com"})
+        _becomes(gateway, 200)
+    finally:
+        for arn in made:
+            balancer.delete_rule(RuleArn=arn)
+
+
+def test_pages_of_other_origins_are_let_in_by_the_api_and_not_by_the_application(gateway: GatewayWorld) -> None:
+    """Prevents a page that works in the rehearsal and that every browser refuses on AWS, or the other way round."""
+    question = {
+        "Origin": "https://app.example.com",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    ask = gateway.http.options
+    assert ask("/api/tasks", headers=question).status_code == 404
+    api = gateway.world.aws.client("apigatewayv2")
+    cors = {"AllowOrigins": ["https://app.example.com"], "AllowMethods": ["POST"], "AllowHeaders": ["authorization"]}
+    api.update_api(ApiId=gateway.api_id, CorsConfiguration=cors)
+    try:
+        answer = wait_until(
+            lambda: ask("/api/tasks", headers=question), lambda seen: seen.status_code == 204, what="204", timeout=15
+        )
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+        assert answer.headers["access-control-allow-methods"] == "POST"
+        strange = ask("/api/tasks", headers={**question, "Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in strange.headers
+        assert gateway.monolith.seen == []
+        sent = gateway.send("POST", headers={"Origin": "https://app.example.com"})
+        assert sent.headers["access-control-allow-origin"] == "https://app.example.com"
+        assert "access-control-allow-origin" not in gateway.send().headers
+    finally:
+        api.delete_cors_configuration(ApiId=gateway.api_id)

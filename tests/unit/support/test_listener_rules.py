@@ -1,0 +1,204 @@
+"""Rules of a load balancer's listener: what is decided on the API's own dicts."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.support.errors import MigrationError
+from scripts.support.listener_rules import Request, choose_target, find_rule, group_name, parse_rule, witnesses
+
+MONOLITH, TASK = "arn:tg:targetgroup/monolith/1", "arn:tg:targetgroup/task-service/2"
+
+
+def _rule(priority: str, action: dict[str, Any], *conditions: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "RuleArn": f"rule-{priority}",
+        "Priority": priority,
+        "IsDefault": priority == "default",
+        "Conditions": list(conditions),
+        "Actions": [action],
+    }
+
+
+def _forward(**weights: int) -> dict[str, Any]:
+    arns = {"monolith": MONOLITH, "task": TASK}
+    groups = [{"TargetGroupArn": arns[name], "Weight": weight} for name, weight in weights.items()]
+    return {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}
+
+
+def _path(*values: str) -> dict[str, Any]:
+    return {"Field": "path-pattern", "PathPatternConfig": {"Values": list(values)}}
+
+
+def _header(name: str, *values: str) -> dict[str, Any]:
+    return {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": name, "Values": list(values)}}
+
+
+RULES = [
+    parse_rule(item)
+    for item in (
+        _rule("default", {"Type": "forward", "TargetGroupArn": MONOLITH}),
+        _rule("110", _forward(monolith=95, task=5), _path("/api/tasks", "/api/tasks/*")),
+        _rule(
+            "109", _forward(task=100), _header("X-Task-Service-Smoke", "s3cret"), _path("/api/tasks", "/api/tasks/*")
+        ),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "expected"),
+    [
+        ("/api/tasks", {}, "rule-110"),
+        ("/api/tasks/7/complete", {}, "rule-110"),
+        ("/api/tasksmith", {}, "rule-default"),
+        ("/API/tasks", {}, "rule-default"),
+        ("/health", {"x-task-service-smoke": "s3cret"}, "rule-default"),
+        ("/api/tasks", {"x-task-service-smoke": "s3cret"}, "rule-109"),
+        ("/api/tasks", {"x-task-service-smoke": "guess"}, "rule-110"),
+    ],
+)
+def test_the_first_rule_by_priority_whose_conditions_all_hold_decides(
+    path: str, headers: dict[str, str], expected: str
+) -> None:
+    """Prevents a smoke check that reaches the monolith, and live traffic that reaches the Task Service by the smoke rule."""
+    rule = find_rule(RULES, Request("GET", "", path, headers))
+    assert rule is not None
+    assert rule.arn == expected
+
+
+def test_requests_are_split_by_the_weights() -> None:
+    """Prevents a canary of another size than the rule says."""
+    random = Random(1)
+    rule = RULES[1]
+    chosen = Counter(choose_target(rule, random.random) for _ in range(20_000))
+    assert chosen[TASK] / chosen.total() == pytest.approx(0.05, abs=0.005)
+    assert choose_target(rule, lambda: 0.0) == MONOLITH
+    assert choose_target(rule, lambda: 0.9499) == MONOLITH
+    assert choose_target(rule, lambda: 0.95) == TASK
+    assert choose_target(rule, lambda: 0.999999) == TASK
+
+
+def test_weight_zero_gets_nothing_and_all_zero_leads_nowhere() -> None:
+    """Prevents a request to a side that was taken out."""
+    only = parse_rule(_rule("1", _forward(monolith=100, task=0)))
+    assert {choose_target(only, Random(seed).random) for seed in range(500)} == {MONOLITH}
+    assert choose_target(parse_rule(_rule("1", _forward(monolith=0, task=0))), lambda: 0.0) is None
+
+
+def _query(*pairs: tuple[str, str]) -> dict[str, Any]:
+    values = [{"Key": key, "Value": value} if key else {"Value": value} for key, value in pairs]
+    return {"Field": "query-string", "QueryStringConfig": {"Values": values}}
+
+
+def _source(*blocks: str) -> dict[str, Any]:
+    return {"Field": "source-ip", "SourceIpConfig": {"Values": list(blocks)}}
+
+
+#: A condition, whether it holds for the request below, and whether that is known without headers, query and address.
+CONDITIONS: list[tuple[dict[str, Any], bool, bool]] = [
+    (_path("/a?c"), True, True),
+    (_path("/a"), False, True),
+    ({"Field": "path-pattern", "Values": ["/abc"]}, True, True),
+    ({"Field": "host-header", "HostHeaderConfig": {"Values": ["*.EXAMPLE.com"]}}, True, True),
+    ({"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["POST"]}}, False, True),
+    (_header("X-A", "b*"), True, False),
+    (_header("x-other", "*"), False, False),
+    (_query(("Version", "v?")), True, False),
+    (_query(("", "*2")), True, False),
+    (_query(("other", "v2")), False, False),
+    (_source("10.0.0.0/8", "192.0.2.7/32"), True, False),
+    (_source("2001:db8::/32"), False, False),
+]
+
+
+@pytest.mark.parametrize(("condition", "holds", "known"), CONDITIONS)
+def test_conditions_hold_as_the_load_balancer_reads_them(condition: dict[str, Any], holds: bool, known: bool) -> None:
+    """Prevents a pattern that is read as a regular expression, case that matters where it does not, and a guess."""
+    rule = parse_rule(_rule("1", _forward(task=1), condition))
+    whole = Request("GET", "api.example.com", "/abc", {"x-a": "Better"}, [("version", "V2")], "192.0.2.7")
+    assert rule.matches(whole) is holds
+    assert rule.matches(Request("GET", "api.example.com", "/abc")) is (holds if known else None)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"Field": "path-pattern", "PathPatternConfig": {"RegexValues": ["^/api"]}},
+        {"Field": "host-header", "HostHeaderConfig": {"RegexValues": ["^api"]}},
+        {"Field": "something-new"},
+    ],
+)
+def test_what_cannot_be_judged_is_an_error_not_a_guess(condition: dict[str, Any]) -> None:
+    """Prevents a rehearsal that passes because a condition or an action was ignored."""
+    strange = parse_rule(_rule("1", _forward(task=1), condition))
+    with pytest.raises(MigrationError, match="cannot be judged"):
+        find_rule([strange], Request("GET", "", "/", {}, (), "10.0.0.1"))
+    # Where another condition fails, it does not matter.
+    assert parse_rule(_rule("1", _forward(task=1), condition, _path("/x"))).matches(Request("GET", "", "/y")) is False
+    with pytest.raises(MigrationError, match="something-else"):
+        parse_rule(_rule("1", {"Type": "something-else"}))
+
+
+def test_what_stands_before_the_last_action_is_kept() -> None:
+    """Prevents a login that is taken for a plain way to the monolith."""
+    described = _rule("1", {**_forward(monolith=1), "Order": 2})
+    described["Actions"].append({"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": {}})
+    rule = parse_rule(described)
+    assert [action["Type"] for action in rule.before] == ["authenticate-oidc"]
+    assert rule.share(MONOLITH) == 1
+    sticky = _forward(monolith=1, task=1)
+    sticky["ForwardConfig"]["TargetGroupStickinessConfig"] = {"Enabled": True, "DurationSeconds": 60}
+    assert parse_rule(_rule("1", sticky)).sticky
+    redirect = {"Type": "redirect", "RedirectConfig": {"StatusCode": "HTTP_301"}}
+    assert parse_rule(_rule("1", redirect)).redirect == {"StatusCode": "HTTP_301"}
+
+
+PATTERNS = st.text(alphabet="ab*?", min_size=1, max_size=5)
+
+
+@given(st.lists(PATTERNS, max_size=5), st.text(alphabet="abz", max_size=6))
+def test_every_way_in_which_patterns_can_match_has_a_witness(patterns: list[str], value: str) -> None:
+    """Prevents a host or a path that the rules tell apart and that nobody tried."""
+
+    def vector(text: str) -> tuple[bool, ...]:
+        request = Request("GET", "", text)
+        return tuple(
+            bool(parse_rule(_rule("1", _forward(task=1), _path(pattern))).matches(request)) for pattern in patterns
+        )
+
+    found = [vector(text) for text in witnesses(patterns)]
+    assert vector(value) in found
+    assert len(found) == len(set(found))
+
+
+def test_a_hundred_hosts_are_gone_through_quickly() -> None:
+    """Prevents a check that never ends on a listener that is full."""
+    hosts = [f"app-{number}.tenant-{number % 7}.example.com" for number in range(90)] + [
+        "*.example.com",
+        "*.tenant-?.*",
+    ]
+    began = time.monotonic()
+    assert len(witnesses(hosts)) >= 92
+    assert time.monotonic() - began < 20
+
+
+def test_a_fixed_response_is_kept() -> None:
+    """Prevents a maintenance answer that becomes a 503 of the gateway's own."""
+    config = {"StatusCode": "410", "MessageBody": "gone", "ContentType": "text/plain"}
+    rule = parse_rule(_rule("default", {"Type": "fixed-response", "FixedResponseConfig": config}))
+    assert rule.fixed is not None
+    assert (rule.fixed.status, rule.fixed.body, rule.weights) == (410, "gone", {})
+
+
+def test_a_target_group_has_its_name_in_its_arn() -> None:
+    """Prevents targets that cannot be given by name before their ARN is known."""
+    arn = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012:targetgroup/task-service/73e2d6bc24d8a067"
+    assert group_name(arn) == "task-service"
