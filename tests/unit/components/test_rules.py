@@ -299,7 +299,8 @@ def test_what_is_allowed_and_seldom_meant_is_said_each_time(
     monkeypatch.setattr(pulumi, "warn", said.append)
     declare()
     first, said[:] = [text.split(":")[0] for text in said], []
-    declare(**{key: [named]})
+    given: dict[str, Any] = {key: [named]}
+    declare(**given)
     assert sorted([*(text.split(":")[0] for text in said), key]) == sorted(first)
 
 
