@@ -12,7 +12,7 @@ from typing import Any
 from components.ci_boundary import boundary
 from components.ci_deploy import deploy
 from components.ci_place import Place, Role, document, state, tagged, via, words
-from components.naming import ALARM_TOPIC, DATABASE_PASSWORD_SECRET, REPOSITORY_NAME, SERVICE_NAME
+from components.naming import ALARM_TOPIC, DATABASE_PASSWORD_SECRET, OPERATOR_SECRET, REPOSITORY_NAME, SERVICE_NAME
 from components.policies import statement
 
 __all__ = ["ISSUER", "ROLES", "Place", "Role", "actions", "boundary", "policies", "trust"]
@@ -144,8 +144,16 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
             words("secretsmanager", "GetSecretValue"),
             [
                 config.source_operator_secret_arn or config.source_secret_arn,
-                *place.arns("secretsmanager", f"secret:{DATABASE_PASSWORD_SECRET}-*"),
+                *place.arns(
+                    "secretsmanager", *(f"secret:{name}-*" for name in (DATABASE_PASSWORD_SECRET, OPERATOR_SECRET))
+                ),
             ],
+        ),
+        # By `schema role --operator`, which alone reads the master's password.
+        statement(
+            "OperatorPassword",
+            words("secretsmanager", "PutSecretValue"),
+            place.arns("secretsmanager", f"secret:{OPERATOR_SECRET}-*"),
         ),
         statement(
             "MasterPassword",
@@ -154,7 +162,10 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
             condition=master,
         ),
         statement(
-            "PasswordKeys", words("kms", "Decrypt"), place.arns("kms", "key/*"), condition=via(place, "secretsmanager")
+            "PasswordKeys",
+            words("kms", "Decrypt GenerateDataKey"),
+            place.arns("kms", "key/*"),
+            condition=via(place, "secretsmanager"),
         ),
         statement(
             "Lists",

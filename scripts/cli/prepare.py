@@ -154,6 +154,7 @@ def schema_apply(stack: Stack = None, json: Json = False, dry_run: DryRun = Fals
 @schema_app.command("role")
 @prints(
     "scripts.replication.documents:ReplicationRoles",
+    "scripts.schema.documents:OperatorRole",
     exits={
         REFUSED: "a role of that name may do more, or the operator may not make it; or a password would be shown to others"
     },
@@ -162,17 +163,35 @@ def schema_role(
     replication: Annotated[
         bool, typer.Option("--replication", help="The role that replication logs in with, on both sides.")
     ] = False,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="The role that commands log in with on the target, by its master.")
+    ] = False,
     stack: Stack = None,
     json: Json = False,
     dry_run: DryRun = False,
     force: ForceShown = False,
 ) -> int:
-    """Make the role that replication logs in with, on both sides: it reads the record of writes, and nothing else.
+    """Make a role: --replication, which reads the record of writes on both sides and nothing else, or --operator, on the target.
 
-    Its password is random and made by `replicate start`; with AWS DMS it is that of the endpoints' two secrets.
+    Replication's password is random and made by `replicate start`; with AWS DMS it is that of the endpoints' two secrets. The
+    operator's is random too, and kept in the secret task-service/operator of the selected stack; RDS changes the master's every
+    seven days, so no command but this one uses it. The master is TARGET_MASTER_DATABASE_URL, else the stack's.
     """
-    if not replication:
-        raise UsageError("which role is not said; write --replication (the Task Service's is made by `schema apply`)")
+    if replication == operator:
+        raise UsageError(
+            "which role is not said; write --replication or --operator (the Task Service's is made by `schema apply`)"
+        )
+    if operator:
+        from scripts.canary import stage as stages
+        from scripts.cli import prepare_text
+        from scripts.schema.operator import appoint
+        from scripts.support.settings import Environment
+
+        settings = load_settings(stack)
+        outputs, master = stages.build(settings).deployer.outputs(), Environment().target_master_database_url
+        document = appoint(settings, outputs, master, dry_run=dry_run, force=force)
+        emit(document, as_json=json, text=partial(prepare_text.operator_role, dry_run=dry_run))
+        return 0
     from scripts.cli.replicate_text import roles
     from scripts.replication.run import make_roles
 

@@ -12,7 +12,7 @@ from scripts.backup.documents import Backup, Restored, TableSum
 from scripts.cli.view import Column, State, View, cell, counted, facts, finding, mebibytes, table, verbatim
 from scripts.copy.documents import Copy
 from scripts.preflight.documents import Check, Preflight, Status
-from scripts.schema.documents import Difference, SchemaApplied, SchemaDiff
+from scripts.schema.documents import Difference, OperatorRole, SchemaApplied, SchemaDiff
 
 STATES: dict[Status, State] = {"pass": "good", "warn": "warning", "fail": "bad"}
 
@@ -130,6 +130,22 @@ def schema_applied(document: SchemaApplied, dry_run: bool) -> View:
             *([verbatim("".join(f"{statement};\n" for statement in document.statements))] if dry_run else []),
         ),
         "task-migration " + ("schema apply" if dry_run else "copy" if document.match else "schema diff"),
+    )
+
+
+def operator_role(document: OperatorRole, dry_run: bool) -> View:
+    """Of `schema role --operator`."""
+    said = {"created": "made", "there": "was there", "password": "got the password of its secret"}
+    return View(
+        verdict="Nothing was changed."
+        if dry_run
+        else "Commands log in on the target with a role of the operator's own.",
+        state="good",
+        parts=[
+            f"{document.role} {said[document.status]}",
+            *(finding("warning", warning) for warning in document.warnings),
+        ],
+        next="task-migration preflight",
     )
 
 

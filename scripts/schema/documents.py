@@ -46,3 +46,13 @@ class SchemaApplied(SchemaDiff):
     role: str | None
     role_changed: Literal["created", "password"] | None
     warnings: list[str]
+
+
+class OperatorRole(Document):
+    """`schema role --operator`: the role that commands log in with on the target."""
+
+    role: str
+    #: ``password``: it was there, and did not log in with the one of its secret, which it has now.
+    status: Literal["created", "there", "password"]
+    #: With --force: what may show a password to others.
+    warnings: list[str]

@@ -49,18 +49,9 @@ def read_secret(arn: str) -> SecretStr:
     """
     if not arn:
         raise MigrationError("the stack has no output servicePasswordSecretArn; deploy it: pulumi up")
-    from botocore.exceptions import BotoCoreError, ClientError
+    from scripts.support.aws import secret_text  # only here: with the password given nothing of AWS is needed
 
-    from scripts.support.aws import client, region_of
-
-    try:
-        answer = client("secretsmanager", region_of(arn)).get_secret_value(SecretId=arn)
-    except (ClientError, BotoCoreError) as error:
-        raise MigrationError(
-            f"the secret {arn} cannot be read: {error}; put a value in: aws secretsmanager put-secret-value --secret-id "
-            f"{arn} --secret-string file://password, and check secretsmanager:GetSecretValue"
-        ) from None
-    value = str(answer.get("SecretString") or "")
+    value = secret_text(arn)
     if not value:
         raise MigrationError(f"the secret {arn} is empty; put the role's password in, as plain text")
     remember_secret(value)

@@ -88,9 +88,30 @@ def database_url(side: Side, outputs: Mapping[str, Any]) -> str:
     arn = outputs.get(f"{side}SecretArn")
     if not arn:
         raise MigrationError(f"the stack has no output {side}SecretArn; deploy it: pulumi up")
-    with refusals(f"the secret {arn} cannot be read", "check secretsmanager:GetSecretValue"):
-        answer = client("secretsmanager", region_of(str(arn))).get_secret_value(SecretId=str(arn))
-    return conninfo_of(side, outputs, str(answer["SecretString"]))
+    text = secret_text(str(arn), may_lack=True)
+    if not text:
+        how = "task-migration schema role --operator" if side == "target" else "put username and password in"
+        raise MigrationError(f"the secret {arn} of the {side}'s operator has no value; {how}")
+    return conninfo_of(side, outputs, text)
+
+
+def secret_text(arn: str, *, may_lack: bool = False) -> str:
+    """The present value of a secret; empty, with ``may_lack``, where it has none yet.
+
+    Raises:
+        MigrationError: it cannot be read, or has no value; the value is in no message.
+    """
+    manager = client("secretsmanager", region_of(arn) if arn.startswith("arn:") else None)
+    remedy = (
+        f"put a value in: aws secretsmanager put-secret-value --secret-id {arn}; check secretsmanager:GetSecretValue"
+    )
+    with refusals(f"the secret {arn} cannot be read", remedy):
+        try:
+            return str(manager.get_secret_value(SecretId=arn).get("SecretString") or "")
+        except manager.exceptions.ResourceNotFoundException:
+            if not may_lack:
+                raise
+            return ""
 
 
 def bucket_and_prefix(url: str) -> tuple[str, str]:

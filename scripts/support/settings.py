@@ -30,6 +30,7 @@ class Environment(BaseSettings):
     source_database_url: SecretStr | None = Field(None, alias="SOURCE_DATABASE_URL")
     target_database_url: SecretStr | None = Field(None, alias="TARGET_DATABASE_URL")
     target_role_password: SecretStr | None = Field(None, alias="TARGET_ROLE_PASSWORD")
+    target_master_database_url: SecretStr | None = Field(None, alias="TARGET_MASTER_DATABASE_URL")
     restore_database_url: SecretStr | None = Field(None, alias="RESTORE_DATABASE_URL")
     scratch_database_url: SecretStr | None = Field(None, alias="SCRATCH_DATABASE_URL")
     pulumi_stack: str | None = Field(None, alias="PULUMI_STACK")

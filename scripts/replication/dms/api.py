@@ -73,12 +73,7 @@ class Dms(Observer):
     def login(self, endpoint: str) -> Login:
         """The role and password in the secret of an endpoint. Raises MigrationError when it cannot be read or is no such secret."""
         arn = str((self.endpoint(endpoint).get("PostgreSQLSettings") or {}).get("SecretsManagerSecretId", ""))
-        with aws.refusals(
-            f"the secret of the endpoint {endpoint} cannot be read", "check secretsmanager:GetSecretValue"
-        ):
-            where = aws.region_of(arn) if arn.startswith("arn:") else None
-            answer = aws.client("secretsmanager", where).get_secret_value(SecretId=arn)
-        user, password = aws.login_of(str(answer["SecretString"]), arn)
+        user, password = aws.login_of(aws.secret_text(arn), arn)
         return Login(user, SecretStr(password))
 
     def check_instance(self) -> dict[str, Any]:

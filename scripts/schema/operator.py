@@ -1,0 +1,185 @@
+"""The operator's role on the target: made by the master, with a secret of its own that nobody changes behind a migration's back.
+
+RDS gives the master another password every seven days (Amazon RDS, 'Password management with Amazon RDS and AWS Secrets
+Manager'), and a move takes two weeks; the commands log in as this role, which has what docs/runbook.md's table gives.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from pydantic import SecretStr
+
+from components.config import MigrationConfig
+from scripts.database.connections import Connection, connect, domain_errors
+from scripts.schema import role
+from scripts.schema.documents import OperatorRole
+from scripts.support import aws
+from scripts.support.errors import MigrationError, Refused
+from scripts.support.redact import remember_secret
+from scripts.support.settings import Settings
+
+_MASTER = "TARGET_MASTER_DATABASE_URL"
+
+
+def appoint(
+    settings: Settings,
+    outputs: Mapping[str, Any],
+    master_url: SecretStr | None = None,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+) -> OperatorRole:
+    """Make ``operatorRole`` with the password of its secret, which is made where there is none, and give it its rights.
+
+    Safe to run again after a kill anywhere: the secret comes first, and the role takes what stands in it.
+
+    Args:
+        outputs: of the stack: the target's address, the secrets of its master and of its operator.
+        master_url: of the master, where the stack's outputs do not lead to it.
+
+    Raises:
+        Refused: the role is another's, the master may not give it a right, or a password would be shown to others.
+        MigrationError: a secret cannot be read or written.
+    """
+    config, arn = settings.config, str(outputs.get("targetSecretArn") or "")
+    if not arn:
+        raise MigrationError("the stack has no output targetSecretArn; deploy it: pulumi up")
+    if master_url is None:
+        text = aws.secret_text(str(outputs.get("targetMasterSecretArn") or ""))
+        master_url = SecretStr(
+            aws.conninfo_of("target", {**outputs, "targetSecretArn": outputs.get("targetMasterSecretArn")}, text)
+        )
+    master = replace(settings, target_url=master_url)
+    password = _kept(arn, config.operator_role)
+    with (
+        domain_errors("making the operator's role"),
+        connect(master.target(), step="role", name=_MASTER) as connection,
+        connection.transaction(force_rollback=dry_run),
+    ):
+        _refuse_anothers(connection, config)
+        if password is None:
+            password = secrets.token_urlsafe(32)
+            if not dry_run:
+                _keep(arn, config.operator_role, password, outputs)
+        remember_secret(password)
+        made = role.ensure(master, connection, config.operator_role, SecretStr(password), dry_run, force)
+        if not dry_run or made.changed != "created":
+            _grant(connection, config)
+    return OperatorRole(role=config.operator_role, status=made.changed or "there", warnings=made.warnings)
+
+
+def _kept(arn: str, name: str) -> str | None:
+    """The password in the role's secret; None where it has no value yet. Raises Refused when it is another role's."""
+    text = aws.secret_text(arn, may_lack=True)
+    if not text:
+        return None
+    username, password = aws.login_of(text, arn)
+    if username != name:
+        raise Refused(
+            f"the secret {arn} is of the role {username}, operatorRole is {name}; set operatorRole to {username}, or put "
+            f'{{"username": "{name}", "password": ...}} into the secret'
+        )
+    return password
+
+
+def _keep(arn: str, name: str, password: str, outputs: Mapping[str, Any]) -> None:
+    value = {
+        "username": name,
+        "password": password,
+        "host": str(outputs["targetEndpoint"]),
+        "port": int(outputs["targetPort"]),
+    }
+    with aws.refusals(f"the secret {arn} cannot be written", "check secretsmanager:PutSecretValue"):
+        aws.client("secretsmanager", aws.region_of(arn)).put_secret_value(SecretId=arn, SecretString=json.dumps(value))
+
+
+def _refuse_anothers(connection: Connection, config: MigrationConfig) -> None:
+    """Raises Refused where the name is taken by a role that is no operator's."""
+    name = config.operator_role
+    uses = {
+        config.target_role: "the Task Service logs in with it (targetRole)",
+        config.replication_role: "replication logs in with it (replicationRole)",
+        connection.info.user: "it is the master itself",
+    }
+    row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
+    why = uses.get(name) or ("it is a superuser" if row == (True,) else None)
+    if why is not None:
+        raise Refused(f"operatorRole is {name}: {why}; set operatorRole to a name of its own")
+
+
+def _grant(connection: Connection, config: MigrationConfig) -> None:
+    """The rights of the runbook's table, on plain PostgreSQL or RDS.
+
+    Raises:
+        Refused: the master may not give one that a command needs; with its SQL.
+    """
+    for statement in _rights(connection, config):
+        try:
+            with connection.transaction():
+                connection.execute(statement)
+        except psycopg.errors.InsufficientPrivilege as error:
+            user = connection.info.user
+            raise Refused(
+                f"{user} may not give the operator what commands need: {statement.as_string(connection)}: {error.diag.message_primary}; "
+                f"have a role that may run it, or export {_MASTER} for another master"
+            ) from None
+    for useful in _useful(config):
+        # `preflight` warns of what is missing of these.
+        try:
+            with connection.transaction():
+                connection.execute(useful)
+        except psycopg.errors.InsufficientPrivilege:
+            continue
+
+
+def _rights(connection: Connection, config: MigrationConfig) -> Iterator[sql.Composed]:
+    operator, schema = sql.Identifier(config.operator_role), sql.Identifier(config.db_schema)
+    database = sql.Identifier(connection.info.dbname)
+    managed = role.exists(connection, "rds_superuser")
+    statements = (
+        # Nobody may give the attribute there, and rds_superuser has the predefined roles and the parameter (Amazon RDS,
+        # 'Understanding the rds_superuser role').
+        (
+            "ALTER ROLE {operator} CREATEROLE",
+            "GRANT rds_replication TO {operator} WITH ADMIN OPTION",
+            "GRANT rds_superuser TO {operator}",
+        )
+        if managed
+        else (
+            "ALTER ROLE {operator} CREATEROLE REPLICATION",
+            "GRANT pg_create_subscription, pg_read_all_stats TO {operator}",
+            "GRANT SET ON PARAMETER session_replication_role TO {operator} WITH GRANT OPTION",
+        )
+    )
+    for text in (*statements, "GRANT CREATE ON DATABASE {database} TO {operator}"):
+        yield sql.SQL(text).format(operator=operator, database=database)
+    query = "SELECT nspowner = to_regrole(%s) FROM pg_namespace WHERE nspname = %s"
+    owned = connection.execute(query, (operator.as_string(connection), config.db_schema)).fetchone()
+    if owned == (False,):
+        # Who gives a schema away has to be able to become its new owner (PostgreSQL, 'ALTER SCHEMA').
+        for text in (
+            "GRANT {operator} TO CURRENT_USER",
+            "ALTER SCHEMA {schema} OWNER TO {operator}",
+            "REVOKE {operator} FROM CURRENT_USER",
+        ):
+            yield sql.SQL(text).format(operator=operator, schema=schema)
+    if role.exists(connection, config.target_role):
+        yield sql.SQL("GRANT {service} TO {operator} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(
+            service=sql.Identifier(config.target_role), operator=operator
+        )
+
+
+def _useful(config: MigrationConfig) -> Iterator[sql.Composed]:
+    for text in (
+        "GRANT pg_signal_backend TO {operator}",
+        "GRANT SET ON PARAMETER deadlock_timeout TO {operator}",
+        "GRANT EXECUTE ON FUNCTION pg_replication_origin_progress(text, boolean) TO {operator}",
+    ):
+        yield sql.SQL(text).format(operator=sql.Identifier(config.operator_role))
