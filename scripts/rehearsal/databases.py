@@ -23,7 +23,9 @@ SQL = queries.load("scripts.rehearsal")
 #: docs/plan.md, 'The data'.
 SOURCE_DATABASE, TARGET_DATABASE = "myteacher_production", "task_service_production"
 #: No superuser, as RDS gives none: a rehearsal with one would pass where the night's operator is refused.
-OPERATOR = "operator"
+OPERATOR = MigrationConfig().operator_role
+#: The target's master; a superuser, as nobody else gives on plain PostgreSQL what RDS's master does.
+MASTER = "task_service_admin"
 
 
 class Databases:
@@ -34,7 +36,8 @@ class Databases:
         self._source = EmbeddedPostgres(directory, "source", settings=settings)
         self.target = EmbeddedPostgres(directory, "target", settings=settings)
         self.rows_made: dict[str, int] = {}
-        self._passwords = {OPERATOR: secrets.token_urlsafe(18)}
+        self._passwords = {name: secrets.token_urlsafe(18) for name in (OPERATOR, MASTER)}
+        self._target_operator = ""
 
     @property
     def source_url(self) -> str:
@@ -43,8 +46,18 @@ class Databases:
 
     @property
     def target_url(self) -> str:
-        """The target as the operator sees it."""
-        return self.target.url(TARGET_DATABASE, OPERATOR, self._passwords[OPERATOR])
+        """The target as the operator sees it, once there is one: :meth:`know_operator`."""
+        return self.target.url(TARGET_DATABASE, OPERATOR, self._target_operator)
+
+    @property
+    def master_url(self) -> str:
+        """The target as its master sees it."""
+        return self.target.url(TARGET_DATABASE, MASTER, self._passwords[MASTER])
+
+    def know_operator(self, password: str) -> None:
+        """`schema role --operator` has made the target's operator, with this password."""
+        remember_secret(password)
+        self._target_operator = password
 
     def monolith_url(self) -> str:
         """The source as the monolith's role sees it."""
@@ -71,14 +84,15 @@ class Databases:
             admin.execute("ANALYZE")
 
     def start_target(self) -> None:
-        """Start the Task Service's server with an empty database."""
+        """Start the Task Service's server with an empty database, its master and the Task Service's role; no operator yet."""
         self.target.start()
         self.target.execute(f"CREATE DATABASE {TARGET_DATABASE}")
         with psycopg.connect(self.target.url(TARGET_DATABASE), autocommit=True) as admin:
-            appoint(admin, "target", MigrationConfig(), OPERATOR, self._passwords[OPERATOR])
-        with psycopg.connect(self.target_url, autocommit=True) as operator:
-            self._make_role(operator, MigrationConfig().target_role)
-            operator.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(MigrationConfig().target_role)))
+            password = sql.Literal(self._passwords[MASTER])
+            admin.execute(
+                sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}").format(sql.Identifier(MASTER), password)
+            )
+            self._make_role(admin, MigrationConfig().target_role)
 
     def stop(self, logs: Path) -> None:
         """Stop both and delete their data; their logs stay in ``logs``."""

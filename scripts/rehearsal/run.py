@@ -66,6 +66,7 @@ def _carry_out(steps: Steps) -> None:
     """The plan, or the drill, from nothing to its end. Raises MigrationError at the first step that does not end well."""
     testbed, view, plan = steps.testbed, steps.view, steps.testbed.plan
     testbed.prepare(view.event)
+    steps.appoint_operator()
     steps.start_service()
     testbed.start_load()
     view.event(f"load: {plan.users} users, {plan.rate:g} requests/s through the gateway, weight 0")

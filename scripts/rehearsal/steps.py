@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import psycopg
 from pydantic import ValidationError
 
 from components.config import MigrationConfig
+from components.naming import OPERATOR_SECRET
 from scripts.api.documents import ApiCheck
 from scripts.backup.documents import Backup
 from scripts.canary.documents import CanaryStep, Rollback, ServiceStarted
@@ -31,7 +32,7 @@ from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.processes import end
 from scripts.rehearsal.testbed import Testbed
 from scripts.replication.documents import ReplicationRoles, Started, Waited
-from scripts.schema.documents import SchemaApplied, SchemaDiff
+from scripts.schema.documents import OperatorRole, SchemaApplied, SchemaDiff
 from scripts.support import private
 from scripts.support.document import Document
 from scripts.support.errors import DataDiffer, MigrationError, Refused
@@ -52,7 +53,14 @@ class Steps:
         self.evidence = Evidence()
         self.config = MigrationConfig()
 
-    def command(self, document: type[D], *arguments: str, timeout: float = 240.0, accept: Sequence[int] = (0,)) -> D:
+    def command(
+        self,
+        document: type[D],
+        *arguments: str,
+        timeout: float = 240.0,
+        accept: Sequence[int] = (0,),
+        variables: Mapping[str, str] | None = None,
+    ) -> D:
         """Run one command as an operator would, with --json; its document.
 
         Raises:
@@ -65,7 +73,7 @@ class Steps:
             child = subprocess.Popen(
                 [sys.executable, "-m", "scripts", *arguments, "--json"],
                 cwd=self.testbed.directory,
-                env={**os.environ, **self.testbed.environment()},
+                env={**os.environ, **self.testbed.environment(), **(variables or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -93,6 +101,15 @@ class Steps:
             raise MigrationError(
                 f"task-migration {' '.join(arguments)} did not print a {document.__name__}: {where}: {what['msg']}; see {errors.name}"
             ) from None
+
+    def appoint_operator(self) -> None:
+        """The role that all commands after this one log in with on the target, and its password."""
+        bases = self.testbed.databases
+        master = {"TARGET_MASTER_DATABASE_URL": bases.master_url}
+        made = self.command(OperatorRole, "schema", "role", "--operator", variables=master)
+        secret = self.testbed.aws.client("secretsmanager").get_secret_value(SecretId=OPERATOR_SECRET)
+        bases.know_operator(str(json.loads(secret["SecretString"])["password"]))
+        self.view.event(f"the target's operator: {made.role}, by the master, with a secret of its own")
 
     def start_service(self) -> None:
         """The Task Service's tasks, which run and are healthy by what ECS and the load balancer say."""

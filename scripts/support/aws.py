@@ -91,7 +91,10 @@ def database_url(side: Side, outputs: Mapping[str, Any]) -> str:
     text = secret_text(str(arn), may_lack=True)
     if not text:
         how = "task-migration schema role --operator" if side == "target" else "put username and password in"
-        raise MigrationError(f"the secret {arn} of the {side}'s operator has no value; {how}")
+        raise MigrationError(
+            f"the secret {arn} of the {side}'s operator cannot be read: it does not exist or has no value; {how}, and check "
+            "secretsmanager:GetSecretValue"
+        )
     return conninfo_of(side, outputs, text)
 
 
