@@ -13,6 +13,15 @@ from scripts.rehearsal.world import EmulatedAws
 SMOKE_VALUE = "a-value-that-nobody-prints-1f9c"
 
 
+#: A name of the team's for the API, pages of another origin, hosts: all that is off by default.
+OWN_NAME: dict[str, object] = {
+    "customDomainName": "tasks.example.com",
+    "customDomainCertificateArn": "arn:aws:acm:ap-northeast-1:123456789012:certificate/1",
+    "corsAllowedOrigins": ["https://app.example.com"],
+    "hostHeaders": ["api.myteacher.example"],
+}
+
+
 def stack_config(world: dict[str, object]) -> dict[str, object]:
     """A whole stack's configuration on top of the emulated world."""
     return {
@@ -59,6 +68,8 @@ def inventory(aws: EmulatedAws) -> dict[str, set[str]]:
         for listener in elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
     ]
 
+    domains = api.get_domain_names()["Items"]
+
     def names(items: list[dict[str, Any]], key: str) -> set[str]:
         return {str(item[key]) for item in items}
 
@@ -71,6 +82,12 @@ def inventory(aws: EmulatedAws) -> dict[str, set[str]]:
             item["AliasName"]
             for item in kms.list_aliases()["Aliases"]
             if not item["AliasName"].startswith("alias/aws/")
+        },
+        "custom domains": names(domains, "DomainName"),
+        "domain mappings": {
+            item["ApiMappingId"]
+            for domain in domains
+            for item in api.get_api_mappings(DomainName=domain["DomainName"])["Items"]
         },
         "buckets": names(s3.list_buckets()["Buckets"], "Name"),
         "target groups": names(elb.describe_target_groups()["TargetGroups"], "TargetGroupArn"),

@@ -119,7 +119,7 @@ class Steps:
     def replicate(self) -> None:
         """Preflight to replication both ways, under load."""
         seen, event = self.evidence, self.view.event
-        looked = self.command(Preflight, "preflight")
+        looked = self.command(Preflight, "preflight", "--account")
         event(f"preflight: {len(looked.checks)} checks passed")
         seen.backup = self.command(Backup, "backup", "--output", f"s3://{self.testbed.bucket}/database/rehearsal")
         event(f"backup: {seen.backup.bytes:,} bytes in S3, restored and compared")

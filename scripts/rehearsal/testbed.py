@@ -14,7 +14,9 @@ from typing import Any
 import yaml
 
 from components.config import PROJECT, MigrationConfig
-from components.config_values import read_stack_file
+from components.config_stack import StackConfig
+from components.config_values import parse, read_stack_file
+from scripts.preflight.account import run as account
 from scripts.rehearsal import tokens
 from scripts.rehearsal.databases import Databases
 from scripts.rehearsal.dms.run import Dms
@@ -26,6 +28,7 @@ from scripts.rehearsal.release import push_image, put_values
 from scripts.rehearsal.stage import REHEARSAL_VARIABLE, STAGE, gateway_figures
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support import private
+from scripts.support.errors import MigrationError
 from scripts.support.process import free_port
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT, STAGE_VARIABLE
@@ -114,7 +117,8 @@ class Testbed:
                 database.result()
         rows = sum(self.databases.rows_made.values())
         event(f"two PostgreSQL 16 servers; {rows:,} rows in the monolith's database")
-        config = self._configure()
+        config = self.configure()
+        event(f"preflight of the account: {self.look_at_account()} checks, none failed")
         self._deploy(config)
         event(f"pulumi program deployed on emulated AWS ({self.engine} engine), canaryWeight 0")
         users = self.databases.users(self.plan.users)
@@ -136,7 +140,19 @@ class Testbed:
         found = {"--member-id": member, "--stranger-id": stranger}
         return {option: user for option, user in found.items() if user is not None}
 
-    def _configure(self) -> dict[str, Any]:
+    def look_at_account(self) -> int:
+        """What `preflight --account` finds before the first `up`; the number of its checks.
+
+        Raises:
+            MigrationError: one failed, with its remedy.
+        """
+        config = parse(StackConfig, read_stack_file(self.stack_file), self.stack_file.name)
+        found = account.checks(config, self.aws.client)
+        if wrong := [f"{check.name}: {check.detail}; {check.remedy}" for check in found if check.status == "fail"]:
+            raise MigrationError(f"preflight of the account: {'; '.join(wrong)}")
+        return len(found)
+
+    def configure(self) -> dict[str, Any]:
         """Staging's own configuration with the emulated account's values and compressed time, written as a stack file."""
         watch = self.plan.watch
         config: dict[str, Any] = {

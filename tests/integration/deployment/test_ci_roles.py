@@ -20,7 +20,7 @@ from scripts.rehearsal.emulated.limits import LIMITS
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import MigrationError
-from tests.engine_support import stack_config
+from tests.engine_support import OWN_NAME, stack_config
 from tests.iam import held
 from tests.recorded_aws import S3_ACTIONS, RecordedAws
 
@@ -82,6 +82,7 @@ CHANGED = {
     **{"dmsInstanceClass": "dms.t3.large", "dmsLobMaxSizeKb": 100, "alarmEmails": ["other@example.com"]},
     **{"deregistrationDelaySeconds": 20, "databaseAlarmConnections": 70, "cognitoClientIds": ["a"], "canaryWeight": 5},
     **{"stateLockDays": 30},
+    **OWN_NAME,
 }
 
 

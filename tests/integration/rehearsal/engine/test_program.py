@@ -15,7 +15,7 @@ from scripts.rehearsal.plan import EngineName
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import Refused
 from scripts.support.settings import PROJECT_ROOT
-from tests.engine_support import SMOKE_VALUE, difference, inventory, stack_config, weights
+from tests.engine_support import OWN_NAME, SMOKE_VALUE, difference, inventory, stack_config, weights
 
 LIVE_RULE = "aws:lb/listenerRule:ListenerRule"
 
@@ -35,7 +35,7 @@ def test_weight_moves_live_rule_only_and_destroy_leaves_nothing(
     engine: EngineName, aws: EmulatedAws, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Fails when a deployment touches more than the live rule, moves no weight, or forgets something in the account."""
-    config = stack_config(build_world(aws))
+    config = {**stack_config(build_world(aws)), **OWN_NAME}
     before = inventory(aws)
     deployer = make_deployer(engine, tmp_path, config, aws.environment())
 
@@ -90,6 +90,7 @@ def test_a_second_preview_shows_nothing(
     declared = read_stack_file(PROJECT_ROOT / f"Pulumi.{stack}.yaml")
     filled = {key: value for key, value in declared.items() if value not in ("", [], None)}
     config = {**filled, **stack_config(build_world(aws)), "environment": stack, "replicationEngine": replication}
+    config |= OWN_NAME if stack == "prod" else {}
     deployer = make_deployer(engine, tmp_path, config, aws.environment())
     made = deployer.up({})
     assert any(change.type.startswith("aws:dms/") for change in made.changes) == (replication == "dms")
