@@ -8,8 +8,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from scripts.rehearsal.world import EmulatedAws
 
+#: What holds on both engines is tested on both.
+ENGINES = ["embedded", pytest.param("pulumi", marks=pytest.mark.engine)]
 SMOKE_VALUE = "a-value-that-nobody-prints-1f9c"
 
 

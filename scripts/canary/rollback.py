@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from scripts.canary import history, operator_lock, stage
 from scripts.canary.documents import Moved, Rollback, RollbackPlan
+from scripts.canary.guard import LIVE_RULE
 from scripts.canary.operator_lock import Held, NoLock, Operation
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.traffic import LoadBalancer
@@ -50,7 +51,7 @@ def roll_back(
     leaving = _stage_to_leave(settings)
     if dry_run:
         would = rights.give_back(settings, dry_run=True)
-        would += [f"{one.op} {one.name}" for one in leaving.deployer.preview(ZERO).changes]
+        would += [f"{one.op} {one.name}" for one in leaving.deployer.preview(ZERO, only=LIVE_RULE).changes]
         return RollbackPlan(from_=leaving.declared_weight(), to=0, would=would)
     return run(leaving, reasons=reasons, stop_service=stop_service, progress=progress)
 
@@ -181,7 +182,7 @@ class _ByPulumi(WayBack):
         try:
             with self.progress.work("deployment of weight 0", UP_SHARE * self.limit, "s"):
                 bounded(
-                    lambda: self._deployer.up(ZERO),
+                    lambda: self._deployer.up(ZERO, only=LIVE_RULE),
                     UP_SHARE * self.limit,
                     what="the deployment of weight 0",
                     remedy="look at its backend",

@@ -1,6 +1,6 @@
 """The canary: one step, moved by a deployment of the program, watched, decided; and the whole ladder of them.
 
-A step is: readiness gate, preview (refused when anything but the live rule would change), up, confirmation at the load
+A step is: readiness gate, preview (refused when anything but the live rule would change), up of that rule alone, confirmation at the load
 balancer, watch, decision. What was done is kept on the source; a step that was killed is told by it, by the stack's weight and
 by the load balancer's, which the next command compares first: it goes on, or ends the rollback that was owed.
 """
@@ -13,9 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from components import naming
 from components.config import PROJECT
-from scripts.canary import decisions, gates, history, operator_lock, readiness, ready, rollback
+from scripts.canary import decisions, gates, guard, history, operator_lock, readiness, ready, rollback
 from scripts.canary.documents import (
     CanaryRun,
     CanaryStep,
@@ -30,22 +29,15 @@ from scripts.canary.operator_lock import Held, Operation, TakenOver
 from scripts.canary.stage import Stage
 from scripts.canary.watch import Tell, Watch, silent
 from scripts.canary.way_back import at_once
-from scripts.deployment.deployer import Change, UpResult
+from scripts.deployment.deployer import UpResult
 from scripts.support.errors import DatabaseError, MigrationError, Refused
 from scripts.support.events import CanaryEvent
 from scripts.support.events import Step as Steps
 from scripts.support.progress import SILENT, Progress
 from scripts.support.wait import bounded
 
-RULE_TYPE = "aws:lb/listenerRule:ListenerRule"
 #: Longest that the deployment of one rule may take, in seconds.
 UP_SECONDS = 600.0
-
-
-def only_live_rule(changes: tuple[Change, ...]) -> bool:
-    """Whether a preview's changes are the live rule's update and nothing else."""
-    found = [(change.type, change.name, change.op) for change in changes]
-    return found == [(RULE_TYPE, f"{naming.ROUTES}-{naming.LIVE_RULE}", "update")]
 
 
 def start_service(stage: Stage, progress: Progress = SILENT) -> ServiceStarted:
@@ -168,10 +160,8 @@ class Step:
             return self._decided(self._document(begun, wanted, prepared, readiness=before))
 
         changes = self._stage.deployer.preview({"canaryWeight": wanted}).changes
-        if changes and not only_live_rule(changes):
-            listed = ", ".join(f"{change.op} {change.name} ({change.type})" for change in changes)
-            text = f"the deployment would change more than the live rule: {listed}; deploy that first, by itself: pulumi up"
-            return self._refused(begun, wanted, text, readiness=before)
+        if more := guard.beside(changes):
+            return self._decided(self._document(begun, wanted, Decision("refused", more), readiness=before))
         if dry_run:
             preview = tuple(f"would {change.op} {change.name}" for change in changes) or ("nothing would change",)
             return self._document(begun, wanted, Decision("hold", preview), readiness=before)
@@ -211,7 +201,7 @@ class Step:
         started = time.monotonic()
         with self._progress.work(f"deployment of {wanted} %", UP_SECONDS, "s"):
             deployed = bounded(
-                lambda: self._stage.deployer.up({"canaryWeight": wanted}),
+                lambda: self._stage.deployer.up({"canaryWeight": wanted}, only=guard.LIVE_RULE),
                 UP_SECONDS,
                 what=f"the deployment of {wanted} %",
                 remedy="look at its backend; run the step again, or task-migration rollback --emergency",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from pulumi import automation
 
 from components.config import PROJECT, SECRET_KEYS
-from scripts.deployment.deployer import WEIGHT, Change, Op, PreviewResult, UpResult
+from scripts.deployment.deployer import WEIGHT, Change, Op, PreviewResult, UpResult, not_deployed, recurring
 from scripts.deployment.errors import AT_ONCE, CannotDeploy, Killed
 from scripts.deployment.pulumi_cli import Command, Run, left_behind, named
 from scripts.deployment.stack_file import Edit, StackFile, refuse_unknown, text_of
@@ -89,7 +90,7 @@ class CliDeployer:
     def keep(self, overrides: Mapping[str, object]) -> None:
         self._file.keep(overrides)
 
-    def up(self, overrides: Mapping[str, object]) -> UpResult:
+    def up(self, overrides: Mapping[str, object], only: str | None = None) -> UpResult:
         """As :class:`Deployer`; when it fails before it changed anything, the overrides are taken back.
 
         A lower weight stays all the same: whoever leaves the Task Service is not to be sent back by the next ``up``.
@@ -101,9 +102,12 @@ class CliDeployer:
         edit = self._keep(overrides)
         collected = _Collected()
         try:
-            self._recover()
+            state = self._state()
+            self._recover(_pending(state))
+            target = _target(state, only)
             result = self._operate(
-                "pulumi up", lambda: self._stack.up(on_event=collected.take, color="never", suppress_outputs=True)
+                "pulumi up",
+                lambda: self._stack.up(target=target, on_event=collected.take, color="never", suppress_outputs=True),
             )
         except BaseException as error:
             more = _after_failure(error, edit, overrides, collected.changes())
@@ -112,12 +116,15 @@ class CliDeployer:
             raise
         return UpResult(collected.changes(), _values(result.outputs))
 
-    def preview(self, overrides: Mapping[str, object]) -> PreviewResult:
+    def preview(self, overrides: Mapping[str, object], only: str | None = None) -> PreviewResult:
         collected = _Collected()
+        target = _target(self._state(), only) if only else None
         with tempfile.TemporaryDirectory(prefix="task-migration-") as name, self._named("pulumi preview"):
             # A copy of the stack's file, so that a preview that is killed leaves no override behind.
             file = str(self._file.copy(overrides, Path(name))) if overrides else None
-            self._stack.preview(on_event=collected.take, config_file=file, color="never", suppress_outputs=True)
+            self._stack.preview(
+                target=target, on_event=collected.take, config_file=file, color="never", suppress_outputs=True
+            )
         return PreviewResult(collected.changes())
 
     def refresh(self) -> tuple[Change, ...]:
@@ -136,8 +143,7 @@ class CliDeployer:
 
     def destroy(self) -> None:
         # Asked before: the engine deletes what it can before it comes to a protected resource and stops.
-        with self._named("pulumi stack export"):
-            resources = (self._stack.export_stack().deployment or {}).get("resources", [])
+        resources = self._state().get("resources", [])
         protected = sorted(item["urn"].rpartition("::")[2] for item in resources if item.get("protect"))
         if protected:
             raise Refused(f"{', '.join(protected)}: protected; take protect=True away and run `up` before deleting")
@@ -150,17 +156,18 @@ class CliDeployer:
 
     def pending(self) -> dict[str, str]:
         """What a killed operation was doing when it was cut, as the state has it: URN -> creating, updating, deleting."""
-        with self._named("pulumi stack export"):
-            found = (self._stack.export_stack().deployment or {}).get("pending_operations") or []
-        return {str(item["resource"]["urn"]): str(item["type"]) for item in found}
+        return _pending(self._state())
 
-    def _recover(self) -> None:
+    def _state(self) -> dict[str, Any]:
+        with self._named("pulumi stack export"):
+            return dict(self._stack.export_stack().deployment or {})
+
+    def _recover(self, cut: Mapping[str, str]) -> None:
         """Learn what became of operations that were cut, since an ``up`` compares with the state alone.
 
         Raises:
             CannotDeploy: something was being created: only AWS knows whether it stands, and a second one might be made.
         """
-        cut = self.pending()
         created = [urn for urn, kind in cut.items() if kind == "creating"]
         if created:
             raise CannotDeploy(
@@ -206,6 +213,22 @@ class CliDeployer:
             with self._named("pulumi config set"):
                 self._stack.set_all_config(hidden)
         return self._file.keep({key: value for key, value in overrides.items() if key not in SECRET_KEYS})
+
+
+def _pending(state: Mapping[str, Any]) -> dict[str, str]:
+    found = state.get("pending_operations") or []
+    return {str(item["resource"]["urn"]): str(item["type"]) for item in found}
+
+
+def _target(state: Mapping[str, Any], only: str | None) -> list[str] | None:
+    """The URNs that ``--target`` takes. A pattern would do without the state, but one that meets nothing changes nothing and
+    is no error (pulumi/pkg, resource/deploy/deployment_executor.go, `checkTargets` looks at literal ones)."""
+    if only is None:
+        return None
+    found = [str(item["urn"]) for item in state.get("resources") or [] if item["urn"].rpartition("::")[2] == only]
+    if not found:
+        raise not_deployed(only)
+    return found
 
 
 def _after_failure(
@@ -262,8 +285,15 @@ class _Collected:
         if op == "create":
             names = set(state.inputs or {}) - {"__defaults"}
         name = step.urn.rpartition("::")[2]
-        self._changes.setdefault((step.urn, op), Change(step.urn, step.type, name, op, tuple(sorted(names))))
+        same = recurring(names, _readable(step.old), _readable(step.new)) if step.old and step.new else ()
+        self._changes.setdefault((step.urn, op), Change(step.urn, step.type, name, op, tuple(sorted(names)), same))
 
     def changes(self) -> tuple[Change, ...]:
         """All changes, in the engine's order."""
         return tuple(self._changes.values())
+
+
+def _readable(state: automation.StepEventStateMetadata) -> dict[str, Any]:
+    """The inputs; each one that has a secret, which the event hides, is unlike any other."""
+    inputs = state.inputs or {}
+    return {key: object() if "[secret]" in json.dumps(value) else value for key, value in inputs.items()}

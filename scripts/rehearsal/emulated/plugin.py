@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from importlib import metadata
 from typing import Any
 
 import grpc
@@ -17,7 +18,8 @@ from scripts.rehearsal.emulated import properties, registry
 from scripts.rehearsal.emulated.core import Aws
 from scripts.support.errors import MigrationError
 
-VERSION = "7.0.0"
+#: The SDK's, which asks for a provider that is not older.
+VERSION = metadata.version("pulumi-aws")
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
@@ -41,7 +43,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:
-        """The version; the engine compares it with the SDK's only for plugins that it downloads."""
+        """The version; the engine warns when it is older than the SDK's."""
         return plugin_pb2.PluginInfo(version=VERSION)
 
     def GetSchema(self, request: Any, context: Any) -> Any:

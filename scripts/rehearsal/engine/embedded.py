@@ -58,7 +58,7 @@ class EmbeddedDeployer:
         values = {**self._config, **State.load(self.state_path).config}
         return {key: typed(key, value) for key, value in values.items() if key not in SECRET_KEYS}
 
-    def up(self, overrides: Mapping[str, object]) -> UpResult:
+    def up(self, overrides: Mapping[str, object], only: str | None = None) -> UpResult:
         """Carry the program out. The overrides stay, also when it fails on the way, but not when it changed nothing
         (a lower weight stays even then).
 
@@ -70,15 +70,15 @@ class EmbeddedDeployer:
         weights = [int({**self._config, **before, **values}.get(WEIGHT, 0)) for values in ({}, overrides)]
         if overrides:
             self.keep(overrides)
-        answer = self._ask("up", overrides)
+        answer = self._ask("up", overrides, only=only)
         if overrides and answer.get("begun") == [] and weights[1] >= weights[0]:
             self._put_back(before)
         result = _checked(answer)
         return UpResult(_changes(result), self._remembered(result["outputs"]))
 
-    def preview(self, overrides: Mapping[str, object]) -> PreviewResult:
+    def preview(self, overrides: Mapping[str, object], only: str | None = None) -> PreviewResult:
         """What ``up`` would change. Raises as ``up``."""
-        return PreviewResult(_changes(self._run("preview", overrides)))
+        return PreviewResult(_changes(_checked(self._ask("preview", overrides, only=only))))
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs of the last ``up`` that succeeded."""
@@ -93,7 +93,7 @@ class EmbeddedDeployer:
         Raises:
             Refused: something is protected, and ``force_unprotect`` is not set.
         """
-        self._run("destroy", {}, unprotect=force_unprotect)
+        _checked(self._ask("destroy", {}, unprotect=force_unprotect))
 
     def _remembered(self, outputs: dict[str, Any]) -> dict[str, Any]:
         for key in SECRET_KEYS & set(outputs):
@@ -114,7 +114,7 @@ class EmbeddedDeployer:
             state.config = config
             state.save()
 
-    def _request(self, operation: str, overrides: Mapping[str, object], unprotect: bool) -> dict[str, Any]:
+    def _request(self, operation: str, overrides: Mapping[str, object], **how: object) -> dict[str, Any]:
         values = {**self._config, **State.load(self.state_path).config, **overrides}
         return {
             "operation": operation,
@@ -123,19 +123,20 @@ class EmbeddedDeployer:
             "project": PROJECT,
             "stack": self.stack,
             "region": self.region,
-            "unprotect": unprotect,
+            **how,
             "config": {"aws:region": self.region, **{f"{PROJECT}:{key}": value for key, value in values.items()}},
             "secrets": [f"{PROJECT}:{key}" for key in sorted(SECRET_KEYS & set(values))],
         }
 
-    def _run(self, operation: str, overrides: Mapping[str, object], *, unprotect: bool = False) -> dict[str, Any]:
-        return _checked(self._ask(operation, overrides, unprotect=unprotect))
-
-    def _ask(self, operation: str, overrides: Mapping[str, object], *, unprotect: bool = False) -> dict[str, Any]:
+    def _ask(
+        self, operation: str, overrides: Mapping[str, object], *, unprotect: bool = False, only: str | None = None
+    ) -> dict[str, Any]:
         """Run one operation in a process of its own, which never outlives this call; its answer, an error included."""
         with tempfile.TemporaryDirectory(prefix="task-migration-") as name:
             request, result, output = Path(name, "request"), Path(name, "result"), Path(name, "output")
-            request.write_text(json.dumps(self._request(operation, overrides, unprotect)), encoding="utf-8")
+            request.write_text(
+                json.dumps(self._request(operation, overrides, unprotect=unprotect, only=only)), encoding="utf-8"
+            )
             output.touch()
             try:
                 status = forked.run(request, result, output, self._environment, self.timeout)
@@ -158,7 +159,8 @@ def _checked(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changes(result: dict[str, Any]) -> tuple[Change, ...]:
-    return tuple(Change(**{**item, "properties": tuple(item["properties"])}) for item in result["changes"])
+    lists = ("properties", "recurring")
+    return tuple(Change(**{**item, **{key: tuple(item[key]) for key in lists}}) for item in result["changes"])
 
 
 def _tail(output: Path) -> str:

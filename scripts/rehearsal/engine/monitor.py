@@ -11,7 +11,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.mocks import MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import resource_pb2
 
-from scripts.deployment.deployer import Change
+from scripts.deployment.deployer import Change, not_deployed, recurring
 from scripts.rehearsal.emulated import properties, registry
 from scripts.rehearsal.emulated.core import Aws, ProviderError
 from scripts.rehearsal.engine.state import Pending, Resource, State, deletion_order
@@ -50,11 +50,15 @@ class Registration:
 
 @dataclass
 class Operation:
-    """One up or preview: the program's registrations compared with the state, and carried out unless ``dry``."""
+    """One up or preview: the program's registrations compared with the state, and carried out unless ``dry``.
+
+    ``only`` names the one resource that may change; what it depends on has to be there.
+    """
 
     state: State
     aws: Aws
     dry: bool
+    only: str | None = None
     changes: list[Change] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     failures: list[MigrationError] = field(default_factory=list)
@@ -82,6 +86,13 @@ class Operation:
 
     def _register(self, wanted: Registration) -> tuple[str, dict[str, Any]]:
         old = self.state.resources.get(wanted.urn)
+        if self.only is not None:
+            if wanted.name != self.only:
+                return (old.id, old.outputs) if old is not None else ("", wanted.inputs)
+            if old is None:
+                raise not_deployed(self.only)
+            if missing := [urn.rpartition("::")[2] for urn in wanted.dependencies if urn not in self.state.resources]:
+                raise not_deployed(", ".join(missing))
         if old is not None and wanted.ignore:
             wanted = replace(wanted, inputs=properties.ignore_changes(wanted.inputs, old.inputs, wanted.ignore))
         problems = registry.check(wanted.type, properties.plain(wanted.inputs))
@@ -98,8 +109,8 @@ class Operation:
         if not found.changed:
             return self._same(old, wanted)
         if found.replaces:
-            return self._replace(old, wanted, found)
-        self._note(wanted, "update", found.changed)
+            return self._replace(old, wanted, found, before)
+        self._note(wanted, "update", found.changed, before)
         if self.dry:
             return old.id, {**old.outputs, **wanted.inputs}
         outputs = registry.update(self.aws, wanted.type, old.id, before, after)
@@ -118,10 +129,12 @@ class Operation:
             )
         return old.id, old.outputs
 
-    def _replace(self, old: Resource, wanted: Registration, found: registry.Difference) -> tuple[str, dict[str, Any]]:
+    def _replace(
+        self, old: Resource, wanted: Registration, found: registry.Difference, before: dict[str, Any]
+    ) -> tuple[str, dict[str, Any]]:
         if old.protect:
             raise Refused(f"it is protected and {', '.join(found.replaces)} cannot change without replacing it")
-        self._note(wanted, "replace", found.changed)
+        self._note(wanted, "replace", found.changed, before)
         if self.dry:
             return "", wanted.inputs
         first = wanted.delete_first if wanted.delete_first is not None else found.delete_first
@@ -188,9 +201,16 @@ class Operation:
         self.state.put(resource, replaced)
         return id_, raw
 
-    def _note(self, wanted: Registration | Resource, op: Any, changed: tuple[str, ...]) -> None:
+    def _note(
+        self,
+        wanted: Registration | Resource,
+        op: Any,
+        changed: tuple[str, ...],
+        before: dict[str, Any] | None = None,
+    ) -> None:
+        same = recurring(changed, before, properties.plain(wanted.inputs)) if before is not None else ()
         with self._lock:
-            self.changes.append(Change(wanted.urn, wanted.type, wanted.name, op, tuple(sorted(changed))))
+            self.changes.append(Change(wanted.urn, wanted.type, wanted.name, op, tuple(sorted(changed)), same))
 
     def _delete(self, resource: Resource) -> None:
         if not resource.retain:
@@ -204,6 +224,10 @@ class Operation:
         Raises:
             Refused: one of them is protected; nothing is deleted then.
         """
+        if self.only is not None:
+            if self.only not in {urn.rpartition("::")[2] for urn in self.seen}:
+                raise not_deployed(self.only)
+            return
         gone = [item for urn, item in self.state.resources.items() if urn not in self.seen]
         self.delete_all([*gone, *self.state.doomed], note=gone)
 

@@ -66,7 +66,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     kind = request["operation"]
     with locked(path):
         state = State.load(path)
-        operation = Operation(state, Aws(request["region"]), dry=kind == "preview")
+        operation = Operation(state, Aws(request["region"]), dry=kind == "preview", only=request["only"])
         try:
             if kind == "destroy":
                 operation.destroy(unprotect=request["unprotect"])

@@ -15,12 +15,9 @@ from scripts.rehearsal.plan import EngineName
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import Refused
 from scripts.support.settings import PROJECT_ROOT
-from tests.engine_support import OWN_NAME, SMOKE_VALUE, difference, inventory, stack_config, weights
+from tests.engine_support import ENGINES, OWN_NAME, SMOKE_VALUE, difference, inventory, stack_config, weights
 
 LIVE_RULE = "aws:lb/listenerRule:ListenerRule"
-
-
-ENGINES = ["embedded", pytest.param("pulumi", marks=pytest.mark.engine)]
 
 
 @pytest.fixture
