@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pulumi
 
+from components.adoption import take_over
 from components.api import DomainArgs, ListenerArgs
 from components.backups import Backups, BackupsArgs
 from components.database import TargetDatabase, TargetDatabaseArgs
@@ -20,6 +21,7 @@ config = read_stack_config()
 smoke_header_value = read_smoke_header_value()
 naming = Naming.of(config)
 tasks = config.service_min_tasks if config.service_enabled else 0
+take_over(config.existing)
 
 logs = Logs("logs", LogsArgs(naming=naming))
 

@@ -29,22 +29,29 @@ def private_bucket(
     object_lock: bool = False,
     parent: pulumi.Resource,
 ) -> aws.s3.Bucket:
-    """Declare a bucket and its key; both stay when the program drops them.
+    """Declare a bucket and its key. Both outlive the program, with all that guards the bucket: dumps and evidence are what is
+    left of a stack that was taken down (docs/runbook.md, 'Taking a stack down').
 
     Args:
         refused: what the bucket refuses beside plain HTTP and other keys: sid, actions on its objects, condition.
         object_lock: made with Object Lock, which can be asked for at creation only (Amazon S3, 'Object Lock considerations').
     """
-    child = pulumi.ResourceOptions(parent=parent)
-    protected = pulumi.ResourceOptions(parent=parent, protect=True)
-    key = encryption_key(name, naming=naming, component=component, purpose=purpose, opts=protected)
+    child = pulumi.ResourceOptions(parent=parent, retain_on_delete=True)
+    key = encryption_key(
+        name,
+        naming=naming,
+        component=component,
+        purpose=purpose,
+        kept=True,
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
     made = aws.s3.Bucket(
         f"{name}-bucket",
         bucket=bucket,
         force_destroy=False,
         object_lock_enabled=True if object_lock else None,
         tags=naming.tags(component, component),
-        opts=protected,
+        opts=pulumi.ResourceOptions(parent=parent, protect=naming.protected, retain_on_delete=True),
     )
     aws.s3.BucketVersioning(
         f"{name}-versioning",
@@ -106,7 +113,7 @@ def private_bucket(
             _refusal("NoKeyOfACustomer", ["s3:PutObject"], [objects], {"Null": {_CUSTOMER: "false"}}),
             *(_refusal(one["sid"], one["actions"], [objects], one.get("condition")) for one in refused),
         ),
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[private]),
+        opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[private])),
     )
     return made
 

@@ -215,6 +215,10 @@ class PlaceConfig(Model):
     cluster_arn: str = Field(
         pattern=ARN.format(service="ecs", rest=r"cluster/.+"), description="ECS cluster `myteacher-cluster`."
     )
+    protected: bool = Field(
+        True,
+        description="Whether database, buckets and their keys refuse to go; false only to take the stack down (docs/runbook.md).",
+    )
     permissions_boundary: bool = Field(
         False, description="Each role bears the boundary that `ci-roles` prints; the deploy role makes no other."
     )

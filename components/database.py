@@ -64,8 +64,7 @@ class TargetDatabaseArgs:
 class TargetDatabase(pulumi.ComponentResource):
     """RDS instance with its parameter group, network, key, monitoring role and log groups.
 
-    The instance and its key are protected: an instance that is gone with its key cannot be restored from its final
-    snapshot either.
+    The instance and its key are protected, and the key outlives the program: its final snapshot cannot be restored without.
     """
 
     endpoint: pulumi.Output[str]
@@ -83,14 +82,14 @@ class TargetDatabase(pulumi.ComponentResource):
         super().__init__("task-migration:components:TargetDatabase", name, None, opts)
         naming = args.naming
         child = pulumi.ResourceOptions(parent=self)
-        protected = pulumi.ResourceOptions(parent=self, protect=True)
 
         key = encryption_key(
             name,
             naming=naming,
             component=COMPONENT,
             purpose="Target database, its snapshots, master secret and replication storage",
-            opts=protected,
+            kept=True,
+            opts=child,
         )
         subnets = aws.rds.SubnetGroup(
             f"{name}-subnet-group",
@@ -199,11 +198,11 @@ class TargetDatabase(pulumi.ComponentResource):
             performance_insights_kms_key_id=key.arn,
             performance_insights_retention_period=7,
             enabled_cloudwatch_logs_exports=list(DATABASE_EXPORTS),
-            deletion_protection=True,
+            deletion_protection=naming.protected,
             skip_final_snapshot=False,
             final_snapshot_identifier=f"{identifier}-final",
             tags=naming.tags(COMPONENT, identifier),
-            opts=pulumi.ResourceOptions(parent=self, protect=True, depends_on=[attachment, *logs]),
+            opts=pulumi.ResourceOptions(parent=self, protect=naming.protected, depends_on=[attachment, *logs]),
         )
 
     def _declare_parameters(self, name: str, naming: Naming) -> aws.rds.ParameterGroup:

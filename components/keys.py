@@ -19,13 +19,15 @@ def encryption_key(
     component: str,
     purpose: str,
     users: tuple[Mapping[str, Any], ...] = (),
+    kept: bool = False,
     opts: pulumi.ResourceOptions,
 ) -> aws.kms.Key:
     """Declare a key that rotates each year, and ``alias/<prefix>-<component>``.
 
     Args:
         users: further statements of the key policy, for AWS services that use the key in their own name.
-        opts: options of both; with ``protect`` the key stays as long as what it encrypts must stay readable.
+        kept: the key stays, and enabled, when the program drops it: what outlives the program is encrypted with it.
+        opts: options of both.
     """
     alias = f"{naming.prefix}-{component}"
     key = aws.kms.Key(
@@ -38,7 +40,9 @@ def encryption_key(
             *users,
         ),
         tags=naming.tags(component, alias),
-        opts=opts,
+        opts=pulumi.ResourceOptions.merge(
+            opts, pulumi.ResourceOptions(protect=naming.protected, retain_on_delete=True) if kept else None
+        ),
     )
     aws.kms.Alias(f"{name}-key-alias", name=f"alias/{alias}", target_key_id=key.key_id, opts=opts)
     return key

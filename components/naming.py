@@ -62,6 +62,8 @@ class Naming:
     account: str
     bounded: bool = False
     """Whether each role bears the boundary."""
+    protected: bool = True
+    """Whether what holds data refuses to go."""
 
     @classmethod
     def of(cls, config: PlaceConfig) -> Naming:
@@ -76,6 +78,7 @@ class Naming:
             region=config.region,
             account=account,
             bounded=config.permissions_boundary,
+            protected=config.protected,
         )
 
     @property

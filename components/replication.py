@@ -142,7 +142,9 @@ class Replication(pulumi.ComponentResource):
                 # AWS answers settings with its own additions, and the start position that `replicate start` gave. So no `up`
                 # changes a task: another one takes its place. And none deletes it: `finalize` and `rollback --abandon` do, and
                 # `pulumi up --refresh` then sees it gone.
-                opts=pulumi.ResourceOptions(parent=self, ignore_changes=dms_settings.KEPT, protect=True),
+                opts=pulumi.ResourceOptions(
+                    parent=self, ignore_changes=dms_settings.KEPT, protect=args.naming.protected
+                ),
             )
 
         forward = task("forward-task", FORWARD_TASK_ID, FORWARD_RECORD, source, target)

@@ -61,7 +61,7 @@ class State(pulumi.ComponentResource):
                         mode="GOVERNANCE", days=args.lock_days
                     )
                 ),
-                opts=pulumi.ResourceOptions(parent=self),
+                opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
             )
         self.bucket = bucket.bucket
         self.arn = bucket.arn

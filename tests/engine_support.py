@@ -134,3 +134,12 @@ def inventory(aws: EmulatedAws) -> dict[str, set[str]]:
 def difference(before: dict[str, set[str]], after: dict[str, set[str]]) -> dict[str, set[str]]:
     """What stands in ``after`` and not in ``before``, by kind; kinds without any are left out."""
     return {kind: found - before[kind] for kind, found in after.items() if found - before[kind]}
+
+
+#: What outlives a stack, by kind: the buckets, their keys and the database's (docs/runbook.md, 'Taking a stack down').
+OUTLIVES = {"buckets": 2, "keys": 3}
+
+
+def left(before: dict[str, set[str]], aws: EmulatedAws) -> dict[str, int]:
+    """How many things of each kind a stack left in the account."""
+    return {kind: len(found) for kind, found in difference(before, inventory(aws)).items()}

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pulumi import automation
 
@@ -264,7 +264,7 @@ def _values(outputs: Mapping[str, automation.OutputValue]) -> dict[str, Any]:
 class _Collected:
     """The changes among the engine's events; components and providers are no changes of their own."""
 
-    _OPS: Mapping[str, Op] = {"create": "create", "update": "update", "replace": "replace", "delete": "delete"}
+    _OPS: Mapping[str, Op] = {op: op for op in get_args(Op)}
 
     def __init__(self) -> None:
         self._changes: dict[tuple[str, str], Change] = {}

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from scripts.support.errors import Refused
 
 WEIGHT = "canaryWeight"
-Op = Literal["create", "update", "replace", "delete"]
+Op = Literal["create", "update", "replace", "delete", "import"]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, missing, same, tag_list
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, declared_tags, first, missing, same, tag_list
 
 _ECS_TAGGING = Tagging(
     "resourceArn", tags="tags", keys="tagKeys", written=lambda inputs: tag_list(inputs, "key", "value")
@@ -54,6 +54,20 @@ class Repository(Kind):
             scanning = new.get("imageScanningConfiguration") or {"scanOnPush": False}
             ecr.put_image_scanning_configuration(repositoryName=id_, imageScanningConfiguration=scanning)
         self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
+
+    def standing(self, aws: Aws, id_: str) -> dict[str, Any]:
+        ecr = aws.client("ecr")
+        found = ecr.describe_repositories(repositoryNames=[id_])["repositories"][0]
+        tags = ecr.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
+        parts = {"name": "repositoryName", "imageTagMutability": "imageTagMutability"}
+        encryption = found.get("encryptionConfiguration") or {"encryptionType": "AES256"}
+        return {
+            **{key: found.get(name) for key, name in parts.items()},
+            "imageScanningConfiguration": found.get("imageScanningConfiguration"),
+            # AWS's own key is as if nothing were said, as with the provider.
+            "encryptionConfigurations": None if encryption["encryptionType"] == "AES256" else [encryption],
+            "tags": declared_tags(tags),
+        }
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         aws.client("ecr").delete_repository(repositoryName=id_, force=bool(state.get("forceDelete")))

@@ -108,6 +108,11 @@ def tag_map(inputs: Inputs) -> dict[str, str]:
     return {name: str(text) for name, text in (inputs.get("tags") or {}).items()}
 
 
+def declared_tags(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Tags as most APIs list them, as a program declares them."""
+    return {tag["Key"]: tag["Value"] for tag in tags}
+
+
 def removed_tags(old: Inputs, new: Inputs) -> list[str]:
     """Keys of tags that are no longer wanted."""
     return sorted(set(old.get("tags") or {}) - set(new.get("tags") or {}))
@@ -184,6 +189,10 @@ class Kind(ABC):
     @abstractmethod
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         """The output properties beyond the inputs, as the API answers them. Raises ClientError when it is gone."""
+
+    def standing(self, aws: Aws, id_: str) -> dict[str, Any]:
+        """The inputs that would declare the thing as the account has it, as an import reads them. Raises ClientError when there is none."""
+        raise NotImplementedError(f"{self.resource_type} cannot be imported; teach it in scripts/rehearsal/emulated")
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         """Unmake it. ``state`` has the inputs and outputs last seen. Raises ClientError when it is gone already."""

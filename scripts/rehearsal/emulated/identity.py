@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from scripts.rehearsal.emulated.core import (
     ProviderError,
     Tagging,
     capitals,
+    declared_tags,
     missing,
     pages,
     tag_list,
@@ -54,6 +56,17 @@ class Role(Kind):
             elif old.get("permissionsBoundary"):
                 iam.delete_role_permissions_boundary(RoleName=id_)
         self.retag(aws, id_, old, new)
+
+    def standing(self, aws: Aws, id_: str) -> dict[str, Any]:
+        role = aws.client("iam").get_role(RoleName=id_)["Role"]
+        return {
+            "name": id_,
+            # What is so by default is as if it were not said, as with the provider.
+            "path": None if role["Path"] == "/" else role["Path"],
+            "description": role.get("Description"),
+            "assumeRolePolicy": json.dumps(role["AssumeRolePolicyDocument"]),
+            "tags": declared_tags(role.get("Tags", [])),
+        }
 
 
 class RolePolicy(Kind):
@@ -232,6 +245,11 @@ class Secret(Kind):
             elif old.get("policy"):
                 client.delete_resource_policy(SecretId=id_)
         self.retag(aws, id_, old, new)
+
+    def standing(self, aws: Aws, id_: str) -> dict[str, Any]:
+        found = aws.client("secretsmanager").describe_secret(SecretId=id_)
+        names = {key: found.get(name) for key, name in self.params.items()}
+        return {**names, "tags": declared_tags(found.get("Tags", []))}
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         window = state.get("recoveryWindowInDays")

@@ -45,6 +45,18 @@ class LogGroup(Kind):
             raise missing(id_, "DescribeLogGroups")
         return {"arn": str(found["arn"]).removesuffix(":*"), "name": found["logGroupName"]}
 
+    def standing(self, aws: Aws, id_: str) -> dict[str, Any]:
+        found = self._one(aws, id_)
+        if found is None:
+            raise missing(id_, "DescribeLogGroups")
+        tags = aws.client("logs").list_tags_for_resource(resourceArn=str(found["arn"]).removesuffix(":*"))["tags"]
+        return {
+            "name": id_,
+            "retentionInDays": found.get("retentionInDays"),
+            "kmsKeyId": found.get("kmsKeyId"),
+            "tags": tags,
+        }
+
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         logs = aws.client("logs")
         if "retentionInDays" in changed:

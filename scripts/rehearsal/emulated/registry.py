@@ -140,9 +140,10 @@ class Found:
 
 
 def read(aws: Aws, token: str, id_: str, inputs: Inputs) -> Found | None:
-    """What the API holds, None when it is gone. Raises ProviderError."""
+    """What the API holds, None when it is gone; without ``inputs`` it is an import. Raises ProviderError."""
     kind = kind_of(token)
     try:
+        inputs = inputs or kind.standing(aws, id_)
         found = kind.read(aws, id_, inputs)
         now = {**inputs, **kind.drift(aws, id_, inputs)}
         return Found(now, {**now, **found})

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from botocore.exceptions import ClientError
+
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, compact, pascal, tag_list
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, compact, declared_tags, is_missing, pascal, tag_list
 from scripts.rehearsal.emulated.policies import stored
+
+
+def _found(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """An answer about an aspect of a bucket, empty where the bucket has none."""
+    try:
+        return ask()
+    except ClientError as error:
+        if is_missing(error):
+            return {}
+        raise
 
 
 class Bucket(Kind):
@@ -55,6 +67,15 @@ class Bucket(Kind):
                 for item in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
                     s3.delete_object(Bucket=id_, Key=item["Key"], VersionId=item["VersionId"])
         s3.delete_bucket(Bucket=id_)
+
+    def standing(self, aws: Aws, id_: str) -> dict[str, Any]:
+        s3 = aws.client("s3")
+        s3.head_bucket(Bucket=id_)
+        return (
+            {"bucket": id_}
+            | _found(lambda: {"tags": declared_tags(s3.get_bucket_tagging(Bucket=id_)["TagSet"])})
+            | _found(lambda: {"objectLockEnabled": bool(s3.get_object_lock_configuration(Bucket=id_))})
+        )
 
 
 class _Aspect(Kind):

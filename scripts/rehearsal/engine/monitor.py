@@ -46,6 +46,8 @@ class Registration:
     replace_on: list[str]
     secret_outputs: list[str]
     delete_first: bool | None
+    #: The thing of that id is taken over instead of made, unless it was already.
+    import_id: str = ""
 
 
 @dataclass
@@ -93,6 +95,8 @@ class Operation:
                 raise not_deployed(self.only)
             if missing := [urn.rpartition("::")[2] for urn in wanted.dependencies if urn not in self.state.resources]:
                 raise not_deployed(", ".join(missing))
+        if wanted.import_id and (old is None or old.id != wanted.import_id):
+            return self._import(wanted)
         if old is not None and wanted.ignore:
             wanted = replace(wanted, inputs=properties.ignore_changes(wanted.inputs, old.inputs, wanted.ignore))
         problems = registry.check(wanted.type, properties.plain(wanted.inputs))
@@ -115,6 +119,20 @@ class Operation:
             return old.id, {**old.outputs, **wanted.inputs}
         outputs = registry.update(self.aws, wanted.type, old.id, before, after)
         return self._record(wanted, old.id, outputs, None)
+
+    def _import(self, wanted: Registration) -> tuple[str, dict[str, Any]]:
+        """Take over what stands, as Pulumi's engine does: refused where the program has it otherwise."""
+        found = registry.read(self.aws, wanted.type, wanted.import_id, {})
+        if found is None:
+            raise ProviderError(f"{wanted.type} {wanted.import_id} does not exist; take its id out, and it is made")
+        inputs = properties.ignore_changes(wanted.inputs, found.inputs, wanted.ignore)
+        differs = registry.difference(wanted.type, found.inputs, properties.plain(inputs)).changed
+        self._note(wanted, "import", differs)
+        if self.dry:
+            return wanted.import_id, found.outputs
+        if differs:
+            raise ProviderError(f"inputs to import do not match the existing resource: {', '.join(differs)}")
+        return self._record(replace(wanted, inputs=inputs), wanted.import_id, {**found.outputs, **inputs}, None)
 
     def _same(self, old: Resource, wanted: Registration) -> tuple[str, dict[str, Any]]:
         if not self.dry:
@@ -295,7 +313,7 @@ class Monitor(MockMonitor):
         urn = self.make_urn(request.parent, request.type, request.name)
         if not request.custom:
             return resource_pb2.RegisterResourceResponse(urn=urn)
-        for option in ("importId", "deletedWith", "replace_with"):
+        for option in ("deletedWith", "replace_with"):
             if getattr(request, option):
                 raise MigrationError(f"{request.name}: the embedded engine does not know the option {option}")
         wanted = Registration(
@@ -310,6 +328,7 @@ class Monitor(MockMonitor):
             replace_on=list(request.replaceOnChanges),
             secret_outputs=list(request.additionalSecretOutputs),
             delete_first=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
+            import_id=request.importId,
         )
         id_, outputs = self.operation.register(wanted)
         return resource_pb2.RegisterResourceResponse(urn=urn, id=id_, object=properties.to_struct(outputs))

@@ -27,7 +27,7 @@ from tests.recorded_aws import S3_ACTIONS, RecordedAws
 #: What a deployment never does: an administrator ends what holds data, evidence or the key of either.
 WITHHELD = {
     *("ecr:DeleteRepository", "kms:DeleteAlias", "kms:ScheduleKeyDeletion", "logs:DeleteLogGroup"),
-    *("rds:DeleteDBInstance", "s3:DeleteBucket", "s3:DeleteBucketPolicy"),
+    "rds:DeleteDBInstance",
 }
 #: Actions of the deploy role that no recording shows, by the reason why it has them.
 UNRECORDED: Mapping[str, str] = {

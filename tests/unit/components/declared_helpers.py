@@ -77,6 +77,8 @@ class Resource:
     dependencies: tuple[str, ...]
     ignore_changes: tuple[str, ...]
     secret_outputs: tuple[str, ...]
+    import_id: str
+    retain: bool
 
     def json(self, key: str) -> Any:
         """An input that is a JSON text, read."""
@@ -173,6 +175,8 @@ class _Monitor(mocks.MockMonitor):
                     dependencies=tuple(request.dependencies),
                     ignore_changes=tuple(request.ignoreChanges),
                     secret_outputs=tuple(request.additionalSecretOutputs),
+                    import_id=request.importId,
+                    retain=request.retainOnDelete,
                 )
             )
         return response

@@ -61,6 +61,11 @@ def test_protection_deletion_protection_and_final_snapshot_stand_together(stack:
     assert database.inputs["finalSnapshotIdentifier"] == f"{database.inputs['identifier']}-final"
     protected = {resource.name for resource in declared.custom() if resource.protect}
     assert {"database-key", "backups-key", "backups-bucket", "state-key", "state-bucket"} <= protected
+    kept = {resource.name for resource in declared.custom() if resource.retain}
+    assert {"database-key", "backups-key", "backups-bucket", "backups-policy", "state-key", "state-bucket"} <= kept
+    unguarded = declare(protected=False)
+    assert not [resource.name for resource in unguarded.custom() if resource.protect]
+    assert unguarded.one(DATABASE).inputs["deletionProtection"] is False
 
 
 def test_static_parameters_are_applied_at_the_reboot(stack: tuple[str, Declared]) -> None:

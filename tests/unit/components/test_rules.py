@@ -6,12 +6,12 @@ import importlib
 import inspect
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pulumi
 import pytest
 
-from components.config_stack import StackConfig
+from components.config_stack import Existing, StackConfig
 from components.config_values import known_keys, read_stack_file
 from scripts.support.settings import PROJECT_ROOT
 from tests.unit.components.declared_helpers import (
@@ -355,3 +355,30 @@ def test_the_stack_file_lists_every_key_to_fill_in_and_the_program_runs_with_the
     declared = declare(**{**values, **FILLED})
     bucket = declared.one("aws:s3/bucket:Bucket", "backups-bucket").inputs["bucket"]
     assert bucket == {"prod": "myteacher-backups", "staging": "myteacher-backups-staging"}[environment]
+
+
+def test_what_can_be_taken_over_is_what_the_program_declares() -> None:
+    """Fails when a bucket, a secret, a log group or a role cannot be imported, or a name in the list has gone."""
+    kinds = ("s3/bucket:", "secretsmanager/secret:", "cloudwatch/logGroup:", "iam/role:", "ecr/repository:")
+    declared = declare(dmsCreateAccountRoles=True)
+    names = {resource.name for resource in declared.custom() if any(kind in resource.type for kind in kinds)}
+    assert names == set(get_args(Existing))
+
+
+def test_an_id_to_take_over_is_imported_as_it_stands_and_a_misspelt_name_is_named() -> None:
+    """Fails when an import changes what it takes, or an unknown name is silently none."""
+
+    def importing(name: str, id_: str) -> Declared:
+        keys: dict[str, Any] = {"import": {name: id_}}
+        return declare(**keys)
+
+    groups = importing("service-log", "/ecs/task-service").all("aws:cloudwatch/logGroup:LogGroup")
+    taken = {group.name: (group.import_id, group.ignore_changes) for group in groups}
+    assert taken.pop("service-log") == ("/ecs/task-service", ("*",))
+    assert set(taken.values()) == {("", ())}
+    with pytest.raises(pulumi.RunError, match=r"import.service-logs"):
+        importing("service-logs", "/ecs/task-service")
+    with pytest.raises(
+        pulumi.RunError, match=r"import.service-log: value '/ecs/other'; limit: the id of '/ecs/task-ser"
+    ):
+        importing("service-log", "/ecs/other")
