@@ -188,7 +188,10 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
     # `preflight --account`; none of these knows a resource.
     looks = [
         *words("acm", "DescribeCertificate"),
-        *words("elasticloadbalancing", "DescribeListenerCertificates DescribeListeners"),
+        *words(
+            "elasticloadbalancing",
+            "DescribeListenerCertificates DescribeListeners DescribeLoadBalancers DescribeTargetGroups",
+        ),
     ]
     account = [
         statement("Account", looks, ["*"]),

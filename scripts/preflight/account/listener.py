@@ -30,6 +30,8 @@ def checks(config: StackConfig, aws: Clients) -> Iterator[Check]:
         yield Check("listener: listenerArn", "fail", f"{config.listener_arn} does not exist", remedy)
         return
     yield from _speaks(config, listener)
+    yield from tried("listener: load balancer", partial(_balancer, config, elb, str(listener["LoadBalancerArn"])))
+    yield from tried("listener: monolith's target group", partial(_monolith, config, elb))
     if config.listener_protocol == "HTTPS":
         yield from tried("listener: certificate", partial(_certified, config, elb, aws))
     if config.custom_domain_name is not None:
@@ -53,6 +55,38 @@ def _speaks(config: StackConfig, listener: Mapping[str, Any]) -> Iterator[Check]
             "tokens pass there unencrypted, between the VPC link and the load balancer",
             "name an HTTPS listener and set listenerProtocol: HTTPS",
         )
+
+
+def _balancer(config: StackConfig, elb: Any, arn: str) -> Iterator[Check]:
+    """The VPC link is let in by the group that the file names, and comes from the VPC that it names."""
+    balancer = elb.describe_load_balancers(LoadBalancerArns=[arn])["LoadBalancers"][0]
+    groups, vpc = balancer.get("SecurityGroups", []), balancer["VpcId"]
+    fine = config.load_balancer_security_group_id in groups and vpc == config.vpc_id
+    yield Check(
+        "listener: load balancer",
+        "pass" if fine else "fail",
+        f"it is in {vpc} and has {', '.join(groups) or 'no security group'}; limit: {config.vpc_id} and {config.load_balancer_security_group_id}",
+        "correct vpcId and loadBalancerSecurityGroupId: aws elbv2 describe-load-balancers",
+    )
+
+
+def _monolith(config: StackConfig, elb: Any) -> Iterator[Check]:
+    name, arn = "listener: monolith's target group", config.monolith_target_group_arn
+    remedy = "correct monolithTargetGroupArn: aws elbv2 describe-target-groups"
+    try:
+        group = elb.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]
+    except elb.exceptions.TargetGroupNotFoundException:
+        yield Check(name, "fail", f"{arn} does not exist", remedy)
+        return
+    # A target group serves one load balancer (Elastic Load Balancing, 'Quotas for your Application Load Balancers').
+    balancer = config.listener_arn.split(":listener/")[1].rpartition("/")[0]
+    used = [one.split(":loadbalancer/")[1] for one in group.get("LoadBalancerArns", [])]
+    yield Check(
+        name,
+        "pass" if balancer in used else "fail",
+        f"it is behind {', '.join(used) or 'no load balancer'}; limit: {balancer}, the listener's, as it answers there today",
+        remedy,
+    )
 
 
 def _names(aws: Clients, arn: str) -> list[str]:

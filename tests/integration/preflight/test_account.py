@@ -184,6 +184,11 @@ def test_rules_of_others_that_the_move_would_meet_are_refused(
         ({"listenerPort": 8443}, "listener: protocol and port", "HTTPS on port 443; limit: HTTPS on port 8443"),
         ({"listenerProtocol": "HTTP"}, "listener: protocol and port", "limit: HTTP on port 443"),
         (
+            {"loadBalancerSecurityGroupId": "sg-0123456789abcdef0"},
+            "listener: load balancer",
+            "and sg-0123456789abcdef0",
+        ),
+        (
             {"listenerServerName": "www.myteacher.example"},
             "listener: certificate",
             "it is for api.myteacher.example; limit: www.myteacher.example",
@@ -209,6 +214,24 @@ def test_a_custom_domains_certificate_has_to_be_for_it(
     assert found["listener: custom domain"].detail == (
         "its certificate is for *.example.com; limit: a.tasks.example.com"
     )
+
+
+def test_the_monoliths_target_group_has_to_be_behind_that_load_balancer(
+    world: dict[str, object], asked: Clients, aws: EmulatedAws
+) -> None:
+    """Fails when the live rule would send everybody to a group of another load balancer, which AWS refuses in the `up`."""
+    elb = aws.client("elbv2")
+    made = elb.create_target_group(Name="idle", Protocol="HTTP", Port=80, VpcId=world["vpcId"])["TargetGroups"][0]
+    name = "listener: monolith's target group"
+    try:
+        found = failed(world, asked, other={"monolithTargetGroupArn": made["TargetGroupArn"]})
+        assert "it is behind no load balancer; limit: app/myteacher/" in found[name].detail
+    finally:
+        elb.delete_target_group(TargetGroupArn=made["TargetGroupArn"])
+    gone = failed(world, asked, other={"monolithTargetGroupArn": made["TargetGroupArn"]})
+    assert gone[name].detail.endswith("does not exist")
+    # And nobody's requests would be the monolith's any more.
+    assert "listener: weight 0 and the default action" in gone
 
 
 # The last one: what it deploys stays.
