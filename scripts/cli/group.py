@@ -10,7 +10,7 @@ import typer.core
 
 #: The headings of `--help` and docs/commands.md with their commands, in the plan's order.
 PLAN = {
-    "Prepare": ("ci-roles", "preflight", "backup", "schema", "copy"),
+    "Prepare": ("init", "ci-roles", "preflight", "backup", "schema", "copy"),
     "Replicate": ("replicate", "verify"),
     "Canary": ("api-check", "canary", "rollback"),
     "Finish": ("finalize",),

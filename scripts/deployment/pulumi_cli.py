@@ -82,13 +82,16 @@ class Command(automation.PulumiCommand):
         automation.InvalidVersionError: it is too old.
     """
 
+    #: What it reads of its standard input: the way in for what must not stand in an argument list.
+    said = ""
+
     def __init__(self, executable: str, timeout: float, record: Path) -> None:
         # Not the SDK's, which asks whatever `pulumi` is on our own PATH, and waits for it for ever.
         self.command = executable
         self.timeout = timeout
         self.record = record
-        said = self.run(["version"], str(Path.cwd()), {"PULUMI_SKIP_UPDATE_CHECK": "true"}).stdout
-        self.version = _parse_and_validate_pulumi_version(_MINIMUM_VERSION, said.removeprefix("v"), opt_out=False)
+        version = self.run(["version"], str(Path.cwd()), {"PULUMI_SKIP_UPDATE_CHECK": "true"}).stdout
+        self.version = _parse_and_validate_pulumi_version(_MINIMUM_VERSION, version.removeprefix("v"), opt_out=False)
 
     def begun(self) -> Run | None:
         """The operation that was begun here and never ended."""
@@ -109,10 +112,16 @@ class Command(automation.PulumiCommand):
         verb = next((word for word in args if not word.startswith("-")), "")
         limit = self.timeout if verb in LONG else min(self.timeout, QUICK)
         # Files, not pipes: what the CLI started may hold a pipe open long after it.
-        with tempfile.TemporaryFile() as out_file, tempfile.TemporaryFile() as err_file:
+        with (
+            tempfile.TemporaryFile() as out_file,
+            tempfile.TemporaryFile() as err_file,
+            tempfile.TemporaryFile() as in_file,
+        ):
+            in_file.write(self.said.encode())
+            in_file.seek(0)
             child = subprocess.Popen(
                 [self.command, "--non-interactive", *args],
-                stdin=subprocess.DEVNULL,
+                stdin=in_file,
                 stdout=out_file,
                 stderr=err_file,
                 cwd=cwd,

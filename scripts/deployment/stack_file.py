@@ -66,7 +66,7 @@ class Edit:
         """Put the text back as it was; False when somebody else changed the file since, which then stays."""
         if _read(self.path) != self.after:
             return False
-        _write(self.path, self.before)
+        write(self.path, self.before)
         return True
 
 
@@ -98,13 +98,13 @@ class StackFile:
         before = _read(self.path)
         after = self._with(overrides)
         if after != before:
-            _write(self.path, after)
+            write(self.path, after)
         return Edit(self.path, before, after)
 
     def copy(self, overrides: Mapping[str, object], directory: Path) -> Path:
         """A copy of the file with the overrides, in ``directory``. Raises as :meth:`keep`."""
         path = directory / self.path.name
-        _write(path, self._with(overrides))
+        write(path, self._with(overrides))
         return path
 
     def _with(self, overrides: Mapping[str, object]) -> str:
@@ -182,7 +182,7 @@ def _read(path: Path) -> str:
         raise UsageError(f"{path} cannot be read ({error.strerror}); name another stack with --stack") from None
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Replace the file by ``text`` in one step, with the rights that it had."""
     try:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644

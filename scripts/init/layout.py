@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from components.config import PROJECT
-from scripts.deployment.stack_file import replaced
+from scripts.deployment.stack_file import replaced, typed
 from scripts.support.settings import PROJECT_ROOT
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
@@ -47,6 +47,19 @@ def laid_out(stack: str, text: str) -> str:
             made = replaced(made, key, value)
     # What Pulumi keeps beside the configuration: who encrypts its secrets, and the encrypted key.
     return made + (yaml.safe_dump(had, sort_keys=False) if had else "")
+
+
+def values_of(text: str) -> dict[str, Any]:
+    """The project's values in a stack's file (camelCase keys), as their keys' types have them; empty and encrypted ones are left out."""
+    config = (yaml.safe_load(text) or {}).get("config") or {}
+    prefix = f"{PROJECT}:"
+    return {
+        key.removeprefix(prefix): typed(key.removeprefix(prefix), value)
+        for key, value in config.items()
+        if key.startswith(prefix)
+        and value not in ("", None, [])
+        and not (isinstance(value, dict) and "secure" in value)
+    }
 
 
 if __name__ == "__main__":

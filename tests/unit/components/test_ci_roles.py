@@ -235,7 +235,8 @@ def calls_of_the_commands() -> Iterator[str]:
             known.setdefault(xform_name(operation), set()).add((service, operation))
     for path in sorted((PROJECT_ROOT / "scripts").rglob("*.py")):
         # The display of progress has a method that is named as one of ECS.
-        if "rehearsal" in path.parts or path.name == "progress_display.py":
+        # `init` runs before there are roles, with a person's credentials.
+        if {"rehearsal", "init"} & set(path.parts) or path.name == "progress_display.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             named = (
@@ -269,7 +270,7 @@ def test_the_services_of_the_commands_are_all_known() -> None:
     """Fails when a command makes a client whose calls the test above does not look for."""
     made = set()
     for path in (PROJECT_ROOT / "scripts").rglob("*.py"):
-        if "rehearsal" in path.parts:
+        if {"rehearsal", "init"} & set(path.parts):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (

@@ -1,0 +1,124 @@
+"""init: from nothing to a stack's file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scripts.cli.options import REFUSED, DryRun, Json, prints
+from scripts.cli.output import emit
+from scripts.support.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from scripts.cli.view import View
+    from scripts.init.documents import Init, InitKey
+
+app = typer.Typer()
+
+
+@app.command()
+@prints("scripts.init.documents:Init", exits={REFUSED: "a key that the program needs, or a secret, is still open"})
+def init(
+    stack: Annotated[str, typer.Option("--stack", envvar="PULUMI_STACK", help="Stack whose file is written.")],
+    values: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, as in the file; a list as a,b or as JSON.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="What is found in the account replaces what the file has.")
+    ] = False,
+    secrets_provider: Annotated[
+        str | None,
+        typer.Option("--secrets-provider", help="Key of a new stack's secrets: awskms:///KEY-ARN?region=REGION."),
+    ] = None,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Ask nothing, also on a terminal.")] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> int:
+    """Write a stack's file from what the account has, and ask for the rest.
+
+    Nothing that the file has is replaced without --set or --force. Where several things fit, none is taken: they are asked
+    for on a terminal, else listed. Needs credentials that may look at the account (AWS's policy ViewOnlyAccess).
+    """
+    from scripts.init.run import init as run
+
+    given: dict[str, str] = {}
+    for word in values or ():
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"--set {word!r} is no KEY=VALUE; give both")
+        given[key] = value
+    asks = not (no_input or json or dry_run) and sys.stdin.isatty()
+    document = run(
+        stack,
+        _place(stack),
+        given,
+        force=force,
+        dry_run=dry_run,
+        ask=_ask if asks else None,
+        secrets_provider=secrets_provider,
+    )
+    emit(document, as_json=json, text=lambda shown: _view(shown, stack))
+    return 0 if document.complete else REFUSED
+
+
+def _place(stack: str) -> Path:
+    """The file: the working directory's where that is a project of Pulumi, else this project's."""
+    from scripts.support.settings import stack_file
+
+    here = Path.cwd() / f"Pulumi.{stack}.yaml"
+    return here if (Path.cwd() / "Pulumi.yaml").exists() else stack_file(stack)
+
+
+def _ask(key: InitKey) -> Any:
+    """A person's answer: numbers of candidates, or a value; nothing leaves the key open."""
+    from scripts.init.run import value_of
+
+    typer.echo(f"\n{key.key} - {key.how}", err=True)
+    for number, one in enumerate(key.candidates, 1):
+        typer.echo(f"  {number}  {one.value}  {one.what}", err=True)
+    while True:
+        said = typer.prompt(f"{key.key} (nothing leaves it open)", default="", show_default=False, err=True).strip()
+        if not said:
+            return None
+        parts = [part.strip() for part in said.split(",")]
+        if key.candidates and all(part.isdigit() and 0 < int(part) <= len(key.candidates) for part in parts):
+            parts = [str(key.candidates[int(part) - 1].value) for part in parts]
+        try:
+            return value_of(key.key, ",".join(parts))
+        except UsageError as error:
+            typer.echo(str(error), err=True)
+
+
+def _view(document: Init, stack: str) -> View:
+    from scripts.cli.view import View, cell, counted, finding, table
+
+    def shown(value: Any) -> str:
+        return ", ".join(map(str, value)) if isinstance(value, list) else cell(value)
+
+    known = [one for one in document.keys if one.state != "open"]
+    rows = [(one.key, one.state, shown(one.value)) for one in known]
+    parts: list[RenderableType] = [table(["key", "state", "value"], rows)]
+    parts += [finding("plain", f"{one.key}: {one.how}") for one in known if one.state != "given"]
+    for one in document.keys:
+        if one.state == "open":
+            several = "".join(f"\n{candidate.value}  {candidate.what}" for candidate in one.candidates)
+            parts.append(finding("bad" if one.required else "warning", f"{one.key}: {one.how}{several}", one.remedy))
+    for key, kept in document.secrets.items():
+        if not kept:
+            parts.append(finding("bad", f"{key}: no value", document.secrets_remedy))
+    did = "written" if document.written else "not written"
+    left = len(document.open) + sum(not kept for kept in document.secrets.values())
+    if left:
+        verdict = f"{document.file} is {did}; {counted(left, 'key')} to fill in."
+        return View(verdict, "bad", parts, f"task-migration init --stack {stack} --set KEY=VALUE")
+    return View(
+        f"{document.file} is {did}; nothing is missing.",
+        "good",
+        parts,
+        f"task-migration preflight --account --stack {stack}",
+    )
