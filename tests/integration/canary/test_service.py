@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from components.naming import COGNITO_SECRET, DATABASE_PASSWORD_SECRET, REPOSITORY_NAME
 from scripts.canary.service_control import ServiceControl
+from scripts.cli.app import app
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.release import push_image, put_values
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import Refused
+from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from tests.engine_support import stack_config
 
@@ -131,6 +137,32 @@ def test_a_start_without_image_says_so_and_the_next_one_succeeds(account: Accoun
     push_image(account.aws, TAG)
     assert service.start(WAIT).problems == ()
     assert (service.health().running, service.health().healthy) == (2, 2)
+
+
+def without_image(_settings: Settings) -> Any:
+    """The stage of a stack whose service has no image; named in the environment of the command below."""
+    world = json.loads(os.environ["TEST_OUTPUTS"])
+    running = EmulatedAws(port=int(os.environ["TEST_PORT"]))
+    return SimpleNamespace(service=control(running, {**world, "serviceTasks": 2}), settings=_settings)
+
+
+def test_the_command_is_refused_and_prints_the_reason(
+    account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Prevents a night that goes on because the command that brings the service up ended with 0."""
+    put_values(account.aws, "secret", {})
+    for name, value in {
+        "TASK_MIGRATION_STAGE": f"{__name__}:without_image",
+        "TASK_MIGRATION_STATE_DIR": str(tmp_path),
+        "TEST_OUTPUTS": json.dumps(account.outputs),
+        "TEST_PORT": str(account.aws.port),
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Refused, match="CannotPullContainerError.*push the image serviceImageTag"):
+        CliRunner().invoke(app, ["canary", "start-service", "--json"], catch_exceptions=False)
+    push_image(account.aws, TAG)
+    done = CliRunner().invoke(app, ["canary", "start-service", "--json"], catch_exceptions=False)
+    assert json.loads(done.stdout) == {"status": "started", "tasks": 2, "healthy": 2}
 
 
 def test_a_start_with_a_secret_without_value_says_which(account: Account) -> None:
