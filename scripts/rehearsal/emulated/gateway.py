@@ -10,6 +10,11 @@ from scripts.rehearsal.emulated import limits
 from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, compact, first, pascal, tag_map
 
 
+def nowhere(aws: Aws, kind: str, name: str) -> str:
+    """An ARN of API Gateway, which names no account."""
+    return f"arn:aws:apigateway:{aws.region}::/{kind}/{name}"
+
+
 class _V2(Kind):
     """What the types of API Gateway v2 share. Parameters of the API are the inputs' names with a capital."""
 
@@ -45,12 +50,8 @@ class Api(_V2):
         return str(aws.client(self.service).create_api(**call)["ApiId"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
-        found = aws.client(self.service).get_api(ApiId=id_)
-        return {
-            "apiEndpoint": found["ApiEndpoint"],
-            "arn": f"arn:aws:apigateway:{aws.region}::/apis/{id_}",
-            "executionArn": aws.arn("execute-api", id_),
-        }
+        endpoint = aws.client(self.service).get_api(ApiId=id_)["ApiEndpoint"]
+        return {"apiEndpoint": endpoint, "arn": nowhere(aws, "apis", id_), "executionArn": aws.arn("execute-api", id_)}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         call = self.call(new, changed - self.force_new)
@@ -60,7 +61,7 @@ class Api(_V2):
             call |= self._cors(new)
         if call:
             aws.client(self.service).update_api(ApiId=id_, **call)
-        self.retag(aws, f"arn:aws:apigateway:{aws.region}::/apis/{id_}", old, new)
+        self.retag(aws, nowhere(aws, "apis", id_), old, new)
 
     def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         apis = aws.client(self.service).get_apis()["Items"]
@@ -99,7 +100,7 @@ class Stage(_V2):
         host = f"{api}.execute-api.{aws.region}.amazonaws.com"
         path = "/" if id_ == "$default" else f"/{id_}"
         return {
-            "arn": f"arn:aws:apigateway:{aws.region}::/apis/{api}/stages/{id_}",
+            "arn": nowhere(aws, "apis", f"{api}/stages/{id_}"),
             "executionArn": aws.arn("execute-api", f"{api}/{id_}"),
             "invokeUrl": f"https://{host}{path}",
         }
@@ -153,12 +154,12 @@ class VpcLink(_V2):
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         aws.client(self.service).get_vpc_link(VpcLinkId=id_)
-        return {"arn": f"arn:aws:apigateway:{aws.region}::/vpclinks/{id_}"}
+        return {"arn": nowhere(aws, "vpclinks", id_)}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         if "name" in changed:
             aws.client(self.service).update_vpc_link(VpcLinkId=id_, Name=new["name"])
-        self.retag(aws, f"arn:aws:apigateway:{aws.region}::/vpclinks/{id_}", old, new)
+        self.retag(aws, nowhere(aws, "vpclinks", id_), old, new)
 
     def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         items = aws.client(self.service).get_vpc_links()["Items"]
@@ -171,16 +172,18 @@ class Integration(_V2):
 
     resource_type = "aws:apigatewayv2/integration:Integration"
     names = frozenset(
-        {
+        [
             "apiId",
             "connectionId",
             "connectionType",
+            "credentialsArn",
             "description",
             "integrationMethod",
             "integrationType",
             "integrationUri",
-        }
-        | {"payloadFormatVersion", "requestParameters", "credentialsArn"}
+            "payloadFormatVersion",
+            "requestParameters",
+        ]
     )
     special = frozenset({"timeoutMilliseconds", "tlsConfig"})
     force_new = frozenset({"apiId", "integrationType"})
@@ -262,12 +265,14 @@ class DomainName(_V2):
         # Its own name, which the team's DNS leads to (API Gateway, 'Setting up a Regional custom domain name').
         target = f"d-{crc32(id_.encode()):08x}.execute-api.{aws.region}.amazonaws.com"
         return {
-            "arn": f"arn:aws:apigateway:{aws.region}::/domainnames/{id_}",
+            "arn": nowhere(aws, "domainnames", id_),
             "domainNameConfiguration": {**inputs["domainNameConfiguration"], "targetDomainName": target},
         }
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        self.retag(aws, f"arn:aws:apigateway:{aws.region}::/domainnames/{id_}", old, new)
+        if "domainNameConfiguration" in changed:
+            limits.judge(aws, limits.DOMAIN_UPDATE, self._all(new))
+        self.retag(aws, nowhere(aws, "domainnames", id_), old, new)
 
     def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         return str(aws.client(self.service).get_domain_name(DomainName=inputs["domainName"])["DomainName"])
@@ -287,6 +292,9 @@ class ApiMapping(_V2):
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         aws.client(self.service).get_api_mapping(DomainName=inputs["domainName"], ApiMappingId=id_)
         return {}
+
+    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        limits.judge(aws, limits.MAPPING_UPDATE, {"ApiMappingId": id_, **self.call(new)})
 
     def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         items = aws.client(self.service).get_api_mappings(DomainName=inputs["domainName"])["Items"]

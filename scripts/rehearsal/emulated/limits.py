@@ -34,6 +34,8 @@ BUCKET_POLICY = Limit(
 LOGS_ASSOCIATE_KEY = Limit("logs", "AssociateKmsKey", "moto keeps a log group's key as it was created")
 LOGS_DISASSOCIATE_KEY = Limit("logs", "DisassociateKmsKey", "moto keeps a log group's key as it was created")
 STAGE_UPDATE = Limit("apigatewayv2", "UpdateStage", "moto keeps a stage as it was created")
+DOMAIN_UPDATE = Limit("apigatewayv2", "UpdateDomainName", "moto keeps a domain as it was created")
+MAPPING_UPDATE = Limit("apigatewayv2", "UpdateApiMapping", "moto keeps a mapping as it was created")
 AUTHORIZER_LIST = Limit("apigatewayv2", "GetAuthorizers", "moto answers one authorizer by its id, and no list")
 RDS_MODIFY_SUBNET_GROUP = Limit("rds", "ModifyDBSubnetGroup", "moto forgets a subnet group when it is modified")
 DMS_MODIFY_ENDPOINT = Limit("dms", "ModifyEndpoint", "moto keeps an endpoint as it was created")
@@ -50,6 +52,8 @@ LIMITS = (
     LOGS_ASSOCIATE_KEY,
     LOGS_DISASSOCIATE_KEY,
     STAGE_UPDATE,
+    DOMAIN_UPDATE,
+    MAPPING_UPDATE,
     AUTHORIZER_LIST,
     RDS_MODIFY_SUBNET_GROUP,
     DMS_MODIFY_ENDPOINT,

@@ -51,6 +51,32 @@ def test_change_that_moto_cannot_hold_is_judged_by_botocore(aws: Aws) -> None:
         registry.update(aws, ENDPOINT, made.id, inputs, wrong)
 
 
+def test_a_domain_gets_another_certificate_in_place_and_a_rule_takes_five_values(aws: Aws) -> None:
+    """Fails when a renewed certificate replaces the name that clients call, or a rule is rehearsed that AWS refuses."""
+    token = "aws:apigatewayv2/domainName:DomainName"
+    settings = {"certificateArn": "arn:aws:acm:x:1:certificate/1", "endpointType": "REGIONAL"}
+    inputs: dict[str, Any] = {"domainName": "tasks.example.com", "domainNameConfiguration": settings}
+    made = registry.create(aws, token, inputs)
+    target = made.outputs["domainNameConfiguration"]["targetDomainName"]
+    assert target.endswith(f".execute-api.{aws.region}.amazonaws.com")
+    renewed = {**inputs, "domainNameConfiguration": {**settings, "certificateArn": "arn:aws:acm:x:1:certificate/2"}}
+    assert not registry.difference(token, inputs, renewed).replaces
+    assert (
+        registry.update(aws, token, made.id, inputs, renewed)["domainNameConfiguration"]["targetDomainName"] == target
+    )
+    rule = {
+        "listenerArn": "arn:aws:elasticloadbalancing:x:1:listener/app/a/1/2",
+        "priority": 1,
+        "actions": [{"type": "forward", "targetGroupArn": "arn:aws:elasticloadbalancing:x:1:targetgroup/a/1"}],
+        "conditions": [
+            {"pathPattern": {"values": ["/a", "/b"]}},
+            {"hostHeader": {"values": ["a.x", "b.x", "c.x", "d.x"]}},
+        ],
+    }
+    with pytest.raises(ProviderError, match="a rule takes 5 condition values, not 6"):
+        registry.create(aws, "aws:lb/listenerRule:ListenerRule", rule)
+
+
 def test_every_limit_names_an_operation_of_aws(aws: Aws) -> None:
     """Fails when the list of what moto cannot hold has an operation that AWS does not have either."""
     for limit in limits.LIMITS:
