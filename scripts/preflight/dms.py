@@ -18,7 +18,7 @@ from scripts.preflight.documents import Check
 from scripts.preflight.server import one
 from scripts.preflight.tables import named
 from scripts.replication.engine import engine_of
-from scripts.support.errors import MigrationError
+from scripts.support.errors import MigrationError, Refused
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
@@ -83,6 +83,8 @@ def role_of_secret(settings: Settings, side: Side, operator: str) -> Check:
     name, role = f"{side}: role of DMS's secret", settings.config.replication_role
     try:
         login = engine_of(settings).logins(settings)[side]
+    except Refused as error:
+        return Check(name, "fail", str(error), "put another password into the secret, and give it to the role")
     except MigrationError as error:
         return Check(name, "warn", f"not looked at: {error}", "name the stack with --stack, then run it again")
     if login.user != role:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -26,3 +27,5 @@ class Plan:
     #: The rollback drill from every weight instead of the whole plan.
     drill: bool = False
     replication: ReplicationName = "native"
+    #: Configuration of the stack otherwise than the rehearsal's own, by key: what a team may have got wrong.
+    changes: Mapping[str, object] = field(default_factory=dict)

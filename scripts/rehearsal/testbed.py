@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import yaml
+from psycopg import conninfo
 
 from components.config import PROJECT, MigrationConfig
 from components.config_stack import StackConfig
@@ -20,18 +21,20 @@ from scripts.preflight.account import run as account
 from scripts.rehearsal import tokens
 from scripts.rehearsal.databases import Databases
 from scripts.rehearsal.dms.run import Dms
+from scripts.rehearsal.emulated import reach
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
 from scripts.rehearsal.load import Load
 from scripts.rehearsal.plan import Plan
 from scripts.rehearsal.processes import Processes
 from scripts.rehearsal.release import push_image, put_values
 from scripts.rehearsal.stage import REHEARSAL_VARIABLE, STAGE, gateway_figures
-from scripts.rehearsal.world import EmulatedAws, build_world
+from scripts.rehearsal.world import OPERATORS, EmulatedAws, build_world
 from scripts.support import private
 from scripts.support.errors import MigrationError
 from scripts.support.process import free_port
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT, STAGE_VARIABLE
+from scripts.support.sides import Side
 from scripts.support.wait import wait_until
 
 STACK = "rehearsal"
@@ -61,6 +64,7 @@ class Testbed:
         self.state_dir = self.directory / "state"
         #: What the commands' stage reads of this rehearsal: scripts/rehearsal/stage.py.
         self._running: dict[str, Any] = {}
+        self._nowhere = reach.nowhere()
 
     def __enter__(self) -> Testbed:
         private.directory(self.directory, narrow=True)
@@ -70,6 +74,7 @@ class Testbed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._nowhere.close()
         self.processes.stop_all()
         self.aws.stop()
         self.databases.stop(self.logs)
@@ -89,14 +94,30 @@ class Testbed:
         return {
             **self.aws.environment(),
             **(self.dms.environment() if self.dms else {}),
-            "SOURCE_DATABASE_URL": self.databases.source_url,
-            "TARGET_DATABASE_URL": self.databases.target_url,
+            "SOURCE_DATABASE_URL": self._by_groups("source", self.databases.source_url),
+            "TARGET_DATABASE_URL": self._by_groups("target", self.databases.target_url),
             "PULUMI_STACK": STACK,
             "TASK_MIGRATION_STATE_DIR": str(self.state_dir),
             STAGE_VARIABLE: STAGE,
             REHEARSAL_VARIABLE: str(self.directory / "running.json"),
             "PYTHONPATH": str(PROJECT_ROOT),
         }
+
+    def _by_groups(self, side: Side, url: str, origin: Sequence[str] | None = None) -> str:
+        """``url``, if the account's security groups let whoever is in ``origin`` (the operators' without it) through to that side's
+        database; else one where nobody answers, as in a VPC."""
+        identifier = self.outputs.get(f"{side}InstanceIdentifier")
+        if identifier is None:  # nothing is deployed yet
+            return url
+        ec2, rds = self.aws.client("ec2"), self.aws.client("rds")
+        if origin is None:
+            by_name = [{"Name": "group-name", "Values": [OPERATORS]}]
+            origin = [group["GroupId"] for group in ec2.describe_security_groups(Filters=by_name)["SecurityGroups"]]
+        (database,) = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"]
+        groups = reach.groups_of(database["VpcSecurityGroups"])
+        if reach.closed(ec2, origin, groups, int(self.outputs[f"{side}Port"])) is None:
+            return url
+        return conninfo.make_conninfo(url, port=self._nowhere.getsockname()[1], connect_timeout=3)
 
     def prepare(self, event: Callable[[str], None]) -> None:
         """Start and fill everything, deploy the program at weight 0, give the users their tokens.
@@ -175,6 +196,7 @@ class Testbed:
                 "databaseFreeStorageGb": 0.1,
                 **(PATIENT if self.plan.drill else {}),
             },
+            **self.plan.changes,
         }
         config = {key: value for key, value in config.items() if value not in ("", [], None)}
         file = {f"{PROJECT}:{key}": value for key, value in config.items()}
@@ -214,7 +236,11 @@ class Testbed:
             "AUDIENCE": audience,
             "APP_JOBS_LEDGER": str(self.load.ledger),
         }
-        source, target = self.databases.monolith_url(), self.databases.service_url()
+        (service,) = self.aws.client("ecs").describe_services(
+            cluster=str(self.outputs["clusterArn"]), services=[str(self.outputs["serviceName"])]
+        )["services"]
+        groups = service["networkConfiguration"]["awsvpcConfiguration"]["securityGroups"]
+        source, target = self.databases.monolith_url(), self._by_groups("target", self.databases.service_url(), groups)
         urls = {name: f"http://127.0.0.1:{free_port()}" for name in ("monolith", "task-service", "gateway")}
         self.gateway = urls["gateway"]
         targets = {

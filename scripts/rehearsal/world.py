@@ -21,6 +21,8 @@ from scripts.support.settings import PROJECT_ROOT
 from scripts.support.wait import wait_until
 
 REGION = "ap-northeast-1"
+#: The security group of the shell that a rehearsal's commands run in.
+OPERATORS = "myteacher-operators"
 
 
 class EmulatedAws:
@@ -177,8 +179,26 @@ def build_world(aws: EmulatedAws) -> dict[str, object]:
         for name, text in {
             "myteacher-load-balancer": "The load balancer in front of the monolith",
             "myteacher-database": "The monolith's database",
+            OPERATORS: "Shells and runners of operators",
         }.items()
     }
+    aws.client("rds").create_db_instance(
+        DBInstanceIdentifier="myteacher-production",
+        DBInstanceClass="db.t3.medium",
+        Engine="postgres",
+        DBName="myteacher_production",
+        AllocatedStorage=100,
+        MasterUsername="postgres",
+        ManageMasterUserPassword=True,
+        VpcSecurityGroupIds=[groups["myteacher-database"]],
+    )
+    ec2.create_vpc_endpoint(
+        VpcId=vpc,
+        ServiceName=f"com.amazonaws.{aws.region}.secretsmanager",
+        VpcEndpointType="Interface",
+        SubnetIds=subnets,
+        PrivateDnsEnabled=True,
+    )
     listener, target_group = _load_balancer(aws, vpc, subnets, groups["myteacher-load-balancer"])
     cluster = aws.client("ecs").create_cluster(clusterName="myteacher-cluster")["cluster"]["clusterArn"]
     cognito = aws.client("cognito-idp")
@@ -207,6 +227,8 @@ def build_world(aws: EmulatedAws) -> dict[str, object]:
         "sourceHost": "localhost",
         "sourceInstanceIdentifier": "myteacher-production",
         "sourceSecurityGroupId": groups["myteacher-database"],
+        "operatorSecurityGroupIds": [groups[OPERATORS]],
+        "operatorReachesSource": True,
         "sourceSecretArn": secret,
         # moto keeps no certificates of DMS, and asks for none.
         "dmsCertificateArn": f"arn:aws:dms:{aws.region}:123456789012:cert:rds",

@@ -18,9 +18,11 @@ from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 from psycopg import conninfo
 
+from components import dms_settings
 from scripts.database.connections import connect
 from scripts.rehearsal.dms.apply import Applier
 from scripts.rehearsal.dms.work import Failed, work_of
+from scripts.rehearsal.emulated import reach
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact, remember_secret
 
@@ -56,6 +58,8 @@ class Standin:
         self._client: Any = boto3.client("dms", endpoint_url=upstream)
         self._secrets: Any = boto3.client("secretsmanager", endpoint_url=upstream)
         self._watch: Any = boto3.client("cloudwatch", endpoint_url=upstream)
+        self._network: Any = boto3.client("ec2", endpoint_url=upstream)
+        self._databases: Any = boto3.client("rds", endpoint_url=upstream)
         self._connections: dict[tuple[str, str], JSON] = {}
         self.operations: Mapping[str, Callable[[JSON], JSON]] = {
             "DescribeReplicationTasks": self.describe_tasks,
@@ -80,11 +84,31 @@ class Standin:
                 return dict(endpoint)
         raise _fault("ResourceNotFoundFault", f"Endpoint {arn} not found")
 
+    def _closed(self, endpoint: JSON) -> bool:
+        """Whether the account's security groups keep the instance from an endpoint's database, where the account has that."""
+        (instance,) = self._client.describe_replication_instances()["ReplicationInstances"]
+        for database in self._databases.describe_db_instances()["DBInstances"]:
+            if database.get("DBName") == endpoint["DatabaseName"]:
+                origin, to = (reach.groups_of(one["VpcSecurityGroups"]) for one in (instance, database))
+                return reach.closed(self._network, origin, to, int(database["Endpoint"]["Port"])) is not None
+        return False
+
     def _url(self, endpoint: JSON) -> str:
-        """An endpoint's connection string, of its secret, as DMS reads it with the access role."""
+        """An endpoint's connection string, of its secret, as DMS reads it with the access role.
+
+        Raises:
+            MigrationError: DMS gets to no session, with the words that it has for that.
+        """
+        if self._closed(endpoint):
+            raise MigrationError("Failed to connect. Network error has occurred. timeout expired (SqlState 08001)")
         name = (endpoint.get("PostgreSQLSettings") or {}).get("SecretsManagerSecretId")
         secret = json.loads(self._secrets.get_secret_value(SecretId=name)["SecretString"])
         remember_secret(str(secret["password"]))
+        if dms_settings.refused_characters(str(secret["password"])):
+            # Its connection string ends there, so that the server sees another one.
+            raise MigrationError(
+                f"FATAL: password authentication failed for user {secret['username']} (SqlState 28P01)"
+            )
         return conninfo.make_conninfo(
             host=secret["host"],
             port=int(secret["port"]),

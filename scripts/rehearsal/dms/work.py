@@ -63,8 +63,11 @@ def work_of(
     source_url: str,
     target_url: str,
 ) -> Work:
-    """A task's work, of its and its two endpoints' descriptions."""
+    """A task's work, of its and its two endpoints' descriptions. Raises Failed where DMS could do none with these."""
     reader, writer = reads.get("PostgreSQLSettings") or {}, writes.get("PostgreSQLSettings") or {}
+    if writer.get("MaxFileSize") == 0:
+        # What AWS's provider sends where it is not declared (hashicorp/terraform-provider-aws, issue 47884).
+        raise Failed("the target endpoint has MaxFileSize 0, so that no change can be written")
     return Work(
         name=str(task["ReplicationTaskIdentifier"]),
         source_url=source_url,

@@ -101,9 +101,18 @@ def connection_problem(endpoint: str, connection: Mapping[str, Any] | None) -> s
     if status == "successful":
         return None
     message = str(connection.get("LastFailureMessage") or "no reason given")
+    return f"the endpoint {endpoint} cannot be reached from the replication instance (test: {status}): {message}; {_way(message)}"
+
+
+def _way(message: str) -> str:
+    """What to look at, by what the test said: a way that is closed, or what the secret has."""
+    if any(word in message.lower() for word in ("timeout", "timed out", "network")):
+        return (
+            "its security group has no way in for the one of the instance, or a route is missing: `task-migration preflight --account`, "
+            "pulumi up --refresh (the rules are declared); and the secret's host and port"
+        )
     return (
-        f"the endpoint {endpoint} cannot be reached from the replication instance (test: {status}): {message}; compare its secret "
-        "(host, port, username, password), the access role, the security groups and `rds.force_ssl`"
+        "compare its secret (host, port, username, password), the access role, the security groups and `rds.force_ssl`"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import SecretStr
 
+from components import dms_settings
 from components.config_values import read_stack_file
 from scripts.replication.directions import Direction, Login
 from scripts.replication.dms import answers
@@ -74,6 +75,12 @@ class Dms(Observer):
         """The role and password in the secret of an endpoint. Raises MigrationError when it cannot be read or is no such secret."""
         arn = str((self.endpoint(endpoint).get("PostgreSQLSettings") or {}).get("SecretsManagerSecretId", ""))
         user, password = aws.login_of(aws.secret_text(arn), arn)
+        if found := dms_settings.refused_characters(password):
+            raise Refused(
+                f"the password in the secret {arn} holds {' '.join(found)}, the limit is none of {' '.join(dms_settings.REFUSED_IN_PASSWORDS)}: "
+                "AWS DMS takes these in no password of PostgreSQL ('Creating source and target endpoints'); put another one in, then "
+                "`task-migration schema role --replication`"
+            )
         return Login(user, SecretStr(password))
 
     def check_instance(self) -> dict[str, Any]:
