@@ -12,7 +12,14 @@ from typing import Any
 from components.ci_boundary import boundary
 from components.ci_deploy import deploy
 from components.ci_place import Place, Role, document, state, tagged, via, words
-from components.naming import ALARM_TOPIC, DATABASE_PASSWORD_SECRET, OPERATOR_SECRET, REPOSITORY_NAME, SERVICE_NAME
+from components.naming import (
+    ALARM_TOPIC,
+    DATABASE_PASSWORD_SECRET,
+    OPERATOR_SECRET,
+    REPLICATION_SECRET,
+    REPOSITORY_NAME,
+    SERVICE_NAME,
+)
 from components.policies import statement
 
 __all__ = ["ISSUER", "ROLES", "Place", "Role", "actions", "boundary", "policies", "trust"]
@@ -109,6 +116,10 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
                 *words("elasticloadbalancing", "DescribeRules DescribeTags DescribeTargetHealth"),
                 *words("cloudwatch", "GetMetricData GetMetricStatistics"),
                 *words(
+                    "ec2",
+                    "DescribeRouteTables DescribeSecurityGroupRules DescribeSecurityGroups DescribeSubnets DescribeVpcEndpoints",
+                ),
+                *words(
                     "dms", "DescribeConnections DescribeEndpoints DescribeReplicationInstances DescribeReplicationTasks"
                 ),
             ],
@@ -143,17 +154,19 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
             "Passwords",
             words("secretsmanager", "GetSecretValue"),
             [
-                config.source_operator_secret_arn or config.source_secret_arn,
+                # That of replication too: its role gets the password that AWS DMS reads there.
+                *filter(None, (config.source_operator_secret_arn, config.source_secret_arn)),
                 *place.arns(
-                    "secretsmanager", *(f"secret:{name}-*" for name in (DATABASE_PASSWORD_SECRET, OPERATOR_SECRET))
+                    "secretsmanager",
+                    *(f"secret:{name}-*" for name in (DATABASE_PASSWORD_SECRET, OPERATOR_SECRET, REPLICATION_SECRET)),
                 ),
             ],
         ),
-        # By `schema role --operator`, which alone reads the master's password.
+        # By `schema role --operator`, which alone reads the master's password, and `--replication`.
         statement(
-            "OperatorPassword",
+            "NewPasswords",
             words("secretsmanager", "PutSecretValue"),
-            place.arns("secretsmanager", f"secret:{OPERATOR_SECRET}-*"),
+            place.arns("secretsmanager", *(f"secret:{name}-*" for name in (OPERATOR_SECRET, REPLICATION_SECRET))),
         ),
         statement(
             "MasterPassword",

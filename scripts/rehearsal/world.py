@@ -210,7 +210,7 @@ def build_world(aws: EmulatedAws) -> dict[str, object]:
     )["UserPoolClient"]["ClientId"]
     secret = aws.client("secretsmanager").create_secret(
         Name="myteacher/replication",
-        SecretString='{"username": "replicator", "password": "emulated", "host": "localhost", "port": 5432}',
+        SecretString='{"username": "task_replication", "password": "emulated", "host": "localhost", "port": 5432}',
     )["ARN"]
     return {
         "environment": "staging",

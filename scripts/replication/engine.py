@@ -46,6 +46,10 @@ class Engine(Protocol):
         """
         ...
 
+    def fill_secret(self, settings: Settings) -> bool:
+        """Put a login with a password of its own into a secret that is declared without a value; whether that was done."""
+        ...
+
     def enabled(self, settings: Settings) -> bool:
         """Whether both directions are set up and switched on, so that a fence can come through."""
         ...
@@ -81,7 +85,7 @@ class Ended:
     def _refuse(self, *_: object, **__: object) -> Any:
         raise Refused(ENDED)
 
-    check = start = logins = state = stop = drop = _refuse
+    check = start = logins = fill_secret = state = stop = drop = _refuse
 
 
 def engine_of(settings: Settings) -> Engine:

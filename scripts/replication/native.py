@@ -62,6 +62,10 @@ class Native:
         """None: each subscription's password is random."""
         return {}
 
+    def fill_secret(self, settings: Settings) -> bool:  # noqa: ARG002 - nobody else logs in
+        """It has none."""
+        return False
+
     def enabled(self, settings: Settings) -> bool:
         """Both subscriptions exist and are enabled."""
         for direction in DIRECTIONS:

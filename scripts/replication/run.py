@@ -69,15 +69,18 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
 
 
 def make_roles(settings: Settings, dry_run: bool = False, force: bool = False) -> ReplicationRoles:
-    """Make the role that replication logs in with on both sides; with AWS DMS it gets the password of its secret. Safe to run again.
+    """Make the role that replication logs in with on both sides; with AWS DMS it gets the password of its secret,
+    which is filled on the target where it has no value. Safe to run again.
 
     With PostgreSQL's own replication it has no password, and so no way in, before `replicate start`, which makes it too.
 
     Raises:
         Refused: a role of that name may do more, or the operator may not make it; a secret names another role.
     """
-    config = settings.config
-    logins = engine_of(settings).logins(settings)
+    config, engine = settings.config, engine_of(settings)
+    if not dry_run and engine.fill_secret(settings):
+        settings.journal.record(Step.REPLICATE, ReplicateEvent.LOGIN_MADE)
+    logins = engine.logins(settings)
     made: list[ReplicationRole] = []
     warnings: list[str] = []
     for side in BOTH:

@@ -6,7 +6,6 @@ Manager'), and a move takes two weeks; the commands log in as this role, which h
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -67,7 +66,8 @@ def appoint(
         if password is None:
             password = secrets.token_urlsafe(32)
             if not dry_run:
-                _keep(arn, config.operator_role, password, outputs)
+                where = str(outputs["targetEndpoint"]), int(outputs["targetPort"])
+                aws.put_login(arn, config.operator_role, password, *where)
         remember_secret(password)
         made = role.ensure(master, connection, config.operator_role, SecretStr(password), dry_run, force)
         if not dry_run or made.changed != "created":
@@ -87,17 +87,6 @@ def _kept(arn: str, name: str) -> str | None:
             f'{{"username": "{name}", "password": ...}} into the secret'
         )
     return password
-
-
-def _keep(arn: str, name: str, password: str, outputs: Mapping[str, Any]) -> None:
-    value = {
-        "username": name,
-        "password": password,
-        "host": str(outputs["targetEndpoint"]),
-        "port": int(outputs["targetPort"]),
-    }
-    with aws.refusals(f"the secret {arn} cannot be written", "check secretsmanager:PutSecretValue"):
-        aws.client("secretsmanager", aws.region_of(arn)).put_secret_value(SecretId=arn, SecretString=json.dumps(value))
 
 
 def _refuse_anothers(connection: Connection, config: MigrationConfig) -> None:

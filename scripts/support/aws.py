@@ -117,6 +117,19 @@ def secret_text(arn: str, *, may_lack: bool = False) -> str:
             return ""
 
 
+def put_login(arn: str, username: str, password: str, host: str, port: int) -> None:
+    """Put a database's login into a secret, in the form that :func:`login_of` and AWS DMS read.
+
+    Raises:
+        MigrationError: it cannot be written; the password is in no message.
+    """
+    remember_secret(password)
+    value = {"username": username, "password": password, "host": host, "port": port}
+    with refusals(f"the secret {arn} cannot be written", "check secretsmanager:PutSecretValue"):
+        manager = client("secretsmanager", region_of(arn) if arn.startswith("arn:") else None)
+        manager.put_secret_value(SecretId=arn, SecretString=json.dumps(value))
+
+
 def bucket_and_prefix(url: str) -> tuple[str, str]:
     """``s3://bucket/prefix`` in two parts. Raises UsageError for anything else."""
     parts = urlsplit(url)

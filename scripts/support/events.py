@@ -58,6 +58,7 @@ class ReplicateEvent(StrEnum):
     DMS_STARTED = "dms-started"
     DMS_RESUMED = "dms-resumed"
     DMS_RUNNING_ALREADY = "dms-running-already"
+    LOGIN_MADE = "login-made"
 
 
 class VerifyEvent(StrEnum):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from components.config_stack import StackConfig
-from scripts.preflight.account import listener, place
+from scripts.preflight.account import listener, network, place, secrets, service
 from scripts.preflight.account.asking import Clients, tried
 from scripts.preflight.documents import Check
 
@@ -14,6 +14,9 @@ from scripts.preflight.documents import Check
 SUBJECTS: tuple[tuple[str, Callable[[StackConfig, Clients], Iterable[Check]]], ...] = (
     ("place", place.checks),
     ("listener", listener.checks),
+    ("network", network.checks),
+    ("service", service.checks),
+    ("secrets", secrets.checks),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -71,9 +72,28 @@ class Dms(Observer):
         super().__init__(client, cloudwatch)
         self._interval = interval
 
-    def login(self, endpoint: str) -> Login:
-        """The role and password in the secret of an endpoint. Raises MigrationError when it cannot be read or is no such secret."""
+    def _secret(self, endpoint: str) -> str:
+        """The ARN of an endpoint's secret."""
         arn = str((self.endpoint(endpoint).get("PostgreSQLSettings") or {}).get("SecretsManagerSecretId", ""))
+        return arn
+
+    def has_value(self, endpoint: str) -> bool:
+        """Whether anything was ever put into the secret of an endpoint."""
+        return bool(aws.secret_text(self._secret(endpoint), may_lack=True))
+
+    def put_login(self, endpoint: str, role: str, host: str, port: int) -> None:
+        """Put a new password for ``role`` into the secret of an endpoint, with where the database is; nobody else knows it."""
+        # Of letters, digits, - and _, which AWS DMS takes all.
+        aws.put_login(self._secret(endpoint), role, secrets.token_urlsafe(32), host, port)
+
+    def login(self, endpoint: str) -> Login:
+        """The role and password in the secret of an endpoint.
+
+        Raises:
+            MigrationError: it cannot be read or is no such secret.
+            Refused: AWS DMS could not log in with that password.
+        """
+        arn = self._secret(endpoint)
         user, password = aws.login_of(aws.secret_text(arn), arn)
         if found := dms_settings.refused_characters(password):
             raise Refused(

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components import dms_settings
+from components.naming import POSTGRES_PORT
 from scripts.copy import slot as copy_slot
 from scripts.database import helper_schema
-from scripts.database.connections import Connection, domain_errors
+from scripts.database.connections import Connection, domain_errors, parameters
 from scripts.database.engines import PLUGINS, dms_started, dms_state_key
 from scripts.database.sides import open_side
+from scripts.database.tls import stays_here
 from scripts.replication import roles, slots, writes
 from scripts.replication.directions import DIRECTIONS, Direction, Login, Part, publisher, slot_name, subscriber
 from scripts.replication.dms import answers, api, exceptions
@@ -129,6 +131,28 @@ class DmsEngine:
         """The roles in the secrets of the two endpoints that write, which are those of the two that read."""
         dms = self._dms(settings)
         return {subscriber(direction): dms.login(ENDPOINTS[direction][1]) for direction in DIRECTIONS}
+
+    def fill_secret(self, settings: Settings) -> bool:
+        """The target's, which the program declares without a value; the source's is the team's. Host and port are those of the
+        target's URL: a tunnel names the database's host and gives its own address beside it (docs/security.md, 'Certificates').
+
+        Raises:
+            Refused: by that URL the database is not known by name, so AWS DMS would look for it on its own machine.
+        """
+        dms, endpoint = self._dms(settings), ENDPOINTS["forward"][1]
+        if dms.has_value(endpoint):
+            return False
+        values = parameters(settings.target(), "TARGET_DATABASE_URL")
+        here = stays_here(values)
+        if here and settings.stack is not None and settings.stage is None:
+            raise Refused(
+                f"the secret of the endpoint {endpoint} has no value, and TARGET_DATABASE_URL leads to {values.get('host')}, where AWS DMS "
+                "would not find the target; name the database in it, host=<its endpoint> hostaddr=127.0.0.1 for a tunnel, or leave it unset"
+            )
+        # A tunnel's port is its own.
+        port = POSTGRES_PORT if values.get("hostaddr") and not here else int(values["port"])
+        dms.put_login(endpoint, settings.config.replication_role, str(values["host"]), port)
+        return True
 
     def enabled(self, settings: Settings) -> bool:
         """Both tasks run. Without a start from this copy AWS is not asked: `verify` works with the two URLs alone."""

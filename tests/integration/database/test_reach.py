@@ -30,7 +30,7 @@ def test_what_a_server_answers_is_told_apart(source_server: EmbeddedPostgres, tm
     source_server.start()
     url = source_server.url()
 
-    def other(**values: object) -> str:
+    def other(**values: str | int) -> str:
         return conninfo.make_conninfo(url, **values)
 
     wrong = failed(other(password="wrong"))

@@ -110,7 +110,7 @@ def test_the_emulated_provider_stops_a_task_that_it_changes(aws: EmulatedAws) ->
         "engineName": "postgres",
         "databaseName": "x",
         "secretsManagerArn": "arn:x",
-            "secretsManagerAccessRoleArn": "arn:r",
+        "secretsManagerAccessRoleArn": "arn:r",
         "postgresSettings": {"slotName": "s"},
     }
     ends = [

@@ -45,15 +45,17 @@ class DmsWorld:
             "AWS_ENDPOINT_URL_DATABASE_MIGRATION_SERVICE": f"http://127.0.0.1:{self.port}",
         }
 
-    def declare(self, pair: Pair, *, lob_max_size_kb: int = 4096) -> None:
-        """Instance, endpoints and tasks as the program declares them, and the databases' secrets."""
+    def declare(self, pair: Pair, *, lob_max_size_kb: int = 4096, filled: bool = True) -> None:
+        """Instance, endpoints and tasks as the program declares them, and the databases' secrets; the target's is as the program
+        declares it, without a value, unless ``filled``."""
         config, dms, secrets = pair.settings.config, self.aws.client("dms"), self.aws.client("secretsmanager")
         databases, names = {}, {}
         for side, url in (("source", pair.settings.source()), ("target", pair.settings.target())):
             values = parameters(url, side)
             secret: dict[str, str | int] = {"username": config.replication_role, "password": f"made-up-{side}"}
             secret |= {"host": values["host"], "port": int(values["port"])}
-            names[side] = secrets.create_secret(Name=f"{side}/dms", SecretString=json.dumps(secret))["ARN"]
+            value = {"SecretString": json.dumps(secret)} if filled or side == "source" else {}
+            names[side] = secrets.create_secret(Name=f"{side}/dms", **value)["ARN"]
             databases[side] = values["dbname"]
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import partial
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from scripts.copy import run as copy
 from scripts.finish import abandon, finalize, removal
+from scripts.preflight import dms as preflight_dms
+from scripts.preflight import run as preflight
 from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.replication.dms import api as dms_api
@@ -27,7 +30,8 @@ from tests.integration.test_chain import MakePair, Writer, count
 
 def prepared(make_pair: MakePair, world: DmsWorld, rows: int = 200, **declared: Any) -> Pair:
     """A pair whose target has the schema, and whose DMS is declared."""
-    pair = make_pair(rows=rows, replicationEngine="dms")
+    size = declared.get("lob_max_size_kb", 4096)
+    pair = make_pair(rows=rows, replicationEngine="dms", dmsLobMaxSizeKb=size)
     world.declare(pair, **declared)
     schema.apply(pair.settings)
     return pair
@@ -298,3 +302,90 @@ def test_without_a_deployment_the_error_says_what_to_do(make_pair: MakePair, dms
         operator.instance()
     with pytest.raises(Refused, match="pulumi up"):
         operator.endpoint("myteacher-source")
+
+
+def test_a_password_that_dms_refuses_is_named_before_it_is_given_to_a_role(
+    make_pair: MakePair, dms_world: DmsWorld
+) -> None:
+    """Prevents a test of an endpoint that says no more than that it cannot log in; the value is in no message."""
+    pair = prepared(make_pair, dms_world, rows=50)
+    secrets = dms_world.aws.client("secretsmanager")
+    good = secrets.get_secret_value(SecretId="target/dms")["SecretString"]
+    secrets.put_secret_value(SecretId="target/dms", SecretString=good.replace("made-up-target", "made;up%target"))
+    with pytest.raises(Refused, match=r"holds ; %, the limit is none of \{ \} ; \+ %") as caught:
+        replicate.make_roles(pair.settings)
+    assert "made;up" not in str(caught.value)
+    failed = preflight_dms.role_of_secret(pair.settings, "target", "somebody")
+    assert (failed.status, "holds ; %" in failed.detail) == ("fail", True)
+    with pytest.raises(Refused, match="task-service-target cannot be reached.*password authentication failed"):
+        dms_api.build(pair.settings).test_connections(["task-service-target"])
+
+
+def test_a_secret_without_a_value_gets_one_that_dms_logs_in_with(make_pair: MakePair, dms_world: DmsWorld) -> None:
+    """Prevents a role without the password that its secret has, and a value of a team's that is written over."""
+    pair = prepared(make_pair, dms_world, rows=50, filled=False)
+    secrets = dms_world.aws.client("secretsmanager")
+    kept = secrets.get_secret_value(SecretId="target/dms")["SecretString"]
+    shown = replicate.make_roles(pair.settings)
+    assert secrets.get_secret_value(SecretId="target/dms")["SecretString"] == kept
+    made = json.loads(secrets.get_secret_value(SecretId="target/dms")["SecretString"])
+    assert made["username"] == pair.settings.config.replication_role
+    assert made["password"] not in str(shown)
+    assert dms_api.build(pair.settings).test_connections(["task-service-target"]) == {
+        "task-service-target": "successful"
+    }
+
+
+def test_a_way_that_no_security_group_opens_keeps_dms_from_a_database(make_pair: MakePair, dms_world: DmsWorld) -> None:
+    """Prevents a rehearsal that passes where AWS's instance would knock in vain: the account's rules decide here too."""
+    pair = prepared(make_pair, dms_world, rows=50)
+    ec2, rds, dms = (dms_world.aws.client(name) for name in ("ec2", "rds", "dms"))
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    ours, theirs = (
+        ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"] for name in ("dms", "target")
+    )
+    (instance,) = dms.describe_replication_instances()["ReplicationInstances"]
+    dms.modify_replication_instance(
+        ReplicationInstanceArn=instance["ReplicationInstanceArn"], VpcSecurityGroupIds=[ours], ApplyImmediately=True
+    )
+    rds.create_db_instance(
+        DBInstanceIdentifier="target",
+        DBInstanceClass="db.t3.medium",
+        Engine="postgres",
+        DBName=pair.target.info.dbname,
+        AllocatedStorage=20,
+        MasterUsername="x",
+        ManageMasterUserPassword=True,
+        VpcSecurityGroupIds=[theirs],
+    )
+    with pytest.raises(
+        Refused, match=r"(?s)task-service-target cannot be reached.*timeout.*security group has no way in"
+    ):
+        dms_api.build(pair.settings).test_connections(["task-service-target", "myteacher-source"])
+    way = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": ours}]}
+    ec2.authorize_security_group_ingress(GroupId=theirs, IpPermissions=[way])
+    assert set(dms_api.build(pair.settings).test_connections(["task-service-target"]).values()) == {"successful"}
+
+
+def test_what_a_task_was_made_with_and_what_was_copied_must_be_what_is_configured(
+    make_pair: MakePair, dms_world: DmsWorld
+) -> None:
+    """Prevents a task that keeps policies or a size of before, as no deployment changes one, and tables without rows or record."""
+    pair = prepared(make_pair, dms_world, rows=50)
+    copy.run(pair.settings)
+    other = pair.config(dmsLobMaxSizeKb=8)
+    with pytest.raises(Refused, match=r"made with LobMaxSize 4096, declared is 8\. No deployment changes a task"):
+        replicate.start(other)
+    fewer = pair.config(dmsLobMaxSizeKb=4096, tables=[name for name in other.config.tables if name != "task_images"])
+    for refused in (replicate.start, copy.run):
+        with pytest.raises(Refused, match=r"the copy took .*task_images.*`tables` names"):
+            refused(fewer)
+    settings = pair.config(tables=list(other.config.tables))
+    replicate.start(settings)
+    pair.config(tables=list(fewer.config.tables))
+    (finding,) = [one for one in replicate.status(pair.settings).findings if one.what == "tables"]
+    assert (finding.status, "task_images" in finding.detail) == ("fail", True)
+    ended = pair.config(tables=list(other.config.tables), replicationEngine="none")
+    for command in (replicate.start, replicate.stop, replicate.status, replicate.make_roles, copy.run, preflight.run):
+        with pytest.raises(Refused, match="replicationEngine is none: replication was ended by `finalize`"):
+            command(ended)

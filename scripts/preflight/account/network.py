@@ -1,0 +1,148 @@
+"""The network that the stack's file names: subnets, their way to Secrets Manager, security groups and whom they let in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from components.config_stack import StackConfig
+from scripts.preflight.account.asking import Clients, tried
+from scripts.preflight.documents import Check
+
+#: Two availability zones at least, for a subnet group of RDS as of DMS (Amazon RDS, 'Working with a DB instance in a VPC').
+ZONES = 2
+
+
+def checks(config: StackConfig, aws: Clients) -> Iterator[Check]:
+    """Each group of calls of its own, so that one that is refused does not hide the others."""
+    for name, look in (
+        ("subnets", _subnets),
+        ("security groups", _groups),
+        ("way to AWS", _way_out),
+        ("ways in", _ways_in),
+    ):
+        yield from tried(f"network: {name}", partial(look, config, aws))
+
+
+def _subnets(config: StackConfig, aws: Clients) -> Iterator[Check]:
+    name, by_id = "network: subnets", [{"Name": "subnet-id", "Values": list(config.private_subnet_ids)}]
+    found = aws("ec2").describe_subnets(Filters=by_id)["Subnets"]
+    missing = set(config.private_subnet_ids) - {subnet["SubnetId"] for subnet in found}
+    zones = sorted({subnet["AvailabilityZone"] for subnet in found})
+    wrong = [f"{id_} does not exist" for id_ in sorted(missing)]
+    wrong += [f"{subnet['SubnetId']} is in {subnet['VpcId']}" for subnet in found if subnet["VpcId"] != config.vpc_id]
+    detail = f"{len(found)} in {', '.join(zones)}; limit: {ZONES} zones, all in {config.vpc_id}"
+    yield Check(
+        name,
+        "fail" if wrong or len(zones) < ZONES else "pass",
+        "; ".join([*wrong, detail]),
+        "name private subnets of that VPC in two zones by privateSubnetIds: aws ec2 describe-subnets",
+    )
+
+
+def _groups(config: StackConfig, aws: Clients) -> Iterator[Check]:
+    """A rule names a group of the same VPC, or of a peered one that it cannot be seen from here."""
+    ec2, name = aws("ec2"), "network: security groups"
+    keys = {
+        config.load_balancer_security_group_id: "loadBalancerSecurityGroupId",
+        config.source_security_group_id: "sourceSecurityGroupId",
+        **dict.fromkeys(config.operator_security_group_ids, "operatorSecurityGroupIds"),
+    }
+    by_id = [{"Name": "group-id", "Values": list(keys)}]
+    found = {group["GroupId"]: group for group in ec2.describe_security_groups(Filters=by_id)["SecurityGroups"]}
+    wrong = [f"{key}: {id_} does not exist" for id_, key in keys.items() if id_ not in found]
+    wrong += [
+        f"{keys[id_]}: {id_} is of {group['VpcId']}, limit: {config.vpc_id}"
+        for id_, group in found.items()
+        if group["VpcId"] != config.vpc_id
+    ]
+    yield Check(
+        name,
+        "fail" if wrong else "pass",
+        "; ".join(wrong) or f"{len(found)} of {config.vpc_id}",
+        "correct what is named: aws ec2 describe-security-groups",
+    )
+
+
+def _way_out(config: StackConfig, aws: Clients) -> Iterator[Check]:
+    """DMS and ECS read secrets by the public name of Secrets Manager: over a NAT, or to a VPC endpoint that has that name."""
+    ec2, name = aws("ec2"), "network: way to Secrets Manager"
+    of_vpc = [{"Name": "vpc-id", "Values": [config.vpc_id]}]
+    tables = ec2.describe_route_tables(Filters=of_vpc)["RouteTables"]
+    service = [{"Name": "service-name", "Values": [f"com.amazonaws.{config.region}.secretsmanager"]}]
+    found = ec2.describe_vpc_endpoints(Filters=[*of_vpc, *service])["VpcEndpoints"]
+    endpoints = [endpoint for endpoint in found if str(endpoint["State"]).lower() == "available"]
+    named = [entry["DnsName"] for endpoint in endpoints for entry in endpoint.get("DnsEntries", [])]
+    override = config.secrets_manager_endpoint_override
+    if override is not None:
+        yield Check(
+            name,
+            "pass" if override in named else "fail",
+            f"{override}, of {', '.join(named) or 'no endpoint of that VPC'}",
+            "correct secretsManagerEndpointOverride: aws ec2 describe-vpc-endpoints, DnsEntries",
+        )
+        return
+    if any(endpoint.get("PrivateDnsEnabled") for endpoint in endpoints):
+        yield Check(name, "pass", "a VPC endpoint with private DNS")
+        return
+    closed = [id_ for id_ in config.private_subnet_ids if not _leads_out(id_, tables)]
+    yield Check(
+        name,
+        "fail" if closed else "pass",
+        f"{', '.join(closed)}: no default route, and no VPC endpoint with private DNS"
+        if closed
+        else "a default route each",
+        f"give them a NAT, or the VPC an endpoint with private DNS; one without ({', '.join(named) or 'none is there'}) is named by "
+        "secretsManagerEndpointOverride, which DMS follows and ECS does not",
+    )
+
+
+def _leads_out(subnet: str, tables: list[Mapping[str, Any]]) -> bool:
+    """Whether the subnet's route table, or the VPC's main one where it has none, has a default route."""
+    links = [(link, table) for table in tables for link in table.get("Associations", [])]
+    own = [table for link, table in links if link.get("SubnetId") == subnet]
+    main = [table for link, table in links if link.get("Main")]
+    return any(
+        route.get("DestinationCidrBlock") == "0.0.0.0/0" and route.get("State", "active") == "active"
+        for table in (own or main)
+        for route in table.get("Routes", [])
+    )
+
+
+def _ways_in(config: StackConfig, aws: Clients) -> Iterator[Check]:
+    """Who of the operators gets to the databases: by rules that `up` makes, or that are there."""
+    ec2, name, operators = aws("ec2"), "network: operators", config.operator_security_group_ids
+    if not operators:
+        remedy = "name the security groups of shells and runners by operatorSecurityGroupIds"
+        yield Check(name, "warn", "nobody's security group is let in to the target database", remedy)
+        return
+    by_group = [{"Name": "group-id", "Values": [config.source_security_group_id]}]
+    rules = [
+        rule
+        for rule in ec2.describe_security_group_rules(Filters=by_group)["SecurityGroupRules"]
+        if not rule["IsEgress"] and rule.get("FromPort", 0) <= config.source_port <= rule.get("ToPort", 65535)
+    ]
+    ours = {tag["Value"] for rule in rules for tag in rule.get("Tags", []) if tag["Key"] == "ManagedBy"} & {"pulumi"}
+    by_rule = {(rule.get("ReferencedGroupInfo") or {}).get("GroupId") for rule in rules} & set(operators)
+    if config.operator_reaches_source:
+        twice = sorted(map(str, by_rule)) if not ours else []
+        yield Check(
+            name,
+            "fail" if twice else "pass",
+            f"{', '.join(twice)}: {config.source_security_group_id} lets it in already, and a rule is taken once"
+            if twice
+            else f"{', '.join(operators)}: both databases, by rules of `up`",
+            "set operatorReachesSource: false, or take that rule away",
+        )
+        return
+    by_address = any(rule.get("CidrIpv4") or rule.get("PrefixListId") for rule in rules)
+    unknown = sorted(set(operators) - by_rule)
+    yield Check(
+        name,
+        "warn" if unknown and not by_address else "pass",
+        f"{', '.join(unknown)}: no rule of {config.source_security_group_id} lets it in to the source"
+        if unknown and not by_address
+        else f"{', '.join(operators)}: the target by rules of `up`, the source by rules that are there",
+        "set operatorReachesSource: true, where no other way leads there",
+    )
