@@ -244,8 +244,8 @@ def calls_of_the_commands() -> Iterator[str]:
     known: dict[str, set[tuple[str, str]]] = {name: {found} for name, found in HELPERS.items()}
     for service in SERVICES:
         for operation in session.get_service_model(service).operation_names:
-            if (service, operation) == ("ec2", "DescribeImages"):
-                continue  # of the registry, which has one of that name too
+            if service == "ec2" and operation in ("DescribeImages", "DescribeTags"):
+                continue  # the registry's and the load balancer's, which are called alike
             known.setdefault(xform_name(operation), set()).add((service, operation))
     for path in sorted((PROJECT_ROOT / "scripts").rglob("*.py")):
         # The display of progress has a method that is named as one of ECS.
