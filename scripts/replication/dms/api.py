@@ -74,8 +74,7 @@ class Dms(Observer):
 
     def _secret(self, endpoint: str) -> str:
         """The ARN of an endpoint's secret."""
-        arn = str((self.endpoint(endpoint).get("PostgreSQLSettings") or {}).get("SecretsManagerSecretId", ""))
-        return arn
+        return str((self.endpoint(endpoint).get("PostgreSQLSettings") or {}).get("SecretsManagerSecretId", ""))
 
     def has_value(self, endpoint: str) -> bool:
         """Whether anything was ever put into the secret of an endpoint."""
