@@ -210,7 +210,7 @@ def build_world(aws: EmulatedAws) -> dict[str, object]:
     )["UserPoolClient"]["ClientId"]
     secret = aws.client("secretsmanager").create_secret(
         Name="myteacher/replication",
-        SecretString='{"username": "task_replication", "password": "emulated", "host": "localhost", "port": 5432}',
+        SecretString='{"username": "task_replication", "password": "emulated", "host": "127.0.0.1", "port": 5432}',
     )["ARN"]
     return {
         "environment": "staging",
@@ -224,7 +224,7 @@ def build_world(aws: EmulatedAws) -> dict[str, object]:
         "clusterArn": cluster,
         "cognitoUserPoolId": pool,
         "cognitoClientIds": [application],
-        "sourceHost": "localhost",
+        "sourceHost": "127.0.0.1",
         "sourceInstanceIdentifier": "myteacher-production",
         "sourceSecurityGroupId": groups["myteacher-database"],
         "operatorSecurityGroupIds": [groups[OPERATORS]],

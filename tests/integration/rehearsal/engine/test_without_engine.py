@@ -16,8 +16,7 @@ from scripts.rehearsal.engine.state import State
 from scripts.rehearsal.plan import EngineName
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import MigrationError
-from tests.engine_support import stack_config
-from tests.integration.rehearsal.engine.test_program import ENGINES
+from tests.engine_support import ENGINES, stack_config
 
 
 def refresh(deployer: Deployer, aws: EmulatedAws) -> None:
