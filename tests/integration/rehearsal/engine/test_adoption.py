@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
+from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
+from scripts.rehearsal.plan import EngineName
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.errors import MigrationError, UsageError
-from tests.engine_support import write_program
+from tests.engine_support import ENGINES, write_program
 
 TRUST = {
     "Version": "2012-10-17",
@@ -49,9 +51,11 @@ def standing(aws: EmulatedAws) -> dict[str, str]:
     }
 
 
-def deployer(aws: EmulatedAws, directory: Path, ids: dict[str, Any]) -> EmbeddedDeployer:
+def deployer(
+    aws: EmulatedAws, directory: Path, ids: dict[str, Any], engine: EngineName = "embedded"
+) -> EmbeddedDeployer | PulumiDeployer:
     program = write_program(directory / "program", PROGRAM)
-    return EmbeddedDeployer(directory / "state.json", {"import": ids}, aws.environment(), program=program)
+    return make_deployer(engine, directory, {"import": ids}, aws.environment(), program=program)
 
 
 def seen(aws: EmulatedAws) -> dict[str, Any]:
@@ -65,14 +69,15 @@ def seen(aws: EmulatedAws) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 def test_what_stands_is_taken_over_untouched_and_changed_only_without_its_id(
-    aws: EmulatedAws, standing: dict[str, str], tmp_path: Path
+    engine: EngineName, aws: EmulatedAws, standing: dict[str, str], tmp_path: Path
 ) -> None:
     """Fails when a bucket that exists ends the first `up`, is changed unseen, or is imported again at the second."""
     before = seen(aws)
     with pytest.raises(MigrationError, match=r"Already|exist"):
-        deployer(aws, tmp_path / "without", {}).up({})
-    taking = deployer(aws, tmp_path, standing)
+        deployer(aws, tmp_path / "without", {}, engine).up({})
+    taking = deployer(aws, tmp_path, standing, engine)
     assert {(change.op, change.name) for change in taking.preview({}).changes} == {
         ("import", name) for name in standing
     }
@@ -80,11 +85,11 @@ def test_what_stands_is_taken_over_untouched_and_changed_only_without_its_id(
     assert seen(aws) == before
     assert taking.preview({}).changes == taking.up({}).changes == ()
 
-    own = deployer(aws, tmp_path, {})
-    shown = {change.name: change.properties for change in own.preview({}).changes}
+    own: dict[str, object] = {"import": {}}
+    shown = {change.name: change.properties for change in taking.preview(own).changes}
     assert set(shown) == set(standing)
     assert all("tags" in properties for properties in shown.values())
-    assert {change.op for change in own.up({}).changes} == {"update"}
+    assert {change.op for change in taking.up(own).changes} == {"update"}
     assert seen(aws) == {
         "bucket": [{"Key": "Project", "Value": "task-migration"}],
         "log": 30,
@@ -93,7 +98,7 @@ def test_what_stands_is_taken_over_untouched_and_changed_only_without_its_id(
         "images": "IMMUTABLE",
     }
     assert aws.client("secretsmanager").get_secret_value(SecretId="s/x")["SecretString"] == "a value that stays"
-    assert own.preview({}).changes == ()
+    assert taking.preview({}).changes == ()
 
 
 def test_an_id_of_another_thing_or_of_none_is_named(aws: EmulatedAws, standing: dict[str, str], tmp_path: Path) -> None:

@@ -101,6 +101,8 @@ def test_a_second_preview_shows_nothing(
     deployer = make_deployer(engine, tmp_path, config, aws.environment())
     made = deployer.up({})
     assert any(change.type.startswith("aws:dms/") for change in made.changes) == (replication == "dms")
+    if isinstance(deployer, PulumiDeployer):
+        assert deployer.refresh() == ()
     assert deployer.preview({}).changes == ()
 
 
