@@ -38,15 +38,18 @@ class _HostedCommand(Command):
     """The CLI with the emulated provider beside it, and the program too where the CLI came without a language host.
 
     Args:
+        path: where it looks for one, after its own directory.
         program: the directory of the program's ``__main__.py``.
         output: a file, to which program and provider write what they say.
     """
 
-    def __init__(self, executable: str, timeout: float, record: Path, program: Path, output: Path) -> None:
+    def __init__(
+        self, executable: str, timeout: float, record: Path, *, path: str, program: Path, output: Path
+    ) -> None:
         super().__init__(executable, timeout, record)
         self.program, self.output = program, output
-        beside = os.pathsep.join([str(Path(executable).resolve().parent), os.environ.get("PATH", "")])
-        self.inline = shutil.which("pulumi-language-python", path=beside) is None
+        places = os.pathsep.join([str(Path(executable).resolve().parent), path])
+        self.inline = shutil.which("pulumi-language-python", path=places) is None
 
     def run(
         self,
@@ -125,7 +128,8 @@ class PulumiDeployer(CliDeployer):
             self._stack.set_all_config(values)
 
     def _cli(self, executable: str, timeout: float, record: Path) -> Command:
-        return _HostedCommand(executable, timeout, record, self._program, self.directory / "program.log")
+        path, output = self._variables["PATH"], self.directory / "program.log"
+        return _HostedCommand(executable, timeout, record, path=path, program=self._program, output=output)
 
     def destroy(self, *, force_unprotect: bool = False) -> None:
         """Delete everything; ``force_unprotect`` takes protection and RDS's deletion protection off first."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +37,29 @@ config = pulumi.Config('task-migration')
 weight = config.require_int('canaryWeight')
 for name in ('first', 'second')[: weight // 10 or 1]:
     aws.cloudwatch.LogGroup(name, name=f'/{name}', retention_in_days=7, tags={'weight': str(weight)})
+"""
+
+#: Stands in for the one that an installed CLI has beside it, and asks for the plugin as that does.
+LANGUAGE_HOST = """#!{python}
+import os, runpy, threading
+from concurrent import futures
+import grpc
+from pulumi.automation._server import LanguageServer
+from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
+class Host(LanguageServer):
+    def GetRequiredPackages(self, request, context):
+        aws = plugin_pb2.PackageDependency(name="aws", kind="resource", version="v7.51.1")
+        return language_pb2.GetRequiredPackagesResponse(packages=[aws])
+def run():
+    with open("ran", "a") as file:
+        file.write("by the host")
+    runpy.run_path({program!r}, run_name="__main__")
+os.chdir({program!r})
+server = grpc.server(futures.ThreadPoolExecutor(8))
+language_pb2_grpc.add_LanguageRuntimeServicer_to_server(Host(run), server)
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+threading.Event().wait()
 """
 
 
@@ -176,6 +201,21 @@ def test_a_create_that_was_killed_is_named_and_never_made_twice(
     assert short(small.up({}).changes) == [("create", "first")]
     small.destroy()
     assert logs.describe_log_groups()["logGroups"] == []
+
+
+def test_a_cli_with_a_language_host_runs_the_program_by_it(aws: EmulatedAws, tmp_path: Path) -> None:
+    """Fails when an installed CLI, which starts the program itself, cannot rehearse: it asks for the provider's plugin as well."""
+    host = tmp_path / "bin" / "pulumi-language-python"
+    host.parent.mkdir()
+    program = write_program(tmp_path / "program", SMALL)
+    host.write_text(LANGUAGE_HOST.format(python=sys.executable, program=str(program)))
+    host.chmod(0o700)
+    environment = {**aws.environment(), "PATH": f"{host.parent}{os.pathsep}{os.environ['PATH']}"}
+    deployer = PulumiDeployer(tmp_path / "engine", {"canaryWeight": 5}, environment, program=program)
+    assert short(deployer.up({}).changes) == [("create", "first")]
+    assert set(short(deployer.up({"canaryWeight": 20}).changes)) == {("update", "first"), ("create", "second")}
+    assert (tmp_path / "program" / "ran").read_text() == "by the host" * 2
+    deployer.destroy()
 
 
 def test_a_backend_that_never_answers_ends_at_the_deadline(
