@@ -16,16 +16,12 @@ from typing import Any, cast
 import pulumi
 from pulumi.runtime import mocks, settings, stack
 
+from scripts.deployment.stack_file import text_of
 from scripts.rehearsal.emulated import properties
 from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.engine.monitor import Monitor, Operation
 from scripts.rehearsal.engine.state import State, locked
 from scripts.support.errors import MigrationError, UsageError
-
-
-def text_of(value: Any) -> str:
-    """A configuration value as Pulumi hands it to a program: texts as they are, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _run_program(request: dict[str, Any], operation: Operation) -> dict[str, Any]:
