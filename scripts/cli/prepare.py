@@ -173,8 +173,8 @@ def schema_role(
 ) -> int:
     """Make a role: --replication, which reads the record of writes on both sides and nothing else, or --operator, on the target.
 
-    Replication's password is random and made by `replicate start`; with AWS DMS it is that of the endpoints' two secrets. The
-    operator's is random too, and kept in the secret task-service/operator of the selected stack; RDS changes the master's every
+    Replication's password is random and made by `replicate start`; with AWS DMS it is that of the endpoints' two secrets, of
+    which the target's is filled where it has no value. The operator's is random too, and kept in the secret task-service/operator of the selected stack; RDS changes the master's every
     seven days, so no command but this one uses it. The master is TARGET_MASTER_DATABASE_URL, else the stack's.
     """
     if replication == operator:
