@@ -44,6 +44,8 @@ _DIGEST = sql.SQL(_QUERIES["digest"])
 KNOWN, PRUNED, NEXT = "known", "pruned", "prune"
 #: Records that are read, compared or deleted with one statement: some ten milliseconds.
 BATCH, CHUNK = 10_000, 2_000
+#: Seconds in which a commit that the other side has applied becomes visible on its own; a busy machine takes a moment for it.
+SEEN = 3.0
 #: How long one call of :func:`prune` goes on, seconds; the next one takes up where it ended.
 PRUNE_SECONDS = 1.0
 #: Records that are named.
@@ -171,14 +173,25 @@ def _not_there(owner: Connection, peer: Connection, side: Side) -> Generator[Rec
 
 def forgotten(owner: Connection, peer: Connection, side: Side) -> int:
     """How many of the newest :data:`CHUNK` records of ``side`` that the other side has are not known to ``side`` itself: it is an
-    older state of itself then, or its record was tampered with."""
+    older state of itself then, or its record was tampered with.
+
+    A commit is sent once it is in the log, and seen by others on its own server a moment later (PostgreSQL, src/backend/access/transam/xact.c,
+    `CommitTransaction`): what is absent is looked for again, for :data:`SEEN` seconds.
+    """
     if not helper_schema.installed(owner) or not helper_schema.installed(peer):
         return 0
     copied = peer.execute(_on("newest", side), (CHUNK,)).fetchall()
     given = ([row[0] for row in copied], [row[1] for row in copied])
-    absent = [row[0] for row in owner.execute(_on("absent", side), given).fetchall()]
-    upto = known(owner) if absent else 0
-    return sum(v > upto for v in absent)
+
+    def unknown() -> int:
+        absent = [row[0] for row in owner.execute(_on("absent", side), given).fetchall()]
+        upto = known(owner) if absent else 0
+        return sum(v > upto for v in absent)
+
+    deadline = time.monotonic() + SEEN
+    while (found := unknown()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
 
 
 def held(connection: Connection) -> HeldWrites:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -279,3 +280,26 @@ def test_a_fence_that_is_pruned_while_somebody_waits_for_it_has_come_through(
 
     monkeypatch.setattr(fence, "post", posted)
     assert fence.through(wire.settings, "forward", 1.0) > 0
+
+
+def test_a_commit_that_is_seen_at_home_later_than_abroad_is_not_taken_for_a_restore(
+    make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a busy server, which sends a commit before its own sessions see it, is called an older state and each step refused."""
+    pair = make_pair(rows=None)
+    wire = Wire(pair)
+    source, target = wire.sides["source"], wire.sides["target"]
+    wire.write("source", 3)
+    with psycopg.connect(pair.settings.url("source")) as late:
+        wire.write("source", 2, connection=late)
+        sent = late.execute("SELECT * FROM task_migration.source_writes").fetchall()
+        with target.cursor() as cursor:
+            cursor.executemany("INSERT INTO task_migration.source_writes VALUES (%s, %s, %s, %s, %s, %s, %s)", sent)
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: late.commit())
+        monkeypatch.setattr(writes, "time", clock)
+        assert writes.forgotten(source, target, "source") == 0
+    source.execute(
+        "DELETE FROM task_migration.source_writes WHERE v = (SELECT max(v) FROM task_migration.source_writes)"
+    )
+    monkeypatch.setattr(writes, "SEEN", 0.0)
+    assert writes.forgotten(source, target, "source") == 1
