@@ -7,7 +7,7 @@ from typing import Any
 from zlib import crc32
 
 from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, compact, first, pascal, tag_map
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, compact, first, pascal, tag_map
 
 
 def nowhere(aws: Aws, kind: str, name: str) -> str:
@@ -172,18 +172,10 @@ class Integration(_V2):
 
     resource_type = "aws:apigatewayv2/integration:Integration"
     names = frozenset(
-        [
-            "apiId",
-            "connectionId",
-            "connectionType",
-            "credentialsArn",
-            "description",
-            "integrationMethod",
-            "integrationType",
-            "integrationUri",
-            "payloadFormatVersion",
-            "requestParameters",
-        ]
+        capitals(
+            "apiId connectionId connectionType credentialsArn description integrationMethod integrationType integrationUri "
+            "payloadFormatVersion requestParameters"
+        )
     )
     special = frozenset({"timeoutMilliseconds", "tlsConfig"})
     force_new = frozenset({"apiId", "integrationType"})
