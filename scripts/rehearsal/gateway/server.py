@@ -139,8 +139,8 @@ class Gateway:
         secure = view.secure.get(way.listener) if way else None
         if way is None or secure is None:
             return own(503, "No listener is behind this route.")
-        if way.tls and not secure:
-            return own(503, "Service Unavailable")  # no handshake
+        if way.closed or (way.tls and not secure):
+            return own(503, "Service Unavailable")  # no connection, or no handshake
         if secure and not way.tls:
             return own(400, "The plain HTTP request was sent to HTTPS port")
         headers = {name.lower(): value for name, value in request.headers.items()}

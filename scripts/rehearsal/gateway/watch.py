@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scripts.rehearsal.emulated.reach import closed
 from scripts.rehearsal.gateway.routes import Route
 from scripts.support.errors import MigrationError, UsageError
 from scripts.support.listener_rules import Request, Rule, find_rule, parse_rule
@@ -36,11 +37,14 @@ class Authorizer:
 
 @dataclass(frozen=True)
 class Integration:
-    """A way from the HTTP API to a listener: whether it speaks TLS to it, and the Host that it sends instead of the client's."""
+    """A way from the HTTP API to a listener: whether it speaks TLS to it, the Host that it sends instead of the client's, its
+    VPC link, and why the security groups stop it, if they do."""
 
     listener: str
     tls: bool
     host: str | None
+    link: str = ""
+    closed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Watcher:
         make: Any = session.client
         self._gateway = make("apigatewayv2", endpoint_url=endpoint, config=config)
         self._balancer = make("elbv2", endpoint_url=endpoint, config=config)
+        self._network = make("ec2", endpoint_url=endpoint, config=config)
         self.view = View()
         self.problem: str | None = "nothing was read yet"
 
@@ -120,6 +125,9 @@ class Watcher:
         if routes and listeners:
             described = self._balancer.describe_listeners(ListenerArns=listeners)["Listeners"]
             secure = {str(item["ListenerArn"]): item["Protocol"] == "HTTPS" for item in described}
+            by_arn = {str(item["ListenerArn"]): item for item in described}
+            ways = {key: self._judged(way, last, by_arn[way.listener]) for key, way in view.integrations.items()}
+            view = replace(view, integrations=ways)
         rules = {}
         for listener in listeners:
             found: list[Rule] = []
@@ -132,6 +140,15 @@ class Watcher:
                 marker = {"Marker": page["NextMarker"]}
             rules[listener] = tuple(found)
         return replace(view, secure=secure, rules=rules, read_at=time.time())
+
+    def _judged(self, way: Integration, last: View, listener: Mapping[str, Any]) -> Integration:
+        """The way, and whether the groups of its link reach the load balancer; one that was open is not looked at again."""
+        if replace(way, closed=None) in last.integrations.values():
+            return way
+        links = self._gateway.get_vpc_link(VpcLinkId=way.link)["SecurityGroupIds"]
+        arn = listener["LoadBalancerArn"]
+        balancer = self._balancer.describe_load_balancers(LoadBalancerArns=[arn])["LoadBalancers"][0]
+        return replace(way, closed=closed(self._network, links, balancer["SecurityGroups"], int(listener["Port"])))
 
     def _pages(self, operation: str, **arguments: Any) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
@@ -179,5 +196,8 @@ class Watcher:
             listener = uri if ":listener/" in uri else self.listener_arn
             if listener:
                 host = (item.get("RequestParameters") or {}).get("overwrite:header.host")
-                integrations[str(item["IntegrationId"])] = Integration(listener, bool(item.get("TlsConfig")), host)
+                link = str(item.get("ConnectionId", ""))
+                integrations[str(item["IntegrationId"])] = Integration(
+                    listener, bool(item.get("TlsConfig")), host, link
+                )
         return View(tuple(routes), authorizers, integrations, found.get("CorsConfiguration") or {})

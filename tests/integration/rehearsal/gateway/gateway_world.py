@@ -96,6 +96,8 @@ class GatewayWorld:
     http: httpx.Client
     api_id: str = ""
     integration: str = ""
+    link: str = ""
+    closed_link: str = ""
     listener: str = ""
     live_rule: str = ""
     groups: dict[str, str] = field(default_factory=dict)
@@ -110,7 +112,18 @@ class GatewayWorld:
             ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=zone)["Subnet"]["SubnetId"]
             for number, zone in enumerate(zones)
         ]
-        made = balancer.create_load_balancer(Name=name, Subnets=subnets)
+        groups = [
+            ec2.create_security_group(GroupName=f"{name}-{of}", Description=of, VpcId=vpc)["GroupId"]
+            for of in ("balancer", "link", "stranger")
+        ]
+        from_link = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "UserIdGroupPairs": [{"GroupId": groups[1]}]}
+        ec2.authorize_security_group_ingress(GroupId=groups[0], IpPermissions=[from_link])
+        api = self.world.aws.client("apigatewayv2")
+        self.link, self.closed_link = (
+            api.create_vpc_link(Name=name, SubnetIds=subnets, SecurityGroupIds=[group])["VpcLinkId"]
+            for group in groups[1:]
+        )
+        made = balancer.create_load_balancer(Name=name, Subnets=subnets, SecurityGroups=groups[:1])
         for side in ("monolith", "task"):
             group = balancer.create_target_group(
                 Name=f"{name}-{side}", Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip"
@@ -151,7 +164,7 @@ class GatewayWorld:
             IntegrationMethod="ANY",
             IntegrationUri=self.listener,
             ConnectionType="VPC_LINK",
-            ConnectionId="link",
+            ConnectionId=self.link,
             PayloadFormatVersion="1.0",
         )["IntegrationId"]
         target = f"integrations/{self.integration}"

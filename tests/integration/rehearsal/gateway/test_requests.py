@@ -285,6 +285,18 @@ def test_tls_goes_to_a_listener_that_speaks_it_and_to_no_other(gateway: GatewayW
         _becomes(gateway, 200)
 
 
+def test_a_link_whose_group_nobody_lets_in_reaches_nothing(gateway: GatewayWorld) -> None:
+    """Prevents a rehearsal that passes without the rule that lets the VPC link in: on AWS every request would end in a 503."""
+    api = gateway.world.aws.client("apigatewayv2")
+    integration = {"ApiId": gateway.api_id, "IntegrationId": gateway.integration}
+    try:
+        api.update_integration(**integration, ConnectionId=gateway.closed_link)
+        _becomes(gateway, 503)
+    finally:
+        api.update_integration(**integration, ConnectionId=gateway.link)
+        _becomes(gateway, 200)
+
+
 def test_rules_of_others_answer_as_they_would_and_hosts_are_what_the_api_sends(gateway: GatewayWorld) -> None:
     """Prevents a rule in front that the rehearsal does not see, and a condition on hosts that nothing through the API meets."""
     aws = gateway.world.aws
