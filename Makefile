@@ -46,7 +46,7 @@ lint: setup secrets dependencies workflows
 ACTIONLINT := build/actionlint
 workflows: setup $(ACTIONLINT)
 	$(ACTIONLINT) -shellcheck $(BIN)/shellcheck -pyflakes ''
-	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck .ci/run docs/bootstrap/*.sh
 
 $(ACTIONLINT): .ci/actionlint/go.mod .ci/actionlint/go.sum
 	@command -v go >/dev/null || { echo 'Go is not on PATH, and the workflows are checked by a program of it; install it (https://go.dev/dl/)' >&2; exit 2; }

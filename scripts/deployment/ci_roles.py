@@ -82,34 +82,62 @@ def declared(place: Place) -> CiRoles:
     return CiRoles(roles=roles, boundary=boundary, checked=[], findings=[])
 
 
+#: How each thing is made where it is missing, and brought up to date where it is there: the script is safe to run again. A managed
+#: policy keeps five versions (IAM, 'IAM and AWS STS quotas'), so the former ones go first.
+_HEAD = """\
+#!/bin/sh
+set -eu
+cd "$(dirname "$0")"
+there() { aws iam "$@" >/dev/null 2>&1; }
+policy() { # NAME
+  if there get-policy --policy-arn "$policies$1"; then
+    for version in $(aws iam list-policy-versions --policy-arn "$policies$1" --query 'Versions[?!IsDefaultVersion].VersionId' \
+      --output text); do
+      aws iam delete-policy-version --policy-arn "$policies$1" --version-id "$version"
+    done
+    aws iam create-policy-version --policy-arn "$policies$1" --policy-document "file://$1.json" --set-as-default
+  else
+    aws iam create-policy --policy-name "$1" --policy-document "file://$1.json"
+  fi
+}
+role() { # NAME
+  if there get-role --role-name "$1"; then
+    aws iam update-assume-role-policy --role-name "$1" --policy-document "file://$1.trust.json"
+    aws iam update-role --role-name "$1" --max-session-duration $seconds
+  else
+    aws iam create-role --role-name "$1" --max-session-duration $seconds --assume-role-policy-document "file://$1.trust.json"
+  fi
+}
+"""
+
+
 def write(place: Place, directory: Path) -> Path:
     """Write each document into a file of its own, and a script of the commands that make everything; where that is."""
     wanted = declared(place)
     private.directory(directory)
+    base = place.naming.boundary_arn.rpartition("/")[0]
+    provider = f"{base.removesuffix(':policy')}:oidc-provider/{ci_roles.ISSUER}"
     commands = [
-        "set -eu",
-        'cd "$(dirname "$0")"',
-        f"aws iam create-open-id-connect-provider --url https://{ci_roles.ISSUER} --client-id-list sts.amazonaws.com",
+        f"policies={base}/",
+        f"seconds={SESSION_SECONDS}",
+        f"there get-open-id-connect-provider --open-id-connect-provider-arn {provider} ||",
+        f"  aws iam create-open-id-connect-provider --url https://{ci_roles.ISSUER} --client-id-list sts.amazonaws.com",
     ]
     for made in (wanted.boundary, *(policy for role in wanted.roles for policy in role.policies)):
         private.write(directory / f"{made.name}.json", made.document + "\n")
-        commands.append(f"aws iam create-policy --policy-name {made.name} --policy-document file://{made.name}.json")
+        commands.append(f"policy {made.name}")
     for role in wanted.roles:
         private.write(directory / f"{role.name}.trust.json", role.trust + "\n")
-        commands.append(
-            f"aws iam create-role --role-name {role.name} --max-session-duration {SESSION_SECONDS} "
-            f"--assume-role-policy-document file://{role.name}.trust.json"
-        )
-        base = role.arn.replace(f":role/{role.name}", ":policy/")
+        commands.append(f"role {role.name}")
         commands += [
-            f"aws iam attach-role-policy --role-name {role.name} --policy-arn {base}{policy.name}"
+            f'aws iam attach-role-policy --role-name {role.name} --policy-arn "${{policies}}{policy.name}"'
             for policy in role.policies
         ]
         commands.append(
             f"gh variable set {role.variable} --repo {place.repository} --env {role.environment} --body {role.arn}"
         )
     script = directory / SCRIPT
-    private.write(script, "\n".join(commands) + "\n")
+    private.write(script, _HEAD + "\n".join(commands) + "\n")
     return script
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from scripts.cli.app import app
 from scripts.deployment import ci_roles as roles
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.errors import UsageError
+from scripts.support.settings import PROJECT_ROOT
+from tests import aws_cli
 from tests.unit.components.declared_helpers import ACCOUNT, FILLED, REGION
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0a1b2c3d"
@@ -30,39 +33,85 @@ POLICIES = f"arn:aws:iam::{ACCOUNT}:policy/"
 
 
 @pytest.fixture
-def iam(aws: EmulatedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An account in which an administrator carried out what the command wrote."""
+def empty(aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An account in which nothing is made yet; its IAM."""
     aws.reset()
     for name, value in aws.environment().items():
         monkeypatch.setenv(name, value)
-    client = aws.client("iam")
-    carried_out = 0
-    script = roles.write(PLACE, tmp_path / "made")
-    for command in script.read_text().splitlines():
-        if not command.startswith("aws "):
-            continue
-        _, service, operation, *words = command.split()
-        assert service == "iam"
-        given = dict(zip(words[::2], words[1::2], strict=True))
-        parameters: dict[str, Any] = {}
-        for word, value in given.items():
-            key = "".join(part.capitalize() for part in word.removeprefix("--").split("-"))
-            key = {"ClientIdList": "ClientIDList"}.get(key, key)
-            text = (script.parent / value[7:]).read_text() if value.startswith("file://") else value
-            parameters[key] = int(text) if key == "MaxSessionDuration" else [text] if key == "ClientIDList" else text
-        if operation == "create-open-id-connect-provider":
-            parameters["ThumbprintList"] = ["a" * 40]  # moto asks for it, AWS no longer does
-            client.create_open_id_connect_provider(**parameters)
-        else:
-            getattr(client, operation.replace("-", "_"))(**parameters)
-        carried_out += 1
-    attached = sum(len(role.policies) for role in roles.declared(PLACE).roles)
-    assert carried_out == 1 + (1 + attached) + len(ci_roles.ROLES) + attached
-    return client
+    return aws.client("iam")
 
 
-def test_what_an_administrator_made_is_as_declared(iam: Any) -> None:
+@pytest.fixture
+def iam(empty: Any) -> Any:
+    """An account in which everything is as declared."""
+    wanted = roles.declared(PLACE)
+    empty.create_open_id_connect_provider(
+        Url=f"https://{ci_roles.ISSUER}", ClientIDList=["sts.amazonaws.com"], ThumbprintList=["a" * 40]
+    )
+    for policy in (wanted.boundary, *(policy for role in wanted.roles for policy in role.policies)):
+        empty.create_policy(PolicyName=policy.name, PolicyDocument=policy.document)
+    for role in wanted.roles:
+        given = {"AssumeRolePolicyDocument": role.trust, "MaxSessionDuration": roles.SESSION_SECONDS}
+        empty.create_role(RoleName=role.name, **given)
+        for policy in role.policies:
+            empty.attach_role_policy(RoleName=role.name, PolicyArn=f"{POLICIES}{policy.name}")
+    return empty
+
+
+@pytest.fixture
+def programs(aws: EmulatedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The two programs that the scripts call, first on PATH."""
+    with aws_cli.installed(tmp_path / "bin", aws.client) as directory:
+        monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
+        yield directory
+
+
+def carry_out(script: Path) -> str:
+    """What a script said that an administrator runs."""
+    done = subprocess.run(["sh", str(script)], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_an_administrator_made_is_as_declared(empty: Any, programs: Path, tmp_path: Path) -> None:
+    carry_out(roles.write(PLACE, tmp_path / "made"))
     assert roles.check_account(PLACE) == []
+    asked = (programs / "gh-asked").read_text().splitlines()
+    drift = f"arn:aws:iam::{ACCOUNT}:role/ci-task-service-prod-drift"
+    assert asked[-1] == f"variable set AWS_DRIFT_ROLE_ARN --repo myteacher/tasks --env prod-preview --body {drift}"
+    assert len(asked) == len(ci_roles.ROLES)
+
+
+def test_the_script_brings_what_is_there_up_to_date(iam: Any, programs: Path, tmp_path: Path) -> None:
+    """Fails when a role that a new version adds cannot be made, as what was there before ends the script."""
+    _widen(iam)
+    _trust_any_branch(iam)
+    _forget(iam)
+    iam.update_role(RoleName=DEPLOY, MaxSessionDuration=43200)
+    assert len(roles.check_account(PLACE)) == 4
+    carry_out(roles.write(PLACE, tmp_path / "made"))
+    assert roles.check_account(PLACE) == []
+    versions = iam.list_policy_versions(PolicyArn=f"{POLICIES}{PREVIEW}-state")["Versions"]
+    assert len(versions) == 2  # five are all that IAM keeps
+
+
+def test_what_pulumi_needs_before_it_runs_is_made_once(empty: Any, programs: Path, aws: EmulatedAws) -> None:
+    """Fails when the bucket of the state is open or without versions, or a second run makes another key, which reads no secret."""
+    script = PROJECT_ROOT / "docs" / "bootstrap" / "backend.sh"
+    words = ["sh", str(script), "pulumi-state", REGION]
+    first, again = (subprocess.run(words, capture_output=True, text=True, check=True, timeout=300) for _ in range(2))
+    assert first.stdout == again.stdout
+    backend, provider = (line.partition("=")[2] for line in first.stdout.splitlines())
+    assert backend == f"s3://pulumi-state?region={REGION}"
+    (key,) = (one["KeyArn"] for one in aws.client("kms").list_keys()["Keys"])
+    assert provider == f"awskms:///{key}?region={REGION}"
+    assert aws.client("kms").get_key_rotation_status(KeyId=key)["KeyRotationEnabled"]
+    s3 = aws.client("s3")
+    assert s3.get_bucket_versioning(Bucket="pulumi-state")["Status"] == "Enabled"
+    assert all(s3.get_public_access_block(Bucket="pulumi-state")["PublicAccessBlockConfiguration"].values())
+    (refusal,) = json.loads(s3.get_bucket_policy(Bucket="pulumi-state")["Policy"])["Statement"]
+    assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert refusal["Effect"] == "Deny"
 
 
 def _trust_any_branch(iam: Any) -> None:
