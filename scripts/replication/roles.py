@@ -10,14 +10,12 @@ import secrets
 from typing import Any
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.database import queries, secrecy
-from scripts.database.connections import Connection, connect
-from scripts.replication.directions import Login
-from scripts.support.errors import DatabaseError, Refused
-from scripts.support.redact import remember_secret
+from scripts.database.connections import Connection
+from scripts.support.errors import Refused
 from scripts.support.sides import Side
 from scripts.writes import record
 
@@ -124,17 +122,6 @@ def set_password(
         publisher, sql.SQL("ALTER ROLE {} PASSWORD ").format(sql.Identifier(role)), verifier, force=force
     )
     return password, warnings
-
-
-def logs_in(url: str, login: Login) -> bool:
-    """Whether the role gets into the database of ``url`` with its password. Tried, as nobody may read the stored verifier."""
-    password = login.password.get_secret_value()
-    remember_secret(password)
-    try:
-        connect(conninfo.make_conninfo(url, user=login.user, password=password), step="role").close()
-    except DatabaseError:
-        return False
-    return True
 
 
 def leftovers(connection: Connection, config: MigrationConfig) -> list[str]:

@@ -98,7 +98,7 @@ def make_roles(settings: Settings, dry_run: bool = False, force: bool = False) -
             status: Literal["created", "there", "password"] = (
                 "created" if roles.ensure(connection, config, side) else "there"
             )
-            if login is not None and not roles.logs_in(settings.url(side), login):
+            if login is not None and not role.logs_in(settings.url(side), login.user, login.password):
                 status = "password" if status == "there" else status
                 _, shown = roles.set_password(connection, login.user, login.password.get_secret_value(), force=force)
                 warnings += [text for text in shown if text not in warnings]

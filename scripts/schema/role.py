@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from components.config import MigrationConfig
 from scripts.database import catalog, secrecy
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, connect, domain_errors, parameters
+from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.sides import open_side
 from scripts.schema.statements import QUERIES
 from scripts.support.errors import DatabaseError, Refused
@@ -59,7 +59,7 @@ def ensure(
             ],
         )
     remember_secret(password.get_secret_value())
-    if there and _can_log_in(settings, name, password):
+    if there and logs_in(settings.target(), name, password):
         return Role(name)
     changed: Literal["created", "password"] = "password" if there else "created"
     warnings: list[str] = []
@@ -73,12 +73,12 @@ def ensure(
     return Role(name, changed, warnings)
 
 
-def _can_log_in(settings: Settings, name: str, password: SecretStr) -> bool:
-    """Tried, as nobody may read the stored verifier: not even an RDS master."""
-    values = parameters(settings.target(), "TARGET_DATABASE_URL")
-    values |= {"user": name, "password": password.get_secret_value()}
+def logs_in(url: str, name: str, password: SecretStr) -> bool:
+    """Whether the role gets into the database of ``url`` with ``password``. Tried, as nobody may read the stored verifier: not even
+    an RDS master."""
+    remember_secret(password.get_secret_value())
     try:
-        connect(conninfo.make_conninfo("", **values), step="role", name="TARGET_DATABASE_URL").close()
+        connect(conninfo.make_conninfo(url, user=name, password=password.get_secret_value()), step="role").close()
     except DatabaseError:
         return False
     return True
