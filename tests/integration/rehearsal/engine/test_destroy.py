@@ -45,7 +45,7 @@ def test_a_stack_goes_in_two_steps_and_leaves_dumps_evidence_and_the_keys_to_the
     for bucket in left["buckets"]:
         for guard in GUARDS:
             assert getattr(aws.client("s3"), guard)(Bucket=bucket)
-    snapshots = aws.client("rds").describe_db_snapshots()["DBSnapshots"]
+    snapshots = aws.client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]
     assert [snapshot["DBSnapshotIdentifier"] for snapshot in snapshots] == ["task-service-staging-final"]
 
     # A secret's name is taken for its 7 days; its value is put anew anyway.
