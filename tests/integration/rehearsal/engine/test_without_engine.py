@@ -10,6 +10,7 @@ from components.dms_settings import FORWARD_TASK_ID
 from scripts.deployment.deployer import Deployer
 from scripts.rehearsal.emulated import registry
 from scripts.rehearsal.emulated.core import Aws
+from scripts.rehearsal.emulated.properties import plain
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.engine.pulumi_cli import make_deployer
 from scripts.rehearsal.engine.state import State
@@ -26,7 +27,10 @@ def refresh(deployer: Deployer, aws: EmulatedAws) -> None:
         return
     state, account = State.load(deployer.state_path), Aws(aws.region, aws.environment())
     for resource in list(state.resources.values()):
-        if resource.type.startswith("aws:dms/") and registry.read(account, resource.type, resource.id, {}) is None:
+        if (
+            resource.type.startswith("aws:dms/")
+            and registry.read(account, resource.type, resource.id, plain(resource.inputs)) is None
+        ):
             state.gone(resource)
 
 
