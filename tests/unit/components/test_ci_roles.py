@@ -303,3 +303,14 @@ def test_only_the_live_rule_can_be_moved_by_the_operator() -> None:
     assert rule["Resource"] == [FILLED["listenerArn"].replace(":listener/", ":listener-rule/") + "/*"]
     name = declare("prod").one("aws:lb/listenerRule:ListenerRule", "routes-live-rule").inputs["tags"]["Name"]
     assert rule["Condition"] == {"StringEquals": {"aws:ResourceTag/Name": name}}
+
+
+def test_the_deploy_role_ends_the_one_secret_that_is_made_anew_and_no_other() -> None:
+    """Fails when `replicationEngine: none` is refused half-way, or a deployment could end the service's or the operator's password."""
+    ends = [item for item in statements("deploy") if "secretsmanager:DeleteSecret" in item["Action"]]
+    assert [(item["Action"], item["Resource"]) for item in ends] == [
+        (
+            ["secretsmanager:DeleteSecret"],
+            [f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:task-service/replication-*"],
+        )
+    ]
