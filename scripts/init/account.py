@@ -147,7 +147,8 @@ def _subnets(found: Survey) -> None:
     own = [{"Name": "vpc-id", "Values": [vpc]}]
     tables = _pages(ec2, "describe_route_tables", "RouteTables", Filters=own)
     by_subnet = {link.get("SubnetId", "main"): table for table in tables for link in table["Associations"]}
-    endpoints = ec2.describe_vpc_endpoints(Filters=own)["VpcEndpoints"]
+    found_ways = ec2.describe_vpc_endpoints(Filters=own)["VpcEndpoints"]
+    endpoints = [one for one in found_ways if one["State"].lower() in ("available", "pending")]
     private: dict[str, list[tuple[str, str]]] = defaultdict(list)
     left: list[str] = []
     for subnet in _pages(ec2, "describe_subnets", "Subnets", Filters=own):

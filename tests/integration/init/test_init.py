@@ -60,16 +60,12 @@ class Account:
         self.main_table = tables[0]["RouteTableId"]
         ec2.create_route(RouteTableId=self.main_table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId=nat)
         rds = aws.client("rds")
-        rds.create_db_instance(
-            DBInstanceIdentifier="myteacher-production",
-            DBInstanceClass="db.t3.medium",
-            Engine="postgres",
-            VpcSecurityGroupIds=[self.world["sourceSecurityGroupId"]],
-        )
         described = rds.describe_db_instances()["DBInstances"][0]
         secret = aws.client("secretsmanager").create_secret(Name="myteacher/operator", SecretString="{}")["ARN"]
+        # Who operates is a person's to say.
+        known = {name: value for name, value in self.world.items() if not name.startswith("operator")}
         self.expected = {
-            **self.world,
+            **known,
             "sourceHost": described["Endpoint"]["Address"],
             "sourceOperatorSecretArn": secret,
             "serviceImageTag": "3f2c1a9",
@@ -332,6 +328,9 @@ def test_public_subnets_and_those_without_a_way_to_aws_are_left_out(account: Acc
     """Fails when the service is put where it gets no image, or where the internet reaches it."""
     account.changed = True
     ec2 = account.aws.client("ec2")
+    ec2.delete_vpc_endpoints(
+        VpcEndpointIds=[one["VpcEndpointId"] for one in ec2.describe_vpc_endpoints()["VpcEndpoints"]]
+    )
     gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
     ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=account.vpc)
     for number, route in ((7, {"GatewayId": gateway}), (8, None)):
