@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import ClassVar, Self
 
 
@@ -13,8 +12,8 @@ class MigrationError(Exception):
 
     def reworded(self, text: str) -> Self:
         """The same error, of its kind and with its fields, that says ``text`` instead."""
-        other = copy(self)
-        other.args = (text,)
+        other = type(self).__new__(type(self), text)  # not by its constructor, which may ask for more than a text
+        other.__dict__.update(self.__dict__)
         return other
 
 

@@ -243,6 +243,7 @@ def test_a_fault_in_a_workflow_or_its_script_fails(project: Path, place: str, na
     shutil.copytree(ROOT / ".ci", project / ".ci")
     (project / ".github" / "workflows").mkdir(parents=True)
     (project / ".github" / "workflows" / "x.yml").write_text(WORKFLOW % (place, named))
+    shutil.copytree(ROOT / "docs" / "bootstrap", project / "docs" / "bootstrap")
     done = make(project, "workflows")
     assert (done.returncode != 0) == bool(says), done.stdout + done.stderr
     assert says in done.stdout + done.stderr
