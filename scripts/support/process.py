@@ -24,12 +24,12 @@ def uninterrupted() -> Iterator[None]:
         yield  # signals are taken in the main thread alone
         return
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in SIGNALS}
+    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for one, handler in before.items():
+            signal.signal(one, handler)
         for number in came:
             signal.raise_signal(number)
 
