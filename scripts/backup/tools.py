@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from psycopg import conninfo
@@ -17,6 +18,7 @@ from scripts.database.error_text import of_client
 from scripts.database.tls import address, stays_here
 from scripts.embedded.binaries import bin_path
 from scripts.support.errors import DatabaseError, Refused
+from scripts.support.process import uninterrupted
 
 #: How often a running program is looked at, seconds.
 WATCH_SECONDS = 0.5
@@ -85,19 +87,25 @@ def run(program: Path, arguments: Sequence[str], url: str, watch: Callable[[floa
     command = [str(program), *arguments, "--dbname", conninfo.make_conninfo("", **values)]
     started = time.monotonic()
     try:
-        with subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, umask=0o077
-        ) as process:
-            try:
-                while True:
-                    try:
-                        _, said = process.communicate(timeout=WATCH_SECONDS)
-                        break
-                    except subprocess.TimeoutExpired:
-                        watch(time.monotonic() - started)
-            except BaseException:
-                process.kill()
-                raise
+        with ExitStack() as left:
+            with uninterrupted():
+                process = left.enter_context(
+                    subprocess.Popen(
+                        command,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.PIPE,
+                        text=True,
+                        env=environment,
+                        umask=0o077,
+                    )
+                )
+                left.callback(process.kill)  # does nothing once it has ended
+            while True:
+                try:
+                    _, said = process.communicate(timeout=WATCH_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    watch(time.monotonic() - started)
     except OSError as error:
         raise DatabaseError(f"{program.name} could not be run: {error}; check the client's installation") from None
     if process.returncode:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -26,6 +26,7 @@ from pulumi.automation.errors import create_command_error
 
 from scripts.deployment.errors import AT_ONCE, CannotDeploy, CliTimedOut, Killed
 from scripts.support.errors import MigrationError, Refused
+from scripts.support.process import uninterrupted
 from scripts.support.redact import redact
 
 #: Commands that change or compare a whole stack; everything else asks the backend one question.
@@ -119,24 +120,21 @@ class Command(automation.PulumiCommand):
         ):
             in_file.write(self.said.encode())
             in_file.seek(0)
-            child = subprocess.Popen(
-                [self.command, "--non-interactive", *args],
-                stdin=in_file,
-                stdout=out_file,
-                stderr=err_file,
-                cwd=cwd,
-                env={**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"},
-                start_new_session=True,  # Ctrl-C in the terminal is ours to pass on; a kill takes the whole family
-            )
-            if verb in LOCKING:
-                self._note(child.pid)
-            try:
+            with ExitStack() as left:
+                with uninterrupted():
+                    child = subprocess.Popen(
+                        [self.command, "--non-interactive", *args],
+                        stdin=in_file,
+                        stdout=out_file,
+                        stderr=err_file,
+                        cwd=cwd,
+                        env={**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"},
+                        start_new_session=True,  # Ctrl-C in the terminal is ours to pass on; a kill takes the whole family
+                    )
+                    left.callback(_stop, child)
+                    if verb in LOCKING:
+                        self._note(child.pid)
                 late = not _ended(child, limit)
-            except BaseException:
-                _stop(child)
-                raise
-            if late:
-                _stop(child)
             out, err = _text(out_file), _text(err_file)
         if late:
             raise CliTimedOut(
@@ -181,7 +179,7 @@ def _text(file: IO[bytes]) -> str:
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
     """Ctrl-C, so that the engine records what runs and gives its lock back; then kill."""
-    child.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGINT)  # does nothing once it has ended
     if not _ended(child, GRACE):
         _end_family(child.pid)
         child.wait()

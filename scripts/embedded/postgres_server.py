@@ -20,7 +20,7 @@ from scripts.database.connections import connect
 from scripts.embedded.binaries import bin_path, others_may_enter
 from scripts.support import private
 from scripts.support.errors import DatabaseError, TimedOut
-from scripts.support.process import free_port
+from scripts.support.process import free_port, uninterrupted
 from scripts.support.redact import redact, remember_secret
 from scripts.support.wait import wait_until
 
@@ -110,7 +110,10 @@ class EmbeddedPostgres:
         # Socket paths are limited to 107 bytes; a longer directory goes without one, TCP is always there.
         options["unix_socket_directories"] = str(self.data) if len(str(self.data)) < 80 else ""
         arguments = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
-        with os.fdopen(private.descriptor(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log:
+        with (
+            uninterrupted(),
+            os.fdopen(private.descriptor(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log,
+        ):
             self._process = subprocess.Popen(
                 [str(bin_path() / "postgres"), "-D", str(self.data), *arguments],
                 stdout=log,
@@ -120,7 +123,7 @@ class EmbeddedPostgres:
                 start_new_session=True,  # Ctrl-C in the terminal is ours to handle, not the server's.
                 **self._as_system_user(),
             )
-        atexit.register(self.stop)
+            atexit.register(self.stop)
         server = self._process
         try:
             refusal = wait_until(
@@ -178,16 +181,17 @@ class EmbeddedPostgres:
         self.stop()
 
     def _end(self, how: signal.Signals, timeout: float) -> None:
-        process, self._process = self._process, None
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(how)
+            try:
+                process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        # Not before: a Ctrl-C meanwhile leaves it to whoever stops what is left.
+        self._process = None
         atexit.unregister(self.stop)
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
     def _wait_for_children(self) -> None:
         # Orphaned backends notice the postmaster's death and leave; shared memory is free when the last has gone, and

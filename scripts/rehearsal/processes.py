@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scripts.support.errors import MigrationError
+from scripts.support.process import uninterrupted
 
 
 class Processes:
@@ -24,7 +25,7 @@ class Processes:
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], cwd: Path | None = None) -> int:
         """Start ``command`` with its output in ``<logs>/<name>.log``; returns the process id."""
-        with (self.logs / f"{name}.log").open("ab") as log:
+        with uninterrupted(), (self.logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 list(command),
                 env={**os.environ, **environment},
@@ -34,7 +35,7 @@ class Processes:
                 cwd=cwd,
                 start_new_session=True,  # Ctrl-C reaches the rehearsal alone, which then stops them in order.
             )
-        self._running[name] = process
+            self._running[name] = process
         return process.pid
 
     def check(self) -> None:
@@ -51,9 +52,10 @@ class Processes:
 
     def stop(self, name: str, timeout: float = 15.0, how: signal.Signals = signal.SIGTERM) -> None:
         """Stop ``name`` and what it started."""
-        process = self._running.pop(name, None)
+        process = self._running.get(name)
         if process is not None:
             end(process, timeout, how)
+            del self._running[name]  # not before: a Ctrl-C meanwhile leaves it to stop_all
 
     def stop_all(self) -> None:
         """Stop every process, the newest first."""

@@ -23,9 +23,8 @@ from scripts.rehearsal.steps import Steps
 from scripts.rehearsal.testbed import Testbed
 from scripts.support.console import say
 from scripts.support.errors import MigrationError
+from scripts.support.process import SIGNALS
 from scripts.support.redact import redact
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def rehearse(plan: Plan) -> Report:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import TypeVar
 
 import psycopg
@@ -36,6 +37,7 @@ from scripts.schema.documents import OperatorRole, SchemaApplied, SchemaDiff
 from scripts.support import private
 from scripts.support.document import Document
 from scripts.support.errors import DataDiffer, MigrationError, Refused
+from scripts.support.process import uninterrupted
 from scripts.support.redact import redact
 from scripts.verify.documents import Verification
 
@@ -69,26 +71,24 @@ class Steps:
         name = "-".join(word for word in arguments[:2] if not word.startswith("-"))
         self.view.moment.step = f"task-migration {' '.join(arguments[:2])}"
         errors = self.testbed.logs / f"{name}.log"
-        with errors.open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "scripts", *arguments, "--json"],
-                cwd=self.testbed.directory,
-                env={**os.environ, **self.testbed.environment(), **(variables or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
+        with errors.open("ab") as log, ExitStack() as left:
+            with uninterrupted():
+                child = subprocess.Popen(
+                    [sys.executable, "-m", "scripts", *arguments, "--json"],
+                    cwd=self.testbed.directory,
+                    env={**os.environ, **self.testbed.environment(), **(variables or {})},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    start_new_session=True,
+                )
+                left.callback(_interrupt, child)
             try:
                 answer, _ = child.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
                 raise MigrationError(
                     f"task-migration {name} did not end within {timeout:g} s; see {errors.name}"
                 ) from None
-            finally:
-                if child.poll() is None:
-                    # As Ctrl-C does, so that it stops what it started itself: a backup's scratch server, for one.
-                    end(child, 20.0, signal.SIGINT)
         self.testbed.processes.check()
         if child.returncode not in accept:
             tail = redact((errors.read_text(errors="replace") + answer.decode(errors="replace"))[-2000:])
@@ -249,3 +249,9 @@ class Steps:
 
     def _keep(self, name: str, found: LedgerCheck) -> None:
         private.write(self.testbed.directory / name, json.dumps(found.plain(), ensure_ascii=False, indent=2))
+
+
+def _interrupt(child: subprocess.Popen[bytes]) -> None:
+    # As Ctrl-C does, so that it stops what it started itself: a backup's scratch server, for one.
+    if child.poll() is None:
+        end(child, 20.0, signal.SIGINT)

@@ -16,7 +16,7 @@ from botocore.config import Config
 
 from scripts.rehearsal.processes import end, http_status
 from scripts.support.errors import MigrationError, TimedOut
-from scripts.support.process import free_port
+from scripts.support.process import free_port, uninterrupted
 from scripts.support.settings import PROJECT_ROOT
 from scripts.support.wait import wait_until
 
@@ -107,14 +107,15 @@ class EmulatedAws:
         environment["MOTO_ACM_VALIDATION_WAIT"] = "0"
         log = self._log.open("ab") if self._log else None
         try:
-            self._process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log or subprocess.DEVNULL,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            with uninterrupted():
+                self._process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log or subprocess.DEVNULL,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
         finally:
             if log:
                 log.close()
@@ -143,10 +144,9 @@ class EmulatedAws:
 
     def stop(self) -> None:
         """Stop the server and whatever it started; safe to call twice."""
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        end(process, 5.0)
+        if self._process is not None and self._process.poll() is None:
+            end(self._process, 5.0)
+        self._process = None
 
     def __enter__(self) -> EmulatedAws:
         return self if self._process else self.start()

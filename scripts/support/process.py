@@ -3,7 +3,35 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: What an operator, a shell or a terminal that closes ends a command by.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Those signals wait for the end of the block, and are taken then: for a child's start, which nobody knows before it ends.
+
+    Python raises KeyboardInterrupt wherever it is, also between a fork and the assignment of its id (Python documentation,
+    'signal', 'Note on Signal Handlers and Exceptions').
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are taken in the main thread alone
+        return
+    came: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in SIGNALS}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def is_alive(pid: int) -> bool:
