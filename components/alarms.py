@@ -9,7 +9,8 @@ from typing import Literal
 import pulumi
 import pulumi_aws as aws
 
-from components.naming import SERVICE_NAME, Naming
+from components.component import Component
+from components.naming import SERVICE_NAME
 
 Severity = Literal["warning", "critical"]
 #: WAL that a slot may hold before somebody should look, in bytes: 10 GiB.
@@ -151,15 +152,7 @@ def _replication(scope: AlarmScope) -> list[Alarm]:
     return alarms
 
 
-def declare_alarms(
-    name: str,
-    *,
-    naming: Naming,
-    component: str,
-    scope: AlarmScope,
-    topic_arn: pulumi.Input[str],
-    opts: pulumi.ResourceOptions,
-) -> None:
+def declare_alarms(owner: Component, name: str, *, scope: AlarmScope, topic_arn: pulumi.Input[str]) -> None:
     """Declare all alarms; each tells the topic when it starts and when it ends."""
     for alarm in (*_planned(scope), *_replication(scope)):
         alarm_name = f"{SERVICE_NAME}-{alarm.suffix}-{alarm.severity}"
@@ -185,6 +178,6 @@ def declare_alarms(
             treat_missing_data="notBreaching",
             alarm_actions=[topic_arn],
             ok_actions=[topic_arn],
-            tags={**naming.tags(component, alarm_name), "Severity": alarm.severity},
-            opts=opts,
+            tags={**owner.tags(alarm_name), "Severity": alarm.severity},
+            opts=owner.child,
         )

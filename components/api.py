@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.component import Component
 from components.logs import log_group
 from components.naming import API_LOG_GROUP, API_NAME, HEALTH_ROUTE, TASK_ROUTES, Naming
 from components.network import security_group
 
-COMPONENT = "api"
 #: Longest that API Gateway waits for the listener, in ms; an HTTP API allows 30,000.
 INTEGRATION_TIMEOUT_MS = 29_000
 #: Requests per second and burst; ten times the load test. The provider sends 0 for a limit that is left out beside
@@ -71,9 +71,10 @@ class TaskApiArgs:
     allowed_origins: Sequence[str]
 
 
-class TaskApi(pulumi.ComponentResource):
+class TaskApi(Component):
     """HTTP API with its stage, authorizer, VPC link, integration and routes."""
 
+    component = "api"
     api_id: pulumi.Output[str]
     api_endpoint: pulumi.Output[str]
     domain_target: pulumi.Output[str] | None
@@ -81,9 +82,7 @@ class TaskApi(pulumi.ComponentResource):
     link_security_group_id: pulumi.Output[str]
 
     def __init__(self, name: str, args: TaskApiArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("task-migration:components:TaskApi", f"{name}-api", None, opts)
-        naming = args.naming
-        child = pulumi.ResourceOptions(parent=self)
+        super().__init__(f"{name}-api", args.naming, opts)
 
         api = aws.apigatewayv2.Api(
             f"{name}-api",
@@ -91,8 +90,8 @@ class TaskApi(pulumi.ComponentResource):
             protocol_type="HTTP",
             description="Task endpoints of MyTeacher",
             cors_configuration=_cors(args.allowed_origins),
-            tags=naming.tags(COMPONENT, API_NAME),
-            opts=child,
+            tags=self.tags(API_NAME),
+            opts=self.child,
         )
         stage = self._declare_stage(name, args, api)
         authorizer = aws.apigatewayv2.Authorizer(
@@ -102,26 +101,21 @@ class TaskApi(pulumi.ComponentResource):
             authorizer_type="JWT",
             identity_sources=["$request.header.Authorization"],
             jwt_configuration=aws.apigatewayv2.AuthorizerJwtConfigurationArgs(
-                issuer=pulumi.Output.concat(f"https://cognito-idp.{naming.region}.amazonaws.com/", args.user_pool_id),
+                issuer=pulumi.Output.concat(
+                    f"https://cognito-idp.{self.naming.region}.amazonaws.com/", args.user_pool_id
+                ),
                 audiences=args.client_ids,
             ),
-            opts=child,
+            opts=self.child,
         )
-        group = security_group(
-            name,
-            naming=naming,
-            component="vpc-link",
-            vpc_id=args.vpc_id,
-            purpose="API Gateway VPC link",
-            opts=child,
-        )
+        group = security_group(self, name, vpc_id=args.vpc_id, purpose="API Gateway VPC link", whose="vpc-link")
         link = aws.apigatewayv2.VpcLink(
             f"{name}-vpc-link",
             name=API_NAME,
             subnet_ids=args.subnet_ids,
             security_group_ids=[group.id],
-            tags=naming.tags(COMPONENT, API_NAME),
-            opts=child,
+            tags=self.tags(API_NAME),
+            opts=self.child,
         )
         integration = aws.apigatewayv2.Integration(
             f"{name}-integration",
@@ -140,7 +134,7 @@ class TaskApi(pulumi.ComponentResource):
             if args.listener.server_name
             else None,
             request_parameters={"overwrite:header.host": args.host} if args.host else None,
-            opts=child,
+            opts=self.child,
         )
         target = pulumi.Output.concat("integrations/", integration.id)
         for suffix, route_key in TASK_ROUTES.items():
@@ -151,7 +145,7 @@ class TaskApi(pulumi.ComponentResource):
                 target=target,
                 authorization_type="JWT",
                 authorizer_id=authorizer.id,
-                opts=child,
+                opts=self.child,
             )
         aws.apigatewayv2.Route(
             f"{name}-route-health",
@@ -159,49 +153,34 @@ class TaskApi(pulumi.ComponentResource):
             route_key=HEALTH_ROUTE,
             target=target,
             authorization_type="NONE",
-            opts=child,
+            opts=self.child,
         )
 
         self.api_id = api.id
         self.api_endpoint = api.api_endpoint
-        self.domain_target = self._declare_domain(name, naming, args.domain, api, stage) if args.domain else None
+        self.domain_target = self._declare_domain(name, args.domain, api, stage) if args.domain else None
         self.link_security_group_id = group.id
-        self.register_outputs(
-            {
-                "apiId": self.api_id,
-                "apiEndpoint": self.api_endpoint,
-                "linkSecurityGroupId": self.link_security_group_id,
-            }
-        )
+        self.declared()
 
     def _declare_domain(
-        self, name: str, naming: Naming, domain: DomainArgs, api: aws.apigatewayv2.Api, stage: aws.apigatewayv2.Stage
+        self, name: str, domain: DomainArgs, api: aws.apigatewayv2.Api, stage: aws.apigatewayv2.Stage
     ) -> pulumi.Output[str]:
-        child = pulumi.ResourceOptions(parent=self)
         declared = aws.apigatewayv2.DomainName(
             f"{name}-domain",
             domain_name=domain.name,
             domain_name_configuration=aws.apigatewayv2.DomainNameDomainNameConfigurationArgs(
                 certificate_arn=domain.certificate_arn, endpoint_type="REGIONAL", security_policy="TLS_1_2"
             ),
-            tags=naming.tags(COMPONENT, domain.name),
-            opts=child,
+            tags=self.tags(domain.name),
+            opts=self.child,
         )
         aws.apigatewayv2.ApiMapping(
-            f"{name}-domain-mapping", api_id=api.id, domain_name=declared.id, stage=stage.name, opts=child
+            f"{name}-domain-mapping", api_id=api.id, domain_name=declared.id, stage=stage.name, opts=self.child
         )
         return declared.domain_name_configuration.apply(lambda made: made.target_domain_name or "")
 
     def _declare_stage(self, name: str, args: TaskApiArgs, api: aws.apigatewayv2.Api) -> aws.apigatewayv2.Stage:
-        naming = args.naming
-        access_log = log_group(
-            f"{name}-access-log",
-            API_LOG_GROUP,
-            naming=naming,
-            component=COMPONENT,
-            key_arn=args.log_key_arn,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        access_log = log_group(self, f"{name}-access-log", API_LOG_GROUP, key_arn=args.log_key_arn)
         return aws.apigatewayv2.Stage(
             f"{name}-stage",
             api_id=api.id,
@@ -216,8 +195,8 @@ class TaskApi(pulumi.ComponentResource):
                 throttling_rate_limit=THROTTLE_RATE,
                 throttling_burst_limit=THROTTLE_BURST,
             ),
-            tags=naming.tags(COMPONENT, API_NAME),
-            opts=pulumi.ResourceOptions(parent=self),
+            tags=self.tags(API_NAME),
+            opts=self.child,
         )
 
 

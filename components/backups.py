@@ -8,9 +8,9 @@ import pulumi
 import pulumi_aws as aws
 
 from components.buckets import private_bucket
+from components.component import Component
 from components.naming import Naming
 
-COMPONENT = "backups"
 DUMP_PREFIX = "database/"
 
 
@@ -22,26 +22,20 @@ class BackupsArgs:
     bucket: pulumi.Input[str]
 
 
-class Backups(pulumi.ComponentResource):
+class Backups(Component):
     """A versioned, private bucket that takes requests over TLS only, and objects under its own key only."""
 
+    component = "backups"
     bucket: pulumi.Output[str]
     arn: pulumi.Output[str]
 
     def __init__(self, name: str, args: BackupsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("task-migration:components:Backups", name, None, opts)
-        bucket = private_bucket(
-            name,
-            naming=args.naming,
-            component=COMPONENT,
-            bucket=args.bucket,
-            purpose="Backups of the monolith's database",
-            parent=self,
-        )
+        super().__init__(name, args.naming, opts)
+        bucket = private_bucket(self, name, bucket=args.bucket, purpose="Backups of the monolith's database")
         self._declare_lifecycle(name, bucket)
         self.bucket = bucket.bucket
         self.arn = bucket.arn
-        self.register_outputs({"bucket": self.bucket, "arn": self.arn})
+        self.declared()
 
     def _declare_lifecycle(self, name: str, bucket: aws.s3.Bucket) -> None:
         aws.s3.BucketLifecycleConfiguration(

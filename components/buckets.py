@@ -8,8 +8,8 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from components.component import Component
 from components.keys import encryption_key
-from components.naming import Naming
 from components.policies import document, statement
 
 #: What a request says about encryption; absent where it leaves that to the bucket, whose default is the declared key.
@@ -19,15 +19,13 @@ _CUSTOMER = f"{_HOW}-customer-algorithm"
 
 
 def private_bucket(
+    owner: Component,
     name: str,
     *,
-    naming: Naming,
-    component: str,
     bucket: pulumi.Input[str],
     purpose: str,
     refused: tuple[Mapping[str, Any], ...] = (),
     object_lock: bool = False,
-    parent: pulumi.Resource,
 ) -> aws.s3.Bucket:
     """Declare a bucket and its key. Both outlive the program, with all that guards the bucket: dumps and evidence are what is
     left of a stack that was taken down (docs/runbook.md, 'Taking a stack down').
@@ -36,22 +34,15 @@ def private_bucket(
         refused: what the bucket refuses beside plain HTTP and other keys: sid, actions on its objects, condition.
         object_lock: made with Object Lock, which can be asked for at creation only (Amazon S3, 'Object Lock considerations').
     """
-    child = pulumi.ResourceOptions(parent=parent, retain_on_delete=True)
-    key = encryption_key(
-        name,
-        naming=naming,
-        component=component,
-        purpose=purpose,
-        kept=True,
-        opts=pulumi.ResourceOptions(parent=parent),
-    )
+    child = pulumi.ResourceOptions(parent=owner, retain_on_delete=True)
+    key = encryption_key(owner, name, purpose=purpose, kept=True)
     made = aws.s3.Bucket(
         f"{name}-bucket",
         bucket=bucket,
         force_destroy=False,
         object_lock_enabled=True if object_lock else None,
-        tags=naming.tags(component, component),
-        opts=pulumi.ResourceOptions(parent=parent, protect=naming.protected, retain_on_delete=True),
+        tags=owner.tags(owner.component),
+        opts=pulumi.ResourceOptions(parent=owner, protect=owner.naming.protected, retain_on_delete=True),
     )
     aws.s3.BucketVersioning(
         f"{name}-versioning",

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.component import Component
 from components.keys import encryption_key
 from components.logs import log_group
 from components.naming import DATABASE_EXPORTS, OPERATOR_SECRET, POSTGRES_PORT, Naming
 from components.network import permit, security_group
 from components.roles import service_role
+from components.secrets import declare_secret
 
-COMPONENT = "database"
 MASTER_USER = "task_service_admin"
 BACKUP_DAYS = 7
 MONITORING_SECONDS = 60
@@ -61,12 +62,13 @@ class TargetDatabaseArgs:
     operator_reaches_source: bool = False
 
 
-class TargetDatabase(pulumi.ComponentResource):
+class TargetDatabase(Component):
     """RDS instance with its parameter group, network, key, monitoring role and log groups.
 
     The instance and its key are protected, and the key outlives the program: its final snapshot cannot be restored without.
     """
 
+    component = "database"
     endpoint: pulumi.Output[str]
     """Host name, without port."""
     port: pulumi.Output[int]
@@ -79,34 +81,20 @@ class TargetDatabase(pulumi.ComponentResource):
     key_arn: pulumi.Output[str]
 
     def __init__(self, name: str, args: TargetDatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("task-migration:components:TargetDatabase", name, None, opts)
-        naming = args.naming
-        child = pulumi.ResourceOptions(parent=self)
+        super().__init__(name, args.naming, opts)
 
         key = encryption_key(
-            name,
-            naming=naming,
-            component=COMPONENT,
-            purpose="Target database, its snapshots, master secret and replication storage",
-            kept=True,
-            opts=child,
+            self, name, purpose="Target database, its snapshots, master secret and replication storage", kept=True
         )
         subnets = aws.rds.SubnetGroup(
             f"{name}-subnet-group",
-            name=naming.prefix,
+            name=self.naming.prefix,
             description="Private subnets of the Task Service database",
             subnet_ids=args.subnet_ids,
-            tags=naming.tags(COMPONENT, naming.prefix),
-            opts=child,
+            tags=self.tags(self.naming.prefix),
+            opts=self.child,
         )
-        group = security_group(
-            name,
-            naming=naming,
-            component=COMPONENT,
-            vpc_id=args.vpc_id,
-            purpose="Task Service database",
-            opts=child,
-        )
+        group = security_group(self, name, vpc_id=args.vpc_id, purpose="Task Service database")
         self._instance = self._declare_instance(name, args, key, subnets, group)
         self._permit_ways(name, args, group.id)
 
@@ -114,28 +102,16 @@ class TargetDatabase(pulumi.ComponentResource):
         self.port = self._instance.port
         self.identifier = self._instance.identifier
         self.master_secret_arn = self._instance.master_user_secrets.apply(_secret_arn)
-        self.operator_secret_arn = aws.secretsmanager.Secret(
+        self.operator_secret_arn = declare_secret(
+            self,
             f"{name}-operator-secret",
-            name=OPERATOR_SECRET,
+            OPERATOR_SECRET,
+            key_arn=key.arn,
             description="User name and password of the operator's role on the Task Service database",
-            kms_key_id=key.arn,
-            recovery_window_in_days=7,
-            tags=naming.tags(COMPONENT, OPERATOR_SECRET),
-            opts=child,
         ).arn
         self.security_group_id = group.id
         self.key_arn = key.arn
-        self.register_outputs(
-            {
-                "endpoint": self.endpoint,
-                "port": self.port,
-                "identifier": self.identifier,
-                "masterSecretArn": self.master_secret_arn,
-                "operatorSecretArn": self.operator_secret_arn,
-                "securityGroupId": self.security_group_id,
-                "keyArn": self.key_arn,
-            }
-        )
+        self.declared()
 
     def _declare_instance(
         self,
@@ -145,18 +121,11 @@ class TargetDatabase(pulumi.ComponentResource):
         subnets: aws.rds.SubnetGroup,
         group: aws.ec2.SecurityGroup,
     ) -> aws.rds.Instance:
-        naming, identifier = args.naming, args.naming.prefix
-        parameters = self._declare_parameters(name, naming)
-        role, attachment = self._declare_monitoring_role(name, naming)
+        identifier = self.naming.prefix
+        parameters = self._declare_parameters(name)
+        role, attachment = self._declare_monitoring_role(name)
         logs = [
-            log_group(
-                f"{name}-log-{export}",
-                naming.database_log_group(export),
-                naming=naming,
-                component=COMPONENT,
-                key_arn=args.log_key_arn,
-                opts=pulumi.ResourceOptions(parent=self),
-            )
+            log_group(self, f"{name}-log-{export}", self.naming.database_log_group(export), key_arn=args.log_key_arn)
             for export in DATABASE_EXPORTS
         ]
         return aws.rds.Instance(
@@ -186,7 +155,7 @@ class TargetDatabase(pulumi.ComponentResource):
             db_subnet_group_name=subnets.name,
             vpc_security_group_ids=[group.id],
             publicly_accessible=False,
-            multi_az=naming.is_production,
+            multi_az=self.naming.is_production,
             backup_retention_period=BACKUP_DAYS,
             backup_window="17:00-18:00",
             maintenance_window="sun:18:30-sun:19:30",
@@ -198,17 +167,17 @@ class TargetDatabase(pulumi.ComponentResource):
             performance_insights_kms_key_id=key.arn,
             performance_insights_retention_period=7,
             enabled_cloudwatch_logs_exports=list(DATABASE_EXPORTS),
-            deletion_protection=naming.protected,
+            deletion_protection=self.naming.protected,
             skip_final_snapshot=False,
             final_snapshot_identifier=f"{identifier}-final",
-            tags=naming.tags(COMPONENT, identifier),
-            opts=pulumi.ResourceOptions(parent=self, protect=naming.protected, depends_on=[attachment, *logs]),
+            tags=self.tags(identifier),
+            opts=pulumi.ResourceOptions(parent=self, protect=self.naming.protected, depends_on=[attachment, *logs]),
         )
 
-    def _declare_parameters(self, name: str, naming: Naming) -> aws.rds.ParameterGroup:
+    def _declare_parameters(self, name: str) -> aws.rds.ParameterGroup:
         return aws.rds.ParameterGroup(
             f"{name}-parameters",
-            name=naming.prefix,
+            name=self.naming.prefix,
             family="postgres16",
             description="Task Service database, logical replication both ways",
             parameters=[
@@ -221,27 +190,24 @@ class TargetDatabase(pulumi.ComponentResource):
                     for key_, value in DYNAMIC_PARAMETERS.items()
                 ),
             ],
-            tags=naming.tags(COMPONENT, naming.prefix),
-            opts=pulumi.ResourceOptions(parent=self),
+            tags=self.tags(self.naming.prefix),
+            opts=self.child,
         )
 
-    def _declare_monitoring_role(self, name: str, naming: Naming) -> tuple[aws.iam.Role, aws.iam.RolePolicyAttachment]:
-        child = pulumi.ResourceOptions(parent=self)
+    def _declare_monitoring_role(self, name: str) -> tuple[aws.iam.Role, aws.iam.RolePolicyAttachment]:
         role = service_role(
+            self,
             f"{name}-monitoring-role",
-            f"{naming.prefix}-rds-monitoring",
-            naming=naming,
-            component=COMPONENT,
+            f"{self.naming.prefix}-rds-monitoring",
             service="monitoring.rds.amazonaws.com",
-            source_arn=naming.arn("rds", f"db:{naming.prefix}"),
+            source_arn=self.naming.arn("rds", f"db:{self.naming.prefix}"),
             description="Enhanced Monitoring of the Task Service database",
-            opts=child,
         )
         attachment = aws.iam.RolePolicyAttachment(
             f"{name}-monitoring-policy",
             role=role.name,
-            policy_arn=naming.managed_policy("service-role/AmazonRDSEnhancedMonitoringRole"),
-            opts=child,
+            policy_arn=self.naming.managed_policy("service-role/AmazonRDSEnhancedMonitoringRole"),
+            opts=self.child,
         )
         return role, attachment
 
@@ -260,16 +226,7 @@ class TargetDatabase(pulumi.ComponentResource):
             if args.operator_reaches_source:
                 ways.append((f"source-from-{operator}", operator, source, "Operators to the source database"))
         for way, origin, (destination, port), purpose in ways:
-            permit(
-                f"{name}-{way}",
-                naming=args.naming,
-                component=COMPONENT,
-                origin=origin,
-                destination=destination,
-                port=port,
-                purpose=purpose,
-                opts=pulumi.ResourceOptions(parent=self),
-            )
+            permit(self, f"{name}-{way}", origin=origin, destination=destination, port=port, purpose=purpose)
 
 
 def _secret_arn(secrets: Sequence[aws.rds.outputs.InstanceMasterUserSecret]) -> str:

@@ -8,19 +8,12 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from components.naming import Naming
+from components.component import Component
 from components.policies import KEY_ACTIONS, document, statement
 
 
 def encryption_key(
-    name: str,
-    *,
-    naming: Naming,
-    component: str,
-    purpose: str,
-    users: tuple[Mapping[str, Any], ...] = (),
-    kept: bool = False,
-    opts: pulumi.ResourceOptions,
+    owner: Component, name: str, *, purpose: str, users: tuple[Mapping[str, Any], ...] = (), kept: bool = False
 ) -> aws.kms.Key:
     """Declare a key that rotates each year, and ``alias/<prefix>-<component>``.
 
@@ -29,20 +22,20 @@ def encryption_key(
         kept: the key stays, and enabled, when the program drops it: what outlives the program is encrypted with it.
         opts: options of both.
     """
-    alias = f"{naming.prefix}-{component}"
+    alias = f"{owner.naming.prefix}-{owner.component}"
     key = aws.kms.Key(
         f"{name}-key",
-        description=f"{purpose} ({naming.prefix})",
+        description=f"{purpose} ({owner.naming.prefix})",
         enable_key_rotation=True,
         deletion_window_in_days=30,
         policy=document(
-            statement("Account", KEY_ACTIONS, ["*"], principal={"AWS": naming.root_principal}),
+            statement("Account", KEY_ACTIONS, ["*"], principal={"AWS": owner.naming.root_principal}),
             *users,
         ),
-        tags=naming.tags(component, alias),
+        tags=owner.tags(alias),
         opts=pulumi.ResourceOptions.merge(
-            opts, pulumi.ResourceOptions(protect=naming.protected, retain_on_delete=True) if kept else None
+            owner.child, pulumi.ResourceOptions(protect=owner.naming.protected, retain_on_delete=True) if kept else None
         ),
     )
-    aws.kms.Alias(f"{name}-key-alias", name=f"alias/{alias}", target_key_id=key.key_id, opts=opts)
+    aws.kms.Alias(f"{name}-key-alias", name=f"alias/{alias}", target_key_id=key.key_id, opts=owner.child)
     return key

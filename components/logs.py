@@ -12,11 +12,10 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from components.component import Component
 from components.keys import encryption_key
 from components.naming import API_LOG_GROUP, DATABASE_EXPORTS, DMS_LOG_GROUP, Naming
 from components.policies import statement
-
-COMPONENT = "logs"
 
 
 @dataclass(frozen=True)
@@ -26,35 +25,24 @@ class LogsArgs:
     naming: Naming
 
 
-class Logs(pulumi.ComponentResource):
+class Logs(Component):
     """The key of the logs of database, API and DMS; CloudWatch Logs may use it for these groups and no other. And DMS's group,
     whichever engine replicates: the log of a replication is still read when DMS is gone.
     """
 
+    component = "logs"
     key_arn: pulumi.Output[str]
     dms_group: aws.cloudwatch.LogGroup
 
     def __init__(self, name: str, args: LogsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("task-migration:components:Logs", name, None, opts)
-        groups = [*map(args.naming.database_log_group, DATABASE_EXPORTS), API_LOG_GROUP, DMS_LOG_GROUP]
+        super().__init__(name, args.naming, opts)
+        groups = [*map(self.naming.database_log_group, DATABASE_EXPORTS), API_LOG_GROUP, DMS_LOG_GROUP]
         key = encryption_key(
-            name,
-            naming=args.naming,
-            component=COMPONENT,
-            purpose="Logs of database, API and DMS",
-            users=(use_for_logs(args.naming, groups),),
-            opts=pulumi.ResourceOptions(parent=self),
+            self, name, purpose="Logs of database, API and DMS", users=(use_for_logs(self.naming, groups),)
         )
         self.key_arn = key.arn
-        self.dms_group = log_group(
-            f"{name}-dms",
-            DMS_LOG_GROUP,
-            naming=args.naming,
-            component=COMPONENT,
-            key_arn=key.arn,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        self.register_outputs({"keyArn": self.key_arn})
+        self.dms_group = log_group(self, f"{name}-dms", DMS_LOG_GROUP, key_arn=key.arn)
+        self.declared()
 
 
 def use_for_logs(naming: Naming, groups: Sequence[str]) -> Mapping[str, Any]:
@@ -74,15 +62,13 @@ def use_for_logs(naming: Naming, groups: Sequence[str]) -> Mapping[str, Any]:
     )
 
 
-def log_group(
-    name: str, group: str, *, naming: Naming, component: str, key_arn: pulumi.Input[str], opts: pulumi.ResourceOptions
-) -> aws.cloudwatch.LogGroup:
+def log_group(owner: Component, name: str, group: str, *, key_arn: pulumi.Input[str]) -> aws.cloudwatch.LogGroup:
     """Declare the log group ``group``; who writes it depends on the result."""
     return aws.cloudwatch.LogGroup(
         name,
         name=group,
-        retention_in_days=naming.log_retention_days,
+        retention_in_days=owner.naming.log_retention_days,
         kms_key_id=key_arn,
-        tags=naming.tags(component, group),
-        opts=opts,
+        tags=owner.tags(group),
+        opts=owner.child,
     )

@@ -9,12 +9,12 @@ import pulumi
 import pulumi_aws as aws
 
 from components.alarms import AlarmScope, declare_alarms
+from components.component import Component
 from components.dashboard import dashboard_body
 from components.keys import encryption_key
 from components.naming import ALARM_TOPIC, Naming
 from components.policies import bound, document, statement
 
-COMPONENT = "monitoring"
 #: Saved Logs Insights queries, by name.
 QUERIES: Mapping[str, str] = {
     "task-service/errors-per-5-minutes": (
@@ -54,16 +54,15 @@ class MonitoringArgs:
     replication_tasks: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
 
 
-class Monitoring(pulumi.ComponentResource):
+class Monitoring(Component):
     """Encrypted topic with its subscriptions, the alarms, the dashboard and the saved queries."""
 
+    component = "monitoring"
     topic_arn: pulumi.Output[str]
     dashboard_name: pulumi.Output[str]
 
     def __init__(self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("task-migration:components:Monitoring", name, None, opts)
-        naming = args.naming
-        child = pulumi.ResourceOptions(parent=self)
+        super().__init__(name, args.naming, opts)
 
         topic = self._declare_topic(name, args)
         scope = AlarmScope(
@@ -81,18 +80,18 @@ class Monitoring(pulumi.ComponentResource):
                 way: pulumi.Output.from_input(arn).apply(_resource_id) for way, arn in args.replication_tasks.items()
             },
         )
-        declare_alarms(name, naming=naming, component=COMPONENT, scope=scope, topic_arn=topic.arn, opts=child)
+        declare_alarms(self, name, scope=scope, topic_arn=topic.arn)
         dashboard = aws.cloudwatch.Dashboard(
             f"{name}-dashboard",
-            dashboard_name=naming.prefix,
+            dashboard_name=self.naming.prefix,
             dashboard_body=dashboard_body(
-                region=naming.region,
+                region=self.naming.region,
                 scope=scope,
                 load_balancer=args.listener_arn.split(":listener/", 1)[1].rsplit("/", 1)[0],
                 monolith=args.monolith_target_group_arn.rsplit(":", 1)[1],
                 task_service=args.task_target_group_suffix,
             ),
-            opts=child,
+            opts=self.child,
         )
         for number, (query_name, query) in enumerate(QUERIES.items(), start=1):
             aws.cloudwatch.QueryDefinition(
@@ -100,20 +99,17 @@ class Monitoring(pulumi.ComponentResource):
                 name=query_name,
                 log_group_names=[args.log_group_name],
                 query_string=query,
-                opts=child,
+                opts=self.child,
             )
         self.topic_arn = topic.arn
         self.dashboard_name = dashboard.dashboard_name
-        self.register_outputs({"topicArn": self.topic_arn, "dashboardName": self.dashboard_name})
+        self.declared()
 
     def _declare_topic(self, name: str, args: MonitoringArgs) -> aws.sns.Topic:
-        naming = args.naming
-        child = pulumi.ResourceOptions(parent=self)
-        alarms_only = bound(naming, naming.arn("cloudwatch", "alarm:*"))
+        alarms_only = bound(self.naming, self.naming.arn("cloudwatch", "alarm:*"))
         key = encryption_key(
+            self,
             name,
-            naming=naming,
-            component=COMPONENT,
             purpose="Alarm topic",
             # CloudWatch publishes in its own name, and an encrypted topic asks it for the key (Amazon SNS,
             # 'Key management').
@@ -126,14 +122,13 @@ class Monitoring(pulumi.ComponentResource):
                     condition=alarms_only,
                 ),
             ),
-            opts=child,
         )
         topic = aws.sns.Topic(
             f"{name}-topic",
             name=ALARM_TOPIC,
             kms_master_key_id=key.arn,
-            tags=naming.tags(COMPONENT, ALARM_TOPIC),
-            opts=child,
+            tags=self.tags(ALARM_TOPIC),
+            opts=self.child,
         )
         aws.sns.TopicPolicy(
             f"{name}-topic-policy",
@@ -147,11 +142,11 @@ class Monitoring(pulumi.ComponentResource):
                     condition=alarms_only,
                 )
             ),
-            opts=child,
+            opts=self.child,
         )
         for address in args.emails:
             aws.sns.TopicSubscription(
-                f"{name}-mail-{address}", topic=topic.arn, protocol="email", endpoint=address, opts=child
+                f"{name}-mail-{address}", topic=topic.arn, protocol="email", endpoint=address, opts=self.child
             )
         return topic
 

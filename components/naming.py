@@ -1,10 +1,10 @@
-"""Names and tags: names that the plan leaves open are derived here, and every taggable resource gets the same tags."""
+"""Names: those that the plan fixes, and those that it leaves open, which are derived here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.config import PROJECT, PlaceConfig
+from components.config import PlaceConfig
 from components.dms_settings import INSTANCE_ID
 
 #: Names that the plan fixes (docs/plan.md), the same in each environment.
@@ -122,13 +122,3 @@ class Naming:
     def root_principal(self) -> str:
         """The account itself as a principal: its IAM policies then decide."""
         return f"arn:{self.partition}:iam::{self.account}:root"
-
-    def tags(self, component: str, name: str) -> dict[str, str]:
-        """Tags of one resource; ``component`` is the declaring component, ``name`` is what the console shows."""
-        return {
-            "Name": name,
-            "Project": PROJECT,
-            "Environment": self.environment,
-            "Component": component,
-            "ManagedBy": "pulumi",
-        }

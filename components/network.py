@@ -5,40 +5,27 @@ from __future__ import annotations
 import pulumi
 import pulumi_aws as aws
 
-from components.naming import Naming
+from components.component import Component
 
 
 def security_group(
-    name: str,
-    *,
-    naming: Naming,
-    component: str,
-    vpc_id: pulumi.Input[str],
-    purpose: str,
-    opts: pulumi.ResourceOptions,
+    owner: Component, name: str, *, vpc_id: pulumi.Input[str], purpose: str, whose: str | None = None
 ) -> aws.ec2.SecurityGroup:
-    """Declare a group without rules: nothing in, nothing out, until :func:`permit` opens a way."""
-    group_name = f"{naming.prefix}-{component}"
+    """Declare a group without rules: nothing in, nothing out, until :func:`permit` opens a way. It is called by its component,
+    or by ``whose`` it is."""
+    group_name = f"{owner.naming.prefix}-{whose or owner.component}"
     return aws.ec2.SecurityGroup(
         f"{name}-security-group",
         name=group_name,
         description=purpose,
         vpc_id=vpc_id,
-        tags=naming.tags(component, group_name),
-        opts=opts,
+        tags=owner.tags(group_name),
+        opts=owner.child,
     )
 
 
 def permit(
-    name: str,
-    *,
-    naming: Naming,
-    component: str,
-    origin: pulumi.Input[str],
-    destination: pulumi.Input[str],
-    port: int,
-    purpose: str,
-    opts: pulumi.ResourceOptions,
+    owner: Component, name: str, *, origin: pulumi.Input[str], destination: pulumi.Input[str], port: int, purpose: str
 ) -> None:
     """Declare TCP from group ``origin`` to ``port`` of group ``destination``, on both groups.
 
@@ -53,8 +40,8 @@ def permit(
         from_port=port,
         to_port=port,
         description=purpose,
-        tags=naming.tags(component, f"{name}-egress"),
-        opts=opts,
+        tags=owner.tags(f"{name}-egress"),
+        opts=owner.child,
     )
     aws.vpc.SecurityGroupIngressRule(
         f"{name}-ingress",
@@ -64,20 +51,12 @@ def permit(
         from_port=port,
         to_port=port,
         description=purpose,
-        tags=naming.tags(component, f"{name}-ingress"),
-        opts=opts,
+        tags=owner.tags(f"{name}-ingress"),
+        opts=owner.child,
     )
 
 
-def permit_https(
-    name: str,
-    *,
-    naming: Naming,
-    component: str,
-    origin: pulumi.Input[str],
-    purpose: str,
-    opts: pulumi.ResourceOptions,
-) -> None:
+def permit_https(owner: Component, name: str, *, origin: pulumi.Input[str], purpose: str) -> None:
     """Declare HTTPS from group ``origin`` to anywhere: AWS's API endpoints have no security group to name."""
     aws.vpc.SecurityGroupEgressRule(
         f"{name}-https-egress",
@@ -87,6 +66,6 @@ def permit_https(
         from_port=443,
         to_port=443,
         description=purpose,
-        tags=naming.tags(component, f"{name}-https-egress"),
-        opts=opts,
+        tags=owner.tags(f"{name}-https-egress"),
+        opts=owner.child,
     )

@@ -11,6 +11,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import dms_settings
+from components.component import Component
 from components.dms_settings import (
     FORWARD_RECORD,
     FORWARD_TASK_ID,
@@ -25,8 +26,7 @@ from components.dms_settings import (
 from components.naming import POSTGRES_PORT, REPLICATION_SECRET, Naming
 from components.network import permit, permit_https, security_group
 from components.replication_roles import declare_access_role, declare_account_roles
-
-COMPONENT = "replication"
+from components.secrets import declare_secret
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,10 @@ class ReplicationArgs:
     reverse_slot: pulumi.Input[str]
 
 
-class Replication(pulumi.ComponentResource):
+class Replication(Component):
     """Replication instance, four endpoints, a task for each way, all declared stopped: `replicate` starts them."""
 
+    component = "replication"
     instance_arn: pulumi.Output[str]
     instance_id: pulumi.Output[str]
     forward_task_arn: pulumi.Output[str]
@@ -71,27 +72,20 @@ class Replication(pulumi.ComponentResource):
     """Secret with username, password, host and port of the target's replication role; an operator puts its value."""
 
     def __init__(self, name: str, args: ReplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("task-migration:components:Replication", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
+        super().__init__(name, args.naming, opts)
 
-        secret = aws.secretsmanager.Secret(
+        secret = declare_secret(
+            self,
             f"{name}-target-secret",
-            name=REPLICATION_SECRET,
+            REPLICATION_SECRET,
+            key_arn=args.key_arn,
             description="username, password, host and port of the replication role on the target database",
-            kms_key_id=args.key_arn,
-            # What it holds is made anew by `schema role --replication`, and with a window its name would be taken for 7 days at
-            # least, in which nobody could come back from replicationEngine none (Secrets Manager, 'DeleteSecret').
-            recovery_window_in_days=0,
-            tags=args.naming.tags(COMPONENT, REPLICATION_SECRET),
-            opts=child,
+            # `schema role --replication` makes its value anew, and a name that is taken for a while would keep everybody from coming
+            # back from replicationEngine none.
+            recovery_days=0,
         )
         access, access_policy = declare_access_role(
-            name,
-            naming=args.naming,
-            component=COMPONENT,
-            source_secret_arn=args.source_secret_arn,
-            target_secret_arn=secret.arn,
-            opts=child,
+            self, name, source_secret_arn=args.source_secret_arn, target_secret_arn=secret.arn
         )
         instance = self._declare_instance(name, args)
 
@@ -110,7 +104,7 @@ class Replication(pulumi.ComponentResource):
                 secrets_manager_access_role_arn=access.arn,
                 extra_connection_attributes=dms_settings.secrets_endpoint_attribute(args.secrets_endpoint),
                 postgres_settings=_reader_settings(slot) if reads else _writer_settings(),
-                tags=args.naming.tags(COMPONENT, endpoint_id),
+                tags=self.tags(endpoint_id),
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[access_policy]),
             )
 
@@ -137,13 +131,13 @@ class Replication(pulumi.ComponentResource):
                 replication_task_settings=dms_settings.task_settings(lob_max_size_kb=args.lob_max_size_kb),
                 # A task that `up` starts would run before the copy; and `up` would restart one that was stopped.
                 start_replication_task=False,
-                tags=args.naming.tags(COMPONENT, task_id),
+                tags=self.tags(task_id),
                 # To change a task in place the provider stops it, and leaves it stopped (aws_dms_replication_task, update); and
                 # AWS answers settings with its own additions, and the start position that `replicate start` gave. So no `up`
                 # changes a task: another one takes its place. And none deletes it: `finalize` and `rollback --abandon` do, and
                 # `pulumi up --refresh` then sees it gone.
                 opts=pulumi.ResourceOptions(
-                    parent=self, ignore_changes=dms_settings.KEPT, protect=args.naming.protected
+                    parent=self, ignore_changes=dms_settings.KEPT, protect=self.naming.protected
                 ),
             )
 
@@ -157,72 +151,40 @@ class Replication(pulumi.ComponentResource):
         self.source_endpoint_arn = source.endpoint_arn
         self.target_endpoint_arn = target.endpoint_arn
         self.target_secret_arn = secret.arn
-        self.register_outputs(
-            {
-                "instanceArn": self.instance_arn,
-                "instanceId": self.instance_id,
-                "forwardTaskArn": self.forward_task_arn,
-                "reverseTaskArn": self.reverse_task_arn,
-                "sourceEndpointArn": self.source_endpoint_arn,
-                "targetEndpointArn": self.target_endpoint_arn,
-                "targetSecretArn": self.target_secret_arn,
-            }
-        )
+        self.declared()
 
     def _declare_instance(self, name: str, args: ReplicationArgs) -> aws.dms.ReplicationInstance:
-        naming = args.naming
-        child = pulumi.ResourceOptions(parent=self)
-        roles = (
-            declare_account_roles(name, naming=naming, component=COMPONENT, opts=child)
-            if args.create_account_roles
-            else []
-        )
+        roles = declare_account_roles(self, name) if args.create_account_roles else []
         subnets = aws.dms.ReplicationSubnetGroup(
             f"{name}-subnet-group",
             replication_subnet_group_id=INSTANCE_ID,
             replication_subnet_group_description="Private subnets of the task replication",
             subnet_ids=args.subnet_ids,
-            tags=naming.tags(COMPONENT, INSTANCE_ID),
+            tags=self.tags(INSTANCE_ID),
             opts=pulumi.ResourceOptions(parent=self, depends_on=roles),
         )
-        group = security_group(
-            name,
-            naming=naming,
-            component=COMPONENT,
-            vpc_id=args.vpc_id,
-            purpose="DMS replication instance",
-            opts=child,
-        )
+        group = security_group(self, name, vpc_id=args.vpc_id, purpose="DMS replication instance")
         for side, destination, port in (
             ("source", args.source_security_group_id, args.source_port),
             ("target", args.target_security_group_id, POSTGRES_PORT),
         ):
             permit(
+                self,
                 f"{name}-to-{side}",
-                naming=naming,
-                component=COMPONENT,
                 origin=group.id,
                 destination=destination,
                 port=port,
                 purpose=f"DMS to the {side} database",
-                opts=child,
             )
         # DMS reads the secrets over the public API endpoint or a VPC endpoint, both HTTPS.
-        permit_https(
-            name,
-            naming=naming,
-            component=COMPONENT,
-            origin=group.id,
-            purpose="Secrets Manager and CloudWatch Logs",
-            opts=child,
-        )
+        permit_https(self, name, origin=group.id, purpose="Secrets Manager and CloudWatch Logs")
         return aws.dms.ReplicationInstance(
             f"{name}-instance",
             replication_instance_id=INSTANCE_ID,
             replication_instance_class=args.instance_class,
             allocated_storage=args.allocated_storage_gb,
             kms_key_arn=args.key_arn,
-            multi_az=naming.is_production,
+            multi_az=self.naming.is_production,
             publicly_accessible=False,
             auto_minor_version_upgrade=False,
             allow_major_version_upgrade=False,
@@ -230,7 +192,7 @@ class Replication(pulumi.ComponentResource):
             preferred_maintenance_window="sun:20:00-sun:21:00",
             replication_subnet_group_id=subnets.replication_subnet_group_id,
             vpc_security_group_ids=[group.id],
-            tags=naming.tags(COMPONENT, INSTANCE_ID),
+            tags=self.tags(INSTANCE_ID),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[*roles, args.log_group]),
         )
 

@@ -14,10 +14,9 @@ import pulumi
 import pulumi_aws as aws
 
 from components.api import DomainArgs, ListenerArgs, TaskApi, TaskApiArgs
+from components.component import Component
 from components.naming import HEALTH_PATH, LIVE_RULE, SERVICE_PORT, SMOKE_HEADER, TASK_PATHS, Naming
 from components.network import permit
-
-COMPONENT = "routes"
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,10 @@ def weighted_groups(
     ]
 
 
-class Routes(pulumi.ComponentResource):
+class Routes(Component):
     """Target group of the Task Service, live rule, smoke rule, and the HTTP API in front of them."""
 
+    component = "routes"
     live_rule_arn: pulumi.Output[str]
     smoke_rule_arn: pulumi.Output[str]
     target_group_arn: pulumi.Output[str]
@@ -72,7 +72,7 @@ class Routes(pulumi.ComponentResource):
     """What attaches the target group to the load balancer; a service on that group depends on it."""
 
     def __init__(self, name: str, args: RoutesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("task-migration:components:Routes", name, None, opts)
+        super().__init__(name, args.naming, opts)
         target_group = self._declare_target_group(name, args)
         smoke = self._declare_smoke_rule(name, args, target_group)
         live = self._declare_live_rule(name, args, target_group, smoke)
@@ -94,14 +94,12 @@ class Routes(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=self),
         )
         permit(
+            self,
             f"{name}-link-to-load-balancer",
-            naming=args.naming,
-            component=COMPONENT,
             origin=api.link_security_group_id,
             destination=args.load_balancer_security_group_id,
             port=args.listener.port,
             purpose="API Gateway VPC link to the load balancer",
-            opts=pulumi.ResourceOptions(parent=self),
         )
 
         self.live_rule_arn = live.arn
@@ -112,20 +110,12 @@ class Routes(pulumi.ComponentResource):
         self.api_endpoint = api.api_endpoint
         self.domain_target = api.domain_target
         self.attachment = smoke
-        self.register_outputs(
-            {
-                "liveRuleArn": self.live_rule_arn,
-                "smokeRuleArn": self.smoke_rule_arn,
-                "targetGroupArn": self.target_group_arn,
-                "apiId": self.api_id,
-                "apiEndpoint": self.api_endpoint,
-            }
-        )
+        self.declared()
 
     def _declare_target_group(self, name: str, args: RoutesArgs) -> aws.lb.TargetGroup:
         return aws.lb.TargetGroup(
             f"{name}-target-group",
-            name=args.naming.prefix,
+            name=self.naming.prefix,
             port=SERVICE_PORT,
             protocol="HTTP",
             # Fargate tasks have network interfaces of their own.
@@ -143,8 +133,8 @@ class Routes(pulumi.ComponentResource):
                 healthy_threshold=2,
                 unhealthy_threshold=2,
             ),
-            tags=args.naming.tags(COMPONENT, args.naming.prefix),
-            opts=pulumi.ResourceOptions(parent=self),
+            tags=self.tags(self.naming.prefix),
+            opts=self.child,
         )
 
     def _declare_smoke_rule(self, name: str, args: RoutesArgs, target_group: aws.lb.TargetGroup) -> aws.lb.ListenerRule:
@@ -176,7 +166,7 @@ class Routes(pulumi.ComponentResource):
                     path_pattern=aws.lb.ListenerRuleConditionPathPatternArgs(values=[*TASK_PATHS, HEALTH_PATH])
                 ),
             ],
-            tags=args.naming.tags(COMPONENT, f"{args.naming.prefix}-smoke"),
+            tags=self.tags(f"{self.naming.prefix}-smoke"),
             opts=pulumi.ResourceOptions(parent=self, additional_secret_outputs=["conditions"]),
         )
 
@@ -212,7 +202,7 @@ class Routes(pulumi.ComponentResource):
                     else []
                 ),
             ],
-            tags=args.naming.tags(COMPONENT, f"{args.naming.prefix}-live"),
+            tags=self.tags(f"{self.naming.prefix}-live"),
             # The smoke rule first, so that nobody finds the live rule's group without a way to check it.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[smoke]),
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from components.component import Component
 from components.keys import encryption_key
 from components.logs import log_group, use_for_logs
 from components.naming import (
@@ -20,11 +21,10 @@ from components.naming import (
     Naming,
 )
 from components.network import permit, permit_https, security_group
+from components.secrets import declare_secret
 from components.service_image import declare_repository
 from components.service_roles import ServiceRoles, declare_roles
 from components.service_scaling import declare_scaling
-
-COMPONENT = "service"
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,10 @@ class TaskServiceArgs:
     max_tasks: int
 
 
-class TaskService(pulumi.ComponentResource):
+class TaskService(Component):
     """Repository, secrets, roles, log group, task definition, service and its scaling."""
 
+    component = "service"
     service_name: pulumi.Output[str]
     repository_url: pulumi.Output[str]
     log_group_name: pulumi.Output[str]
@@ -65,81 +66,47 @@ class TaskService(pulumi.ComponentResource):
     """Secret of the application role's password. Declared without a value; an operator puts it."""
 
     def __init__(self, name: str, args: TaskServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("task-migration:components:TaskService", name, None, opts)
-        naming = args.naming
-        child = pulumi.ResourceOptions(parent=self)
+        super().__init__(name, args.naming, opts)
 
-        key = self._declare_key(name, naming)
-        repository = declare_repository(
-            name, naming=naming, component=COMPONENT, key_arn=key.arn, tag=args.image_tag, opts=child
-        )
-        password = self._declare_secret(
-            f"{name}-db-password", naming, key, DATABASE_PASSWORD_SECRET, "Password of the Task Service's database role"
-        )
-        cognito = self._declare_secret(
-            f"{name}-cognito-config", naming, key, COGNITO_SECRET, "User pool and client that the Task Service trusts"
-        )
-        log = log_group(
-            f"{name}-log", SERVICE_LOG_GROUP, naming=naming, component=COMPONENT, key_arn=key.arn, opts=child
-        )
-        roles = declare_roles(
+        key = encryption_key(
+            self,
             name,
-            naming=naming,
-            component=COMPONENT,
+            purpose="Secrets, images and logs of the Task Service",
+            users=(use_for_logs(self.naming, [SERVICE_LOG_GROUP]),),
+        )
+        repository = declare_repository(self, name, key_arn=key.arn, tag=args.image_tag)
+        password, cognito = (
+            declare_secret(self, f"{name}-{secret.rpartition('/')[2]}", secret, key_arn=key.arn, description=held)
+            for secret, held in (
+                (DATABASE_PASSWORD_SECRET, "Password of the Task Service's database role"),
+                (COGNITO_SECRET, "User pool and client that the Task Service trusts"),
+            )
+        )
+        log = log_group(self, f"{name}-log", SERVICE_LOG_GROUP, key_arn=key.arn)
+        roles = declare_roles(
+            self,
+            name,
             repository_arn=repository.arn,
             log_group_arn=log.arn,
             secret_arns=[password.arn, cognito.arn],
             key_arn=key.arn,
-            opts=child,
         )
         definition = self._declare_task_definition(name, args, roles, repository, log, password, cognito)
         service = self._declare_service(name, args, roles, definition)
         declare_scaling(
+            self,
             name,
-            naming=naming,
-            component=COMPONENT,
             cluster_arn=args.cluster_arn,
             service_name=service.name,
             min_tasks=args.min_tasks,
             max_tasks=args.max_tasks,
-            opts=child,
         )
 
         self.service_name = service.name
         self.repository_url = repository.repository_url
         self.log_group_name = log.name
         self.password_secret_arn = password.arn
-        self.register_outputs(
-            {
-                "serviceName": self.service_name,
-                "repositoryUrl": self.repository_url,
-                "logGroupName": self.log_group_name,
-                "passwordSecretArn": self.password_secret_arn,
-            }
-        )
-
-    def _declare_key(self, name: str, naming: Naming) -> aws.kms.Key:
-        return encryption_key(
-            name,
-            naming=naming,
-            component=COMPONENT,
-            purpose="Secrets, images and logs of the Task Service",
-            users=(use_for_logs(naming, [SERVICE_LOG_GROUP]),),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-
-    def _declare_secret(
-        self, name: str, naming: Naming, key: aws.kms.Key, secret_name: str, description: str
-    ) -> aws.secretsmanager.Secret:
-        return aws.secretsmanager.Secret(
-            name,
-            name=secret_name,
-            description=description,
-            kms_key_id=key.arn,
-            recovery_window_in_days=7,
-            tags=naming.tags(COMPONENT, secret_name),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        self.declared()
 
     def _declare_task_definition(
         self,
@@ -151,7 +118,6 @@ class TaskService(pulumi.ComponentResource):
         password: aws.secretsmanager.Secret,
         cognito: aws.secretsmanager.Secret,
     ) -> aws.ecs.TaskDefinition:
-        naming = args.naming
         environment = {
             "PORT": str(SERVICE_PORT),
             "NODE_ENV": "production",
@@ -179,7 +145,7 @@ class TaskService(pulumi.ComponentResource):
                 "logDriver": "awslogs",
                 "options": {
                     "awslogs-group": log.name,
-                    "awslogs-region": naming.region,
+                    "awslogs-region": self.naming.region,
                     "awslogs-stream-prefix": SERVICE_NAME,
                 },
             },
@@ -198,14 +164,13 @@ class TaskService(pulumi.ComponentResource):
             execution_role_arn=roles.execution.arn,
             task_role_arn=roles.task.arn,
             container_definitions=pulumi.Output.json_dumps([container], sort_keys=True),
-            tags=naming.tags(COMPONENT, SERVICE_NAME),
-            opts=pulumi.ResourceOptions(parent=self),
+            tags=self.tags(SERVICE_NAME),
+            opts=self.child,
         )
 
     def _declare_service(
         self, name: str, args: TaskServiceArgs, roles: ServiceRoles, definition: aws.ecs.TaskDefinition
     ) -> aws.ecs.Service:
-        naming = args.naming
         group_id = self._declare_network(name, args)
         return aws.ecs.Service(
             f"{name}-service",
@@ -232,7 +197,7 @@ class TaskService(pulumi.ComponentResource):
             propagate_tags="SERVICE",
             # `canary start-service` waits for the tasks, and says why one does not run.
             wait_for_steady_state=False,
-            tags=naming.tags(COMPONENT, SERVICE_NAME),
+            tags=self.tags(SERVICE_NAME),
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[args.attachment, roles.execution_policy],
@@ -242,37 +207,22 @@ class TaskService(pulumi.ComponentResource):
         )
 
     def _declare_network(self, name: str, args: TaskServiceArgs) -> pulumi.Output[str]:
-        naming = args.naming
-        child = pulumi.ResourceOptions(parent=self)
-        group = security_group(
-            name, naming=naming, component=COMPONENT, vpc_id=args.vpc_id, purpose="Task Service", opts=child
-        )
+        group = security_group(self, name, vpc_id=args.vpc_id, purpose="Task Service")
         permit(
+            self,
             f"{name}-from-load-balancer",
-            naming=naming,
-            component=COMPONENT,
             origin=args.load_balancer_security_group_id,
             destination=group.id,
             port=SERVICE_PORT,
             purpose="Load balancer to the Task Service",
-            opts=child,
         )
         permit(
+            self,
             f"{name}-to-database",
-            naming=naming,
-            component=COMPONENT,
             origin=group.id,
             destination=args.database_security_group_id,
             port=POSTGRES_PORT,
             purpose="Task Service to its database",
-            opts=child,
         )
-        permit_https(
-            name,
-            naming=naming,
-            component=COMPONENT,
-            origin=group.id,
-            purpose="Images, secrets, logs, the monolith and Cognito keys",
-            opts=child,
-        )
+        permit_https(self, name, origin=group.id, purpose="Images, secrets, logs, the monolith and Cognito keys")
         return group.id

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pulumi
 import pulumi_aws as aws
 
+from components.component import Component
 from components.dms_settings import normal_form
-from components.naming import REPOSITORY_NAME, Naming
+from components.naming import REPOSITORY_NAME
 
 KEPT_IMAGES = 20
 UNTAGGED_DAYS = 7
@@ -44,9 +45,7 @@ def lifecycle(tag: str) -> str:
     return normal_form({"rules": rules})
 
 
-def declare_repository(
-    name: str, *, naming: Naming, component: str, key_arn: pulumi.Input[str], tag: str, opts: pulumi.ResourceOptions
-) -> aws.ecr.Repository:
+def declare_repository(owner: Component, name: str, *, key_arn: pulumi.Input[str], tag: str) -> aws.ecr.Repository:
     """Declare the repository: scanned on push, encrypted, a tag never moves, old images but the one of ``tag`` expire."""
     repository = aws.ecr.Repository(
         f"{name}-repository",
@@ -58,10 +57,10 @@ def declare_repository(
             aws.ecr.RepositoryEncryptionConfigurationArgs(encryption_type="KMS", kms_key=key_arn)
         ],
         force_delete=False,
-        tags=naming.tags(component, REPOSITORY_NAME),
-        opts=opts,
+        tags=owner.tags(REPOSITORY_NAME),
+        opts=owner.child,
     )
     aws.ecr.LifecyclePolicy(
-        f"{name}-repository-lifecycle", repository=repository.name, policy=lifecycle(tag), opts=opts
+        f"{name}-repository-lifecycle", repository=repository.name, policy=lifecycle(tag), opts=owner.child
     )
     return repository

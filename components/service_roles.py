@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from components.naming import Naming
+from components.component import Component
 from components.policies import document, statement
 from components.roles import service_role
 
@@ -23,28 +23,24 @@ class ServiceRoles:
 
 
 def declare_roles(
+    owner: Component,
     name: str,
     *,
-    naming: Naming,
-    component: str,
     repository_arn: pulumi.Input[str],
     log_group_arn: pulumi.Input[str],
     secret_arns: Sequence[pulumi.Input[str]],
     key_arn: pulumi.Input[str],
-    opts: pulumi.ResourceOptions,
 ) -> ServiceRoles:
     """Declare the execution role (ECS itself: image, secrets, logs) and the task role (the program: nothing of AWS)."""
 
     def role(suffix: str, description: str) -> aws.iam.Role:
         return service_role(
+            owner,
             f"{name}-{suffix}-role",
-            f"{naming.prefix}-{suffix}",
-            naming=naming,
-            component=component,
+            f"{owner.naming.prefix}-{suffix}",
             service="ecs-tasks.amazonaws.com",
-            source_arn=naming.arn("ecs", "*"),
+            source_arn=owner.naming.arn("ecs", "*"),
             description=description,
-            opts=opts,
         )
 
     execution = role("execution", "ECS starts the Task Service with it")
@@ -70,10 +66,10 @@ def declare_roles(
                 "Key",
                 ["kms:Decrypt"],
                 [key_arn],
-                condition={"StringEquals": {"kms:ViaService": f"secretsmanager.{naming.region}.amazonaws.com"}},
+                condition={"StringEquals": {"kms:ViaService": f"secretsmanager.{owner.naming.region}.amazonaws.com"}},
             ),
         ),
-        opts=opts,
+        opts=owner.child,
     )
     return ServiceRoles(
         execution=execution, execution_policy=policy, task=role("task", "The Task Service runs under it")

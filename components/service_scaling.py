@@ -5,22 +5,15 @@ from __future__ import annotations
 import pulumi
 import pulumi_aws as aws
 
-from components.naming import SERVICE_NAME, Naming
+from components.component import Component
+from components.naming import SERVICE_NAME
 
 CPU_TARGET_PERCENT = 70
 MEMORY_TARGET_PERCENT = 80
 
 
 def declare_scaling(
-    name: str,
-    *,
-    naming: Naming,
-    component: str,
-    cluster_arn: str,
-    service_name: pulumi.Input[str],
-    min_tasks: int,
-    max_tasks: int,
-    opts: pulumi.ResourceOptions,
+    owner: Component, name: str, *, cluster_arn: str, service_name: pulumi.Input[str], min_tasks: int, max_tasks: int
 ) -> None:
     """Declare target tracking between ``min_tasks`` and ``max_tasks`` on CPU and on memory.
 
@@ -35,8 +28,8 @@ def declare_scaling(
         resource_id=pulumi.Output.concat(f"service/{cluster}/", service_name),
         min_capacity=min_tasks,
         max_capacity=max_tasks,
-        tags=naming.tags(component, SERVICE_NAME),
-        opts=opts,
+        tags=owner.tags(SERVICE_NAME),
+        opts=owner.child,
     )
     for metric, predefined, percent in (
         ("cpu", "ECSServiceAverageCPUUtilization", CPU_TARGET_PERCENT),
@@ -58,5 +51,5 @@ def declare_scaling(
                 scale_out_cooldown=60,
                 scale_in_cooldown=300,
             ),
-            opts=opts,
+            opts=owner.child,
         )

@@ -8,9 +8,8 @@ import pulumi
 import pulumi_aws as aws
 
 from components.buckets import private_bucket
+from components.component import Component
 from components.naming import Naming
-
-COMPONENT = "state"
 
 
 @dataclass(frozen=True)
@@ -23,18 +22,18 @@ class StateArgs:
     lock_days: int
 
 
-class State(pulumi.ComponentResource):
+class State(Component):
     """A private bucket to which objects are only ever added: no name twice, no deletion, and Object Lock for some days."""
 
+    component = "state"
     bucket: pulumi.Output[str]
     arn: pulumi.Output[str]
 
     def __init__(self, name: str, args: StateArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("task-migration:components:State", name, None, opts)
+        super().__init__(name, args.naming, opts)
         bucket = private_bucket(
+            self,
             name,
-            naming=args.naming,
-            component=COMPONENT,
             bucket=args.bucket,
             purpose="Journal and decisions of the migration",
             refused=(
@@ -50,7 +49,6 @@ class State(pulumi.ComponentResource):
                 },
             ),
             object_lock=True,
-            parent=self,
         )
         if args.lock_days:
             aws.s3.BucketObjectLockConfiguration(
@@ -65,4 +63,4 @@ class State(pulumi.ComponentResource):
             )
         self.bucket = bucket.bucket
         self.arn = bucket.arn
-        self.register_outputs({"bucket": self.bucket, "arn": self.arn})
+        self.declared()
