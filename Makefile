@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup engine rehearsal test lint workflows secrets known-secrets dependencies audit sbom docs bench lock clean
+.PHONY: setup engine rehearsal test lint code workflows secrets known-secrets dependencies audit sbom docs bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -17,6 +17,10 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Only what is built of Go modules needs Go; all else runs without it. $(1): the target, $(2): what is built.
+comma := ,
+NEEDS_GO = @command -v go >/dev/null || { echo "make $(1): go is not on PATH, and Go $$(sed -n 's/^go //p' $<) or later builds $(2). Install it (https://go.dev/doc/install), then run make $(1) again" >&2; exit 2; }
+
 # The real engine, for a rehearsal and the tests marked `engine`: Pulumi's CLI, built from its Go module as .ci/engine/go.mod pins it.
 # It comes without language hosts, so the program is run inline (scripts/rehearsal/engine/hosted.py).
 CLI := build/engine/pulumi
@@ -24,7 +28,7 @@ MODULE := github.com/pulumi/pulumi
 engine: $(CLI)
 
 $(CLI): .ci/engine/go.mod .ci/engine/go.sum
-	@command -v go >/dev/null || { echo "make engine: no go on PATH; install Go $$(sed -n 's/^go //p' $<) or later (https://go.dev/doc/install)" >&2; exit 2; }
+	$(call NEEDS_GO,engine,Pulumi's CLI)
 	@mkdir -p $(@D)
 	cd $(<D) && go build -o ../../$@ -ldflags \
 		"-s -w -X $(MODULE)/sdk/v3/go/common/version.Version=$$(go list -m -f '{{.Version}}' $(MODULE)/pkg/v3)" $(MODULE)/pkg/v3/cmd/pulumi
@@ -36,7 +40,10 @@ rehearsal: setup
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-lint: setup secrets dependencies workflows
+# The workflows last: without Go the rest is looked at all the same, and the last line says what was not.
+lint: secrets dependencies code workflows
+
+code: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -49,7 +56,7 @@ workflows: setup $(ACTIONLINT)
 	$(BIN)/shellcheck .ci/run docs/bootstrap/*.sh
 
 $(ACTIONLINT): .ci/actionlint/go.mod .ci/actionlint/go.sum
-	@command -v go >/dev/null || { echo 'Go is not on PATH, and the workflows are checked by a program of it; install it (https://go.dev/dl/)' >&2; exit 2; }
+	$(call NEEDS_GO,workflows,actionlint$(comma) which checks the workflows)
 	@mkdir -p $(@D)
 	cd .ci/actionlint && go build -o '$(CURDIR)/$@' github.com/rhysd/actionlint/cmd/actionlint
 

@@ -247,3 +247,28 @@ def test_a_fault_in_a_workflow_or_its_script_fails(project: Path, place: str, na
     done = make(project, "workflows")
     assert (done.returncode != 0) == bool(says), done.stdout + done.stderr
     assert says in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "needed"), [("lint", "or later builds actionlint"), ("engine", "or later builds Pulumi's CLI")]
+)
+def test_without_go_it_says_what_is_missing_after_all_that_needs_none(
+    project: Path, tmp_path: Path, target: str, needed: str
+) -> None:
+    """Prevents a laptop without Go on which nothing is checked, or where `go: not found` is all that is said."""
+    shutil.copytree(ROOT / ".ci", project / ".ci")
+    path, tools = tmp_path / "path", tmp_path / "tools"
+    for directory in (path, tools):
+        directory.mkdir()
+    for name in ("sh", "git", "mkdir", "cp", "sed", "test", "cat", "make"):
+        (path / name).symlink_to(str(shutil.which(name)))
+    for name in ("ruff", "mypy", "lint-imports", "detect-secrets-hook", "pip-audit", "python", "shellcheck"):
+        (tools / name).write_text(f'#!/bin/sh\necho "$@" >>{tools}/asked-{name}\n')
+        (tools / name).chmod(0o700)
+    done = make(project, target, f"BIN={tools}", PATH=str(path))
+    assert done.returncode == 2
+    for said in ("go is not on PATH", needed, "https://go.dev/doc/install"):
+        assert said in done.stderr
+    asked = {file.name.removeprefix("asked-") for file in tools.glob("asked-*")}
+    all_others = {"ruff", "mypy", "lint-imports", "detect-secrets-hook", "pip-audit", "python"}
+    assert asked == (all_others if target == "lint" else set())
