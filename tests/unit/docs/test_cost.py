@@ -29,7 +29,7 @@ def price(beginning: str) -> list[float]:
 def machine(inputs: Mapping[str, Any], hour: str, gigabyte: str) -> float:
     """A month of a server with its disk, once more where it stands by in a second zone."""
     single = HOURS * price(hour)[0] + inputs["allocatedStorage"] * price(gigabyte)[0]
-    return single * (1 + inputs["multiAz"])
+    return float(single * (1 + inputs["multiAz"]))
 
 
 def metrics(declared: Declared) -> int:
