@@ -65,17 +65,17 @@ JUDGED = {
 #: The program with other tags in its second round, so that everything that bears some is changed.
 TWO_ROUNDS = """
     import os, pathlib, runpy
-    import components.naming as naming
+    import components.component as component
 
-    def tags(self, component, name, old=naming.Naming.tags):
-        made = old(self, component, name)
+    def tags(self, name, old=component.Component.tags):
+        made = old(self, name)
         return made if os.environ["ROUND"] == "1" else {**made, "ManagedBy": None, "Round": "2"}
 
-    def without(self, component, name):
-        return {key: value for key, value in tags(self, component, name).items() if value is not None}
+    def without(self, name):
+        return {key: value for key, value in tags(self, name).items() if value is not None}
 
-    naming.Naming.tags = without
-    runpy.run_path(str(pathlib.Path(naming.__file__).parents[1] / "__main__.py"), run_name="__main__")
+    component.Component.tags = without
+    runpy.run_path(str(pathlib.Path(component.__file__).parents[1] / "__main__.py"), run_name="__main__")
 """
 CHANGED = {
     **{"serviceMemoryMb": 2048, "serviceMinTasks": 3, "dbInstanceClass": "db.t3.large", "dbAllocatedStorageGb": 200},
