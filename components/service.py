@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,9 @@ class TaskService(Component):
 
     component = "service"
     service_name: pulumi.Output[str]
+    task_definition_arn: pulumi.Output[str]
+    image: pulumi.Output[str]
+    """The image of that definition, as it was deployed."""
     repository_url: pulumi.Output[str]
     log_group_name: pulumi.Output[str]
     password_secret_arn: pulumi.Output[str]
@@ -103,6 +107,8 @@ class TaskService(Component):
         )
 
         self.service_name = service.name
+        self.task_definition_arn = definition.arn
+        self.image = definition.container_definitions.apply(lambda text: str(json.loads(text)[0]["image"]))
         self.repository_url = repository.repository_url
         self.log_group_name = log.name
         self.password_secret_arn = password.arn

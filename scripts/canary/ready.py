@@ -33,6 +33,8 @@ class ServiceHealth:
     healthy: int
     #: Of the newest deployment: IN_PROGRESS, COMPLETED or FAILED (Amazon ECS, 'Deployment').
     rollout: str
+    #: What runs that the stack does not declare, and what it declares: definitions with their images.
+    other: tuple[str, str] | None = None
     #: What AWS says of tasks that do not run.
     why: tuple[str, ...] = ()
 
@@ -42,10 +44,12 @@ class ServiceHealth:
         if not self.wanted:
             return ("no task is wanted",)
         figures = (("run", self.running), ("are healthy", self.healthy))
-        return (
-            *(f"{count} tasks {what}, {self.least} must" for what, count in figures if count < self.least),
-            *([f"its deployment is {self.rollout}, it must be COMPLETED"] if self.rollout != "COMPLETED" else []),
-        )
+        found = [f"{count} tasks {what}, {self.least} must" for what, count in figures if count < self.least]
+        if self.rollout != "COMPLETED":
+            found.append(f"its deployment is {self.rollout}, it must be COMPLETED")
+        if self.other:
+            found.append("it runs {}, the stack declares {}".format(*self.other))
+        return tuple(found)
 
     def __str__(self) -> str:
         return "; ".join((*self.problems, *self.why)) or f"{self.healthy} healthy tasks"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from scripts.canary.ready import ServiceHealth
@@ -27,8 +28,9 @@ _REMEDIES = {
 class ServiceControl:
     """One ECS service, its target group and its autoscaling.
 
-    A deployment fights neither :meth:`stop` nor autoscaling: the program ignores the service's count, and leaves the autoscaling's
-    suspension undeclared.
+    A deployment does not fight autoscaling: the program ignores the service's count, and leaves the autoscaling's suspension
+    undeclared. It declares the least number, which would start what :meth:`stop` stopped; so whoever stops it sets `serviceEnabled`
+    to false too.
 
     Args:
         ecs, scaling, balancer: boto3 clients of `ecs`, `application-autoscaling`, `elbv2`.
@@ -57,11 +59,15 @@ class ServiceControl:
         with refusals("the service cannot be stopped", "check ecs:UpdateService"):
             self._ecs.update_service(cluster=self._cluster, service=self._service, desiredCount=0)
 
-    def start(self, timeout: float = START_SECONDS, progress: Progress = SILENT) -> ServiceHealth:
+    def start(self, enabled: bool = True, timeout: float = START_SECONDS, progress: Progress = SILENT) -> ServiceHealth:
         """Ask for `serviceMinTasks` tasks by a deployment of their own, let autoscaling go on, and wait until they serve.
 
         A number of tasks alone starts nothing where the circuit breaker has ended a deployment (Amazon ECS, 'Deployment'). A
-        service that is well is left as it is.
+        service that is well is left as it is; one that the breaker took back to a former definition gets the declared one.
+
+        Args:
+            enabled: what the configuration says by now, which the next deployment carries out.
+            timeout: seconds that its tasks may take.
 
         Raises:
             Refused: the stack declares no task; or none starts, with ECS's reason and what mends it.
@@ -69,21 +75,27 @@ class ServiceControl:
             MigrationError: AWS refuses.
         """
         least = self._least
-        if not least:
+        if not (enabled and least):
             raise Refused(
-                "serviceEnabled is false, so the stack asks for no task; push the image, put the secrets' values in (task-migration "
+                "serviceEnabled is false, or not deployed, so the stack asks for no task; push the image, put the secrets' values in (task-migration "
                 "preflight --account looks), then: pulumi config set task-migration:serviceEnabled true, pulumi up, and this again"
             )
         seen = self.health()
         self._scale(least, suspended=False)
         if not seen.problems:
             return seen
-        with refusals("the service cannot be started", "check ecs:UpdateService"):
+        # Named only where another one runs: who names a definition may have to be allowed to pass its roles.
+        declared, remedy = {}, "check ecs:UpdateService"
+        if seen.other:
+            declared = {"taskDefinition": self._output("taskDefinitionArn")}
+            remedy += "; or deploy what is declared by: pulumi up --refresh"
+        with refusals("the service cannot be started", remedy):
             answer = self._ecs.update_service(
                 cluster=self._cluster,
                 service=self._service,
                 desiredCount=max(least, seen.wanted),
                 forceNewDeployment=True,
+                **declared,
             )
         mine = _primary(answer["service"]).get("id")
         with progress.work("waiting for tasks of the Task Service", timeout, "s"):
@@ -118,8 +130,13 @@ class ServiceControl:
             raise MigrationError(f"there is no service {self._service}; deploy it: pulumi up")
         return dict(found[0])
 
+    def _output(self, name: str) -> str:
+        if name not in self._outputs:
+            raise MigrationError(f"the stack has no output {name}; deploy it: pulumi up")
+        return str(self._outputs[name])
+
     def _health(self, found: Mapping[str, Any]) -> ServiceHealth:
-        group = str(self._outputs.get("taskTargetGroupArn"))
+        group = self._output("taskTargetGroupArn")
         with refusals("the targets' health cannot be read", "check elasticloadbalancing:DescribeTargetHealth"):
             targets = self._balancer.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
         healthy = sum(one["TargetHealth"]["State"] == "healthy" for one in targets)
@@ -129,19 +146,38 @@ class ServiceControl:
             running=int(found["runningCount"]),
             healthy=healthy,
             rollout=str(_primary(found).get("rolloutState")),
+            other=self._other(found),
         )
-        if not seen.problems or not seen.wanted:
-            return seen
-        return ServiceHealth(seen.least, seen.wanted, seen.running, healthy, seen.rollout, self._why(found, targets))
+        return replace(seen, why=self._why(found, targets)) if seen.problems and seen.wanted else seen
+
+    def _other(self, found: Mapping[str, Any]) -> tuple[str, str] | None:
+        """What runs that the stack does not declare, and what it declares: the circuit breaker goes back to what was completed
+        last, and neither Pulumi nor a count of tasks shows it (pulumi/pulumi-awsx, issue 1848)."""
+        declared = self._output("taskDefinitionArn")
+        runs = [one for one in found["deployments"] if one["status"] == "PRIMARY" or one["runningCount"]]
+        others = sorted({str(one["taskDefinition"]) for one in runs} - {declared})
+        if not others:
+            return None
+        images = {str(one["taskDefinitionArn"]): one["containers"][0].get("image") for one in self._tasks("RUNNING")}
+        images[declared] = self._output("serviceImage")
+
+        def named(arn: str) -> str:
+            return f"{images.get(arn, 'no task')} ({arn.rsplit('/', 1)[-1]})"
+
+        return ", ".join(map(named, others)), named(declared)
+
+    def _tasks(self, status: str) -> list[Mapping[str, Any]]:
+        """The service's tasks that are RUNNING or STOPPED; of these what ECS still knows, for an hour or so."""
+        with refusals("the tasks cannot be read", "check ecs:ListTasks and ecs:DescribeTasks"):
+            found = self._ecs.list_tasks(cluster=self._cluster, serviceName=self._service, desiredStatus=status)
+            arns = found["taskArns"]
+            return list(self._ecs.describe_tasks(cluster=self._cluster, tasks=arns)["tasks"]) if arns else []
 
     def _why(self, found: Mapping[str, Any], targets: list[Mapping[str, Any]]) -> tuple[str, ...]:
         """What AWS says of deployments that failed, tasks that stopped and targets that are not healthy, with what mends it."""
         said = [str(one["rolloutStateReason"]) for one in found["deployments"] if one.get("rolloutState") == "FAILED"]
-        where = {"cluster": self._cluster, "serviceName": self._service}
-        with refusals("the stopped tasks cannot be read", "check ecs:ListTasks and ecs:DescribeTasks"):
-            stopped = self._ecs.list_tasks(**where, desiredStatus="STOPPED")["taskArns"]
-            tasks = self._ecs.describe_tasks(cluster=self._cluster, tasks=stopped)["tasks"] if stopped else []
-        said += [str(one.get("stoppedReason")) for one in tasks if one.get("stopCode") != "ServiceSchedulerInitiated"]
+        failed = [one for one in self._tasks("STOPPED") if one.get("stopCode") != "ServiceSchedulerInitiated"]
+        said += [str(one.get("stoppedReason")) for one in failed]
         said += [
             f"target {one['Target']['Id']} is {one['TargetHealth']['State']}: {one['TargetHealth'].get('Description')}"
             for one in targets

@@ -44,13 +44,15 @@ def start_service(stage: Stage, progress: Progress = SILENT) -> ServiceStarted:
     """Bring the Task Service's tasks up, for the first time or again, and its autoscaling.
 
     Raises:
-        Refused: there is no ECS service here; the stack declares no task for it; or a task does not start, with the reason.
+        Refused: there is no ECS service here; the stack declares no task for it; a task does not start, with the reason; or the
+            circuit breaker went back to another image than the declared one.
         TimedOut: its tasks do not serve in time.
         MigrationError: AWS refuses.
     """
     if stage.service is None:
         raise Refused("there is no ECS service here; a stack has one: --stack staging|prod")
-    seen = stage.service.start(progress=progress)
+    enabled = bool(stage.deployer.config().get("serviceEnabled"))
+    seen = stage.service.start(enabled, progress=progress)
     stage.settings.journal.record(Steps.CANARY, CanaryEvent.SERVICE_STARTED, tasks=seen.running)
     return ServiceStarted(status="started", tasks=seen.running, healthy=seen.healthy)
 

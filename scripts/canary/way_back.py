@@ -70,7 +70,8 @@ class WayBack(ABC):
             again = kept(self.at)
             moved = moved.model_copy(update={"config_set": again.config_set, "drift": again.drift})
         moved_again = self._held_there()
-        stopped = self._stop() if stop_service else False
+        if stop_service and (left := self._stop()):
+            moved = moved.model_copy(update={"drift": "; ".join(filter(None, (moved.drift, left)))})
         seconds = self._elapsed()
         document = Rollback(
             from_=begun,
@@ -84,7 +85,7 @@ class WayBack(ABC):
             moved_again=moved_again,
             rights_given_back=given_back,
             rows=rows,
-            service_stopped=stopped,
+            service_stopped=stop_service,
             phases=Phases(
                 routed=round(routed, 3),
                 drained=round(drained - routed, 3),
@@ -213,11 +214,19 @@ class WayBack(ABC):
         )
         return True
 
-    def _stop(self) -> bool:
+    def _stop(self) -> str | None:
+        """Ask for no task, and declare none: autoscaling's least number, deployed again, would start the service.
+
+        Returns what is left to be done when that cannot be written.
+        """
         if self.at.service is None:
             raise MigrationError("there is no ECS service here to stop; leave --stop-service out")
         self.at.service.stop()
-        return True
+        try:
+            self.at.configuration.keep({"serviceEnabled": False})
+        except MigrationError as error:
+            return f"serviceEnabled could NOT be set to false in the configuration ({error}): set it before the next `up`, or that may start the service"
+        return None
 
 
 def at_once(at: Stage | Emergency) -> Moved:

@@ -125,14 +125,15 @@ def _status_of(document: CanaryStep | Rollback) -> int:
 @prints(
     f"{DOCUMENTS}:ServiceStarted",
     exits={
-        REFUSED: "there is no ECS service here, serviceEnabled is false, or a task does not start; the message has ECS's reason",
+        REFUSED: "there is no ECS service here, serviceEnabled is false, or no task of the declared image starts; the message has ECS's reason",
         TIMED_OUT: "its tasks do not serve in time",
     },
 )
 def canary_start_service(stack: Stack = None, json: Json = False) -> int:
     """Bring the Task Service up: the first time, after a deployment that failed, or after `rollback --stop-service`.
 
-    A new deployment of serviceMinTasks tasks, and its autoscaling; waits until they run and the load balancer finds them healthy.
+    A new deployment of serviceMinTasks tasks, and its autoscaling; waits until they run, of the image that the stack declares, and
+    the load balancer finds them healthy. It needs serviceEnabled, deployed.
     """
     from scripts.canary import stage as stages
     from scripts.canary import step as canary
@@ -173,7 +174,7 @@ def rollback(
         typer.Option("--emergency", help="Without Pulumi: change the rule by the load balancer's API at once."),
     ] = False,
     stop_service: Annotated[
-        bool, typer.Option("--stop-service", help="At the end ask ECS for no task of the Task Service.")
+        bool, typer.Option("--stop-service", help="At the end ask ECS for no task of the Task Service, and set serviceEnabled to false.")
     ] = False,
     scenario: Annotated[
         Scenario | None,

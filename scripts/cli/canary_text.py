@@ -202,7 +202,11 @@ def rollback(document: Rollback | RollbackPlan) -> View:
         findings.append(finding("warning", "the monolith has its rights to write again, which finalize had taken"))
     if document.service_stopped:
         findings.append(
-            finding("plain", "no task of the Task Service is wanted now", "task-migration canary start-service")
+            finding(
+                "plain",
+                "no task of the Task Service is wanted now, and serviceEnabled is false",
+                "commit the stack's file; back: serviceEnabled true, pulumi up, task-migration canary start-service",
+            )
         )
     told = f"within the limit of {document.limit_seconds:g} s"
     if not document.within_limit:

@@ -218,11 +218,20 @@ class Service(Kind):
         return str(aws.client("ecs").create_service(**call)["service"]["serviceArn"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        found = self._one(aws, inputs)
+        return {"arn": found["serviceArn"], "name": found["serviceName"]}
+
+    def drift(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        """What autoscaling and the circuit breaker change."""
+        found = self._one(aws, inputs)
+        return {key: found[key] for key in ("desiredCount", "taskDefinition")}
+
+    def _one(self, aws: Aws, inputs: Inputs) -> Any:
         answer = aws.client("ecs").describe_services(cluster=inputs["cluster"], services=[inputs["name"]])
         found = first(answer["services"], lambda item: item["status"] != "INACTIVE")
         if found is None:
             raise missing(inputs["name"], "DescribeServices")
-        return {"arn": found["serviceArn"], "name": found["serviceName"]}
+        return found
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         call = {key: value for key, value in self._call(new).items() if key not in {"serviceName", "launchType"}}

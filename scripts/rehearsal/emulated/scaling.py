@@ -26,14 +26,24 @@ class ScalableTarget(Kind):
         return str(inputs["resourceId"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        found = self._one(aws, id_, inputs)
+        return {"arn": found.get("ScalableTargetARN", ""), "roleArn": found.get("RoleARN", "")}
+
+    def drift(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
+        """The range; its suspension is none of the provider's."""
+        found = self._one(aws, id_, inputs)
+        return {"minCapacity": found["MinCapacity"], "maxCapacity": found["MaxCapacity"]}
+
+    def _one(self, aws: Aws, id_: str, inputs: Inputs) -> Any:
         keys = {"serviceNamespace", "scalableDimension"}
         answer = aws.client(self.service).describe_scalable_targets(ResourceIds=[id_], **self.parameters(inputs, keys))
         found = first(answer["ScalableTargets"], lambda item: item["ResourceId"] == id_)
         if found is None:
             raise missing(id_, "DescribeScalableTargets")
-        return {"arn": found.get("ScalableTargetARN", ""), "roleArn": found.get("RoleARN", "")}
+        return found
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
+        """Both ends of the range, whichever was changed; what is suspended stays so (terraform-provider-aws, appautoscaling/target.go)."""
         aws.client(self.service).register_scalable_target(**self.parameters(new))
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:

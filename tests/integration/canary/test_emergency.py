@@ -21,8 +21,11 @@ from scripts.canary.service_control import ServiceControl
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.traffic import LoadBalancer, find_rule, rule_of_outputs
 from scripts.deployment.stack_file import StackFile
+from scripts.rehearsal.emulated import registry
+from scripts.rehearsal.emulated.core import Aws
+from scripts.rehearsal.emulated.properties import plain
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
-from scripts.rehearsal.engine.state import locked
+from scripts.rehearsal.engine.state import State, locked
 from scripts.rehearsal.release import push_image, put_values
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import Refused
@@ -41,6 +44,11 @@ if "version" in words:
     sys.exit(0)
 sys.exit("error: " + {says!r})
 """
+REGISTERED = {
+    "ServiceNamespace": "ecs",
+    "ScalableDimension": "ecs:service:DesiredCount",
+    "ResourceId": "service/myteacher-cluster/task-service",
+}
 AWAY = "could not open backend: dial tcp 192.0.2.1:443: i/o timeout"
 LOCKED = "[409] Conflict: Another update is currently in progress."
 
@@ -168,6 +176,18 @@ def test_routes_go_back_at_once_when_pulumi_cannot_run_and_the_next_up_agrees(wo
     assert world.deployer.preview({}).changes == ()
 
 
+def refreshed(world: World) -> None:
+    """What an `up --refresh` does first: the state says what the account has."""
+    account = Aws(world.aws.region, world.aws.environment())
+    state = State.load(world.deployer.state_path)
+    for resource in state.resources.values():
+        if resource.name.startswith("service-s"):
+            found = registry.read(account, resource.type, resource.id, plain(resource.inputs))
+            assert found is not None
+            resource.inputs, resource.outputs = found.inputs, found.outputs
+    state.save()
+
+
 @pytest.mark.timeout(400)
 def test_a_locked_state_of_the_rehearsals_engine_and_a_stopped_service(world: World) -> None:
     """Prevents an emergency that forgets the configuration of a locked state, and an `up` or autoscaling that starts a
@@ -176,7 +196,7 @@ def test_a_locked_state_of_the_rehearsals_engine_and_a_stopped_service(world: Wo
     settings: Settings = world.pair.settings
     stage = Stage(settings, world.deployer, world.balancer(), cloud, world.service())
     service, scaling = world.service(), world.aws.client("application-autoscaling")
-    least = service.start(30.0).running
+    least = service.start(timeout=30.0).running
     assert least == 2
     listener, monolith = world.outputs["listenerArn"], world.outputs["monolithTargetGroupArn"]
     elb = world.aws.client("elbv2")
@@ -189,19 +209,29 @@ def test_a_locked_state_of_the_rehearsals_engine_and_a_stopped_service(world: Wo
         emergency = Emergency(settings, world.balancer(), world.deployer, service)
         document = rollback.emergency(emergency, stop_service=True)
         assert world.weight() == 0
-        assert "could NOT be set to 0 in the configuration" in str(document.drift)
+        for what in ("canaryWeight could NOT be set to 0", "serviceEnabled could NOT be set to false"):
+            assert f"{what} in the configuration" in str(document.drift)
     document = rollback.emergency(replace(emergency), stop_service=True)
     assert document.config_set is True
-    assert world.deployer.config()["canaryWeight"] == 0
+    assert document.drift is not None
+    assert "NOT" not in document.drift
+    config = world.deployer.config()
+    assert (config["canaryWeight"], config["serviceEnabled"]) == (0, False)
 
-    def suspended() -> bool:
+    def held() -> tuple[int, bool]:
+        """Tasks wanted, and whether autoscaling is suspended."""
         target = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"][0]
-        return all(target["SuspendedState"].values())
+        return service.health().wanted, all(target["SuspendedState"].values())
 
-    service.stop()  # Prevents a second stop that starts it: each registration brings a service into its range.
-    assert (service.health().wanted, suspended()) == (0, True)
-    assert [change.name for change in world.deployer.preview({}).changes] == ["routes-live-rule"]
-    world.deployer.up({})
-    assert world.weight() == 0
-    assert (service.health().wanted, suspended()) == (0, True), "a deployment started what an operator stopped"
-    assert (service.start(30.0).healthy, suspended()) == (least, False)
+    # Each registration brings a service into its range, whoever makes it: one that leaves the least number as it stands too.
+    scaling.register_scalable_target(**REGISTERED, MaxCapacity=5)
+    assert held() == (0, True), "a registration started what an operator stopped"
+    changes = [change.name for change in world.deployer.preview({}).changes]
+    assert sorted(changes) == ["routes-live-rule", "service-scaling"]
+    for change in ({}, {"serviceMaxTasks": 6}, {"serviceMinTasks": 3}):
+        world.deployer.up(change)
+        assert (held(), world.weight()) == ((0, True), 0), f"an `up` with {change} started what an operator stopped"
+        refreshed(world)
+    assert world.deployer.preview({}).changes == ()
+    world.deployer.up({"serviceMinTasks": least, "serviceEnabled": True})
+    assert (world.service().start(timeout=30.0).healthy, held()) == (least, (least, False))

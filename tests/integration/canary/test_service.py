@@ -48,14 +48,18 @@ class Account:
         """What an `up` with another image does."""
         ecs = self.aws.client("ecs")
         cluster, name = self.outputs["clusterArn"], self.outputs["serviceName"]
-        ecs.update_service(cluster=cluster, service=name, taskDefinition=self.definition(tag))
+        self.outputs.update(taskDefinitionArn=self.definition(tag), serviceImage=self.image(tag))
+        ecs.update_service(cluster=cluster, service=name, taskDefinition=self.outputs["taskDefinitionArn"])
+
+    def image(self, tag: str) -> str:
+        registry = self.aws.client("ecr").describe_repositories(repositoryNames=[REPOSITORY_NAME])["repositories"][0]
+        return f"{registry['repositoryUri']}:{tag}"
 
     def definition(self, tag: str) -> str:
         secrets = self.aws.client("secretsmanager")
-        registry = self.aws.client("ecr").describe_repositories(repositoryNames=[REPOSITORY_NAME])["repositories"][0]
         container = {
             "name": "task-service",
-            "image": f"{registry['repositoryUri']}:{tag}",
+            "image": self.image(tag),
             "secrets": [
                 {"name": name, "valueFrom": secrets.describe_secret(SecretId=name)["ARN"]}
                 for name in (DATABASE_PASSWORD_SECRET, COGNITO_SECRET)
@@ -84,12 +88,13 @@ def account(aws: EmulatedAws, world: dict[str, Any]) -> Iterator[Account]:
     for name in (DATABASE_PASSWORD_SECRET, COGNITO_SECRET):
         aws.client("secretsmanager").create_secret(Name=name)
     group = world["monolithTargetGroupArn"]
-    names = {"clusterArn": world["clusterArn"], "serviceName": "task-service", "taskTargetGroupArn": group}
-    made = Account(aws, names)
+    made = Account(aws, {"clusterArn": world["clusterArn"], "serviceName": "task-service", "taskTargetGroupArn": group})
+    definition = made.definition(TAG)
+    made.outputs.update(taskDefinitionArn=definition, serviceImage=made.image(TAG))
     aws.client("ecs").create_service(
         cluster=world["clusterArn"],
         serviceName="task-service",
-        taskDefinition=made.definition(TAG),
+        taskDefinition=definition,
         desiredCount=0,
         launchType="FARGATE",
         loadBalancers=[{"targetGroupArn": group, "containerName": "task-service", "containerPort": 3001}],
@@ -119,7 +124,7 @@ def test_a_service_that_is_not_enabled_is_not_started(account: Account) -> None:
     with pytest.raises(
         Refused, match=r"serviceEnabled is false.*preflight --account.*config set task-migration:serviceEnabled true"
     ):
-        account.service(tasks=0).start(WAIT)
+        account.service(tasks=0).start(timeout=WAIT)
     assert account.service().health().wanted == 0
 
 
@@ -128,14 +133,14 @@ def test_a_start_without_image_says_so_and_the_next_one_succeeds(account: Accoun
     put_values(account.aws, "secret", {})
     service = account.service()
     with pytest.raises(Refused) as refused:
-        service.start(WAIT)
+        service.start(timeout=WAIT)
     said = str(refused.value)
     assert "circuit breaker: tasks failed to start" in said
     assert f"{REPOSITORY_NAME}:{TAG}: not found" in said
     assert "push the image serviceImageTag" in said
     assert "canary start-service again" in said
     push_image(account.aws, TAG)
-    assert service.start(WAIT).problems == ()
+    assert service.start(timeout=WAIT).problems == ()
     assert (service.health().running, service.health().healthy) == (2, 2)
 
 
@@ -143,7 +148,8 @@ def without_image(_settings: Settings) -> Any:
     """The stage of a stack whose service has no image; named in the environment of the command below."""
     world = json.loads(os.environ["TEST_OUTPUTS"])
     running = EmulatedAws(port=int(os.environ["TEST_PORT"]))
-    return SimpleNamespace(service=control(running, {**world, "serviceTasks": 2}), settings=_settings)
+    enabled = SimpleNamespace(config=lambda: {"serviceEnabled": True})
+    return SimpleNamespace(service=control(running, {**world, "serviceTasks": 2}), settings=_settings, deployer=enabled)
 
 
 def test_the_command_is_refused_and_prints_the_reason(
@@ -169,7 +175,7 @@ def test_a_start_with_a_secret_without_value_says_which(account: Account) -> Non
     push_image(account.aws, TAG)
     account.aws.client("secretsmanager").put_secret_value(SecretId=COGNITO_SECRET, SecretString="{}")
     with pytest.raises(Refused) as refused:
-        account.service().start(WAIT)
+        account.service().start(timeout=WAIT)
     assert f"failed to fetch secret {account.aws.client('secretsmanager').describe_secret(SecretId=DATABASE_PASSWORD_SECRET)['ARN']}" in str(refused.value)  # fmt: skip
     assert "put the value in: aws secretsmanager put-secret-value" in str(refused.value)
 
@@ -178,7 +184,7 @@ def test_a_stalled_deployment_is_not_ready_whatever_is_wanted(account: Account) 
     """Prevents a weight that goes up because tasks are wanted, while none runs."""
     service = account.service()
     with pytest.raises(Refused):
-        service.start(WAIT)
+        service.start(timeout=WAIT)
     seen = service.health()
     assert seen.wanted == 2
     assert any("0 tasks run, 2 must" in problem for problem in seen.problems)
@@ -190,24 +196,39 @@ def test_a_service_that_serves_is_left_as_it_is(account: Account) -> None:
     push_image(account.aws, TAG)
     put_values(account.aws, "secret", {})
     service, ecs = account.service(), account.aws.client("ecs")
-    service.start(WAIT)
+    service.start(timeout=WAIT)
     where = {"cluster": account.outputs["clusterArn"], "service": "task-service"}
     ecs.update_service(**where, desiredCount=4)
     before = ecs.list_tasks(cluster=where["cluster"], serviceName="task-service")["taskArns"]
-    assert service.start(WAIT).running == 4
+    assert service.start(timeout=WAIT).running == 4
     assert ecs.list_tasks(cluster=where["cluster"], serviceName="task-service")["taskArns"] == before
 
 
-def test_a_new_image_that_is_missing_leaves_the_old_one_serving(account: Account) -> None:
+def test_an_image_that_the_breaker_went_back_to_is_not_ready_and_the_declared_one_is_started(account: Account) -> None:
+    """Prevents a weight on a former image: the breaker goes back to it, all tasks run and are healthy, `up` shows no change."""
     push_image(account.aws, TAG)
     put_values(account.aws, "secret", {})
-    service = account.service()
-    service.start(WAIT)
+    account.service().start(timeout=WAIT)
+    former = account.outputs["taskDefinitionArn"].rpartition("/")[2]
     account.deploy("gone")
-    seen = wait_until(
-        service.health, lambda now: not now.problems, what="the breaker has gone back", timeout=WAIT, interval=0.1
+    service = account.service()
+    settled = wait_until(
+        service.health, lambda now: len(now.problems) == 1, what="the breaker has gone back", timeout=WAIT, interval=0.1
     )
-    assert seen.healthy == 2
+    assert (settled.running, settled.healthy, settled.rollout) == (2, 2, "COMPLETED")
+    declared = account.outputs["taskDefinitionArn"].rpartition("/")[2]
+    both = f"it runs {account.image(TAG)} ({former}), the stack declares {account.image('gone')} ({declared})"
+    assert settled.problems == (both,)
+    # A start deploys what is declared, and says so when the breaker goes back once more.
+    with pytest.raises(Refused) as refused:
+        service.start(timeout=WAIT)
+    assert both in str(refused.value)
+    assert f"{account.image('gone')}: not found" in str(refused.value)
+    push_image(account.aws, "gone")
+    assert service.start(timeout=WAIT).problems == ()
+    ecs, where = account.aws.client("ecs"), {"cluster": account.outputs["clusterArn"]}
+    tasks = ecs.describe_tasks(tasks=ecs.list_tasks(**where, serviceName="task-service")["taskArns"], **where)["tasks"]
+    assert {task["containers"][0]["image"] for task in tasks} == {account.image("gone")}
 
 
 def test_the_first_up_starts_no_task_and_enabling_it_does(
@@ -219,10 +240,10 @@ def test_the_first_up_starts_no_task_and_enabling_it_does(
     outputs = deployer.up({}).outputs
     assert control(aws, outputs).health().wanted == 0
     with pytest.raises(Refused, match="serviceEnabled is false"):
-        control(aws, outputs).start(WAIT)
+        control(aws, outputs).start(timeout=WAIT)
     push_image(aws, str(config["serviceImageTag"]))
     put_values(aws, "secret", {})
     enabled = deployer.up({"serviceEnabled": True})
     assert [change.name for change in enabled.changes] == ["service-scaling"]
-    assert control(aws, enabled.outputs).start(WAIT).healthy == 2
+    assert control(aws, enabled.outputs).start(timeout=WAIT).healthy == 2
     assert deployer.preview({}).changes == ()

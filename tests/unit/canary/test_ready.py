@@ -49,6 +49,7 @@ GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, True, SERVICE, 60.0)
         ({"service": replace(SERVICE, running=1)}, "1 tasks run, 2 must; mend that, then task-migration canary start-service"),
         ({"service": replace(SERVICE, healthy=0, why=("target is unhealthy",))}, "0 tasks are healthy, 2 must; target is unhealthy"),
         ({"service": replace(SERVICE, rollout="FAILED")}, "its deployment is FAILED, it must be COMPLETED"),
+        ({"service": replace(SERVICE, other=("app:1 (task-service:6)", "app:2 (task-service:7)"))}, "it runs app:1 (task-service:6), the stack declares app:2 (task-service:7)"),
         ({"rollback_seconds": 300.0}, "a rollback would take about 300.0 s, the limit is below 300 s"),
         ({"rollback_seconds": None}, "a rollback would take an unknown time"),
     ],

@@ -67,6 +67,7 @@ class Cloud:
         self.ups: list[int] = []
         self.notices: list[str] = []
         self.stopped = False
+        self.enabled: object = True
         #: Called at each boundary with its name; may raise.
         self.at: Callable[[str], None] = lambda name: None
 
@@ -82,7 +83,8 @@ class Cloud:
         return UpResult(changed, {})
 
     def keep(self, overrides: Mapping[str, object]) -> None:
-        self.declared = int(str(overrides["canaryWeight"]))
+        self.declared = int(str(overrides.get("canaryWeight", self.declared)))
+        self.enabled = overrides.get("serviceEnabled", self.enabled)
 
     def preview(self, overrides: Mapping[str, object], only: str | None = None) -> PreviewResult:
         self.at("preview")
@@ -586,7 +588,7 @@ def test_a_rollback_goes_on_without_the_lock_when_the_source_is_down(
     monkeypatch.setattr(operator_lock, "locked", down)
     cloud = Cloud(weight=50)
     assert rollback.run(stage(cloud, tmp_path), stop_service=True).service_stopped
-    assert (cloud.live, cloud.stopped) == (0, True)
+    assert (cloud.live, cloud.stopped, cloud.enabled) == (0, True, False)
 
 
 def test_a_deployment_that_hangs_or_fails_names_the_emergency(tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ def test_tasks_are_asked_for_once_the_service_is_enabled() -> None:
         assert declared.stack_outputs["serviceTasks"] == tasks
 
 
+def test_what_is_declared_to_run_is_an_output(stack: Declared) -> None:
+    """Prevents a readiness that cannot tell the declared image from one that the circuit breaker went back to."""
+    service = stack.one("aws:ecs/service:Service")
+    assert stack.stack_outputs["taskDefinitionArn"] == service.inputs["taskDefinition"]
+    assert stack.stack_outputs["serviceImage"].endswith("/myteacher-task-service:3f2c1a9")
+
+
 def test_the_image_that_runs_is_expired_by_no_rule(stack: Declared) -> None:
     """Prevents a lifecycle policy that takes a running service's image, so that no task starts any more."""
     rules = stack.one("aws:ecr/lifecyclePolicy:LifecyclePolicy").json("policy")["rules"]
