@@ -174,7 +174,11 @@ def rollback(
         typer.Option("--emergency", help="Without Pulumi: change the rule by the load balancer's API at once."),
     ] = False,
     stop_service: Annotated[
-        bool, typer.Option("--stop-service", help="At the end ask ECS for no task of the Task Service, and set serviceEnabled to false.")
+        bool,
+        typer.Option(
+            "--stop-service",
+            help="At the end ask ECS for no task of the Task Service, and set serviceEnabled to false.",
+        ),
     ] = False,
     scenario: Annotated[
         Scenario | None,

@@ -61,7 +61,7 @@ def test_what_is_declared_to_run_is_an_output(stack: Declared) -> None:
     """Prevents a readiness that cannot tell the declared image from one that the circuit breaker went back to."""
     service = stack.one("aws:ecs/service:Service")
     assert stack.stack_outputs["taskDefinitionArn"] == service.inputs["taskDefinition"]
-    assert stack.stack_outputs["serviceImage"].endswith("/myteacher-task-service:3f2c1a9")
+    assert stack.stack_outputs["serviceImage"].endswith(":3f2c1a9")
 
 
 def test_the_image_that_runs_is_expired_by_no_rule(stack: Declared) -> None:
