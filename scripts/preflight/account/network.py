@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from components.config import PROJECT
 from components.config_stack import StackConfig
 from scripts.preflight.account.asking import Clients, tried
 from scripts.preflight.documents import Check
@@ -90,7 +91,7 @@ def _way_out(config: StackConfig, aws: Clients) -> Iterator[Check]:
     yield Check(
         name,
         "fail" if closed else "pass",
-        f"{', '.join(closed)}: no default route, and no VPC endpoint with private DNS"
+        f"{', '.join(closed)}: no default route to a NAT, and no VPC endpoint with private DNS"
         if closed
         else "a default route each",
         f"give them a NAT, or the VPC an endpoint with private DNS; one without ({', '.join(named) or 'none is there'}) is named by "
@@ -99,12 +100,15 @@ def _way_out(config: StackConfig, aws: Clients) -> Iterator[Check]:
 
 
 def _leads_out(subnet: str, tables: list[Mapping[str, Any]]) -> bool:
-    """Whether the subnet's route table, or the VPC's main one where it has none, has a default route."""
+    """Whether the subnet's route table, or the VPC's main one where it has none, has a default route for machines without a public
+    address, which an internet gateway takes nowhere (Amazon VPC, 'Internet gateways')."""
     links = [(link, table) for table in tables for link in table.get("Associations", [])]
     own = [table for link, table in links if link.get("SubnetId") == subnet]
     main = [table for link, table in links if link.get("Main")]
     return any(
-        route.get("DestinationCidrBlock") == "0.0.0.0/0" and route.get("State", "active") == "active"
+        route.get("DestinationCidrBlock") == "0.0.0.0/0"
+        and route.get("State", "active") == "active"
+        and not str(route.get("GatewayId", "")).startswith("igw-")
         for table in (own or main)
         for route in table.get("Routes", [])
     )
@@ -118,15 +122,15 @@ def _ways_in(config: StackConfig, aws: Clients) -> Iterator[Check]:
         yield Check(name, "warn", "nobody's security group is let in to the target database", remedy)
         return
     by_group = [{"Name": "group-id", "Values": [config.source_security_group_id]}]
-    rules = [
-        rule
-        for rule in ec2.describe_security_group_rules(Filters=by_group)["SecurityGroupRules"]
-        if not rule["IsEgress"] and rule.get("FromPort", 0) <= config.source_port <= rule.get("ToPort", 65535)
-    ]
-    ours = {tag["Value"] for rule in rules for tag in rule.get("Tags", []) if tag["Key"] == "ManagedBy"} & {"pulumi"}
-    by_rule = {(rule.get("ReferencedGroupInfo") or {}).get("GroupId") for rule in rules} & set(operators)
+    found = ec2.describe_security_group_rules(Filters=by_group)["SecurityGroupRules"]
+    rules = [rule for rule in found if not rule["IsEgress"] and _lets_in(rule, config.source_port)]
+    by_rule = {_origin(rule) for rule in rules} & set(operators)
     if config.operator_reaches_source:
-        twice = sorted(map(str, by_rule)) if not ours else []
+        port, ours = config.source_port, {"Key": "Project", "Value": PROJECT}
+        same = [
+            rule for rule in rules if rule["FromPort"] == rule["ToPort"] == port and ours not in rule.get("Tags", [])
+        ]
+        twice = sorted({_origin(rule) for rule in same} & set(operators))
         yield Check(
             name,
             "fail" if twice else "pass",
@@ -136,13 +140,28 @@ def _ways_in(config: StackConfig, aws: Clients) -> Iterator[Check]:
             "set operatorReachesSource: false, or take that rule away",
         )
         return
-    by_address = any(rule.get("CidrIpv4") or rule.get("PrefixListId") for rule in rules)
+    by_address = sorted(filter(None, map(_addresses, rules)))
     unknown = sorted(set(operators) - by_rule)
     yield Check(
         name,
         "warn" if unknown and not by_address else "pass",
         f"{', '.join(unknown)}: no rule of {config.source_security_group_id} lets it in to the source"
         if unknown and not by_address
-        else f"{', '.join(operators)}: the target by rules of `up`, the source by rules that are there",
+        else f"{', '.join(operators)}: the target by rules of `up`, the source by rules that are there"
+        + (f", if its address is in {', '.join(by_address)}" if unknown else ""),
         "set operatorReachesSource: true, where no other way leads there",
     )
+
+
+def _lets_in(rule: Mapping[str, Any], port: int) -> bool:
+    """Whether a rule is of TCP to ``port``; one of all traffic has no ports (Amazon EC2, 'SecurityGroupRule': -1)."""
+    return rule["IpProtocol"] == "-1" or (rule["IpProtocol"] == "tcp" and rule["FromPort"] <= port <= rule["ToPort"])
+
+
+def _origin(rule: Mapping[str, Any]) -> str:
+    """The group that a rule lets in; empty where it is for addresses."""
+    return str((rule.get("ReferencedGroupInfo") or {}).get("GroupId", ""))
+
+
+def _addresses(rule: Mapping[str, Any]) -> str:
+    return str(rule.get("CidrIpv4") or rule.get("CidrIpv6") or rule.get("PrefixListId") or "")

@@ -8,6 +8,7 @@ import pytest
 
 from components.config_stack import StackConfig
 from components.config_values import parse
+from components.naming import Naming
 from scripts.preflight.account.asking import Clients, clients
 from scripts.preflight.account.run import checks
 from scripts.preflight.documents import Check
@@ -70,6 +71,12 @@ def test_a_network_that_is_not_as_the_file_says_is_named_before_up(
     nat = ec2.create_nat_gateway(SubnetId=subnets[0], ConnectivityType="private")["NatGateway"]["NatGatewayId"]
     ec2.create_route(RouteTableId=main["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", NatGatewayId=nat)
     assert network("way to Secrets Manager") not in failed(world, asked)
+    # Nothing of ours has a public address, without which an internet gateway takes nobody out.
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=world["vpcId"])
+    ec2.replace_route(RouteTableId=main["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+    public = failed(world, asked)[network("way to Secrets Manager")]
+    assert (public.status, subnets[0] in public.detail) == ("fail", True)
 
 
 def test_who_reaches_the_databases_is_told_before_anybody_tries(
@@ -96,6 +103,57 @@ def test_who_reaches_the_databases_is_told_before_anybody_tries(
 
 
 @pytest.mark.parametrize(
+    ("protocol", "ports", "lets_in", "is_the_same"),
+    [("-1", {}, True, False), ("tcp", (0, 65535), True, False), ("udp", (5432, 5432), False, False), ("tcp", (5432, 5432), True, True)],
+)  # fmt: skip
+def test_a_rule_is_judged_by_protocol_and_ports(
+    protocol: str,
+    ports: tuple[int, int],
+    lets_in: bool,
+    is_the_same: bool,
+    world: dict[str, object],
+    asked: Clients,
+    aws: EmulatedAws,
+) -> None:
+    """Fails when all traffic, whose ports AWS gives as -1, is taken for no way, UDP for one, or a wider rule for the one that `up` makes."""
+    name, source = network("operators"), str(world["sourceSecurityGroupId"])
+    (operator,) = world["operatorSecurityGroupIds"]  # type: ignore[misc]
+    way = {"IpProtocol": protocol, "UserIdGroupPairs": [{"GroupId": operator}]}
+    if ports:
+        way |= {"FromPort": ports[0], "ToPort": ports[1]}
+    ec2 = aws.client("ec2")
+    # A rule of another program that Pulumi manages is not ours.
+    tags = [{"ResourceType": "security-group-rule", "Tags": [{"Key": "ManagedBy", "Value": "pulumi"}]}]
+    ec2.authorize_security_group_ingress(GroupId=source, IpPermissions=[way], TagSpecifications=tags)
+    assert (name not in failed(world, asked, operatorReachesSource=False)) == lets_in
+    assert (name in failed(world, asked)) == is_the_same
+
+
+def test_a_rule_of_ours_is_not_taken_for_one_of_others(
+    world: dict[str, object], asked: Clients, aws: EmulatedAws
+) -> None:
+    """Fails when a look after the first `up` refuses what that `up` made, or one rule of ours hides another's."""
+    name, source = network("operators"), str(world["sourceSecurityGroupId"])
+    (operator,) = world["operatorSecurityGroupIds"]  # type: ignore[misc]
+    ec2 = aws.client("ec2")
+    mine = Naming.of(parse(StackConfig, world)).tags("database", "source-from-operator")
+    tags = [
+        {
+            "ResourceType": "security-group-rule",
+            "Tags": [{"Key": key, "Value": value} for key, value in mine.items()],
+        }
+    ]
+    way = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": operator}]}
+    ec2.authorize_security_group_ingress(GroupId=source, IpPermissions=[way], TagSpecifications=tags)
+    assert name not in failed(world, asked)
+    beside = ec2.create_security_group(GroupName="beside", Description="x", VpcId=world["vpcId"])["GroupId"]
+    other = {**way, "UserIdGroupPairs": [{"GroupId": beside}]}
+    ec2.authorize_security_group_ingress(GroupId=source, IpPermissions=[other])
+    twice = failed(world, asked, operatorSecurityGroupIds=[operator, beside])[name]
+    assert twice.detail.startswith(f"{beside}: ")
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"password": "a;b+c%{d}"}, "its password holds { } ; + %"),
@@ -117,3 +175,12 @@ def test_what_dms_cannot_use_of_a_secret_is_named_and_not_shown(
     assert "secrets: source" not in failed(world, asked, replicationEngine="native")
     manager.put_secret_value(SecretId=secret, SecretString="no object")
     assert "it is no JSON object" in failed(world, asked)["secrets: source"].detail
+
+
+def test_a_way_by_addresses_is_told_as_one(world: dict[str, object], asked: Clients, aws: EmulatedAws) -> None:
+    """Fails when a range of addresses passes for a way of these groups, without a word of what could not be looked at."""
+    way = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": "10.9.0.0/16"}]}
+    aws.client("ec2").authorize_security_group_ingress(GroupId=str(world["sourceSecurityGroupId"]), IpPermissions=[way])
+    found = checks(parse(StackConfig, {**world, "operatorReachesSource": False}), asked)
+    (told,) = (check for check in found if check.name == network("operators"))
+    assert (told.status, told.detail.endswith("if its address is in 10.9.0.0/16")) == ("pass", True)
