@@ -21,7 +21,7 @@ SWITCHES = {"--set-as-default": True}
 CALLER = """#!{python} -IS
 import json, os, socket, sys
 with socket.create_connection(("127.0.0.1", {port})) as asked:
-    asked.sendall(json.dumps([os.getcwd(), *sys.argv[1:]]).encode())
+    asked.sendall(json.dumps([os.getcwd(), os.environ.get("AWS_REGION"), *sys.argv[1:]]).encode())
     asked.shutdown(socket.SHUT_WR)
     status, out, err = json.loads(b"".join(iter(lambda: asked.recv(65536), b"")))
 sys.stdout.write(out)
@@ -64,13 +64,17 @@ def carry_out(client_of: Callable[[str], Any], place: str, words: list[str]) -> 
 
 
 @contextmanager
-def installed(directory: Path, client_of: Callable[[str], Any]) -> Iterator[Path]:
-    """A folder for PATH with `aws`, and a `gh` that notes its words in `gh-asked` beside it."""
+def installed(directory: Path, client_of: Callable[[str, str | None], Any]) -> Iterator[Path]:
+    """A folder for PATH with `aws`, and a `gh` that notes its words in `gh-asked` beside it.
+
+    Args:
+        client_of: the client of a service in the region of the script's environment (AWS_REGION), if it names one.
+    """
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            place, *words = json.loads(self.rfile.read())
-            self.wfile.write(json.dumps(carry_out(client_of, place, words)).encode())
+            place, region, *words = json.loads(self.rfile.read())
+            self.wfile.write(json.dumps(carry_out(lambda service: client_of(service, region), place, words)).encode())
 
     directory.mkdir(exist_ok=True)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:

@@ -7,10 +7,11 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
+from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from components import ci_roles
@@ -61,7 +62,13 @@ def iam(empty: Any) -> Any:
 @pytest.fixture
 def programs(aws: EmulatedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The two programs that the scripts call, first on PATH."""
-    with aws_cli.installed(tmp_path / "bin", aws.client) as directory:
+
+    def client(service: str, region: str | None) -> Any:
+        if region in (None, aws.region):
+            return aws.client(service)
+        return cast(Any, aws.session()).client(service, region_name=region, endpoint_url=aws.endpoint_url)
+
+    with aws_cli.installed(tmp_path / "bin", client) as directory:
         monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
         yield directory
 
@@ -112,6 +119,49 @@ def test_what_pulumi_needs_before_it_runs_is_made_once(empty: Any, programs: Pat
     (refusal,) = json.loads(s3.get_bucket_policy(Bucket="pulumi-state")["Policy"])["Statement"]
     assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     assert refusal["Effect"] == "Deny"
+
+
+def backend(*words: str) -> subprocess.CompletedProcess[str]:
+    script = PROJECT_ROOT / "docs" / "bootstrap" / "backend.sh"
+    return subprocess.run(["sh", str(script), *words], capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "us-east-1"])
+def test_everything_of_the_backend_is_in_the_region_that_is_said(
+    region: str, empty: Any, programs: Path, aws: EmulatedAws
+) -> None:
+    """Fails when the key is made where the profile is at home, so that no stack finds it, or us-east-1 gets no bucket."""
+    made = backend("pulumi-state", region)
+    assert made.returncode == 0, made.stderr
+    assert f"awskms:///arn:aws:kms:{region}:" in made.stdout
+    assert aws.client("kms").list_keys()["Keys"] == []
+    where = aws.client("s3").get_bucket_location(Bucket="pulumi-state")["LocationConstraint"]
+    assert (where or "us-east-1") == region
+
+
+@pytest.mark.parametrize("operation", ["s3.HeadBucket", "kms.DescribeKey"])
+def test_what_could_not_be_looked_at_is_not_taken_for_ours_nor_made_again(
+    operation: str, empty: Any, programs: Path, aws: EmulatedAws
+) -> None:
+    """Fails when the state goes into a bucket of another account that lets everybody in, or a second key is made beside one that is there."""
+    assert backend("pulumi-state", REGION).returncode == 0
+    s3, kms = aws.client("s3"), aws.client("kms")
+    s3.delete_bucket_policy(Bucket="pulumi-state")
+
+    def refuse(params: dict[str, Any], **_: object) -> None:
+        if operation.startswith("kms") or params.get("ExpectedBucketOwner") == ACCOUNT:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, operation)
+
+    events = (kms if operation.startswith("kms") else s3).meta.events
+    events.register(f"provide-client-params.{operation}", refuse)
+    try:
+        assert backend("pulumi-state", REGION).returncode != 0
+    finally:
+        events.unregister(f"provide-client-params.{operation}", refuse)
+    if operation.startswith("s3"):
+        with pytest.raises(ClientError, match="NoSuchBucketPolicy"):
+            s3.get_bucket_policy(Bucket="pulumi-state")
+    assert len(kms.list_keys()["Keys"]) == 1
 
 
 def _trust_any_branch(iam: Any) -> None:
