@@ -155,7 +155,8 @@ def _ways_in(config: StackConfig, aws: Clients) -> Iterator[Check]:
 
 def _lets_in(rule: Mapping[str, Any], port: int) -> bool:
     """Whether a rule is of TCP to ``port``; one of all traffic has no ports (Amazon EC2, 'SecurityGroupRule': -1)."""
-    return rule["IpProtocol"] == "-1" or (rule["IpProtocol"] == "tcp" and rule["FromPort"] <= port <= rule["ToPort"])
+    protocol, ports = rule["IpProtocol"], range(rule["FromPort"], rule["ToPort"] + 1)
+    return protocol == "-1" or (protocol == "tcp" and port in ports)
 
 
 def _origin(rule: Mapping[str, Any]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
+from components.config import PROJECT
 from components.config_stack import StackConfig
 from components.config_values import parse
-from components.naming import Naming
 from scripts.preflight.account.asking import Clients, clients
 from scripts.preflight.account.run import checks
 from scripts.preflight.documents import Check
@@ -31,6 +32,12 @@ def failed(world: dict[str, object], asked: Clients, **other: object) -> dict[st
     """What fails or warns, by name."""
     found = checks(parse(StackConfig, {**world, **other}), asked)
     return {check.name: check for check in found if check.status != "pass"}
+
+
+def operator_of(world: dict[str, object]) -> str:
+    groups = world["operatorSecurityGroupIds"]
+    assert isinstance(groups, list)
+    return str(groups[0])
 
 
 def network(name: str) -> str:
@@ -117,8 +124,8 @@ def test_a_rule_is_judged_by_protocol_and_ports(
 ) -> None:
     """Fails when all traffic, whose ports AWS gives as -1, is taken for no way, UDP for one, or a wider rule for the one that `up` makes."""
     name, source = network("operators"), str(world["sourceSecurityGroupId"])
-    (operator,) = world["operatorSecurityGroupIds"]  # type: ignore[misc]
-    way = {"IpProtocol": protocol, "UserIdGroupPairs": [{"GroupId": operator}]}
+    operator = operator_of(world)
+    way: dict[str, Any] = {"IpProtocol": protocol, "UserIdGroupPairs": [{"GroupId": operator}]}
     if ports:
         way |= {"FromPort": ports[0], "ToPort": ports[1]}
     ec2 = aws.client("ec2")
@@ -134,15 +141,9 @@ def test_a_rule_of_ours_is_not_taken_for_one_of_others(
 ) -> None:
     """Fails when a look after the first `up` refuses what that `up` made, or one rule of ours hides another's."""
     name, source = network("operators"), str(world["sourceSecurityGroupId"])
-    (operator,) = world["operatorSecurityGroupIds"]  # type: ignore[misc]
+    operator = operator_of(world)
     ec2 = aws.client("ec2")
-    mine = Naming.of(parse(StackConfig, world)).tags("database", "source-from-operator")
-    tags = [
-        {
-            "ResourceType": "security-group-rule",
-            "Tags": [{"Key": key, "Value": value} for key, value in mine.items()],
-        }
-    ]
+    tags = [{"ResourceType": "security-group-rule", "Tags": [{"Key": "Project", "Value": PROJECT}]}]
     way = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": operator}]}
     ec2.authorize_security_group_ingress(GroupId=source, IpPermissions=[way], TagSpecifications=tags)
     assert name not in failed(world, asked)
