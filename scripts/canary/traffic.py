@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from scripts.canary.figures import Observed
 from scripts.support.aws import refusals
 from scripts.support.errors import Refused
-from scripts.support.listener_rules import parse_rule
+from scripts.support.listener_rules import parse_rule, read_rules
 from scripts.support.wait import wait_until
 
 
@@ -49,7 +49,7 @@ def find_rule(client: Any, listener: str, priority: int, monolith_group: str) ->
         Refused: the rules are not there.
     """
     with refusals("the listener's rules cannot be read", "check elasticloadbalancing:DescribeRules"):
-        rules = client.describe_rules(ListenerArn=listener)["Rules"]
+        rules = read_rules(client, listener)
     by_priority = {rule["Priority"]: rule for rule in rules}
     live, smoke = by_priority.get(str(priority)), by_priority.get(str(priority - 1))
     groups = [group for group in parse_rule(smoke).weights if group != monolith_group] if smoke else []

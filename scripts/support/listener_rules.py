@@ -1,4 +1,4 @@
-"""What the rules of a load balancer's listener decide for a request; pure, on the dicts of ``DescribeRules``."""
+"""What the rules of a load balancer's listener decide for a request; but for :func:`read_rules` pure, on the dicts of ``DescribeRules``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Rule:
     fixed: FixedResponse | None = None
     #: The last action's configuration when it redirects.
     redirect: Mapping[str, Any] | None = None
-    #: Actions before the last one, such as ``authenticate-oidc``, as the API has them.
+    #: What comes before the last action, as the API has it: transforms (``url-rewrite``) and actions (``authenticate-oidc``).
     before: tuple[Mapping[str, Any], ...] = ()
     #: Whether clients are bound to the target group that they met first.
     sticky: bool = False
@@ -73,6 +73,13 @@ class Rule:
         return False if False in held else None if None in held else True
 
 
+def read_rules(elb: Any, listener: str) -> list[Mapping[str, Any]]:
+    """All rules of a listener, as ``DescribeRules`` has them."""
+    return [
+        rule for page in elb.get_paginator("describe_rules").paginate(ListenerArn=listener) for rule in page["Rules"]
+    ]
+
+
 def parse_rule(described: Mapping[str, Any]) -> Rule:
     """A rule as ``DescribeRules`` gives it.
 
@@ -80,7 +87,8 @@ def parse_rule(described: Mapping[str, Any]) -> Rule:
         MigrationError: the last action neither forwards nor redirects nor is a fixed response.
     """
     priority = LAST if described.get("IsDefault") else int(described["Priority"])
-    *before, last = sorted(described["Actions"], key=lambda action: int(action.get("Order") or 0))
+    *actions, last = sorted(described["Actions"], key=lambda action: int(action.get("Order") or 0))
+    before = (*described.get("Transforms", ()), *actions)
     arn, conditions = str(described["RuleArn"]), tuple(described.get("Conditions") or ())
     weights: dict[str, int] = {}
     fixed = redirect = None
@@ -101,7 +109,7 @@ def parse_rule(described: Mapping[str, Any]) -> Rule:
             raise MigrationError(
                 f"rule {arn} has the action '{other}', which is not known here; use forward, fixed-response or redirect"
             )
-    return Rule(arn, priority, conditions, weights, fixed, redirect, tuple(before), sticky)
+    return Rule(arn, priority, conditions, weights, fixed, redirect, before, sticky)
 
 
 def possible(rules: Sequence[Rule], request: Request) -> list[Rule]:

@@ -13,7 +13,7 @@ from scripts.preflight.account.asking import Clients, tried
 from scripts.preflight.account.routing import Plan
 from scripts.preflight.documents import Check
 from scripts.support.errors import MigrationError
-from scripts.support.listener_rules import Rule, parse_rule
+from scripts.support.listener_rules import Rule, parse_rule, read_rules
 
 #: Rules of a load balancer beside the default ones, until AWS raises it (Elastic Load Balancing, 'Quotas for your
 #: Application Load Balancers').
@@ -120,13 +120,6 @@ def _domain(config: StackConfig, aws: Clients) -> Iterator[Check]:
         f"its certificate is for {', '.join(sorted(set(names))) or 'no name, as it is not issued'}; limit: {config.custom_domain_name}",
         "have ACM issue a certificate for it in the stack's region, and set customDomainCertificateArn",
     )
-
-
-def read_rules(elb: Any, listener: str) -> list[Mapping[str, Any]]:
-    """All rules of a listener, as ``DescribeRules`` has them."""
-    return [
-        rule for page in elb.get_paginator("describe_rules").paginate(ListenerArn=listener) for rule in page["Rules"]
-    ]
 
 
 def _rules(config: StackConfig, elb: Any) -> Iterator[Check]:

@@ -201,6 +201,15 @@ def test_a_locked_state_of_the_rehearsals_engine_and_a_stopped_service(world: Wo
     listener, monolith = world.outputs["listenerArn"], world.outputs["monolithTargetGroupArn"]
     elb = world.aws.client("elbv2")
     assert find_rule(elb, listener, 110, monolith) == rule_of_outputs(world.outputs)
+
+    def page(params: dict[str, Any], **_: object) -> None:
+        params["PageSize"] = 1
+
+    elb.meta.events.register("provide-client-params.elastic-load-balancing-v2.DescribeRules", page)
+    try:
+        assert find_rule(elb, listener, 110, monolith) == rule_of_outputs(world.outputs), "rules are given by pages"
+    finally:
+        elb.meta.events.unregister("provide-client-params.elastic-load-balancing-v2.DescribeRules", page)
     with pytest.raises(Refused, match="no live rule at priority 50 .*liveRulePriority"):
         find_rule(elb, listener, 50, monolith)
     with locked(world.deployer.state_path):

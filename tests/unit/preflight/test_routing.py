@@ -30,7 +30,12 @@ FIXED = {"Type": "fixed-response", "Order": 9, "FixedResponseConfig": {"StatusCo
 REDIRECT = {"Type": "redirect", "Order": 9, "RedirectConfig": {"StatusCode": "HTTP_301"}}
 
 
-def rule(priority: int | None, actions: list[dict[str, Any]], **conditions: list[str]) -> Rule:
+REWRITE = {"Type": "url-rewrite", "UrlRewriteConfig": {"Rewrites": [{"Regex": "^/api/", "Replace": "/"}]}}
+
+
+def rule(
+    priority: int | None, actions: list[dict[str, Any]], transforms: tuple[object, ...] = (), **conditions: list[str]
+) -> Rule:
     """A rule with conditions ``path``, ``host`` and ``method``; without priority the default action."""
     fields = {
         "path": ("path-pattern", "PathPatternConfig"),
@@ -43,6 +48,7 @@ def rule(priority: int | None, actions: list[dict[str, Any]], **conditions: list
             "Priority": str(priority),
             "IsDefault": priority is None,
             "Actions": actions,
+            "Transforms": transforms,
             "Conditions": [
                 {"Field": fields[key][0], fields[key][1]: {"Values": values}} for key, values in conditions.items()
             ],
@@ -90,6 +96,12 @@ FAULTS: dict[str, tuple[list[Rule], str, str, str]] = {
         [rule(200, [OIDC, forward(MONOLITH)], path=["/api/*"]), DEFAULT],
         "listener: weight 0 and rule 200",
         "rule 200 (authenticate-oidc, then monolith) answers",
+        "set hostHeaders",
+    ),
+    "a path that is rewritten behind": (
+        [rule(200, [forward(MONOLITH)], (REWRITE,), path=["/api/*"]), DEFAULT],
+        "listener: weight 0 and rule 200",
+        "rule 200 (url-rewrite, then monolith) answers",
         "set hostHeaders",
     ),
     "clients bound to one of two groups behind": (
