@@ -104,6 +104,8 @@ class CliDeployer:
         try:
             state = self._state()
             self._recover(_pending(state))
+            if only is None and _protected(state):
+                self.preview({})  # `up` itself refuses what is protected after everything else was changed
             target = _target(state, only)
             result = self._operate(
                 "pulumi up",
@@ -143,9 +145,7 @@ class CliDeployer:
 
     def destroy(self) -> None:
         # Asked before: the engine deletes what it can before it comes to a protected resource and stops.
-        resources = self._state().get("resources", [])
-        protected = sorted(item["urn"].rpartition("::")[2] for item in resources if item.get("protect"))
-        if protected:
+        if protected := _protected(self._state()):
             raise Refused(f"{', '.join(protected)}: protected; take protect=True away and run `up` before deleting")
         self._operate("pulumi destroy", lambda: self._stack.destroy(color="never", suppress_outputs=True))
 
@@ -218,6 +218,11 @@ class CliDeployer:
 def _pending(state: Mapping[str, Any]) -> dict[str, str]:
     found = state.get("pending_operations") or []
     return {str(item["resource"]["urn"]): str(item["type"]) for item in found}
+
+
+def _protected(state: Mapping[str, Any]) -> list[str]:
+    found = state.get("resources") or []
+    return sorted(item["urn"].rpartition("::")[2] for item in found if item.get("protect"))
 
 
 def _target(state: Mapping[str, Any], only: str | None) -> list[str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -66,11 +65,16 @@ class EmbeddedDeployer:
             MigrationError: naming the resource and the cause.
             Refused: the state is locked, or something protected would have to go.
         """
-        before = State.load(self.state_path).config
+        state = State.load(self.state_path)
+        before = state.config
         weights = [int({**self._config, **before, **values}.get(WEIGHT, 0)) for values in ({}, overrides)]
         if overrides:
             self.keep(overrides)
-        answer = self._ask("up", overrides, only=only)
+        answer: dict[str, Any] = {}
+        if only is None and any(resource.protect for resource in state.resources.values()):
+            answer = self._ask("preview", overrides)  # as `pulumi up` does: what would be refused is not begun
+        if "error" not in answer:
+            answer = self._ask("up", overrides, only)
         if overrides and answer.get("begun") == [] and weights[1] >= weights[0]:
             self._put_back(before)
         result = _checked(answer)
@@ -78,22 +82,15 @@ class EmbeddedDeployer:
 
     def preview(self, overrides: Mapping[str, object], only: str | None = None) -> PreviewResult:
         """What ``up`` would change. Raises as ``up``."""
-        return PreviewResult(_changes(_checked(self._ask("preview", overrides, only=only))))
+        return PreviewResult(_changes(_checked(self._ask("preview", overrides, only))))
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs of the last ``up`` that succeeded."""
         return self._remembered(plain(State.load(self.state_path).outputs))
 
-    def destroy(self, *, force_unprotect: bool = False) -> None:
-        """Delete everything, also what a killed run left half-made.
-
-        Args:
-            force_unprotect: take protection and RDS's deletion protection off first, which the rehearsal's end needs.
-
-        Raises:
-            Refused: something is protected, and ``force_unprotect`` is not set.
-        """
-        _checked(self._ask("destroy", {}, unprotect=force_unprotect))
+    def destroy(self) -> None:
+        """Delete everything, also what a killed run left half-made. Raises Refused while something is protected."""
+        _checked(self._ask("destroy", {}))
 
     def _remembered(self, outputs: dict[str, Any]) -> dict[str, Any]:
         for key in SECRET_KEYS & set(outputs):
@@ -114,7 +111,7 @@ class EmbeddedDeployer:
             state.config = config
             state.save()
 
-    def _request(self, operation: str, overrides: Mapping[str, object], **how: object) -> dict[str, Any]:
+    def _request(self, operation: str, overrides: Mapping[str, object], only: str | None) -> dict[str, Any]:
         values = {**self._config, **State.load(self.state_path).config, **overrides}
         return {
             "operation": operation,
@@ -123,32 +120,25 @@ class EmbeddedDeployer:
             "project": PROJECT,
             "stack": self.stack,
             "region": self.region,
-            **how,
+            "only": only,
             "config": {"aws:region": self.region, **{f"{PROJECT}:{key}": value for key, value in values.items()}},
             "secrets": [f"{PROJECT}:{key}" for key in sorted(SECRET_KEYS & set(values))],
         }
 
-    def _ask(
-        self, operation: str, overrides: Mapping[str, object], *, unprotect: bool = False, only: str | None = None
-    ) -> dict[str, Any]:
+    def _ask(self, operation: str, overrides: Mapping[str, object], only: str | None = None) -> dict[str, Any]:
         """Run one operation in a process of its own, which never outlives this call; its answer, an error included."""
-        with tempfile.TemporaryDirectory(prefix="task-migration-") as name:
-            request, result, output = Path(name, "request"), Path(name, "result"), Path(name, "output")
-            request.write_text(
-                json.dumps(self._request(operation, overrides, unprotect=unprotect, only=only)), encoding="utf-8"
-            )
-            output.touch()
+        with tempfile.NamedTemporaryFile(prefix="task-migration-") as file:
+            request, output = self._request(operation, overrides, only), Path(file.name)
             try:
-                status = forked.run(request, result, output, self._environment, self.timeout)
+                with forked.telling(forked.carry_out, request, output, self._environment, self.timeout) as answer:
+                    return dict(answer)
             except TimeoutError:
                 raise TimedOut(
                     f"the embedded engine's {operation} did not end within {self.timeout:.0f} s; its last words: "
                     f"{_tail(output)}"
                 ) from None
-            if not result.exists():
-                raise MigrationError(f"the program failed during {operation} (exit {status}): {_tail(output)}")
-            answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-        return answer
+            except EOFError:
+                raise MigrationError(f"the program failed during {operation}: {_tail(output)}") from None
 
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:

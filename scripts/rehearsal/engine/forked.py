@@ -10,65 +10,72 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-#: Seconds that a fork has to serve; the first one of a process waits for the imports.
-SERVING = 120.0
+from scripts.support.process import uninterrupted
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["scripts.rehearsal.engine.preload"])
-
-
-def run(request: Path, result: Path, output: Path, environment: Mapping[str, str], timeout: float) -> int:
-    """Run :func:`scripts.rehearsal.engine.run.main` in a fork, which never outlives this call; its exit status.
-
-    Args:
-        output: a file, to which the fork's output is appended.
-        timeout: seconds that it may take.
-
-    Raises:
-        TimeoutError: it did not end in time, and was killed.
-    """
-    with _fork(output, environment, _carry_out, str(request), str(result)) as fork:
-        fork.join(timeout)
-        if fork.exitcode is None:
-            raise TimeoutError
-        return fork.exitcode
+Tell = Callable[[Any], object]
 
 
 @contextmanager
-def serving(program: Path, output: Path, environment: Mapping[str, str]) -> Iterator[tuple[int, int]]:
-    """Ports of :mod:`scripts.rehearsal.engine.hosted` in a fork, which never outlives this context; arguments as of :func:`run`.
+def telling(
+    action: Callable[[Any, Tell], object], argument: Any, output: Path, environment: Mapping[str, str], timeout: float
+) -> Iterator[Any]:
+    """What ``action`` tells, in a fork, which never outlives this context. The first one of a process waits for the imports.
+
+    Args:
+        action: a function of a module, called with ``argument`` and with what it tells by.
+        output: a file, to which the fork's output is appended.
+        timeout: seconds until it has told.
 
     Raises:
-        TimeoutError: it did not serve in time.
+        TimeoutError: it did not tell in time.
         EOFError: it ended instead; ``output`` says why.
     """
     ours, theirs = _CONTEXT.Pipe(duplex=False)
-    with ours, _fork(output, environment, _serve, str(program), theirs):
+    fork = _CONTEXT.Process(target=_become, args=(str(output), dict(environment), action, argument, theirs))
+    with ours, ExitStack() as ending:
+        with uninterrupted():
+            fork.start()
+            ending.callback(_end, fork)
         theirs.close()
-        if not ours.poll(SERVING):
+        if not ours.poll(timeout):
             raise TimeoutError
         yield ours.recv()
 
 
-@contextmanager
-def _fork(
-    output: Path, environment: Mapping[str, str], action: Callable[..., None], *arguments: Any
-) -> Iterator[ForkServerProcess]:
-    fork = _CONTEXT.Process(target=_become, args=(str(output), dict(environment), action, arguments))
-    fork.start()
-    try:
-        yield fork
-    finally:
-        fork.kill()
-        fork.join()
+def carry_out(request: dict[str, Any], tell: Tell) -> None:
+    """Tell the answer of :func:`scripts.rehearsal.engine.run.answer`."""
+    from scripts.rehearsal.engine import run
+
+    tell(run.answer(request))
 
 
-def _become(output: str, environment: dict[str, str], action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def serve(program: Path, tell: Tell) -> None:
+    """Tell the ports of :func:`scripts.rehearsal.engine.hosted.serve`, and serve."""
+    from scripts.rehearsal.engine import hosted
+
+    hosted.serve(program, tell)
+
+
+def _end(fork: ForkServerProcess) -> None:
+    fork.kill()
+    fork.join()
+
+
+def _become(
+    output: str,
+    environment: dict[str, str],
+    action: Callable[[Any, Tell], object],
+    argument: Any,
+    answers: connection.Connection,
+) -> None:
     """In the fork: what it needs to be before it acts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt ends whoever waits for it, who ends it then
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -77,19 +84,7 @@ def _become(output: str, environment: dict[str, str], action: Callable[..., None
         os.dup2(log, stream)
     os.environ.clear()
     os.environ.update(environment)
-    action(*arguments)
-
-
-def _carry_out(request: str, result: str) -> None:
-    from scripts.rehearsal.engine import run as operation
-
-    raise SystemExit(operation.main(request, result))
-
-
-def _serve(program: str, ports: connection.Connection) -> None:
-    from scripts.rehearsal.engine import hosted
-
-    hosted.serve(Path(program), ports.send)
+    action(argument, answers.send)
 
 
 def _end_with_parent() -> None:

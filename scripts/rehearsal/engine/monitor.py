@@ -265,31 +265,15 @@ class Operation:
             except MigrationError as error:
                 raise error.reworded(f"resource {resource.name}: {error}") from error
 
-    def destroy(self, *, unprotect: bool) -> None:
+    def destroy(self) -> None:
         """Delete everything that this state knows, a half-made thing of a killed run included."""
         for pending in list(self.state.pending.values()):
             self._adopt(pending)
             self.state.refused(pending.urn)
-        if unprotect:
-            for resource in [*self.state.resources.values(), *self.state.doomed]:
-                resource.protect = False
-                resource.inputs, resource.outputs = _without_guards(resource, self.aws)
         everything = list(self.state.resources.values())
         self.delete_all([*everything, *self.state.doomed], note=everything)
         self.state.outputs = {}
         self.state.save()
-
-
-def _without_guards(resource: Resource, aws: Aws) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Inputs and outputs of a resource after the guards that AWS itself holds against deletion were taken off."""
-    off = {key: False for key in ("deletionProtection",) if resource.inputs.get(key)}
-    if not off:
-        return resource.inputs, resource.outputs
-    wanted = {**resource.inputs, **off}
-    outputs = registry.update(
-        aws, resource.type, resource.id, properties.plain(resource.inputs), properties.plain(wanted)
-    )
-    return wanted, properties.with_secrets_of(outputs, wanted)
 
 
 class Monitor(MockMonitor):

@@ -16,8 +16,6 @@ from components.config import PROJECT, SECRET_KEYS
 from scripts.deployment.cli_deployer import CliDeployer
 from scripts.deployment.pulumi_cli import LONG, Command
 from scripts.deployment.stack_file import text_of
-from scripts.rehearsal.emulated import registry
-from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.engine import forked
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.plan import EngineName
@@ -27,6 +25,8 @@ from scripts.support.settings import PROJECT_ROOT
 
 #: The directory of the CLI that `make engine` builds. It comes before an installed one.
 BUILT = PROJECT_ROOT / "build" / "engine"
+#: Seconds in which program and provider serve.
+_SERVING = 120.0
 
 
 def search_path(environment: Mapping[str, str]) -> str:
@@ -62,7 +62,8 @@ class _HostedCommand(Command):
         """As :class:`Command`. Raises MigrationError too when program and provider do not serve."""
         with ExitStack() as stack:
             if not LONG.isdisjoint(args):
-                fork = forked.serving(self.program, self.output, {**os.environ, **additional_env})
+                environment = {**os.environ, **additional_env}
+                fork = forked.telling(forked.serve, self.program, self.output, environment, _SERVING)
                 try:
                     program, provider = stack.enter_context(fork)
                 except (TimeoutError, EOFError) as error:
@@ -115,7 +116,7 @@ class PulumiDeployer(CliDeployer):
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         }
-        self._region, self._program = region, program
+        self._program = program
         fresh = not stack_file.exists()
         super().__init__(stack, directory, self._variables, create=True)
         if fresh:
@@ -130,24 +131,6 @@ class PulumiDeployer(CliDeployer):
     def _cli(self, executable: str, timeout: float, record: Path) -> Command:
         path, output = self._variables["PATH"], self.directory / "program.log"
         return _HostedCommand(executable, timeout, record, path=path, program=self._program, output=output)
-
-    def destroy(self, *, force_unprotect: bool = False) -> None:
-        """Delete everything; ``force_unprotect`` takes protection and RDS's deletion protection off first."""
-        if force_unprotect:
-            self._unprotect()
-        super().destroy()
-
-    def _unprotect(self) -> None:
-        deployment = self._stack.export_stack()
-        aws = Aws(self._region, self._variables)
-        for resource in (deployment.deployment or {}).get("resources", []):
-            resource["protect"] = False
-            inputs = resource.get("inputs") or {}
-            if resource["type"] in registry.KINDS and inputs.get("deletionProtection"):
-                wanted = {**inputs, "deletionProtection": False}
-                registry.update(aws, resource["type"], resource["id"], inputs, wanted)
-                resource["inputs"] = wanted
-        self._stack.import_stack(deployment)
 
 
 def make_deployer(

@@ -1,12 +1,8 @@
-"""One operation of the embedded engine, in a process of its own.
-
-REQUEST and RESULT are JSON files. A failure that has a name is in RESULT; anything else ends the process with a trace.
-"""
+"""One operation of the embedded engine, in a process of its own, which a failure without a name ends with a trace."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import runpy
 from dataclasses import asdict
@@ -52,12 +48,19 @@ def _run_program(request: dict[str, Any], operation: Operation) -> dict[str, Any
     return monitor.outputs
 
 
-def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Carry out the request; the result as JSON. A failure on the way names in ``begun`` what was being changed.
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """What came of the request, an error included: with ``begun``, what was being changed, where anything was looked at."""
+    try:
+        return _answer(request)
+    except MigrationError as error:
+        return _failed(error)
 
-    Raises:
-        MigrationError: before anything was looked at.
-    """
+
+def _failed(error: MigrationError) -> dict[str, Any]:
+    return {"error": str(error), "kind": type(error).__name__}
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
     path = Path(request["state"])
     kind = request["operation"]
     with locked(path):
@@ -65,7 +68,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         operation = Operation(state, Aws(request["region"]), dry=kind == "preview", only=request["only"])
         try:
             if kind == "destroy":
-                operation.destroy(unprotect=request["unprotect"])
+                operation.destroy()
             else:
                 outputs = _run_program(request, operation)
                 operation.finish()
@@ -73,19 +76,5 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
                     state.outputs = outputs
                     state.save()
         except MigrationError as error:
-            begun = [change.name for change in operation.changes]
-            return {"error": str(error), "kind": type(error).__name__, "begun": begun}
+            return {**_failed(error), "begun": [] if operation.dry else [change.name for change in operation.changes]}
         return {"changes": [asdict(change) for change in operation.changes], "outputs": properties.plain(state.outputs)}
-
-
-def main(request_file: str, result_file: str) -> int:
-    """Read the request, write the result, answer with the exit status."""
-    request = json.loads(Path(request_file).read_text(encoding="utf-8"))
-    try:
-        result = run(request)
-    except MigrationError as error:
-        result = {"error": str(error), "kind": type(error).__name__}
-    descriptor = os.open(result_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(result, file)
-    return 1 if "error" in result else 0

@@ -120,7 +120,8 @@ def test_the_deploy_role_has_what_a_deployment_calls_and_what_has_a_reason(
         made = recorded.clear()
         round_of("2").up(CHANGED)
         changed = recorded.clear()
-        round_of("2").destroy(force_unprotect=True)
+        round_of("2").up({"protected": False})
+        round_of("2").destroy()
         called = made | changed | recorded.clear()
     assert len(changed - made) >= 25
     given = ci_roles.actions(place, "deploy")

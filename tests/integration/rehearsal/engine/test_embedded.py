@@ -253,8 +253,9 @@ def test_kill_between_call_and_record_is_taken_up_again(account: EmulatedAws, tm
     assert {urn for urn in ids if now[urn] != ids[urn]} == {urn for urn in ids if "authorizer:Authorizer" in urn}
     assert set(now) == set(ids)
     assert inventory(account) == standing
+    deployer.up({"protected": False})
     _forget(deployer.state_path)
-    deployer.destroy(force_unprotect=True)
+    deployer.destroy()
     assert difference(before, inventory(account)) == {}
 
 
@@ -274,7 +275,8 @@ def test_kill_at_any_moment_leaves_a_true_state(account: EmulatedAws, tmp_path: 
     assert kills >= 1
     deployer.timeout = 60
     assert deployer.preview({}).changes == ()
-    deployer.destroy(force_unprotect=True)
+    deployer.up({"protected": False})
+    deployer.destroy()
     assert left(before, account) == OUTLIVES
 
 

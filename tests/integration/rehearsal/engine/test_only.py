@@ -1,4 +1,4 @@
-"""One resource alone is deployed, and the difference that comes back is told from the one that waits: on both engines."""
+"""What is deployed and what is not, on both engines: one resource alone, what is protected, the difference that comes back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts.deployment.deployer import Deployer
 from scripts.rehearsal.engine.pulumi_cli import make_deployer
 from scripts.rehearsal.plan import EngineName
 from scripts.rehearsal.world import EmulatedAws
-from scripts.support.errors import Refused
+from scripts.support.errors import MigrationError, Refused
 from tests.engine_support import ENGINES, SMOKE_VALUE, write_program
 
 PROGRAM = """
@@ -98,3 +98,17 @@ def test_a_secret_that_changed_is_not_taken_for_one_that_comes_back(make: Make) 
     deployer = make(PROGRAM.replace("DAYS", "7").replace(secret, f"{secret}.apply(str.upper)"))
     (found,) = deployer.preview({}).changes
     assert (found.name, found.properties, found.recurring) == ("other", ("tags",), ())
+
+
+def test_what_is_protected_keeps_the_whole_deployment_from_beginning(make: Make, aws: EmulatedAws) -> None:
+    """Fails when replication is declared away while it runs, and all else of that deployment is done before the refusal."""
+    kept = "aws.cloudwatch.LogGroup('kept', name='/kept', opts=pulumi.ResourceOptions(protect=True))\n"
+    make(PROGRAM.replace("DAYS", "7") + kept).up({})
+    for without in ("", kept.replace("/kept", "/other")):
+        deployer = make(PROGRAM.replace("DAYS", "14") + FRESH + without)
+        with pytest.raises(MigrationError, match="protect"):
+            deployer.up({"canaryWeight": 5})
+        assert groups(aws) == {"/rule": 7, "/other": 7, "/kept": 0}
+        assert deployer.config()["canaryWeight"] == 0
+    make(PROGRAM.replace("DAYS", "14") + kept).up({"canaryWeight": 5})
+    assert groups(aws) == {"/rule": 7, "/other": 14, "/kept": 0}

@@ -81,7 +81,8 @@ def test_weight_moves_live_rule_only_and_destroy_leaves_only_what_outlives_it(
         deployer.destroy()
     assert inventory(aws) == standing
 
-    deployer.destroy(force_unprotect=True)
+    deployer.up({"protected": False})
+    deployer.destroy()
     assert left(before, aws) == OUTLIVES
     assert difference(inventory(aws), before) == {}
     assert SMOKE_VALUE not in "".join(capfd.readouterr())

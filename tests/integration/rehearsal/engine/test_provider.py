@@ -156,7 +156,7 @@ def test_failures_of_the_real_engine_name_cause_and_remedy(server: EmulatedAws, 
     config = pulumi.Config('task-migration')
     weight = config.require_int('canaryWeight')
     aws.cloudwatch.LogGroup('group', name='/g' if weight else '', retention_in_days=weight,
-        tags={'v': config.require_secret('smokeHeaderValue')}, opts=pulumi.ResourceOptions(protect=True))
+        tags={'v': config.require_secret('smokeHeaderValue')}, opts=pulumi.ResourceOptions(protect=weight != 21))
     """
     program = write_program(tmp_path / "program", body)
     config = {"canaryWeight": 7, "smokeHeaderValue": SMOKE_VALUE}
@@ -179,5 +179,6 @@ def test_failures_of_the_real_engine_name_cause_and_remedy(server: EmulatedAws, 
     with pytest.raises(Refused, match="pulumi cancel"):
         deployer.up({})
     deployer.cancel()
-    deployer.destroy(force_unprotect=True)
+    deployer.up({"canaryWeight": 21})
+    deployer.destroy()
     assert server.client("logs").describe_log_groups()["logGroups"] == []

@@ -300,6 +300,7 @@ def test_the_program_survives_a_night(aws: EmulatedAws, way: HeldAws, tmp_path: 
     assert again.preview({}).changes == ()
     assert again.refresh() == ()
 
-    again.destroy(force_unprotect=True)
+    again.up({"protected": False})
+    again.destroy()
     assert left(before, aws) == OUTLIVES
     assert SMOKE_VALUE not in "".join(file.read_text() for file in (tmp_path / "backend").rglob("*.json"))
