@@ -99,7 +99,7 @@ class EmulatedAws:
         command = [sys.executable, "-m", module, "-H", "127.0.0.1", "-p", str(self.port)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         environment["PYTHONPATH"] = str(PROJECT_ROOT)
-        # Attaching one of AWS's managed policies needs moto to know them.
+        # Attaching one of AWS's managed policies needs moto to know it: emulated/server.py has which.
         environment["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
         # No machine image is asked for, and moto reads thousands at its start and at each reset.
         environment["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"

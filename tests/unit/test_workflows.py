@@ -420,6 +420,18 @@ def stand_in(directory: Path, cases: str) -> tuple[Path, dict[str, str], Path]:
     return directory, {"PULUMI_STACK": "staging"}, directory / "bin"
 
 
+def test_a_deployment_is_previewed_before_it_begins_and_prints_no_output(tmp_path: Path) -> None:
+    """Fails when what is protected is refused after everything else was changed, as the action's own `up` has it."""
+    assert [item["with"].get("command") for item in steps("deploy") if "pulumi/actions" in item.get("uses", "")] == [
+        None
+    ]
+    done = run_step("deploy", "The deployment", *stand_in(tmp_path, "'up --yes') ;;"))
+    assert done.returncode == 0, done.stderr
+    (asked,) = (tmp_path / "asked").read_text().splitlines()
+    assert {"--non-interactive", "--suppress-outputs", "staging"} <= set(asked.split())
+    assert "--skip-preview" not in asked
+
+
 KEY = "awskms:///arn:aws:kms:ap-northeast-1:123456789012:key/1?region=ap-northeast-1"
 THERE = 'echo \'[{"name": "organization/task-migration/staging"}, {"name": "staging-2"}]\' ;;'
 ELSEWHERE = 'echo \'[{"name": "prod"}, {"name": "staging-2"}]\' ;;'

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
+from moto.iam import models as iam
 from moto.server import main
 
+from components.naming import MANAGED_POLICIES
 from scripts.rehearsal.emulated import tasks
+
+
+def know_policies() -> None:
+    """AWS's managed policies are those that the deploy role may attach: moto has 1,600, and reads all at each start and reset."""
+    every = json.loads(iam.aws_managed_policies_data)
+    iam.aws_managed_policies_data = json.dumps({name: every[name] for name in MANAGED_POLICIES})
+
 
 if __name__ == "__main__":
     tasks.install()
+    know_policies()
     main()

@@ -198,9 +198,11 @@ def _another_audience(iam: Any) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[Any], None], str, str]] = {
-    "ReadOnlyAccess": (
-        lambda iam: iam.attach_role_policy(RoleName=PREVIEW, PolicyArn="arn:aws:iam::aws:policy/ReadOnlyAccess"),
-        f"{PREVIEW}, ReadOnlyAccess",
+    "AmazonDMSVPCManagementRole": (
+        lambda iam: iam.attach_role_policy(
+            RoleName=PREVIEW, PolicyArn="arn:aws:iam::aws:policy/service-role/AmazonDMSVPCManagementRole"
+        ),
+        f"{PREVIEW}, AmazonDMSVPCManagementRole",
         "attached",
     ),
     "any branch": (_trust_any_branch, f"{DEPLOY}, its trust", f"{ci_roles.ISSUER}:sub"),
@@ -311,8 +313,10 @@ def test_the_command_checks_and_says_what_differs(iam: Any, tmp_path: Path, monk
     good = CliRunner().invoke(app, [*words, "--json"])
     assert good.exit_code == 0, good.output
     assert json.loads(good.stdout)["checked"] == ["account", "environments"]
-    iam.attach_role_policy(RoleName=PREVIEW, PolicyArn="arn:aws:iam::aws:policy/ReadOnlyAccess")
+    iam.attach_role_policy(
+        RoleName=PREVIEW, PolicyArn="arn:aws:iam::aws:policy/service-role/AmazonDMSVPCManagementRole"
+    )
     bad = CliRunner().invoke(app, words)
     assert bad.exit_code == 10
     assert "1 differences" in bad.stdout
-    assert "ReadOnlyAccess: attached" in " ".join(bad.stdout.split())
+    assert "AmazonDMSVPCManagementRole: attached" in " ".join(bad.stdout.split())

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pulumi.automation import CommandError
 
 from scripts.canary import guard
 from scripts.deployment.deployer import Deployer
-from scripts.rehearsal.engine.pulumi_cli import make_deployer
+from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
 from scripts.rehearsal.plan import EngineName
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.errors import MigrationError, Refused
@@ -110,5 +111,11 @@ def test_what_is_protected_keeps_the_whole_deployment_from_beginning(make: Make,
             deployer.up({"canaryWeight": 5})
         assert groups(aws) == {"/rule": 7, "/other": 7, "/kept": 0}
         assert deployer.config()["canaryWeight"] == 0
+        if isinstance(deployer, PulumiDeployer):
+            # What deploy.yml runs.
+            words = ["up", "--yes", "--diff", "--suppress-outputs", "--stack", deployer.stack]
+            with pytest.raises(CommandError, match="protect"):
+                deployer._command.run(words, str(deployer.directory), deployer._environment)
+            assert groups(aws) == {"/rule": 7, "/other": 7, "/kept": 0}
     make(PROGRAM.replace("DAYS", "14") + kept).up({"canaryWeight": 5})
     assert groups(aws) == {"/rule": 7, "/other": 14, "/kept": 0}

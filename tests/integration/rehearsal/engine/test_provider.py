@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ParamValidationError
 
+from components.naming import MANAGED_POLICIES
 from scripts.rehearsal.emulated import limits, properties, registry
 from scripts.rehearsal.emulated.core import Aws, ProviderError
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer
@@ -182,3 +183,16 @@ def test_failures_of_the_real_engine_name_cause_and_remedy(server: EmulatedAws, 
     deployer.up({"canaryWeight": 21})
     deployer.destroy()
     assert server.client("logs").describe_log_groups()["logGroups"] == []
+
+
+def test_a_policy_of_aws_that_the_deploy_role_may_not_attach_is_refused(aws: Aws) -> None:
+    """Fails when a role is rehearsed with rights that the first `up` on AWS ends at, as the deploy role may attach only some."""
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    registry.create(aws, "aws:iam/role:Role", {"name": "r", "assumeRolePolicy": trust})
+    base = "arn:aws:iam::aws:policy"
+    for policy in MANAGED_POLICIES:
+        given = {"role": "r", "policyArn": f"{base}/service-role/{policy}"}
+        registry.create(aws, "aws:iam/rolePolicyAttachment:RolePolicyAttachment", given)
+    given = {"role": "r", "policyArn": f"{base}/AdministratorAccess"}
+    with pytest.raises(ProviderError, match="AdministratorAccess"):
+        registry.create(aws, "aws:iam/rolePolicyAttachment:RolePolicyAttachment", given)
