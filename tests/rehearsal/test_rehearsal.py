@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from scripts.rehearsal.engine.pulumi_cli import search_path
 from scripts.rehearsal.ledger import read_ledger
 from scripts.support.wait import wait_until
 
@@ -24,9 +25,9 @@ ROOT = Path(__file__).parents[2]
 WEIGHTS = [5, 25, 50, 0, 5, 25, 50, 100]
 
 
-def command(output: Path) -> list[str]:
+def command(output: Path, engine: str = "embedded") -> list[str]:
     return [
-        *(sys.executable, "-m", "scripts", "rehearse", "--engine", "embedded", "--output", str(output)),
+        *(sys.executable, "-m", "scripts", "rehearse", "--engine", engine, "--output", str(output)),
         *("--rows", "300", "--users", "50", "--watch", "6", "--json"),
     ]
 
@@ -114,12 +115,14 @@ def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path
 
 @pytest.mark.timeout(900)
 def test_a_drill_rolls_back_from_every_weight_and_loses_no_write(tmp_path: Path, temporary: Path) -> None:
-    """Prevents a way back that is too slow, or loses a write, from a weight that no other test leaves."""
+    """Prevents a way back that is too slow, or loses a write, from a weight that no other test leaves: on the real engine where
+    there is one, which .ci/run demands."""
     output = tmp_path / "drill"
-    words = [*command(output), "--drill", "--users", "20", "--rate", "20", "--watch", "3"]
+    words = [*command(output, "auto"), "--drill", "--users", "20", "--rate", "20", "--watch", "3"]
     done = subprocess.run(words, cwd=ROOT, env=environment(temporary), capture_output=True, text=True, check=False)
     report = json.loads((output / "report.json").read_text())
     assert report["passed"], done.stderr[-3000:]
+    assert report["engine"] == ("pulumi" if shutil.which("pulumi", path=search_path({})) else "embedded")
     assert [one["from"] for one in report["drills"]] == [5, 25, 50, 100]
     for one in report["drills"]:
         assert one["lost"] == 0
@@ -140,6 +143,33 @@ def test_an_interrupt_while_servers_start_and_a_second_one_leave_nothing(tmp_pat
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=60)
     assert running.returncode == 130
+    assert left_behind(temporary) == []
+    assert data_directories(temporary) == set()
+
+
+@pytest.mark.engine
+def test_an_interrupt_while_the_real_engine_deploys_leaves_no_process(tmp_path: Path, temporary: Path) -> None:
+    """Prevents a CLI, a provider or a program that deploys on after everybody has gone, into an account that is gone too."""
+    output = tmp_path / "rehearsal"
+    with subprocess.Popen(
+        command(output, "pulumi"), cwd=ROOT, env=environment(temporary), stderr=subprocess.PIPE, text=True
+    ) as running:
+        state = output / "engine" / "pulumi" / "backend" / ".pulumi" / "stacks" / "task-migration" / "rehearsal.json"
+        wait_until(
+            lambda: running.poll() is not None or (state.exists() and "aws:ec2/" in state.read_text()),
+            bool,
+            what="resources of the program in the engine's state",
+            timeout=120,
+        )
+        assert running.poll() is None, running.communicate()
+        (cli,) = (one for one in psutil.Process(running.pid).children(recursive=True) if one.name() == "pulumi")
+        assert "up" in cli.cmdline()
+        assert len(left_behind(temporary)) > 4, "the servers, the account, the CLI, its program and provider"
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "stopped by the operator" in errors
+    assert not psutil.pid_exists(cli.pid)
     assert left_behind(temporary) == []
     assert data_directories(temporary) == set()
 
