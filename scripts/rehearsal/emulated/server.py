@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from moto.iam import models as iam
+from moto.iam import models
 from moto.server import main
 
 from components.naming import MANAGED_POLICIES
@@ -13,6 +14,7 @@ from scripts.rehearsal.emulated import tasks
 
 def know_policies() -> None:
     """AWS's managed policies are those that the deploy role may attach: moto has 1,600, and reads all at each start and reset."""
+    iam: Any = models
     every = json.loads(iam.aws_managed_policies_data)
     iam.aws_managed_policies_data = json.dumps({name: every[name] for name in MANAGED_POLICIES})
 
