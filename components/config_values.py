@@ -34,7 +34,9 @@ def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> Con
                 f"{key}: unknown key; known keys are {', '.join(sorted(meanings))}. Remove it or correct its spelling"
             )
         else:
-            text = f"{key}: value {item['input']!r}; limit: {item['msg']}. {meaning} Correct it: pulumi config set {PROJECT}:{key} VALUE"
+            value = "no value" if item["input"] is None else f"value {item['input']!r}"
+            limit = item["msg"].removeprefix("Value error, ")
+            text = f"{key}: {value}; limit: {limit}. {meaning} Correct it: pulumi config set {PROJECT}:{key} VALUE"
         lines.append(text)
     return ConfigError(f"{origin} is not usable:\n  " + "\n  ".join(lines))
 
@@ -91,7 +93,9 @@ def read_stack_file(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; name another stack with --stack, or make the file") from None
+        raise ConfigError(
+            f"{path} does not exist; name another stack with --stack, or make it: task-migration init"
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}; correct it") from None
     config = document.get("config", {}) if isinstance(document, dict) else None

@@ -95,19 +95,32 @@ def _ask(key: InitKey) -> Any:
 
 
 def _view(document: Init, stack: str) -> View:
-    from scripts.cli.view import View, cell, counted, finding, table
+    from rich.console import Group
+    from rich.text import Text
 
-    def shown(value: Any) -> str:
-        return ", ".join(map(str, value)) if isinstance(value, list) else cell(value)
+    from scripts.cli.view import View, counted, facts, finding
 
-    known = [one for one in document.keys if one.state != "open"]
-    rows = [(one.key, one.state, shown(one.value)) for one in known]
-    parts: list[RenderableType] = [table(["key", "state", "value"], rows)]
-    parts += [finding("plain", f"{one.key}: {one.how}") for one in known if one.state != "given"]
+    def shown(one: InitKey) -> str:
+        """The value as the file has it, and below it where it is from."""
+        value = ", ".join(map(str, one.value)) if isinstance(one.value, list) else str(one.value)
+        how = {"found": one.how, "kept": one.how.partition("; ")[2]}.get(one.state)
+        return "\n".join(filter(None, (value.lower() if isinstance(one.value, bool) else value, how)))
+
+    parts: list[RenderableType] = []
+    for state, title in {"given": "As you said", "found": "Found in the account", "kept": "In the file before"}.items():
+        known = [(one.key, shown(one)) for one in document.keys if one.state == state]
+        if known:
+            parts.append(Group(Text(title), facts(*known, indent=2)))
+    alike: dict[tuple[bool, str, str | None], list[InitKey]] = {}
     for one in document.keys:
         if one.state == "open":
             several = "".join(f"\n{candidate.value}  {candidate.what}" for candidate in one.candidates)
-            parts.append(finding("bad" if one.required else "warning", f"{one.key}: {one.how}{several}", one.remedy))
+            remedy = one.remedy and one.remedy.replace(f"--set {one.key}=...", "--set KEY=VALUE")
+            alike.setdefault((one.required, one.how + several, remedy), []).append(one)
+    for (required, how, remedy), keys in sorted(alike.items(), key=lambda item: not item[0][0]):
+        names = ", ".join(one.key for one in keys)
+        said = keys[0].remedy if len(keys) == 1 else remedy
+        parts.append(finding("bad" if required else "warning", f"{names}: {how}", said))
     for key, kept in document.secrets.items():
         if not kept:
             parts.append(finding("bad", f"{key}: no value", document.secrets_remedy))

@@ -14,14 +14,17 @@ import psycopg
 
 from scripts.database.tls import BUNDLE
 
-Kind = Literal["name", "way", "server", "password", "role", "database", "certificate", "encryption", "limit", "other"]
+Kind = Literal[
+    "name", "way", "server", "password", "silence", "role", "database", "certificate", "encryption", "limit", "other"
+]
 
 #: The kinds by their texts; the first that fits.
 _TEXTS: tuple[tuple[Kind, str], ...] = (
     ("name", r"failed to resolve host|could not translate host name"),
     ("way", r"timeout expired|timed out|No route to host|Network is unreachable|Host is down"),
     ("server", r"Connection refused|No such file or directory\s+Is the server|the database system is|server closed the connection"),
-    ("password", r"password authentication failed|no password supplied"),
+    ("password", r"password authentication failed"),
+    ("silence", r"no password supplied"),
     ("database", r'database "[^"]*" does not exist|permission denied for database'),
     ("role", r'role "[^"]*" (does not exist|is not permitted)'),
     ("limit", r"too many (clients|connections)|remaining connection slots"),
@@ -54,6 +57,8 @@ def remedy(found: Kind, name: str, values: Mapping[str, Any]) -> str:
         f"stops it: put the security group of this shell or runner into {keys}, then pulumi up; or work from one that is in such a group",
         "server": f"{where} is reached and nothing takes connections there: compare the port, and whether the instance is available",
         "password": f"{where} answered and does not take this password: compare it with the secret's (a rotated one has another since)",
+        "silence": f"{where} answered and asks for a password, and none was given: put it into the URL of {name}, or take {name} away, and the "
+        "stack's secret is used",
         "role": f"{where} answered and this role may not log in: make it, or ALTER ROLE ... LOGIN",
         "database": f"{where} answered and lets this role into no such database: compare the database's name in the URL",
         "limit": f"{where} answered and has no connection left: end idle sessions, or raise max_connections",

@@ -50,7 +50,9 @@ def appoint(
     config, arn = settings.config, str(outputs.get("targetSecretArn") or "")
     if not arn:
         raise MigrationError("the stack has no output targetSecretArn; deploy it: pulumi up")
+    name = _MASTER
     if master_url is None:
+        name = "the stack's output targetMasterSecretArn"
         text = aws.secret_text(str(outputs.get("targetMasterSecretArn") or ""))
         master_url = SecretStr(
             aws.conninfo_of("target", {**outputs, "targetSecretArn": outputs.get("targetMasterSecretArn")}, text)
@@ -59,7 +61,7 @@ def appoint(
     password = _kept(arn, config.operator_role)
     with (
         domain_errors("making the operator's role"),
-        connect(master.target(), step="role", name=_MASTER) as connection,
+        connect(master.target(), step="role", name=name) as connection,
         connection.transaction(force_rollback=dry_run),
     ):
         _refuse_anothers(connection, config)

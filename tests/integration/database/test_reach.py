@@ -36,6 +36,8 @@ def test_what_a_server_answers_is_told_apart(source_server: EmbeddedPostgres, tm
     wrong = failed(other(password="wrong"))
     assert (wrong.kind, "password authentication failed" in wrong.cause) == ("password", True)
     assert "does not take this password" in wrong.remedy
+    none = failed(other(password=""))
+    assert (none.kind, "none was given: put it into the URL of" in none.remedy) == ("silence", True)
     nowhere_else = failed(other(dbname="no_such"))
     assert (nowhere_else.kind, 'database "no_such" does not exist' in nowhere_else.cause) == ("database", True)
     dead = failed(other(port=free_port()))
