@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from scripts.cli.options import REFUSED, Json, Stack, prints
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
+from scripts.rehearsal.plan import EngineName, Plan, ReplicationName, Wrong
 from scripts.support.errors import Refused
 
 app = typer.Typer()
@@ -57,11 +58,11 @@ def rehearse(
     ] = 10.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the generated data.")] = 1,
     engine: Annotated[
-        Literal["auto", "pulumi", "embedded"],
+        EngineName,
         typer.Option("--engine", help="auto takes `pulumi` when `make engine` built its CLI or one is on PATH."),
     ] = "auto",
     replication: Annotated[
-        Literal["native", "dms"],
+        ReplicationName,
         typer.Option("--replication", help="What carries changes: PostgreSQL itself, or a stand-in of AWS DMS."),
     ] = "native",
     output: Annotated[Path, typer.Option("--output", help="Where the report and the logs go.")] = Path(
@@ -70,6 +71,10 @@ def rehearse(
     drill: Annotated[
         bool, typer.Option("--drill", help="Instead: a rollback from each weight of the ladder, timed and proven.")
     ] = False,
+    wrong: Annotated[
+        Wrong | None,
+        typer.Option("--wrong", help="Start with this wrong in the account: it fails, with what to do."),
+    ] = None,
     json: Json = False,
 ) -> int:
     """The whole migration on this machine, under live load."""
@@ -78,7 +83,6 @@ def rehearse(
 
     try:
         from scripts.rehearsal import run
-        from scripts.rehearsal.plan import Plan
     except ModuleNotFoundError as error:
         raise Refused(
             f"{error.name} is not installed; the rehearsal needs its extra: pip install 'task-migration[rehearsal]'"
@@ -94,6 +98,7 @@ def rehearse(
             output=output.resolve(),
             drill=drill,
             replication=replication,
+            wrong=wrong,
         )
     )
     emit(document, as_json=json, text=rehearse_text.report)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +10,11 @@ from typing import Literal
 EngineName = Literal["auto", "pulumi", "embedded"]
 #: `replicationEngine` of the rehearsed stack.
 ReplicationName = Literal["native", "dms"]
+#: No way for operators; the Task Service's to its database or the VPC link's to the load balancer taken away; no image; a secret
+#: without a value; a secret's name taken by a deleted one; a rule of others in front of the live rule, or a login behind it.
+Wrong = Literal[
+    "operator-way", "service-way", "link-way", "image", "secret", "secret-name", "rule-in-front", "rule-behind"
+]
 
 
 @dataclass(frozen=True)
@@ -27,5 +31,5 @@ class Plan:
     #: The rollback drill from every weight instead of the whole plan.
     drill: bool = False
     replication: ReplicationName = "native"
-    #: Configuration of the stack otherwise than the rehearsal's own, by key: what a team may have got wrong.
-    changes: Mapping[str, object] = field(default_factory=dict)
+    #: What a team may have got wrong; the rehearsal fails by it.
+    wrong: Wrong | None = None

@@ -20,11 +20,12 @@ def push_image(aws: EmulatedAws, tag: str) -> None:
     aws.client("ecr").put_image(repositoryName=REPOSITORY_NAME, imageManifest=json.dumps(manifest), imageTag=tag)
 
 
-def put_values(aws: EmulatedAws, password: str, pool: Mapping[str, object]) -> None:
-    """The password of the service's database role, and the user pool that the service trusts."""
+def put_values(aws: EmulatedAws, password: str | None, pool: Mapping[str, object]) -> None:
+    """The password of the service's database role (None: forgotten), and the user pool that the service trusts."""
     values = {DATABASE_PASSWORD_SECRET: password, COGNITO_SECRET: json.dumps(pool)}
     for name, value in values.items():
-        aws.client("secretsmanager").put_secret_value(SecretId=name, SecretString=value)
+        if value is not None:
+            aws.client("secretsmanager").put_secret_value(SecretId=name, SecretString=value)
 
 
 def _digest(text: str) -> str:

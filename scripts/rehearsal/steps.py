@@ -105,7 +105,7 @@ class Steps:
     def appoint_operator(self) -> None:
         """The role that all commands after this one log in with on the target, and its password."""
         bases = self.testbed.databases
-        master = {"TARGET_MASTER_DATABASE_URL": bases.master_url}
+        master = {"TARGET_MASTER_DATABASE_URL": self.testbed.by_groups("target", bases.master_url)}
         made = self.command(OperatorRole, "schema", "role", "--operator", variables=master)
         secret = self.testbed.aws.client("secretsmanager").get_secret_value(SecretId=OPERATOR_SECRET)
         bases.know_operator(str(json.loads(secret["SecretString"])["password"]))

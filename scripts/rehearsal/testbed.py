@@ -18,7 +18,8 @@ from components.config import PROJECT, MigrationConfig
 from components.config_stack import StackConfig
 from components.config_values import parse, read_stack_file
 from scripts.preflight.account import run as account
-from scripts.rehearsal import tokens
+from scripts.preflight.account.ways import closed
+from scripts.rehearsal import tokens, wrong
 from scripts.rehearsal.databases import Databases
 from scripts.rehearsal.dms.run import Dms
 from scripts.rehearsal.emulated import reach
@@ -94,8 +95,8 @@ class Testbed:
         return {
             **self.aws.environment(),
             **(self.dms.environment() if self.dms else {}),
-            "SOURCE_DATABASE_URL": self._by_groups("source", self.databases.source_url),
-            "TARGET_DATABASE_URL": self._by_groups("target", self.databases.target_url),
+            "SOURCE_DATABASE_URL": self.by_groups("source", self.databases.source_url),
+            "TARGET_DATABASE_URL": self.by_groups("target", self.databases.target_url),
             "PULUMI_STACK": STACK,
             "TASK_MIGRATION_STATE_DIR": str(self.state_dir),
             STAGE_VARIABLE: STAGE,
@@ -103,7 +104,7 @@ class Testbed:
             "PYTHONPATH": str(PROJECT_ROOT),
         }
 
-    def _by_groups(self, side: Side, url: str, origin: Sequence[str] | None = None) -> str:
+    def by_groups(self, side: Side, url: str, origin: Sequence[str] | None = None) -> str:
         """``url``, if the account's security groups let whoever is in ``origin`` (the operators' without it) through to that side's
         database; else one where nobody answers, as in a VPC."""
         identifier = self.outputs.get(f"{side}InstanceIdentifier")
@@ -115,7 +116,7 @@ class Testbed:
             origin = [group["GroupId"] for group in ec2.describe_security_groups(Filters=by_name)["SecurityGroups"]]
         (database,) = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"]
         groups = reach.groups_of(database["VpcSecurityGroups"])
-        if reach.closed(ec2, origin, groups, int(self.outputs[f"{side}Port"])) is None:
+        if closed(ec2, origin, groups, int(self.outputs[f"{side}Port"])) is None:
             return url
         return conninfo.make_conninfo(url, port=self._nowhere.getsockname()[1], connect_timeout=3)
 
@@ -162,15 +163,15 @@ class Testbed:
         return {option: user for option, user in found.items() if user is not None}
 
     def look_at_account(self) -> int:
-        """What `preflight --account` finds before the first `up`; the number of its checks.
+        """What `preflight --account` finds, before the first `up` or after it; the number of its checks.
 
         Raises:
             MigrationError: one failed, with its remedy.
         """
         config = parse(StackConfig, read_stack_file(self.stack_file), self.stack_file.name)
         found = account.checks(config, self.aws.client)
-        if wrong := [f"{check.name}: {check.detail}; {check.remedy}" for check in found if check.status == "fail"]:
-            raise MigrationError(f"preflight of the account: {'; '.join(wrong)}")
+        if failed := [f"{check.name}: {check.detail}; {check.remedy}" for check in found if check.status == "fail"]:
+            raise MigrationError(f"preflight of the account: {'; '.join(failed)}")
         return len(found)
 
     def configure(self) -> dict[str, Any]:
@@ -196,12 +197,16 @@ class Testbed:
                 "databaseFreeStorageGb": 0.1,
                 **(PATIENT if self.plan.drill else {}),
             },
-            **self.plan.changes,
+            **wrong.in_file(self.plan.wrong),
         }
         config = {key: value for key, value in config.items() if value not in ("", [], None)}
+        self._write(config)
+        wrong.in_account(self.plan.wrong, self.aws, config)
+        return config
+
+    def _write(self, config: Mapping[str, Any]) -> None:
         file = {f"{PROJECT}:{key}": value for key, value in config.items()}
         private.write(self.stack_file, yaml.safe_dump({"config": file}, allow_unicode=True))
-        return config
 
     def _deploy(self, config: Mapping[str, Any]) -> None:
         """Carry the program out, at weight 0; put in what the service needs, and ask for its tasks."""
@@ -217,8 +222,13 @@ class Testbed:
             "engine": self.engine,
         }
         deployer.up({})
-        push_image(self.aws, str(config["serviceImageTag"]))
-        put_values(self.aws, self.databases.service_password(), {"userPoolId": config["cognitoUserPoolId"]})
+        if self.plan.wrong != "image":
+            push_image(self.aws, str(config["serviceImageTag"]))
+        password = None if self.plan.wrong == "secret" else self.databases.service_password()
+        put_values(self.aws, password, {"userPoolId": config["cognitoUserPoolId"]})
+        wrong.after_up(self.plan.wrong, self.aws, str(config["environment"]))
+        self._write({**config, "serviceEnabled": True})
+        self.look_at_account()
         self.outputs = deployer.up({"serviceEnabled": True}).outputs
         if self.dms:
             # The target's gets its value by `schema role --replication`.
@@ -240,7 +250,7 @@ class Testbed:
             cluster=str(self.outputs["clusterArn"]), services=[str(self.outputs["serviceName"])]
         )["services"]
         groups = service["networkConfiguration"]["awsvpcConfiguration"]["securityGroups"]
-        source, target = self.databases.monolith_url(), self._by_groups("target", self.databases.service_url(), groups)
+        source, target = self.databases.monolith_url(), self.by_groups("target", self.databases.service_url(), groups)
         urls = {name: f"http://127.0.0.1:{free_port()}" for name in ("monolith", "task-service", "gateway")}
         self.gateway = urls["gateway"]
         targets = {

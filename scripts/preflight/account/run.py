@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from components.config_stack import StackConfig
-from scripts.preflight.account import listener, network, place, secrets, service
+from scripts.preflight.account import listener, network, place, secrets, service, ways
 from scripts.preflight.account.asking import Clients, tried
 from scripts.preflight.documents import Check
 
@@ -15,6 +15,7 @@ SUBJECTS: tuple[tuple[str, Callable[[StackConfig, Clients], Iterable[Check]]], .
     ("place", place.checks),
     ("listener", listener.checks),
     ("network", network.checks),
+    ("network: ways", ways.checks),
     ("service", service.checks),
     ("secrets", secrets.checks),
 )

@@ -1,4 +1,4 @@
-"""The secrets that AWS DMS logs in with: what it reads in them, and what it takes in no password. No value is told."""
+"""Secrets: whether they are there and have a value; of those that AWS DMS logs in with, whether it can use it. No value is told."""
 
 from __future__ import annotations
 
@@ -9,19 +9,49 @@ from typing import Any
 
 from components import dms_settings
 from components.config_stack import StackConfig
-from components.naming import REPLICATION_SECRET
+from components.naming import OPERATOR_SECRET, REPLICATION_SECRET
 from scripts.preflight.account.asking import Clients, tried
-from scripts.preflight.documents import Check
+from scripts.preflight.documents import Check, Status
 from scripts.support.redact import remember_secret
 
 FIELDS = ("host", "password", "port", "username")
 
 
 def checks(config: StackConfig, aws: Clients) -> Iterator[Check]:
-    """Nothing where AWS DMS is not the engine, as nothing else reads them."""
+    """The operator's, which the commands log in with; those of AWS DMS where it is the engine, as nothing else reads them."""
+    fill = "`task-migration schema role --operator`"
+    yield from tried("secrets: operator", partial(holds_value, "secrets: operator", OPERATOR_SECRET, "warn", fill, aws))
     if config.replication_engine == "dms":
         for side, secret in (("source", config.source_secret_arn), ("target", REPLICATION_SECRET)):
             yield from tried(f"secrets: {side}", partial(_one, config, aws, side, secret))
+
+
+def holds_value(check: str, name: str, missing: Status, fill: str, aws: Clients) -> Iterator[Check]:
+    """Whether a secret has a value, by its description: the value is not read.
+
+    Args:
+        missing: what it is when there is none yet.
+        fill: what puts one in.
+    """
+    manager = aws("secretsmanager")
+    try:
+        found = manager.describe_secret(SecretId=name)
+    except manager.exceptions.ResourceNotFoundException:
+        yield Check(check, missing, f"{name} does not exist", f"the first `pulumi up` makes it; then {fill}")
+        return
+    if found.get("DeletedDate"):
+        yield Check(
+            check,
+            "fail",
+            f"{name} is being deleted (DeletedDate {found['DeletedDate']:%Y-%m-%d}): nothing reads it, and `pulumi up` makes none of a name "
+            "that is taken",
+            f"aws secretsmanager restore-secret --secret-id {name}, then its ARN into `import` (docs/runbook.md, 'What exists already'); or, "
+            f"where nobody needs it, aws secretsmanager delete-secret --secret-id {name} --force-delete-without-recovery",
+        )
+    elif "AWSCURRENT" in {stage for stages in found.get("VersionIdsToStages", {}).values() for stage in stages}:
+        yield Check(check, "pass", f"{name} has a value")
+    else:
+        yield Check(check, missing, f"{name} has no value", fill)
 
 
 def _one(config: StackConfig, aws: Clients, side: str, secret: str) -> Iterator[Check]:

@@ -8,20 +8,20 @@ from functools import partial
 from components.config_stack import StackConfig
 from components.naming import COGNITO_SECRET, DATABASE_PASSWORD_SECRET, REPOSITORY_NAME
 from scripts.preflight.account.asking import Clients, tried
+from scripts.preflight.account.secrets import holds_value
 from scripts.preflight.documents import Check, Status
 
 _REPOSITORY = "the first `pulumi up` makes the repository; then push the image"
 
 
 def checks(config: StackConfig, aws: Clients) -> Iterator[Check]:
-    """What is missing fails where `serviceEnabled` asks for tasks, and is a warning before.
-
-    A secret's value is not read: its description says whether there is one.
-    """
+    """What is missing fails where `serviceEnabled` asks for tasks, and is a warning before."""
     missing: Status = "fail" if config.service_enabled else "warn"
     yield from tried("service: image", partial(_image, config.service_image_tag, missing, aws))
     for name in (DATABASE_PASSWORD_SECRET, COGNITO_SECRET):
-        yield from tried(f"service: secret {name}", partial(_secret, name, missing, aws))
+        check = f"service: secret {name}"
+        fill = f"put one in: aws secretsmanager put-secret-value --secret-id {name} --secret-string file://value"
+        yield from tried(check, partial(holds_value, check, name, missing, fill, aws))
 
 
 def _image(tag: str, missing: Status, aws: Clients) -> Iterator[Check]:
@@ -35,20 +35,3 @@ def _image(tag: str, missing: Status, aws: Clients) -> Iterator[Check]:
         yield Check("service: image", missing, f"{detail}; no task can start", remedy)
     else:
         yield Check("service: image", "pass", f"{image} is there")
-
-
-def _secret(name: str, missing: Status, aws: Clients) -> Iterator[Check]:
-    manager, check = aws("secretsmanager"), f"service: secret {name}"
-    put = f"aws secretsmanager put-secret-value --secret-id {name} --secret-string file://value"
-    try:
-        found = manager.describe_secret(SecretId=name)
-    except manager.exceptions.ResourceNotFoundException:
-        yield Check(check, missing, "it does not exist", f"the first `pulumi up` makes it; then {put}")
-        return
-    if found.get("DeletedDate"):
-        remedy = f"aws secretsmanager restore-secret --secret-id {name}"
-        yield Check(check, "fail", "it is being deleted; no task can start", remedy)
-    elif "AWSCURRENT" in {stage for stages in found.get("VersionIdsToStages", {}).values() for stage in stages}:
-        yield Check(check, "pass", "it has a value")
-    else:
-        yield Check(check, missing, "it has no value; no task can start", f"put one in: {put}")

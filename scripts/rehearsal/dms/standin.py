@@ -20,6 +20,7 @@ from psycopg import conninfo
 
 from components import dms_settings
 from scripts.database.connections import connect
+from scripts.preflight.account.ways import closed
 from scripts.rehearsal.dms.apply import Applier
 from scripts.rehearsal.dms.work import Failed, work_of
 from scripts.rehearsal.emulated import reach
@@ -90,7 +91,7 @@ class Standin:
         for database in self._databases.describe_db_instances()["DBInstances"]:
             if database.get("DBName") == endpoint["DatabaseName"]:
                 origin, to = (reach.groups_of(one["VpcSecurityGroups"]) for one in (instance, database))
-                return reach.closed(self._network, origin, to, int(database["Endpoint"]["Port"])) is not None
+                return closed(self._network, origin, to, int(database["Endpoint"]["Port"])) is not None
         return False
 
     def _url(self, endpoint: JSON) -> str:

@@ -14,7 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts.rehearsal.emulated.reach import closed
+from scripts.preflight.account.ways import closed
 from scripts.rehearsal.gateway.routes import Route
 from scripts.support.errors import MigrationError, UsageError
 from scripts.support.listener_rules import Request, Rule, find_rule, parse_rule
