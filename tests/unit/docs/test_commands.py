@@ -185,7 +185,10 @@ GROUPS = {one.path.split()[0] for one in COMMANDS}
 TYPED = re.compile(rf"(?:(?<![\w-])task-migration |`(?=(?:{'|'.join(GROUPS)}) ))(?P<words>[a-z][^`\n#|&]*)")
 
 
-@pytest.mark.parametrize("name", ["README.md", "architecture.md", "decisions.md", "plan.md", "runbook.md"])
+PAGES = "README architecture bootstrap cost decisions plan runbook security"
+
+
+@pytest.mark.parametrize("name", [f"{page}.md" for page in PAGES.split()])
 def test_what_a_document_says_to_type_is_there(name: str) -> None:
     known = {one.path: {"--help", *(option for part in one.made.params for option in part.opts)} for one in COMMANDS}
     page = reference.PAGE.parents[1] / name if name == "README.md" else reference.PAGE.with_name(name)
