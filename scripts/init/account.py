@@ -285,10 +285,11 @@ def _image(found: Survey) -> None:
 def _buckets(found: Survey) -> None:
     """Names of buckets are world-wide: one that somebody has ends the first `up` half-way."""
     s3 = found.aws("s3")
+    account = found.aws("sts").get_caller_identity()["Account"]
     for key in ("backupBucket", "stateBucket"):
         name = found.value(key)
         try:
-            s3.head_bucket(Bucket=name)
+            s3.head_bucket(Bucket=name, ExpectedBucketOwner=account)
             how = f"{name} is in this account already"
         except s3.exceptions.ClientError as error:
             if code_of(error) == "403":
@@ -296,5 +297,7 @@ def _buckets(found: Survey) -> None:
                 how = f"the bucket {name} belongs to somebody else, or these credentials may not look at it"
                 found.blocked(key, how, remedy)
                 continue
+            if code_of(error) != "404":
+                raise
             how = f"no bucket has the name {name} yet"
         found.one(key, how, [(name, name)])

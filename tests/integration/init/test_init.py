@@ -362,6 +362,25 @@ def test_a_bucket_of_somebody_else_is_said_before_the_first_up(account: Account)
     assert taken.remedy == "--set backupBucket=NAME-OF-YOUR-OWN"
 
 
+def test_what_s3_could_not_say_is_not_taken_for_a_free_name(account: Account) -> None:
+    """Fails when an answer that says nothing (a token that is no longer valid, a server's error) passes for a name that nobody has."""
+    found = key(account.init(aws=account.clients({"s3": {"head_bucket": 400}})), "backupBucket")
+    assert found.state == "open"
+    assert "no bucket has the name" not in found.how
+
+
+def test_a_bucket_is_ours_only_when_it_is_of_this_account(account: Account) -> None:
+    """Fails when a bucket that another account opens to everybody is taken for one of this account."""
+    asked: list[object] = []
+    s3 = account.aws.client("s3")
+    s3.meta.events.register("provide-client-params.s3.HeadBucket", note := lambda params, **_: asked.append(params))
+    try:
+        account.init()
+    finally:
+        s3.meta.events.unregister("provide-client-params.s3.HeadBucket", note)
+    assert [one["ExpectedBucketOwner"] for one in asked] == ["123456789012", "123456789012"]  # type: ignore[index]
+
+
 def test_a_call_that_iam_refuses_is_named_and_the_others_go_on(account: Account) -> None:
     """Fails when one missing right ends the look, or leaves a key empty without a word."""
     role = [{"Effect": "Allow", "Action": ["ecs:DescribeClusters", "s3:ListBucket"], "Resource": "*"}]
