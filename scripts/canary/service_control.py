@@ -97,10 +97,10 @@ class ServiceControl:
                 forceNewDeployment=True,
                 **declared,
             )
-        mine = _primary(answer["service"]).get("id")
+        mine, shown = _primary(answer["service"]).get("id"), set[Any]()
         with progress.work("waiting for tasks of the Task Service", timeout, "s"):
             return wait_until(
-                lambda: self._started(mine),
+                lambda: self._started(mine, shown),
                 lambda now: not now.problems,
                 what="the Task Service serves",
                 timeout=timeout,
@@ -108,10 +108,15 @@ class ServiceControl:
                 remedy="mend that, then task-migration canary start-service again",
             )
 
-    def _started(self, deployment: Any) -> ServiceHealth:
-        """How the deployment stands. Raises Refused when the circuit breaker has ended it."""
+    def _started(self, deployment: Any, shown: set[Any]) -> ServiceHealth:
+        """How the deployment stands; ``shown`` collects the ids of all that ECS has told of. Raises Refused when the circuit breaker
+        has ended it."""
         found = self._found()
         seen = self._health(found)
+        shown.update(one["id"] for one in found["deployments"])
+        if deployment not in shown:
+            # What was asked shows a moment later (Amazon ECS, 'RunTask': eventual consistency).
+            return replace(seen, rollout="IN_PROGRESS")
         failed = any(one["id"] == deployment and one.get("rolloutState") == "FAILED" for one in found["deployments"])
         if failed or _primary(found).get("id") != deployment:
             raise Refused(

@@ -180,6 +180,27 @@ def test_a_start_with_a_secret_without_value_says_which(account: Account) -> Non
     assert "put the value in: aws secretsmanager put-secret-value" in str(refused.value)
 
 
+def test_a_deployment_that_shows_a_moment_later_is_waited_for(account: Account) -> None:
+    """Prevents a start that is given up because ECS, which is consistent in the end alone, tells of the deployment before first."""
+    push_image(account.aws, TAG)
+    put_values(account.aws, "secret", {})
+    ecs = account.aws.client("ecs")
+    where = {"cluster": account.outputs["clusterArn"], "services": ["task-service"]}
+    stale = [ecs.describe_services(**where)] * 3
+
+    class Late:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ecs, name)
+
+        def describe_services(self, **asked: Any) -> Any:
+            return stale.pop() if stale else ecs.describe_services(**asked)
+
+    scaling, balancer = (account.aws.client(name) for name in ("application-autoscaling", "elbv2"))
+    service = ServiceControl(Late(), scaling, balancer, {**account.outputs, "serviceTasks": 2})
+    assert service.start(WAIT).healthy == 2
+    assert stale == []
+
+
 def test_a_stalled_deployment_is_not_ready_whatever_is_wanted(account: Account) -> None:
     """Prevents a weight that goes up because tasks are wanted, while none runs."""
     service = account.service()
