@@ -29,7 +29,7 @@ _TEXTS: tuple[tuple[Kind, str], ...] = (
     ("role", r'role "[^"]*" (does not exist|is not permitted)'),
     ("limit", r"too many (clients|connections)|remaining connection slots"),
     ("encryption", r"no encryption|does not support SSL|SSL off"),
-    ("certificate", r"certificate|SSL error|no pg_hba\.conf entry"),
+    ("certificate", r"certificate|SSL error"),
 )  # fmt: skip
 
 

@@ -102,12 +102,15 @@ def _covers(names: list[str], name: str) -> bool:
 
 def _certified(config: StackConfig, elb: Any, aws: Clients) -> Iterator[Check]:
     """API Gateway answers 5xx where no certificate of the listener bears the name that it verifies."""
-    listed = elb.describe_listener_certificates(ListenerArn=config.listener_arn)["Certificates"]
-    names = [name for item in listed for name in _names(aws, item["CertificateArn"])]
+    pages = elb.get_paginator("describe_listener_certificates").paginate(ListenerArn=config.listener_arn)
+    listed = [str(item["CertificateArn"]) for page in pages for item in page["Certificates"]]
+    names = [name for arn in listed if ":acm:" in arn for name in _names(aws, arn)]
+    unread = [arn for arn in listed if ":acm:" not in arn]
     yield Check(
         "listener: certificate",
-        "pass" if _covers(names, str(config.listener_server_name)) else "fail",
-        f"it is for {', '.join(sorted(set(names))) or 'no name, as none is issued'}; limit: {config.listener_server_name}",
+        "pass" if _covers(names, str(config.listener_server_name)) else "warn" if unread else "fail",
+        f"it is for {', '.join(sorted(set(names))) or 'no name, as none is issued'}; limit: {config.listener_server_name}"
+        + "".join(f"; {arn} is kept by IAM, whose names are not read here" for arn in unread),
         "set listenerServerName to a name in the listener's certificate: aws acm describe-certificate",
     )
 

@@ -197,7 +197,7 @@ def test_a_deployment_that_shows_a_moment_later_is_waited_for(account: Account) 
 
     scaling, balancer = (account.aws.client(name) for name in ("application-autoscaling", "elbv2"))
     service = ServiceControl(Late(), scaling, balancer, {**account.outputs, "serviceTasks": 2})
-    assert service.start(WAIT).healthy == 2
+    assert service.start(timeout=WAIT).healthy == 2
     assert stale == []
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg import conninfo
 
+from scripts.database import reach
 from scripts.database.connections import NotConnected, connect
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.preflight import run as preflight
@@ -48,6 +50,19 @@ def test_what_a_server_answers_is_told_apart(source_server: EmbeddedPostgres, tm
     assert (plain.kind, "speaks no TLS" in plain.remedy) == ("encryption", True)
     unknown = failed("postgresql://someone:x@no-such-host.invalid:5432/x?sslrootcert=system")
     assert (unknown.kind, "no-such-host.invalid:5432" in unknown.remedy) == ("name", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.9", user "op", database "x", SSL encryption', "other"),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.9", user "op", database "x", no encryption', "encryption"),
+        ("SSL error: certificate verify failed", "certificate"),
+    ],
+)
+def test_a_server_that_lets_nobody_in_from_there_is_not_one_with_a_wrong_certificate(text: str, kind: str) -> None:
+    """Prevents a night that is spent on authorities while the session was encrypted and the server's rules refuse it."""
+    assert reach.kind(psycopg.OperationalError(text)) == kind
 
 
 @pytest.mark.parametrize(

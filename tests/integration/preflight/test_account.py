@@ -204,6 +204,25 @@ def test_what_the_file_says_of_the_listener_is_compared(
     assert detail in found[name].detail
 
 
+def test_a_certificate_that_iam_keeps_is_not_taken_for_a_wrong_one(
+    world: dict[str, object], asked: Clients, aws: EmulatedAws
+) -> None:
+    """Fails when a listener whose certificate ACM does not know is refused, for all that its name may be right."""
+    made = aws.client("iam").upload_server_certificate(
+        ServerCertificateName="old", CertificateBody="x", PrivateKey="x"
+    )["ServerCertificateMetadata"]["Arn"]
+    listener, elb = {"ListenerArn": world["listenerArn"]}, aws.client("elbv2")
+    elb.add_listener_certificates(**listener, Certificates=[{"CertificateArn": made}])
+    try:
+        assert failed(world, asked) == {}
+        (check,) = failed(world, asked, other={"listenerServerName": "www.myteacher.example"}).values()
+    finally:
+        elb.remove_listener_certificates(**listener, Certificates=[{"CertificateArn": made}])
+        aws.client("iam").delete_server_certificate(ServerCertificateName="old")
+    assert (check.name, check.status) == ("listener: certificate", "warn")
+    assert f"{made} is kept by IAM" in check.detail
+
+
 def test_a_custom_domains_certificate_has_to_be_for_it(
     world: dict[str, object], asked: Clients, aws: EmulatedAws
 ) -> None:
