@@ -28,7 +28,7 @@ from scripts.canary.gates import Decision
 from scripts.canary.operator_lock import Held, Operation, TakenOver
 from scripts.canary.stage import Stage
 from scripts.canary.watch import Tell, Watch, silent
-from scripts.canary.way_back import at_once
+from scripts.canary.way_back import at_once, kept
 from scripts.deployment.deployer import UpResult
 from scripts.support.errors import DatabaseError, MigrationError, Refused
 from scripts.support.events import CanaryEvent
@@ -182,7 +182,12 @@ class Step:
                 raise
             reason = f"the deployment of {wanted} % failed, so nobody knows what the rule says: {error}"
             return self._decided(self._document(begun, wanted, Decision("rollback", (reason,)), readiness=before))
-        observed = Watch(self._stage, self._lock, self._tell, self._progress).run()
+        try:
+            observed = Watch(self._stage, self._lock, self._tell, self._progress).run()
+        except TakenOver as error:
+            if error.goes_back:
+                kept(self._stage)  # this copy of the file too, which a workflow commits
+            raise
         decision = gates.decide(observed, self._config.gates, self._config.watch_seconds)
         if decision.verdict == "promote":
             # The way back may have broken under the watch: a trigger that was switched off, a column that came.

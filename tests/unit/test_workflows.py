@@ -348,6 +348,32 @@ def test_a_way_back_is_the_last_word_over_the_step_that_it_took_over(clones: dic
     assert "canaryWeight: 0" in git(clones["origin"], "show", "main:Pulumi.staging.yaml")
 
 
+@pytest.mark.parametrize("action", ["rollback", "emergency"])
+def test_a_way_back_from_the_first_step_is_the_last_word_too(clones: dict[str, Path], action: str) -> None:
+    """Fails when the run of the way back, whose checkout says 0 from before the step, sees nothing to keep and leaves the step's weight."""
+    for runner_knows in (False, True):
+        set_weight(clones["colleague"], 0, 5)
+        git(clones["colleague"], "commit", "--quiet", "--all", "--message", "Canary weight of staging: step")
+        git(clones["colleague"], "push", "--quiet", "origin", "HEAD:main")
+        done = keep_the_weight(clones, action)
+        assert done.returncode == 0, done.stderr
+        assert "canaryWeight: 0" in git(clones["origin"], "show", "main:Pulumi.staging.yaml"), runner_knows
+        git(clones["colleague"], "pull", "--quiet", "--rebase", "origin", "main")
+    before = git(clones["origin"], "rev-parse", "main")
+    assert keep_the_weight(clones, action).returncode == 0
+    assert git(clones["origin"], "rev-parse", "main") == before
+
+
+def test_a_way_back_that_moved_nobody_keeps_nothing(clones: dict[str, Path]) -> None:
+    """Fails when a rollback that was refused leaves a weight of 0 in the file, while requests are where they were."""
+    set_weight(clones["colleague"], 0, 100)
+    git(clones["colleague"], "commit", "--quiet", "--all", "--message", "Canary weight of staging: step")
+    git(clones["colleague"], "push", "--quiet", "origin", "HEAD:main")
+    git(clones["runner"], "pull", "--quiet", "--rebase", "origin", "main")
+    assert keep_the_weight(clones, "rollback").returncode == 0
+    assert "canaryWeight: 100" in git(clones["origin"], "show", "main:Pulumi.staging.yaml")
+
+
 def test_the_weight_is_committed_although_somebody_pushed_meanwhile(clones: dict[str, Path]) -> None:
     """Fails when a push during the 30 minutes' watch leaves git with the old weight, which the next deployment restores."""
     assert keep_the_weight(clones).returncode == 0  # nothing moved, nothing to commit

@@ -498,6 +498,23 @@ def test_a_deployment_is_undone_when_who_took_over_rolls_back_and_only_then(
     assert (cloud.live, cloud.declared) == ((0, 0) if back else (25, 25))
 
 
+@pytest.mark.parametrize(("operation", "declared"), [(Operation.STEP, 25), (Operation.ROLLBACK, 0)])
+def test_a_watch_that_is_taken_over_by_a_way_back_leaves_no_weight_in_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: Operation, declared: int
+) -> None:
+    """Prevents a workflow that commits the weight of a step from which somebody has gone back meanwhile."""
+    cloud = Cloud(weight=5)
+    other = Holder(7, f"task-migration {operation} somebody@elsewhere:7", "10.0.0.7", "now")
+
+    def taken(watch: object) -> None:
+        raise TakenOver(f"taken over by {other}", other)
+
+    monkeypatch.setattr("scripts.canary.watch.Watch.run", taken)
+    with pytest.raises(TakenOver):
+        canary.Step(stage(cloud, tmp_path), NoLock()).run()
+    assert (cloud.live, cloud.declared) == (25, declared)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
