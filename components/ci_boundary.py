@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from components.ci_place import Place, document, words
-from components.naming import MANAGED_POLICIES, REPOSITORY_NAME, SERVICE_NAME
+from components.naming import DMS_ROLES, MANAGED_POLICIES, REPOSITORY_NAME, SERVICE_NAME
 from components.policies import statement
 
 #: Services that AWS lets make their own linked role in the name of who first uses them.
@@ -23,7 +23,7 @@ def makes_roles(place: Place) -> list[dict[str, Any]]:
     """The program's own roles, all under one boundary: without it a role that the deploy role makes could do anything."""
     naming = place.naming
     base = f"arn:{naming.partition}:iam::{naming.account}:"
-    roles = [f"{base}role/{name}" for name in (f"{naming.prefix}-*", "dms-vpc-role", "dms-cloudwatch-logs-role")]
+    roles = [f"{base}role/{name}" for name in (f"{naming.prefix}-*", *DMS_ROLES)]
     bounded = {"StringEquals": {"iam:PermissionsBoundary": naming.boundary_arn}}
     return [
         statement(

@@ -5,36 +5,25 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from components.config import ARN, MigrationConfig, PlaceConfig, aws_id
+from components.naming import STANDING
 
 SubnetId = Annotated[str, aws_id("subnet", "subnet-0a1b2c3d")]
 #: Elastic Load Balancing, 'Host conditions': 128 characters, * and ? as wildcards, a dot, letters alone behind the last one.
 HostPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9.*?-]*\.[A-Za-z*?]+$", max_length=128)]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[a-z0-9.-]+(:\d{1,5})?)$")]
 SecurityGroupId = Annotated[str, aws_id("sg", "sg-0a1b2c3d")]
-#: What an account may have already, by the program's names: buckets, secrets, log groups, roles and the images' repository.
-Existing = Literal[
-    "backups-bucket",
-    "state-bucket",
-    "replication-target-secret",
-    "database-operator-secret",
-    "service-db-password",
-    "service-cognito-config",
-    "service-log",
-    "routes-access-log",
-    "database-log-postgresql",
-    "database-log-upgrade",
-    "logs-dms",
-    "database-monitoring-role",
-    "replication-secrets-role",
-    "replication-dms-vpc-role",
-    "replication-dms-cloudwatch-logs-role",
-    "service-execution-role",
-    "service-task-role",
-    "service-repository",
-]
+
+
+def _may_stand(name: str) -> str:
+    known = [one for names in STANDING.values() for one in names]
+    if name not in known:
+        raise ValueError(f"{name} is nothing that can be taken over; known are {', '.join(known)}")
+    return name
+
+
 #: Memory that Fargate has for so many CPU units: least, most and step, MiB (Amazon ECS, 'Task definition parameters for
 #: Fargate': task size). 256 units know 512 MiB, 1 and 2 GiB.
 FARGATE_MEMORY = {
@@ -163,7 +152,7 @@ class StackConfig(MigrationConfig, PlaceConfig):
         0, ge=0, le=3650, description="Days for which Object Lock keeps each object of that bucket; 0: no lock."
     )
     alarm_emails: tuple[str, ...] = Field((), description="Addresses that the alarm topic mails to.")
-    existing: dict[Existing, str] = Field(
+    existing: dict[Annotated[str, AfterValidator(_may_stand)], str] = Field(
         {},
         alias="import",
         description="What stands in the account already and is taken over as it is, by the program's names: a secret's ARN, else the name. Take them out after that `up`.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from components.config import PlaceConfig
@@ -50,6 +51,32 @@ MANAGED_POLICIES = (
     "AmazonRDSEnhancedMonitoringRole",
 )
 POSTGRES_PORT = 5432
+#: Roles that AWS DMS looks for by name, once an account (AWS DMS, 'Creating the IAM roles to use with AWS DMS').
+DMS_ROLES = ("dms-vpc-role", "dms-cloudwatch-logs-role")
+#: What an account may have already under a name that the program gives: by kind, the program's own word for it and that name.
+STANDING: Mapping[str, Mapping[str, str]] = {
+    "bucket": {"backups-bucket": "{backupBucket}", "state-bucket": "{stateBucket}"},
+    "secret": {
+        "replication-target-secret": REPLICATION_SECRET,
+        "database-operator-secret": OPERATOR_SECRET,
+        "service-db-password": DATABASE_PASSWORD_SECRET,
+        "service-cognito-config": COGNITO_SECRET,
+    },
+    "log group": {
+        "service-log": SERVICE_LOG_GROUP,
+        "routes-access-log": API_LOG_GROUP,
+        "logs-dms": DMS_LOG_GROUP,
+        **{f"database-log-{export}": f"/aws/rds/instance/{{prefix}}/{export}" for export in DATABASE_EXPORTS},
+    },
+    "role": {
+        "database-monitoring-role": "{prefix}-rds-monitoring",
+        "replication-secrets-role": "{prefix}-dms-secrets",
+        **{f"replication-{role}": role for role in DMS_ROLES},
+        "service-execution-role": "{prefix}-execution",
+        "service-task-role": "{prefix}-task",
+    },
+    "repository": {"service-repository": REPOSITORY_NAME},
+}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.component import Component
+from components.naming import DMS_ROLES
 from components.policies import document, read_secret, statement
 from components.roles import service_role
 
@@ -46,10 +47,7 @@ def declare_account_roles(owner: Component, name: str) -> list[pulumi.Resource]:
     """
     attachments: list[pulumi.Resource] = []
     anywhere = f"arn:{owner.naming.partition}:dms:*:{owner.naming.account}:*"
-    for role_name, policy in (
-        ("dms-vpc-role", "service-role/AmazonDMSVPCManagementRole"),
-        ("dms-cloudwatch-logs-role", "service-role/AmazonDMSCloudWatchLogsRole"),
-    ):
+    for role_name, policy in zip(DMS_ROLES, ("AmazonDMSVPCManagementRole", "AmazonDMSCloudWatchLogsRole"), strict=True):
         role = service_role(
             owner,
             f"{name}-{role_name}",
@@ -62,7 +60,7 @@ def declare_account_roles(owner: Component, name: str) -> list[pulumi.Resource]:
             aws.iam.RolePolicyAttachment(
                 f"{name}-{role_name}-policy",
                 role=role.name,
-                policy_arn=owner.naming.managed_policy(policy),
+                policy_arn=owner.naming.managed_policy(f"service-role/{policy}"),
                 opts=owner.child,
             )
         )

@@ -42,7 +42,8 @@ def init(
     """Write a stack's file from what the account has, and ask for the rest.
 
     Nothing that the file has is replaced without --set or --force. Where several things fit, none is taken: they are asked
-    for on a terminal, else listed. Needs credentials that may look at the account (AWS's policy ViewOnlyAccess).
+    for on a terminal, else listed. What stands already under a name of the program's goes under `import`. Needs credentials
+    that may look at the account (AWS's policy ReadOnlyAccess).
     """
     from scripts.init.run import init as run
 
@@ -102,7 +103,8 @@ def _view(document: Init, stack: str) -> View:
 
     def shown(one: InitKey) -> str:
         """The value as the file has it, and below it where it is from."""
-        value = ", ".join(map(str, one.value)) if isinstance(one.value, list) else str(one.value)
+        each = [f"{name} {id_}" for name, id_ in one.value.items()] if isinstance(one.value, dict) else one.value
+        value = ", ".join(map(str, each)) if isinstance(each, list) else str(each)
         how = {"found": one.how, "kept": one.how.partition("; ")[2]}.get(one.state)
         return "\n".join(filter(None, (value.lower() if isinstance(one.value, bool) else value, how)))
 

@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from components.naming import REPOSITORY_NAME, TASK_PATHS
+from components.naming import DMS_ROLES, REPOSITORY_NAME, TASK_PATHS
+from scripts.init.existing import existing
 from scripts.init.survey import Survey
-from scripts.preflight.account.asking import code_of
-from scripts.support.listener_rules import Request, parse_rule, patterns_of, witnesses
+from scripts.preflight.account.asking import code_of, pages
+from scripts.preflight.account.listener import certificate_names
+from scripts.preflight.account.network import default_routes, to_internet_gateway
+from scripts.support.listener_rules import Request, parse_rule, patterns_of, read_rules, witnesses
 
 CLUSTER = "myteacher-cluster"  # the plan
-#: Roles that AWS DMS looks for by name, once an account (AWS DMS, 'Creating the IAM roles to use with AWS DMS').
-DMS_ROLES = ("dms-vpc-role", "dms-cloudwatch-logs-role")
 
 
 def survey(found: Survey) -> None:
@@ -36,11 +37,7 @@ def survey(found: Survey) -> None:
         look(("dmsCreateAccountRoles",), "the roles of DMS", lambda: _roles(found))
     look(("serviceImageTag",), "the images", lambda: _image(found))
     look(("backupBucket", "stateBucket"), "the buckets", lambda: _buckets(found))
-
-
-def _pages(client: Any, operation: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
-    pages = client.get_paginator(operation).paginate(**parameters)
-    return [item for page in pages for item in page[key]]
+    existing(found)
 
 
 def _name(thing: Mapping[str, Any]) -> str:
@@ -51,13 +48,13 @@ def _listener(found: Survey) -> None:
     elb = found.aws("elbv2")
     balancers = {
         one["LoadBalancerArn"]: one
-        for one in _pages(elb, "describe_load_balancers", "LoadBalancers")
+        for one in pages(elb, "describe_load_balancers", "LoadBalancers")
         if one["Type"] == "application"
     }
     listeners = {
         one["ListenerArn"]: one
         for arn in balancers
-        for one in _pages(elb, "describe_listeners", "Listeners", LoadBalancerArn=arn)
+        for one in pages(elb, "describe_listeners", "Listeners", LoadBalancerArn=arn)
     }
     wanted = found.value("listenerProtocol") or "HTTPS"
     named = [
@@ -75,7 +72,7 @@ def _listener(found: Survey) -> None:
     found.one("vpcId", f"the VPC of {where}", [(balancer["VpcId"], balancer["VpcId"])])
     groups = [(group, group) for group in balancer.get("SecurityGroups", ())]
     found.one("loadBalancerSecurityGroupId", f"security groups of {where}", groups)
-    rules = _pages(elb, "describe_rules", "Rules", ListenerArn=chosen["ListenerArn"])
+    rules = read_rules(elb, chosen["ListenerArn"])
     forwards = {arn: f"{arn.split('/')[1]}" for rule in rules for arn in _targets(rule["Actions"])}
     found.one("monolithTargetGroupArn", "target groups that the listener's rules forward to", sorted(forwards.items()))
     found.attempt(("listenerServerName",), "the listener's certificate", lambda: _server_name(found, chosen))
@@ -91,7 +88,7 @@ def _targets(actions: Iterable[Mapping[str, Any]]) -> list[str]:
     return [arn for arn in arns if arn]
 
 
-def _priority(found: Survey, elb: Any, rules: list[dict[str, Any]]) -> None:
+def _priority(found: Survey, elb: Any, rules: list[Mapping[str, Any]]) -> None:
     """Two free priorities, one above the other, before each rule that may take a task's request."""
     taken = {int(rule["Priority"]): rule for rule in rules if rule["Priority"] != "default"}
     ours = found.value("liveRulePriority")
@@ -123,8 +120,7 @@ def _server_name(found: Survey, listener: Mapping[str, Any]) -> None:
     certificates = [one["CertificateArn"] for one in listener.get("Certificates", ())]
     if not certificates:
         return
-    described = found.aws("acm").describe_certificate(CertificateArn=certificates[0])["Certificate"]
-    names = dict.fromkeys((described["DomainName"], *described.get("SubjectAlternativeNames", ())))
+    names = dict.fromkeys(certificate_names(found.aws, certificates[0]))
     # A wildcard is no name that a client can ask for.
     whole = [(name, name) for name in names if not name.startswith("*")]
     how = f"names in the listener's certificate ({', '.join(names)}), wildcards left out"
@@ -133,7 +129,7 @@ def _server_name(found: Survey, listener: Mapping[str, Any]) -> None:
 
 def _vpc(found: Survey) -> None:
     if "vpcId" not in found.keys:
-        vpcs = found.aws("ec2").describe_vpcs()["Vpcs"]
+        vpcs = pages(found.aws("ec2"), "describe_vpcs", "Vpcs")
         found.one("vpcId", "VPCs", [(one["VpcId"], f"{_name(one)}, {one['CidrBlock']}") for one in vpcs])
 
 
@@ -145,17 +141,15 @@ def _subnets(found: Survey) -> None:
         return
     ec2 = found.aws("ec2")
     own = [{"Name": "vpc-id", "Values": [vpc]}]
-    tables = _pages(ec2, "describe_route_tables", "RouteTables", Filters=own)
-    by_subnet = {link.get("SubnetId", "main"): table for table in tables for link in table["Associations"]}
-    found_ways = ec2.describe_vpc_endpoints(Filters=own)["VpcEndpoints"]
+    tables = pages(ec2, "describe_route_tables", "RouteTables", Filters=own)
+    found_ways = pages(ec2, "describe_vpc_endpoints", "VpcEndpoints", Filters=own)
     endpoints = [one for one in found_ways if one["State"].lower() in ("available", "pending")]
     private: dict[str, list[tuple[str, str]]] = defaultdict(list)
     left: list[str] = []
-    for subnet in _pages(ec2, "describe_subnets", "Subnets", Filters=own):
+    for subnet in pages(ec2, "describe_subnets", "Subnets", Filters=own):
         id_, zone = subnet["SubnetId"], subnet["AvailabilityZone"]
-        table = by_subnet.get(id_) or by_subnet.get("main") or {"Routes": []}
-        ways = [one for one in table["Routes"] if one.get("DestinationCidrBlock") == "0.0.0.0/0"]
-        if any(str(one.get("GatewayId", "")).startswith("igw-") for one in ways):
+        ways = default_routes(id_, tables)
+        if any(map(to_internet_gateway, ways)):
             left.append(f"{id_} is public")
         elif not ways and not endpoints:
             left.append(f"{id_} has no way to AWS (no default route, no VPC endpoint)")
@@ -170,7 +164,7 @@ def _subnets(found: Survey) -> None:
 def _operators(found: Survey) -> None:
     """Who may reach the target beside the service is a person's to say: the groups of the VPC to choose from."""
     own = [{"Name": "vpc-id", "Values": [found.value("vpcId") or ""]}]
-    groups = _pages(found.aws("ec2"), "describe_security_groups", "SecurityGroups", Filters=own)
+    groups = pages(found.aws("ec2"), "describe_security_groups", "SecurityGroups", Filters=own)
     candidates = [(one["GroupId"], one["GroupName"]) for one in groups if one["GroupName"] != "default"]
     found.all("operatorSecurityGroupIds", "groups of the VPC, of which operators may have one", [], candidates)
 
@@ -195,12 +189,12 @@ def _active(ecs: Any, clusters: list[str]) -> list[str]:
 
 def _users(found: Survey) -> None:
     cognito = found.aws("cognito-idp")
-    pools = _pages(cognito, "list_user_pools", "UserPools", MaxResults=60)
+    pools = pages(cognito, "list_user_pools", "UserPools", MaxResults=60)
     pool = found.one("cognitoUserPoolId", "user pools", [(one["Id"], one["Name"]) for one in pools])
     if not pool:
         found.all("cognitoClientIds", "no user pool is known, whose clients could be looked at", [])
         return
-    clients = _pages(cognito, "list_user_pool_clients", "UserPoolClients", UserPoolId=pool, MaxResults=60)
+    clients = pages(cognito, "list_user_pool_clients", "UserPoolClients", UserPoolId=pool, MaxResults=60)
     candidates = [(one["ClientId"], one["ClientName"]) for one in clients]
     # Whose tokens are accepted is not for a program to say where there is a choice.
     only = [candidates[0][0]] if len(candidates) == 1 else []
@@ -210,7 +204,7 @@ def _users(found: Survey) -> None:
 def _source(found: Survey) -> None:
     databases = {
         one["DBInstanceIdentifier"]: one
-        for one in _pages(found.aws("rds"), "describe_db_instances", "DBInstances")
+        for one in pages(found.aws("rds"), "describe_db_instances", "DBInstances")
         if one["Engine"] == "postgres" and not one["DBInstanceIdentifier"].startswith("task-service-")
     }
     named = [(name, f"{name}, PostgreSQL {one['EngineVersion']}") for name, one in databases.items()]
@@ -231,7 +225,7 @@ def _source(found: Survey) -> None:
 
 def _secrets(found: Survey) -> None:
     """Secrets of the source by their name alone: whether one has the right login is read by `preflight --account`, not here."""
-    secrets = _pages(found.aws("secretsmanager"), "list_secrets", "SecretList")
+    secrets = pages(found.aws("secretsmanager"), "list_secrets", "SecretList")
     others = [one for one in secrets if not one["Name"].startswith(("rds!", "task-service/"))]
     for key, word in (("sourceSecretArn", "replication"), ("sourceOperatorSecretArn", "operator")):
         fitting = [(one["ARN"], one["Name"]) for one in others if one["Name"].rpartition("/")[2] == word]
@@ -242,7 +236,7 @@ def _secrets(found: Survey) -> None:
 
 
 def _certificate(found: Survey) -> None:
-    certificates = _pages(found.aws("dms"), "describe_certificates", "Certificates")
+    certificates = pages(found.aws("dms"), "describe_certificates", "Certificates")
     named = [(one["CertificateArn"], one["CertificateIdentifier"]) for one in certificates]
     remedy = "aws dms import-certificate, as the file says above the key; then run it again"
     found.one("dmsCertificateArn", "certificates of DMS", named, remedy if not named else None)
@@ -268,7 +262,7 @@ def _roles(found: Survey) -> None:
 def _image(found: Survey) -> None:
     ecr = found.aws("ecr")
     try:
-        images = _pages(ecr, "describe_images", "imageDetails", repositoryName=REPOSITORY_NAME)
+        images = pages(ecr, "describe_images", "imageDetails", repositoryName=REPOSITORY_NAME)
     except ecr.exceptions.RepositoryNotFoundException:
         remedy = (
             "--set serviceImageTag=TAG, the commit that will be pushed first: the repository comes with the first up"

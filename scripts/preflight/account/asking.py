@@ -34,6 +34,11 @@ def clients(region: str) -> Clients:
     return client
 
 
+def pages(client: Any, operation: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
+    """Everything that an operation lists under ``key``, page by page."""
+    return [item for page in client.get_paginator(operation).paginate(**parameters) for item in page[key]]
+
+
 def code_of(error: ClientError) -> str:
     """AWS's own code of an error, such as ``ResourceNotFoundException``."""
     return str(error.response.get("Error", {}).get("Code", ""))

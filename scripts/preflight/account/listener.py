@@ -9,7 +9,7 @@ from typing import Any
 from components.config_stack import StackConfig
 from components.naming import TASK_ROUTES, Naming
 from scripts.preflight.account import routing
-from scripts.preflight.account.asking import Clients, tried
+from scripts.preflight.account.asking import Clients, pages, tried
 from scripts.preflight.account.routing import Plan
 from scripts.preflight.documents import Check
 from scripts.support.errors import MigrationError
@@ -89,7 +89,7 @@ def _monolith(config: StackConfig, elb: Any) -> Iterator[Check]:
     )
 
 
-def _names(aws: Clients, arn: str) -> list[str]:
+def certificate_names(aws: Clients, arn: str) -> list[str]:
     """The names in a certificate of ACM; none while it is not issued."""
     held = aws("acm").describe_certificate(CertificateArn=arn)["Certificate"]
     return [held["DomainName"], *held.get("SubjectAlternativeNames", ())] if held["Status"] == "ISSUED" else []
@@ -102,9 +102,9 @@ def _covers(names: list[str], name: str) -> bool:
 
 def _certified(config: StackConfig, elb: Any, aws: Clients) -> Iterator[Check]:
     """API Gateway answers 5xx where no certificate of the listener bears the name that it verifies."""
-    pages = elb.get_paginator("describe_listener_certificates").paginate(ListenerArn=config.listener_arn)
-    listed = [str(item["CertificateArn"]) for page in pages for item in page["Certificates"]]
-    names = [name for arn in listed if ":acm:" in arn for name in _names(aws, arn)]
+    described = pages(elb, "describe_listener_certificates", "Certificates", ListenerArn=config.listener_arn)
+    listed = [str(item["CertificateArn"]) for item in described]
+    names = [name for arn in listed if ":acm:" in arn for name in certificate_names(aws, arn)]
     unread = [arn for arn in listed if ":acm:" not in arn]
     yield Check(
         "listener: certificate",
@@ -116,7 +116,7 @@ def _certified(config: StackConfig, elb: Any, aws: Clients) -> Iterator[Check]:
 
 
 def _domain(config: StackConfig, aws: Clients) -> Iterator[Check]:
-    names = _names(aws, str(config.custom_domain_certificate_arn))
+    names = certificate_names(aws, str(config.custom_domain_certificate_arn))
     yield Check(
         "listener: custom domain",
         "pass" if _covers(names, str(config.custom_domain_name)) else "fail",

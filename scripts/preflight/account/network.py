@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from components.config import PROJECT
 from components.config_stack import StackConfig
-from scripts.preflight.account.asking import Clients, tried
+from scripts.preflight.account.asking import Clients, pages, tried
 from scripts.preflight.documents import Check
 
 #: Two availability zones at least, for a subnet group of RDS as of DMS (Amazon RDS, 'Working with a DB instance in a VPC').
@@ -70,9 +70,9 @@ def _way_out(config: StackConfig, aws: Clients) -> Iterator[Check]:
     """DMS and ECS read secrets by the public name of Secrets Manager: over a NAT, or to a VPC endpoint that has that name."""
     ec2, name = aws("ec2"), "network: way to Secrets Manager"
     of_vpc = [{"Name": "vpc-id", "Values": [config.vpc_id]}]
-    tables = ec2.describe_route_tables(Filters=of_vpc)["RouteTables"]
+    tables = pages(ec2, "describe_route_tables", "RouteTables", Filters=of_vpc)
     service = [{"Name": "service-name", "Values": [f"com.amazonaws.{config.region}.secretsmanager"]}]
-    found = ec2.describe_vpc_endpoints(Filters=[*of_vpc, *service])["VpcEndpoints"]
+    found = pages(ec2, "describe_vpc_endpoints", "VpcEndpoints", Filters=[*of_vpc, *service])
     endpoints = [endpoint for endpoint in found if str(endpoint["State"]).lower() == "available"]
     named = [entry["DnsName"] for endpoint in endpoints for entry in endpoint.get("DnsEntries", [])]
     override = config.secrets_manager_endpoint_override
@@ -87,7 +87,14 @@ def _way_out(config: StackConfig, aws: Clients) -> Iterator[Check]:
     if any(endpoint.get("PrivateDnsEnabled") for endpoint in endpoints):
         yield Check(name, "pass", "a VPC endpoint with private DNS")
         return
-    closed = [id_ for id_ in config.private_subnet_ids if not _leads_out(id_, tables)]
+    closed = [
+        id_
+        for id_ in config.private_subnet_ids
+        if not any(
+            route.get("State", "active") == "active" and not to_internet_gateway(route)
+            for route in default_routes(id_, tables)
+        )
+    ]
     yield Check(
         name,
         "fail" if closed else "pass",
@@ -99,19 +106,18 @@ def _way_out(config: StackConfig, aws: Clients) -> Iterator[Check]:
     )
 
 
-def _leads_out(subnet: str, tables: list[Mapping[str, Any]]) -> bool:
-    """Whether the subnet's route table, or the VPC's main one where it has none, has a default route for machines without a public
-    address, which an internet gateway takes nowhere (Amazon VPC, 'Internet gateways')."""
+def default_routes(subnet: str, tables: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The default routes of the subnet's table, or of the VPC's main one where it has none (Amazon VPC, 'Route tables')."""
     links = [(link, table) for table in tables for link in table.get("Associations", [])]
     own = [table for link, table in links if link.get("SubnetId") == subnet]
     main = [table for link, table in links if link.get("Main")]
-    return any(
-        route.get("DestinationCidrBlock") == "0.0.0.0/0"
-        and route.get("State", "active") == "active"
-        and not str(route.get("GatewayId", "")).startswith("igw-")
-        for table in (own or main)
-        for route in table.get("Routes", [])
-    )
+    routes = [route for table in (own or main) for route in table.get("Routes", [])]
+    return [route for route in routes if route.get("DestinationCidrBlock") == "0.0.0.0/0"]
+
+
+def to_internet_gateway(route: Mapping[str, Any]) -> bool:
+    """Whether it leads there, which takes machines without a public address nowhere (Amazon VPC, 'Internet gateways')."""
+    return str(route.get("GatewayId", "")).startswith("igw-")
 
 
 def _ways_in(config: StackConfig, aws: Clients) -> Iterator[Check]:
@@ -122,7 +128,7 @@ def _ways_in(config: StackConfig, aws: Clients) -> Iterator[Check]:
         yield Check(name, "warn", "nobody's security group is let in to the target database", remedy)
         return
     by_group = [{"Name": "group-id", "Values": [config.source_security_group_id]}]
-    found = ec2.describe_security_group_rules(Filters=by_group)["SecurityGroupRules"]
+    found = pages(ec2, "describe_security_group_rules", "SecurityGroupRules", Filters=by_group)
     rules = [rule for rule in found if not rule["IsEgress"] and _lets_in(rule, config.source_port)]
     by_rule = {_origin(rule) for rule in rules} & set(operators)
     if config.operator_reaches_source:

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import boto3
 import pytest
 import yaml
 from botocore.stub import Stubber
+from moto.iam.aws_managed_policies import aws_managed_policies_data
 from typer.testing import CliRunner
 
 from components.config import PROJECT
@@ -31,6 +33,7 @@ from scripts.support.errors import UsageError
 from scripts.support.settings import PROJECT_ROOT
 from tests.engine_support import SMOKE_VALUE
 from tests.iam import held
+from tests.recorded_aws import RecordedAws
 
 CERTIFICATE = f"arn:aws:dms:{REGION}:123456789012:cert:rds"
 #: What nothing in the account says.
@@ -347,7 +350,7 @@ def test_public_subnets_and_those_without_a_way_to_aws_are_left_out(account: Acc
 
 
 def test_a_wildcard_certificate_names_no_server(account: Account) -> None:
-    answer = {"Certificate": {"DomainName": "*.myteacher.example"}}
+    answer = {"Certificate": {"DomainName": "*.myteacher.example", "Status": "ISSUED"}}
     found = key(account.init(aws=account.clients({"acm": {"describe_certificate": answer}})), "listenerServerName")
     assert (found.state, found.candidates) == ("open", ())
     assert "(*.myteacher.example), wildcards left out" in found.how
@@ -509,3 +512,71 @@ def test_the_command_says_what_is_open_and_ends_with_10(account: Account) -> Non
     assert [one["key"] for one in shown["keys"] if one["state"] == "open" and one["required"]] == ["dmsCertificateArn"]
     wrong = CliRunner().invoke(app, [*words, "--set", "serviceImageTag"])
     assert isinstance(wrong.exception, UsageError)
+
+
+def test_what_stands_under_the_programs_names_is_taken_over_by_the_first_up(account: Account, tmp_path: Path) -> None:
+    """Fails when a bucket, a secret, a log group, a role or a repository of an older setup ends the first `up` half-way."""
+    account.changed = True
+    where = {"LocationConstraint": REGION}
+    aws = account.aws
+    aws.client("s3").create_bucket(Bucket="myteacher-backups-staging", CreateBucketConfiguration=where)
+    aws.client("logs").create_log_group(logGroupName="/ecs/task-service")
+    aws.client("logs").create_log_group(logGroupName="/ecs/task-service-of-others")
+    aws.client("iam").create_role(RoleName="task-service-staging-task", AssumeRolePolicyDocument="{}")
+    aws.client("ecr").create_repository(repositoryName="myteacher-task-service")
+    secrets = aws.client("secretsmanager")
+    secret = secrets.create_secret(Name="task-service/db-password", SecretString="old")["ARN"]
+    ours = [{"Key": "Project", "Value": PROJECT}, {"Key": "ManagedBy", "Value": "pulumi"}]
+    secrets.create_secret(Name="task-service/operator", Tags=ours)
+    standing = {
+        "backups-bucket": "myteacher-backups-staging",
+        "service-db-password": secret,
+        "service-log": "/ecs/task-service",
+        "service-task-role": "task-service-staging-task",
+        "service-repository": "myteacher-task-service",
+    }
+    found = key(account.init(), "import")
+    assert (found.state, found.value) == ("found", standing)
+    assert "`up` takes them over as they are" in found.how
+    values = read_stack_file(account.file)
+    program = {name: value for name, value in values.items() if value not in ("", [])}
+    program = {**program, "smokeHeaderValue": SMOKE_VALUE}
+    shown = EmbeddedDeployer(tmp_path / "state.json", program, aws.environment()).preview({}).changes
+    assert {change.name for change in shown if change.op == "import"} == set(standing)
+    text = account.file.read_text()
+    account.init({})
+    assert account.file.read_text() == text
+
+
+def test_a_name_that_a_deleted_secret_still_has_is_said_before_the_first_up(account: Account) -> None:
+    """Fails when the seven days in which a deleted secret keeps its name are met half-way through the first `up`."""
+    account.changed = True
+    secrets = account.aws.client("secretsmanager")
+    secrets.create_secret(Name="task-service/operator", SecretString="{}")
+    secrets.delete_secret(SecretId="task-service/operator", RecoveryWindowInDays=7)
+    found = key(account.init(), "import")
+    assert (found.state, found.required) == ("open", True)
+    assert "the secret task-service/operator is being deleted, and its name is taken until then" in found.how
+    assert found.remedy == "aws secretsmanager restore-secret --secret-id task-service/operator, then run it again"
+
+
+def test_the_policy_of_aws_that_init_names_is_enough_for_it(account: Account) -> None:
+    """Fails when a look-up needs more than what `init --help` asks for: it would be refused, and its key left to a person."""
+    account.changed = True
+    account.aws.client("ecr").create_repository(repositoryName="myteacher-task-service")
+    account.aws.client("logs").create_log_group(logGroupName="/ecs/task-service")
+    with RecordedAws(account.aws) as recorded:
+        session = account.aws.session()
+        ask: Any = functools.partial(session.client, endpoint_url=recorded.url)
+        account.init(aws=lambda service: ask(service) if service != "dms" else account.clients()(service))
+        called = recorded.clear()
+    policies = json.loads(aws_managed_policies_data)
+    statements = policies["ReadOnlyAccess"]["Document"]["Statement"]
+    granted = [
+        action
+        for one in statements
+        for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])
+    ]
+    assert {"elasticloadbalancing:DescribeRules", "iam:GetRole", "logs:ListTagsForResource"} <= called
+    assert [one for one in sorted(called) if not any(fnmatch(one, action) for action in granted)] == []
+    assert "AWS's policy ReadOnlyAccess" in " ".join(CliRunner().invoke(app, ["init", "--help"]).stdout.split())

@@ -6,13 +6,14 @@ import importlib
 import inspect
 import json
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 import pulumi
 import pytest
 
-from components.config_stack import Existing, StackConfig
+from components.config_stack import StackConfig
 from components.config_values import known_keys, read_stack_file
+from components.naming import STANDING
 from scripts.support.settings import PROJECT_ROOT
 from tests.unit.components.declared_helpers import (
     ACCOUNT,
@@ -357,11 +358,15 @@ def test_the_stack_file_lists_every_key_to_fill_in_and_the_program_runs_with_the
 
 
 def test_what_can_be_taken_over_is_what_the_program_declares() -> None:
-    """Fails when a bucket, a secret, a log group or a role cannot be imported, or a name in the list has gone."""
+    """Fails when a bucket, a secret, a log group or a role cannot be imported, or is looked for under another name than it gets."""
     kinds = ("s3/bucket:", "secretsmanager/secret:", "cloudwatch/logGroup:", "iam/role:", "ecr/repository:")
     declared = declare(dmsCreateAccountRoles=True)
-    names = {resource.name for resource in declared.custom() if any(kind in resource.type for kind in kinds)}
-    assert names == set(get_args(Existing))
+    found = [resource for resource in declared.custom() if any(kind in resource.type for kind in kinds)]
+    buckets = {"backupBucket": "myteacher-backups", "stateBucket": "myteacher-migration-state"}
+    words = {word: name for names in STANDING.values() for word, name in names.items()}
+    assert {resource.name: resource.inputs.get("bucket") or resource.inputs["name"] for resource in found} == {
+        word: name.format(prefix="task-service-staging", **buckets) for word, name in words.items()
+    }
 
 
 def test_an_id_to_take_over_is_imported_as_it_stands_and_a_misspelt_name_is_named() -> None:
