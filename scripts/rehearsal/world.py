@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -208,10 +210,11 @@ def build_world(aws: EmulatedAws) -> dict[str, object]:
         ClientName="myteacher-web",
         ExplicitAuthFlows=["ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"],
     )["UserPoolClient"]["ClientId"]
-    secret = aws.client("secretsmanager").create_secret(
-        Name="myteacher/replication",
-        SecretString='{"username": "task_replication", "password": "emulated", "host": "127.0.0.1", "port": 5432}',
-    )["ARN"]
+    # A password that is no word: what is read of it is taken out of every later line.
+    login = {"username": "task_replication", "password": secrets.token_urlsafe(18), "host": "127.0.0.1", "port": 5432}
+    secret = aws.client("secretsmanager").create_secret(Name="myteacher/replication", SecretString=json.dumps(login))[
+        "ARN"
+    ]
     return {
         "environment": "staging",
         "region": aws.region,

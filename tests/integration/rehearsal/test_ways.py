@@ -12,11 +12,13 @@ import pytest
 from components.config_stack import StackConfig
 from components.config_values import parse
 from scripts.database.connections import NotConnected, connect
+from scripts.preflight.account import run as account
 from scripts.preflight.account import ways
 from scripts.rehearsal import wrong
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.plan import Plan
 from scripts.rehearsal.testbed import Testbed as Bed
+from scripts.support.redact import redact
 from tests.engine_support import SMOKE_VALUE
 
 
@@ -67,6 +69,15 @@ def test_a_command_reaches_a_database_only_by_a_rule(bed: tuple[Bed, EmbeddedDep
     urls = made.environment()
     assert urls["TARGET_DATABASE_URL"] == made.databases.target_url
     assert urls["SOURCE_DATABASE_URL"] == made.databases.source_url
+
+
+def test_no_word_of_a_rehearsal_is_one_of_its_passwords(bed: tuple[Bed, EmbeddedDeployer, dict[str, Any]]) -> None:
+    """Fails when a password of the account is a word, and `deployed on *** AWS` is what a person reads."""
+    made, _, config = bed
+    told = {key: value for key, value in config.items() if key != "smokeHeaderValue"}
+    account.checks(parse(StackConfig, {**told, "replicationEngine": "dms"}), made.aws.client)
+    said = "pulumi program deployed on emulated AWS (embedded engine); users have tokens of the emulated Cognito"
+    assert redact(said) == said
 
 
 def opened(bed: Bed) -> dict[str, Any]:
