@@ -162,6 +162,8 @@ class StackConfig(MigrationConfig, PlaceConfig):
     @classmethod
     def _one_place(cls, value: Any, info: ValidationInfo) -> Any:
         """Every ARN is of the stack's region, and of the account that the first one names."""
+        for one in value.values() if isinstance(value, dict) else ():
+            cls._one_place(one, info)
         if not isinstance(value, str) or not value.startswith("arn:"):
             return value
         _, _, _, region, account, _ = value.split(":", 5)

@@ -343,9 +343,13 @@ def test_a_way_back_is_the_last_word_over_the_step_that_it_took_over(clones: dic
         if after == 5:  # what the run of the way back has checked out
             git(clones["runner"], "pull", "--quiet", "--rebase", "origin", "main")
     set_weight(clones["runner"], 5, 0)
+    file = clones["runner"] / "Pulumi.staging.yaml"
+    file.write_text(file.read_text().replace("a: b", "a: stopped"))
     done = keep_the_weight(clones, action)
     assert done.returncode == 0, done.stderr
-    assert "canaryWeight: 0" in git(clones["origin"], "show", "main:Pulumi.staging.yaml")
+    kept = git(clones["origin"], "show", "main:Pulumi.staging.yaml")
+    assert "canaryWeight: 0" in kept
+    assert "a: stopped" in kept, "what the command wrote beside the weight"
 
 
 @pytest.mark.parametrize("action", ["rollback", "emergency"])

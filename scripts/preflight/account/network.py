@@ -9,6 +9,7 @@ from typing import Any
 from components.config import PROJECT
 from components.config_stack import StackConfig
 from scripts.preflight.account.asking import Clients, pages, tried
+from scripts.preflight.account.ways import lets_through
 from scripts.preflight.documents import Check
 
 #: Two availability zones at least, for a subnet group of RDS as of DMS (Amazon RDS, 'Working with a DB instance in a VPC').
@@ -129,7 +130,7 @@ def _ways_in(config: StackConfig, aws: Clients) -> Iterator[Check]:
         return
     by_group = [{"Name": "group-id", "Values": [config.source_security_group_id]}]
     found = pages(ec2, "describe_security_group_rules", "SecurityGroupRules", Filters=by_group)
-    rules = [rule for rule in found if not rule["IsEgress"] and _lets_in(rule, config.source_port)]
+    rules = [rule for rule in found if not rule["IsEgress"] and lets_through(rule, config.source_port)]
     by_rule = {_origin(rule) for rule in rules} & set(operators)
     if config.operator_reaches_source:
         port, ours = config.source_port, {"Key": "Project", "Value": PROJECT}
@@ -157,12 +158,6 @@ def _ways_in(config: StackConfig, aws: Clients) -> Iterator[Check]:
         + (f", if its address is in {', '.join(by_address)}" if unknown else ""),
         "set operatorReachesSource: true, where no other way leads there",
     )
-
-
-def _lets_in(rule: Mapping[str, Any], port: int) -> bool:
-    """Whether a rule is of TCP to ``port``; one of all traffic has no ports (Amazon EC2, 'SecurityGroupRule': -1)."""
-    protocol, ports = rule["IpProtocol"], range(rule["FromPort"], rule["ToPort"] + 1)
-    return protocol == "-1" or (protocol == "tcp" and port in ports)
 
 
 def _origin(rule: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components.config_stack import StackConfig
@@ -87,8 +87,15 @@ def _lets(ec2: Any, egress: bool, groups: Sequence[str], others: Sequence[str], 
     pages = ec2.get_paginator("describe_security_group_rules").paginate(Filters=where) if groups else ()
     return any(
         rule["IsEgress"] == egress
-        and (rule["IpProtocol"] == "-1" or (rule["IpProtocol"] == "tcp" and rule["FromPort"] <= port <= rule["ToPort"]))
+        and lets_through(rule, port)
         and (rule.get("CidrIpv4") == "0.0.0.0/0" or (rule.get("ReferencedGroupInfo") or {}).get("GroupId") in others)
         for page in pages
         for rule in page["SecurityGroupRules"]
+    )
+
+
+def lets_through(rule: Mapping[str, Any], port: int) -> bool:
+    """Whether a rule is of TCP to ``port``; one of all traffic has no ports (Amazon EC2, 'SecurityGroupRule': -1)."""
+    return rule["IpProtocol"] == "-1" or (
+        rule["IpProtocol"] == "tcp" and int(rule["FromPort"]) <= port <= int(rule["ToPort"])
     )

@@ -261,6 +261,14 @@ def other_place(region: str = "ap-northeast-1", account: str = "123456789012") -
             {"clusterArn": other_place(account="1" * 12)},
             "its account is 111111111111, that of listenerArn 123456789012",
         ),
+        (
+            {
+                "import": {
+                    "service-db-password": f"arn:aws:secretsmanager:ap-northeast-1:{'1' * 12}:secret:task-service/db-password-a"
+                }
+            },
+            "its account is 111111111111, that of listenerArn 123456789012",
+        ),
         ({"clusterArn": other_place(region="eu-west-1")}, "its region is eu-west-1, that of the stack ap-northeast-1"),
         ({"cognitoUserPoolId": "eu-west-1_AbCdEf123"}, "the pool is not of the stack's region, ap-northeast-1"),
         ({"serviceCpu": 1024, "serviceMemoryMb": 1024}, "with serviceCpu 1024 Fargate has 2048 to 8192 MiB"),
