@@ -83,17 +83,11 @@ class LifecyclePolicy(Kind):
     unique = ("repository",)
     documents = frozenset({"policy"})
     identity = "{repository}"
+    creation, puts = "put_lifecycle_policy", True
     removal = ("delete_lifecycle_policy", {"repositoryName": "id"})
-
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("ecr").put_lifecycle_policy(**self.parameters(inputs))
-        return str(inputs["repository"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         return {"registryId": aws.client("ecr").get_lifecycle_policy(repositoryName=id_)["registryId"]}
-
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        aws.client("ecr").put_lifecycle_policy(**self.parameters(new))
 
 
 def _reduced(container: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,11 +106,9 @@ class TaskDefinition(Kind):
     resource_type = "aws:ecs/taskDefinition:TaskDefinition"
     service = "ecs"
     params: ClassVar[Mapping[str, Any]] = same(
-        "family cpu memory networkMode requiresCompatibilities executionRoleArn taskRoleArn "
-        "runtimePlatform ephemeralStorage"
+        "family cpu memory networkMode requiresCompatibilities executionRoleArn taskRoleArn runtimePlatform"
     )
     special = frozenset({"containerDefinitions"})
-    kept = frozenset({"skipDestroy", "trackLatest"})
     force_new = frozenset(params) | {"containerDefinitions"}
     documents = frozenset({"containerDefinitions"})
     tagging = _ECS_TAGGING
@@ -156,9 +148,6 @@ class TaskDefinition(Kind):
         arn = found["taskDefinitionArn"]
         return {"arn": arn, "arnWithoutRevision": arn.rpartition(":")[0], "revision": found["revision"]}
 
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        self.retag(aws, id_, old, new)
-
     def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         listed = aws.client("ecs").list_task_definitions(familyPrefix=inputs["family"], status="ACTIVE", sort="DESC")
         found = first(listed["taskDefinitionArns"], lambda arn: arn not in taken)
@@ -172,8 +161,7 @@ class Service(Kind):
     service = "ecs"
     params: ClassVar[Mapping[str, Any]] = same(
         "cluster taskDefinition desiredCount launchType platformVersion loadBalancers "
-        "healthCheckGracePeriodSeconds enableExecuteCommand propagateTags availabilityZoneRebalancing "
-        "schedulingStrategy"
+        "healthCheckGracePeriodSeconds enableExecuteCommand propagateTags"
     ) | {"name": "serviceName", "enableEcsManagedTags": "enableECSManagedTags"}
     special = frozenset(
         {
@@ -183,8 +171,8 @@ class Service(Kind):
             "deploymentMaximumPercent",
         }
     )
-    kept = frozenset({"waitForSteadyState", "forceDelete", "forceNewDeployment"})
-    force_new = frozenset({"name", "cluster", "launchType", "schedulingStrategy"})
+    kept = frozenset({"waitForSteadyState", "forceDelete"})
+    force_new = frozenset({"name", "cluster", "launchType"})
     unique = ("name", "cluster")
     tagging = _ECS_TAGGING
 
@@ -235,7 +223,6 @@ class Service(Kind):
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         call = {key: value for key, value in self._call(new).items() if key not in {"serviceName", "launchType"}}
-        call.pop("schedulingStrategy", None)
         if "desiredCount" not in changed:
             call.pop("desiredCount", None)  # Autoscaling may have moved it.
         if changed - {"tags"}:

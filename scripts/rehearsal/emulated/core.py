@@ -164,6 +164,10 @@ class Kind(ABC):
     policies: ClassVar[frozenset[str]] = frozenset()
     #: The id, where the inputs alone determine it: ``{role}:{name}``.
     identity: ClassVar[str] = ""
+    #: The call that makes it, where its parameters and tags are all and `identity` is its id.
+    creation: ClassVar[str]
+    #: Whether that call is idempotent, and so changes it in place too.
+    puts: ClassVar[bool] = False
     #: The call that unmakes it, and its parameters: ``id``, or a property last seen.
     removal: ClassVar[tuple[str, Mapping[str, str]]]
     tagging: ClassVar[Tagging]
@@ -182,9 +186,10 @@ class Kind(ABC):
         keys = self.params if only is None else [key for key in self.params if key in set(only)]
         return {self.params[key]: inputs[key] for key in keys if inputs.get(key) is not None}
 
-    @abstractmethod
     def create(self, aws: Aws, inputs: Inputs) -> str:
         """Make it; the id."""
+        getattr(aws.client(self.service), self.creation)(**self.tagged(self.parameters(inputs), inputs))
+        return self.identity.format_map(inputs)
 
     @abstractmethod
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
@@ -202,7 +207,12 @@ class Kind(ABC):
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         """Change it in place. ``changed`` never holds a ``force_new`` property."""
-        raise NotImplementedError(f"{self.resource_type} has no update in place; make {sorted(changed)} force_new")
+        if self.puts:
+            self.create(aws, new)
+        elif changed - {"tags"} - self.kept:
+            raise NotImplementedError(f"{self.resource_type} has no update in place; make {sorted(changed)} force_new")
+        else:
+            self.retag(aws, id_, old, new)
 
     def answered(self, inputs: Inputs) -> dict[str, Any]:
         """Inputs that AWS, or its provider, hands back otherwise than they are declared, each as it comes back.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated import limits
 from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals
+from scripts.rehearsal.emulated.limits import Limit, judge
 
 #: Parameters of postgres16 that need a restart, of those that a migration sets (RDS API, DescribeDBParameters: ApplyType).
 STATIC = frozenset(
@@ -63,7 +63,7 @@ class SubnetGroup(_Rds):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         if changed & {"subnetIds", "description"}:
             parameters = self.parameters(new, {"subnetIds", "description"})
-            limits.judge(aws, limits.RDS_MODIFY_SUBNET_GROUP, {"DBSubnetGroupName": id_, **parameters})
+            judge(aws, Limit.RDS_MODIFY_SUBNET_GROUP, {"DBSubnetGroupName": id_, **parameters})
         self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
 
 
@@ -77,7 +77,6 @@ class ParameterGroup(_Rds):
         "description": "Description",
     }
     special = frozenset({"parameters"})
-    kept = frozenset({"skipDestroy"})
     force_new = frozenset({"name", "family", "description"})
     unique = ("name",)
     identity = "{name}"
@@ -151,10 +150,10 @@ class Instance(_Rds):
 
     resource_type = "aws:rds/instance:Instance"
     params: ClassVar[Mapping[str, Any]] = capitals(
-        "engine engineVersion allocatedStorage maxAllocatedStorage storageType storageEncrypted iops "
+        "engine engineVersion allocatedStorage maxAllocatedStorage storageType storageEncrypted "
         "kmsKeyId manageMasterUserPassword masterUserSecretKmsKeyId port vpcSecurityGroupIds "
-        "availabilityZone publiclyAccessible backupRetentionPeriod monitoringInterval monitoringRoleArn "
-        "performanceInsightsRetentionPeriod databaseInsightsMode deletionProtection copyTagsToSnapshot "
+        "publiclyAccessible backupRetentionPeriod monitoringInterval monitoringRoleArn "
+        "performanceInsightsRetentionPeriod deletionProtection copyTagsToSnapshot "
         "autoMinorVersionUpgrade"
     ) | {
         "identifier": "DBInstanceIdentifier",
@@ -169,7 +168,6 @@ class Instance(_Rds):
         "performanceInsightsEnabled": "EnablePerformanceInsights",
         "performanceInsightsKmsKeyId": "PerformanceInsightsKMSKeyId",
         "enabledCloudwatchLogsExports": "EnableCloudwatchLogsExports",
-        "iamDatabaseAuthenticationEnabled": "EnableIAMDatabaseAuthentication",
         "caCertIdentifier": "CACertificateIdentifier",
     }
     kept = frozenset(
@@ -181,7 +179,7 @@ class Instance(_Rds):
             "deleteAutomatedBackups",
         }
     )
-    force_new = frozenset({"engine", "storageEncrypted", "kmsKeyId", "dbName", "username", "availabilityZone"})
+    force_new = frozenset({"engine", "storageEncrypted", "kmsKeyId", "dbName", "username"})
     unique = ("identifier",)
 
     def create(self, aws: Aws, inputs: Inputs) -> str:

@@ -25,20 +25,17 @@ class Role(Kind):
 
     resource_type = "aws:iam/role:Role"
     service = "iam"
-    params: ClassVar[Mapping[str, Any]] = capitals("path description maxSessionDuration permissionsBoundary") | {
+    params: ClassVar[Mapping[str, Any]] = capitals("path description permissionsBoundary") | {
         "name": "RoleName",
         "assumeRolePolicy": "AssumeRolePolicyDocument",
     }
-    kept = frozenset({"forceDetachPolicies"})
     force_new = frozenset({"name", "path"})
     unique = ("name",)
     policies = frozenset({"assumeRolePolicy"})
     tagging = Tagging("RoleName", add="tag_role", remove="untag_role")
     identity = "{name}"
+    creation = "create_role"
     removal = ("delete_role", {"RoleName": "id"})
-
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        return str(aws.client("iam").create_role(**self.tagged(self.parameters(inputs), inputs))["Role"]["RoleName"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         role = aws.client("iam").get_role(RoleName=id_)["Role"]
@@ -48,8 +45,8 @@ class Role(Kind):
         iam = aws.client("iam")
         if "assumeRolePolicy" in changed:
             iam.update_assume_role_policy(RoleName=id_, PolicyDocument=new["assumeRolePolicy"])
-        if changed & {"description", "maxSessionDuration"}:
-            iam.update_role(RoleName=id_, **self.parameters(new, {"description", "maxSessionDuration"}))
+        if "description" in changed:
+            iam.update_role(RoleName=id_, **self.parameters(new, {"description"}))
         if "permissionsBoundary" in changed:
             if new.get("permissionsBoundary"):
                 iam.put_role_permissions_boundary(RoleName=id_, PermissionsBoundary=new["permissionsBoundary"])
@@ -79,22 +76,13 @@ class RolePolicy(Kind):
     unique = ("role", "name")
     policies = frozenset({"policy"})
     identity = "{role}:{name}"
-
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("iam").put_role_policy(**self.parameters(inputs))
-        return f"{inputs['role']}:{inputs['name']}"
+    creation, puts = "put_role_policy", True
+    removal = ("delete_role_policy", {"RoleName": "role", "PolicyName": "name"})
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         role, name = id_.split(":", 1)
         aws.client("iam").get_role_policy(RoleName=role, PolicyName=name)
         return {"role": role, "name": name}
-
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        aws.client("iam").put_role_policy(**self.parameters(new))
-
-    def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        role, name = id_.split(":", 1)
-        aws.client("iam").delete_role_policy(RoleName=role, PolicyName=name)
 
 
 class RolePolicyAttachment(Kind):
@@ -106,11 +94,8 @@ class RolePolicyAttachment(Kind):
     force_new = frozenset({"role", "policyArn"})
     unique = ("role", "policyArn")
     identity = "{role}/{policyArn}"
+    creation = "attach_role_policy"
     removal = ("detach_role_policy", {"RoleName": "role", "PolicyArn": "policyArn"})
-
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("iam").attach_role_policy(**self.parameters(inputs))
-        return f"{inputs['role']}/{inputs['policyArn']}"
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         role, policy = id_.split("/", 1)
@@ -125,12 +110,9 @@ class Key(Kind):
 
     resource_type = "aws:kms/key:Key"
     service = "kms"
-    params: ClassVar[Mapping[str, Any]] = capitals("description keyUsage policy multiRegion") | {
-        "customerMasterKeySpec": "KeySpec"
-    }
+    params: ClassVar[Mapping[str, Any]] = capitals("description policy")
     kept = frozenset({"deletionWindowInDays"})
-    special = frozenset({"enableKeyRotation", "isEnabled", "rotationPeriodInDays"})
-    force_new = frozenset({"keyUsage", "customerMasterKeySpec", "multiRegion"})
+    special = frozenset({"enableKeyRotation"})
     policies = frozenset({"policy"})
     tagging = Tagging("KeyId", written=lambda inputs: tag_list(inputs, "TagKey", "TagValue"))
 
@@ -138,13 +120,8 @@ class Key(Kind):
         kms = aws.client("kms")
         key = kms.create_key(**self.tagged(self.parameters(inputs), inputs))["KeyMetadata"]["KeyId"]
         if inputs.get("enableKeyRotation"):
-            self._rotate(kms, key, inputs)
+            kms.enable_key_rotation(KeyId=key)
         return str(key)
-
-    @staticmethod
-    def _rotate(kms: Any, key: str, inputs: Inputs) -> None:
-        period = inputs.get("rotationPeriodInDays")
-        kms.enable_key_rotation(KeyId=key, **({"RotationPeriodInDays": period} if period else {}))
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         kms = aws.client("kms")
@@ -158,11 +135,9 @@ class Key(Kind):
             kms.update_key_description(KeyId=id_, Description=new.get("description") or "")
         if "policy" in changed and new.get("policy"):
             kms.put_key_policy(KeyId=id_, PolicyName="default", Policy=new["policy"])
-        if changed & {"enableKeyRotation", "rotationPeriodInDays"}:
-            if new.get("enableKeyRotation"):
-                self._rotate(kms, id_, new)
-            else:
-                kms.disable_key_rotation(KeyId=id_)
+        if "enableKeyRotation" in changed:
+            call = kms.enable_key_rotation if new.get("enableKeyRotation") else kms.disable_key_rotation
+            call(KeyId=id_)
         self.retag(aws, id_, old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
@@ -188,11 +163,8 @@ class Alias(Kind):
     force_new = frozenset({"name"})
     unique = ("name",)
     identity = "{name}"
+    creation = "create_alias"
     removal = ("delete_alias", {"AliasName": "id"})
-
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("kms").create_alias(**self.parameters(inputs))
-        return str(inputs["name"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         key = aws.client("kms").describe_key(KeyId=id_)["KeyMetadata"]
@@ -210,7 +182,7 @@ class Secret(Kind):
     service = "secretsmanager"
     params: ClassVar[Mapping[str, Any]] = {"name": "Name", "description": "Description", "kmsKeyId": "KmsKeyId"}
     special = frozenset({"policy"})
-    kept = frozenset({"recoveryWindowInDays", "forceOverwriteReplicaSecret"})
+    kept = frozenset({"recoveryWindowInDays"})
     tagging = Tagging("SecretId")
     force_new = frozenset({"name"})
     unique = ("name",)

@@ -6,8 +6,20 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated import limits
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, first, missing, pages, pascal, tag_map
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+    capitals,
+    first,
+    missing,
+    pages,
+    pascal,
+    same,
+    tag_map,
+)
+from scripts.rehearsal.emulated.limits import Limit, judge
 
 
 class LogGroup(Kind):
@@ -15,13 +27,8 @@ class LogGroup(Kind):
 
     resource_type = "aws:cloudwatch/logGroup:LogGroup"
     service = "logs"
-    params: ClassVar[Mapping[str, Any]] = {
-        "name": "logGroupName",
-        "kmsKeyId": "kmsKeyId",
-        "logGroupClass": "logGroupClass",
-    }
+    params: ClassVar[Mapping[str, Any]] = same("kmsKeyId logGroupClass") | {"name": "logGroupName"}
     special = frozenset({"retentionInDays"})
-    kept = frozenset({"skipDestroy"})
     force_new = frozenset({"name", "logGroupClass"})
     tagging = Tagging("resourceArn", tags="tags", keys="tagKeys", written=tag_map)
     unique = ("name",)
@@ -35,20 +42,19 @@ class LogGroup(Kind):
             logs.put_retention_policy(logGroupName=inputs["name"], retentionInDays=inputs["retentionInDays"])
         return str(inputs["name"])
 
-    def _one(self, aws: Aws, name: str) -> Any | None:
+    def _one(self, aws: Aws, name: str) -> Any:
         groups = pages(aws.client("logs"), "describe_log_groups", "logGroups", logGroupNamePrefix=name)
-        return first(groups, lambda group: group["logGroupName"] == name)
+        found = first(groups, lambda group: group["logGroupName"] == name)
+        if found is None:
+            raise missing(name, "DescribeLogGroups")
+        return found
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         found = self._one(aws, id_)
-        if found is None:
-            raise missing(id_, "DescribeLogGroups")
         return {"arn": str(found["arn"]).removesuffix(":*"), "name": found["logGroupName"]}
 
     def standing(self, aws: Aws, id_: str) -> dict[str, Any]:
         found = self._one(aws, id_)
-        if found is None:
-            raise missing(id_, "DescribeLogGroups")
         tags = aws.client("logs").list_tags_for_resource(resourceArn=str(found["arn"]).removesuffix(":*"))["tags"]
         return {
             "name": id_,
@@ -67,35 +73,31 @@ class LogGroup(Kind):
         if "kmsKeyId" in changed:
             if new.get("kmsKeyId"):
                 call = {"logGroupName": id_, "kmsKeyId": new["kmsKeyId"]}
-                limits.judge(aws, limits.LOGS_ASSOCIATE_KEY, call)
+                judge(aws, Limit.LOGS_ASSOCIATE_KEY, call)
             elif old.get("kmsKeyId"):
-                limits.judge(aws, limits.LOGS_DISASSOCIATE_KEY, {"logGroupName": id_})
+                judge(aws, Limit.LOGS_DISASSOCIATE_KEY, {"logGroupName": id_})
         self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
 
 
 class QueryDefinition(Kind):
-    """aws.cloudwatch.QueryDefinition: judged and answered from the inputs (limits.QUERY_DEFINITION_PUT)."""
+    """aws.cloudwatch.QueryDefinition: judged and answered from the inputs (Limit.QUERY_DEFINITION_PUT)."""
 
     resource_type = "aws:cloudwatch/queryDefinition:QueryDefinition"
     service = "logs"
-    params: ClassVar[Mapping[str, Any]] = {
-        "name": "name",
-        "queryString": "queryString",
-        "logGroupNames": "logGroupNames",
-    }
+    params: ClassVar[Mapping[str, Any]] = same("name queryString logGroupNames")
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        limits.judge(aws, limits.QUERY_DEFINITION_PUT, self.parameters(inputs))
+        judge(aws, Limit.QUERY_DEFINITION_PUT, self.parameters(inputs))
         return hashlib.sha256(str(inputs["name"]).encode()).hexdigest()[:32]
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         return {"queryDefinitionId": id_}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        limits.judge(aws, limits.QUERY_DEFINITION_PUT, {**self.parameters(new), "queryDefinitionId": id_})
+        judge(aws, Limit.QUERY_DEFINITION_PUT, {**self.parameters(new), "queryDefinitionId": id_})
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        limits.judge(aws, limits.QUERY_DEFINITION_DELETE, {"queryDefinitionId": id_})
+        judge(aws, Limit.QUERY_DEFINITION_DELETE, {"queryDefinitionId": id_})
 
 
 class MetricAlarm(Kind):
@@ -104,9 +106,8 @@ class MetricAlarm(Kind):
     resource_type = "aws:cloudwatch/metricAlarm:MetricAlarm"
     service = "cloudwatch"
     params: ClassVar[Mapping[str, Any]] = capitals(
-        "alarmDescription actionsEnabled alarmActions insufficientDataActions metricName namespace "
-        "statistic extendedStatistic period unit evaluationPeriods datapointsToAlarm threshold "
-        "comparisonOperator treatMissingData thresholdMetricId"
+        "alarmDescription alarmActions metricName namespace statistic extendedStatistic period evaluationPeriods "
+        "datapointsToAlarm threshold comparisonOperator treatMissingData"
     ) | {
         "name": "AlarmName",
         "okActions": "OKActions",
@@ -170,16 +171,10 @@ class Dashboard(Kind):
     unique = ("dashboardName",)
     documents = frozenset({"dashboardBody"})
     identity = "{dashboardName}"
-
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("cloudwatch").put_dashboard(**self.parameters(inputs))
-        return str(inputs["dashboardName"])
+    creation, puts = "put_dashboard", True
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         return {"dashboardArn": aws.client("cloudwatch").get_dashboard(DashboardName=id_)["DashboardArn"]}
-
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        aws.client("cloudwatch").put_dashboard(**self.parameters(new))
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         aws.client("cloudwatch").delete_dashboards(DashboardNames=[id_])

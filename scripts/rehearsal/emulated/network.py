@@ -24,16 +24,12 @@ class _Ec2(Kind):
         keys_written=lambda gone: [{"Key": key} for key in gone],
     )
 
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        self.retag(aws, id_, old, new)
-
 
 class SecurityGroup(_Ec2):
     """aws.ec2.SecurityGroup without inline rules; like AWS's provider it takes the default egress rule away."""
 
     resource_type = "aws:ec2/securityGroup:SecurityGroup"
     params: ClassVar[Mapping[str, Any]] = {"name": "GroupName", "description": "Description", "vpcId": "VpcId"}
-    kept = frozenset({"revokeRulesOnDelete"})
     force_new = frozenset({"name", "description", "vpcId"})
     unique = ("name", "vpcId")
     removal = ("delete_security_group", {"GroupId": "id"})
@@ -76,13 +72,8 @@ class SecurityGroup(_Ec2):
 
 
 class _Rule(_Ec2):
-    special = frozenset(
-        {"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "referencedSecurityGroupId", "description"}
-    )
-    force_new = frozenset(
-        {"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "referencedSecurityGroupId", "description"}
-    )
     unique = ("securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "referencedSecurityGroupId")
+    special = force_new = frozenset({*unique, "description"})
     egress = False
 
     @staticmethod

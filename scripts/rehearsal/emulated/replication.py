@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated import limits
 from scripts.rehearsal.emulated.core import (
     Aws,
     Inputs,
@@ -19,6 +18,7 @@ from scripts.rehearsal.emulated.core import (
     removed_tags,
     tag_list,
 )
+from scripts.rehearsal.emulated.limits import Limit, judge
 
 
 def _one(aws: Aws, operation: str, key: str, filter_name: str, value: str) -> Any:
@@ -41,9 +41,9 @@ class _Dms(Kind):
 
     def retag(self, aws: Aws, id_: str, old: Inputs, new: Inputs) -> None:
         if gone := removed_tags(old, new):
-            limits.judge(aws, limits.DMS_REMOVE_TAGS, {"ResourceArn": id_, "TagKeys": gone})
+            judge(aws, Limit.DMS_REMOVE_TAGS, {"ResourceArn": id_, "TagKeys": gone})
         if new.get("tags") and old.get("tags") != new.get("tags"):
-            limits.judge(aws, limits.DMS_ADD_TAGS, {"ResourceArn": id_, "Tags": tag_list(new)})
+            judge(aws, Limit.DMS_ADD_TAGS, {"ResourceArn": id_, "Tags": tag_list(new)})
 
 
 class ReplicationSubnetGroup(_Dms):
@@ -59,11 +59,8 @@ class ReplicationSubnetGroup(_Dms):
     unique = ("replicationSubnetGroupId",)
     describe, answers = "describe_replication_subnet_groups", "ReplicationSubnetGroups"
     filter_name, identity = "replication-subnet-group-id", "{replicationSubnetGroupId}"
+    creation = "create_replication_subnet_group"
     removal = ("delete_replication_subnet_group", {"ReplicationSubnetGroupIdentifier": "id"})
-
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("dms").create_replication_subnet_group(**self.tagged(self.parameters(inputs), inputs))
-        return str(inputs["replicationSubnetGroupId"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         group = self._lookup(aws, id_)
@@ -71,7 +68,7 @@ class ReplicationSubnetGroup(_Dms):
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         if changed - {"tags"}:
-            limits.judge(aws, limits.DMS_MODIFY_SUBNET_GROUP, self.parameters(new))
+            judge(aws, Limit.DMS_MODIFY_SUBNET_GROUP, self.parameters(new))
         self.retag(aws, aws.arn("dms", f"subgrp:{id_}"), old, new)
 
 
@@ -80,8 +77,8 @@ class ReplicationInstance(_Dms):
 
     resource_type = "aws:dms/replicationInstance:ReplicationInstance"
     params: ClassVar[Mapping[str, Any]] = capitals(
-        "replicationInstanceClass allocatedStorage vpcSecurityGroupIds availabilityZone "
-        "preferredMaintenanceWindow engineVersion autoMinorVersionUpgrade publiclyAccessible networkType"
+        "replicationInstanceClass allocatedStorage vpcSecurityGroupIds preferredMaintenanceWindow engineVersion "
+        "autoMinorVersionUpgrade publiclyAccessible"
     ) | {
         "replicationInstanceId": "ReplicationInstanceIdentifier",
         "replicationSubnetGroupId": "ReplicationSubnetGroupIdentifier",
@@ -89,17 +86,12 @@ class ReplicationInstance(_Dms):
         "kmsKeyArn": "KmsKeyId",
     }
     kept = frozenset({"applyImmediately", "allowMajorVersionUpgrade"})
-    force_new = frozenset(
-        {"replicationInstanceId", "availabilityZone", "kmsKeyArn", "publiclyAccessible", "replicationSubnetGroupId"}
-    )
+    force_new = frozenset({"replicationInstanceId", "kmsKeyArn", "publiclyAccessible", "replicationSubnetGroupId"})
     unique = ("replicationInstanceId",)
     describe, answers = "describe_replication_instances", "ReplicationInstances"
     filter_name, identity = "replication-instance-id", "{replicationInstanceId}"
+    creation = "create_replication_instance"
     removal = ("delete_replication_instance", {"ReplicationInstanceArn": "replicationInstanceArn"})
-
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("dms").create_replication_instance(**self.tagged(self.parameters(inputs), inputs))
-        return str(inputs["replicationInstanceId"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         found = self._lookup(aws, id_)
@@ -170,7 +162,7 @@ class Endpoint(_Dms):
                         f"InvalidResourceStateFault: the endpoint {id_} is used by the running task {task['ReplicationTaskIdentifier']}"
                     )
             call = {key: value for key, value in self._call(new).items() if key != "KmsKeyId"}
-            limits.judge(aws, limits.DMS_MODIFY_ENDPOINT, {"EndpointArn": arn, **call})
+            judge(aws, Limit.DMS_MODIFY_ENDPOINT, {"EndpointArn": arn, **call})
         self.retag(aws, arn, old, new)
 
 
@@ -180,10 +172,10 @@ class ReplicationTask(_Dms):
     resource_type = "aws:dms/replicationTask:ReplicationTask"
     params: ClassVar[Mapping[str, Any]] = capitals(
         "sourceEndpointArn targetEndpointArn replicationInstanceArn migrationType tableMappings "
-        "replicationTaskSettings cdcStartPosition resourceIdentifier"
+        "replicationTaskSettings cdcStartPosition"
     ) | {"replicationTaskId": "ReplicationTaskIdentifier"}
     kept = frozenset({"startReplicationTask"})
-    force_new = frozenset({"replicationTaskId", "sourceEndpointArn", "targetEndpointArn", "resourceIdentifier"})
+    force_new = frozenset({"replicationTaskId", "sourceEndpointArn", "targetEndpointArn"})
     unique = ("replicationTaskId",)
     documents = frozenset({"tableMappings", "replicationTaskSettings"})
     describe, answers = "describe_replication_tasks", "ReplicationTasks"
@@ -218,10 +210,10 @@ class ReplicationTask(_Dms):
             self._stop(aws, id_)
         if changed & modifiable:
             call = {"ReplicationTaskArn": arn, **self.parameters(new, changed & modifiable)}
-            limits.judge(aws, limits.DMS_MODIFY_TASK, call)
+            judge(aws, Limit.DMS_MODIFY_TASK, call)
         if "replicationInstanceArn" in changed and old.get("replicationInstanceArn"):
             call = {"ReplicationTaskArn": arn, "TargetReplicationInstanceArn": new["replicationInstanceArn"]}
-            limits.judge(aws, limits.DMS_MOVE_TASK, call)
+            judge(aws, Limit.DMS_MOVE_TASK, call)
         self.retag(aws, arn, old, new)
 
     def _stop(self, aws: Aws, id_: str) -> None:

@@ -20,8 +20,8 @@ class TargetGroup(_Elb):
     """aws.lb.TargetGroup."""
 
     resource_type = "aws:lb/targetGroup:TargetGroup"
-    params: ClassVar[Mapping[str, Any]] = capitals("name port protocol protocolVersion targetType vpcId ipAddressType")
-    special = frozenset({"healthCheck", "deregistrationDelay", "slowStart", "loadBalancingAlgorithmType", "stickiness"})
+    params: ClassVar[Mapping[str, Any]] = capitals("name port protocol targetType vpcId")
+    special = frozenset({"healthCheck", "deregistrationDelay"})
     force_new = frozenset(params)
     unique = ("name",)
     removal = ("delete_target_group", {"TargetGroupArn": "id"})
@@ -49,18 +49,8 @@ class TargetGroup(_Elb):
 
     @staticmethod
     def _attributes(inputs: Inputs) -> list[dict[str, str]]:
-        wanted: dict[str, Any] = {
-            "deregistration_delay.timeout_seconds": inputs.get("deregistrationDelay"),
-            "slow_start.duration_seconds": inputs.get("slowStart"),
-            "load_balancing.algorithm.type": inputs.get("loadBalancingAlgorithmType"),
-        }
-        sticky = inputs.get("stickiness") or {}
-        if sticky:
-            enabled = sticky.get("enabled")
-            wanted["stickiness.enabled"] = "false" if enabled is False else "true"
-            wanted["stickiness.type"] = sticky.get("type")
-            wanted["stickiness.lb_cookie.duration_seconds"] = sticky.get("cookieDuration")
-        return [{"Key": key, "Value": str(value)} for key, value in wanted.items() if value is not None]
+        delay = inputs.get("deregistrationDelay")
+        return [] if delay is None else [{"Key": "deregistration_delay.timeout_seconds", "Value": str(delay)}]
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         elb = aws.client("elbv2")

@@ -15,15 +15,12 @@ class ScalableTarget(Kind):
     service = "application-autoscaling"
     params: ClassVar[Mapping[str, Any]] = capitals(
         "serviceNamespace resourceId scalableDimension minCapacity maxCapacity"
-    ) | {"roleArn": "RoleARN"}
+    )
     force_new = frozenset({"serviceNamespace", "resourceId", "scalableDimension"})
     unique = ("serviceNamespace", "resourceId", "scalableDimension")
     tagging = Tagging("ResourceARN", written=tag_map)
     identity = "{resourceId}"
-
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client(self.service).register_scalable_target(**self.tagged(self.parameters(inputs), inputs))
-        return str(inputs["resourceId"])
+    creation = "register_scalable_target"
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         found = self._one(aws, id_, inputs)

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
-from scripts.rehearsal.emulated import limits
 from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, compact, declared_tags, is_missing, pascal, tag_list
+from scripts.rehearsal.emulated.limits import Limit, judge
 from scripts.rehearsal.emulated.policies import stored
 
 
@@ -112,7 +112,7 @@ class Versioning(_Aspect):
     """aws.s3.BucketVersioning; versioning cannot be taken away, only suspended."""
 
     resource_type = "aws:s3/bucketVersioning:BucketVersioning"
-    special = frozenset({"bucket", "versioningConfiguration", "expectedBucketOwner"})
+    special = frozenset({"bucket", "versioningConfiguration"})
     put = "put_bucket_versioning"
 
     def call(self, inputs: Inputs) -> dict[str, Any]:
@@ -160,7 +160,6 @@ class PublicAccessBlock(_Aspect):
 
     resource_type = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
     special = frozenset({"bucket", "blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets"})
-    kept = frozenset({"skipDestroy"})
     put = "put_public_access_block"
     undo = "delete_public_access_block"
 
@@ -195,7 +194,7 @@ class Policy(_Aspect):
         return {"policy": stored(inputs["policy"], star=True)}
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        limits.judge(aws, limits.BUCKET_POLICY, {"Bucket": inputs["bucket"], "Policy": inputs["policy"]})
+        judge(aws, Limit.BUCKET_POLICY, {"Bucket": inputs["bucket"], "Policy": inputs["policy"]})
         statements = json.loads(inputs["policy"])["Statement"]
         if any(item["Effect"] == "Deny" and item.get("Condition") for item in statements):
             return str(inputs["bucket"])
@@ -209,7 +208,7 @@ class Lifecycle(_Aspect):
     """aws.s3.BucketLifecycleConfiguration."""
 
     resource_type = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
-    special = frozenset({"bucket", "rules", "transitionDefaultMinimumObjectSize"})
+    special = frozenset({"bucket", "rules"})
     put = "put_bucket_lifecycle_configuration"
     undo = "delete_bucket_lifecycle"
 
@@ -227,7 +226,7 @@ class ObjectLock(_Aspect):
     """aws.s3.BucketObjectLockConfiguration; the bucket stays one with Object Lock, without a rule of its own."""
 
     resource_type = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
-    special = frozenset({"bucket", "objectLockEnabled", "rule", "expectedBucketOwner", "token"})
+    special = frozenset({"bucket", "objectLockEnabled", "rule"})
     put = "put_object_lock_configuration"
 
     def call(self, inputs: Inputs) -> dict[str, Any]:

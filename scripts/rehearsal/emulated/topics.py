@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, pages
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, first, pages
 
 
 class Topic(Kind):
@@ -15,18 +15,12 @@ class Topic(Kind):
     resource_type = "aws:sns/topic:Topic"
     service = "sns"
     params: ClassVar[Mapping[str, Any]] = {"name": "Name"}
-    special = frozenset({"kmsMasterKeyId", "displayName", "policy", "deliveryPolicy"})
+    special = frozenset({"kmsMasterKeyId", "policy"})
     force_new = frozenset({"name"})
     unique = ("name",)
-    documents = frozenset({"deliveryPolicy"})
     policies = frozenset({"policy"})
     tagging = Tagging("ResourceArn")
-    _ATTRIBUTES: ClassVar[Mapping[str, Any]] = {
-        "kmsMasterKeyId": "KmsMasterKeyId",
-        "displayName": "DisplayName",
-        "policy": "Policy",
-        "deliveryPolicy": "DeliveryPolicy",
-    }
+    _ATTRIBUTES: ClassVar[Mapping[str, Any]] = capitals("kmsMasterKeyId policy")
     removal = ("delete_topic", {"TopicArn": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
@@ -97,7 +91,6 @@ class TopicSubscription(Kind):
     resource_type = "aws:sns/topicSubscription:TopicSubscription"
     service = "sns"
     params: ClassVar[Mapping[str, Any]] = {"topic": "TopicArn", "protocol": "Protocol", "endpoint": "Endpoint"}
-    kept = frozenset({"endpointAutoConfirms", "confirmationTimeoutInMinutes"})
     force_new = frozenset({"topic", "protocol", "endpoint"})
     unique = ("topic", "protocol", "endpoint")
     removal = ("unsubscribe", {"SubscriptionArn": "id"})
@@ -109,9 +102,6 @@ class TopicSubscription(Kind):
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         aws.client("sns").get_subscription_attributes(SubscriptionArn=id_)
         return {"arn": id_}
-
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        """Nothing of what may change in place is the API's."""
 
     def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
         topic = {"TopicArn": inputs["topic"]}

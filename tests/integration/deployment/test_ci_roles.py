@@ -16,7 +16,7 @@ from components import ci_roles
 from components.ci_place import Place, Role
 from components.config_stack import StackConfig
 from components.config_values import parse
-from scripts.rehearsal.emulated.limits import LIMITS
+from scripts.rehearsal.emulated.limits import Limit
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import MigrationError
@@ -58,9 +58,9 @@ UNRECORDED: Mapping[str, str] = {
 }
 #: Operations that moto cannot hold are judged, not sent (limits.py); the role has the actions of these all the same.
 JUDGED = {
-    f"{limit.service}:{S3_ACTIONS.get(limit.operation, limit.operation)}"
-    for limit in LIMITS
-    if limit.service != "apigatewayv2"
+    f"{service}:{S3_ACTIONS.get(operation, operation)}"
+    for service, operation, _ in (limit.value for limit in Limit)
+    if service != "apigatewayv2"
 }
 #: The program with other tags in its second round, so that everything that bears some is changed.
 TWO_ROUNDS = """

@@ -11,8 +11,9 @@ import pytest
 from botocore.exceptions import ParamValidationError
 
 from components.naming import MANAGED_POLICIES
-from scripts.rehearsal.emulated import limits, properties, registry
+from scripts.rehearsal.emulated import properties, registry
 from scripts.rehearsal.emulated.core import Aws, ProviderError
+from scripts.rehearsal.emulated.limits import Limit, judge
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.errors import MigrationError, Refused, UsageError
@@ -80,9 +81,9 @@ def test_a_domain_gets_another_certificate_in_place_and_a_rule_takes_five_values
 
 def test_every_limit_names_an_operation_of_aws(aws: Aws) -> None:
     """Fails when the list of what moto cannot hold has an operation that AWS does not have either."""
-    for limit in limits.LIMITS:
+    for limit in Limit:
         with pytest.raises(ParamValidationError, match="noSuchParameter"):
-            limits.judge(aws, limit, {"noSuchParameter": 1})
+            judge(aws, limit, {"noSuchParameter": 1})
 
 
 def test_percentile_of_an_alarm_is_answered_from_the_inputs(aws: Aws) -> None:
