@@ -5,7 +5,6 @@ from __future__ import annotations
 import pulumi
 
 from components.adoption import take_over
-from components.api import DomainArgs, ListenerArgs
 from components.backups import Backups, BackupsArgs
 from components.database import TargetDatabase, TargetDatabaseArgs
 from components.logs import Logs, LogsArgs
@@ -78,52 +77,19 @@ replication = (
 
 routes = Routes(
     ROUTES,
-    RoutesArgs(
-        naming=naming,
-        vpc_id=config.vpc_id,
-        subnet_ids=config.private_subnet_ids,
-        listener=ListenerArgs(
-            arn=config.listener_arn,
-            port=config.listener_port,
-            server_name=config.listener_server_name if config.listener_protocol == "HTTPS" else None,
-        ),
-        load_balancer_security_group_id=config.load_balancer_security_group_id,
-        monolith_target_group_arn=config.monolith_target_group_arn,
-        live_rule_priority=config.live_rule_priority,
-        canary_weight=config.canary_weight,
-        host_headers=config.host_headers,
-        smoke_header_value=smoke_header_value,
-        deregistration_delay_seconds=config.deregistration_delay_seconds,
-        user_pool_id=config.cognito_user_pool_id,
-        client_ids=config.cognito_client_ids,
-        log_key_arn=logs.key_arn,
-        domain=DomainArgs(config.custom_domain_name, config.custom_domain_certificate_arn)
-        if config.custom_domain_name and config.custom_domain_certificate_arn
-        else None,
-        allowed_origins=config.cors_allowed_origins,
-    ),
+    RoutesArgs(naming=naming, config=config, smoke_header_value=smoke_header_value, log_key_arn=logs.key_arn),
 )
 
 service = TaskService(
     "service",
     TaskServiceArgs(
         naming=naming,
-        vpc_id=config.vpc_id,
-        subnet_ids=config.private_subnet_ids,
-        cluster_arn=config.cluster_arn,
+        config=config,
         target_group_arn=routes.target_group_arn,
         attachment=routes.attachment,
-        load_balancer_security_group_id=config.load_balancer_security_group_id,
         database_security_group_id=database.security_group_id,
         database_host=database.endpoint,
-        database_name=config.target_database,
-        database_role=config.target_role,
-        root_certificate=config.service_root_certificate,
-        image_tag=config.service_image_tag,
-        cpu=config.service_cpu,
-        memory_mb=config.service_memory_mb,
         min_tasks=tasks,
-        max_tasks=config.service_max_tasks,
     ),
 )
 

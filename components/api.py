@@ -10,6 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.component import Component
+from components.config_stack import StackConfig
 from components.logs import log_group
 from components.naming import API_LOG_GROUP, API_NAME, HEALTH_ROUTE, TASK_ROUTES, Naming
 from components.network import security_group
@@ -39,36 +40,12 @@ CORS_MAX_AGE = 3600
 
 
 @dataclass(frozen=True)
-class ListenerArgs:
-    """The existing listener: ``server_name`` is the name on its certificate, None where it speaks HTTP."""
-
-    arn: pulumi.Input[str]
-    port: int
-    server_name: pulumi.Input[str] | None
-
-
-@dataclass(frozen=True)
-class DomainArgs:
-    """A name of the team's for the HTTP API, and the ARN of its certificate in ACM, in the API's region."""
-
-    name: str
-    certificate_arn: pulumi.Input[str]
-
-
-@dataclass(frozen=True)
 class TaskApiArgs:
-    """Arguments of :class:`TaskApi`; see ``RoutesArgs`` for their meaning. ``host`` is sent instead of the client's, if any."""
+    """Arguments of :class:`TaskApi`."""
 
     naming: Naming
-    vpc_id: pulumi.Input[str]
-    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
-    listener: ListenerArgs
-    host: str | None
-    user_pool_id: pulumi.Input[str]
-    client_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
+    config: StackConfig
     log_key_arn: pulumi.Input[str]
-    domain: DomainArgs | None
-    allowed_origins: Sequence[str]
 
 
 class TaskApi(Component):
@@ -83,13 +60,14 @@ class TaskApi(Component):
 
     def __init__(self, name: str, args: TaskApiArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(f"{name}-api", args.naming, opts)
+        config = args.config
 
         api = aws.apigatewayv2.Api(
             f"{name}-api",
             name=API_NAME,
             protocol_type="HTTP",
             description="Task endpoints of MyTeacher",
-            cors_configuration=_cors(args.allowed_origins),
+            cors_configuration=_cors(config.cors_allowed_origins),
             tags=self.tags(API_NAME),
             opts=self.child,
         )
@@ -101,18 +79,16 @@ class TaskApi(Component):
             authorizer_type="JWT",
             identity_sources=["$request.header.Authorization"],
             jwt_configuration=aws.apigatewayv2.AuthorizerJwtConfigurationArgs(
-                issuer=pulumi.Output.concat(
-                    f"https://cognito-idp.{self.naming.region}.amazonaws.com/", args.user_pool_id
-                ),
-                audiences=args.client_ids,
+                issuer=f"https://cognito-idp.{self.naming.region}.amazonaws.com/{config.cognito_user_pool_id}",
+                audiences=config.cognito_client_ids,
             ),
             opts=self.child,
         )
-        group = security_group(self, name, vpc_id=args.vpc_id, purpose="API Gateway VPC link", whose="vpc-link")
+        group = security_group(self, name, vpc_id=config.vpc_id, purpose="API Gateway VPC link", whose="vpc-link")
         link = aws.apigatewayv2.VpcLink(
             f"{name}-vpc-link",
             name=API_NAME,
-            subnet_ids=args.subnet_ids,
+            subnet_ids=config.private_subnet_ids,
             security_group_ids=[group.id],
             tags=self.tags(API_NAME),
             opts=self.child,
@@ -124,16 +100,17 @@ class TaskApi(Component):
             integration_type="HTTP_PROXY",
             integration_method="ANY",
             # A private integration names the listener by its ARN (API Gateway, 'Private integrations for HTTP APIs').
-            integration_uri=args.listener.arn,
+            integration_uri=config.listener_arn,
             connection_type="VPC_LINK",
             connection_id=link.id,
             payload_format_version="1.0",
             timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
             # API Gateway speaks TLS to the listener only when it is told which name the certificate bears.
-            tls_config=aws.apigatewayv2.IntegrationTlsConfigArgs(server_name_to_verify=args.listener.server_name)
-            if args.listener.server_name
+            tls_config=aws.apigatewayv2.IntegrationTlsConfigArgs(server_name_to_verify=config.listener_server_name)
+            if config.listener_server_name and config.listener_protocol == "HTTPS"
             else None,
-            request_parameters={"overwrite:header.host": args.host} if args.host else None,
+            # A rule's condition on hosts has to be met by what API Gateway sends, whatever the client called.
+            request_parameters={"overwrite:header.host": config.host_headers[0]} if config.host_headers else None,
             opts=self.child,
         )
         target = pulumi.Output.concat("integrations/", integration.id)
@@ -158,20 +135,23 @@ class TaskApi(Component):
 
         self.api_id = api.id
         self.api_endpoint = api.api_endpoint
-        self.domain_target = self._declare_domain(name, args.domain, api, stage) if args.domain else None
+        self.domain_target = self._declare_domain(name, config, api, stage)
         self.link_security_group_id = group.id
         self.declared()
 
     def _declare_domain(
-        self, name: str, domain: DomainArgs, api: aws.apigatewayv2.Api, stage: aws.apigatewayv2.Stage
-    ) -> pulumi.Output[str]:
+        self, name: str, config: StackConfig, api: aws.apigatewayv2.Api, stage: aws.apigatewayv2.Stage
+    ) -> pulumi.Output[str] | None:
+        domain, certificate = config.custom_domain_name, config.custom_domain_certificate_arn
+        if domain is None or certificate is None:
+            return None
         declared = aws.apigatewayv2.DomainName(
             f"{name}-domain",
-            domain_name=domain.name,
+            domain_name=domain,
             domain_name_configuration=aws.apigatewayv2.DomainNameDomainNameConfigurationArgs(
-                certificate_arn=domain.certificate_arn, endpoint_type="REGIONAL", security_policy="TLS_1_2"
+                certificate_arn=certificate, endpoint_type="REGIONAL", security_policy="TLS_1_2"
             ),
-            tags=self.tags(domain.name),
+            tags=self.tags(domain),
             opts=self.child,
         )
         aws.apigatewayv2.ApiMapping(

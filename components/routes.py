@@ -7,41 +7,26 @@ it is the listener's default action that answers, the monolith's, before and aft
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
 
-from components.api import DomainArgs, ListenerArgs, TaskApi, TaskApiArgs
+from components.api import TaskApi, TaskApiArgs
 from components.component import Component
+from components.config_stack import StackConfig
 from components.naming import HEALTH_PATH, LIVE_RULE, SERVICE_PORT, SMOKE_HEADER, TASK_PATHS, Naming
 from components.network import permit
 
 
 @dataclass(frozen=True)
 class RoutesArgs:
-    """Arguments of :class:`Routes`. ``canary_weight`` is percent of the task requests, 0 to 100.
-
-    ``host_headers`` are the hosts whose task requests the live rule takes; none: every host's.
-    """
+    """Arguments of :class:`Routes`."""
 
     naming: Naming
-    vpc_id: pulumi.Input[str]
-    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
-    listener: ListenerArgs
-    load_balancer_security_group_id: pulumi.Input[str]
-    monolith_target_group_arn: pulumi.Input[str]
-    live_rule_priority: int
-    canary_weight: int
-    host_headers: Sequence[str]
+    config: StackConfig
     smoke_header_value: pulumi.Input[str]
-    deregistration_delay_seconds: pulumi.Input[int]
-    user_pool_id: pulumi.Input[str]
-    client_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
     log_key_arn: pulumi.Input[str]
-    domain: DomainArgs | None = None
-    allowed_origins: Sequence[str] = ()
 
 
 def weighted_groups(
@@ -78,27 +63,15 @@ class Routes(Component):
         live = self._declare_live_rule(name, args, target_group, smoke)
         api = TaskApi(
             name,
-            TaskApiArgs(
-                naming=args.naming,
-                vpc_id=args.vpc_id,
-                subnet_ids=args.subnet_ids,
-                listener=args.listener,
-                # A rule's condition on hosts has to be met by what API Gateway sends, whatever the client called.
-                host=args.host_headers[0] if args.host_headers else None,
-                user_pool_id=args.user_pool_id,
-                client_ids=args.client_ids,
-                log_key_arn=args.log_key_arn,
-                domain=args.domain,
-                allowed_origins=args.allowed_origins,
-            ),
+            TaskApiArgs(naming=args.naming, config=args.config, log_key_arn=args.log_key_arn),
             pulumi.ResourceOptions(parent=self),
         )
         permit(
             self,
             f"{name}-link-to-load-balancer",
             origin=api.link_security_group_id,
-            destination=args.load_balancer_security_group_id,
-            port=args.listener.port,
+            destination=args.config.load_balancer_security_group_id,
+            port=args.config.listener_port,
             purpose="API Gateway VPC link to the load balancer",
         )
 
@@ -120,8 +93,8 @@ class Routes(Component):
             protocol="HTTP",
             # Fargate tasks have network interfaces of their own.
             target_type="ip",
-            vpc_id=args.vpc_id,
-            deregistration_delay=args.deregistration_delay_seconds,
+            vpc_id=args.config.vpc_id,
+            deregistration_delay=args.config.deregistration_delay_seconds,
             health_check=aws.lb.TargetGroupHealthCheckArgs(
                 enabled=True,
                 path=HEALTH_PATH,
@@ -144,8 +117,8 @@ class Routes(Component):
         """
         return aws.lb.ListenerRule(
             f"{name}-smoke-rule",
-            listener_arn=args.listener.arn,
-            priority=args.live_rule_priority - 1,
+            listener_arn=args.config.listener_arn,
+            priority=args.config.live_rule_priority - 1,
             actions=[
                 aws.lb.ListenerRuleActionArgs(
                     type="forward",
@@ -176,14 +149,14 @@ class Routes(Component):
         """The one resource that a change of the weight changes."""
         return aws.lb.ListenerRule(
             f"{name}-{LIVE_RULE}",
-            listener_arn=args.listener.arn,
-            priority=args.live_rule_priority,
+            listener_arn=args.config.listener_arn,
+            priority=args.config.live_rule_priority,
             actions=[
                 aws.lb.ListenerRuleActionArgs(
                     type="forward",
                     forward=aws.lb.ListenerRuleActionForwardArgs(
                         target_groups=weighted_groups(
-                            args.canary_weight, args.monolith_target_group_arn, target_group.arn
+                            args.config.canary_weight, args.config.monolith_target_group_arn, target_group.arn
                         )
                     ),
                 )
@@ -195,10 +168,12 @@ class Routes(Component):
                 *(
                     [
                         aws.lb.ListenerRuleConditionArgs(
-                            host_header=aws.lb.ListenerRuleConditionHostHeaderArgs(values=list(args.host_headers))
+                            host_header=aws.lb.ListenerRuleConditionHostHeaderArgs(
+                                values=list(args.config.host_headers)
+                            )
                         )
                     ]
-                    if args.host_headers
+                    if args.config.host_headers
                     else []
                 ),
             ],

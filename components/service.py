@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
 
 from components.component import Component
+from components.config_stack import StackConfig
 from components.keys import encryption_key
 from components.logs import log_group, use_for_logs
 from components.naming import (
@@ -30,30 +30,20 @@ from components.service_scaling import declare_scaling
 
 @dataclass(frozen=True)
 class TaskServiceArgs:
-    """Arguments of :class:`TaskService`. ``cpu`` in units of 1/1024 vCPU, ``memory_mb`` in MiB.
+    """Arguments of :class:`TaskService`.
 
     ``attachment`` is the resource that attaches the target group to the load balancer: ECS refuses a service on a
     group that no listener uses.
     """
 
     naming: Naming
-    vpc_id: pulumi.Input[str]
-    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
-    cluster_arn: str
+    config: StackConfig
     target_group_arn: pulumi.Input[str]
     attachment: pulumi.Resource
-    load_balancer_security_group_id: pulumi.Input[str]
     database_security_group_id: pulumi.Input[str]
     database_host: pulumi.Input[str]
-    database_name: pulumi.Input[str]
-    database_role: pulumi.Input[str]
-    root_certificate: pulumi.Input[str]
-    image_tag: str
-    cpu: int
-    memory_mb: int
     #: 0 while the service is not enabled.
     min_tasks: int
-    max_tasks: int
 
 
 class TaskService(Component):
@@ -78,7 +68,7 @@ class TaskService(Component):
             purpose="Secrets, images and logs of the Task Service",
             users=(use_for_logs(self.naming, [SERVICE_LOG_GROUP]),),
         )
-        repository = declare_repository(self, name, key_arn=key.arn, tag=args.image_tag)
+        repository = declare_repository(self, name, key_arn=key.arn, tag=args.config.service_image_tag)
         password, cognito = (
             declare_secret(self, f"{name}-{secret.rpartition('/')[2]}", secret, key_arn=key.arn, description=held)
             for secret, held in (
@@ -100,10 +90,10 @@ class TaskService(Component):
         declare_scaling(
             self,
             name,
-            cluster_arn=args.cluster_arn,
+            cluster_arn=args.config.cluster_arn,
             service_name=service.name,
             min_tasks=args.min_tasks,
-            max_tasks=args.max_tasks,
+            max_tasks=args.config.service_max_tasks,
         )
 
         self.service_name = service.name
@@ -129,16 +119,16 @@ class TaskService(Component):
             "NODE_ENV": "production",
             "DB_HOST": args.database_host,
             "DB_PORT": str(POSTGRES_PORT),
-            "DB_NAME": args.database_name,
-            "DB_USER": args.database_role,
+            "DB_NAME": args.config.target_database,
+            "DB_USER": args.config.target_role,
             "DB_SSLMODE": "verify-full",
-            "DB_SSLROOTCERT": args.root_certificate,
+            "DB_SSLROOTCERT": args.config.service_root_certificate,
             # Node's own, so that a driver that only turns TLS on checks by it too (Node.js, 'Command-line API').
-            "NODE_EXTRA_CA_CERTS": args.root_certificate,
+            "NODE_EXTRA_CA_CERTS": args.config.service_root_certificate,
         }
         container = {
             "name": SERVICE_NAME,
-            "image": pulumi.Output.concat(repository.repository_url, ":", args.image_tag),
+            "image": pulumi.Output.concat(repository.repository_url, ":", args.config.service_image_tag),
             "essential": True,
             "portMappings": [{"containerPort": SERVICE_PORT, "hostPort": SERVICE_PORT, "protocol": "tcp"}],
             "environment": [{"name": key, "value": value} for key, value in environment.items()],
@@ -160,8 +150,8 @@ class TaskService(Component):
         return aws.ecs.TaskDefinition(
             f"{name}-task-definition",
             family=SERVICE_NAME,
-            cpu=str(args.cpu),
-            memory=str(args.memory_mb),
+            cpu=str(args.config.service_cpu),
+            memory=str(args.config.service_memory_mb),
             network_mode="awsvpc",
             requires_compatibilities=["FARGATE"],
             runtime_platform=aws.ecs.TaskDefinitionRuntimePlatformArgs(
@@ -181,7 +171,7 @@ class TaskService(Component):
         return aws.ecs.Service(
             f"{name}-service",
             name=SERVICE_NAME,
-            cluster=args.cluster_arn,
+            cluster=args.config.cluster_arn,
             task_definition=definition.arn,
             desired_count=args.min_tasks,
             launch_type="FARGATE",
@@ -196,7 +186,7 @@ class TaskService(Component):
                 )
             ],
             network_configuration=aws.ecs.ServiceNetworkConfigurationArgs(
-                subnets=args.subnet_ids, security_groups=[group_id], assign_public_ip=False
+                subnets=args.config.private_subnet_ids, security_groups=[group_id], assign_public_ip=False
             ),
             enable_execute_command=False,
             enable_ecs_managed_tags=True,
@@ -213,11 +203,11 @@ class TaskService(Component):
         )
 
     def _declare_network(self, name: str, args: TaskServiceArgs) -> pulumi.Output[str]:
-        group = security_group(self, name, vpc_id=args.vpc_id, purpose="Task Service")
+        group = security_group(self, name, vpc_id=args.config.vpc_id, purpose="Task Service")
         permit(
             self,
             f"{name}-from-load-balancer",
-            origin=args.load_balancer_security_group_id,
+            origin=args.config.load_balancer_security_group_id,
             destination=group.id,
             port=SERVICE_PORT,
             purpose="Load balancer to the Task Service",
