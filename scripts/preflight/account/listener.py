@@ -36,6 +36,7 @@ def checks(config: StackConfig, aws: Clients) -> Iterator[Check]:
         yield from tried("listener: certificate", partial(_certified, config, elb, aws))
     if config.custom_domain_name is not None:
         yield from tried("listener: custom domain", partial(_domain, config, aws))
+    yield from tried("listener: number of rules", partial(_number, config, elb, str(listener["LoadBalancerArn"])))
     yield from tried("listener: rules", partial(_rules, config, elb))
 
 
@@ -125,6 +126,21 @@ def _domain(config: StackConfig, aws: Clients) -> Iterator[Check]:
     )
 
 
+def _number(config: StackConfig, elb: Any, balancer: str) -> Iterator[Check]:
+    listeners = [
+        str(one["ListenerArn"]) for one in pages(elb, "describe_listeners", "Listeners", LoadBalancerArn=balancer)
+    ]
+    rules = {arn: [rule for rule in read_rules(elb, arn) if not rule["IsDefault"]] for arn in listeners}
+    mine, _ = _ours(config, elb, rules[config.listener_arn])
+    amount = sum(map(len, rules.values())) - len(mine) + 2
+    yield Check(
+        "listener: number of rules",
+        "pass" if amount <= RULES else "warn",
+        f"{amount} with ours; limit: {RULES} over all listeners of a load balancer, unless AWS raised it",
+        "remove rules, or ask for more: Service Quotas, 'Rules per Application Load Balancer'",
+    )
+
+
 def _rules(config: StackConfig, elb: Any) -> Iterator[Check]:
     described = read_rules(elb, config.listener_arn)
     mine, taken = _ours(config, elb, described)
@@ -136,13 +152,6 @@ def _rules(config: StackConfig, elb: Any) -> Iterator[Check]:
             "set liveRulePriority to a free one with a free one right above it (one less): aws elbv2 describe-rules",
         )
     others = [rule for rule in described if rule not in mine]
-    amount = len(others) - 1 + 2
-    yield Check(
-        "listener: number of rules",
-        "pass" if amount <= RULES else "warn",
-        f"{amount} with ours; limit: {RULES} over all listeners of a load balancer, unless AWS raised it",
-        "remove rules, or ask for more: Service Quotas, 'Rules per Application Load Balancer'",
-    )
     plan = Plan(config.live_rule_priority, config.host_headers, config.monolith_target_group_arn)
     try:
         yield from judge([parse_rule(rule) for rule in others if rule not in taken], plan, Naming.of(config).prefix)

@@ -204,6 +204,29 @@ def test_what_the_file_says_of_the_listener_is_compared(
     assert detail in found[name].detail
 
 
+def test_the_rules_of_every_listener_of_the_load_balancer_are_counted(
+    world: dict[str, object], asked: Clients, aws: EmulatedAws
+) -> None:
+    """Fails when an `up` ends half-way at a quota that the rules of another listener had used up."""
+
+    def amount() -> int:
+        found = checks(parse(StackConfig, world), asked)
+        return next(int(one.detail.split()[0]) for one in found if one.name == "listener: number of rules")
+
+    elb, before = aws.client("elbv2"), amount()
+    (listener,) = elb.describe_listeners(ListenerArns=[world["listenerArn"]])["Listeners"]
+    answer = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "404"}}
+    beside = elb.create_listener(
+        LoadBalancerArn=listener["LoadBalancerArn"], Protocol="HTTP", Port=8080, DefaultActions=[answer]
+    )["Listeners"][0]["ListenerArn"]
+    path = {"Field": "path-pattern", "Values": ["/x"]}
+    elb.create_rule(ListenerArn=beside, Priority=1, Conditions=[path], Actions=[answer])
+    try:
+        assert amount() == before + 1
+    finally:
+        elb.delete_listener(ListenerArn=beside)
+
+
 def test_a_certificate_that_iam_keeps_is_not_taken_for_a_wrong_one(
     world: dict[str, object], asked: Clients, aws: EmulatedAws
 ) -> None:
