@@ -263,7 +263,6 @@ class Testbed:
             "gateway": {
                 "GATEWAY_API": str(self.outputs["apiId"]),
                 "GATEWAY_TARGETS": json.dumps(targets),
-                "LISTENER_ARN": str(self.outputs["listenerArn"]),
             },
         }
         pids = {}

@@ -4,9 +4,8 @@ It decides nothing of its own: routes and authorizers are those of the emulated 
 those of the emulated listener's rules, so traffic moves only when a deployment changes a rule. A request that is under
 way ends on the target group it was sent to; nothing is ever sent twice.
 
-Environment: AWS_ENDPOINT_URL; GATEWAY_API (id or name of the HTTP API); GATEWAY_TARGETS, a JSON object of target group
-ARN or name -> base URL; optional LISTENER_ARN, JWKS_URL (else <AWS_ENDPOINT_URL>/<pool id>/.well-known/jwks.json),
-AWS_REGION. ``GET /__gateway/stats?since=<epoch seconds>`` gives what it measured.
+Environment: AWS_ENDPOINT_URL and AWS_REGION; GATEWAY_API, the HTTP API's id; GATEWAY_TARGETS, a JSON object of target group ARN ->
+base URL. ``GET /__gateway/stats?since=<epoch seconds>`` gives what it measured.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ from scripts.rehearsal.gateway.stats import Sample, Stats
 from scripts.rehearsal.gateway.upstream import Broken, TooSlow, Unreachable, Upstream
 from scripts.rehearsal.gateway.watch import Authorizer, Integration, Watcher
 from scripts.rehearsal.tokens import InvalidToken, KeysUnavailable, Verifier, bearer
-from scripts.support.errors import MigrationError, UsageError
+from scripts.support.errors import MigrationError
 from scripts.support.listener_rules import Request as Asked
-from scripts.support.listener_rules import Rule, choose_target, find_rule, group_name
+from scripts.support.listener_rules import Rule, choose_target, find_rule
 
 #: API Gateway, 'Quotas for HTTP APIs': payload size, and the longest that an integration may take (30 s at most).
 PAYLOAD_LIMIT = 10 * 1024 * 1024
@@ -54,41 +53,6 @@ _NOT_RETURNED = _HOP | {b"content-length", b"date", b"server"}
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-@dataclass(frozen=True)
-class GatewaySettings:
-    """What the gateway runs with. ``targets`` maps a target group's ARN or name to a base URL."""
-
-    endpoint: str
-    api: str
-    targets: Mapping[str, str]
-    region: str = "ap-northeast-1"
-    listener_arn: str | None = None
-    jwks_url: str | None = None
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> GatewaySettings:
-        """Raises UsageError naming the variable that is missing or wrong."""
-        for name in ("AWS_ENDPOINT_URL", "GATEWAY_API", "GATEWAY_TARGETS"):
-            if not environment.get(name):
-                raise UsageError(f"{name} is not set and the gateway needs it; export {name}=...")
-        try:
-            targets = json.loads(environment["GATEWAY_TARGETS"])
-            if not isinstance(targets, dict):
-                raise ValueError("it is not an object")
-        except ValueError as error:
-            raise UsageError(
-                f"GATEWAY_TARGETS cannot be read: {error}; write a JSON object, target group ARN or name to base URL"
-            ) from None
-        return cls(
-            endpoint=environment["AWS_ENDPOINT_URL"].rstrip("/"),
-            api=environment["GATEWAY_API"],
-            targets={str(key): str(value).rstrip("/") for key, value in targets.items()},
-            region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "ap-northeast-1",
-            listener_arn=environment.get("LISTENER_ARN") or None,
-            jwks_url=environment.get("JWKS_URL") or None,
-        )
-
-
 def _raw_path(request: Request) -> bytes:
     return bytes(request.scope.get("raw_path") or request.scope["path"].encode())
 
@@ -97,7 +61,10 @@ def _raw_path(request: Request) -> bytes:
 class Gateway:
     """The running gateway's parts."""
 
-    settings: GatewaySettings
+    #: Of the emulated account.
+    endpoint: str
+    #: Where each target group's application listens, by ARN.
+    targets: Mapping[str, str]
     watcher: Watcher
     client: httpx.AsyncClient
     upstream: Upstream
@@ -162,7 +129,7 @@ class Gateway:
         verifier = self._verifiers.get(key)
         if verifier is None:
             pool = authorizer.issuer.rstrip("/").rpartition("/")[2]
-            url = self.settings.jwks_url or f"{self.settings.endpoint}/{pool}/.well-known/jwks.json"
+            url = f"{self.endpoint}/{pool}/.well-known/jwks.json"
             verifier = self._verifiers[key] = Verifier(url, *key, self.client)
         try:
             await verifier.verify(bearer(request.headers.get("authorization")))
@@ -173,13 +140,9 @@ class Gateway:
             return own(500, "Internal Server Error")
         return None
 
-    def base_url(self, group: str) -> str | None:
-        """Where a target group's application listens, by ARN or by name."""
-        return self.settings.targets.get(group) or self.settings.targets.get(group_name(group))
-
     async def _forward(self, request: Request, path: str, rule: Rule) -> Answer:
         group = choose_target(rule, random.random)
-        base = self.base_url(group) if group is not None else None
+        base = self.targets.get(group or "")
         if group is None or base is None:
             return own(503, "The rule leads to no target with an address.", group=group, rule=rule.arn)
         try:
@@ -214,11 +177,8 @@ class Gateway:
         """``GET /__gateway/stats``: figures since ``since`` (default: of the last 60 s) and the rules in force; with ``period``
         (seconds) also those of each whole period since."""
         now = time.time()
-        try:
-            since = float(request.query_params.get("since", now - DEFAULT_WINDOW))
-            period = float(request.query_params.get("period", "0"))
-        except ValueError:
-            return JSONResponse({"message": "since and period must be numbers: seconds (since the epoch)"}, 422)
+        since = float(request.query_params.get("since", now - DEFAULT_WINDOW))
+        period = float(request.query_params.get("period", "0"))
         view, live = self.watcher.view, self.watcher.view.live_rule()
         rules = [rule for rules in view.rules.values() for rule in sorted(rules, key=lambda item: item.priority)]
         groups = sorted({group for rule in rules for group in rule.weights})
@@ -228,32 +188,28 @@ class Gateway:
             figures["periods"] = self.stats.periods(begins, period, groups)
         return JSONResponse(
             {
-                "at": now,
-                "since": since,
                 **figures,
-                "live_rule": live.arn if live else None,
                 "weights": dict(live.weights) if live else {},
                 "rules": [
                     {"arn": rule.arn, "priority": rule.priority, "weights": dict(rule.weights)} for rule in rules
                 ],
-                "routes": [route.key for route in view.routes],
-                "read_at": view.read_at,
                 "stale": self.watcher.problem is not None,
                 "problem": self.watcher.problem,
             }
         )
 
 
-def create_gateway(settings: GatewaySettings) -> Starlette:
-    """The ASGI application; it starts reading the APIs when its lifespan starts."""
+def create_gateway(environment: Mapping[str, str]) -> Starlette:
+    """The ASGI application; it starts reading the APIs when its lifespan starts. Raises KeyError for a variable that is missing."""
+    endpoint, targets = environment["AWS_ENDPOINT_URL"], json.loads(environment["GATEWAY_TARGETS"])
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        watcher = Watcher(settings.endpoint, settings.region, settings.api, settings.listener_arn)
+        watcher = Watcher(environment["GATEWAY_API"])
         async with httpx.AsyncClient(trust_env=False) as client, watcher.running(), AsyncExitStack() as stack:
             upstream = Upstream(INTEGRATION_TIMEOUT)
             stack.push_async_callback(upstream.aclose)
-            app.state.gateway = Gateway(settings, watcher, client, upstream)
+            app.state.gateway = Gateway(endpoint, targets, watcher, client, upstream)
             yield
 
     async def handle(request: Request) -> Response:
@@ -274,11 +230,11 @@ def create_gateway(settings: GatewaySettings) -> Starlette:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the gateway with the settings of the environment. Raises UsageError when one is missing."""
+    """Run the gateway with the settings of the environment."""
     parser = argparse.ArgumentParser(prog="python -m scripts.rehearsal.gateway.server", allow_abbrev=False)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args(arguments)
-    serve(create_gateway(GatewaySettings.from_environment(os.environ)), options.port)
+    serve(create_gateway(os.environ), options.port)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.preflight.account.ways import closed
+from scripts.rehearsal.emulated.core import pages
 from scripts.rehearsal.gateway.routes import Route
-from scripts.support.errors import MigrationError, UsageError
-from scripts.support.listener_rules import Request, Rule, find_rule, parse_rule
+from scripts.support.errors import MigrationError
+from scripts.support.listener_rules import Request, Rule, find_rule, parse_rule, read_rules
 
 log = logging.getLogger(__name__)
 
@@ -71,21 +72,16 @@ class View:
 class Watcher:
     """Keeps the newest view; when the APIs cannot be read, the last one stays and :attr:`problem` says why."""
 
-    def __init__(self, endpoint: str, region: str, api: str, listener_arn: str | None = None) -> None:
-        """
-        Args:
-            api: id or name of the HTTP API.
-            listener_arn: the listener for an integration whose URI is none.
-        """
+    def __init__(self, api: str) -> None:
+        """``api`` is the HTTP API's id."""
         self.api = api
-        self.listener_arn = listener_arn
         # One attempt, short: the next turn is the retry.
         config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
-        session = boto3.Session(region_name=region)
+        session = boto3.Session()
         make: Any = session.client
-        self._gateway = make("apigatewayv2", endpoint_url=endpoint, config=config)
-        self._balancer = make("elbv2", endpoint_url=endpoint, config=config)
-        self._network = make("ec2", endpoint_url=endpoint, config=config)
+        self._gateway, self._balancer, self._network = (
+            make(service, config=config) for service in ("apigatewayv2", "elbv2", "ec2")
+        )
         self.view = View()
         self.problem: str | None = "nothing was read yet"
 
@@ -128,17 +124,7 @@ class Watcher:
             by_arn = {str(item["ListenerArn"]): item for item in described}
             ways = {key: self._judged(way, last, by_arn[way.listener]) for key, way in view.integrations.items()}
             view = replace(view, integrations=ways)
-        rules = {}
-        for listener in listeners:
-            found: list[Rule] = []
-            marker: dict[str, Any] = {}
-            while True:
-                page = self._balancer.describe_rules(ListenerArn=listener, **marker)
-                found += [parse_rule(rule) for rule in page["Rules"]]
-                if not page.get("NextMarker"):
-                    break
-                marker = {"Marker": page["NextMarker"]}
-            rules[listener] = tuple(found)
+        rules = {arn: tuple(map(parse_rule, read_rules(self._balancer, arn))) for arn in listeners}
         return replace(view, secure=secure, rules=rules, read_at=time.time())
 
     def _judged(self, way: Integration, last: View, listener: Mapping[str, Any]) -> Integration:
@@ -150,30 +136,11 @@ class Watcher:
         balancer = self._balancer.describe_load_balancers(LoadBalancerArns=[arn])["LoadBalancers"][0]
         return replace(way, closed=closed(self._network, links, balancer["SecurityGroups"], int(listener["Port"])))
 
-    def _pages(self, operation: str, **arguments: Any) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
-        while True:
-            page = getattr(self._gateway, operation)(**arguments)
-            items += page["Items"]
-            if not page.get("NextToken"):
-                return items
-            arguments["NextToken"] = page["NextToken"]
-
-    def _api(self) -> dict[str, Any]:
-        apis = self._pages("get_apis")
-        for key in ("ApiId", "Name"):
-            for api in apis:
-                if api[key] == self.api:
-                    return api
-        raise UsageError(
-            f"there is no HTTP API with the id or name '{self.api}'; deploy the stack, or correct GATEWAY_API"
-        )
-
     def _read_api(self) -> View:
-        found = self._api()
-        api = str(found["ApiId"])
+        api = {"ApiId": self.api}
+        found = self._gateway.get_api(**api)
         routes, wanted = [], set()
-        for item in self._pages("get_routes", ApiId=api):
+        for item in pages(self._gateway, "get_routes", "Items", **api):
             authorizer = item.get("AuthorizerId") if item.get("AuthorizationType") == "JWT" else None
             if item.get("AuthorizationType", "NONE") not in ("JWT", "NONE"):
                 raise MigrationError(
@@ -188,16 +155,13 @@ class Watcher:
         authorizers = {}
         for name in wanted:
             # One by one: moto 5.2.5 does not know GetAuthorizers.
-            config = self._gateway.get_authorizer(ApiId=api, AuthorizerId=name)["JwtConfiguration"]
+            config = self._gateway.get_authorizer(**api, AuthorizerId=name)["JwtConfiguration"]
             authorizers[name] = Authorizer(config["Issuer"], tuple(config.get("Audience", ())))
         integrations = {}
-        for item in self._pages("get_integrations", ApiId=api):
+        for item in pages(self._gateway, "get_integrations", "Items", **api):
             uri = str(item.get("IntegrationUri", ""))
-            listener = uri if ":listener/" in uri else self.listener_arn
-            if listener:
+            if ":listener/" in uri:
                 host = (item.get("RequestParameters") or {}).get("overwrite:header.host")
                 link = str(item.get("ConnectionId", ""))
-                integrations[str(item["IntegrationId"])] = Integration(
-                    listener, bool(item.get("TlsConfig")), host, link
-                )
+                integrations[str(item["IntegrationId"])] = Integration(uri, bool(item.get("TlsConfig")), host, link)
         return View(tuple(routes), authorizers, integrations, found.get("CorsConfiguration") or {})

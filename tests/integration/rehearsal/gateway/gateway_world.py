@@ -180,12 +180,12 @@ class GatewayWorld:
         groups = [{"TargetGroupArn": self.groups[side], "Weight": share} for side, share in shares if share]
         return {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}
 
-    def start(self, name: str, monolith_url: str | None = None, task_url: str | None = None) -> None:
+    def start(self, monolith_url: str | None = None, task_url: str | None = None) -> None:
         """Start the gateway's process and wait until it answers; other URLs than the upstreams' may be given."""
         port = free_port()
         targets = {
             self.groups["monolith"]: monolith_url or self.monolith.url,
-            f"{name}-task": task_url or self.task.url,
+            self.groups["task"]: task_url or self.task.url,
         }
         variables = {"GATEWAY_API": self.api_id, "GATEWAY_TARGETS": json.dumps(targets)}
         self.process = self.world.start("scripts.rehearsal.gateway.server", "--port", str(port), variables=variables)

@@ -34,7 +34,7 @@ def built(app_world: AppWorld) -> Iterator[GatewayWorld]:
         gateway = GatewayWorld(app_world, monolith, task, http)
         try:
             gateway.build("gateway-test")
-            gateway.start("gateway-test")
+            gateway.start()
             yield gateway
         finally:
             monolith.stop()
@@ -242,7 +242,7 @@ def test_a_terminated_gateway_answers_what_it_has_taken(app_world: AppWorld) -> 
         with httpx.Client(trust_env=False, timeout=20.0) as http:
             gateway = GatewayWorld(app_world, monolith, task, http)
             gateway.build("gateway-term")
-            gateway.start("gateway-term")
+            gateway.start()
             monolith.behave = slow
             answers: list[int] = []
             thread = threading.Thread(target=lambda: answers.append(gateway.send("POST").status_code))
