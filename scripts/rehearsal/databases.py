@@ -14,8 +14,9 @@ from psycopg import sql
 from components.config import MigrationConfig
 from scripts.database import queries
 from scripts.embedded.postgres_server import EmbeddedPostgres
-from scripts.rehearsal.data.fill import create_source_schema, populate
+from scripts.rehearsal.data.fill import populate
 from scripts.rehearsal.data.operator import appoint
+from scripts.rehearsal.data.schema import create_source_schema
 from scripts.support.errors import Refused
 from scripts.support.redact import remember_secret
 

@@ -9,7 +9,7 @@ from typing import Any
 from components.config import PROJECT
 from components.config_stack import StackConfig
 from scripts.preflight.account.asking import Clients, pages, tried
-from scripts.preflight.account.ways import lets_through
+from scripts.preflight.account.ways import other_group, rules_of
 from scripts.preflight.documents import Check
 
 #: Two availability zones at least, for a subnet group of RDS as of DMS (Amazon RDS, 'Working with a DB instance in a VPC').
@@ -128,16 +128,15 @@ def _ways_in(config: StackConfig, aws: Clients) -> Iterator[Check]:
         remedy = "name the security groups of shells and runners by operatorSecurityGroupIds"
         yield Check(name, "warn", "nobody's security group is let in to the target database", remedy)
         return
-    by_group = [{"Name": "group-id", "Values": [config.source_security_group_id]}]
-    found = pages(ec2, "describe_security_group_rules", "SecurityGroupRules", Filters=by_group)
-    rules = [rule for rule in found if not rule["IsEgress"] and lets_through(rule, config.source_port)]
-    by_rule = {_origin(rule) for rule in rules} & set(operators)
+    found = rules_of(ec2, [config.source_security_group_id], config.source_port)
+    rules = [rule for rule in found if not rule["IsEgress"]]
+    by_rule = {other_group(rule) for rule in rules} & set(operators)
     if config.operator_reaches_source:
         port, ours = config.source_port, {"Key": "Project", "Value": PROJECT}
         same = [
             rule for rule in rules if rule["FromPort"] == rule["ToPort"] == port and ours not in rule.get("Tags", [])
         ]
-        twice = sorted({_origin(rule) for rule in same} & set(operators))
+        twice = sorted({other_group(rule) for rule in same} & set(operators))
         yield Check(
             name,
             "fail" if twice else "pass",
@@ -158,11 +157,6 @@ def _ways_in(config: StackConfig, aws: Clients) -> Iterator[Check]:
         + (f", if its address is in {', '.join(by_address)}" if unknown else ""),
         "set operatorReachesSource: true, where no other way leads there",
     )
-
-
-def _origin(rule: Mapping[str, Any]) -> str:
-    """The group that a rule lets in; empty where it is for addresses."""
-    return str((rule.get("ReferencedGroupInfo") or {}).get("GroupId", ""))
 
 
 def _addresses(rule: Mapping[str, Any]) -> str:

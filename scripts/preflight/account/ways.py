@@ -7,7 +7,7 @@ from typing import Any
 
 from components.config_stack import StackConfig
 from components.naming import POSTGRES_PORT, SERVICE_PORT, Naming
-from scripts.preflight.account.asking import Clients
+from scripts.preflight.account.asking import Clients, pages
 from scripts.preflight.documents import Check
 
 HTTPS = 443
@@ -83,19 +83,23 @@ def closed(ec2: Any, origin: Sequence[str], destination: Sequence[str], port: in
 
 def _lets(ec2: Any, egress: bool, groups: Sequence[str], others: Sequence[str], port: int) -> bool:
     """Whether a rule of ``groups`` names ``others``, or anywhere. Other addresses are not known to be anybody's."""
-    where = [{"Name": "group-id", "Values": list(groups)}]
-    pages = ec2.get_paginator("describe_security_group_rules").paginate(Filters=where) if groups else ()
     return any(
-        rule["IsEgress"] == egress
-        and lets_through(rule, port)
-        and (rule.get("CidrIpv4") == "0.0.0.0/0" or (rule.get("ReferencedGroupInfo") or {}).get("GroupId") in others)
-        for page in pages
-        for rule in page["SecurityGroupRules"]
+        rule.get("CidrIpv4") == "0.0.0.0/0" or other_group(rule) in others
+        for rule in rules_of(ec2, groups, port)
+        if rule["IsEgress"] == egress
     )
 
 
-def lets_through(rule: Mapping[str, Any], port: int) -> bool:
-    """Whether a rule is of TCP to ``port``; one of all traffic has no ports (Amazon EC2, 'SecurityGroupRule': -1)."""
-    return rule["IpProtocol"] == "-1" or (
-        rule["IpProtocol"] == "tcp" and int(rule["FromPort"]) <= port <= int(rule["ToPort"])
-    )
+def rules_of(ec2: Any, groups: Sequence[str], port: int) -> list[Mapping[str, Any]]:
+    """The rules of ``groups`` that are of TCP to ``port``; one of all traffic has no ports (Amazon EC2, 'SecurityGroupRule': -1)."""
+    where = [{"Name": "group-id", "Values": list(groups)}]
+    return [
+        rule
+        for rule in (pages(ec2, "describe_security_group_rules", "SecurityGroupRules", Filters=where) if groups else ())
+        if rule["IpProtocol"] == "-1" or (rule["IpProtocol"] == "tcp" and rule["FromPort"] <= port <= rule["ToPort"])
+    ]
+
+
+def other_group(rule: Mapping[str, Any]) -> str:
+    """The group that a rule names; empty where it is for addresses."""
+    return str((rule.get("ReferencedGroupInfo") or {}).get("GroupId", ""))

@@ -1,24 +1,16 @@
-"""Fills the monolith's database with seeded rows: ``python -m scripts.rehearsal.data.fill --rows N --seed S``."""
+"""Fills the monolith's database with seeded rows."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from scripts.database import connections as postgres
 from scripts.rehearsal.data.rows import GENERATORS, Plan, spread
-from scripts.rehearsal.data.schema import create_source_schema
 from scripts.support.errors import UsageError
-
-__all__ = ["create_source_schema", "populate"]
 
 LINES_PER_WRITE = 2000
 
@@ -63,24 +55,3 @@ def populate(connection: psycopg.Connection[Any], rows: int = 1000, seed: int = 
                 connection.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)", (table, last + 17))
     connection.execute("ANALYZE")
     return counts
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the schema and fill it in the database of DATABASE_URL; prints the number of rows per table as JSON."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.rehearsal.data.fill", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("--rows", type=int, default=1000, help="number of tasks (default 1000)")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same rows (default 1)")
-    options = parser.parse_args(arguments)
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        raise UsageError("DATABASE_URL is not set; export DATABASE_URL=postgresql://... of an empty database")
-    with postgres.connect(url, step="data", name="DATABASE_URL") as connection:
-        connection.execute("SET search_path = public")
-        create_source_schema(connection)
-        sys.stdout.write(json.dumps(populate(connection, options.rows, options.seed)) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -104,7 +104,8 @@ def test_the_command_looks_at_the_account_alone_where_no_database_is_named(
     monkeypatch.chdir(tmp_path)
     for name in ("SOURCE_DATABASE_URL", "TARGET_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    listener = str(world["listenerArn"])[:-1] + "0"
+    there = str(world["listenerArn"])
+    listener = there[:-1] + ("1" if there.endswith("0") else "0")
     for values, status in ((world, 0), ({**world, "listenerArn": listener}, 10)):
         file = {f"task-migration:{key}": value for key, value in values.items()}
         (tmp_path / "Pulumi.staging.yaml").write_text(yaml.safe_dump({"config": file}))

@@ -18,7 +18,8 @@ import psycopg
 
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal import tokens
-from scripts.rehearsal.data.fill import create_source_schema, populate
+from scripts.rehearsal.data.fill import populate
+from scripts.rehearsal.data.schema import create_source_schema
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.process import free_port
 

@@ -12,7 +12,8 @@ from psycopg import sql
 
 from components.config import DEFAULT_DROPPED_FOREIGN_KEYS, DEFAULT_REFERENCED_TABLES, DEFAULT_TABLES
 from scripts.embedded.postgres_server import EmbeddedPostgres
-from scripts.rehearsal.data.fill import create_source_schema, populate
+from scripts.rehearsal.data.fill import populate
+from scripts.rehearsal.data.schema import create_source_schema
 from scripts.support.errors import UsageError
 from tests.conftest import Pair
 

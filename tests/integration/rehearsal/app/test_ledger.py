@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from scripts.embedded.postgres_server import EmbeddedPostgres
-from scripts.rehearsal.data.fill import create_source_schema, populate
+from scripts.rehearsal.data.fill import populate
+from scripts.rehearsal.data.schema import create_source_schema
 from scripts.rehearsal.documents import LedgerCheck
 from scripts.rehearsal.fates import EXISTENCE, GONE, THERE, check_ledger, told_losses
 from scripts.rehearsal.ledger import Entry, Row, key_of, text_of

@@ -56,7 +56,7 @@ def gateway(app_world: AppWorld, monolith: str) -> Iterator[GatewayWorld]:
         world = GatewayWorld(app_world, unused, unused, http)
         try:
             world.build("load-test")
-            world.start("load-test", monolith, app_world.urls["task-service"])
+            world.start(monolith, app_world.urls["task-service"])
             yield world
         finally:
             unused.stop()
