@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,9 +79,14 @@ def _place(stack: str) -> Path:
 
 def _ask(key: InitKey) -> Any:
     """A person's answer: numbers of candidates, or a value; nothing leaves the key open."""
+    from components.config_stack import StackConfig
+    from components.config_values import known_keys
     from scripts.init.run import value_of
 
-    typer.echo(f"\n{key.key} - {key.how}", err=True)
+    width = min(shutil.get_terminal_size().columns, 100)
+    typer.echo("", err=True)
+    for text in (f"{key.key}: {known_keys(StackConfig).get(key.key, '')}", key.how):
+        typer.echo(textwrap.fill(text.strip(), width, subsequent_indent="  ", break_on_hyphens=False), err=True)
     for number, one in enumerate(key.candidates, 1):
         typer.echo(f"  {number}  {one.value}  {one.what}", err=True)
     while True:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from scripts.cli.init import _view
+import pytest
+import typer
+
+from scripts.cli.init import _ask, _view
 from scripts.init.documents import Candidate, Init, InitKey
 from tests.unit.cli.shown import shown
 
@@ -60,3 +63,16 @@ warn  hostHeaders, alarmEmails: nothing in the account says it
       remedy: --set KEY=VALUE
 Next: task-migration init --stack staging --set KEY=VALUE"""
     )
+
+
+def test_who_is_asked_reads_what_the_key_means(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when `hostHeaders - nothing in the account says it` is all that somebody has to answer."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(typer, "prompt", lambda *_, **__: "")
+    assert _ask(InitKey(key="hostHeaders", state="open", how="nothing in the account says it")) is None
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1].startswith("hostHeaders: Hosts whose task requests the live rule takes")
+    assert lines[-1] == "nothing in the account says it"
+    assert max(map(len, lines)) <= 80
