@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ _LOGIN = {
     "TokenEndpoint": "https://id.example.com/token",
     "UserInfoEndpoint": "https://id.example.com/user",
     "ClientId": "tasks",
-    "ClientSecret": "emulated",
+    "ClientSecret": secrets.token_urlsafe(18),
 }
 
 
