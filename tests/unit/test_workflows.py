@@ -507,10 +507,16 @@ def test_drift_of_a_stack_that_is_there_fails_the_night(
     tmp_path: Path, stacks: str, refreshed: int, status: int, says: str
 ) -> None:
     """Fails when a rule that somebody changed by hand, or a backend that does not answer, ends in a green night."""
-    cases = f"'stack ls') {stacks}\n'refresh --preview-only') exit {refreshed} ;;"
+    cases = f"'stack ls') {stacks}\n'config get') echo the-smoke-value ;;\n'refresh --preview-only') echo it is the-smoke-value; exit {refreshed} ;;"
     done = run_step("drift", "Nothing differs from what was deployed", *stand_in(tmp_path, cases))
     assert done.returncode == status, done.stderr
     assert says in done.stdout + done.stderr
     asked = (tmp_path / "asked").read_text().splitlines()
-    wanted = "refresh --preview-only --expect-no-changes --diff --non-interactive"
-    assert asked[1:] == ([wanted] if stacks == THERE else [])
+    wanted = [
+        "config get task-migration:smokeHeaderValue",
+        "refresh --preview-only --expect-no-changes --diff --non-interactive",
+    ]
+    assert asked[1:] == (wanted if stacks == THERE else [])
+    if stacks == THERE:
+        # The runner hides it from the first line on (GitHub, 'Workflow commands': add-mask).
+        assert done.stdout.startswith("::add-mask::the-smoke-value\n")
