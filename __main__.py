@@ -5,6 +5,7 @@ from __future__ import annotations
 import pulumi
 
 from components.adoption import take_over
+from components.alarms import AlarmScope
 from components.backups import Backups, BackupsArgs
 from components.database import TargetDatabase, TargetDatabaseArgs
 from components.logs import Logs, LogsArgs
@@ -97,24 +98,26 @@ monitoring = Monitoring(
     "monitoring",
     MonitoringArgs(
         naming=naming,
-        cluster_arn=config.cluster_arn,
-        service_name=service.service_name,
+        scope=AlarmScope(
+            cluster=config.cluster_arn.rsplit("/", 1)[-1],
+            service=service.service_name,
+            database=database.identifier,
+            source=config.source_instance_identifier,
+            api_id=routes.api_id,
+            connections_limit=config.database_alarm_connections,
+            error_rate_limit_percent=config.gates.error_rate_percent,
+            p95_limit_ms=config.gates.p95_ms,
+            replication_lag_limit_seconds=config.gates.replication_lag_seconds,
+            replication_instance=replication.instance_id if replication else None,
+            replication_tasks={"forward": replication.forward_task_arn, "reverse": replication.reverse_task_arn}
+            if replication
+            else {},
+        ),
         log_group_name=service.log_group_name,
-        database_identifier=database.identifier,
-        source_identifier=config.source_instance_identifier,
-        api_id=routes.api_id,
         listener_arn=config.listener_arn,
         task_target_group_suffix=routes.target_group_suffix,
         monolith_target_group_arn=config.monolith_target_group_arn,
-        connections_limit=config.database_alarm_connections,
-        error_rate_limit_percent=config.gates.error_rate_percent,
-        p95_limit_ms=config.gates.p95_ms,
-        replication_lag_limit_seconds=config.gates.replication_lag_seconds,
         emails=config.alarm_emails,
-        replication_instance_id=replication.instance_id if replication else None,
-        replication_tasks={"forward": replication.forward_task_arn, "reverse": replication.reverse_task_arn}
-        if replication
-        else {},
     ),
 )
 

@@ -30,8 +30,14 @@ class AlarmScope:
     error_rate_limit_percent: float
     p95_limit_ms: float
     replication_lag_limit_seconds: float
+    #: None without DMS.
     replication_instance: pulumi.Input[str] | None
-    replication_tasks: Mapping[str, pulumi.Input[str]]
+    #: ARN of the DMS task of each way, ``forward`` and ``reverse``; none where PostgreSQL itself replicates.
+    replication_tasks: Mapping[str, pulumi.Output[str]]
+
+    def task_ids(self) -> dict[str, pulumi.Output[str]]:
+        """Those tasks as DMS's metrics name them: by the last part of the ARN, not by the identifier."""
+        return {way: arn.apply(lambda arn: arn.rsplit(":", 1)[-1]) for way, arn in self.replication_tasks.items()}
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def _replication(scope: AlarmScope) -> list[Alarm]:
                 {"ReplicationInstanceIdentifier": scope.replication_instance, "ReplicationTaskIdentifier": task},
                 statistic="Maximum",
             )
-            for way, task in scope.replication_tasks.items()
+            for way, task in scope.task_ids().items()
             for side in ("source", "target")
         ]
     return alarms

@@ -114,24 +114,17 @@ class TaskApi(Component):
             opts=self.child,
         )
         target = pulumi.Output.concat("integrations/", integration.id)
-        for suffix, route_key in TASK_ROUTES.items():
+        for suffix, route_key in {**TASK_ROUTES, "health": HEALTH_ROUTE}.items():
+            guarded = route_key != HEALTH_ROUTE
             aws.apigatewayv2.Route(
                 f"{name}-route-{suffix}",
                 api_id=api.id,
                 route_key=route_key,
                 target=target,
-                authorization_type="JWT",
-                authorizer_id=authorizer.id,
+                authorization_type="JWT" if guarded else "NONE",
+                authorizer_id=authorizer.id if guarded else None,
                 opts=self.child,
             )
-        aws.apigatewayv2.Route(
-            f"{name}-route-health",
-            api_id=api.id,
-            route_key=HEALTH_ROUTE,
-            target=target,
-            authorization_type="NONE",
-            opts=self.child,
-        )
 
         self.api_id = api.id
         self.api_endpoint = api.api_endpoint

@@ -132,7 +132,7 @@ def _below(region: str, scope: AlarmScope) -> list[dict[str, Any]]:
                 task,
                 {"label": f"{way}, {side.lower()}"},
             ]
-            for way, task in scope.replication_tasks.items()
+            for way, task in scope.task_ids().items()
             for side in ("Source", "Target")
         ]
     widgets = [

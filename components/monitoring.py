@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
@@ -29,29 +29,15 @@ QUERIES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class MonitoringArgs:
-    """Arguments of :class:`Monitoring`.
-
-    ``replication_tasks`` maps the direction, ``forward`` or ``reverse``, to the ARN of its DMS task; it is empty when
-    PostgreSQL itself replicates.
-    """
+    """Arguments of :class:`Monitoring`."""
 
     naming: Naming
-    cluster_arn: str
-    service_name: pulumi.Input[str]
+    scope: AlarmScope
     log_group_name: pulumi.Input[str]
-    database_identifier: pulumi.Input[str]
-    source_identifier: pulumi.Input[str]
-    api_id: pulumi.Input[str]
     listener_arn: str
     task_target_group_suffix: pulumi.Input[str]
     monolith_target_group_arn: str
-    connections_limit: int
-    error_rate_limit_percent: float
-    p95_limit_ms: float
-    replication_lag_limit_seconds: float
     emails: Sequence[str] = ()
-    replication_instance_id: pulumi.Input[str] | None = None
-    replication_tasks: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
 
 
 class Monitoring(Component):
@@ -65,28 +51,13 @@ class Monitoring(Component):
         super().__init__(name, args.naming, opts)
 
         topic = self._declare_topic(name, args)
-        scope = AlarmScope(
-            cluster=args.cluster_arn.rsplit("/", 1)[-1],
-            service=args.service_name,
-            database=args.database_identifier,
-            source=args.source_identifier,
-            api_id=args.api_id,
-            connections_limit=args.connections_limit,
-            error_rate_limit_percent=args.error_rate_limit_percent,
-            p95_limit_ms=args.p95_limit_ms,
-            replication_lag_limit_seconds=args.replication_lag_limit_seconds,
-            replication_instance=args.replication_instance_id,
-            replication_tasks={
-                way: pulumi.Output.from_input(arn).apply(_resource_id) for way, arn in args.replication_tasks.items()
-            },
-        )
-        declare_alarms(self, name, scope=scope, topic_arn=topic.arn)
+        declare_alarms(self, name, scope=args.scope, topic_arn=topic.arn)
         dashboard = aws.cloudwatch.Dashboard(
             f"{name}-dashboard",
             dashboard_name=self.naming.prefix,
             dashboard_body=dashboard_body(
                 region=self.naming.region,
-                scope=scope,
+                scope=args.scope,
                 load_balancer=args.listener_arn.split(":listener/", 1)[1].rsplit("/", 1)[0],
                 monolith=args.monolith_target_group_arn.rsplit(":", 1)[1],
                 task_service=args.task_target_group_suffix,
@@ -149,8 +120,3 @@ class Monitoring(Component):
                 f"{name}-mail-{address}", topic=topic.arn, protocol="email", endpoint=address, opts=self.child
             )
         return topic
-
-
-def _resource_id(arn: str) -> str:
-    """DMS names a task in its metrics by the last part of its ARN, not by its identifier."""
-    return arn.rsplit(":", 1)[-1]

@@ -103,7 +103,9 @@ class Replication(Component):
                 secrets_manager_arn=args.source_secret_arn if on_source else secret.arn,
                 secrets_manager_access_role_arn=access.arn,
                 extra_connection_attributes=dms_settings.secrets_endpoint_attribute(args.secrets_endpoint),
-                postgres_settings=_reader_settings(slot) if reads else _writer_settings(),
+                postgres_settings=_settings(
+                    dms_settings.reader_settings(slot) if reads else dms_settings.writer_settings()
+                ),
                 tags=self.tags(endpoint_id),
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[access_policy]),
             )
@@ -197,15 +199,7 @@ class Replication(Component):
         )
 
 
-def _snake(settings: dict[str, Any]) -> dict[str, Any]:
-    return {re.sub(r"[A-Z]", lambda match: f"_{match[0].lower()}", key): value for key, value in settings.items()}
-
-
-def _reader_settings(slot: pulumi.Input[str]) -> aws.dms.EndpointPostgresSettingsArgs:
-    """Settings of an endpoint that DMS reads changes from."""
-    return aws.dms.EndpointPostgresSettingsArgs(**_snake(dms_settings.reader_settings(slot)))
-
-
-def _writer_settings() -> aws.dms.EndpointPostgresSettingsArgs:
-    """Settings of an endpoint that DMS applies changes to."""
-    return aws.dms.EndpointPostgresSettingsArgs(**_snake(dms_settings.writer_settings()))
+def _settings(of_side: dict[str, Any]) -> aws.dms.EndpointPostgresSettingsArgs:
+    """The settings of an endpoint, by the names that the SDK has for them."""
+    named = {re.sub(r"[A-Z]", lambda match: f"_{match[0].lower()}", key): value for key, value in of_side.items()}
+    return aws.dms.EndpointPostgresSettingsArgs(**named)
