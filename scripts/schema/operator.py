@@ -16,6 +16,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from components.config import MigrationConfig
+from scripts.database import queries
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.schema import role
 from scripts.schema.documents import OperatorRole
@@ -25,6 +26,7 @@ from scripts.support.redact import remember_secret
 from scripts.support.settings import Settings
 
 _MASTER = "TARGET_MASTER_DATABASE_URL"
+_RIGHTS = queries.load("scripts.schema", "operator.sql")
 
 
 def appoint(
@@ -111,66 +113,43 @@ def _grant(connection: Connection, config: MigrationConfig) -> None:
     Raises:
         Refused: the master may not give one that a command needs; with its SQL.
     """
-    for statement in _rights(connection, config):
-        try:
-            with connection.transaction():
-                connection.execute(statement)
-        except psycopg.errors.InsufficientPrivilege as error:
-            user = connection.info.user
-            raise Refused(
-                f"{user} may not give the operator what commands need: {statement.as_string(connection)}: {error.diag.message_primary}; "
-                f"have a role that may run it, or export {_MASTER} for another master"
-            ) from None
-    for useful in _useful(config):
-        # `preflight` warns of what is missing of these.
-        try:
-            with connection.transaction():
-                connection.execute(useful)
-        except psycopg.errors.InsufficientPrivilege:
-            continue
+    for part in _parts(connection, config):
+        for statement in rights(part, connection, config, config.operator_role):
+            try:
+                with connection.transaction():
+                    connection.execute(statement)
+            except psycopg.errors.InsufficientPrivilege as error:
+                if part == "useful":
+                    continue
+                user = connection.info.user
+                raise Refused(
+                    f"{user} may not give the operator what commands need: {statement.as_string(connection)}: {error.diag.message_primary}; "
+                    f"have a role that may run it, or export {_MASTER} for another master"
+                ) from None
 
 
-def _rights(connection: Connection, config: MigrationConfig) -> Iterator[sql.Composed]:
-    operator, schema = sql.Identifier(config.operator_role), sql.Identifier(config.db_schema)
-    database = sql.Identifier(connection.info.dbname)
-    managed = role.exists(connection, "rds_superuser")
-    statements = (
-        # Nobody may give the attribute there, and rds_superuser has the predefined roles and the parameter (Amazon RDS,
-        # 'Understanding the rds_superuser role').
-        (
-            "ALTER ROLE {operator} CREATEROLE",
-            "GRANT rds_replication TO {operator} WITH ADMIN OPTION",
-            "GRANT rds_superuser TO {operator}",
-        )
-        if managed
-        else (
-            "ALTER ROLE {operator} CREATEROLE REPLICATION",
-            "GRANT pg_create_subscription, pg_read_all_stats TO {operator}",
-            "GRANT SET ON PARAMETER session_replication_role TO {operator} WITH GRANT OPTION",
-        )
-    )
-    for text in (*statements, "GRANT CREATE ON DATABASE {database} TO {operator}"):
-        yield sql.SQL(text).format(operator=operator, database=database)
+def _parts(connection: Connection, config: MigrationConfig) -> Iterator[str]:
+    yield "rds" if role.exists(connection, "rds_superuser") else "plain"
+    yield "database"
     query = "SELECT nspowner = to_regrole(%s) FROM pg_namespace WHERE nspname = %s"
-    owned = connection.execute(query, (operator.as_string(connection), config.db_schema)).fetchone()
-    if owned == (False,):
-        # Who gives a schema away has to be able to become its new owner (PostgreSQL, 'ALTER SCHEMA').
-        for text in (
-            "GRANT {operator} TO CURRENT_USER",
-            "ALTER SCHEMA {schema} OWNER TO {operator}",
-            "REVOKE {operator} FROM CURRENT_USER",
-        ):
-            yield sql.SQL(text).format(operator=operator, schema=schema)
+    operator = sql.Identifier(config.operator_role).as_string(connection)
+    if connection.execute(query, (operator, config.db_schema)).fetchone() == (False,):
+        yield "target"
     if role.exists(connection, config.target_role):
-        yield sql.SQL("GRANT {service} TO {operator} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(
-            service=sql.Identifier(config.target_role), operator=operator
-        )
+        yield "service"
+    yield "useful"
 
 
-def _useful(config: MigrationConfig) -> Iterator[sql.Composed]:
-    for text in (
-        "GRANT pg_signal_backend TO {operator}",
-        "GRANT SET ON PARAMETER deadlock_timeout TO {operator}",
-        "GRANT EXECUTE ON FUNCTION pg_replication_origin_progress(text, boolean) TO {operator}",
-    ):
-        yield sql.SQL(text).format(operator=sql.Identifier(config.operator_role))
+def rights(
+    part: str, connection: Connection, config: MigrationConfig, operator: str, table: str = ""
+) -> list[sql.Composed]:
+    """The statements of one part of ``operator.sql``, by which a master gives ``operator`` his rights; ``table`` is one of the schema's."""
+    names = {
+        "operator": sql.Identifier(operator),
+        "database": sql.Identifier(connection.info.dbname),
+        "schema": sql.Identifier(config.db_schema),
+        "service": sql.Identifier(config.target_role),
+        "application": sql.Identifier(config.source_role),
+        "table": sql.Identifier(config.db_schema, table),
+    }
+    return [sql.SQL(text).format(**names) for text in _RIGHTS[part].split(";")]
