@@ -32,7 +32,7 @@ class RoutesArgs:
 def weighted_groups(
     weight: int, monolith: pulumi.Input[str], task_service: pulumi.Input[str]
 ) -> list[aws.lb.ListenerRuleActionForwardTargetGroupArgs]:
-    """Target groups of the live rule at ``weight`` percent.
+    """Target groups of a rule that gives the Task Service ``weight`` percent.
 
     At 0 and at 100 there is exactly one: a group of weight 0 would still be named, and could hold sticky clients.
     """
@@ -115,30 +115,17 @@ class Routes(Component):
 
         It also attaches the target group to the load balancer at weight 0, without which ECS makes no service on it.
         """
+        header = aws.lb.ListenerRuleConditionArgs(
+            http_header=aws.lb.ListenerRuleConditionHttpHeaderArgs(
+                http_header_name=SMOKE_HEADER, values=[args.smoke_header_value]
+            )
+        )
         return aws.lb.ListenerRule(
             f"{name}-smoke-rule",
             listener_arn=args.config.listener_arn,
             priority=args.config.live_rule_priority - 1,
-            actions=[
-                aws.lb.ListenerRuleActionArgs(
-                    type="forward",
-                    forward=aws.lb.ListenerRuleActionForwardArgs(
-                        target_groups=[
-                            aws.lb.ListenerRuleActionForwardTargetGroupArgs(arn=target_group.arn, weight=100)
-                        ]
-                    ),
-                )
-            ],
-            conditions=[
-                aws.lb.ListenerRuleConditionArgs(
-                    http_header=aws.lb.ListenerRuleConditionHttpHeaderArgs(
-                        http_header_name=SMOKE_HEADER, values=[args.smoke_header_value]
-                    )
-                ),
-                aws.lb.ListenerRuleConditionArgs(
-                    path_pattern=aws.lb.ListenerRuleConditionPathPatternArgs(values=[*TASK_PATHS, HEALTH_PATH])
-                ),
-            ],
+            actions=_forward(100, args, target_group),
+            conditions=[header, _paths(*TASK_PATHS, HEALTH_PATH)],
             tags=self.tags(f"{self.naming.prefix}-smoke"),
             opts=pulumi.ResourceOptions(parent=self, additional_secret_outputs=["conditions"]),
         )
@@ -147,37 +134,29 @@ class Routes(Component):
         self, name: str, args: RoutesArgs, target_group: aws.lb.TargetGroup, smoke: aws.lb.ListenerRule
     ) -> aws.lb.ListenerRule:
         """The one resource that a change of the weight changes."""
+        conditions = [_paths(*TASK_PATHS)]
+        if hosts := args.config.host_headers:
+            condition = aws.lb.ListenerRuleConditionHostHeaderArgs(values=list(hosts))
+            conditions.append(aws.lb.ListenerRuleConditionArgs(host_header=condition))
         return aws.lb.ListenerRule(
             f"{name}-{LIVE_RULE}",
             listener_arn=args.config.listener_arn,
             priority=args.config.live_rule_priority,
-            actions=[
-                aws.lb.ListenerRuleActionArgs(
-                    type="forward",
-                    forward=aws.lb.ListenerRuleActionForwardArgs(
-                        target_groups=weighted_groups(
-                            args.config.canary_weight, args.config.monolith_target_group_arn, target_group.arn
-                        )
-                    ),
-                )
-            ],
-            conditions=[
-                aws.lb.ListenerRuleConditionArgs(
-                    path_pattern=aws.lb.ListenerRuleConditionPathPatternArgs(values=list(TASK_PATHS))
-                ),
-                *(
-                    [
-                        aws.lb.ListenerRuleConditionArgs(
-                            host_header=aws.lb.ListenerRuleConditionHostHeaderArgs(
-                                values=list(args.config.host_headers)
-                            )
-                        )
-                    ]
-                    if args.config.host_headers
-                    else []
-                ),
-            ],
+            actions=_forward(args.config.canary_weight, args, target_group),
+            conditions=conditions,
             tags=self.tags(f"{self.naming.prefix}-live"),
             # The smoke rule first, so that nobody finds the live rule's group without a way to check it.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[smoke]),
         )
+
+
+def _forward(weight: int, args: RoutesArgs, target_group: aws.lb.TargetGroup) -> list[aws.lb.ListenerRuleActionArgs]:
+    groups = weighted_groups(weight, args.config.monolith_target_group_arn, target_group.arn)
+    forward = aws.lb.ListenerRuleActionForwardArgs(target_groups=groups)
+    return [aws.lb.ListenerRuleActionArgs(type="forward", forward=forward)]
+
+
+def _paths(*paths: str) -> aws.lb.ListenerRuleConditionArgs:
+    return aws.lb.ListenerRuleConditionArgs(
+        path_pattern=aws.lb.ListenerRuleConditionPathPatternArgs(values=list(paths))
+    )

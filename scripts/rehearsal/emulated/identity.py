@@ -181,17 +181,15 @@ class Secret(Kind):
     resource_type = "aws:secretsmanager/secret:Secret"
     service = "secretsmanager"
     params: ClassVar[Mapping[str, Any]] = {"name": "Name", "description": "Description", "kmsKeyId": "KmsKeyId"}
-    special = frozenset({"policy"})
     kept = frozenset({"recoveryWindowInDays"})
     tagging = Tagging("SecretId")
     force_new = frozenset({"name"})
     unique = ("name",)
-    policies = frozenset({"policy"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         client = aws.client("secretsmanager")
         try:
-            arn = str(client.create_secret(**self.tagged(self.parameters(inputs), inputs))["ARN"])
+            return str(client.create_secret(**self.tagged(self.parameters(inputs), inputs))["ARN"])
         except client.exceptions.ResourceExistsException:
             gone = client.describe_secret(SecretId=inputs["name"]).get("DeletedDate")
             if gone is None:
@@ -199,9 +197,6 @@ class Secret(Kind):
             raise ProviderError(
                 f"InvalidRequestException: a secret with the name {inputs['name']} is already scheduled for deletion, until {gone:%Y-%m-%d}"
             ) from None
-        if inputs.get("policy"):
-            client.put_resource_policy(SecretId=arn, ResourcePolicy=inputs["policy"])
-        return arn
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         secret = aws.client("secretsmanager").describe_secret(SecretId=id_)
@@ -211,11 +206,6 @@ class Secret(Kind):
         client = aws.client("secretsmanager")
         if changed & {"description", "kmsKeyId"}:
             client.update_secret(SecretId=id_, **self.parameters(new, {"description", "kmsKeyId"}))
-        if "policy" in changed:
-            if new.get("policy"):
-                client.put_resource_policy(SecretId=id_, ResourcePolicy=new["policy"])
-            elif old.get("policy"):
-                client.delete_resource_policy(SecretId=id_)
         self.retag(aws, id_, old, new)
 
     def standing(self, aws: Aws, id_: str) -> dict[str, Any]:

@@ -123,13 +123,9 @@ class Endpoint(_Dms):
     resource_type = "aws:dms/endpoint:Endpoint"
     params: ClassVar[Mapping[str, Any]] = capitals(
         "endpointType engineName extraConnectionAttributes certificateArn sslMode"
-    ) | {"endpointId": "EndpointIdentifier", "kmsKeyArn": "KmsKeyId", "serviceAccessRole": "ServiceAccessRoleArn"}
-    special = frozenset(
-        {"databaseName", "secretsManagerArn", "secretsManagerAccessRoleArn", "postgresSettings"}
-        | {"serverName", "port", "username"}
-    )
-    kept = frozenset({"pauseReplicationTasks"})
-    force_new = frozenset({"endpointId", "kmsKeyArn"})
+    ) | {"endpointId": "EndpointIdentifier"}
+    special = frozenset({"databaseName", "secretsManagerArn", "secretsManagerAccessRoleArn", "postgresSettings"})
+    force_new = frozenset({"endpointId"})
     unique = ("endpointId",)
     describe, answers = "describe_endpoints", "Endpoints"
     filter_name, identity = "endpoint-id", "{endpointId}"
@@ -138,13 +134,11 @@ class Endpoint(_Dms):
     def _call(self, inputs: Inputs) -> dict[str, Any]:
         # As AWS's provider, which sends each number and flag that it knows, unset ones as 0 and false (expandPostgreSQLSettings).
         settings = {**_UNSET, **pascal(inputs["postgresSettings"])} if inputs.get("postgresSettings") else {}
-        plain = {"databaseName": "DatabaseName", "serverName": "ServerName", "port": "Port", "username": "Username"}
-        values = {name: inputs[key] for key, name in plain.items() if inputs.get(key) is not None}
+        name = {"DatabaseName": inputs["databaseName"]} if inputs.get("databaseName") is not None else {}
         if inputs.get("secretsManagerArn"):
             settings["SecretsManagerSecretId"] = inputs["secretsManagerArn"]
             settings["SecretsManagerAccessRoleArn"] = inputs.get("secretsManagerAccessRoleArn")
-        settings |= {key: value for key, value in values.items() if key == "DatabaseName"}
-        return {**self.parameters(inputs), **values, "PostgreSQLSettings": settings}
+        return {**self.parameters(inputs), **name, "PostgreSQLSettings": settings | name}
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         aws.client("dms").create_endpoint(**self.tagged(self._call(inputs), inputs))
@@ -155,14 +149,13 @@ class Endpoint(_Dms):
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         arn = self._lookup(aws, id_)["EndpointArn"]
-        if changed - {"tags", "pauseReplicationTasks"}:
+        if changed - {"tags"}:
             for task in aws.client("dms").describe_replication_tasks()["ReplicationTasks"]:
                 if arn in (task["SourceEndpointArn"], task["TargetEndpointArn"]) and task["Status"] == "running":
                     raise ProviderError(
                         f"InvalidResourceStateFault: the endpoint {id_} is used by the running task {task['ReplicationTaskIdentifier']}"
                     )
-            call = {key: value for key, value in self._call(new).items() if key != "KmsKeyId"}
-            judge(aws, Limit.DMS_MODIFY_ENDPOINT, {"EndpointArn": arn, **call})
+            judge(aws, Limit.DMS_MODIFY_ENDPOINT, {"EndpointArn": arn, **self._call(new)})
         self.retag(aws, arn, old, new)
 
 
