@@ -31,20 +31,7 @@ state = State("state", StateArgs(naming=naming, bucket=config.state_bucket, lock
 
 database = TargetDatabase(
     "database",
-    TargetDatabaseArgs(
-        naming=naming,
-        vpc_id=config.vpc_id,
-        subnet_ids=config.private_subnet_ids,
-        database=config.target_database,
-        instance_class=config.db_instance_class,
-        allocated_storage_gb=config.db_allocated_storage_gb,
-        log_key_arn=logs.key_arn,
-        source_security_group_id=config.source_security_group_id,
-        source_port=config.source_port,
-        native=config.replication_engine == "native",
-        operator_security_group_ids=config.operator_security_group_ids,
-        operator_reaches_source=config.operator_reaches_source,
-    ),
+    TargetDatabaseArgs(naming=naming, config=config, log_key_arn=logs.key_arn),
 )
 
 replication = (
@@ -52,24 +39,10 @@ replication = (
         "replication",
         ReplicationArgs(
             naming=naming,
-            vpc_id=config.vpc_id,
-            subnet_ids=config.private_subnet_ids,
-            instance_class=config.dms_instance_class,
-            allocated_storage_gb=config.dms_allocated_storage_gb,
+            config=config,
             key_arn=database.key_arn,
             log_group=logs.dms_group,
-            create_account_roles=config.dms_create_account_roles,
-            lob_max_size_kb=config.dms_lob_max_size_kb,
-            source_database=config.source_database,
-            source_port=config.source_port,
-            source_secret_arn=config.source_secret_arn,
-            secrets_endpoint=config.secrets_manager_endpoint_override,
-            certificate_arn=config.dms_certificate_arn,
-            source_security_group_id=config.source_security_group_id,
-            target_database=config.target_database,
             target_security_group_id=database.security_group_id,
-            forward_slot=config.subscription,
-            reverse_slot=config.reverse_subscription,
         ),
     )
     if config.replication_engine == "dms"

@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.component import Component
+from components.config_stack import StackConfig
 from components.keys import encryption_key
 from components.logs import log_group
 from components.naming import DATABASE_EXPORTS, OPERATOR_SECRET, POSTGRES_PORT, Naming
@@ -41,25 +42,11 @@ DYNAMIC_PARAMETERS = {
 
 @dataclass(frozen=True)
 class TargetDatabaseArgs:
-    """Arguments of :class:`TargetDatabase`.
-
-    ``native``: PostgreSQL itself replicates, so each server connects to the other; with DMS the replication instance connects to
-    both. ``operator_security_group_ids`` are the groups of the shells and runners that commands run on, which reach this database,
-    and with ``operator_reaches_source`` the source too. Nobody else but the service does.
-    """
+    """Arguments of :class:`TargetDatabase`."""
 
     naming: Naming
-    vpc_id: pulumi.Input[str]
-    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
-    database: pulumi.Input[str]
-    instance_class: pulumi.Input[str]
-    allocated_storage_gb: int
+    config: StackConfig
     log_key_arn: pulumi.Input[str]
-    source_security_group_id: pulumi.Input[str]
-    source_port: int
-    native: bool
-    operator_security_group_ids: Sequence[str] = ()
-    operator_reaches_source: bool = False
 
 
 class TargetDatabase(Component):
@@ -90,11 +77,11 @@ class TargetDatabase(Component):
             f"{name}-subnet-group",
             name=self.naming.prefix,
             description="Private subnets of the Task Service database",
-            subnet_ids=args.subnet_ids,
+            subnet_ids=args.config.private_subnet_ids,
             tags=self.tags(self.naming.prefix),
             opts=self.child,
         )
-        group = security_group(self, name, vpc_id=args.vpc_id, purpose="Task Service database")
+        group = security_group(self, name, vpc_id=args.config.vpc_id, purpose="Task Service database")
         self._instance = self._declare_instance(name, args, key, subnets, group)
         self._permit_ways(name, args, group.id)
 
@@ -138,14 +125,14 @@ class TargetDatabase(Component):
             auto_minor_version_upgrade=False,
             allow_major_version_upgrade=False,
             apply_immediately=False,
-            instance_class=args.instance_class,
-            allocated_storage=args.allocated_storage_gb,
+            instance_class=args.config.db_instance_class,
+            allocated_storage=args.config.db_allocated_storage_gb,
             # A replication slot that nobody reads keeps WAL; growing storage is better than a full disk.
-            max_allocated_storage=2 * args.allocated_storage_gb,
+            max_allocated_storage=2 * args.config.db_allocated_storage_gb,
             storage_type="gp3",
             storage_encrypted=True,
             kms_key_id=key.arn,
-            db_name=args.database,
+            db_name=args.config.target_database,
             port=POSTGRES_PORT,
             username=MASTER_USER,
             manage_master_user_password=True,
@@ -212,18 +199,19 @@ class TargetDatabase(Component):
         return role, attachment
 
     def _permit_ways(self, name: str, args: TargetDatabaseArgs, group_id: pulumi.Input[str]) -> None:
-        """Who connects to whom: (rule, origin, destination, port, purpose)."""
-        source, target = (args.source_security_group_id, args.source_port), (group_id, POSTGRES_PORT)
+        """Who connects to whom: (rule, origin, destination, port, purpose). Each server to the other where PostgreSQL itself replicates
+        (with DMS its instance connects to both), the operators, and nobody else but the service."""
+        source, target = (args.config.source_security_group_id, args.config.source_port), (group_id, POSTGRES_PORT)
         ways: list[tuple[str, pulumi.Input[str], tuple[pulumi.Input[str], int], str]] = []
-        if args.native:
+        if args.config.replication_engine == "native":
             ways += [
                 ("to-source", group_id, source, "Subscription of the target on the source"),
                 ("from-source", source[0], target, "Subscription of the source on the target"),
             ]
         # By its id, so that a group that is taken out of the list moves no other's rules.
-        for operator in args.operator_security_group_ids:
+        for operator in args.config.operator_security_group_ids:
             ways.append((f"from-{operator}", operator, target, "Operators to the Task Service database"))
-            if args.operator_reaches_source:
+            if args.config.operator_reaches_source:
                 ways.append((f"source-from-{operator}", operator, source, "Operators to the source database"))
         for way, origin, (destination, port), purpose in ways:
             permit(self, f"{name}-{way}", origin=origin, destination=destination, port=port, purpose=purpose)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import pulumi_aws as aws
 
 from components import dms_settings
 from components.component import Component
+from components.config_stack import StackConfig
 from components.dms_settings import (
     FORWARD_RECORD,
     FORWARD_TASK_ID,
@@ -31,31 +31,13 @@ from components.secrets import declare_secret
 
 @dataclass(frozen=True)
 class ReplicationArgs:
-    """Arguments of :class:`Replication`.
-
-    ``forward_slot`` and ``reverse_slot`` are the slots that `copy` and `replicate start` make, on the source and on the
-    target. Their LSNs are known after this is declared, so `replicate start` hands them to the tasks as it starts them.
-    """
+    """Arguments of :class:`Replication`."""
 
     naming: Naming
-    vpc_id: pulumi.Input[str]
-    subnet_ids: pulumi.Input[Sequence[pulumi.Input[str]]]
-    instance_class: pulumi.Input[str]
-    allocated_storage_gb: pulumi.Input[int]
+    config: StackConfig
     key_arn: pulumi.Input[str]
     log_group: pulumi.Resource
-    create_account_roles: bool
-    lob_max_size_kb: int
-    source_database: pulumi.Input[str]
-    source_port: int
-    source_secret_arn: pulumi.Input[str]
-    secrets_endpoint: str | None
-    certificate_arn: pulumi.Input[str] | None
-    source_security_group_id: pulumi.Input[str]
-    target_database: pulumi.Input[str]
     target_security_group_id: pulumi.Input[str]
-    forward_slot: pulumi.Input[str]
-    reverse_slot: pulumi.Input[str]
 
 
 class Replication(Component):
@@ -85,24 +67,27 @@ class Replication(Component):
             recovery_days=0,
         )
         access, access_policy = declare_access_role(
-            self, name, source_secret_arn=args.source_secret_arn, target_secret_arn=secret.arn
+            self, name, source_secret_arn=args.config.source_secret_arn, target_secret_arn=secret.arn
         )
         instance = self._declare_instance(name, args)
 
         def endpoint(suffix: str, endpoint_id: str, *, reads: bool, on_source: bool) -> aws.dms.Endpoint:
-            slot = args.forward_slot if on_source else args.reverse_slot
+            # Made by `copy` and `replicate start`; their LSNs are known after this is declared, so `replicate start` hands them over.
+            slot = args.config.subscription if on_source else args.config.reverse_subscription
             return aws.dms.Endpoint(
                 f"{name}-{suffix}",
                 endpoint_id=endpoint_id,
                 endpoint_type="source" if reads else "target",
                 engine_name="postgres",
-                database_name=args.source_database if on_source else args.target_database,
+                database_name=args.config.source_database if on_source else args.config.target_database,
                 # The host of the secret must be the name in the server's certificate (AWS DMS, 'Using SSL with AWS DMS').
                 ssl_mode="verify-full",
-                certificate_arn=args.certificate_arn,
-                secrets_manager_arn=args.source_secret_arn if on_source else secret.arn,
+                certificate_arn=args.config.dms_certificate_arn,
+                secrets_manager_arn=args.config.source_secret_arn if on_source else secret.arn,
                 secrets_manager_access_role_arn=access.arn,
-                extra_connection_attributes=dms_settings.secrets_endpoint_attribute(args.secrets_endpoint),
+                extra_connection_attributes=dms_settings.secrets_endpoint_attribute(
+                    args.config.secrets_manager_endpoint_override
+                ),
                 postgres_settings=_settings(
                     dms_settings.reader_settings(slot) if reads else dms_settings.writer_settings()
                 ),
@@ -130,7 +115,7 @@ class Replication(Component):
                 source_endpoint_arn=origin.endpoint_arn,
                 target_endpoint_arn=destination.endpoint_arn,
                 table_mappings=dms_settings.table_mappings(record),
-                replication_task_settings=dms_settings.task_settings(lob_max_size_kb=args.lob_max_size_kb),
+                replication_task_settings=dms_settings.task_settings(lob_max_size_kb=args.config.dms_lob_max_size_kb),
                 # A task that `up` starts would run before the copy; and `up` would restart one that was stopped.
                 start_replication_task=False,
                 tags=self.tags(task_id),
@@ -156,18 +141,18 @@ class Replication(Component):
         self.declared()
 
     def _declare_instance(self, name: str, args: ReplicationArgs) -> aws.dms.ReplicationInstance:
-        roles = declare_account_roles(self, name) if args.create_account_roles else []
+        roles = declare_account_roles(self, name) if args.config.dms_create_account_roles else []
         subnets = aws.dms.ReplicationSubnetGroup(
             f"{name}-subnet-group",
             replication_subnet_group_id=INSTANCE_ID,
             replication_subnet_group_description="Private subnets of the task replication",
-            subnet_ids=args.subnet_ids,
+            subnet_ids=args.config.private_subnet_ids,
             tags=self.tags(INSTANCE_ID),
             opts=pulumi.ResourceOptions(parent=self, depends_on=roles),
         )
-        group = security_group(self, name, vpc_id=args.vpc_id, purpose="DMS replication instance")
+        group = security_group(self, name, vpc_id=args.config.vpc_id, purpose="DMS replication instance")
         for side, destination, port in (
-            ("source", args.source_security_group_id, args.source_port),
+            ("source", args.config.source_security_group_id, args.config.source_port),
             ("target", args.target_security_group_id, POSTGRES_PORT),
         ):
             permit(
@@ -183,8 +168,8 @@ class Replication(Component):
         return aws.dms.ReplicationInstance(
             f"{name}-instance",
             replication_instance_id=INSTANCE_ID,
-            replication_instance_class=args.instance_class,
-            allocated_storage=args.allocated_storage_gb,
+            replication_instance_class=args.config.dms_instance_class,
+            allocated_storage=args.config.dms_allocated_storage_gb,
             kms_key_arn=args.key_arn,
             multi_az=self.naming.is_production,
             publicly_accessible=False,
