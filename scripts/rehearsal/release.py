@@ -15,7 +15,11 @@ _MEDIA = "application/vnd.docker.distribution.manifest.v2+json"
 
 def push_image(aws: EmulatedAws, tag: str) -> None:
     """An image of that tag, with no layers: nobody runs it here."""
-    config = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 2, "digest": _digest(tag)}
+    config = {
+        "mediaType": "application/vnd.docker.container.image.v1+json",
+        "size": 2,
+        "digest": f"sha256:{sha256(tag.encode()).hexdigest()}",
+    }
     manifest = {"schemaVersion": 2, "mediaType": _MEDIA, "config": config, "layers": []}
     aws.client("ecr").put_image(repositoryName=REPOSITORY_NAME, imageManifest=json.dumps(manifest), imageTag=tag)
 
@@ -26,7 +30,3 @@ def put_values(aws: EmulatedAws, password: str | None, pool: Mapping[str, object
     for name, value in values.items():
         if value is not None:
             aws.client("secretsmanager").put_secret_value(SecretId=name, SecretString=value)
-
-
-def _digest(text: str) -> str:
-    return f"sha256:{sha256(text.encode()).hexdigest()}"
