@@ -8,7 +8,7 @@ import yaml
 from components.config import PROJECT
 from components.config_stack import StackConfig
 from components.config_values import known_keys
-from scripts.init.layout import STACKS, laid_out, stack_text
+from scripts.init.layout import STACKS, laid_out, stack_text, values_of
 from scripts.support.settings import PROJECT_ROOT
 
 
@@ -23,6 +23,18 @@ def test_a_stacks_file_is_laid_out_as_the_template_says(stack: str) -> None:
 def test_the_template_has_only_keys_that_are_known(stack: str) -> None:
     keys = {key for key in yaml.safe_load(stack_text(stack))["config"] if not key.startswith("aws:")}
     assert keys <= {f"{PROJECT}:{key}" for key in known_keys(StackConfig)}
+
+
+def test_the_template_says_what_the_program_takes_where_a_file_says_nothing() -> None:
+    """Fails when a default is changed in one of the two places, or a key that has to be filled in has no line to fill."""
+    declared, template = yaml.safe_load(stack_text("staging"))["config"], values_of(stack_text("staging"))
+    fields = {field.alias or name: field for name, field in StackConfig.model_fields.items()}
+    assert {key for key, field in fields.items() if field.is_required()} <= {key.partition(":")[2] for key in declared}
+    # A stack's own buckets; and an administrator's boundary, which a rehearsal has none of.
+    own = {"environment", "backupBucket", "stateBucket", "permissionsBoundary"}
+    defaults = {key: fields[key].default for key in template}
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
+    assert {key for key, value in template.items() if plain[key] != value} == own
 
 
 def test_a_value_a_secret_and_what_pulumi_keeps_beside_survive_a_new_layout() -> None:
