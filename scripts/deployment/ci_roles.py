@@ -111,12 +111,17 @@ role() { # NAME
 """
 
 
+def _arns(place: Place) -> tuple[str, str]:
+    """Of the account's policies, without a name, and of GitHub's OIDC provider."""
+    base = place.naming.boundary_arn.rpartition("/")[0]
+    return base, f"{base.removesuffix(':policy')}:oidc-provider/{ci_roles.ISSUER}"
+
+
 def write(place: Place, directory: Path) -> Path:
     """Write each document into a file of its own, and a script of the commands that make everything; where that is."""
     wanted = declared(place)
     private.directory(directory)
-    base = place.naming.boundary_arn.rpartition("/")[0]
-    provider = f"{base.removesuffix(':policy')}:oidc-provider/{ci_roles.ISSUER}"
+    base, provider = _arns(place)
     commands = [
         f"policies={base}/",
         f"seconds={SESSION_SECONDS}",
@@ -155,8 +160,7 @@ def check_account(place: Place) -> list[CiFinding]:
 
 def _account_findings(place: Place, iam: Any) -> Iterator[CiFinding]:
     wanted = declared(place)
-    base = place.naming.boundary_arn.rpartition("/")[0]
-    provider = f"{base.removesuffix(':policy')}:oidc-provider/{ci_roles.ISSUER}"
+    base, provider = _arns(place)
     known = _or_none(iam.get_open_id_connect_provider, OpenIDConnectProviderArn=provider)
     if known is None or known.get("ClientIDList") != ["sts.amazonaws.com"]:
         found = "missing" if known is None else f"audiences {known.get('ClientIDList')}"

@@ -75,15 +75,6 @@ class CliDeployer:
     def _cli(self, executable: str, timeout: float, record: Path) -> Command:
         return Command(executable, timeout, record)
 
-    @property
-    def timeout(self) -> float:
-        """Seconds that one operation may take."""
-        return self._command.timeout
-
-    @timeout.setter
-    def timeout(self, seconds: float) -> None:
-        self._command.timeout = seconds
-
     def config(self) -> dict[str, Any]:
         return self._file.config()
 
@@ -153,10 +144,6 @@ class CliDeployer:
         """Take away the lock that a killed operation left. Raises MigrationError with the cause."""
         with self._named("pulumi cancel"):
             self._stack.cancel()
-
-    def pending(self) -> dict[str, str]:
-        """What a killed operation was doing when it was cut, as the state has it: URN -> creating, updating, deleting."""
-        return _pending(self._state())
 
     def _state(self) -> dict[str, Any]:
         with self._named("pulumi stack export"):

@@ -7,15 +7,12 @@ import os
 import secrets
 import subprocess
 import sys
-import threading
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
-import boto3
-from botocore.config import Config
-
+from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.processes import end, http_status
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.process import free_port, uninterrupted
@@ -40,9 +37,7 @@ class EmulatedAws:
         self.port = port
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
-        self._session: boto3.session.Session | None = None
-        self._clients: dict[str, Any] = {}
-        self._making = threading.Lock()
+        self._aws: Aws | None = None
 
     @property
     def endpoint_url(self) -> str:
@@ -68,25 +63,10 @@ class EmulatedAws:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def session(self) -> boto3.session.Session:
-        """A boto3 session with this account's credentials; its clients still need :attr:`endpoint_url`."""
-        return boto3.session.Session(
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",  # noqa: S106 - moto takes any
-            region_name=self.region,
-        )
-
     def client(self, service: str) -> Any:
         """The boto3 client of one emulated service, made once; safe to share between threads."""
-        # Short waits: the server is on this machine.
-        config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2})
-        with self._making:
-            if service not in self._clients:
-                # One session for all: a new one reads the services' descriptions anew, which takes a second for ten of them.
-                self._session = self._session or self.session()
-                factory = cast(Any, self._session)
-                self._clients[service] = factory.client(service, endpoint_url=self.endpoint_url, config=config)
-            return self._clients[service]
+        self._aws = self._aws or Aws(self.region, self.environment())
+        return self._aws.client(service)
 
     def start(self, timeout: float = 30.0) -> EmulatedAws:
         """Start the server and wait until it answers.

@@ -61,8 +61,14 @@ class Aws:
         """The boto3 client of ``service``."""
         with self._lock:
             if service not in self._clients:
-                # Few attempts: an emulator on this machine answers or is gone.
-                config = Config(inject_host_prefix=False, retries={"total_max_attempts": 2}, max_pool_connections=32)
+                # Few attempts and short waits: an emulator on this machine answers or is gone.
+                config = Config(
+                    inject_host_prefix=False,
+                    max_pool_connections=32,
+                    connect_timeout=5,
+                    read_timeout=30,
+                    retries={"total_max_attempts": 2},
+                )
                 factory = cast(Any, self._session)
                 self._clients[service] = factory.client(service, endpoint_url=self._endpoint_url, config=config)
             return self._clients[service]

@@ -50,14 +50,6 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         """An empty schema: programs in Python carry their own."""
         return provider_pb2.GetSchemaResponse(schema=f'{{"name": "aws", "version": "{VERSION}"}}')
 
-    def GetMapping(self, request: Any, context: Any) -> Any:
-        """Nothing to convert from."""
-        return provider_pb2.GetMappingResponse()
-
-    def GetMappings(self, request: Any, context: Any) -> Any:
-        """Nothing to convert from."""
-        return provider_pb2.GetMappingsResponse()
-
     def Attach(self, request: Any, context: Any) -> Any:
         """The engine's own address is of no use here."""
         return empty_pb2.Empty()

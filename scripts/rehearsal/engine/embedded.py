@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class EmbeddedDeployer:
         if "error" not in answer:
             answer = self._ask("up", overrides, only)
         if overrides and answer.get("begun") == [] and weights[1] >= weights[0]:
-            self._put_back(before)
+            self._write(lambda _: before)
         result = _checked(answer)
         return UpResult(_changes(result), self._remembered(result["outputs"]))
 
@@ -100,15 +100,12 @@ class EmbeddedDeployer:
     def keep(self, overrides: Mapping[str, object]) -> None:
         """Write the overrides into the state and deploy nothing. Raises Refused while an operation holds the state."""
         refuse_unknown(overrides)
-        with locked(self.state_path):
-            state = State.load(self.state_path)
-            state.config |= dict(overrides)
-            state.save()
+        self._write(lambda config: {**config, **overrides})
 
-    def _put_back(self, config: dict[str, Any]) -> None:
+    def _write(self, changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         with locked(self.state_path):
             state = State.load(self.state_path)
-            state.config = config
+            state.config = changed(state.config)
             state.save()
 
     def _request(self, operation: str, overrides: Mapping[str, object], only: str | None) -> dict[str, Any]:
@@ -130,7 +127,7 @@ class EmbeddedDeployer:
         with tempfile.NamedTemporaryFile(prefix="task-migration-") as file:
             request, output = self._request(operation, overrides, only), Path(file.name)
             try:
-                with forked.telling(forked.carry_out, request, output, self._environment, self.timeout) as answer:
+                with forked.telling("run", request, output, self._environment, self.timeout) as answer:
                     return dict(answer)
             except TimeoutError:
                 raise TimedOut(

@@ -5,11 +5,12 @@ The process is the standard library's fork server (multiprocessing, 'Contexts an
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
@@ -20,17 +21,14 @@ from scripts.support.process import uninterrupted
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["scripts.rehearsal.engine.preload"])
-Tell = Callable[[Any], object]
 
 
 @contextmanager
-def telling(
-    action: Callable[[Any, Tell], object], argument: Any, output: Path, environment: Mapping[str, str], timeout: float
-) -> Iterator[Any]:
-    """What ``action`` tells, in a fork, which never outlives this context. The first one of a process waits for the imports.
+def telling(module: str, argument: Any, output: Path, environment: Mapping[str, str], timeout: float) -> Iterator[Any]:
+    """What ``main`` of a module of this room tells, in a fork, which never outlives this context. A process's first waits for the imports.
 
     Args:
-        action: a function of a module, called with ``argument`` and with what it tells by.
+        module: its ``main`` is called with ``argument`` and with what it tells by.
         output: a file, to which the fork's output is appended.
         timeout: seconds until it has told.
 
@@ -39,7 +37,7 @@ def telling(
         EOFError: it ended instead; ``output`` says why.
     """
     ours, theirs = _CONTEXT.Pipe(duplex=False)
-    fork = _CONTEXT.Process(target=_become, args=(str(output), dict(environment), action, argument, theirs))
+    fork = _CONTEXT.Process(target=_become, args=(str(output), dict(environment), module, argument, theirs))
     with ours, ExitStack() as ending:
         with uninterrupted():
             fork.start()
@@ -50,31 +48,13 @@ def telling(
         yield ours.recv()
 
 
-def carry_out(request: dict[str, Any], tell: Tell) -> None:
-    """Tell the answer of :func:`scripts.rehearsal.engine.run.answer`."""
-    from scripts.rehearsal.engine import run
-
-    tell(run.answer(request))
-
-
-def serve(program: Path, tell: Tell) -> None:
-    """Tell the ports of :func:`scripts.rehearsal.engine.hosted.serve`, and serve."""
-    from scripts.rehearsal.engine import hosted
-
-    hosted.serve(program, tell)
-
-
 def _end(fork: ForkServerProcess) -> None:
     fork.kill()
     fork.join()
 
 
 def _become(
-    output: str,
-    environment: dict[str, str],
-    action: Callable[[Any, Tell], object],
-    argument: Any,
-    answers: connection.Connection,
+    output: str, environment: dict[str, str], module: str, argument: Any, answers: connection.Connection
 ) -> None:
     """In the fork: what it needs to be before it acts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt ends whoever waits for it, who ends it then
@@ -84,7 +64,7 @@ def _become(
         os.dup2(log, stream)
     os.environ.clear()
     os.environ.update(environment)
-    action(argument, answers.send)
+    importlib.import_module(f"scripts.rehearsal.engine.{module}").main(argument, answers.send)
 
 
 def _end_with_parent() -> None:

@@ -25,7 +25,7 @@ _LIMIT = 400 * 1024 * 1024
 _OPTIONS = [("grpc.max_receive_message_length", _LIMIT), ("grpc.max_send_message_length", _LIMIT)]
 
 
-def serve(program: Path, tell: Callable[[tuple[int, int]], object]) -> None:
+def main(program: Path, tell: Callable[[tuple[int, int]], object]) -> None:
     """Serve the ``__main__.py`` in ``program`` and the provider, for one operation and until this process is ended.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -14,7 +14,7 @@ from pulumi.runtime.proto import resource_pb2
 from scripts.deployment.deployer import Change, not_deployed, recurring
 from scripts.rehearsal.emulated import properties, registry
 from scripts.rehearsal.emulated.core import Aws, ProviderError
-from scripts.rehearsal.engine.state import Pending, Resource, State, deletion_order
+from scripts.rehearsal.engine.state import Resource, State, deletion_order
 from scripts.support.errors import MigrationError, Refused
 
 #: Error codes that say that the name is somebody else's: the create call made nothing.
@@ -31,23 +31,21 @@ class _NoMocks(Mocks):
         raise MigrationError(f"the embedded engine cannot read existing resources, the program asks for {args.typ}")
 
 
-@dataclass(frozen=True)
-class Registration:
+@dataclass
+class Registration(Resource):
     """What the program declares of one resource."""
 
-    urn: str
-    type: str
-    name: str
-    inputs: dict[str, Any]
-    protect: bool
-    retain: bool
-    dependencies: list[str]
-    ignore: list[str]
-    replace_on: list[str]
-    secret_outputs: list[str]
-    delete_first: bool | None
+    ignore: list[str] = field(default_factory=list)
+    replace_on: list[str] = field(default_factory=list)
+    secret_outputs: list[str] = field(default_factory=list)
+    delete_first: bool | None = None
     #: The thing of that id is taken over instead of made, unless it was already.
     import_id: str = ""
+
+    def made(self, id_: str, outputs: dict[str, Any]) -> Resource:
+        """The resource that stands for it, as the state keeps it."""
+        kept = {item.name: getattr(self, item.name) for item in fields(Resource)}
+        return Resource(**{**kept, "id": id_, "outputs": outputs})
 
 
 @dataclass
@@ -136,15 +134,7 @@ class Operation:
 
     def _same(self, old: Resource, wanted: Registration) -> tuple[str, dict[str, Any]]:
         if not self.dry:
-            self.state.keep(
-                replace(
-                    old,
-                    inputs=wanted.inputs,
-                    protect=wanted.protect,
-                    retain=wanted.retain,
-                    dependencies=wanted.dependencies,
-                )
-            )
+            self.state.keep(wanted.made(old.id, old.outputs))
         return old.id, old.outputs
 
     def _replace(
@@ -168,9 +158,7 @@ class Operation:
             self._note(wanted, "create", tuple(sorted(wanted.inputs)))
         if self.dry:
             return "", wanted.inputs
-        self.state.begin(
-            Pending(wanted.urn, wanted.type, wanted.name, wanted.inputs, wanted.protect, wanted.dependencies)
-        )
+        self.state.begin(wanted.made("", {}))
         try:
             made = registry.create(self.aws, wanted.type, properties.plain(wanted.inputs))
         except ProviderError as error:
@@ -181,42 +169,20 @@ class Operation:
             raise
         return self._record(wanted, made.id, made.outputs, replaced)
 
-    def _adopt(self, pending: Pending) -> Resource | None:
+    def _adopt(self, pending: Resource) -> Resource | None:
         inputs = properties.plain(pending.inputs)
         made = registry.adopt(self.aws, pending.type, inputs, self.state.taken(pending.type))
         if made is None:
             return None
-        outputs = properties.with_secrets_of(made.outputs, pending.inputs)
-        found = Resource(
-            pending.urn,
-            pending.type,
-            pending.name,
-            made.id,
-            pending.inputs,
-            outputs,
-            protect=pending.protect,
-            dependencies=pending.dependencies,
-        )
-        former = self.state.resources.get(pending.urn)
-        self.state.put(found, former)
+        found = replace(pending, id=made.id, outputs=properties.with_secrets_of(made.outputs, pending.inputs))
+        self.state.put(found, self.state.resources.get(pending.urn))
         return found
 
     def _record(
         self, wanted: Registration, id_: str, outputs: dict[str, Any], replaced: Resource | None
     ) -> tuple[str, dict[str, Any]]:
         raw = properties.with_secrets_of(outputs, wanted.inputs, wanted.secret_outputs)
-        resource = Resource(
-            wanted.urn,
-            wanted.type,
-            wanted.name,
-            id_,
-            wanted.inputs,
-            raw,
-            protect=wanted.protect,
-            retain=wanted.retain,
-            dependencies=wanted.dependencies,
-        )
-        self.state.put(resource, replaced)
+        self.state.put(wanted.made(id_, raw), replaced)
         return id_, raw
 
     def _note(
@@ -304,7 +270,9 @@ class Monitor(MockMonitor):
             urn=urn,
             type=request.type,
             name=request.name,
+            id="",
             inputs=properties.from_struct(request.object),
+            outputs={},
             protect=request.protect,
             retain=request.retainOnDelete,
             dependencies=sorted(set(request.dependencies)),

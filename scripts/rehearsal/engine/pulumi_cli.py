@@ -63,7 +63,7 @@ class _HostedCommand(Command):
         with ExitStack() as stack:
             if not LONG.isdisjoint(args):
                 environment = {**os.environ, **additional_env}
-                fork = forked.telling(forked.serve, self.program, self.output, environment, _SERVING)
+                fork = forked.telling("hosted", self.program, self.output, environment, _SERVING)
                 try:
                     program, provider = stack.enter_context(fork)
                 except (TimeoutError, EOFError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import runpy
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -48,12 +49,12 @@ def _run_program(request: dict[str, Any], operation: Operation) -> dict[str, Any
     return monitor.outputs
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """What came of the request, an error included: with ``begun``, what was being changed, where anything was looked at."""
+def main(request: dict[str, Any], tell: Callable[[dict[str, Any]], object]) -> None:
+    """Tell what came of the request, an error included: with ``begun``, what was being changed, where anything was looked at."""
     try:
-        return _answer(request)
+        tell(_answer(request))
     except MigrationError as error:
-        return _failed(error)
+        tell(_failed(error))
 
 
 def _failed(error: MigrationError) -> dict[str, Any]:

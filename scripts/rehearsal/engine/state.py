@@ -9,12 +9,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from scripts.support.errors import MigrationError, Refused
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass
@@ -32,18 +33,6 @@ class Resource:
     dependencies: list[str] = field(default_factory=list)
 
 
-@dataclass
-class Pending:
-    """A create call that was begun; when a run is killed it tells the next one that the thing may stand already."""
-
-    urn: str
-    type: str
-    name: str
-    inputs: dict[str, Any]
-    protect: bool = False
-    dependencies: list[str] = field(default_factory=list)
-
-
 class State:
     """The state file. Mutating methods write it before they return; safe to call from several threads.
 
@@ -57,7 +46,8 @@ class State:
         self.resources: dict[str, Resource] = {}
         #: Replaced ones that still have to go.
         self.doomed: list[Resource] = []
-        self.pending: dict[str, Pending] = {}
+        #: By URN, without an id: a create call that was begun; when a run is killed it tells the next one that the thing may stand.
+        self.pending: dict[str, Resource] = {}
         self._lock = threading.RLock()
 
     @classmethod
@@ -84,7 +74,7 @@ class State:
         state.outputs = document["outputs"]
         state.resources = {item["urn"]: Resource(**item) for item in document["resources"]}
         state.doomed = [Resource(**item) for item in document["doomed"]]
-        state.pending = {item["urn"]: Pending(**item) for item in document["pending"]}
+        state.pending = {item["urn"]: Resource(**item) for item in document["pending"]}
         return state
 
     def save(self) -> None:
@@ -107,7 +97,7 @@ class State:
                 os.fsync(file.fileno())
             fresh.replace(self.path)
 
-    def begin(self, pending: Pending) -> None:
+    def begin(self, pending: Resource) -> None:
         """Note that a create call is about to be made."""
         with self._lock:
             self.pending[pending.urn] = pending
@@ -152,20 +142,9 @@ class State:
 
 
 def deletion_order(resources: list[Resource], dependencies: Mapping[str, list[str]]) -> list[Resource]:
-    """Dependents before what they depend on; otherwise the youngest first.
-
-    ``dependencies`` maps a URN to URNs that it needs; a cycle, which Pulumi does not make, falls back to age.
-    """
-    position = {resource.urn: index for index, resource in enumerate(resources)}
-    depth: dict[str, int] = {}
-
-    def level(urn: str, path: frozenset[str]) -> int:
-        if urn not in depth:
-            below = [item for item in dependencies.get(urn, []) if item not in path]
-            depth[urn] = 1 + max((level(item, path | {item}) for item in below), default=0)
-        return depth[urn]
-
-    return sorted(resources, key=lambda item: (-level(item.urn, frozenset({item.urn})), -position[item.urn]))
+    """Dependents before what they depend on. ``dependencies`` maps each URN to URNs that it needs."""
+    position = {urn: number for number, urn in enumerate(TopologicalSorter(dependencies).static_order())}
+    return sorted(resources, key=lambda item: position[item.urn], reverse=True)
 
 
 @contextmanager

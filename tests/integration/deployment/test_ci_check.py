@@ -7,7 +7,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import yaml
@@ -21,6 +21,7 @@ from components.config_stack import StackConfig
 from components.config_values import parse
 from scripts.cli.app import app
 from scripts.deployment import ci_roles as roles
+from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.errors import UsageError
 from scripts.support.settings import PROJECT_ROOT
@@ -64,9 +65,9 @@ def programs(aws: EmulatedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The two programs that the scripts call, first on PATH."""
 
     def client(service: str, region: str | None) -> Any:
-        if region in (None, aws.region):
+        if region is None or region == aws.region:
             return aws.client(service)
-        return cast(Any, aws.session()).client(service, region_name=region, endpoint_url=aws.endpoint_url)
+        return Aws(region, aws.environment()).client(service)
 
     with aws_cli.installed(tmp_path / "bin", client) as directory:
         monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")

@@ -27,6 +27,7 @@ from scripts.init.documents import Init, InitKey
 from scripts.init.layout import stack_text
 from scripts.init.run import init
 from scripts.preflight.account.asking import Clients, clients
+from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.world import REGION, EmulatedAws, build_world
 from scripts.support.errors import UsageError
@@ -566,8 +567,7 @@ def test_the_policy_of_aws_that_init_names_is_enough_for_it(account: Account) ->
     account.aws.client("ecr").create_repository(repositoryName="myteacher-task-service")
     account.aws.client("logs").create_log_group(logGroupName="/ecs/task-service")
     with RecordedAws(account.aws) as recorded:
-        session = account.aws.session()
-        ask: Any = functools.partial(session.client, endpoint_url=recorded.url)
+        ask = Aws(REGION, {**account.aws.environment(), "AWS_ENDPOINT_URL": recorded.url}).client
         account.init(aws=lambda service: ask(service) if service != "dms" else account.clients()(service))
         called = recorded.clear()
     policies = json.loads(aws_managed_policies_data)
