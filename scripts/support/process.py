@@ -24,7 +24,9 @@ def uninterrupted() -> Iterator[None]:
         yield  # signals are taken in the main thread alone
         return
     came: list[int] = []
-    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in SIGNALS}
+    # One that is ignored (nohup, a job in the background) stays so: the child takes that over (POSIX, execve), and nothing else.
+    heard = [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in heard}
     try:
         yield
     finally:

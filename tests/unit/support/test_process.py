@@ -70,6 +70,20 @@ def test_an_ignored_one_stays_ignored() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_child_is_born_deaf_to_what_is_ignored() -> None:
+    """Fails when a terminal that closes ends the pg_dump of a backup that was started under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with uninterrupted():
+            child = subprocess.Popen([sys.executable, "-c", ENDLESS])
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    ignored = next(line for line in Path(f"/proc/{child.pid}/status").read_text().splitlines() if "SigIgn" in line)
+    child.kill()
+    child.wait()
+    assert int(ignored.split()[1], 16) >> (signal.SIGHUP - 1) & 1
+
+
 def test_a_process_of_the_rehearsal(interrupted_start: list[int], tmp_path: Path) -> None:
     processes = Processes(tmp_path)
     with pytest.raises(KeyboardInterrupt):
