@@ -112,9 +112,10 @@ def decide(observed: Observed, limits: GateLimits, watch_seconds: float) -> Deci
 
     A breach rolls back, however short the watch was: a figure past its limit in ``breachPeriods`` of ``windowPeriods``
     periods in a row, the whole watch's error rate or typical latency past it, or the Task Service clearly worse than the
-    monolith, or a write that never arrived on the other side. Without a breach, missing figures, too few requests, a newest period past a limit, an unusual share of deletes or a
-    watch that is not over hold: there is no promotion on no data. Only a whole watch with every figure promotes. Worse figures never give a
-    better verdict.
+    monolith, or a write that never arrived on the other side. Without a breach, missing figures, too few requests, a newest period
+    past a limit, the whole watch past one while fewer than ``breachPeriods`` periods had requests, an unusual share of deletes or a
+    watch that is not over hold: there is no promotion on no data. Only a whole watch with every figure promotes. Worse figures never
+    give a better verdict.
 
     Args:
         observed: complete periods; a missing figure is neither good nor bad.
@@ -204,9 +205,8 @@ def _overall(observed: Observed, limits: GateLimits) -> list[Finding]:
         return [Finding("requests", "hold", text)]
     findings = [Finding("requests", "good", f"{total.requests} requests, at least {limits.minimum_requests}")]
     seen = [p.task_service for p in observed.periods if p.task_service is not None and p.task_service.requests]
-    if len(seen) < limits.breach_periods:
-        # The first moments of a service that warms up decide nothing alone; being clearly worse than the monolith does.
-        return findings
+    # The first moments of a service that warms up take nothing back alone; being clearly worse than the monolith does.
+    short = len(seen) < limits.breach_periods
     figures: list[tuple[str, str, float | None, float]] = [
         ("error rate of the whole watch", " %", total.error_rate_percent, limits.error_rate_percent)
     ]
@@ -223,7 +223,7 @@ def _overall(observed: Observed, limits: GateLimits) -> list[Finding]:
             findings.append(Finding(name, "hold", text))
         elif value >= limit:
             text = f"{name} is {value:.4g}{unit}, the limit is below {limit:g}{unit}; {MEND}"
-            findings.append(Finding(name, "breach", text))
+            findings.append(Finding(name, "hold" if short else "breach", text))
         else:
             findings.append(Finding(name, "good", f"{name} {value:.4g}{unit}, below {limit:g}{unit}"))
     return findings
