@@ -20,7 +20,6 @@ def encryption_key(
     Args:
         users: further statements of the key policy, for AWS services that use the key in their own name.
         kept: the key stays, and enabled, when the program drops it: what outlives the program is encrypted with it.
-        opts: options of both.
     """
     alias = f"{owner.naming.prefix}-{owner.component}"
     key = aws.kms.Key(

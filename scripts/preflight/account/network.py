@@ -44,26 +44,27 @@ def _subnets(config: StackConfig, aws: Clients) -> Iterator[Check]:
 
 
 def _groups(config: StackConfig, aws: Clients) -> Iterator[Check]:
-    """A rule names a group of the same VPC, or of a peered one that it cannot be seen from here."""
-    ec2, name = aws("ec2"), "network: security groups"
+    """A rule names a group of the same VPC, or of one that is peered with it in the region (Amazon VPC Peering, 'Update your security
+    groups to reference peer security groups'); the load balancer is in the VPC itself, where its targets are."""
+    ec2, balancer = aws("ec2"), config.load_balancer_security_group_id
     keys = {
-        config.load_balancer_security_group_id: "loadBalancerSecurityGroupId",
+        balancer: "loadBalancerSecurityGroupId",
         config.source_security_group_id: "sourceSecurityGroupId",
         **dict.fromkeys(config.operator_security_group_ids, "operatorSecurityGroupIds"),
     }
     by_id = [{"Name": "group-id", "Values": list(keys)}]
     found = {group["GroupId"]: group for group in ec2.describe_security_groups(Filters=by_id)["SecurityGroups"]}
     wrong = [f"{key}: {id_} does not exist" for id_, key in keys.items() if id_ not in found]
-    wrong += [
-        f"{keys[id_]}: {id_} is of {group['VpcId']}, limit: {config.vpc_id}"
-        for id_, group in found.items()
-        if group["VpcId"] != config.vpc_id
+    away = {id_: group["VpcId"] for id_, group in found.items() if group["VpcId"] != config.vpc_id}
+    said = [
+        f"{keys[id_]}: {id_} is of {vpc}, limit: {config.vpc_id}, or one that is peered with it"
+        for id_, vpc in away.items()
     ]
     yield Check(
-        name,
-        "fail" if wrong else "pass",
-        "; ".join(wrong) or f"{len(found)} of {config.vpc_id}",
-        "correct what is named: aws ec2 describe-security-groups",
+        "network: security groups",
+        "fail" if wrong or balancer in away else "warn" if away else "pass",
+        "; ".join([*wrong, *said]) or f"{len(found)} of {config.vpc_id}",
+        "correct what is named: aws ec2 describe-security-groups; or see that the peering is active: aws ec2 describe-vpc-peering-connections",
     )
 
 

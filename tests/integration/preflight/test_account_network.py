@@ -65,6 +65,10 @@ def test_a_network_that_is_not_as_the_file_says_is_named_before_up(
     assert groups.status == "fail"
     assert f"operatorSecurityGroupIds: {stranger} is of {vpc}" in groups.detail
     assert "sg-0123abcd does not exist" in groups.detail
+    # A group of another VPC may be peered with ours, which is not seen in the group; the load balancer's targets are in its own.
+    peered = failed(world, asked, sourceSecurityGroupId=stranger)[network("security groups")]
+    assert (peered.status, f"{stranger} is of {vpc}" in peered.detail) == ("warn", True)
+    assert failed(world, asked, loadBalancerSecurityGroupId=stranger)[network("security groups")].status == "fail"
     (endpoint,) = [item for item in ec2.describe_vpc_endpoints()["VpcEndpoints"] if item["VpcId"] == world["vpcId"]]
     named = failed(
         world, asked, secretsManagerEndpointOverride="vpce-0a-b.secretsmanager.ap-northeast-1.vpce.amazonaws.com"
