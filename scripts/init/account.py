@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from components.config import PROJECT
 from components.naming import DMS_ROLES, REPOSITORY_NAME, TASK_PATHS
 from scripts.init.existing import existing
 from scripts.init.survey import Survey
 from scripts.preflight.account.asking import code_of, pages
 from scripts.preflight.account.listener import certificate_names
 from scripts.preflight.account.network import default_routes, to_internet_gateway
-from scripts.support.listener_rules import Request, parse_rule, patterns_of, read_rules, witnesses
+from scripts.support.listener_rules import Request, group_name, parse_rule, patterns_of, read_rules, witnesses
 
 CLUSTER = "myteacher-cluster"  # the plan
 
@@ -73,19 +74,10 @@ def _listener(found: Survey) -> None:
     groups = [(group, group) for group in balancer.get("SecurityGroups", ())]
     found.one("loadBalancerSecurityGroupId", f"security groups of {where}", groups)
     rules = read_rules(elb, chosen["ListenerArn"])
-    forwards = {arn: f"{arn.split('/')[1]}" for rule in rules for arn in _targets(rule["Actions"])}
+    forwards = {arn: group_name(arn) for rule in rules for arn in parse_rule(rule).weights}
     found.one("monolithTargetGroupArn", "target groups that the listener's rules forward to", sorted(forwards.items()))
     found.attempt(("listenerServerName",), "the listener's certificate", lambda: _server_name(found, chosen))
     _priority(found, elb, rules)
-
-
-def _targets(actions: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Target groups of a rule's actions; one that forwards to a single one may name it in either place."""
-    arns = []
-    for action in actions:
-        several = action.get("ForwardConfig", {}).get("TargetGroups", ())
-        arns += [one["TargetGroupArn"] for one in several] or [action.get("TargetGroupArn")]
-    return [arn for arn in arns if arn]
 
 
 def _priority(found: Survey, elb: Any, rules: list[Mapping[str, Any]]) -> None:
@@ -94,7 +86,7 @@ def _priority(found: Survey, elb: Any, rules: list[Mapping[str, Any]]) -> None:
     ours = found.value("liveRulePriority")
     if ours in taken:
         tags = elb.describe_tags(ResourceArns=[taken[ours]["RuleArn"]])["TagDescriptions"][0]["Tags"]
-        if any(tag["Key"] == "Project" and tag["Value"] == "task-migration" for tag in tags):
+        if any(tag["Key"] == "Project" and tag["Value"] == PROJECT for tag in tags):
             found.one("liveRulePriority", "the live rule is there", [(ours, str(ours))])
             return
     hosts = found.value("hostHeaders") or [found.value("listenerServerName")]
