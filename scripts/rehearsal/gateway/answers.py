@@ -9,21 +9,26 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from scripts.rehearsal.gateway.stats import Outcome
 from scripts.support.listener_rules import Rule
 
 
 @dataclass
 class Answer:
-    """An answer with where it came from, for the statistics."""
+    """An answer with where it came from, for the statistics: as in :class:`~scripts.rehearsal.gateway.stats.Sample`."""
 
     response: Response
     group: str | None = None
     rule: str | None = None
+    outcome: Outcome = "api"
+    balancer: int | None = None
+    target_ms: float | None = None
 
 
-def own(status: int, message: str, **where: str | None) -> Answer:
-    """An answer that no application gave."""
-    return Answer(JSONResponse({"message": message}, status), **where)
+def own(status: int, message: str, outcome: Outcome = "api", **where: str | None) -> Answer:
+    """An answer that no application gave: API Gateway's, or with another ``outcome`` the load balancer's."""
+    answer = JSONResponse({"message": message}, status)
+    return Answer(answer, outcome=outcome, balancer=None if outcome == "api" else status, **where)
 
 
 def of_rule(rule: Rule) -> Answer | None:
@@ -33,12 +38,14 @@ def of_rule(rule: Rule) -> Answer | None:
         config = action.get("AuthenticateOidcConfig") or action.get("AuthenticateCognitoConfig") or {}
         unknown = config.get("OnUnauthenticatedRequest", "authenticate")
         if unknown != "allow":
-            return own(302 if unknown == "authenticate" else 401, f"The rule asks for {action['Type']}.", rule=rule.arn)
+            status = 302 if unknown == "authenticate" else 401
+            return own(status, f"The rule asks for {action['Type']}.", "balancer", rule=rule.arn)
     if rule.fixed is not None:
         answer = Response(rule.fixed.body, rule.fixed.status, media_type=rule.fixed.content_type)
-        return Answer(answer, rule=rule.arn)
+        return Answer(answer, rule=rule.arn, outcome="balancer")
     if rule.redirect is not None:
-        return own(301 if rule.redirect["StatusCode"] == "HTTP_301" else 302, "The rule redirects.", rule=rule.arn)
+        status = 301 if rule.redirect["StatusCode"] == "HTTP_301" else 302
+        return own(status, "The rule redirects.", "balancer", rule=rule.arn)
     return None
 
 

@@ -57,6 +57,11 @@ def _raw_path(request: Request) -> bytes:
     return bytes(request.scope.get("raw_path") or request.scope["path"].encode())
 
 
+def _beside(request: Request) -> bool:
+    """Whether it is for the load balancer itself, past the API."""
+    return _raw_path(request).startswith(f"{BALANCER}/".encode())
+
+
 @dataclass
 class Gateway:
     """The running gateway's parts."""
@@ -78,7 +83,12 @@ class Gateway:
         answer = answers.preflight(self.watcher.view.cors, request) or await self._answer(request)
         answers.mark(self.watcher.view.cors, request, answer)
         elapsed = (time.perf_counter() - started) * 1000
-        self.stats.record(Sample(time.time(), answer.group, answer.rule, answer.response.status_code, elapsed))
+        self.stats.record(
+            Sample(
+                time.time(), answer.group, answer.rule, answer.response.status_code, elapsed,
+                answer.outcome, answer.balancer, answer.target_ms, not _beside(request),
+            )
+        )  # fmt: skip
         return answer.response
 
     async def _answer(self, request: Request) -> Answer:
@@ -87,7 +97,7 @@ class Gateway:
             return own(503, f"The gateway has no routes yet: {self.watcher.problem}.")
         # As sent, percent signs and all, like the load balancer: a%2Fb is one part of a path.
         path = _raw_path(request).decode("latin-1")
-        if path.startswith(BALANCER + "/"):
+        if _beside(request):
             listener = next(iter(view.rules), "")
             way = Integration(listener, view.secure.get(listener, False), None)
             return await self._balance(request, path.removeprefix(BALANCER), way)
@@ -109,7 +119,7 @@ class Gateway:
         if way.closed or (way.tls and not secure):
             return own(503, "Service Unavailable")  # no connection, or no handshake
         if secure and not way.tls:
-            return own(400, "The plain HTTP request was sent to HTTPS port")
+            return own(400, "The plain HTTP request was sent to HTTPS port", "balancer")
         headers = {name.lower(): value for name, value in request.headers.items()}
         host = way.host or headers.get("host", "").partition(":")[0]
         source = request.client.host if request.client else "127.0.0.1"
@@ -144,7 +154,7 @@ class Gateway:
         group = choose_target(rule, random.random)
         base = self.targets.get(group or "")
         if group is None or base is None:
-            return own(503, "The rule leads to no target with an address.", group=group, rule=rule.arn)
+            return own(503, "The rule leads to no target with an address.", "balancer", group=group, rule=rule.arn)
         try:
             body = await request.body()
         except ClientDisconnect:
@@ -156,22 +166,24 @@ class Gateway:
         headers = [pair for pair in request.headers.raw if pair[0] not in _NOT_FORWARDED]
         headers.append((b"x-forwarded-for", (request.client.host if request.client else "127.0.0.1").encode()))
         self.stats.begin(group, rule.arn, time.time())
+        sent = time.perf_counter()
         try:
             status, received, content = await self.upstream.send(base, request.method, target, headers, body)
         except TooSlow:
-            return own(504, "Endpoint request timed out", group=group, rule=rule.arn)
+            return own(504, "Endpoint request timed out", "broken", group=group, rule=rule.arn)
         except Unreachable:
-            return own(503, "Service Unavailable", group=group, rule=rule.arn)
+            return own(503, "Service Unavailable", "unreachable", group=group, rule=rule.arn)
         except Broken:
-            return own(502, "Bad Gateway", group=group, rule=rule.arn)
+            return own(502, "Bad Gateway", "broken", group=group, rule=rule.arn)
         finally:
             self.stats.end(group)
+        answered = time.perf_counter()
         response = Response(content, status)
         response.raw_headers = [pair for pair in received if pair[0] not in _NOT_RETURNED]
         # RFC 9110, 8.6: no length on 204 and 1xx; a HEAD or 304 keeps none rather than a wrong one.
         if status not in (204, 304) and request.method != "HEAD":
             response.raw_headers.append((b"content-length", str(len(content)).encode()))
-        return Answer(response, group, rule.arn)
+        return Answer(response, group, rule.arn, "target", target_ms=(answered - sent) * 1000)
 
     async def report(self, request: Request) -> Response:
         """``GET /__gateway/stats``: figures since ``since`` (default: of the last 60 s) and the rules in force; with ``period``

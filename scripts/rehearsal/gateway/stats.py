@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 #: At 100 requests/s this holds more than half an hour.
 CAPACITY = 200_000
+
+
+#: How far a request came: API Gateway answered it; the load balancer did, without a target; no connection to the target was to
+#: be had; the connection broke or took too long; the target answered.
+Outcome = Literal["api", "balancer", "unreachable", "broken", "target"]
 
 
 class Sample(NamedTuple):
@@ -16,8 +21,16 @@ class Sample(NamedTuple):
     at: float
     group: str | None
     rule: str | None
+    #: What the client got, and after how long.
     status: int
     milliseconds: float
+    outcome: Outcome = "target"
+    #: The status that the load balancer made up itself, None where it did not: 460 where the API gave up on it.
+    balancer: int | None = None
+    #: What the target took.
+    target_ms: float | None = None
+    #: False for what was sent to the load balancer past the API.
+    through_api: bool = True
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
