@@ -54,8 +54,8 @@ class Rule:
     redirect: Mapping[str, Any] | None = None
     #: What comes before the last action, as the API has it: transforms (``url-rewrite``) and actions (``authenticate-oidc``).
     before: tuple[Mapping[str, Any], ...] = ()
-    #: Whether clients are bound to the target group that they met first.
-    sticky: bool = False
+    #: Seconds for which a cookie binds a client to the target group that it met; 0: not at all.
+    sticky: int = 0
 
     @property
     def is_default(self) -> bool:
@@ -92,13 +92,14 @@ def parse_rule(described: Mapping[str, Any]) -> Rule:
     arn, conditions = str(described["RuleArn"]), tuple(described.get("Conditions") or ())
     weights: dict[str, int] = {}
     fixed = redirect = None
-    sticky = False
+    sticky = 0
     match last["Type"]:
         case "forward":
             config = last.get("ForwardConfig") or {}
             groups = config.get("TargetGroups") or [{"TargetGroupArn": last["TargetGroupArn"]}]
             weights = {str(group["TargetGroupArn"]): int(group.get("Weight", 1)) for group in groups}
-            sticky = (config.get("TargetGroupStickinessConfig") or {}).get("Enabled") in (True, "true")
+            stickiness = config.get("TargetGroupStickinessConfig") or {}
+            sticky = int(stickiness["DurationSeconds"]) if stickiness.get("Enabled") in (True, "true") else 0
         case "fixed-response":
             config = last["FixedResponseConfig"]
             kind = config.get("ContentType", "text/plain")

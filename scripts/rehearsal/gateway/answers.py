@@ -23,9 +23,10 @@ class Answer:
     outcome: Outcome = "api"
     balancer: int | None = None
     target_ms: float | None = None
+    bound: bool = False
 
 
-def own(status: int, message: str, outcome: Outcome = "api", **where: str | None) -> Answer:
+def own(status: int, message: str, outcome: Outcome = "api", **where: Any) -> Answer:
     """An answer that no application gave: API Gateway's, or with another ``outcome`` the load balancer's."""
     answer = JSONResponse({"message": message}, status)
     return Answer(answer, outcome=outcome, balancer=None if outcome == "api" else status, **where)
@@ -77,3 +78,5 @@ def mark(cors: Mapping[str, Any], request: Request, answer: Answer) -> None:
             del answer.response.headers[name]
     if origin := _allowed(cors, request):
         answer.response.headers["access-control-allow-origin"] = origin
+        if cors.get("AllowCredentials"):
+            answer.response.headers["access-control-allow-credentials"] = "true"

@@ -33,6 +33,7 @@ from scripts.rehearsal.gateway import answers
 from scripts.rehearsal.gateway.answers import Answer, own
 from scripts.rehearsal.gateway.routes import BALANCER, find_route
 from scripts.rehearsal.gateway.stats import Sample, Stats
+from scripts.rehearsal.gateway.stickiness import bound_group, cookies_for
 from scripts.rehearsal.gateway.upstream import Broken, TooSlow, Unreachable, Upstream
 from scripts.rehearsal.gateway.watch import Authorizer, Integration, Watcher
 from scripts.rehearsal.tokens import InvalidToken, KeysUnavailable, Verifier, bearer
@@ -86,7 +87,7 @@ class Gateway:
         self.stats.record(
             Sample(
                 time.time(), answer.group, answer.rule, answer.response.status_code, elapsed,
-                answer.outcome, answer.balancer, answer.target_ms, not _beside(request),
+                answer.outcome, answer.balancer, answer.target_ms, not _beside(request), answer.bound,
             )
         )  # fmt: skip
         return answer.response
@@ -151,7 +152,8 @@ class Gateway:
         return None
 
     async def _forward(self, request: Request, path: str, rule: Rule) -> Answer:
-        group = choose_target(rule, random.random)
+        bound = bound_group(rule, request.headers.get("cookie", ""), time.time())
+        group = bound or choose_target(rule, random.random)
         base = self.targets.get(group or "")
         if group is None or base is None:
             return own(503, "The rule leads to no target with an address.", "balancer", group=group, rule=rule.arn)
@@ -180,10 +182,11 @@ class Gateway:
         answered = time.perf_counter()
         response = Response(content, status)
         response.raw_headers = [pair for pair in received if pair[0] not in _NOT_RETURNED]
+        response.raw_headers += cookies_for(rule, group, time.time())
         # RFC 9110, 8.6: no length on 204 and 1xx; a HEAD or 304 keeps none rather than a wrong one.
         if status not in (204, 304) and request.method != "HEAD":
             response.raw_headers.append((b"content-length", str(len(content)).encode()))
-        return Answer(response, group, rule.arn, "target", target_ms=(answered - sent) * 1000)
+        return Answer(response, group, rule.arn, "target", target_ms=(answered - sent) * 1000, bound=bound is not None)
 
     async def report(self, request: Request) -> Response:
         """``GET /__gateway/stats``: figures since ``since`` (default: of the last 60 s) and the rules in force; with ``period``

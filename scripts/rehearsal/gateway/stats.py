@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 #: At 100 requests/s this holds more than half an hour.
@@ -31,6 +31,8 @@ class Sample(NamedTuple):
     target_ms: float | None = None
     #: False for what was sent to the load balancer past the API.
     through_api: bool = True
+    #: Whether a cookie, and not the weights, chose the group: a user who comes back.
+    bound: bool = False
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
@@ -55,6 +57,12 @@ def _figures(samples: Sequence[Sample]) -> dict[str, Any]:
         "p50_ms": rounded(50),
         "p95_ms": rounded(95),
     }
+
+
+def _shares(samples: Sequence[Sample], groups: Iterable[str]) -> dict[str, float]:
+    """The part of the samples, 0 to 1, that each group had; empty without samples."""
+    counts = Counter(sample.group for sample in samples)
+    return {group: round(counts[group] / len(samples), 4) for group in groups} if samples else {}
 
 
 class Stats:
@@ -85,7 +93,7 @@ class Stats:
     def window(self, since: float, groups: Sequence[str], live_rule: str | None) -> dict[str, Any]:
         """The figures of requests answered from ``since`` (seconds since the epoch) on.
 
-        ``share`` counts only requests that the live rule sent, so that smoke checks do not blur the measured split.
+        ``share`` and ``share_of_new`` count only requests that the live rule sent, so that smoke checks do not blur them.
         """
         chosen: list[Sample] = []
         for sample in reversed(self._samples):
@@ -96,9 +104,7 @@ class Stats:
         for sample in chosen:
             if sample.group is not None:
                 by_group.setdefault(sample.group, []).append(sample)
-        live = Counter(sample.group for sample in chosen if sample.group is not None and sample.rule == live_rule)
-        total = live.total()
-        share: Mapping[str, float] = {group: round(live[group] / total, 4) for group in by_group} if total else {}
+        live = [sample for sample in chosen if sample.group is not None and sample.rule == live_rule]
         return {
             "total": _figures(chosen),
             "gateway": _figures([sample for sample in chosen if sample.group is None]),
@@ -112,7 +118,9 @@ class Stats:
                 }
                 for group, samples in by_group.items()
             },
-            "share": share,
+            "share": _shares(live, by_group),
+            # Of those for whom the weights chose: users who were new, or who keep no cookie.
+            "share_of_new": _shares([sample for sample in live if not sample.bound], by_group),
         }
 
     def periods(self, begins: Sequence[float], seconds: float, groups: Sequence[str]) -> list[dict[str, Any]]:

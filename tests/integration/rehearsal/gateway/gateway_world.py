@@ -174,11 +174,14 @@ class GatewayWorld:
             )
         api.create_route(ApiId=self.api_id, RouteKey="GET /health", Target=target)
 
-    def forward(self, weight: int) -> dict[str, Any]:
+    def forward(self, weight: int, sticky: int = 0) -> dict[str, Any]:
         """The live rule's action at this weight, as the program declares it: one group alone at 0 and at 100."""
         shares = (("monolith", 100 - weight), ("task", weight))
         groups = [{"TargetGroupArn": self.groups[side], "Weight": share} for side, share in shares if share]
-        return {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}
+        config: dict[str, Any] = {"TargetGroups": groups}
+        if sticky:
+            config["TargetGroupStickinessConfig"] = {"Enabled": True, "DurationSeconds": sticky}
+        return {"Type": "forward", "ForwardConfig": config}
 
     def start(self, monolith_url: str | None = None, task_url: str | None = None) -> None:
         """Start the gateway's process and wait until it answers; other URLs than the upstreams' may be given."""
@@ -192,9 +195,9 @@ class GatewayWorld:
         self.http.base_url = httpx.URL(f"http://127.0.0.1:{port}")
         wait_for(f"http://127.0.0.1:{port}/__gateway/stats", self.process)
 
-    def set_weight(self, weight: int) -> None:
+    def set_weight(self, weight: int, sticky: int = 0) -> None:
         """Change the live rule, and wait until the gateway has read it."""
-        self.world.aws.client("elbv2").modify_rule(RuleArn=self.live_rule, Actions=[self.forward(weight)])
+        self.world.aws.client("elbv2").modify_rule(RuleArn=self.live_rule, Actions=[self.forward(weight, sticky)])
         wanted = {self.groups[side]: share for side, share in (("monolith", 100 - weight), ("task", weight)) if share}
         deadline = time.monotonic() + 5
         while self.stats()["weights"] != wanted:

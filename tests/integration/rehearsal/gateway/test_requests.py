@@ -103,6 +103,38 @@ def test_the_weight_splits_requests_and_the_stats_measure_it(gateway: GatewayWor
     assert {gateway.send().json()["by"] for _ in range(20)} == {"task-service"}
 
 
+def test_a_browser_stays_on_the_side_that_it_met_until_the_rule_names_it_no_more(gateway: GatewayWorld) -> None:
+    """Prevents a rehearsal that shows users who change sides where AWS's cookie would have kept them, or the other way round."""
+    gateway.set_weight(50, sticky=600)
+    began = time.time()
+    with httpx.Client(base_url=gateway.http.base_url, trust_env=False) as browser:
+        headers = {"Authorization": f"Bearer {gateway.world.tokens[2]}"}
+
+        def visit() -> str:
+            return str(browser.get("/api/tasks", headers=headers).raise_for_status().json()["by"])
+
+        first = visit()
+        assert {visit() for _ in range(20)} == {first}
+        side = "task" if first == "task-service" else "monolith"
+        gateway.set_weight(1 if side == "task" else 99, sticky=600)
+        assert {visit() for _ in range(20)} == {first}
+        stats = gateway.stats(began)
+        assert (stats["share"][gateway.groups[side]], stats["share_of_new"][gateway.groups[side]]) == (1.0, 1.0)
+        # Who keeps no cookie is new each time.
+        began = time.time()
+        others = Counter(
+            httpx.get(gateway.http.base_url.join("/api/tasks"), headers=headers).json()["by"] for _ in range(60)
+        )
+        assert others[first] < 30
+        assert visit() == first
+        stats = gateway.stats(began)
+        assert stats["share_of_new"][gateway.groups[side]] == pytest.approx(others[first] / 60, abs=0.001)
+        assert stats["share"][gateway.groups[side]] == pytest.approx((others[first] + 1) / 61, abs=0.001)
+        gateway.set_weight(0 if side == "task" else 100)
+        assert visit() != first
+        assert "set-cookie" not in browser.get("/api/tasks", headers=headers).headers
+
+
 def test_the_smoke_header_reaches_the_task_service_at_weight_zero_and_does_not_count(gateway: GatewayWorld) -> None:
     """Prevents a smoke check of the monolith, and a share that smoke checks blur."""
     began = time.time()
@@ -355,5 +387,15 @@ def test_pages_of_other_origins_are_let_in_by_the_api_and_not_by_the_application
         sent = gateway.send("POST", headers={"Origin": "https://app.example.com"})
         assert sent.headers["access-control-allow-origin"] == "https://app.example.com"
         assert "access-control-allow-origin" not in gateway.send().headers
+        # Without this a browser keeps no cookie of the load balancer's for a page of another origin, and sends none.
+        assert "access-control-allow-credentials" not in sent.headers
+        api.update_api(ApiId=gateway.api_id, CorsConfiguration={**cors, "AllowCredentials": True})
+        origin = {"Origin": "https://app.example.com"}
+        wait_until(
+            lambda: gateway.send(headers=origin).headers.get("access-control-allow-credentials"),
+            lambda seen: seen == "true",
+            what="access-control-allow-credentials",
+            timeout=15,
+        )
     finally:
         api.delete_cors_configuration(ApiId=gateway.api_id)
