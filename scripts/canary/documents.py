@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Literal
 
 from pydantic import Field
@@ -14,38 +15,30 @@ from scripts.verify.documents import WritesProof
 
 
 class Evidence(Document):
-    """The figures that a watch rests on, period by period; times in seconds since the epoch."""
+    """The figures that a watch rests on, period by period; times in seconds since the epoch. The fields are those of `Observed`."""
 
     watched_seconds: float
     period_seconds: float
-    periods: list[Period]
+    periods: tuple[Period, ...]
     #: Writes that never arrived on the other side.
     missing: int = 0
     #: Lost writes that both sides' conflict logs tell of.
     told: int | None = None
     #: What the Task Service deleted in the last hour, by table and minute.
-    deletes: list[DeletedRows] = Field(default_factory=list)
+    deletes: tuple[DeletedRows, ...] = ()
     #: What a rollback needs and was not there any more when the watch ended.
-    failing: list[str] = Field(default_factory=list)
+    failing: tuple[str, ...] = ()
+    #: Share of the requests that the step gives the Task Service, percent.
+    weight: int = 0
 
     @classmethod
     def of(cls, observed: Observed) -> Evidence:
         """What was observed, as it is kept."""
-        return cls(
-            watched_seconds=observed.watched_seconds,
-            period_seconds=observed.period_seconds,
-            periods=list(observed.periods),
-            missing=observed.missing,
-            told=observed.told,
-            deletes=list(observed.deletes),
-            failing=list(observed.failing),
-        )
+        return cls(watched_seconds=observed.watched_seconds, **vars(observed))
 
     def observed(self) -> Observed:
         """What was observed, to be judged anew."""
-        return Observed(
-            self.period_seconds, tuple(self.periods), self.missing, self.told, tuple(self.deletes), tuple(self.failing)
-        )
+        return Observed(**{one.name: getattr(self, one.name) for one in fields(Observed)})
 
 
 class Moved(Document):

@@ -10,9 +10,9 @@ from scripts.replication.documents import DeletedRows
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one target group answered in one period. A latency is None when it could not be had.
+    """What one target group, or the API as a whole, answered in one period. A latency is None when it could not be had.
 
-    ``errors`` are 5xx, and connections to a target that failed; ``refusals`` are 4xx.
+    ``errors`` are 5xx, and requests that a target was chosen for and that it did not answer; ``refusals`` are 4xx.
     """
 
     requests: int
@@ -20,6 +20,7 @@ class Traffic:
     refusals: int = 0
     p50_ms: float | None = None
     p95_ms: float | None = None
+    p99_ms: float | None = None
 
     @property
     def error_rate_percent(self) -> float:
@@ -42,6 +43,10 @@ class Period:
     slot_bytes: float | None = None
     replication_seconds: float | None = None
     healthy_hosts: float | None = None
+    #: What the API was asked and answered, whichever side and whatever in between did.
+    users: Traffic | None = None
+    #: 5xx that the load balancer answered in its own name, to everybody whom it serves.
+    balancer_errors: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Observed:
     deletes: tuple[DeletedRows, ...] = ()
     #: What a rollback needs and was not there any more when the watch ended.
     failing: tuple[str, ...] = ()
+    #: Share of the requests that the step gives the Task Service, percent.
+    weight: int = 0
 
     @property
     def watched_seconds(self) -> float:
@@ -78,6 +85,7 @@ class Observed:
         if (seen := period.task_service) is not None:
             parts += [f"{seen.requests} requests", f"{seen.error_rate_percent:.2g} % errors"]
             parts += [] if seen.p95_ms is None else [f"P95 {seen.p95_ms:.0f} ms"]
+        parts += [] if period.users is None else [f"users {period.users.error_rate_percent:.2g} % errors"]
         parts += [] if period.cpu_percent is None else [f"CPU {period.cpu_percent:.0f} %"]
         return ", ".join(parts) or "no figure yet"
 

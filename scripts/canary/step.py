@@ -183,7 +183,7 @@ class Step:
             reason = f"the deployment of {wanted} % failed, so nobody knows what the rule says: {error}"
             return self._decided(self._document(begun, wanted, Decision("rollback", (reason,)), readiness=before))
         try:
-            observed = Watch(self._stage, self._lock, self._tell, self._progress).run()
+            observed = Watch(self._stage, self._lock, wanted, self._tell, self._progress).run()
         except TakenOver as error:
             if error.goes_back:
                 kept(self._stage)  # this copy of the file too, which a workflow commits

@@ -36,12 +36,14 @@ class Watch:
     """One watch of ``stage``.
 
     Args:
+        weight: the share that the step gives the Task Service, percent.
         lock: the operator's; who lost it stops watching.
         tell: called with a line for people whenever another period is complete.
     """
 
-    def __init__(self, stage: Stage, lock: Held, tell: Tell = silent, progress: Progress = SILENT) -> None:
+    def __init__(self, stage: Stage, lock: Held, weight: int, tell: Tell = silent, progress: Progress = SILENT) -> None:
         self._stage, self._lock, self._tell, self._progress = stage, lock, tell, progress
+        self._weight = weight
         self._fences: list[tuple[float, float]] = []
         self._looked: Looked | None = None
         self._unreadable: str | None = None
@@ -87,6 +89,7 @@ class Watch:
                 self._unreadable = str(error)
                 note(settings.journal, Step.CANARY, CanaryEvent.METRICS_UNREADABLE, reason=self._unreadable)
             observed = Observed(settings.config.period_seconds)
+        observed = replace(observed, weight=self._weight)
         if self._looked is None:
             return observed
         self._alarm(unusual(self._looked.deletes, settings.config.gates))

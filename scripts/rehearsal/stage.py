@@ -96,11 +96,11 @@ class RehearsalMetrics:
             self._cpu, self._database_cpu = _Cpu(pid, 1), _Cpu(int(running["target_pid"]), 2)
         except psutil.Error as error:
             raise MigrationError(f"a process of the rehearsal is gone: {error}; see its log") from None
-        self._sampled: dict[float, dict[str, float | None]] = {}
+        self._sampled: dict[float, dict[str, Any]] = {}
 
-    def _sample(self) -> dict[str, float | None]:
+    def _sample(self) -> dict[str, Any]:
         """What stands for the periods since the last look; a figure that cannot be had is None."""
-        found: dict[str, float | None] = {}
+        found: dict[str, Any] = {}
         try:
             memory = 100.0 * self._process.memory_info().rss / (int(self._running["memory_mb"]) * 2**20)
             found |= {"cpu_percent": self._cpu.percent(), "memory_percent": memory, "healthy_hosts": 1.0}

@@ -40,7 +40,8 @@ RULE = Change("urn:rule", RULE_TYPE, "routes-live-rule", "update", ("actions",))
 OTHER = Change("urn:db", "aws:rds/instance:Instance", "database-instance", "replace", ("engineVersion",))
 WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
 READY = Readiness(WAY, WAY, 0.1, True, (), 0, None, None, 60.0)
-PERIOD = Period(0.0, Traffic(100, 0, 0, 10.0, 20.0), None, 5.0, 5.0, 5.0, 5.0, 90e9, 0.0, 0.1, 2.0)
+USERS = Traffic(2000, 0, 0, 12.0, 25.0)
+PERIOD = Period(0.0, Traffic(100, 0, 0, 10.0, 20.0), None, 5.0, 5.0, 5.0, 5.0, 90e9, 0.0, 0.1, 2.0, USERS, 0)
 SAME = WritesProof(side="target", writes=WriteCounts(insert=3), pruned=1, missing=0, missing_writes=[], checked=2, equal=2, unsettled=0,
                    different_total=0, different=[], told=0, losses=[])  # fmt: skip
 
@@ -184,6 +185,7 @@ def test_a_healthy_step_is_promoted_journaled_and_kept_with_its_evidence(tmp_pat
     assert document.evidence is not None
     assert document.document is not None
     assert document.evidence.periods[0].task_service == Traffic(100, 0, 0, 10.0, 20.0)
+    assert document.evidence.weight == 5
     assert names(at) == ["begun", "moved", "decided"]
     assert cloud.notices == ["canary 0 -> 5 %: promote"]
     assert any("a rollback would take about 60.0 s" in line for line in told)
@@ -217,7 +219,9 @@ def test_a_watch_tells_what_the_gate_sees_now(tmp_path: Path) -> None:
     """Prevents half an hour in which an operator sees nothing but a clock."""
     told: list[str] = []
     stepped(stage(Cloud(), tmp_path), tell=told.append)
-    assert "watched 0.05 of 0.05 s: promote; 100 requests, 0 % errors, P95 20 ms, CPU 5 %" in told, told
+    assert "watched 0.05 of 0.05 s: promote; 100 requests, 0 % errors, P95 20 ms, users 0 % errors, CPU 5 %" in told, (
+        told
+    )
     assert Observed(60.0).newest() == "no complete period yet"
 
 
@@ -570,7 +574,7 @@ def test_a_service_that_empties_a_table_holds_and_the_topic_is_told_at_once(
     assert "deleted 600 of 1,000 rows of tasks" in document.reasons[0]
     assert cloud.notices == ["ALARM: unusual deletes by the Task Service", "canary 0 -> 5 %: hold"]
     assert document.evidence is not None
-    assert document.evidence.deletes == [gone]
+    assert document.evidence.deletes == (gone,)
 
 
 def test_a_way_back_that_broke_under_the_watch_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
