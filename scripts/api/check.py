@@ -12,22 +12,11 @@ import httpx
 from scripts.api import direct
 from scripts.api.direct import FORGED, NOBODYS_TASK, Balancer
 from scripts.api.documents import ApiCheck, StaleReads
-from scripts.api.session import Session
+from scripts.api.session import Session, open_client, tokens_in
 from scripts.api.shapes import errors_of, healthy, message, one_task, task_list
-from scripts.support.errors import UsageError
-from scripts.support.redact import remember_secret
 
 #: Seconds that a write may take to the other side.
 PATIENCE = 10.0
-
-
-def _token(path: Path) -> str:
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise UsageError(f"the token file {path} cannot be read: {error.strerror}; write a JWT into it") from None
-    remember_secret(token)
-    return token
 
 
 @dataclass(frozen=True)
@@ -70,24 +59,17 @@ def run(
     Raises:
         UsageError: a token file cannot be read.
     """
-    token = _token(token_file)
-    other = _token(other_token_file) if other_token_file else None
+    token = tokens_in(token_file)[0]
+    other = tokens_in(other_token_file)[0] if other_token_file else None
     people = people or People()
-    refused = direct.refused_tokens(token, {file: _token(file) for file in balancer.refused}) if balancer else {}
+    refused = direct.refused_tokens(token, {file: tokens_in(file)[0] for file in balancer.refused}) if balancer else {}
 
-    def to(url: str, given: Mapping[str, str]) -> httpx.Client:
-        for value in given.values():
-            remember_secret(value)
-        return httpx.Client(
-            base_url=url.rstrip("/"), headers=dict(given), timeout=timeout, trust_env=False, transport=transport
-        )
-
-    with to(base_url, headers or {}) as client:
+    with open_client(base_url, headers or {}, timeout, transport) as client:
         session = Session(client, token, patience)
         _check(session, token, other, people)
     served_by = sorted({check.served_by for check in session.checks if check.served_by})
     for rule, given in (("live rule", {}), ("smoke rule", balancer.smoke_headers)) if balancer else ():
-        with to(balancer.url if balancer else "", given) as client:
+        with open_client(balancer.url if balancer else "", given, timeout, transport) as client:
             direct.check(Session(client, token, patience, session.checks), f"balancer, {rule}", refused)
     endpoints: dict[str, bool] = {}
     for check in session.checks:

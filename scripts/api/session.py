@@ -4,16 +4,47 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from scripts.api.documents import Check
 from scripts.api.shapes import Shape
+from scripts.support.errors import UsageError
+from scripts.support.redact import remember_secret
 
 #: Seconds between two looks at the side that may not have a write yet.
 AGAIN_SECONDS = 0.1
+#: The header in which an application may say which side it is.
+SERVED_BY = "x-served-by"
+
+
+def tokens_in(path: Path) -> list[str]:
+    """The JWTs of a file, one a line. Raises UsageError when it cannot be read or holds none."""
+    try:
+        tokens = path.read_text(encoding="utf-8").split()
+    except OSError as error:
+        raise UsageError(f"the token file {path} cannot be read: {error.strerror}; write a JWT into it") from None
+    if not tokens:
+        raise UsageError(f"the token file {path} is empty; write a JWT into it")
+    for token in tokens:
+        remember_secret(token)
+    return tokens
+
+
+def open_client(
+    url: str, headers: Mapping[str, str], timeout: float, transport: httpx.BaseTransport | None = None
+) -> httpx.Client:
+    """A client of the API at ``url`` that sends ``headers`` (secret: the smoke rule's) with every request, for at most ``timeout``
+    seconds each."""
+    for value in headers.values():
+        remember_secret(value)
+    return httpx.Client(
+        base_url=url.rstrip("/"), headers=dict(headers), timeout=timeout, trust_env=False, transport=transport
+    )
 
 
 @dataclass
@@ -77,7 +108,7 @@ class Session:
             answer = self.client.request(method, path, headers=headers, json=body)
             found = str(answer.status_code)
             passed = answer.status_code == wanted
-            served = answer.headers.get("x-served-by")
+            served = answer.headers.get(SERVED_BY)
             document = answer.json() if answer.content else None
             if passed and wanted == 204 and answer.content:
                 wrong = "a body where none may be"

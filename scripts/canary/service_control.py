@@ -87,7 +87,7 @@ class ServiceControl:
         # Named only where another one runs: who names a definition may have to be allowed to pass its roles.
         declared, remedy = {}, "check ecs:UpdateService"
         if seen.other:
-            declared = {"taskDefinition": self._output("taskDefinitionArn")}
+            declared = {"taskDefinition": self.definition}
             remedy += "; or deploy what is declared by: pulumi up --refresh"
         with refusals("the service cannot be started", remedy):
             answer = self._ecs.update_service(
@@ -125,6 +125,11 @@ class ServiceControl:
         return seen
 
     @property
+    def definition(self) -> str:
+        """The ARN of the task definition that the stack declares. Raises MigrationError when it was never deployed."""
+        return self._output("taskDefinitionArn")
+
+    @property
     def _least(self) -> int:
         return int(self._outputs.get("serviceTasks") or 0)
 
@@ -158,7 +163,7 @@ class ServiceControl:
     def _other(self, found: Mapping[str, Any]) -> tuple[str, str] | None:
         """What runs that the stack does not declare, and what it declares: the circuit breaker goes back to what was completed
         last, and neither Pulumi nor a count of tasks shows it (pulumi/pulumi-awsx, issue 1848)."""
-        declared = self._output("taskDefinitionArn")
+        declared = self.definition
         runs = [one for one in found["deployments"] if one["status"] == "PRIMARY" or one["runningCount"]]
         others = sorted({str(one["taskDefinition"]) for one in runs} - {declared})
         if not others:

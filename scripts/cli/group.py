@@ -12,7 +12,7 @@ import typer.core
 PLAN = {
     "Prepare": ("init", "ci-roles", "preflight", "backup", "schema", "copy"),
     "Replicate": ("replicate", "verify"),
-    "Canary": ("api-check", "canary", "rollback"),
+    "Canary": ("api-check", "shadow", "canary", "rollback"),
     "Finish": ("finalize",),
     "Rehearse": ("rehearse", "report", "status"),
 }

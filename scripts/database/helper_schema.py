@@ -27,6 +27,8 @@ FINALIZE = "finalize"
 REVOKED = "revoked"
 #: Where the slot of the way back stood when it was made (on the target).
 SLOT_BACK = "slot_back"
+#: The newest `shadow`: whether both sides answered the same, when, and which definition of the Task Service (on the source).
+SHADOWED = "shadowed"
 #: Of a `rollback --abandon` that was killed in its removal: the target's newest write, which the source has.
 DRAINED = "drained"
 T = TypeVar("T")

@@ -14,6 +14,7 @@ class Step(StrEnum):
     COPY = "copy"
     REPLICATE = "replicate"
     VERIFY = "verify"
+    SHADOW = "shadow"
     CANARY = "canary"
     ROLLBACK = "rollback"
     FINALIZE = "finalize"
@@ -67,6 +68,12 @@ class VerifyEvent(StrEnum):
     COMPARED = "compared"
     REPAIRED = "repaired"
     NO_FENCE = "no-fence"
+
+
+class ShadowEvent(StrEnum):
+    """Of `shadow`."""
+
+    COMPARED = "compared"
 
 
 class CanaryEvent(StrEnum):

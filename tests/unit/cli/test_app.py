@@ -16,7 +16,7 @@ from scripts.cli.app import app
 ROOT = Path(__file__).parents[3]
 STEPS = {
     *("preflight", "backup", "schema", "copy", "replicate", "verify", "canary", "rollback", "finalize"),
-    *("status", "report", "api-check", "rehearse", "ci-roles", "init"),
+    *("status", "report", "api-check", "shadow", "rehearse", "ci-roles", "init"),
 }
 
 

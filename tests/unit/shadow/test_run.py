@@ -1,0 +1,283 @@
+"""What `shadow` asks, in which order, how often, and when it says nothing rather than that all is well."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from components.config import MigrationConfig
+from scripts.canary.ready import ServiceHealth
+from scripts.canary.stage import Stage
+from scripts.database import helper_schema
+from scripts.replication import fence
+from scripts.shadow import looks
+from scripts.shadow import run as shadow
+from scripts.shadow.documents import Shadow
+from scripts.support.errors import Refused, UsageError
+from scripts.support.settings import Settings
+
+SMOKE = {"x-smoke": "the-smoke-rules-secret"}
+USERS = {"token-of-one": 1, "token-of-two": 2}
+SECRETS = (*USERS, *SMOKE.values(), "宿題")
+Change = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
+def task(number: int) -> dict[str, Any]:
+    at = "2026-11-26T00:00:00Z"
+    return {
+        "id": number,
+        "title": f"宿題 {number}",
+        "is_completed": number % 4 == 0,
+        "created_at": at,
+        "tags": [number],
+    }
+
+
+@dataclass
+class Sides:
+    """Both sides behind the load balancer; ``change`` gives the Task Service's answers, ``asked`` is what came, fences among it."""
+
+    change: Change = lambda path, body: body
+    #: Of the monolith's answers, by the number of requests before.
+    by_itself: Callable[[int, dict[str, Any]], dict[str, Any]] = lambda number, body: body
+    status: dict[str, int] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=lambda: {"monolith": "monolith", "service": "task-service"})
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    tasks: int = 12
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        side = "service" if request.headers.get("x-smoke") == SMOKE["x-smoke"] else "monolith"
+        assert request.method == "GET"
+        path = request.url.raw_path.decode()
+        number = len(self.asked)
+        self.asked.append((side, path))
+        user = USERS[request.headers["authorization"].removeprefix("Bearer ")]
+        status, body = self.answer(request.url.path, dict(request.url.params), user)
+        status = self.status.get(side, status)
+        if status == 200:
+            body = self.change(path, body) if side == "service" else self.by_itself(number, body)
+        headers = {"x-served-by": self.names[side]} if side in self.names else {}
+        return httpx.Response(status, content=json.dumps(body).encode(), headers=headers)
+
+    def answer(self, path: str, query: dict[str, str], user: int) -> tuple[int, dict[str, Any]]:
+        mine = [task(100 * user + 2 * number) for number in range(self.tasks, 0, -1)]
+        if path != "/api/tasks":
+            one = [each for each in mine if each["id"] == int(path.rsplit("/", 1)[1])]
+            return (200, {"task": one[0]}) if one else (404, {"message": "?"})
+        done, before = query.get("is_completed"), int(query.get("before_id", 10**9))
+        mine = [each for each in mine if each["id"] < before and done in (None, str(each["is_completed"]).lower())]
+        limit = int(query.get("limit", 20))
+        return 200, {"tasks": mine[:limit], "next_before_id": mine[limit - 1]["id"] if len(mine) > limit else None}
+
+    def stage(self, directory: Path, **changes: Any) -> Stage:
+        settings = Settings(MigrationConfig(), None, None, None, directory / "state")
+        health = ServiceHealth(least=1, wanted=1, running=1, healthy=1, rollout="COMPLETED")
+        made = {
+            "settings": settings,
+            "declared_weight": lambda: 0,
+            "load_balancer": SimpleNamespace(weight=lambda: 0),
+            "service": SimpleNamespace(health=lambda: health, definition="task-service:7"),
+            "smoke_headers": lambda: SMOKE,
+            **changes,
+        }
+        return cast(Stage, SimpleNamespace(**made))
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is kept on the source, without a source."""
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(shadow, "open_side", lambda *_: nullcontext())
+    monkeypatch.setattr(helper_schema, "put", lambda _, name, value: found.update({name: value}))
+    return found
+
+
+def looked(
+    sides: Sides, directory: Path, monkeypatch: pytest.MonkeyPatch, stage: Stage | None = None, **how: Any
+) -> Shadow:
+    file = directory / "tokens"
+    file.write_text("\n".join(USERS))
+
+    def forward(*_: Any) -> float:
+        sides.asked.append(("fence", ""))
+        return 0.25
+
+    monkeypatch.setattr(fence, "forward", forward)
+    transport = httpx.MockTransport(sides)
+    at = stage or sides.stage(directory)
+    return shadow.run(at, "http://api", file, transport=transport, **{"rate": 1000.0, **how})
+
+
+def test_the_monolith_is_asked_then_a_fence_waited_for_then_the_service_then_the_monolith_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+) -> None:
+    """Prevents a comparison with what has not arrived yet, and one that takes what changed meanwhile for a difference."""
+    sides = Sides()
+    found = looked(sides, tmp_path, monkeypatch)
+    assert found.match
+    assert (found.users, found.told_apart, found.fence_seconds) == (2, True, 0.25)
+    assert kept["shadowed"]["match"] is True
+    assert kept["shadowed"]["definition"] == "task-service:7"
+    left = list(sides.asked)
+    while left:
+        many = left.index(("fence", ""))
+        assert 0 < many <= looks.BATCH
+        paths = [path for _, path in left[:many]]
+        assert left[: 3 * many + 1] == [
+            *(("monolith", path) for path in paths), ("fence", ""), *(("service", path) for path in paths),
+            *(("monolith", path) for path in paths),
+        ]  # fmt: skip
+        left = left[3 * many + 1 :]
+    asked = Counter(path for side, path in sides.asked if side == "service")
+    assert set(asked) >= {
+        "/api/tasks",
+        "/api/tasks?limit=5",
+        "/api/tasks?is_completed=true",
+        "/api/tasks?is_completed=false",
+    }
+    assert {"/api/tasks?limit=5&before_id=116", "/api/tasks?limit=5&before_id=216"} <= set(asked)
+    single = [path for path in asked if path.count("/") == 3]
+    assert len(single) == 2 * (shadow.SHOWN + shadow.BESIDE)
+    assert sum(int(path.rsplit("/", 1)[1]) % 2 for path in single) == 2 * shadow.BESIDE  # ids of nobody
+    assert found.requests == len([one for one in sides.asked if one[0] != "fence"])
+    assert sum(one.answers for one in found.endpoints) == sum(asked.values())
+
+
+def test_what_differs_is_named_by_endpoint_and_kept_without_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+) -> None:
+    """Prevents a first user who reads another time; and titles of children's tasks in a journal."""
+
+    def change(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if "task" in body:
+            return {"task": {**body["task"], "title": body["task"]["title"] + "?"}}
+        return {**body, "tasks": [{**one, "created_at": "2026-11-26T09:00:00Z"} for one in body["tasks"]]}
+
+    sides = Sides(change)
+    found = looked(sides, tmp_path, monkeypatch)
+    assert not found.match
+    assert kept["shadowed"]["match"] is False
+    listing, showing = found.endpoints
+    assert [(one.field, one.kind, one.detail) for one in listing.differences] == [
+        ("tasks[].created_at", "time", "9:00:00 later")
+    ]
+    assert listing.differences[0].answers == listing.answers
+    assert [(one.field, one.kind) for one in showing.differences] == [("task.title", "value")]
+    assert showing.differences[0].answers == 2 * shadow.SHOWN
+    event = sides.stage(tmp_path).settings.journal.last("shadow", "compared")
+    assert event is not None
+    assert event["differing"] == {
+        "GET /api/tasks": ["tasks[].created_at: time"],
+        "GET /api/tasks/{id}": ["task.title: value"],
+    }
+    for text in (found.json_text(), json.dumps(event, ensure_ascii=False), repr(kept)):
+        assert not [secret for secret in SECRETS if secret in text]
+
+
+def test_a_difference_that_is_not_there_when_it_is_asked_for_again_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+) -> None:
+    """Prevents an alarm about a write that came and went between the monolith's two answers."""
+    seen = Counter[str]()
+
+    def once(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        seen[path] += 1
+        return body if seen[path] > 2 else {**body, "flickers": True}
+
+    found = looked(Sides(once), tmp_path, monkeypatch, users=1)
+    assert found.match, found
+    assert sum(one.unsettled for one in found.endpoints) == 0
+    assert set(seen.values()) == {looks.LOOKS}
+
+
+def test_what_the_monolith_never_says_twice_is_named_and_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+) -> None:
+    sides = Sides(lambda path, body: {**body, "now": 0}, lambda number, body: {**body, "now": number})
+    found = looked(sides, tmp_path, monkeypatch)
+    assert found.match
+    assert all("now" in one.unseen for one in found.endpoints)
+
+
+@pytest.mark.parametrize(
+    ("sides", "changes", "said"),
+    [
+        (Sides(), {"declared_weight": lambda: 5}, "the stack declares 5 %"),
+        (Sides(), {"load_balancer": SimpleNamespace(weight=lambda: 25)}, "the live rule gives the Task Service 25 %"),
+        (Sides(status={"monolith": 401}), {}, r"the token in line \d of the file is refused"),
+        (Sides(status={"monolith": 503}), {}, "no answer of 2 users could be compared"),
+        (Sides(tasks=0), {}, r"GET /api/tasks/\{id\}: no answer of 2 users could be compared"),
+        (Sides(names={"monolith": "a", "service": "a"}), {}, "both sides' answers say that a gave them"),
+        (Sides(), {"service": SimpleNamespace(health=lambda: ServiceHealth(1, 1, 0, 0, "COMPLETED"))}, "the Task Service is not ready"),
+    ],
+)  # fmt: skip
+def test_where_nothing_can_be_shown_nothing_is_said_to_be_well(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: dict[str, Any],
+    sides: Sides,
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    """Prevents a clean run of nobody's answers, or of the monolith compared with itself."""
+    with pytest.raises(Refused, match=said):
+        looked(sides, tmp_path, monkeypatch, sides.stage(tmp_path, **changes))
+    assert kept == {}
+
+
+def test_a_weight_that_moves_meanwhile_spoils_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+) -> None:
+    weights: Iterator[int] = iter((0, 5))
+    sides = Sides()
+    with pytest.raises(Refused, match="the live rule gives the Task Service 5 %"):
+        looked(
+            sides,
+            tmp_path,
+            monkeypatch,
+            sides.stage(tmp_path, load_balancer=SimpleNamespace(weight=lambda: next(weights))),
+        )
+    assert kept == {}
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_service_that_answers_nobody_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any], status: int
+) -> None:
+    found = looked(Sides(status={"service": status}), tmp_path, monkeypatch)
+    assert not found.match
+    assert {one.field for each in found.endpoints for one in each.differences} == {"status"}
+
+
+def test_sides_that_do_not_say_who_they_are_are_compared_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+) -> None:
+    found = looked(Sides(names={}), tmp_path, monkeypatch)
+    assert (found.match, found.told_apart) == (True, False)
+
+
+def test_no_more_requests_than_the_rate_and_no_more_users_than_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+) -> None:
+    """Prevents a check of the monolith that is a load on it."""
+    pauses: list[float] = []
+    monkeypatch.setattr(looks, "time", SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append))
+    found = looked(Sides(), tmp_path, monkeypatch, users=1, rate=4.0)
+    assert found.users == 1
+    assert sum(pauses) == pytest.approx((found.requests - 1) / 4.0)
+
+
+def test_a_token_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    for name, said in (("none", "cannot be read"), ("empty", "is empty")):
+        with pytest.raises(UsageError, match=said):
+            shadow.run(Sides().stage(tmp_path), "http://api", tmp_path / name)
