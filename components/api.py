@@ -67,7 +67,7 @@ class TaskApi(Component):
             name=API_NAME,
             protocol_type="HTTP",
             description="Task endpoints of MyTeacher",
-            cors_configuration=_cors(config.cors_allowed_origins),
+            cors_configuration=_cors(config.cors_allowed_origins, cookies=config.canary_sticky_seconds > 0),
             tags=self.tags(API_NAME),
             opts=self.child,
         )
@@ -173,8 +173,8 @@ class TaskApi(Component):
         )
 
 
-def _cors(origins: Sequence[str]) -> aws.apigatewayv2.ApiCorsConfigurationArgs | None:
-    """Lets pages of these origins call the API with a token in a header; no cookies, so no credentials."""
+def _cors(origins: Sequence[str], *, cookies: bool) -> aws.apigatewayv2.ApiCorsConfigurationArgs | None:
+    """Lets pages of these origins call the API with a token in a header; with ``cookies`` also take and send the load balancer's."""
     if not origins:
         return None
     return aws.apigatewayv2.ApiCorsConfigurationArgs(
@@ -182,4 +182,5 @@ def _cors(origins: Sequence[str]) -> aws.apigatewayv2.ApiCorsConfigurationArgs |
         allow_methods=["DELETE", "GET", "POST", "PUT"],
         allow_headers=["authorization", "content-type"],
         max_age=CORS_MAX_AGE,
+        allow_credentials=cookies or None,
     )

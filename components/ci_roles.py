@@ -203,7 +203,7 @@ def _operator(place: Place) -> dict[str, list[dict[str, Any]]]:
         *words("acm", "DescribeCertificate"),
         *words(
             "elasticloadbalancing",
-            "DescribeListenerCertificates DescribeListeners DescribeLoadBalancers DescribeTargetGroups",
+            "DescribeListenerCertificates DescribeListeners DescribeLoadBalancers DescribeTargetGroupAttributes DescribeTargetGroups",
         ),
     ]
     account = [

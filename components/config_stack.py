@@ -39,6 +39,12 @@ class StackConfig(MigrationConfig, PlaceConfig):
     """A whole stack: what the database commands need and what the declared infrastructure needs."""
 
     canary_weight: int = Field(0, ge=0, le=100, description="Percent of task requests that the Task Service gets.")
+    canary_sticky_seconds: int = Field(
+        0,
+        ge=0,
+        le=604_800,
+        description="Between 0 and 100 %, how long the load balancer's cookie keeps a client on the side that answered last, from its last answer on; 0: no cookie. What each choice costs is in the runbook.",
+    )
     vpc_id: Annotated[str, aws_id("vpc", "vpc-0a1b2c3d")]
     private_subnet_ids: tuple[SubnetId, ...] = Field(
         min_length=2, description="Private subnets in two availability zones or more: database, DMS, service, VPC link."
@@ -215,6 +221,17 @@ class StackConfig(MigrationConfig, PlaceConfig):
         if len(re.findall(r"[*?]", "".join(hosts))) > 4:
             raise ValueError("more than 4 wildcards; name the hosts")
         return hosts
+
+    @field_validator("cors_allowed_origins")
+    @classmethod
+    def _named_for_cookies(cls, origins: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # API Gateway, 'Configure CORS for HTTP APIs': every origin and credentials exclude each other, as for browsers.
+        if "*" in origins and info.data.get("canary_sticky_seconds"):
+            raise ValueError(
+                "* lets the pages of every origin in, which get no cookie then, and canaryStickySeconds needs one; name the origins, or "
+                "set it to 0"
+            )
+        return origins
 
     @field_validator("custom_domain_certificate_arn")
     @classmethod

@@ -34,7 +34,7 @@ def weighted_groups(
 ) -> list[aws.lb.ListenerRuleActionForwardTargetGroupArgs]:
     """Target groups of a rule that gives the Task Service ``weight`` percent.
 
-    At 0 and at 100 there is exactly one: a group of weight 0 would still be named, and could hold sticky clients.
+    At 0 and at 100 there is exactly one: a group of weight 0 would still be named, and hold the clients that it is bound to.
     """
     shares = ((monolith, 100 - weight), (task_service, weight))
     return [
@@ -152,7 +152,11 @@ class Routes(Component):
 
 def _forward(weight: int, args: RoutesArgs, target_group: aws.lb.TargetGroup) -> list[aws.lb.ListenerRuleActionArgs]:
     groups = weighted_groups(weight, args.config.monolith_target_group_arn, target_group.arn)
-    forward = aws.lb.ListenerRuleActionForwardArgs(target_groups=groups)
+    seconds = args.config.canary_sticky_seconds if len(groups) > 1 else 0
+    # Left out, and not `enabled=False`, where there is none: AWS answers a duration of 0 then, which the provider takes for a
+    # difference for ever. What is left out, it switches off (its test of a rule whose stickiness is removed).
+    sticky = aws.lb.ListenerRuleActionForwardStickinessArgs(enabled=True, duration=seconds) if seconds else None
+    forward = aws.lb.ListenerRuleActionForwardArgs(target_groups=groups, stickiness=sticky)
     return [aws.lb.ListenerRuleActionArgs(type="forward", forward=forward)]
 
 

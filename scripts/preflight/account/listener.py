@@ -11,7 +11,7 @@ from components.naming import TASK_ROUTES, Naming
 from scripts.preflight.account import routing
 from scripts.preflight.account.asking import Clients, pages, tried
 from scripts.preflight.account.routing import Plan
-from scripts.preflight.documents import Check
+from scripts.preflight.documents import Check, Status
 from scripts.support.errors import MigrationError
 from scripts.support.listener_rules import Rule, parse_rule, read_rules
 
@@ -87,6 +87,28 @@ def _monolith(config: StackConfig, elb: Any) -> Iterator[Check]:
         "pass" if balancer in used else "fail",
         f"it is behind {', '.join(used) or 'no load balancer'}; limit: {balancer}, the listener's, as it answers there today",
         remedy,
+    )
+    yield _bound(config, elb, arn)
+
+
+def _bound(config: StackConfig, elb: Any, arn: str) -> Check:
+    """Elastic Load Balancing, 'Action types for listener rules' (a group with sticky sessions among several) and 'Sticky sessions'
+    (application-based ones do not work there): a rule of two groups is refused, or users lose the target that they are bound to."""
+    held = elb.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
+    attributes = {item["Key"]: item["Value"] for item in held}
+    bound, by = attributes.get("stickiness.enabled") == "true", attributes.get("stickiness.type")
+    status: Status = "pass"
+    if bound and not config.canary_sticky_seconds:
+        status = "fail"
+    elif bound and by == "app_cookie":
+        status = "warn"
+    return Check(
+        "listener: users bound to a target of the monolith",
+        status,
+        f"{by if bound else 'none are'}, canaryStickySeconds {config.canary_sticky_seconds}; limit: none, or lb_cookie beside canaryStickySeconds "
+        "above 0: AWS refuses a rule of two groups otherwise, and between 0 and 100 % app_cookie binds nobody",
+        "set canaryStickySeconds, or unbind them: aws elbv2 modify-target-group-attributes --attributes Key=stickiness.enabled,Value=false "
+        f"--target-group-arn {arn}",
     )
 
 

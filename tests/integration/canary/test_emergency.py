@@ -29,6 +29,7 @@ from scripts.rehearsal.engine.state import State, locked
 from scripts.rehearsal.release import push_image, put_values
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import Refused
+from scripts.support.listener_rules import parse_rule
 from scripts.support.settings import PROJECT_ROOT, Settings
 from tests.conftest import Pair
 from tests.engine_support import stack_config, weights
@@ -67,6 +68,10 @@ class World:
         found = weights(self.aws, self.outputs["liveRuleArn"])
         return round(100 * found.get(self.outputs["taskTargetGroupArn"], 0) / sum(found.values()))
 
+    def sticky(self) -> bool:
+        (rule,) = self.aws.client("elbv2").describe_rules(RuleArns=[self.outputs["liveRuleArn"]])["Rules"]
+        return bool(parse_rule(rule).sticky)
+
     def balancer(self) -> LoadBalancer:
         return LoadBalancer(self.aws.client("elbv2"), rule_of_outputs(self.outputs))
 
@@ -83,7 +88,15 @@ class World:
         groups = [{"TargetGroupArn": arn, "Weight": share} for arn, share in shares]
         self.aws.client("elbv2").modify_rule(
             RuleArn=self.outputs["liveRuleArn"],
-            Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}],
+            Actions=[
+                {
+                    "Type": "forward",
+                    "ForwardConfig": {
+                        "TargetGroups": groups,
+                        "TargetGroupStickinessConfig": {"Enabled": True, "DurationSeconds": 60},
+                    },
+                }
+            ],
         )
         StackFile("night", self.directory).keep({"canaryWeight": 25})
 
@@ -152,7 +165,7 @@ def test_routes_go_back_at_once_when_pulumi_cannot_run_and_the_next_up_agrees(wo
     """Prevents a night on which the rollback waits for a tool, and a morning on which the tool undoes the rollback."""
     for cause in (None, AWAY, LOCKED):  # no CLI at all, backend away, state locked
         world.raise_again()
-        assert (world.weight(), world.declared()) == (25, 25)
+        assert (world.weight(), world.declared(), world.sticky()) == (25, 25, True)
         refused = world.run("--reason", "errors", cli=cause)
         assert refused.returncode in (1, 10), refused.stderr
         assert "task-migration rollback --emergency" in refused.stderr
@@ -165,7 +178,7 @@ def test_routes_go_back_at_once_when_pulumi_cannot_run_and_the_next_up_agrees(wo
         assert (document["from"], document["to"], document["by"]) == (25, 0, "load balancer API")
         assert document["rows"]["different"] == []
         assert document["within_limit"]
-        assert (world.weight(), world.declared()) == (0, 0)
+        assert (world.weight(), world.declared(), world.sticky()) == (0, 0, False)
         assert (world.directory / "Pulumi.night.yaml").read_text().startswith("# kept by a person\n")
 
     # The next deployment, with the configuration as the file now has it: said as an update, and no change of the rule.

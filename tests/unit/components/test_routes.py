@@ -56,6 +56,16 @@ def test_the_live_rule_splits_by_the_weight(environment: str, weight: int, group
     assert declared.stack_outputs["canaryWeight"] == weight
 
 
+def test_clients_are_bound_to_a_side_between_the_ends_alone() -> None:
+    """Prevents users who stay on the side that was left, or whose own write is not on the side that answers next."""
+    sticky = {"enabled": True, "duration": 60}
+    for weight, wanted in ((0, None), (1, sticky), (50, sticky), (99, sticky), (100, None)):
+        declared = declare(canaryWeight=weight, canaryStickySeconds=60)
+        rules = {item.name: item.inputs["actions"][0]["forward"] for item in declared.all(RULE)}
+        assert rules["routes-live-rule"].get("stickiness") == wanted
+        assert "stickiness" not in rules["routes-smoke-rule"]
+
+
 @given(st.integers(0, 100))
 def test_weights_always_add_up_to_all_requests(weight: int) -> None:
     groups = weighted_groups(weight, "monolith", "task")
@@ -84,9 +94,12 @@ def by_name(declared: Declared) -> dict[str, Mapping[str, Any]]:
 @example((50, 0))
 def test_a_change_of_the_weight_changes_the_live_rule_and_nothing_else(weights: tuple[int, int]) -> None:
     """A canary step that also touches a task, a service or a database is no canary step."""
-    before, after = (by_name(at_weight(weight)) for weight in weights)
+    before, after = (by_name(declare(canaryWeight=weight, canaryStickySeconds=60)) for weight in weights)
     assert before.keys() == after.keys()
-    assert [name for name in before if before[name] != after[name]] == [f"{RULE} routes-live-rule"]
+    name = f"{RULE} routes-live-rule"
+    assert [name for name in before if before[name] != after[name]] == [name]
+    inputs = [found[name]["inputs"] for found in (before, after)]
+    assert [key for key in inputs[0] if inputs[0][key] != inputs[1][key]] == ["actions"]
 
 
 def test_the_smoke_rule_stands_above_and_leads_to_the_task_service() -> None:
@@ -199,6 +212,8 @@ def test_hosts_limit_the_live_rule_and_are_what_the_api_sends() -> None:
             "its region is us-east-1",
         ),
         ({"corsAllowedOrigins": ["app.example.com"]}, "corsAllowedOrigins.0: value 'app.example.com'"),
+        ({"corsAllowedOrigins": ["*"], "canaryStickySeconds": 60}, "canaryStickySeconds needs one; name the origins"),
+        ({"canaryStickySeconds": 604_801}, "canaryStickySeconds: value 604801"),
     ],
 )
 def test_a_listener_host_or_domain_that_cannot_work_is_named(overrides: dict[str, Any], part: str) -> None:
@@ -233,6 +248,9 @@ def test_a_domain_and_other_origins_are_off_until_they_are_asked_for() -> None:
     assert cors["allowOrigins"] == ["https://app.example.com"]
     assert {key.split(" ")[0] for key in TASK_ROUTES.values()} == set(cors["allowMethods"])
     assert {"authorization", "content-type"} == set(cors["allowHeaders"])
+    assert "allowCredentials" not in cors
+    bound = declare(corsAllowedOrigins=["https://app.example.com"], canaryStickySeconds=60)
+    assert bound.one("aws:apigatewayv2/api:Api").inputs["corsConfiguration"]["allowCredentials"] is True
     assert "customDomainTarget" in declared.stack_outputs
 
 
