@@ -40,6 +40,21 @@ class History:
     ups: tuple[float, ...] = ()
     #: The highest weight that was confirmed since the last whole rollback.
     reached: int = 0
+    #: When the last whole rollback ended, ISO 8601.
+    back: str | None = None
+
+    def bound(self, seconds: int, now: datetime) -> str | None:
+        """Why no weight may be above 0 yet after a rollback, with a cookie of so many ``seconds``: it counts at any weight, and who
+        was on the Task Service has it until then, as no answer renews it at weight 0."""
+        if not seconds or self.back is None:
+            return None
+        left = seconds - (now - datetime.fromisoformat(self.back)).total_seconds()
+        if left <= 0:
+            return None
+        return (
+            f"who was on the Task Service before the rollback would be there again at any weight, by a cookie that counts for {left:.0f} s more "
+            f"(canaryStickySeconds {seconds}); step again after that, or --force with --reason"
+        )
 
     def left_unproven(self, declared: int, live: int) -> str | None:
         """Why a rollback is owed though none was kept: the source was away when the routes went back. None: it is not."""
@@ -67,7 +82,7 @@ def after(so_far: History, event: Mapping[str, Any]) -> History:
         case (Step.ROLLBACK, RollbackEvent.ROUTED) if event.get("seconds_of_up") is not None:
             return replace(so_far, ups=(*ups, float(event["seconds_of_up"]))[-UPS_KEPT:])
         case (Step.ROLLBACK, RollbackEvent.DONE):
-            return History(ups=ups)
+            return History(ups=ups, back=event.get("at"))
     return so_far
 
 

@@ -143,6 +143,9 @@ class Step:
                 "which one is meant, then: pulumi up --refresh, or task-migration rollback"
             )
             return self._refused(current, current, text)
+        seconds = int(self._stage.deployer.config().get("canaryStickySeconds") or 0)
+        if not current and force_reason is None and (bound := so_far.bound(seconds, datetime.now(UTC))):
+            return self._refused(current, current, bound)
         ladder = self._config.canary_ladder
         wanted = to if to is not None else current if resumed else ready.next_weight(current, ladder)
         if wanted is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -132,7 +133,8 @@ def _decided(decision: str) -> dict[str, Any]:
 MOVED = {"step": "canary", "event": "moved", "seconds": 3.0}
 BACK = {"step": "rollback", "event": "begun", "reasons": []}
 ROUTED = {"step": "rollback", "event": "routed", "seconds_of_up": 2.0}
-DONE = {"step": "rollback", "event": "done"}
+AT = "2026-11-26T01:00:00+00:00"
+DONE = {"step": "rollback", "event": "done", "at": AT}
 
 
 @pytest.mark.parametrize(
@@ -148,10 +150,21 @@ DONE = {"step": "rollback", "event": "done"}
         # Killed between the decision and the rollback: it is owed, and nothing goes up before it.
         ([_begun(0, 5), MOVED, _decided("rollback")], History(None, ("because",), "t1", (3.0,))),
         ([_begun(0, 5), _decided("rollback"), BACK, ROUTED], History(None, ("begun",), "t1", (2.0,))),
-        ([_begun(0, 5), _decided("rollback"), BACK, DONE], History()),
-        ([_begun(0, 5), BACK, DONE, _begun(0, 5, "t9")], History((0, 5), None, "t9")),
+        ([_begun(0, 5), _decided("rollback"), BACK, DONE], History(back=AT)),
+        ([_begun(0, 5), BACK, DONE, _begun(0, 5, "t9")], History((0, 5), None, "t9", back=AT)),
     ],
 )
 def test_the_journal_tells_what_was_left(events: list[dict[str, Any]], expected: History) -> None:
     """Prevents a step up while a rollback is owed, and one that forgets where it came from."""
     assert history(events) == expected
+
+
+def test_no_step_up_while_cookies_of_before_the_rollback_count() -> None:
+    """Prevents half of the users on the Task Service at 5 %, right after a rollback from 50 %."""
+    back, at = History(back=AT), datetime.fromisoformat(AT)
+    assert History().bound(60, at) is None
+    assert back.bound(0, at) is None
+    assert back.bound(60, at + timedelta(seconds=60)) is None
+    text = back.bound(60, at + timedelta(seconds=18))
+    assert text is not None
+    assert "by a cookie that counts for 42 s more (canaryStickySeconds 60); step again after that" in text

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ class Cloud:
         self.notices: list[str] = []
         self.stopped = False
         self.enabled: object = True
+        self.sticky = 0
         #: Called at each boundary with its name; may raise.
         self.at: Callable[[str], None] = lambda name: None
 
@@ -95,7 +97,7 @@ class Cloud:
         return {}
 
     def config(self) -> dict[str, Any]:
-        return {"canaryWeight": self.declared}
+        return {"canaryWeight": self.declared, "canaryStickySeconds": self.sticky}
 
     def destroy(self) -> None:
         raise AssertionError("a canary destroys nothing")
@@ -265,6 +267,22 @@ def test_a_rule_that_somebody_moved_by_hand_is_refused(tmp_path: Path) -> None:
     assert document.decision == "refused"
     assert "the stack declares 5 %, the load balancer has 50 %" in document.reasons[0]
     assert cloud.ups == []
+
+
+def test_no_weight_goes_up_while_cookies_lead_back_to_the_task_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a step to 5 % that gives the Task Service everybody whom the rollback has just taken from it."""
+    cloud = Cloud()
+    at = stage(cloud, tmp_path)
+    with monkeypatch.context() as fresh:
+        fresh.setattr(history, "read", lambda settings: history.History(back=datetime.now(UTC).isoformat()))
+        cloud.sticky = 600
+        document = canary.step(at)
+        assert document.decision == "refused"
+        assert "by a cookie that counts for 600 s more (canaryStickySeconds 600)" in document.reasons[0]
+        assert cloud.ups == []
+    assert stepped(at).decision == "promote"
 
 
 def test_a_breach_rolls_back_to_the_monolith(tmp_path: Path) -> None:
