@@ -11,7 +11,7 @@ from scripts.cli.options import REFUSED, Json, Stack, prints
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
 from scripts.rehearsal.plan import EngineName, Plan, ReplicationName, Wrong
-from scripts.support.errors import Refused
+from scripts.support.errors import Refused, UsageError
 
 app = typer.Typer()
 REPORT = "scripts.rehearsal.documents:Report"
@@ -75,12 +75,26 @@ def rehearse(
         Wrong | None,
         typer.Option("--wrong", help="Start with this wrong in the account: it fails, with what to do."),
     ] = None,
+    sticky: Annotated[
+        int | None, typer.Option("--sticky", min=0, max=604_800, help="canaryStickySeconds, instead of the file's.")
+    ] = None,
+    without_cookies: Annotated[
+        int, typer.Option("--without-cookies", min=0, max=100, help="Percent of the users who keep no cookies.")
+    ] = 10,
+    dms_lag: Annotated[
+        float,
+        typer.Option(
+            "--dms-lag", min=0, max=60, help="Seconds after its commit before the stand-in of AWS DMS applies a change."
+        ),
+    ] = 0.0,
     json: Json = False,
 ) -> int:
     """The whole migration on this machine, under live load."""
     from scripts.cli import rehearse_text
     from scripts.support.console import say
 
+    if dms_lag and replication != "dms":
+        raise UsageError(f"--dms-lag {dms_lag:g} is of AWS DMS; take --replication dms too, or leave it out")
     try:
         from scripts.rehearsal import run
     except ModuleNotFoundError as error:
@@ -99,6 +113,9 @@ def rehearse(
             drill=drill,
             replication=replication,
             wrong=wrong,
+            sticky=sticky,
+            without_cookies=without_cookies,
+            dms_lag=dms_lag,
         )
     )
     emit(document, as_json=json, text=rehearse_text.report)

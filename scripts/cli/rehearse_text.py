@@ -21,8 +21,7 @@ from scripts.support.events import (
 )
 
 if TYPE_CHECKING:
-    from scripts.api.documents import StaleReads
-    from scripts.rehearsal.documents import Drill, Report
+    from scripts.rehearsal.documents import Drill, Reads, Report, UserReads
     from scripts.rehearsal.documents import Step as CanaryStep
     from scripts.support.status import Event, History
 
@@ -58,6 +57,11 @@ def report(document: Report) -> View:
     judged = (finding("good" if one.passed else "bad", f"{one.name}: {one.evidence}") for one in document.criteria)
     parts: list[RenderableType] = [Group(*judged)]
     if document.steps:
+        parts.append(
+            Text(
+                "\nWhat the Task Service got of new users' requests, and of all; users with cookies and without, who read stale:"
+            )
+        )
         parts.append(_steps(document.steps))
     if document.drills:
         parts.append(_drills(document.drills))
@@ -78,15 +82,23 @@ def report(document: Report) -> View:
 
 
 def _steps(steps: Sequence[CanaryStep]) -> RenderableType:
-    columns = [Column("weight %", number=True), Column("measured %", number=True), Column("seconds", number=True)]
-    rows = [(one.weight, one.share, one.seconds, one.decision) for one in steps]
-    return table([*columns, "decision"], rows)
+    titles = ("weight %", "new %", "all %", "stale", "no cookies", "seconds")
+    rows = [
+        (one.weight, one.new_share, one.share, _part(one.cookies), _part(one.no_cookies), one.seconds, one.decision)
+        for one in steps
+    ]
+    return table([*(Column(title, number=True) for title in titles), "decision"], rows)
 
 
-def _stale(found: Sequence[StaleReads]) -> RenderableType:
-    columns: list[Column | str] = [Column("weight %", number=True), "answered by"]
+def _part(found: Reads | None) -> str | None:
+    return None if found is None else f"{found.stale:,} of {found.reads:,}"
+
+
+def _stale(found: Sequence[UserReads]) -> RenderableType:
+    columns: list[Column | str] = [Column("weight %", number=True), "answered by", "cookies"]
     columns += [Column("reads", number=True), Column("stale", number=True)]
-    return table(columns, [(one.weight, one.side, one.reads, one.stale) for one in found])
+    rows = [(one.weight, one.side, "kept" if one.cookies else "none", one.reads, one.stale) for one in found]
+    return table(columns, rows)
 
 
 def _drills(drills: Sequence[Drill]) -> RenderableType:

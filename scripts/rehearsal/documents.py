@@ -74,11 +74,30 @@ class Rollback(Document):
     acknowledged_writes_told: int | None
 
 
+class UserReads(StaleReads):
+    """Answers of one side at one weight in which users did not see an own acknowledged write; of those who keep cookies, or who do not."""
+
+    cookies: bool
+
+
+class Reads(Document):
+    """Answers about a task that the user had written, and those of them that did not show it."""
+
+    reads: int
+    stale: int
+
+
 class Step(Document):
-    """One move of the weight. ``share`` is the percentage of requests that the Task Service was seen to get."""
+    """One move of the weight, watched: ``weight`` is the percentage asked for; None what nobody watched."""
 
     weight: int
-    share: float | None
+    #: Percentage of the requests that the Task Service was seen to get.
+    share: float | None = None
+    #: The same of the requests that no cookie bound to a side, so that the weights chose.
+    new_share: float | None = None
+    #: Of users who keep cookies, and of those who do not.
+    cookies: Reads | None = None
+    no_cookies: Reads | None = None
     seconds: float
     decision: str
 
@@ -109,7 +128,7 @@ class LoadFigures(Document):
     lag_misses: int
     #: Requests cut off on purpose before their answer came.
     cut_off: int
-    stale_reads: list[StaleReads]
+    stale_reads: list[UserReads]
     p50_ms: Milliseconds | None
     p95_ms: Milliseconds | None
     users: int

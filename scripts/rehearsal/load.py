@@ -10,8 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from scripts.api.documents import StaleReads
-from scripts.rehearsal.documents import LoadFigures
+from scripts.rehearsal.documents import LoadFigures, UserReads
 from scripts.rehearsal.processes import Processes
 from scripts.support.errors import MigrationError
 from scripts.support.settings import PROJECT_ROOT
@@ -24,8 +23,9 @@ SUMMED = ("requests", "failed", "acknowledged_writes", "lag_misses", "cut_off")
 class Load:
     """Starts and stops the load, maybe several times; ``directory`` has the tokens, the ledger and the figures."""
 
-    def __init__(self, processes: Processes, directory: Path, seed: int) -> None:
-        self._processes, self._seed = processes, seed
+    def __init__(self, processes: Processes, directory: Path, seed: int, without_cookies: int = 10) -> None:
+        """``without_cookies`` is the percentage of users who keep none."""
+        self._processes, self._seed, self._without_cookies = processes, seed, without_cookies
         self.running = False
         self.tokens = directory / "tokens.json"
         self.ledger = directory / "ledger.jsonl"
@@ -46,6 +46,7 @@ class Load:
                 "TASK_LOAD_STATS": str(self._file),
                 "TASK_LOAD_RATE": str(rate / users),
                 "TASK_LOAD_SEED": str(self._seed),
+                "TASK_LOAD_WITHOUT_COOKIES": str(self._without_cookies),
                 "TASK_LOAD_WEIGHTS_URL": f"{host}/__gateway/stats?since={2**40}",
                 "TASK_LOAD_TASK_GROUP": task_group,
             },
@@ -102,20 +103,21 @@ class Load:
         rate = sum(load["rate"] * load["seconds"] for load in self._ended) / seconds if seconds else 0.0
         users = min(load["users"] for load in self._ended)
         return LoadFigures(
-            **sums, **worst, stale_reads=self._stale(), users=users, rate=round(rate, 2), seconds=round(seconds, 1)
+            **sums, **worst, stale_reads=self.stale_reads(), users=users, rate=round(rate, 2), seconds=round(seconds, 1)
         )
 
-    def _stale(self) -> list[StaleReads]:
-        """The reads of all loads by weight and side."""
-        reads: Counter[tuple[int | None, str]] = Counter()
-        stale: Counter[tuple[int | None, str]] = Counter()
-        for load in self._ended:
-            for one in load["stale_reads"]:
-                reads[one["weight"], one["side"]] += one["reads"]
-                stale[one["weight"], one["side"]] += one["stale"]
+    def stale_reads(self) -> list[UserReads]:
+        """The reads of all loads by weight, side and cookies, the running one's included."""
+        reads: Counter[tuple[int | None, str, bool]] = Counter()
+        stale: Counter[tuple[int | None, str, bool]] = Counter()
+        for load in (*self._ended, self.figures()):
+            for one in load.get("stale_reads", ()):
+                key = one["weight"], one["side"], one["cookies"]
+                reads[key] += one["reads"]
+                stale[key] += one["stale"]
         return [
-            StaleReads(side=side, weight=weight, reads=reads[weight, side], stale=stale[weight, side])
-            for weight, side in sorted(reads, key=lambda key: (key[0] is None, key))
+            UserReads(side=key[1], weight=key[0], reads=reads[key], stale=stale[key], cookies=key[2])
+            for key in sorted(reads, key=lambda key: (key[0] is None, key))
         ]
 
     def _at_work(self) -> int:

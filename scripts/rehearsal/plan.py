@@ -33,3 +33,9 @@ class Plan:
     replication: ReplicationName = "native"
     #: What a team may have got wrong; the rehearsal fails by it.
     wrong: Wrong | None = None
+    #: `canaryStickySeconds`; None: as the stack's file has it.
+    sticky: int | None = None
+    #: Percent of the users who keep no cookies.
+    without_cookies: int = 10
+    #: Seconds after its commit before the stand-in of AWS DMS applies a change.
+    dms_lag: float = 0.0

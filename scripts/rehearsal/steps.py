@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
@@ -25,7 +26,7 @@ from scripts.finish.documents import Finalization
 from scripts.preflight.documents import Preflight
 from scripts.rehearsal import criteria
 from scripts.rehearsal.criteria import Evidence
-from scripts.rehearsal.documents import LedgerCheck, Step
+from scripts.rehearsal.documents import LedgerCheck, Reads, Step
 from scripts.rehearsal.fates import Told, check_ledger, told_losses
 from scripts.rehearsal.gateway.routes import BALANCER
 from scripts.rehearsal.ledger import read_ledger
@@ -45,6 +46,8 @@ D = TypeVar("D", bound=Document)
 
 #: Seconds until the ledger surely holds every write that a database snapshot holds.
 LEDGER_SECONDS = 2.0
+#: Of the gateway's figures: the share of all requests, and of those that no cookie bound.
+SHARES = ("share", "share_of_new")
 
 
 class Steps:
@@ -54,6 +57,8 @@ class Steps:
         self.testbed, self.view = testbed, view
         self.evidence = Evidence()
         self.config = MigrationConfig()
+        #: The reads of all users until the last move of the weight.
+        self._reads: Counter[tuple[int | None, bool, str]] = Counter()
 
     def command(
         self,
@@ -185,20 +190,45 @@ class Steps:
         """Keep what a step came to, with the share that was measured while it was watched."""
         # Of the step, the last watch alone: the weight moved somewhere before it.
         window = max(since, time.time() - self.testbed.plan.watch)
-        share = self.testbed.stats(window)["share"].get(self.testbed.task_group)
-        percent = None if share is None else round(100.0 * share, 2)
-        step = Step(weight=weight, share=percent, seconds=seconds, decision=decision)
+        stats, group = self.testbed.stats(window), self.testbed.task_group
+        share, new = (None if (one := stats[name].get(group)) is None else round(100.0 * one, 2) for name in SHARES)
+        found = self._fresh_reads()
+        kept, none = (
+            Reads(reads=found[weight, cookies, "reads"], stale=found[weight, cookies, "stale"])
+            for cookies in (True, False)
+        )
+        step = Step(
+            weight=weight,
+            share=share,
+            new_share=new,
+            cookies=kept,
+            no_cookies=none,
+            seconds=seconds,
+            decision=decision,
+        )
         self.evidence.steps.append(step)
         return step
+
+    def _fresh_reads(self) -> Counter[tuple[int | None, bool, str]]:
+        """What users read since this was last asked, and what of it was stale, by weight and cookies."""
+        found: Counter[tuple[int | None, bool, str]] = Counter()
+        for one in self.testbed.load.stale_reads():
+            found[one.weight, one.cookies, "reads"] += one.reads
+            found[one.weight, one.cookies, "stale"] += one.stale
+        before, self._reads = self._reads, found
+        return found - before
 
     def roll_back(self) -> None:
         """Back to the monolith, timed; then every acknowledged write is looked up in the monolith's database."""
         back = self.command(Rollback, "rollback", "--reason", "rehearsed")
         self.evidence.rollback = back
-        self.evidence.steps.append(Step(weight=0, share=None, seconds=back.seconds, decision="rollback"))
+        self._fresh_reads()
+        self.evidence.steps.append(Step(weight=0, seconds=back.seconds, decision="rollback"))
         found = self.look_up("ledger-rollback.json")
         self.evidence.rollback_ledger = found
         self.view.event(f"rollback {back.from_} -> 0 % in {back.seconds} s; {criteria.lost(found)}")
+        # Until the cookies of before have ended, a step is refused.
+        time.sleep(self.testbed.sticky)
 
     def look_up(self, name: str) -> LedgerCheck:
         """Every write acknowledged until now in the monolith's database, under load; kept under ``name``."""

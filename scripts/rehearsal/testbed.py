@@ -51,13 +51,15 @@ class Testbed:
         self.logs = self.directory / "logs"
         self.processes = Processes(self.logs)
         self.aws = EmulatedAws(log=self.logs / "moto.log")
-        self.dms = Dms(self.aws, self.processes, self.directory) if plan.replication == "dms" else None
+        self.dms = Dms(self.aws, self.processes, self.directory, plan.dms_lag) if plan.replication == "dms" else None
         self.databases = Databases(self.directory / "postgres", self.dms.server_settings() if self.dms else None)
-        self.load = Load(self.processes, self.directory, plan.seed)
+        self.load = Load(self.processes, self.directory, plan.seed, plan.without_cookies)
         #: `pulumi` or `embedded`, once it is known.
         self.engine: str = plan.engine
         self.outputs: dict[str, Any] = {}
         self.gateway = ""
+        #: Seconds for which the live rule's cookie counts.
+        self.sticky = 0
         self.token_files = (self.directory / "token-1", self.directory / "token-2")
         #: Tokens that must be refused.
         self.refused_files: tuple[Path, ...] = ()
@@ -198,8 +200,10 @@ class Testbed:
                 **(PATIENT if self.plan.drill else {}),
             },
             **wrong.in_file(self.plan.wrong),
+            **({} if self.plan.sticky is None else {"canaryStickySeconds": self.plan.sticky}),
         }
         config = {key: value for key, value in config.items() if value not in ("", [], None)}
+        self.sticky = int(config.get("canaryStickySeconds", 0))
         self._write(config)
         wrong.in_account(self.plan.wrong, self.aws, config)
         return config

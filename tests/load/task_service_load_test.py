@@ -12,6 +12,7 @@ Environment:
     TASK_LOAD_MAX_P95_MS, TASK_LOAD_MAX_ERROR_PERCENT   limits (500 and 1); above one of them the exit status is 1
     TASK_LOAD_RATE           requests/s of one user (default 0.5)
     TASK_LOAD_THINK_SECONDS, TASK_LOAD_LAG_SECONDS      see actor.py (defaults 1.5 and 10)
+    TASK_LOAD_WITHOUT_COOKIES   percent of the users who keep no cookies, as applications without a jar do (default 10)
     TASK_LOAD_SEED           makes the users' choices repeatable (default 1)
     TASK_LOAD_WEIGHTS_URL, TASK_LOAD_TASK_GROUP   where the listener's weights can be read as {"weights": {ARN: number}}, and the
                              Task Service's target group; stale reads are counted by weight then
@@ -31,11 +32,12 @@ import math
 import os
 import time
 from collections import Counter, deque
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 import boto3
 import gevent
@@ -86,6 +88,12 @@ def load_tokens() -> list[Person]:
 PERIOD = 1.0 / _number("TASK_LOAD_RATE", 0.5)
 
 
+def keeps_cookies(place: int) -> bool:
+    """Whether the user at this place of the list keeps cookies; those who do not are spread evenly."""
+    percent = _number("TASK_LOAD_WITHOUT_COOKIES", 10)
+    return (place + 1) * percent // 100 == place * percent // 100
+
+
 class Load:
     """What all users of the run share: tokens, ledger, counts."""
 
@@ -103,21 +111,22 @@ class Load:
         #: Percent of the requests that the Task Service gets now; None when it is not known.
         self.weight: int | None = None
         self.cut_off = 0
-        #: By side and weight: answers that showed users their own writes, and those of them that did not.
-        self.reads: Counter[tuple[str, int | None]] = Counter()
-        self.stale: Counter[tuple[str, int | None]] = Counter()
+        #: By side, weight and whether the user keeps cookies: answers that showed users their own writes, and those of them that
+        #: did not.
+        self.reads: Counter[tuple[str, int | None, bool]] = Counter()
+        self.stale: Counter[tuple[str, int | None, bool]] = Counter()
         self.served_by: Counter[str] = Counter()
         self.acknowledged = 0
         self.messages: Counter[str] = Counter()
         #: (at, milliseconds, failed, served by) of the newest requests.
         self.recent: deque[tuple[float, float, bool, str | None]] = deque(maxlen=10_000)
 
-    def account(self, result: Result, milliseconds: float, target: str | None) -> None:
+    def account(self, result: Result, milliseconds: float, target: str | None, cookies: bool) -> None:
         """Count one answered request."""
         self.verdicts[result.verdict] += 1
         self.served_by[target or "none"] += 1
         self.recent.append((time.time(), milliseconds, result.verdict == "failed", target))
-        where = (target or "none", self.weight)
+        where = (target or "none", self.weight, cookies)
         self.reads[where] += result.read
         self.stale[where] += result.verdict == "stale_read"
         if result.message:
@@ -148,8 +157,14 @@ class Load:
             "lag_misses": self.verdicts["lag_miss"],
             "cut_off": self.cut_off,
             "stale_reads": [
-                {"side": side, "weight": weight, "reads": count, "stale": self.stale[side, weight]}
-                for (side, weight), count in self.reads.items()
+                {
+                    "side": side,
+                    "weight": weight,
+                    "cookies": cookies,
+                    "reads": count,
+                    "stale": self.stale[side, weight, cookies],
+                }
+                for (side, weight, cookies), count in self.reads.items()
                 if count
             ],
             "problems": dict(self.messages.most_common(10)),
@@ -204,6 +219,9 @@ class TaskUser(FastHttpUser):
             raise StopUser
         user_id, token, group = self.load.tokens[place]
         self.headers = {"Authorization": f"Bearer {token}"}
+        self.cookies = keeps_cookies(place)
+        if not self.cookies:
+            self.client.cookiejar.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self.actor = Actor(
             random=Random(f"{os.environ.get('TASK_LOAD_SEED', '1')}:{place}"),
             marker=f"{self.load.run}-{place}",
@@ -258,7 +276,7 @@ class TaskUser(FastHttpUser):
                 target = response.headers.get("x-served-by") if response.headers else None
                 rows = rows_from(response.headers.get("x-rows") if response.headers else None)
                 result = self.actor.settle(call, status, _json(response, status), target, now, time.time(), rows)
-                self.load.account(result, (now - started) * 1000, target)
+                self.load.account(result, (now - started) * 1000, target, self.cookies)
                 settled = True
                 if result.verdict == "failed":
                     response.failure(result.message)
@@ -275,7 +293,9 @@ class TaskUser(FastHttpUser):
         host = urlsplit(self.host or "")
         kind = http.client.HTTPSConnection if host.scheme == "https" else http.client.HTTPConnection
         connection = kind(host.hostname or "", host.port, timeout=self.connection_timeout)
-        headers = {**self.headers, "Content-Type": "application/json"}
+        asked = Request(f"{self.host}{call.path}")
+        self.client.cookiejar.add_cookie_header(asked)
+        headers = {**self.headers, "Content-Type": "application/json", **dict(asked.header_items())}
         with contextlib.closing(connection), contextlib.suppress(OSError):
             body = None if call.body is None else json.dumps(call.body)
             connection.request(call.method, call.path, body=body, headers=headers)

@@ -103,6 +103,11 @@ def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path
     assert writers > 10, "hardly a task had two users: nothing was risked"
     assert sides > 10, "hardly a row was written on both sides within a second: nothing was risked"
     assert {one["side"] for one in report["load"]["stale_reads"]} == {"monolith", "task-service"}
+    watched = [step for step in report["steps"] if step["decision"] == "promote"]
+    assert all(step["cookies"]["reads"] > step["cookies"]["stale"] for step in watched)
+    assert sum(step["no_cookies"]["reads"] for step in watched) > 0
+    # Without stickiness every request is divided by the weight.
+    assert [step["new_share"] for step in watched] == [step["share"] for step in watched]
     assert 0 < report["rollback"]["seconds"] < 300
     assert [step["weight"] for step in report["steps"]] == WEIGHTS
     assert report["steps"][-1]["share"] == 100.0

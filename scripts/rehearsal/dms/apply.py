@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 
 import psycopg
@@ -51,10 +52,11 @@ class Counts:
 
 
 class Applier:
-    """Carries one task's changes until it is told to stop. ``checkpoint`` is a file of the task's own."""
+    """Carries one task's changes until it is told to stop. ``checkpoint`` is a file of the task's own; ``lag`` is how many seconds
+    after its commit a change is applied at the earliest, as a busy instance lets it wait."""
 
-    def __init__(self, work: Work, checkpoint: Path) -> None:
-        self.work = work
+    def __init__(self, work: Work, checkpoint: Path, lag: float = 0.0) -> None:
+        self.work, self._lag = work, lag
         self.counts = {member: Counts() for member in work.selected}
         #: How old the last change was when it was read, and when it was applied; by the source's clock, this machine's too.
         self.source_seconds = self.target_seconds = 0.0
@@ -108,7 +110,8 @@ class Applier:
         while True:
             # A task that is told to stop ends what it holds.
             last = stop.is_set()
-            held, more = self._read(source)
+            there, more = self._read(source)
+            held = there if last else list(takewhile(self._ripe, there))
             now = time.monotonic()
             if any(entry.changes for entry in held):
                 since = since or now
@@ -121,7 +124,7 @@ class Applier:
                     since = None
                     self.target_seconds = _age(held[0])
             else:
-                self.source_seconds = self.target_seconds = 0.0
+                self.source_seconds, self.target_seconds = 0.0, _age(there[0]) if there else 0.0
                 if held:
                     self._reached = held[-1].end_lsn
             if last:
@@ -131,6 +134,9 @@ class Applier:
                 self._save(source, behind)
                 saved, behind = now, self._reached
             stop.wait(LOOK_SECONDS)
+
+    def _ripe(self, entry: Transaction) -> bool:
+        return not entry.changes or _age(entry) >= self._lag
 
     def _read(self, source: Connection) -> tuple[list[Transaction], bool]:
         """What the slot has after what was applied, and whether it has more. It begins each time where it was last confirmed."""

@@ -21,8 +21,9 @@ from scripts.support.wait import wait_until
 class Dms:
     """The stand-in of a rehearsal. The constructor starts nothing."""
 
-    def __init__(self, aws: EmulatedAws, processes: Processes, directory: Path) -> None:
+    def __init__(self, aws: EmulatedAws, processes: Processes, directory: Path, lag: float) -> None:
         self._aws, self._processes, self._directory, self._port = aws, processes, directory, free_port()
+        self._lag = lag
 
     @staticmethod
     def server_settings() -> dict[str, str]:
@@ -40,6 +41,7 @@ class Dms:
             [
                 *(sys.executable, "-m", "scripts.rehearsal.dms.server", "--port", str(self._port)),
                 *("--upstream", self._aws.endpoint_url, "--state", str(self._directory / "dms.json")),
+                *("--lag", str(self._lag)),
             ],
             {**self._aws.environment(), "PYTHONPATH": str(PROJECT_ROOT)},
         )

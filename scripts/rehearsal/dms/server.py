@@ -80,8 +80,9 @@ def main() -> None:
     options.add_argument("--port", type=int, required=True)
     options.add_argument("--upstream", required=True, help="The emulated account's endpoint.")
     options.add_argument("--state", type=Path, required=True, help="File that keeps which tasks run.")
+    options.add_argument("--lag", type=float, default=0.0, help="Seconds before a change is applied, at least.")
     given = options.parse_args()
-    standin = Standin(given.upstream, given.state)
+    standin = Standin(given.upstream, given.state, given.lag)
     Handler.standin = standin
     server = ThreadingHTTPServer(("127.0.0.1", given.port), Handler)
     server.daemon_threads = True

@@ -50,10 +50,10 @@ class Running:
 
 
 class Standin:
-    """Answers DMS's API. ``upstream`` is the emulated account's endpoint."""
+    """Answers DMS's API. ``upstream`` is the emulated account's endpoint; ``lag`` as an :class:`Applier` has it."""
 
-    def __init__(self, upstream: str, state: Path) -> None:
-        self.upstream, self._state = upstream, state
+    def __init__(self, upstream: str, state: Path, lag: float) -> None:
+        self.upstream, self._state, self._lag = upstream, state, lag
         self._lock = threading.RLock()
         self._tasks: dict[str, Running] = {}
         self._client: Any = boto3.client("dms", endpoint_url=upstream)
@@ -148,7 +148,7 @@ class Standin:
             task = self._task(arn)
             reads, writes = self._endpoint(task["SourceEndpointArn"]), self._endpoint(task["TargetEndpointArn"])
             work = work_of(task, reads, writes, self._url(reads), self._url(writes))
-            running.applier = Applier(work, self._state.with_name(f"{work.name}.checkpoint"))
+            running.applier = Applier(work, self._state.with_name(f"{work.name}.checkpoint"), self._lag)
             running.applier.prepare(position)
             running.status = "running"
             # Only from here on: a start that was killed begins at its position again.

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.api.documents import StaleReads
 from scripts.cli import rehearse_text
 from scripts.rehearsal.documents import (
     AcknowledgedWrites,
     Criterion,
     Drill,
     LoadFigures,
+    Reads,
     Report,
     Requests,
     Rollback,
     Step,
+    UserReads,
 )
 from scripts.support.status import Event, History
 from tests.unit.cli.shown import shown
@@ -34,8 +35,16 @@ def report(*, passed: bool) -> Report:
         acknowledged_writes=AcknowledgedWrites(total=5801, lost=0, told=7),
         rollback=Rollback(seconds=5.975, acknowledged_writes_lost=0, acknowledged_writes_told=2),
         steps=[
-            Step(weight=5, share=6.54, seconds=16.04, decision="promote"),
-            Step(weight=0, share=None, seconds=5.975, decision="rollback"),
+            Step(
+                weight=5,
+                share=1.54,
+                new_share=6.54,
+                cookies=Reads(reads=1190, stale=0),
+                no_cookies=Reads(reads=131, stale=3),
+                seconds=16.04,
+                decision="promote",
+            ),
+            Step(weight=0, seconds=5.975, decision="rollback"),
         ],
         drills=[],
         seconds=269.0,
@@ -48,8 +57,8 @@ def report(*, passed: bool) -> Report:
             lag_misses=3,
             cut_off=12,
             stale_reads=[
-                StaleReads(side="monolith", weight=25, reads=1204, stale=3),
-                StaleReads(side="task-service", weight=None, reads=7, stale=0),
+                UserReads(side="monolith", weight=25, reads=1204, stale=3, cookies=True),
+                UserReads(side="task-service", weight=None, reads=7, stale=0, cookies=False),
             ],
             p50_ms=21,
             p95_ms=65,
@@ -67,9 +76,12 @@ def test_a_passed_report_says_so_first_and_names_the_next_command_last() -> None
         "ok    zero downtime: 0 of 11,505 requests failed, over every step\n"
         "ok    row counts equal: tasks 2115=2115; task_images 863=863; task_tag 839=838\n"
         "\n"
-        "weight %  measured %  seconds  decision\n"
-        "       5        6.54    16.04  promote\n"
-        "       0           -     5.97  rollback\n"
+        "What the Task Service got of new users' requests, and of all; users with cookies\n"
+        "and without, who read stale:\n"
+        "\n"
+        "weight %  new %  all %       stale  no cookies  seconds  decision\n"
+        "       5   6.54   1.54  0 of 1,190    3 of 131    16.04  promote\n"
+        "       0      -      -           -           -     5.97  rollback\n"
         "\n"
         "Load: 100 users, 50.0 requests/s, P50 21 ms, P95 65 ms; 5,801 writes\n"
         "acknowledged, 12 cut off before their answer, 3 answers 404 or 409 as somebody\n"
@@ -77,9 +89,9 @@ def test_a_passed_report_says_so_first_and_names_the_next_command_last() -> None
         "\n"
         "Users who did not see their own acknowledged write yet:\n"
         "\n"
-        "weight %  answered by   reads  stale\n"
-        "      25  monolith      1,204      3\n"
-        "       -  task-service      7      0\n"
+        "weight %  answered by   cookies  reads  stale\n"
+        "      25  monolith      kept     1,204      3\n"
+        "       -  task-service  none         7      0\n"
         "Next: task-migration preflight"
     )
 

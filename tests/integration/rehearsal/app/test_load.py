@@ -6,9 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import psycopg
@@ -139,3 +143,68 @@ def test_a_load_that_is_too_slow_exits_with_1(
     done = _load(app_world, gateway, ledger, tmp_path, 2, TASK_LOAD_MAX_P95_MS="0.5")
     assert done.returncode == 1, done.stderr
     assert "limit below 0.5" in done.stderr
+
+
+class Noting(BaseHTTPRequestHandler):
+    """Gives out a cookie as a load balancer does, makes tasks that nobody sees afterwards, and notes who sent which cookie."""
+
+    protocol_version = "HTTP/1.1"
+    sent: ClassVar[dict[str, list[str]]] = {}
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if token := self.headers.get("Authorization"):
+            self.sent.setdefault(token, []).append(self.headers.get("Cookie", ""))
+        status, body = 404, b"{}"
+        if self.path.partition("?")[0] == "/api/tasks":
+            made: dict[str, Any] = {"task": {"id": len(self.sent)}} if self.command == "POST" else {"tasks": []}
+            status, body = (201 if self.command == "POST" else 200), json.dumps(made).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if token:
+            expires = formatdate(time.time() + 9, usegmt=True)
+            self.send_header("Set-Cookie", f"AWSALBTG={token[-1]}; Expires={expires}; Path=/")
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_DELETE = answer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+def test_users_keep_cookies_as_browsers_do_but_for_those_who_keep_none(tmp_path: Path) -> None:
+    """Prevents a stickiness that is measured with users of one kind, or with users whom no cookie reaches."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Noting)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    tokens.write_tokens_file(tmp_path / "tokens.json", {n: f"token-{n}" for n in range(10)}, {n: n for n in range(10)})
+    command = [sys.executable, "-m", "locust", "-f", "tests/load/task_service_load_test.py", "--headless", "-u", "10"]
+    try:
+        subprocess.run(
+            [*command, "-r", "10", "-t", "5s", "--host", f"http://127.0.0.1:{server.server_port}"],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "TASK_LOAD_TOKENS_FILE": str(tmp_path / "tokens.json"),
+                "TASK_LOAD_LEDGER": str(tmp_path / "ledger.jsonl"),
+                "TASK_LOAD_STATS": str(tmp_path / "stats.json"),
+                "TASK_LOAD_RATE": "5",
+                "TASK_LOAD_WITHOUT_COOKIES": "20",
+            },
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    kept = {token[-1]: set(cookies) for token, cookies in Noting.sent.items()}
+    # A first request brings none; what was answered is brought back, a user's own.
+    assert kept == {n: {""} if n in "49" else {"", f"AWSALBTG={n}"} for n in "0123456789"}
+    assert {
+        len([cookie for cookie in cookies if not cookie])
+        for token, cookies in Noting.sent.items()
+        if token[-1] not in "49"
+    } == {1}
+    found = json.loads((tmp_path / "stats.json").read_text())["stale_reads"]
+    assert {one["cookies"] for one in found if one["stale"]} == {True, False}

@@ -50,6 +50,7 @@ class Task:
     def __init__(self, pair: Pair, directory: Path, **declared: Any) -> None:
         self.pair, self.checkpoint = pair, directory / "task.checkpoint"
         self.ended: Exception | None = None
+        self.lag = 0.0
         self.work = Work(
             name="task",
             source_url=pair.settings.source(),
@@ -76,7 +77,7 @@ class Task:
     def running(self) -> Iterator[apply.Applier]:
         """It runs inside, from where its checkpoint is; what ended it by itself is :attr:`ended`."""
         stop = threading.Event()
-        applier = apply.Applier(self.work, self.checkpoint)
+        applier = apply.Applier(self.work, self.checkpoint, self.lag)
         applier.prepare(self.start)
         self.start, self.ended = None, None
 
@@ -121,6 +122,21 @@ def task(make_pair: MakePair, tmp_path: Path) -> Iterator[Task]:
     found = Task(make_pair(rows=None), tmp_path)
     yield found
     found.drop()
+
+
+def test_a_busy_task_applies_late_what_it_read_and_at_once_what_it_holds_at_its_end(task: Task) -> None:
+    """Prevents a lag that nobody sees or that a stop loses: users of both sides meet it, as a real DMS is seconds behind."""
+    task.lag = 2.0
+    with task.running() as applier:
+        began = time.monotonic()
+        task.pair.source.execute(ADD, (1, "x"))
+        wait_until(
+            lambda: applier.target_seconds, lambda seconds: seconds > 0.5, what="a latency", timeout=10, interval=0.05
+        )
+        assert task.arrived(1)
+        assert time.monotonic() - began >= 2.0
+        task.pair.source.execute(ADD, (2, "x"))
+    assert len(task.arrived(2)) == 2
 
 
 def test_transactions_wait_for_the_time_out_and_share_one(task: Task) -> None:
