@@ -1,15 +1,16 @@
-"""The alarms: the plan's six, replication latency, and the disk that a replication slot holds."""
+"""The alarms: the plan's six, the load balancer's view of the Task Service, replication latency, and the disk of slots."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pulumi
 import pulumi_aws as aws
 
 from components.component import Component
+from components.config_gates import GateLimits
 from components.naming import SERVICE_NAME
 
 Severity = Literal["warning", "critical"]
@@ -26,10 +27,13 @@ class AlarmScope:
     database: pulumi.Input[str]
     source: pulumi.Input[str]
     api_id: pulumi.Input[str]
+    #: ``app/<name>/<id>`` of the load balancer and ``targetgroup/<name>/<id>`` of the Task Service, as the metrics name them.
+    load_balancer: str
+    target_group: pulumi.Input[str]
+    #: Whether the Task Service is to have tasks: before, nothing of it is healthy and nothing has to be.
+    serving: bool
     connections_limit: int
-    error_rate_limit_percent: float
-    p95_limit_ms: float
-    replication_lag_limit_seconds: float
+    gates: GateLimits
     #: None without DMS.
     replication_instance: pulumi.Input[str] | None
     #: ARN of the DMS task of each way, ``forward`` and ``reverse``; none where PostgreSQL itself replicates.
@@ -56,27 +60,33 @@ class Alarm:
     queries: Sequence[aws.cloudwatch.MetricAlarmMetricQueryArgs] = ()
 
 
-def error_rate_queries(api_id: pulumi.Input[str]) -> list[aws.cloudwatch.MetricAlarmMetricQueryArgs]:
-    """5xx answers of the API as percent of its requests; 0 while there are none."""
-
-    def metric(query_id: str, name: str) -> aws.cloudwatch.MetricAlarmMetricQueryArgs:
-        return aws.cloudwatch.MetricAlarmMetricQueryArgs(
-            id=query_id,
-            return_data=False,
-            metric=aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
-                namespace="AWS/ApiGateway", metric_name=name, dimensions={"ApiId": api_id}, period=60, stat="Sum"
-            ),
-        )
-
-    return [
-        metric("errors", "5xx"),
-        metric("requests", "Count"),
-        aws.cloudwatch.MetricAlarmMetricQueryArgs(
-            id="rate",
-            expression="IF(requests > 0, 100 * errors / requests, 0)",
-            label="Errors, percent of requests",
-            return_data=True,
+def _metric(
+    query_id: str, namespace: str, name: str, dimensions: Mapping[str, pulumi.Input[str]], stat: str = "Sum"
+) -> aws.cloudwatch.MetricAlarmMetricQueryArgs:
+    return aws.cloudwatch.MetricAlarmMetricQueryArgs(
+        id=query_id,
+        return_data=False,
+        metric=aws.cloudwatch.MetricAlarmMetricQueryMetricArgs(
+            namespace=namespace, metric_name=name, dimensions=dimensions, period=60, stat=stat
         ),
+    )
+
+
+def _computed(expression: str, label: str) -> aws.cloudwatch.MetricAlarmMetricQueryArgs:
+    return aws.cloudwatch.MetricAlarmMetricQueryArgs(
+        id="computed", expression=expression, label=label, return_data=True
+    )
+
+
+def _share_of_requests(
+    scope: AlarmScope, errors: aws.cloudwatch.MetricAlarmMetricQueryArgs
+) -> list[aws.cloudwatch.MetricAlarmMetricQueryArgs]:
+    """``errors`` as percent of the API's requests; 0 while there are none."""
+    return [
+        errors,
+        _metric("requests", "AWS/ApiGateway", "Count", {"ApiId": scope.api_id}),
+        # A count that is published only when not zero is none where it is missing (CloudWatch, 'Using metric math', FILL).
+        _computed("IF(requests > 0, 100 * FILL(errors, 0) / requests, 0)", "Errors, percent of requests"),
     ]
 
 
@@ -102,20 +112,57 @@ def _planned(scope: AlarmScope) -> list[Alarm]:
             "api-errors",
             "critical",
             "API errors (5xx), percent of requests",
-            scope.error_rate_limit_percent,
+            scope.gates.users_error_rate_percent,
             2,
-            queries=error_rate_queries(scope.api_id),
+            queries=_share_of_requests(scope, _metric("errors", "AWS/ApiGateway", "5xx", {"ApiId": scope.api_id})),
         ),
         Alarm(
             "api-p95",
             "warning",
             "API latency, 95th percentile, ms",
-            scope.p95_limit_ms,
+            scope.gates.users_p95_ms,
             3,
             "AWS/ApiGateway",
             "Latency",
             {"ApiId": scope.api_id},
             statistic="p95",
+        ),
+    ]
+
+
+def _balancer(scope: AlarmScope) -> list[Alarm]:
+    balancer = {"LoadBalancer": scope.load_balancer}
+    group = {**balancer, "TargetGroup": scope.target_group}
+    elb = "AWS/ApplicationELB"
+    own = _metric("errors", elb, "HTTPCode_ELB_5XX_Count", balancer)
+    errors = [
+        Alarm(
+            "balancer-errors",
+            "critical",
+            "5xx that the load balancer answers itself, percent of the API's requests",
+            scope.gates.balancer_error_percent,
+            2,
+            queries=_share_of_requests(scope, own),
+        )
+    ]
+    if not scope.serving:
+        return errors
+    return [
+        *errors,
+        # With every target unhealthy the balancer still tries them; with none registered it answers 503, and the group has no
+        # metric at all (Elastic Load Balancing, 'CloudWatch metrics for your Application Load Balancer', reporting criteria).
+        Alarm(
+            "no-healthy-target",
+            "critical",
+            "Requests in a minute that met no healthy target of the Task Service",
+            0,
+            2,
+            queries=[
+                _metric("healthy", elb, "HealthyHostCount", group, "Maximum"),
+                _metric("requests", elb, "RequestCount", group),
+                _metric("unavailable", elb, "HTTPCode_ELB_503_Count", balancer),
+                _computed("IF(FILL(healthy, 0) < 1, FILL(requests, 0) + FILL(unavailable, 0), 0)", "Requests"),
+            ],
         ),
     ]
 
@@ -145,7 +192,7 @@ def _replication(scope: AlarmScope) -> list[Alarm]:
                 f"replication-{way}-{side}-latency",
                 "critical",
                 f"Latency of the {way} replication at its {side}, seconds",
-                scope.replication_lag_limit_seconds,
+                scope.gates.replication_lag_seconds,
                 5,
                 "AWS/DMS",
                 f"CDCLatency{side.capitalize()}",
@@ -160,10 +207,21 @@ def _replication(scope: AlarmScope) -> list[Alarm]:
 
 def declare_alarms(owner: Component, name: str, *, scope: AlarmScope, topic_arn: pulumi.Input[str]) -> None:
     """Declare all alarms; each tells the topic when it starts and when it ends."""
-    for alarm in (*_planned(scope), *_replication(scope)):
+    for alarm in (*_planned(scope), *_balancer(scope), *_replication(scope)):
         alarm_name = f"{SERVICE_NAME}-{alarm.suffix}-{alarm.severity}"
-        percentile = alarm.statistic.startswith("p")
-        plain = not alarm.queries
+        measured: dict[str, Any] = {"metric_queries": list(alarm.queries)}
+        if not alarm.queries:
+            measured = {
+                "namespace": alarm.namespace,
+                "metric_name": alarm.metric,
+                "dimensions": alarm.dimensions,
+                "period": 60,
+            }
+            if alarm.statistic.startswith("p"):
+                # With few requests a percentile is one slow request; the alarm then keeps its state.
+                measured |= {"extended_statistic": alarm.statistic, "evaluate_low_sample_count_percentiles": "ignore"}
+            else:
+                measured["statistic"] = alarm.statistic
         aws.cloudwatch.MetricAlarm(
             f"{name}-alarm-{alarm.suffix}",
             name=alarm_name,
@@ -172,15 +230,7 @@ def declare_alarms(owner: Component, name: str, *, scope: AlarmScope, topic_arn:
             threshold=alarm.limit,
             evaluation_periods=alarm.minutes,
             datapoints_to_alarm=alarm.minutes,
-            namespace=alarm.namespace if plain else None,
-            metric_name=alarm.metric if plain else None,
-            dimensions=alarm.dimensions if plain else None,
-            period=60 if plain else None,
-            statistic=alarm.statistic if plain and not percentile else None,
-            extended_statistic=alarm.statistic if plain and percentile else None,
-            # With few requests a percentile is one slow request; the alarm then keeps its state.
-            evaluate_low_sample_count_percentiles="ignore" if plain and percentile else None,
-            metric_queries=None if plain else list(alarm.queries),
+            **measured,
             treat_missing_data="notBreaching",
             alarm_actions=[topic_arn],
             ok_actions=[topic_arn],

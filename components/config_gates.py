@@ -22,9 +22,30 @@ class Model(BaseModel):
 class GateLimits(Model):
     """Limits a canary step must stay under to go on (docs/plan.md, 'Step 2'), and how sure a judgement has to be."""
 
-    error_rate_percent: float = Field(1.0, gt=0, le=100, description="Failed requests (5xx), percent of all; below it.")
+    error_rate_percent: float = Field(
+        1.0, gt=0, le=100, description="Failed requests (5xx, or no answer at all), percent of all; below it."
+    )
     p50_ms: float = Field(200.0, gt=0, description="Median latency in milliseconds; below it.")
     p95_ms: float = Field(500.0, gt=0, description="95th percentile of latency in milliseconds; below it.")
+    p99_ms: float = Field(
+        2000.0,
+        gt=0,
+        description="99th percentile in milliseconds, which a P95 does not tell of, in periods of `tailRequests` requests; below it.",
+    )
+    tail_requests: int = Field(100, ge=1, description="A period with fewer requests is not judged by its P99.")
+    users_error_rate_percent: float = Field(
+        1.0, gt=0, le=100, description="API Gateway's 5xx, percent of its requests, whichever side failed; below it."
+    )
+    users_p95_ms: float = Field(
+        500.0,
+        gt=0,
+        description="95th percentile of API Gateway's latency in milliseconds, of both sides' answers; below it.",
+    )
+    balancer_error_percent: float = Field(
+        1.0,
+        gt=0,
+        description="5xx that the load balancer answers itself, percent of the API's requests; below it. Others' on a shared one count: raise it there.",
+    )
     cpu_percent: float = Field(70.0, gt=0, le=100, description="ECS CPU, percent; below it.")
     memory_percent: float = Field(80.0, gt=0, le=100, description="ECS memory, percent; below it.")
     database_cpu_percent: float = Field(
@@ -43,6 +64,12 @@ class GateLimits(Model):
     )
     breach_periods: int = Field(
         3, ge=1, le=60, description="So many breaches among the last `windowPeriods`: roll back."
+    )
+    blind_periods: int = Field(
+        2,
+        ge=1,
+        le=60,
+        description="So many of them without a healthy target, or without figures of the Task Service while requests come: roll back.",
     )
     window_periods: int = Field(5, ge=1, le=60, description="Length of that window, periods.")
     coverage_percent: float = Field(
@@ -84,7 +111,7 @@ class GateLimits(Model):
     @field_validator("window_periods")
     @classmethod
     def _window(cls, window: int, info: ValidationInfo) -> int:
-        breaches = info.data.get("breach_periods", 1)
-        if window < breaches:
-            raise ValueError(f"{window} is below breachPeriods ({breaches}); raise it")
+        for name in ("breach_periods", "blind_periods"):
+            if window < info.data.get(name, 1):
+                raise ValueError(f"{window} is below {to_camel(name)} ({info.data[name]}); raise it")
         return window

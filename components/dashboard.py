@@ -51,26 +51,22 @@ def dashboard_body(
     *,
     region: str,
     scope: AlarmScope,
-    load_balancer: str,
     monolith: pulumi.Input[str],
-    task_service: pulumi.Input[str],
 ) -> pulumi.Output[str]:
     """JSON of the dashboard.
 
     Args:
-        load_balancer: ``app/<name>/<id>``, as the metrics name it.
         monolith: ``targetgroup/<name>/<id>`` of the monolith.
-        task_service: the same of the Task Service.
     """
     widgets: list[dict[str, Any]] = []
-    for column, (side, group) in enumerate((("Monolith", monolith), ("Task Service", task_service))):
+    for column, (side, group) in enumerate((("Monolith", monolith), ("Task Service", scope.target_group))):
 
         def metric(name: str, label: str, stat: str, group: pulumi.Input[str] = group) -> Metric:
             return [
                 "AWS/ApplicationELB",
                 name,
                 "LoadBalancer",
-                load_balancer,
+                scope.load_balancer,
                 "TargetGroup",
                 group,
                 {"label": label, "stat": stat},
@@ -95,7 +91,7 @@ def dashboard_body(
                 row=1,
                 column=column,
                 stat="p95",
-                limit=("P95 limit", scope.p95_limit_ms / 1000),
+                limit=("P95 limit", scope.gates.p95_ms / 1000),
             ),
             _widget(
                 f"{side}: healthy targets",
@@ -120,6 +116,7 @@ def _below(region: str, scope: AlarmScope) -> list[dict[str, Any]]:
         for side, identifier in (("source", scope.source), ("target", scope.database))
         for metric, label in (("OldestReplicationSlotLag", "slot lag"), ("TransactionLogsDiskUsage", "log disk"))
     ]
+    balancer = ["AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "LoadBalancer", scope.load_balancer]
     latency: list[Metric] = []
     if scope.replication_instance is not None:
         latency = [
@@ -143,6 +140,7 @@ def _below(region: str, scope: AlarmScope) -> list[dict[str, Any]]:
                 ["AWS/ApiGateway", "Count", "ApiId", scope.api_id, {"label": "requests"}],
                 ["AWS/ApiGateway", "5xx", "ApiId", scope.api_id, {"label": "5xx"}],
                 ["AWS/ApiGateway", "4xx", "ApiId", scope.api_id, {"label": "4xx"}],
+                [*balancer, {"label": "5xx of the balancer itself"}],
             ],
             row=3,
             column=0,
@@ -154,7 +152,7 @@ def _below(region: str, scope: AlarmScope) -> list[dict[str, Any]]:
             row=3,
             column=1,
             stat="p95",
-            limit=("P95 limit", scope.p95_limit_ms),
+            limit=("P95 limit", scope.gates.users_p95_ms),
         ),
         _widget(
             "Task Service: CPU and memory, %",
@@ -186,7 +184,7 @@ def _below(region: str, scope: AlarmScope) -> list[dict[str, Any]]:
                 row=5,
                 column=1,
                 stat="Maximum",
-                limit=("Limit", scope.replication_lag_limit_seconds),
+                limit=("Limit", scope.gates.replication_lag_seconds),
             )
         )
     return widgets

@@ -34,8 +34,6 @@ class MonitoringArgs:
     naming: Naming
     scope: AlarmScope
     log_group_name: pulumi.Input[str]
-    listener_arn: str
-    task_target_group_suffix: pulumi.Input[str]
     monolith_target_group_arn: str
     emails: Sequence[str] = ()
 
@@ -58,9 +56,7 @@ class Monitoring(Component):
             dashboard_body=dashboard_body(
                 region=self.naming.region,
                 scope=args.scope,
-                load_balancer=args.listener_arn.split(":listener/", 1)[1].rsplit("/", 1)[0],
                 monolith=args.monolith_target_group_arn.rsplit(":", 1)[1],
-                task_service=args.task_target_group_suffix,
             ),
             opts=self.child,
         )

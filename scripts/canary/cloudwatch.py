@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from components.naming import HEALTH_PATH
 from scripts.canary.figures import Observed, Period, Traffic, complete
 from scripts.support.aws import refusals
 from scripts.support.errors import MigrationError
 
-BALANCER, ECS, RDS, DMS = "AWS/ApplicationELB", "AWS/ECS", "AWS/RDS", "AWS/DMS"
+BALANCER, API, ECS, RDS, DMS = "AWS/ApplicationELB", "AWS/ApiGateway", "AWS/ECS", "AWS/RDS", "AWS/DMS"
+PERCENTILES = ("p50", "p95", "p99")
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Query:
     metric: str
     statistic: str
     dimensions: Mapping[str, str]
+    #: What a value is multiplied by to have the unit that the figures have.
+    scale: float = 1.0
 
     def call(self, period: int) -> dict[str, Any]:
         """As GetMetricData takes it."""
@@ -35,18 +39,31 @@ class Query:
 def _group(side: str, arn: str, balancer: str) -> Iterator[Query]:
     # Elastic Load Balancing, 'CloudWatch metrics for your Application Load Balancer': dimensions are the ARNs' last parts.
     where = {"TargetGroup": arn[arn.index("targetgroup/") :], "LoadBalancer": balancer}
-    for name, metric, statistic in (
-        ("requests", "RequestCount", "Sum"),
-        ("errors", "HTTPCode_Target_5XX_Count", "Sum"),
-        ("refusals", "HTTPCode_Target_4XX_Count", "Sum"),
-        ("failed_connections", "TargetConnectionErrorCount", "Sum"),
-        ("p50", "TargetResponseTime", "p50"),
-        ("p95", "TargetResponseTime", "p95"),
+    for name, metric in (
+        ("requests", "RequestCount"),
+        ("successes", "HTTPCode_Target_2XX_Count"),
+        ("redirects", "HTTPCode_Target_3XX_Count"),
+        ("refusals", "HTTPCode_Target_4XX_Count"),
+        ("errors", "HTTPCode_Target_5XX_Count"),
+        ("failed_connections", "TargetConnectionErrorCount"),
     ):
-        yield Query(f"{side}_{name}", BALANCER, metric, statistic, where)
+        yield Query(f"{side}_{name}", BALANCER, metric, "Sum", where)
+    for percentile in PERCENTILES:
+        yield Query(f"{side}_{percentile}", BALANCER, "TargetResponseTime", percentile, where, scale=1000.0)
     if side == "task":
         # Each zone's node reports what it sees, and a zone without a target of the group sees none: the most of them counts.
         yield Query("task_healthy", BALANCER, "HealthyHostCount", "Maximum", where)
+
+
+def _users(api_id: str) -> Iterator[Query]:
+    # API Gateway, 'Monitor CloudWatch metrics for HTTP APIs': latency is in milliseconds; a route's own with detailed metrics.
+    where = {"ApiId": api_id}
+    for name, metric in (("requests", "Count"), ("errors", "5xx"), ("refusals", "4xx")):
+        yield Query(f"users_{name}", API, metric, "Sum", where)
+    for percentile in PERCENTILES:
+        yield Query(f"users_{percentile}", API, "Latency", percentile, where)
+    health = {**where, "Stage": "$default", "Method": "GET", "Resource": HEALTH_PATH}
+    yield Query("users_checks", API, "Count", "Sum", health)
 
 
 def queries(outputs: Mapping[str, Any]) -> tuple[Query, ...]:
@@ -59,6 +76,7 @@ def queries(outputs: Mapping[str, Any]) -> tuple[Query, ...]:
         balancer = "/".join(str(outputs["listenerArn"]).split(":listener/")[1].split("/")[:3])
         made = [*_group("task", str(outputs["taskTargetGroupArn"]), balancer)]
         made += _group("monolith", str(outputs["monolithTargetGroupArn"]), balancer)
+        made += _users(str(outputs["apiId"]))
         service = {
             "ClusterName": str(outputs["clusterArn"]).rsplit("/", 1)[-1],
             "ServiceName": str(outputs["serviceName"]),
@@ -68,6 +86,8 @@ def queries(outputs: Mapping[str, Any]) -> tuple[Query, ...]:
     except KeyError as error:
         raise MigrationError(f"the stack has no output {error.args[0]}; deploy it: pulumi up") from None
     made += [
+        # No target group answered these, so they are the balancer's as a whole.
+        Query("balancer_errors", BALANCER, "HTTPCode_ELB_5XX_Count", "Sum", {"LoadBalancer": balancer}),
         Query("cpu", ECS, "CPUUtilization", "Average", service),
         Query("memory", ECS, "MemoryUtilization", "Average", service),
         Query("database_cpu", RDS, "CPUUtilization", "Average", target),
@@ -126,19 +146,25 @@ class CloudWatchMetrics:
     def _read(self, begin: float, end: float) -> dict[float, dict[str, float]]:
         """Values by period and query key. Metrics come complete for a complete period, or are missing in it."""
         found: dict[float, dict[str, float]] = {}
+        status: dict[str, str] = {}
+        by_key = {query.key: query for query in self.queries}
         with refusals("CloudWatch cannot be read", "check cloudwatch:GetMetricData"):
-            answer = self._client.get_metric_data(
+            pages = self._client.get_paginator("get_metric_data").paginate(
                 MetricDataQueries=[query.call(int(self.period)) for query in self.queries],
                 StartTime=datetime.fromtimestamp(begin, UTC),
                 EndTime=datetime.fromtimestamp(end, UTC),
                 ScanBy="TimestampAscending",
             )
-        for result in answer["MetricDataResults"]:
-            # 'PartialData' and 'InternalError': what came may be less than there is, so none of it is a figure.
-            if result.get("StatusCode", "Complete") != "Complete":
-                continue
-            for at, value in zip(result["Timestamps"], result["Values"], strict=True):
-                found.setdefault(at.timestamp(), {})[result["Id"]] = float(value)
+            for result in (result for page in pages for result in page["MetricDataResults"]):
+                key = result["Id"]
+                status[key] = result.get("StatusCode", "Complete")
+                for at, value in zip(result["Timestamps"], result["Values"], strict=True):
+                    found.setdefault(at.timestamp(), {})[key] = float(value) * by_key[key].scale
+        # 'PartialData' and 'InternalError': what did not come may be there, so it may not be called missing.
+        if short := [key for key, said in status.items() if said != "Complete"]:
+            raise MigrationError(
+                f"CloudWatch answered {', '.join(short)} in part, all figures are needed; the next look asks again"
+            )
         return found
 
 
@@ -147,25 +173,32 @@ def _traffic(side: str, values: Mapping[str, float]) -> Traffic | None:
         # Published while requests flow: a period without is one without requests or without figures, and which is unknown.
         return None
 
-    def milliseconds(name: str) -> float | None:
-        seconds = values.get(f"{side}_{name}")
-        return None if seconds is None else 1000.0 * seconds
+    def count(*names: str) -> int:
+        # Counts of answers are published only when not zero; beside a count of requests a missing one means none.
+        return int(sum(values.get(f"{side}_{name}", 0) for name in names))
 
-    requests = int(values[f"{side}_requests"])
-    # Counts of answers are published only when not zero; beside a count of requests a missing one means none.
-    errors = int(values.get(f"{side}_errors", 0) + values.get(f"{side}_failed_connections", 0))
-    refusals = int(values.get(f"{side}_refusals", 0))
-    return Traffic(max(requests, errors), errors, refusals, milliseconds("p50"), milliseconds("p95"))
+    requests, errors = count("requests"), count("errors")
+    if side == "users":
+        requests -= count("checks")  # whoever checks the API's health is no user
+    else:
+        # A request whose connection failed or broke, that took too long, or whose client left has no answer of the target's.
+        unanswered = requests - count("successes", "redirects", "refusals", "errors")
+        errors += max(unanswered, count("failed_connections"))
+    latencies = {f"{percentile}_ms": values.get(f"{side}_{percentile}") for percentile in PERCENTILES}
+    return Traffic(max(requests, errors), errors, count("refusals"), **latencies)
 
 
 def _period(at: float, values: Mapping[str, float]) -> Period:
     def worst(prefix: str) -> float | None:
         return max((value for key, value in values.items() if key.startswith(prefix)), default=None)
 
+    task, monolith = _traffic("task", values), _traffic("monolith", values)
+    # Published when not zero: where the balancer tells of requests, a missing count is none.
+    balancer_errors = values.get("balancer_errors", None if task is None and monolith is None else 0)
     return Period(
         at,
-        task_service=_traffic("task", values),
-        monolith=_traffic("monolith", values),
+        task_service=task,
+        monolith=monolith,
         cpu_percent=values.get("cpu"),
         memory_percent=values.get("memory"),
         database_cpu_percent=values.get("database_cpu"),
@@ -174,4 +207,6 @@ def _period(at: float, values: Mapping[str, float]) -> Period:
         slot_bytes=worst("slot_"),
         replication_seconds=worst("latency_"),
         healthy_hosts=values.get("task_healthy"),
+        users=_traffic("users", values),
+        balancer_errors=None if balancer_errors is None else int(balancer_errors),
     )

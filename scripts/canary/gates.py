@@ -12,13 +12,12 @@ from typing import Literal
 
 from components.config_gates import GateLimits
 from scripts.canary.comparison import fisher_exact, sign_test
-from scripts.canary.figures import Observed, Period, Traffic, weighted_median
+from scripts.canary.figures import Observed, Traffic, weighted_median
+from scripts.canary.limits import Figure, Of, figures, sides
 from scripts.replication.deletes import unusual
 
 Verdict = Literal["promote", "hold", "rollback", "refused"]
 State = Literal["good", "breach", "hold", "not compared"]
-GB = 1e9
-Of = Callable[[Traffic], float | None]
 Pairs = list[tuple[Traffic, Traffic]]
 MEND = "look into the Task Service before the next try"
 
@@ -41,81 +40,16 @@ class Decision:
     findings: tuple[Finding, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Figure:
-    """One figure of a period. ``of`` gives None where it is missing or rests on too few requests."""
-
-    name: str
-    unit: str
-    limit: float
-    of: Callable[[Period], float | None]
-    #: What must be there for the period to count as seen; by default the figure itself.
-    seen: Callable[[Period], bool]
-    above: bool = False  # the figure must stay above its limit, not below it
-    at_most: bool = False  # the limit itself is still good
-
-    def breaches(self, value: float) -> bool:
-        if self.above:
-            return value <= self.limit
-        return value > self.limit if self.at_most else value >= self.limit
-
-    @property
-    def wanted(self) -> str:
-        word = "above" if self.above else "at most" if self.at_most else "below"
-        return f"{word} {self.limit:g}{self.unit}"
-
-
-def _figures(limits: GateLimits) -> list[_Figure]:
-    def judged(of: Callable[[Traffic], float | None]) -> Callable[[Period], float | None]:
-        def value(period: Period) -> float | None:
-            seen = period.task_service
-            return of(seen) if seen is not None and seen.requests >= limits.minimum_period_requests else None
-
-        return value
-
-    def latency(of: Callable[[Traffic], float | None]) -> Callable[[Period], bool]:
-        def seen(period: Period) -> bool:
-            # A period without a request has no latency, and none is missing.
-            there = period.task_service
-            return there is not None and (there.requests == 0 or of(there) is not None)
-
-        return seen
-
-    def plain(name: str, unit: str, limit: float, of: Callable[[Period], float | None], **how: bool) -> _Figure:
-        return _Figure(name, unit, limit, of, lambda period: of(period) is not None, **how)
-
-    def scaled(value: float | None) -> float | None:
-        return None if value is None else value / GB
-
-    traffic: list[tuple[str, str, float, Of]] = [
-        ("error rate", " %", limits.error_rate_percent, lambda t: t.error_rate_percent),
-        ("P50", " ms", limits.p50_ms, lambda t: t.p50_ms),
-        ("P95", " ms", limits.p95_ms, lambda t: t.p95_ms),
-    ]
-    return [
-        *(_Figure(name, unit, limit, judged(of), latency(of)) for name, unit, limit, of in traffic),
-        plain("CPU", " %", limits.cpu_percent, lambda p: p.cpu_percent),
-        plain("memory", " %", limits.memory_percent, lambda p: p.memory_percent),
-        plain("healthy targets", "", 0.0, lambda p: p.healthy_hosts, above=True),
-        plain("database CPU", " %", limits.database_cpu_percent, lambda p: p.database_cpu_percent),
-        plain("database connections", "", limits.database_connections, lambda p: p.database_connections, at_most=True),
-        plain(
-            "free storage", " GB", limits.database_free_storage_gb, lambda p: scaled(p.database_free_bytes), above=True
-        ),
-        plain("WAL held by slots", " GB", limits.slot_disk_gb, lambda p: scaled(p.slot_bytes)),
-        plain("replication", " s", limits.replication_lag_seconds, lambda p: p.replication_seconds),
-    ]
-
-
 def decide(observed: Observed, limits: GateLimits, watch_seconds: float) -> Decision:
     """Decide on a canary step from one watch.
 
     A breach rolls back, however short the watch was: a figure past its limit in ``breachPeriods`` of ``windowPeriods``
-    periods in a row, the whole watch's error rate or typical latency past it, or the Task Service clearly worse than the
-    monolith, or a write that never arrived on the other side. Without a breach, missing figures, too few requests, a newest period
-    past a limit, the whole watch past one while fewer than ``breachPeriods`` periods had requests, an unusual share of deletes or a
-    watch that is not over hold: there is no promotion on no data. Only a whole watch with every figure promotes. Worse figures never
-    give a better verdict.
+    periods in a row; no healthy target, or no figure of the Task Service while requests come, in ``blindPeriods`` of them;
+    the whole watch's error rate or typical latency past its limit, of the Task Service or of all users; the Task Service
+    clearly worse than the monolith; a write that never arrived on the other side. Without a breach, missing figures, too few
+    requests, a newest period past a limit, the whole watch past one while fewer than ``breachPeriods`` periods had requests, an
+    unusual share of deletes or a watch that is not over hold: there is no promotion on no data. Only a whole watch with every
+    figure promotes. Worse figures never give a better verdict.
 
     Args:
         observed: complete periods; a missing figure is neither good nor bad.
@@ -123,9 +57,7 @@ def decide(observed: Observed, limits: GateLimits, watch_seconds: float) -> Deci
         watch_seconds: the length of a whole watch, in seconds.
     """
     wanted = max(1, ceil(watch_seconds / observed.period_seconds))
-    findings: list[Finding] = []
-    for figure in _figures(limits):
-        findings.append(_periodwise(figure, observed, limits, wanted))
+    findings = [_periodwise(figure, observed, limits, wanted) for figure in figures(limits, observed.weight)]
     findings += [*_writes(observed), _deletes(observed, limits)]
     findings += _overall(observed, limits)
     findings += _compared(observed, limits, wanted)
@@ -137,20 +69,19 @@ def decide(observed: Observed, limits: GateLimits, watch_seconds: float) -> Deci
     return Decision("promote", tuple(finding.text for finding in findings if finding.state == "good"), tuple(findings))
 
 
-def _periodwise(figure: _Figure, observed: Observed, limits: GateLimits, wanted: int) -> Finding:
+def _periodwise(figure: Figure, observed: Observed, limits: GateLimits, wanted: int) -> Finding:
     """Breaches among the newest periods, coverage, and the newest period."""
     rule = figure.name
+    needed = figure.needed or limits.breach_periods
+    worst = min if figure.above else max
     values = [figure.of(period) for period in observed.periods]
-    broken = [value is not None and figure.breaches(value) for value in values]
-    known = [value for value in values if value is not None]
     for end in range(1, len(values) + 1):
-        begin = max(0, end - limits.window_periods)
-        if sum(broken[begin:end]) >= limits.breach_periods:
-            found = [value for value, bad in zip(values[begin:end], broken[begin:end], strict=True) if bad]
-            worst = min(found, key=_number) if figure.above else max(found, key=_number)
+        window = values[max(0, end - limits.window_periods) : end]
+        found = [value for value in window if value is not None and figure.breaches(value)]
+        if len(found) >= needed:
             text = (
-                f"{rule} is {_number(worst):.4g}{figure.unit} in {len(found)} of {end - begin} periods, the limit is "
-                f"{figure.wanted} ({limits.breach_periods} of {limits.window_periods} periods); {MEND}"
+                f"{rule} is {worst(found):.4g}{figure.unit} in {len(found)} of {len(window)} periods, the limit is "
+                f"{figure.wanted} ({needed} of {limits.window_periods} periods); {MEND}"
             )
             return Finding(rule, "breach", text)
     covered = sum(figure.seen(period) for period in observed.periods)
@@ -161,18 +92,13 @@ def _periodwise(figure: _Figure, observed: Observed, limits: GateLimits, wanted:
             f"needed, {figure.wanted}; mend the metric, then watch again"
         )
         return Finding(rule, "hold", text)
-    newest = next((index for index in range(len(values) - 1, -1, -1) if values[index] is not None), None)
-    if newest is not None and broken[newest]:
-        text = f"{rule} is {_number(values[newest]):.4g}{figure.unit} in the newest period, the limit is {figure.wanted}; watch on"
-        return Finding(rule, "hold", text)
+    known = [value for value in values if value is not None]
     if not known:
         return Finding(rule, "not compared", f"{rule}: no period with enough requests to judge it by itself")
-    worst = min(known) if figure.above else max(known)
-    return Finding(rule, "good", f"{rule} {worst:.4g}{figure.unit} at worst, {figure.wanted}")
-
-
-def _number(value: float | None) -> float:
-    return 0.0 if value is None else value
+    if figure.breaches(known[-1]):
+        text = f"{rule} is {known[-1]:.4g}{figure.unit} in the newest period, the limit is {figure.wanted}; watch on"
+        return Finding(rule, "hold", text)
+    return Finding(rule, "good", f"{rule} {worst(known):.4g}{figure.unit} at worst, {figure.wanted}")
 
 
 def _writes(observed: Observed) -> Iterator[Finding]:
@@ -197,36 +123,35 @@ def _deletes(observed: Observed, limits: GateLimits) -> Finding:
     return Finding("deletes", "good", f"in no minute the Task Service deleted {limit} or more")
 
 
-def _overall(observed: Observed, limits: GateLimits) -> list[Finding]:
-    """The whole watch: enough requests, its error rate, its typical latencies."""
-    total = observed.total(lambda period: period.task_service)
-    if total.requests < limits.minimum_requests:
-        text = f"{total.requests} requests on the Task Service, at least {limits.minimum_requests} are needed; watch longer"
-        return [Finding("requests", "hold", text)]
-    findings = [Finding("requests", "good", f"{total.requests} requests, at least {limits.minimum_requests}")]
-    seen = [p.task_service for p in observed.periods if p.task_service is not None and p.task_service.requests]
-    # The first moments of a service that warms up take nothing back alone; being clearly worse than the monolith does.
-    short = len(seen) < limits.breach_periods
-    figures: list[tuple[str, str, float | None, float]] = [
-        ("error rate of the whole watch", " %", total.error_rate_percent, limits.error_rate_percent)
-    ]
-    latencies: list[tuple[str, float, Of]] = [
-        ("typical P50", limits.p50_ms, lambda t: t.p50_ms),
-        ("typical P95", limits.p95_ms, lambda t: t.p95_ms),
-    ]
-    for name, limit, of in latencies:
-        pairs = [(float(value), one.requests) for one in seen if (value := of(one)) is not None]
-        figures.append((name, " ms", weighted_median(pairs), limit))
-    for name, unit, value, limit in figures:
-        if value is None:
-            text = f"{name} could not be had; the limit is below {limit:g}{unit}; mend the metric, then watch again"
-            findings.append(Finding(name, "hold", text))
-        elif value >= limit:
-            text = f"{name} is {value:.4g}{unit}, the limit is below {limit:g}{unit}; {MEND}"
-            findings.append(Finding(name, "hold" if short else "breach", text))
-        else:
-            findings.append(Finding(name, "good", f"{name} {value:.4g}{unit}, below {limit:g}{unit}"))
-    return findings
+def _overall(observed: Observed, limits: GateLimits) -> Iterator[Finding]:
+    """The whole watch: enough requests, its error rate, its typical latencies; of the Task Service and of users."""
+    for side in sides(limits):
+        total = observed.total(side.of)
+        rule = f"{side.whose}requests"
+        if total.requests < limits.minimum_requests:
+            text = (
+                f"{total.requests} requests {side.where}, at least {limits.minimum_requests} are needed; watch longer"
+            )
+            yield Finding(rule, "hold", text)
+            continue
+        yield Finding(rule, "good", f"{total.requests} requests {side.where}, at least {limits.minimum_requests}")
+        seen = [one for period in observed.periods if (one := side.of(period)) is not None and one.requests]
+        # The first moments of a service that warms up take nothing back alone; being clearly worse than the monolith does.
+        state: State = "hold" if len(seen) < limits.breach_periods else "breach"
+        share, unit, limit, of = side.figures[0]
+        yield _whole(f"{side.whose}{share} of the whole watch", unit, limit, of(total), state)
+        for name, unit, limit, of in side.figures[1:]:
+            pairs = [(float(value), one.requests) for one in seen if (value := of(one)) is not None]
+            yield _whole(f"{side.whose}typical {name}", unit, limit, weighted_median(pairs), state)
+
+
+def _whole(name: str, unit: str, limit: float, value: float | None, past: State) -> Finding:
+    if value is None:
+        text = f"{name} could not be had; the limit is below {limit:g}{unit}; mend the metric, then watch again"
+        return Finding(name, "hold", text)
+    if value >= limit:
+        return Finding(name, past, f"{name} is {value:.4g}{unit}, the limit is below {limit:g}{unit}; {MEND}")
+    return Finding(name, "good", f"{name} {value:.4g}{unit}, below {limit:g}{unit}")
 
 
 def _compared(observed: Observed, limits: GateLimits, looks: int) -> list[Finding]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from components.config_gates import GateLimits
-from scripts.canary.gates import GB, Decision, Finding
+from scripts.canary.gates import Decision, Finding
+from scripts.canary.limits import GB
 
 
 @dataclass(frozen=True)

@@ -111,13 +111,14 @@ def _minute(at: str) -> str:
 
 
 def _watched(evidence: Evidence | None) -> list[RenderableType]:
-    """Both sides beside each other over the whole watch."""
+    """Both sides, and all users at the API, below each other over the whole watch."""
     if evidence is None or not evidence.periods:
         return []
     rows = []
     for name, seen in (
         ("Task Service", [one.task_service for one in evidence.periods]),
         ("monolith", [one.monolith for one in evidence.periods]),
+        ("users (API)", [one.users for one in evidence.periods]),
     ):
         traffic = [one for one in seen if one is not None]
         requests, errors = sum(one.requests for one in traffic), sum(one.errors for one in traffic)

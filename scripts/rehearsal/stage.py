@@ -132,15 +132,18 @@ class RehearsalMetrics:
             sample = self._sample()
             self._sampled |= dict.fromkeys(fresh, sample)
         answer = gateway_figures(self._gateway, since, self.period)
-        traffic = {round(float(one["at"]) / self.period): one["target_groups"] for one in answer["periods"]}
+        traffic = {round(float(one["at"]) / self.period): one for one in answer["periods"]}
         return Observed(
             self.period,
             tuple(self._period(at, traffic.get(round(at / self.period), {})) for at in begins),
         )
 
-    def _period(self, at: float, groups: Mapping[str, Any]) -> Period:
+    def _period(self, at: float, seen: Mapping[str, Any]) -> Period:
+        groups = seen.get("target_groups", {})
         task, monolith = (_traffic(groups.get(group)) for group in self._groups)
-        return Period(at, task, monolith, **self._sampled[at])
+        users = _traffic(seen.get("total"))
+        own = None if users is None else users.errors - sum(group["5xx"] for group in groups.values())
+        return Period(at, task, monolith, **self._sampled[at], users=users, balancer_errors=own)
 
     def idle_seconds(self) -> float | None:
         """0 while a request is under way on the Task Service."""

@@ -124,15 +124,19 @@ class Stats:
         }
 
     def periods(self, begins: Sequence[float], seconds: float, groups: Sequence[str]) -> list[dict[str, Any]]:
-        """Figures of each target group in each period of so many ``seconds`` that begins there (since the epoch)."""
-        samples: dict[tuple[int, str], list[Sample]] = {}
+        """Figures of all and of each target group in each period of so many ``seconds`` that begins there (since the epoch)."""
+        samples: dict[tuple[int, str | None], list[Sample]] = {}
         first = min(begins, default=0.0)
         for sample in reversed(self._samples):
             if sample.at < first - 1.0:  # answers are noted in order, but for a moment
                 break
-            if sample.group is not None:
-                samples.setdefault((int(sample.at // seconds), sample.group), []).append(sample)
+            for whose in {None, sample.group}:
+                samples.setdefault((int(sample.at // seconds), whose), []).append(sample)
+
+        def figures(at: float, whose: str | None) -> dict[str, Any]:
+            return _figures(samples.get((round(at / seconds), whose), []))
+
         return [
-            {"at": at, "target_groups": {g: _figures(samples.get((round(at / seconds), g), [])) for g in groups}}
+            {"at": at, "total": figures(at, None), "target_groups": {group: figures(at, group) for group in groups}}
             for at in begins
         ]

@@ -11,7 +11,7 @@ from botocore.stub import ANY, Stubber
 
 from scripts.canary import cloudwatch
 from scripts.canary.cloudwatch import CloudWatchMetrics
-from scripts.canary.figures import Traffic
+from scripts.canary.figures import Observed, Period, Traffic
 from scripts.support.errors import MigrationError
 
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
@@ -21,6 +21,7 @@ OUTPUTS = {
     "listenerArn": f"{ELB}:listener/app/myteacher/aa/bb",
     "clusterArn": "arn:aws:ecs:ap-northeast-1:123456789012:cluster/myteacher-cluster",
     "serviceName": "task-service",
+    "apiId": "a1b2c3",
     "sourceInstanceIdentifier": "myteacher-production",
     "targetInstanceIdentifier": "task-service-db",
 }
@@ -43,44 +44,104 @@ def result(key: str, values: dict[int, float], status: str = "Complete") -> dict
     return {"Id": key, "Timestamps": stamps, "Values": list(values.values()), "StatusCode": status}
 
 
-def test_one_call_gives_both_sides_and_all_they_rest_on(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prevents a figure of another target group, a percentile in seconds, and a missing minute that counts as quiet."""
+def observed(client: Any, monkeypatch: pytest.MonkeyPatch, *pages: list[dict[str, Any]]) -> Observed:
+    """What is seen of three minutes from noon, answered on these pages."""
     monkeypatch.setattr("time.time", lambda: NOON + 5 * 60 + 10)
-    answer = [
-        result("task_requests", {0: 100.0, 1: 50.0}),
-        result("task_errors", {0: 2.0}),
-        result("task_failed_connections", {0: 1.0}),
-        result("task_refusals", {1: 4.0}),
-        result("task_p50", {0: 0.1, 1: 0.12}),
-        result("task_p95", {0: 0.3, 1: 0.25}),
-        result("task_healthy", {0: 2.0, 1: 1.0, 2: 0.0}),
-        result("monolith_requests", {0: 1900.0}),
-        result("monolith_p95", {0: 0.4}),
-        result("cpu", {0: 10.0, 1: 11.0}, "PartialData"),
-        result("memory", {0: 20.0}),
-        result("database_cpu", {0: 5.0}),
-        result("database_connections", {0: 12.0}),
-        result("database_free", {0: 9e10}),
-        result("slot_source", {0: 7.0}),
-        result("slot_target", {0: 9.0, 1: 1.0}),
-    ]
     with Stubber(client) as stub:
-        expected = {
+        asked = {
             "MetricDataQueries": ANY, "ScanBy": "TimestampAscending",
             "StartTime": datetime.fromtimestamp(NOON, UTC), "EndTime": datetime.fromtimestamp(NOON + 180, UTC),
         }  # fmt: skip
-        stub.add_response("get_metric_data", {"MetricDataResults": answer}, expected)
-        observed = CloudWatchMetrics(client, OUTPUTS).observe(NOON - 30)
+        for number, page in enumerate(pages, start=1):
+            more = {"NextToken": f"page {number + 1}"} if number < len(pages) else {}
+            stub.add_response("get_metric_data", {"MetricDataResults": page, **more}, dict(asked))
+            asked |= more
+        seen = CloudWatchMetrics(client, OUTPUTS).observe(NOON - 30)
         stub.assert_no_pending_responses()
-    first, second, third = observed.periods
-    assert observed.watched_seconds == 180
-    assert first.task_service == Traffic(100, 3, 0, 100.0, 300.0)
+    return seen
+
+
+ANSWERED = [
+    result("task_requests", {0: 100.0, 1: 50.0}),
+    result("task_successes", {0: 95.0, 1: 46.0}),
+    result("task_redirects", {0: 2.0}),
+    result("task_errors", {0: 2.0}),
+    result("task_failed_connections", {0: 1.0}),
+    result("task_refusals", {1: 4.0}),
+    result("task_p50", {0: 0.1, 1: 0.12}),
+    result("task_p95", {0: 0.3, 1: 0.25}),
+    result("task_p99", {0: 2.5, 1: 0.5}),
+    result("task_healthy", {0: 2.0, 1: 1.0, 2: 0.0}),
+    result("monolith_requests", {0: 1900.0}),
+    result("monolith_successes", {0: 1900.0}),
+    result("monolith_p95", {0: 0.4}),
+    result("users_requests", {0: 2010.0, 1: 60.0}),
+    result("users_checks", {0: 10.0}),
+    result("users_errors", {0: 4.0}),
+    result("users_refusals", {0: 7.0}),
+    result("users_p50", {0: 30.0}),
+    result("users_p95", {0: 90.0}),
+    result("balancer_errors", {0: 3.0, 2: 9.0}),
+    result("cpu", {0: 10.0, 1: 11.0}),
+    result("memory", {0: 20.0}),
+    result("database_cpu", {0: 5.0}),
+    result("database_connections", {0: 12.0}),
+    result("database_free", {0: 9e10}),
+    result("slot_source", {0: 7.0}),
+    result("slot_target", {0: 9.0, 1: 1.0}),
+]
+
+
+def test_one_call_gives_all_sides_and_all_they_rest_on(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a figure of another target group, a percentile in seconds, and a missing minute that counts as quiet."""
+    seen = observed(client, monkeypatch, ANSWERED)
+    first, second, third = seen.periods
+    assert seen.watched_seconds == 180
+    assert first.task_service == Traffic(100, 3, 0, 100.0, 300.0, 2500.0)
     assert first.monolith == Traffic(1900, 0, 0, None, 400.0)
-    assert second.task_service == Traffic(50, 0, 4, 120.0, 250.0)
+    # API Gateway's latency is in milliseconds; whoever asks /health is no user.
+    assert first.users == Traffic(2000, 4, 7, 30.0, 90.0)
+    assert second.task_service == Traffic(50, 0, 4, 120.0, 250.0, 500.0)
     assert (second.monolith, third.task_service, third.healthy_hosts) == (None, None, 0.0)
-    assert (first.cpu_percent, first.memory_percent, second.memory_percent) == (None, 20.0, None)
+    assert (second.users, third.users) == (Traffic(60), None)
+    # Nobody counts zeros: beside a count of requests a missing one is none, and without one it is unknown.
+    assert [period.balancer_errors for period in seen.periods] == [3, 0, 9]
+    assert (first.cpu_percent, second.cpu_percent, second.memory_percent) == (10.0, 11.0, None)
     assert (first.database_free_bytes, first.slot_bytes, second.slot_bytes) == (9e10, 9.0, 1.0)
     assert first.replication_seconds is None
+    assert observed(client, monkeypatch, []).periods == tuple(Period(NOON + 60 * minute) for minute in range(3))
+
+
+@pytest.mark.parametrize(
+    ("counts", "errors"),
+    [
+        ({"requests": 100, "successes": 100}, 0),
+        # Clients that left (460), connections that broke (502), targets that took too long (504): nothing else counts them.
+        ({"requests": 100, "successes": 90}, 10),
+        ({"requests": 100}, 100),
+        ({"requests": 100, "successes": 60, "redirects": 10, "refusals": 20, "errors": 6}, 10),
+        # A failed connection is one of those without an answer, and one that was tried again is none.
+        ({"requests": 100, "successes": 97, "failed_connections": 3}, 3),
+        ({"requests": 100, "successes": 100, "failed_connections": 3}, 3),
+        # Answers of requests that the minute before counted.
+        ({"requests": 100, "successes": 102, "errors": 1}, 1),
+    ],
+)
+def test_what_a_target_did_not_answer_is_an_error(
+    client: Any, monkeypatch: pytest.MonkeyPatch, counts: dict[str, int], errors: int
+) -> None:
+    """Prevents a service whose answers never come and that has no error to show for it."""
+    seen = observed(client, monkeypatch, [result(f"task_{name}", {0: float(n)}) for name, n in counts.items()])
+    assert seen.periods[0].task_service == Traffic(100, errors, counts.get("refusals", 0))
+
+
+def test_an_answer_in_part_is_no_missing_figure(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a rollback as a figure is missing that CloudWatch itself says it did not send."""
+    cut = [result("cpu", {0: 10.0}, "PartialData") if one["Id"] == "cpu" else one for one in ANSWERED]
+    with pytest.raises(MigrationError, match="CloudWatch answered cpu in part"):
+        observed(client, monkeypatch, cut)
+    # What comes on the next page makes it whole.
+    assert observed(client, monkeypatch, cut, [result("cpu", {1: 11.0})]) == observed(client, monkeypatch, ANSWERED)
 
 
 def test_nothing_is_asked_before_a_period_has_settled(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,20 +150,73 @@ def test_nothing_is_asked_before_a_period_has_settled(client: Any, monkeypatch: 
         assert CloudWatchMetrics(client, OUTPUTS).observe(NOON).periods == ()
 
 
-def test_dimensions_are_those_that_aws_publishes() -> None:
-    found = {query.key: query for query in cloudwatch.queries({**OUTPUTS, **DMS})}
-    balancer = {"LoadBalancer": "app/myteacher/aa"}
-    assert found["task_p95"].dimensions == {"TargetGroup": "targetgroup/task-service/0123", **balancer}
-    assert found["monolith_requests"].dimensions == {"TargetGroup": "targetgroup/myteacher/4567", **balancer}
-    assert found["cpu"].dimensions == {"ClusterName": "myteacher-cluster", "ServiceName": "task-service"}
-    assert found["slot_source"].dimensions == {"DBInstanceIdentifier": "myteacher-production"}
-    assert found["latency_reverse_target"].dimensions == {
-        "ReplicationInstanceIdentifier": "myteacher-task-replication",
-        "ReplicationTaskIdentifier": "REVERSE",
-    }
-    assert len(found) <= 500  # GetMetricData's limit for one call
+TASKS = {"TargetGroup": "targetgroup/task-service/0123", "LoadBalancer": "app/myteacher/aa"}
+MONOLITH = {"TargetGroup": "targetgroup/myteacher/4567", "LoadBalancer": "app/myteacher/aa"}
+GATEWAY = {"ApiId": "a1b2c3"}
+HEALTH = {**GATEWAY, "Stage": "$default", "Method": "GET", "Resource": "/health"}
+SERVICE = {"ClusterName": "myteacher-cluster", "ServiceName": "task-service"}
+SOURCE, TARGET = ({"DBInstanceIdentifier": name} for name in ("myteacher-production", "task-service-db"))
+FORWARD, REVERSE = (
+    {"ReplicationInstanceIdentifier": "myteacher-task-replication", "ReplicationTaskIdentifier": name}
+    for name in ("FORWARD", "REVERSE")
+)
+#: Every query as AWS documents the metric: namespace, name, statistic, dimensions; written out, as a helper would err alike.
+WIRE: dict[str, tuple[str, str, str, dict[str, str]]] = {
+    "task_requests": ("AWS/ApplicationELB", "RequestCount", "Sum", TASKS),
+    "task_successes": ("AWS/ApplicationELB", "HTTPCode_Target_2XX_Count", "Sum", TASKS),
+    "task_redirects": ("AWS/ApplicationELB", "HTTPCode_Target_3XX_Count", "Sum", TASKS),
+    "task_refusals": ("AWS/ApplicationELB", "HTTPCode_Target_4XX_Count", "Sum", TASKS),
+    "task_errors": ("AWS/ApplicationELB", "HTTPCode_Target_5XX_Count", "Sum", TASKS),
+    "task_failed_connections": ("AWS/ApplicationELB", "TargetConnectionErrorCount", "Sum", TASKS),
+    "task_p50": ("AWS/ApplicationELB", "TargetResponseTime", "p50", TASKS),
+    "task_p95": ("AWS/ApplicationELB", "TargetResponseTime", "p95", TASKS),
+    "task_p99": ("AWS/ApplicationELB", "TargetResponseTime", "p99", TASKS),
+    "task_healthy": ("AWS/ApplicationELB", "HealthyHostCount", "Maximum", TASKS),
+    "monolith_requests": ("AWS/ApplicationELB", "RequestCount", "Sum", MONOLITH),
+    "monolith_successes": ("AWS/ApplicationELB", "HTTPCode_Target_2XX_Count", "Sum", MONOLITH),
+    "monolith_redirects": ("AWS/ApplicationELB", "HTTPCode_Target_3XX_Count", "Sum", MONOLITH),
+    "monolith_refusals": ("AWS/ApplicationELB", "HTTPCode_Target_4XX_Count", "Sum", MONOLITH),
+    "monolith_errors": ("AWS/ApplicationELB", "HTTPCode_Target_5XX_Count", "Sum", MONOLITH),
+    "monolith_failed_connections": ("AWS/ApplicationELB", "TargetConnectionErrorCount", "Sum", MONOLITH),
+    "monolith_p50": ("AWS/ApplicationELB", "TargetResponseTime", "p50", MONOLITH),
+    "monolith_p95": ("AWS/ApplicationELB", "TargetResponseTime", "p95", MONOLITH),
+    "monolith_p99": ("AWS/ApplicationELB", "TargetResponseTime", "p99", MONOLITH),
+    "users_requests": ("AWS/ApiGateway", "Count", "Sum", GATEWAY),
+    "users_errors": ("AWS/ApiGateway", "5xx", "Sum", GATEWAY),
+    "users_refusals": ("AWS/ApiGateway", "4xx", "Sum", GATEWAY),
+    "users_p50": ("AWS/ApiGateway", "Latency", "p50", GATEWAY),
+    "users_p95": ("AWS/ApiGateway", "Latency", "p95", GATEWAY),
+    "users_p99": ("AWS/ApiGateway", "Latency", "p99", GATEWAY),
+    "users_checks": ("AWS/ApiGateway", "Count", "Sum", HEALTH),
+    "balancer_errors": ("AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "Sum", {"LoadBalancer": "app/myteacher/aa"}),
+    "cpu": ("AWS/ECS", "CPUUtilization", "Average", SERVICE),
+    "memory": ("AWS/ECS", "MemoryUtilization", "Average", SERVICE),
+    "database_cpu": ("AWS/RDS", "CPUUtilization", "Average", TARGET),
+    "database_connections": ("AWS/RDS", "DatabaseConnections", "Maximum", TARGET),
+    "database_free": ("AWS/RDS", "FreeStorageSpace", "Minimum", TARGET),
+    "slot_source": ("AWS/RDS", "OldestReplicationSlotLag", "Maximum", SOURCE),
+    "slot_target": ("AWS/RDS", "OldestReplicationSlotLag", "Maximum", TARGET),
+    "latency_forward_source": ("AWS/DMS", "CDCLatencySource", "Maximum", FORWARD),
+    "latency_forward_target": ("AWS/DMS", "CDCLatencyTarget", "Maximum", FORWARD),
+    "latency_reverse_source": ("AWS/DMS", "CDCLatencySource", "Maximum", REVERSE),
+    "latency_reverse_target": ("AWS/DMS", "CDCLatencyTarget", "Maximum", REVERSE),
+}
+
+
+def test_every_query_asks_for_what_aws_publishes() -> None:
+    """Prevents a swapped percentile, a count of successes taken for one of errors, and a statistic that says nothing."""
+    calls = [query.call(60) for query in cloudwatch.queries({**OUTPUTS, **DMS})]
+    found = {}
+    for call in calls:
+        stat, metric = call["MetricStat"], call["MetricStat"]["Metric"]
+        dimensions = {one["Name"]: one["Value"] for one in metric["Dimensions"]}
+        found[call["Id"]] = (metric["Namespace"], metric["MetricName"], stat["Stat"], dimensions)
+        assert stat["Period"] == 60
+    assert found == WIRE
+    assert len(calls) == len(found) <= 500  # GetMetricData's limit for one call
     # As the API takes them: lower case first, letters, digits and underscores.
     assert all(key[0].islower() and key.replace("_", "").isalnum() for key in found)
+    assert not [query.key for query in cloudwatch.queries(OUTPUTS) if query.namespace == "AWS/DMS"]
 
 
 def test_a_stack_without_an_output_and_a_service_without_rights_are_named(client: Any) -> None:

@@ -24,25 +24,32 @@ from scripts.replication.documents import DeletedRows
 LIMITS = GateLimits()
 LENGTH = 60.0
 WATCH = 1800.0
-GOOD = Traffic(100, 0, 1, 20.0, 80.0)
+GOOD = Traffic(100, 0, 1, 20.0, 80.0, 200.0)
 BESIDE = Traffic(1900, 0, 19, 20.0, 80.0)
-PERIOD = Period(0.0, GOOD, BESIDE, 20.0, 30.0, 15.0, 20.0, 90e9, 1e6, 0.2, 2.0)
+USERS = Traffic(2010, 1, 30, 25.0, 95.0)
+PERIOD = Period(0.0, GOOD, BESIDE, 20.0, 30.0, 15.0, 20.0, 90e9, 1e6, 0.2, 2.0, USERS, 1)
 RANK = {"rollback": 0, "hold": 1, "promote": 2}
 
 
 def watched(
-    *, count: int = 30, changed: tuple[int, ...] = (), task: dict[str, Any] | None = None, **change: Any
+    *,
+    count: int = 30,
+    changed: tuple[int, ...] = (),
+    task: dict[str, Any] | None = None,
+    api: dict[str, Any] | None = None,
+    **change: Any,
 ) -> Observed:
-    """A healthy watch of ``count`` periods; ``change`` (and ``task``, of the Task Service's traffic) in the ``changed`` ones."""
+    """A healthy watch of ``count`` periods at 5 %; ``change`` (and ``task``, of the Task Service's traffic, ``api``, of the users')
+    in the ``changed`` ones.
+    """
     periods = []
     for number in range(count):
         period = replace(PERIOD, at=number * LENGTH)
         if number in changed:
-            traffic = replace(GOOD, **task) if task else period.task_service
-            period = replace(period, task_service=traffic)
-            period = replace(period, **change)
+            traffic, users = replace(GOOD, **(task or {})), replace(USERS, **(api or {}))
+            period = replace(period, **{"task_service": traffic, "users": users, **change})
         periods.append(period)
-    return Observed(LENGTH, tuple(periods))
+    return Observed(LENGTH, tuple(periods), weight=5)
 
 
 def judged(observed: Observed) -> Decision:
@@ -55,6 +62,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"task": {"errors": 2}}, "error rate is 2 %"),
     ({"task": {"p50_ms": 200.0}}, "P50 is 200 ms"),
     ({"task": {"p95_ms": 500.0}}, "P95 is 500 ms"),
+    # Two of a hundred that take seconds: no error, and no P95 tells of them.
+    ({"task": {"p99_ms": 2000.0}}, "P99 is 2000 ms"),
     ({"cpu_percent": 70.0}, "CPU is 70 %"),
     ({"memory_percent": 80.0}, "memory is 80 %"),
     ({"database_cpu_percent": 70.0}, "database CPU is 70 %"),
@@ -62,26 +71,92 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"database_free_bytes": 10e9}, "free storage is 10 GB"),
     ({"slot_bytes": 10e9}, "WAL held by slots is 10 GB"),
     ({"replication_seconds": 10.0}, "replication is 10 s"),
-    ({"healthy_hosts": 0.0}, "healthy targets is 0"),
+    ({"api": {"errors": 21}}, "users' error rate is 1.045 %"),
+    ({"api": {"p95_ms": 500.0}}, "users' P95 is 500 ms"),
+    ({"balancer_errors": 21}, "load balancer's own errors is 1.045 %"),
+]
+#: What nobody may be left with for longer than two periods.
+BLIND: list[tuple[dict[str, Any], str]] = [
+    ({"healthy_hosts": 0.0}, "healthy targets is 0 in 2 of"),
+    ({"task_service": None}, "requests without figures of the Task Service is 99 in 2 of"),
+    ({"task_service": None, "healthy_hosts": None, "monolith": None}, "figures of the Task Service is 99 in 2 of"),
+    # None counted by a balancer that counts no target either is no quiet minute.
+    ({"task_service": Traffic(0), "healthy_hosts": None}, "figures of the Task Service is 99 in 2 of"),
 ]
 
 
+@pytest.mark.parametrize(("change", "said"), BLIND)
+def test_no_target_or_no_figures_while_requests_come_is_a_breach_in_two_periods(
+    change: dict[str, Any], said: str
+) -> None:
+    """Prevents an hour and a half of 503 that is watched and not seen, as every figure is gone with the last task."""
+    for periods in ((0, 1), (10, 14)):
+        broken = judged(watched(count=15, changed=periods, **change))
+        assert broken.verdict == "rollback"
+        assert said in " ".join(broken.reasons), broken.reasons
+    # One late minute, or two that are far apart, take nothing back; the newest one waits for its figures.
+    assert judged(watched(changed=(3,), **change)).verdict == "promote"
+    assert judged(watched(changed=(3, 8), **change)).verdict == "promote"
+    assert judged(watched(changed=(29,), **change)).verdict == "hold"
+
+
 @pytest.mark.parametrize(
-    ("busy", "said"),
+    ("weight", "users"),
     [
-        ({"errors": 4}, "error rate of the whole watch is 4 %"),
-        ({"p50_ms": 250.0}, "typical P50 is 250 ms"),
-        ({"p95_ms": 600.0}, "typical P95 is 600 ms"),
-        ({"p95_ms": None}, "typical P95 could not be had"),
+        # As many as the Task Service should have had are too few to miss them.
+        (5, Traffic(399)),
+        (100, Traffic(19)),
+        # Refused before they came to the load balancer.
+        (5, Traffic(2000, 0, 1700)),
+        (0, Traffic(2000)),
+        # Nobody knows whether anybody came.
+        (5, None),
     ],
 )
-def test_a_quiet_night_with_two_bad_minutes_is_no_promotion(busy: dict[str, Any], said: str) -> None:
+def test_a_quiet_night_without_figures_is_no_breach(weight: int, users: Traffic | None) -> None:
+    """Prevents a rollback as nobody works, or as a stranger knocks without a token."""
+    quiet = watched(changed=EVERY, task_service=None, monolith=None, users=users)
+    decision = judged(replace(quiet, weight=weight))
+    assert decision.verdict == "hold", decision.reasons
+
+
+def test_answers_of_the_balancer_itself_are_seen_where_nothing_else_tells_of_them() -> None:
+    """Prevents a step that goes on while a twentieth of the users get a 503 that no target gave."""
+    gone = watched(
+        changed=(10, 11, 12), task_service=None, healthy_hosts=None, api={"errors": 100}, balancer_errors=100
+    )
+    said = " ".join(judged(gone).reasons)
+    for told in (
+        "users' error rate is 4.975 % in 3 of",
+        "load balancer's own errors is 4.975 %",
+        "figures of the Task",
+    ):
+        assert told in said
+
+
+@pytest.mark.parametrize(
+    ("busy", "api", "said"),
+    [
+        ({"errors": 4}, {}, "error rate of the whole watch is 4 %"),
+        ({"p50_ms": 250.0}, {}, "typical P50 is 250 ms"),
+        ({"p95_ms": 600.0}, {}, "typical P95 is 600 ms"),
+        ({"p95_ms": None}, {}, "typical P95 could not be had"),
+        ({}, {"errors": 4}, "users' error rate of the whole watch is 4 %"),
+        ({}, {"p95_ms": 600.0}, "users' typical P95 is 600 ms"),
+        ({}, {"p95_ms": None}, "users' typical P95 could not be had"),
+    ],
+)
+def test_a_quiet_night_with_two_bad_minutes_is_no_promotion(
+    busy: dict[str, Any], api: dict[str, Any], said: str
+) -> None:
     """Prevents a promotion over the watch's error rate where too few minutes had requests for a rollback."""
     quiet = Traffic(0, 0, 0, None, None)
-    periods = [replace(PERIOD, at=number * LENGTH, task_service=quiet, monolith=quiet) for number in range(30)]
+    night = replace(PERIOD, task_service=quiet, monolith=quiet, users=quiet, balancer_errors=0)
+    periods = [replace(night, at=number * LENGTH) for number in range(30)]
     for number in (3, 4):
-        periods[number] = replace(PERIOD, at=number * LENGTH, task_service=replace(GOOD, **busy), monolith=quiet)
-    decision = judged(Observed(LENGTH, tuple(periods)))
+        seen: dict[str, Any] = {"task_service": replace(GOOD, **busy), "users": replace(GOOD, **{**busy, **api})}
+        periods[number] = replace(night, at=number * LENGTH, **seen)
+    decision = judged(Observed(LENGTH, tuple(periods), weight=100))
     assert decision.verdict == "hold"
     assert said in " ".join(decision.reasons)
 
@@ -103,7 +178,11 @@ def test_a_breach_counts_when_it_is_in_three_of_five_periods(change: dict[str, A
 
 
 MISSING: list[tuple[dict[str, Any], str]] = [
-    ({"task_service": None}, "error rate is there for 23 of 30 periods"),
+    # Neither the Task Service's nor the users': nobody knows whether any request came.
+    ({"task_service": None, "users": None}, "error rate is there for 23 of 30 periods"),
+    ({"users": None}, "users' error rate is there for 23 of 30 periods"),
+    ({"api": {"p95_ms": None}}, "users' P95 is there for 23 of 30"),
+    ({"balancer_errors": None}, "load balancer's own errors is there for 23 of 30"),
     ({"task": {"p50_ms": None}}, "P50 is there for 23 of 30"),
     ({"task": {"p95_ms": None}}, "P95 is there for 23 of 30"),
     ({"cpu_percent": None}, "CPU is there for 23"),
@@ -137,6 +216,9 @@ def test_missing_figures_hold_and_are_neither_good_nor_bad(change: dict[str, Any
         (watched(), "promote", "3000 requests"),
         (watched(count=29), "hold", "watched for 1740 s of settled periods, the limit is at least 1800 s"),
         (watched(changed=EVERY, task={"requests": 3, "refusals": 0}), "hold", "90 requests"),
+        (watched(changed=EVERY, api={"requests": 3, "errors": 0}), "hold", "90 requests of users at the API, at least 100"),
+        # Fewer than a hundred have no hundredth: one slow answer is none too many.
+        (watched(changed=EVERY, task={"requests": 99, "p99_ms": 9000.0}), "promote", "2970 requests"),
         # Too few a period to judge one by itself; together they are enough, and 2 of 150 are too many.
         (watched(changed=EVERY, task={"requests": 5, "refusals": 0}), "promote", "150 requests"),
         (
@@ -146,6 +228,7 @@ def test_missing_figures_hold_and_are_neither_good_nor_bad(change: dict[str, Any
         ),
         # Spread so that no five periods breach, and past the limit as a whole.
         (watched(changed=(0, 1, 9, 10, 18, 19), task={"errors": 6}), "rollback", "error rate of the whole watch is 1.2 %"),
+        (watched(changed=(0, 1, 9, 10, 18, 19), api={"errors": 121}), "rollback", "users' error rate of the whole watch is 1.2"),
         (watched(changed=EVERY, task={"p95_ms": 499.0}, monolith=None), "promote", "typical P95 499 ms"),
         # At 100 % the monolith has nothing to be compared with.
         (watched(changed=EVERY, monolith=None), "promote", "3000 requests"),
@@ -245,7 +328,7 @@ def random_watch(seed: int) -> Observed:
         refusals = random.randint(0, (requests - errors) // (1 if random.random() < wild else 100))
         slow = 600 if random.random() < wild else 60
         return maybe(
-            Traffic(requests, errors, refusals, maybe(random.uniform(1, slow)), maybe(random.uniform(1, slow * 2)))
+            Traffic(requests, errors, refusals, *(maybe(random.uniform(1, slow * times)) for times in (1, 2, 8)))
         )
 
     return Observed(
@@ -263,9 +346,12 @@ def random_watch(seed: int) -> Observed:
                 figure(10e9),
                 figure(10),
                 maybe(0.0 if random.random() < wild else 2.0),
+                traffic(),
+                maybe(random.choice((0, 0, 0, 1, 30 if random.random() < wild else 0))),
             )
             for number in range(random.randint(0, 12))
         ),
+        weight=random.choice((5, 25, 50, 100)),
     )
 
 
@@ -284,9 +370,12 @@ def _more(name: str) -> Callable[[Traffic, float], Traffic | None]:
     return worse
 
 
-WORSE_TRAFFIC = {name: _more(name) for name in ("errors", "refusals", "p50_ms", "p95_ms")}
+WORSE_TRAFFIC = {name: _more(name) for name in ("errors", "refusals", "p50_ms", "p95_ms", "p99_ms")}
+#: Of users too, but for their refusals: what is refused need not reach the Task Service, so it may not be missed there.
+WORSE_USERS = {f"users {name}": worse for name, worse in WORSE_TRAFFIC.items() if name != "refusals"}
 WORSE_UP = (
     "cpu_percent", "memory_percent", "database_cpu_percent", "database_connections", "slot_bytes", "replication_seconds",
+    "balancer_errors",
 )  # fmt: skip
 WORSE_DOWN = ("database_free_bytes", "healthy_hosts")
 
@@ -294,11 +383,18 @@ WORSE_DOWN = ("database_free_bytes", "healthy_hosts")
 def worsened(observed: Observed, number: int, name: str, share: float) -> Observed | None:
     """The same watch with one figure of one period worse; None when it is missing."""
     period = observed.periods[number]
-    if name in WORSE_TRAFFIC:
-        traffic = WORSE_TRAFFIC[name](period.task_service, share) if period.task_service else None
+    if makes_worse := {**WORSE_TRAFFIC, **WORSE_USERS}.get(name):
+        side = "users" if name in WORSE_USERS else "task_service"
+        seen = getattr(period, side)
+        traffic = makes_worse(seen, share) if seen else None
         if traffic is None:
             return None
-        period = replace(period, task_service=traffic)
+        changed: dict[str, Any] = {side: traffic}
+        period = replace(period, **changed)
+    elif name == "balancer_errors":
+        if period.balancer_errors is None:
+            return None
+        period = replace(period, balancer_errors=period.balancer_errors + int(40 * share))
     else:
         value = getattr(period, name)
         if value is None:
@@ -312,7 +408,7 @@ def worsened(observed: Observed, number: int, name: str, share: float) -> Observ
 @given(
     watches,
     st.integers(0, 11),
-    st.sampled_from([*WORSE_TRAFFIC, *WORSE_UP, *WORSE_DOWN]),
+    st.sampled_from([*WORSE_TRAFFIC, *WORSE_USERS, *WORSE_UP, *WORSE_DOWN]),
     st.floats(0, 1),
     st.sampled_from([1.0, 180.0, 480.0]),
 )
@@ -339,12 +435,24 @@ def test_a_promotion_has_every_figure_and_enough_of_each(observed: Observed, wat
     if decision.verdict != "promote":
         return
     assert observed.watched_seconds >= watch
-    total = observed.total(lambda period: period.task_service)
-    assert total.requests >= SMALL.minimum_requests
-    assert total.error_rate_percent < SMALL.error_rate_percent
-    for name in (*WORSE_UP, *WORSE_DOWN, "task_service"):
+    for total in (observed.total(lambda period: period.task_service), observed.total(lambda period: period.users)):
+        assert total.requests >= SMALL.minimum_requests
+        assert total.error_rate_percent < SMALL.error_rate_percent
+    for name in (*WORSE_UP, *WORSE_DOWN, "task_service", "users"):
         seen = sum(getattr(period, name) is not None for period in observed.periods)
         assert seen >= 0.8 * (watch / LENGTH)
+
+
+@settings(max_examples=300)
+@given(watches, st.integers(0, 10), st.sampled_from([1.0, 180.0]))
+def test_whatever_else_is_seen_two_blind_periods_roll_back(observed: Observed, number: int, watch: float) -> None:
+    """Prevents a hold, or a promotion, of a step of which nothing is known but that requests come."""
+    assume(number + 1 < len(observed.periods))
+    blind: dict[str, Any] = {"task_service": None, "healthy_hosts": None, "users": Traffic(400, 0, 0, 20.0, 80.0)}
+    periods = list(observed.periods)
+    for at in (number, number + 1):
+        periods[at] = replace(periods[at], **blind)
+    assert decide(replace(observed, periods=tuple(periods)), SMALL, watch).verdict == "rollback"
 
 
 #: Deleted rows of a table's in one minute, and whether that is unusual by the defaults: half of a table, from 100 rows on.
@@ -422,5 +530,6 @@ def test_weighted_median_is_the_middle_of_the_repeated_values(pairs: list[tuple[
 
 def test_a_window_shorter_than_its_breaches_is_a_wrong_configuration() -> None:
     """Prevents a gate that can never roll back."""
-    with pytest.raises(ConfigError, match="below breachPeriods"):
-        parse(MigrationConfig, {"gates": {"breachPeriods": 4, "windowPeriods": 3}})
+    for key in ("breachPeriods", "blindPeriods"):
+        with pytest.raises(ConfigError, match=f"3 is below {key} \\(4\\)"):
+            parse(MigrationConfig, {"gates": {"breachPeriods": 2, key: 4, "windowPeriods": 3}})

@@ -36,9 +36,12 @@ LIMITS = GateLimits()
 
 
 def observed(errors: int = 0, periods: int = 30) -> Observed:
-    task, monolith = Traffic(150, errors, 2, 31.4, 88.0), Traffic(2850, 3, 40, 28.0, 79.5)
-    made = [Period(60.0 * n, task, monolith, 21.0, 44.0, 12.0, 30.0, 80e9, 1e8, 0.4, 2.0) for n in range(periods)]
-    return Observed(60.0, tuple(made))
+    task, monolith = Traffic(150, errors, 2, 31.4, 88.0, 210.0), Traffic(2850, 3, 40, 28.0, 79.5)
+    users = Traffic(3010, errors + 3, 52, 35.2, 95.1)
+    made = [
+        Period(60.0 * n, task, monolith, 21.0, 44.0, 12.0, 30.0, 80e9, 1e8, 0.4, 2.0, users, 1) for n in range(periods)
+    ]
+    return Observed(60.0, tuple(made), weight=5)
 
 
 def step(seen: Observed, **facts: object) -> CanaryStep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -166,11 +167,43 @@ def test_error_rate_is_a_rate_and_p95_a_percentile(stack: Declared) -> None:
     """A count of errors would alarm on load, an average would hide the slow twentieth."""
     errors = stack.one(ALARM, "monitoring-alarm-api-errors").inputs
     returned = [query for query in errors["metricQueries"] if query["returnData"]]
-    assert [query["expression"] for query in returned] == ["IF(requests > 0, 100 * errors / requests, 0)"]
-    assert {query["metric"]["metricName"] for query in errors["metricQueries"] if "metric" in query} == {"5xx", "Count"}
+    assert [query["expression"] for query in returned] == ["IF(requests > 0, 100 * FILL(errors, 0) / requests, 0)"]
+    assert measured(errors) == {"errors": ("5xx", "Sum", ["ApiId"]), "requests": ("Count", "Sum", ["ApiId"])}
     p95 = stack.one(ALARM, "monitoring-alarm-api-p95").inputs
     assert (p95["extendedStatistic"], p95["metricName"]) == ("p95", "Latency")
     assert "statistic" not in p95
+
+
+def measured(alarm: Mapping[str, Any]) -> dict[str, tuple[str, str, list[str]]]:
+    """What an alarm of a computed value looks at: metric, statistic and names of the dimensions, by id."""
+    found = {query["id"]: query["metric"] for query in alarm["metricQueries"] if "metric" in query}
+    assert all(metric["period"] == 60 for metric in found.values())
+    return {key: (one["metricName"], one["stat"], sorted(one["dimensions"])) for key, one in found.items()}
+
+
+def test_what_no_target_answered_is_watched() -> None:
+    """With every task gone the load balancer answers by itself, and no metric of the target group tells of it."""
+    assert not [alarm for alarm in declare().all(ALARM) if alarm.name.endswith("no-healthy-target")]
+    stack = declare(serviceEnabled=True)
+    own = stack.one(ALARM, "monitoring-alarm-balancer-errors").inputs
+    assert measured(own)["errors"] == ("HTTPCode_ELB_5XX_Count", "Sum", ["LoadBalancer"])
+    none = stack.one(ALARM, "monitoring-alarm-no-healthy-target").inputs
+    group = ["LoadBalancer", "TargetGroup"]
+    assert measured(none) == {
+        "healthy": ("HealthyHostCount", "Maximum", group),
+        "requests": ("RequestCount", "Sum", group),
+        "unavailable": ("HTTPCode_ELB_503_Count", "Sum", ["LoadBalancer"]),
+    }
+    (computed,) = [query["expression"] for query in none["metricQueries"] if "expression" in query]
+    assert computed == "IF(FILL(healthy, 0) < 1, FILL(requests, 0) + FILL(unavailable, 0), 0)"
+    dimensions = next(query["metric"]["dimensions"] for query in none["metricQueries"] if query["id"] == "healthy")
+    assert dimensions == {
+        "LoadBalancer": "app/myteacher/50dc6c495c0c9188",
+        "TargetGroup": "targetgroup/routes-target-group/0",
+    }
+    for inputs in (own, none):
+        assert inputs["evaluationPeriods"] == inputs["datapointsToAlarm"] == 2
+        assert inputs["tags"]["Severity"] == "critical"
 
 
 def test_replication_latency_and_slot_disk_are_watched(stack: Declared) -> None:
