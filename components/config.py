@@ -148,6 +148,9 @@ class MigrationConfig(Model):
         ge=0,
         description="Longest that a request may be under way after the routes moved: API Gateway's 30 s and the rule's spread.",
     )
+    require_shadow: bool = Field(
+        True, description="The first step wants a `shadow` of the last day in which both sides answered the same."
+    )
     rollback_limit_seconds: float = Field(300.0, gt=0, le=300, description="The rollback budget: 5 minutes at most.")
     gates: GateLimits = Field(default_factory=GateLimits, description="Limits of a canary step.")
 

@@ -248,6 +248,8 @@ def pairs(
             "replicationRole": f"replication_{number}",
             # Roles of tests/integration/roles.py; that others like them are refused is tests/integration/replication/test_passwords.py's.
             "passwordReaders": [*CAST],
+            # Wanted by the first canary step: tests/integration/shadow has the applications that it asks.
+            "requireShadow": False,
             **config,
         }
         settings = Settings(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 from scripts.canary import history
-from scripts.canary.ready import DirectionHealth, Readiness, rollback_estimate
+from scripts.canary.ready import DirectionHealth, Readiness, Shadowed, rollback_estimate
 from scripts.canary.stage import Stage
 from scripts.database import helper_schema
 from scripts.database.connections import connect, domain_errors
@@ -39,6 +40,7 @@ def observe(stage: Stage) -> Readiness:
         verified=_verified(settings),
         service=stage.service.health() if stage.service is not None else None,
         rollback_seconds=rollback_estimate(reverse.fence_seconds, history.read(settings).ups, config.drain_seconds),
+        shadowed=_shadowed(stage) if config.require_shadow and not stage.declared_weight() else None,
     )
 
 
@@ -56,6 +58,16 @@ def _verified(settings: Settings) -> bool | None:
     with domain_errors("the last verification"), open_side(settings, "source", "verified") as source:
         last = helper_schema.get(source, VERIFIED)
     return None if last is None else bool(last["match"])
+
+
+def _shadowed(stage: Stage) -> Shadowed:
+    with domain_errors("the last shadow reads"), open_side(stage.settings, "source", "shadow") as source:
+        last = helper_schema.get(source, helper_schema.SHADOWED)
+    if last is None:
+        return Shadowed(None)
+    age = datetime.now(UTC) - datetime.fromisoformat(last["at"])
+    definition = stage.service.definition if stage.service is not None else None
+    return Shadowed(bool(last["match"]), age.total_seconds() / 3600, last["definition"] == definition)
 
 
 def _failing(status: Status) -> tuple[str, ...]:

@@ -57,6 +57,16 @@ class ServiceHealth:
 
 
 @dataclass(frozen=True)
+class Shadowed:
+    """The newest `shadow`: whether both sides answered the same, None when there was none, and how many hours ago."""
+
+    match: bool | None
+    hours: float = 0.0
+    #: Whether the stack still declares the Task Service that was asked.
+    same_service: bool = True
+
+
+@dataclass(frozen=True)
 class Readiness:
     """What a rollback would need, as seen before a weight goes up. None: could not be had."""
 
@@ -76,8 +86,12 @@ class Readiness:
     service: ServiceHealth | None
     #: See :func:`rollback_estimate`.
     rollback_seconds: float | None
+    #: None where none is wanted: users are on the Task Service already, or `requireShadow` is false.
+    shadowed: Shadowed | None = None
 
 
+#: A `shadow` counts for so long.
+SHADOW_HOURS = 24.0
 #: Seconds of an `up` that nobody measured yet: a refresh-free `pulumi up` of one changed resource takes well under it.
 UNMEASURED_UP = 60.0
 
@@ -102,6 +116,7 @@ def ready(seen: Readiness, limits: GateLimits, rollback_limit_seconds: float) ->
         *_replicates("forward", seen.forward, limits),
         *_replicates("reverse", seen.reverse, limits),
         *_agrees(seen, limits.replication_lag_seconds),
+        *_answers_alike(seen.shadowed),
         *_goes_back(seen, rollback_limit_seconds),
     )
     bad = tuple(finding.text for finding in findings if finding.state != "good")
@@ -167,6 +182,26 @@ def _agrees(seen: Readiness, lag: float) -> Iterator[Finding]:
         seen.verified is not False,
         "no verification was made yet" if seen.verified is None else "the last verification found both sides equal",
         "the last verification found differences; mend them: task-migration verify --repair newest, then verify",
+    )
+
+
+def _answers_alike(seen: Shadowed | None) -> Iterator[Finding]:
+    """Before the first user: what users will read is what they read."""
+    if seen is None:
+        return
+    if seen.match is None:
+        bad = "nobody has compared the two sides' answers yet"
+    elif not seen.match:
+        bad = f"the two sides' answers differed when they were compared {seen.hours:.1f} h ago"
+    elif not seen.same_service:
+        bad = "the two sides' answers were compared with another task definition than the stack declares"
+    else:
+        bad = f"the two sides' answers were compared {seen.hours:.1f} h ago, the limit is below {SHADOW_HOURS:g} h"
+    yield _rule(
+        "shadow reads",
+        seen.match is True and seen.same_service and seen.hours < SHADOW_HOURS,
+        f"both sides' answers were the same {seen.hours:.1f} h ago",
+        f"{bad}; remedy: task-migration shadow --base-url URL --token-file FILE",
     )
 
 

@@ -40,7 +40,8 @@ def shadow(
     """Ask both sides for users' tasks at weight 0 and compare the answers, field by field.
 
     Reads only: the lists and single tasks of a sample of users. The Task Service is asked by the smoke rule's header, once a fence has
-    shown that it has what the monolith answered; the monolith is asked again, so that what changes by itself does not count.
+    shown that it has what the monolith answered; the monolith is asked again, so that what changes by itself does not count. The
+    first canary step wants a run of the last day without a difference.
     """
     from scripts.canary import stage as stages
     from scripts.cli.shadow_text import shadow as text

@@ -35,6 +35,7 @@ from scripts.rehearsal.processes import end
 from scripts.rehearsal.testbed import Testbed
 from scripts.replication.documents import ReplicationRoles, Started, Waited
 from scripts.schema.documents import OperatorRole, SchemaApplied, SchemaDiff
+from scripts.shadow.documents import Shadow
 from scripts.support import private
 from scripts.support.document import Document
 from scripts.support.errors import DataDiffer, MigrationError, Refused
@@ -48,6 +49,8 @@ D = TypeVar("D", bound=Document)
 LEDGER_SECONDS = 2.0
 #: Of the gateway's figures: the share of all requests, and of those that no cookie bound.
 SHARES = ("share", "share_of_new")
+#: Users whose answers are compared, and requests per second for it, beside the load's.
+SHADOWED_USERS, SHADOW_RATE = 6, 50
 
 
 class Steps:
@@ -162,6 +165,19 @@ class Steps:
             raise MigrationError(f"the smoke rule led to {checked.served_by}, not to the Task Service alone")
         self.evidence.api_check = checked
         self.view.event(f"api-check: {len(checked.checks)} checks of {len(checked.endpoints)} endpoints at weight 0")
+
+    def shadow(self) -> None:
+        """Both sides' answers, compared at weight 0 while users write. Raises MigrationError when they differ."""
+        compared = self.command(
+            Shadow,
+            "shadow",
+            *("--base-url", self.testbed.gateway, "--token-file", str(self.testbed.users_file)),
+            *("--users", str(SHADOWED_USERS), "--rate", str(SHADOW_RATE)),
+        )
+        if not compared.told_apart:
+            raise MigrationError("the answers that were compared do not say which side gave them")
+        answers = sum(one.answers for one in compared.endpoints)
+        self.view.event(f"shadow: {answers} answers of both sides compared, field by field, none differs")
 
     def climb(self) -> None:
         """Up to half, back, and up the whole ladder."""

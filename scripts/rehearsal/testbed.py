@@ -61,6 +61,8 @@ class Testbed:
         #: Seconds for which the live rule's cookie counts.
         self.sticky = 0
         self.token_files = (self.directory / "token-1", self.directory / "token-2")
+        #: Everybody's, one a line.
+        self.users_file = self.directory / "tokens"
         #: Tokens that must be refused.
         self.refused_files: tuple[Path, ...] = ()
         self.stack_file = self.directory / f"Pulumi.{STACK}.yaml"
@@ -300,6 +302,7 @@ class Testbed:
         tokens.create_users(cognito, str(config["cognitoUserPoolId"]), user_ids, password)
         given = tokens.tokens_for(cognito, config["cognitoClientIds"][0], user_ids, password)
         tokens.write_tokens_file(self.load.tokens, given, users)
+        private.write(self.users_file, "\n".join(given.values()))
         self._api_user = user_ids[-2]
         refused = tokens.refused(cognito, given[self._api_user])
         kept = [*(given[user] for user in user_ids[-2:]), *refused.values()]

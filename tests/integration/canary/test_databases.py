@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
 from tests.unit.canary.test_step import HEALTHY, Cloud, stepped
 
+NOBODY_COMPARED = (
+    "nobody has compared the two sides' answers yet; remedy: task-migration shadow --base-url URL --token-file FILE"
+)
 _HOLD = """
 import json, sys, time
 from pathlib import Path
@@ -176,6 +180,21 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
     helper_schema.put(pair.source, verify.VERIFIED, {"match": False})
     assert "the last verification found differences" in " ".join(verdict(pair))
     helper_schema.put(pair.source, verify.VERIFIED, {"match": True})
+
+    pair.config(requireShadow=True)
+    assert verdict(pair) == [NOBODY_COMPARED]
+    assert readiness.observe(_stage(pair.settings, Cloud(5))).shadowed is None
+    for match, hours, definition, said in (
+        (False, 0, None, "answers differed when they were compared 0.0 h ago"),
+        (True, 25, None, "answers were compared 25.0 h ago, the limit is below 24 h"),
+        (True, 0, "task-service:6", "compared with another task definition than the stack declares"),
+        (True, 23, None, ""),
+    ):
+        at = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+        kept = {"match": match, "at": at, "definition": definition}
+        helper_schema.put(pair.source, helper_schema.SHADOWED, kept)
+        assert said in " ".join(verdict(pair))
+    assert verdict(pair) == []
 
     pair.target.execute("ALTER TABLE task_images ADD COLUMN drifted int")
     assert "the two catalogs differ" in " ".join(verdict(pair))

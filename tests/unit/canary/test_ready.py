@@ -17,6 +17,7 @@ from scripts.canary.ready import (
     DirectionHealth,
     Readiness,
     ServiceHealth,
+    Shadowed,
     check_step,
     next_weight,
     ready,
@@ -27,7 +28,7 @@ LIMITS = GateLimits()
 LADDER = (5, 25, 50, 100)
 WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
 SERVICE = ServiceHealth(least=2, wanted=2, running=2, healthy=2, rollout="COMPLETED")
-GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, True, SERVICE, 60.0)
+GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, True, SERVICE, 60.0, Shadowed(True, 23.9))
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,10 @@ GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, True, SERVICE, 60.0)
         ({"service": replace(SERVICE, healthy=0, why=("target is unhealthy",))}, "0 tasks are healthy, 2 must; target is unhealthy"),
         ({"service": replace(SERVICE, rollout="FAILED")}, "its deployment is FAILED, it must be COMPLETED"),
         ({"service": replace(SERVICE, other=("app:1 (task-service:6)", "app:2 (task-service:7)"))}, "it runs app:1 (task-service:6), the stack declares app:2 (task-service:7)"),
+        ({"shadowed": Shadowed(None)}, "nobody has compared the two sides' answers yet; remedy: task-migration shadow"),
+        ({"shadowed": Shadowed(False, 0.1)}, "the two sides' answers differed when they were compared 0.1 h ago"),
+        ({"shadowed": Shadowed(True, 24.0)}, "the two sides' answers were compared 24.0 h ago, the limit is below 24 h"),
+        ({"shadowed": Shadowed(True, 0.1, False)}, "compared with another task definition than the stack declares"),
         ({"rollback_seconds": 300.0}, "a rollback would take about 300.0 s, the limit is below 300 s"),
         ({"rollback_seconds": None}, "a rollback would take an unknown time"),
     ],
@@ -72,7 +77,8 @@ def test_writes_that_lost_are_counted_and_keep_no_weight_down() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"verified": None}, {"service": None}, {"forward": replace(WAY, wal_status=None)}]
+    "change",
+    [{}, {"verified": None}, {"service": None}, {"shadowed": None}, {"forward": replace(WAY, wal_status=None)}],
 )
 def test_what_is_not_there_to_be_asked_does_not_refuse(change: dict[str, Any]) -> None:
     assert ready(replace(GOOD, **change), LIMITS, 300.0).verdict == "promote"
