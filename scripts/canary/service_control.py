@@ -212,4 +212,5 @@ def _primary(service: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _remedy(text: str) -> str:
-    return next((f" ({what})" for mark, what in _REMEDIES.items() if mark in text), "")
+    # ECS writes 'health checks', the load balancer 'Health checks failed'.
+    return next((f" ({what})" for mark, what in _REMEDIES.items() if mark.lower() in text.lower()), "")

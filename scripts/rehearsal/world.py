@@ -228,6 +228,7 @@ def _load_balancer(aws: EmulatedAws, vpc: str, subnets: list[str], group: str) -
     target_group = elb.create_target_group(
         Name="myteacher-monolith", Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip", HealthCheckPath="/health"
     )["TargetGroups"][0]["TargetGroupArn"]
+    elb.register_targets(TargetGroupArn=target_group, Targets=[{"Id": "10.20.0.10", "Port": 80}])
     listener = elb.create_listener(
         LoadBalancerArn=balancer,
         Protocol="HTTPS",

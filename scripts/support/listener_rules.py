@@ -249,16 +249,16 @@ def witnesses(patterns: Collection[str]) -> list[str]:
     return list(found.values())
 
 
-def choose_target(rule: Rule, draw: Callable[[], float]) -> str | None:
-    """A target group of the rule, at random by weight; None when all weights are 0.
+def choose(weights: Mapping[str, float], draw: Callable[[], float]) -> str | None:
+    """One of the names, at random by weight; None when all weights are 0.
 
     Args:
         draw: gives a number from 0 (included) to 1 (excluded).
     """
-    position = draw() * sum(rule.weights.values())
-    for arn, weight in rule.weights.items():
+    position = draw() * sum(weights.values())
+    for name, weight in weights.items():
         if position < weight:
-            return arn
+            return name
         position -= weight
     return None
 

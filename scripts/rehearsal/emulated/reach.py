@@ -7,6 +7,9 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+#: Where a load balancer tells the emulated account what its checks found: {group's ARN: {target's id: [state, reason, description]}}.
+HEALTH_PATH = "/moto-api/target-health"
+
 
 def groups_of(things: Sequence[Any]) -> list[str]:
     """The groups of a database or replication instance, of what describes it as ``VpcSecurityGroups``."""

@@ -81,6 +81,19 @@ class Services(ecs.EC2ContainerServiceBackend):
             service.desired_count = 0
             return self._settled(service)
 
+    def stop_task(self, cluster_str: str, task_str: str, reason: str) -> Any:
+        """It leaves its group at once, and the service starts another (Amazon ECS, 'StopTask')."""
+        with self._lock:
+            task = super().stop_task(cluster_str, task_str, reason)
+            for service in self.services.values():
+                for one in self._deployments[service.arn]:
+                    if task in one.tasks:
+                        one.tasks.remove(task)
+                        self._balance(service, task, "deregister_targets")
+                        self._stop(task, "UserInitiated", reason)
+                        one.began = time.monotonic()
+            return task
+
     def describe_services(self, cluster_str: str, service_names_or_arns: list[str]) -> Any:
         with self._lock:
             found, failures = super().describe_services(cluster_str, service_names_or_arns)
@@ -139,7 +152,7 @@ class Services(ecs.EC2ContainerServiceBackend):
             while one.failed < min(attempts, limit):
                 self._stop(self._start(service, one), "TaskFailedToStart", problem)
                 one.failed += 1
-        if one.state == "IN_PROGRESS" and len(one.tasks) == wanted:
+        if one.state == "IN_PROGRESS" and len(one.tasks) == wanted and all(self._serves(service, t) for t in one.tasks):
             one.state, one.reason = "COMPLETED", f"ECS deployment {one.id} completed."
         elif one.state == "IN_PROGRESS" and one.failed >= FAILURES:
             one.state, one.reason = "FAILED", "ECS deployment circuit breaker: tasks failed to start."
@@ -215,10 +228,19 @@ class Services(ecs.EC2ContainerServiceBackend):
             self._balance(service, task, "deregister_targets")
             self._stop(task, "ServiceSchedulerInitiated", f"Scaling activity initiated by (deployment {one.id})")
 
-    def _balance(self, service: Any, task: Any, call: str) -> None:
-        for group in service.load_balancers:
-            target = {"Id": self._detail(task, "privateIPv4Address"), "Port": group["containerPort"]}
-            getattr(elbv2_backends[self.account_id][self.region_name], call)(group["targetGroupArn"], [target])
+    def _balance(self, service: Any, task: Any, call: str) -> list[Any]:
+        """Make this call of the load balancer's, for the task, in each of the service's groups; what was answered."""
+        balancer = elbv2_backends[self.account_id][self.region_name]
+        address = self._detail(task, "privateIPv4Address")
+        return [
+            getattr(balancer, call)(group["targetGroupArn"], [{"Id": address, "Port": group["containerPort"]}])
+            for group in service.load_balancers
+        ]
+
+    def _serves(self, service: Any, task: Any) -> bool:
+        """Whether the load balancer finds it healthy, which a deployment waits for (Amazon ECS, 'Rolling update')."""
+        found = self._balance(service, task, "describe_target_health")
+        return all(target.status == "healthy" for targets in found for target in targets)
 
     @staticmethod
     def _detail(task: Any, name: str) -> str:

@@ -26,10 +26,10 @@ class Answer:
     bound: bool = False
 
 
-def own(status: int, message: str, outcome: Outcome = "api", **where: Any) -> Answer:
+def own(status: int, message: str, outcome: Outcome = "api", **more: Any) -> Answer:
     """An answer that no application gave: API Gateway's, or with another ``outcome`` the load balancer's."""
     answer = JSONResponse({"message": message}, status)
-    return Answer(answer, outcome=outcome, balancer=None if outcome == "api" else status, **where)
+    return Answer(answer, **{"outcome": outcome, "balancer": None if outcome == "api" else status, **more})
 
 
 def of_rule(rule: Rule) -> Answer | None:

@@ -2,7 +2,12 @@
 
 It decides nothing of its own: routes and authorizers are those of the emulated HTTP API, target groups and weights are
 those of the emulated listener's rules, so traffic moves only when a deployment changes a rule. A request that is under
-way ends on the target group it was sent to; nothing is ever sent twice.
+way ends on the target it was sent to, unless that one's drain ends before; nothing is ever sent twice.
+
+Who answers what (Elastic Load Balancing, 'Troubleshoot your Application Load Balancers'): 503, no target is registered; 502, the
+target refuses or breaks the connection; 504, no connection within 10 s or no answer within the idle timeout; 460, the client gave
+up before. That client is the API, which waits as long as its integration says, 30 s at most, and then answers 503 ('Quotas for HTTP
+APIs'; the status as seen in cortexlabs/cortex, issue 1225).
 
 Environment: AWS_ENDPOINT_URL and AWS_REGION; GATEWAY_API, the HTTP API's id; GATEWAY_TARGETS, a JSON object of target group ARN ->
 base URL. ``GET /__gateway/stats?since=<epoch seconds>`` gives what it measured.
@@ -34,16 +39,16 @@ from scripts.rehearsal.gateway.answers import Answer, own
 from scripts.rehearsal.gateway.routes import BALANCER, find_route
 from scripts.rehearsal.gateway.stats import Sample, Stats
 from scripts.rehearsal.gateway.stickiness import bound_group, cookies_for
+from scripts.rehearsal.gateway.targets import Targets, beside
 from scripts.rehearsal.gateway.upstream import Broken, TooSlow, Unreachable, Upstream
 from scripts.rehearsal.gateway.watch import Authorizer, Integration, Watcher
 from scripts.rehearsal.tokens import InvalidToken, KeysUnavailable, Verifier, bearer
 from scripts.support.errors import MigrationError
 from scripts.support.listener_rules import Request as Asked
-from scripts.support.listener_rules import Rule, choose_target, find_rule
+from scripts.support.listener_rules import Rule, choose, find_rule
 
-#: API Gateway, 'Quotas for HTTP APIs': payload size, and the longest that an integration may take (30 s at most).
+#: API Gateway, 'Quotas for HTTP APIs'.
 PAYLOAD_LIMIT = 10 * 1024 * 1024
-INTEGRATION_TIMEOUT = 29.0
 DEFAULT_WINDOW = 60.0
 PERIODS_KEPT = 1000
 #: RFC 9110, 7.6.1: these belong to one connection and are not passed on; the length is written anew.
@@ -69,8 +74,7 @@ class Gateway:
 
     #: Of the emulated account.
     endpoint: str
-    #: Where each target group's application listens, by ARN.
-    targets: Mapping[str, str]
+    targets: Targets
     watcher: Watcher
     client: httpx.AsyncClient
     upstream: Upstream
@@ -133,7 +137,7 @@ class Gateway:
             return own(503, str(error))
         if rule is None:
             return own(503, "No rule of the listener takes the request.")
-        return answers.of_rule(rule) or await self._forward(request, path, rule)
+        return answers.of_rule(rule) or await self._forward(request, path, rule, way)
 
     async def _refusal(self, request: Request, authorizer: Authorizer) -> Answer | None:
         key = (authorizer.issuer, authorizer.audiences)
@@ -151,12 +155,13 @@ class Gateway:
             return own(500, "Internal Server Error")
         return None
 
-    async def _forward(self, request: Request, path: str, rule: Rule) -> Answer:
+    async def _forward(self, request: Request, path: str, rule: Rule, way: Integration) -> Answer:
         bound = bound_group(rule, request.headers.get("cookie", ""), time.time())
-        group = bound or choose_target(rule, random.random)
-        base = self.targets.get(group or "")
-        if group is None or base is None:
-            return own(503, "The rule leads to no target with an address.", "balancer", group=group, rule=rule.arn)
+        group = bound or choose(rule.weights, random.random)
+        chosen = self.targets.choose(group, random.random) if group else None
+        where: dict[str, Any] = {"group": group, "rule": rule.arn, "bound": bound is not None}
+        if group is None or chosen is None:
+            return own(503, "Service Temporarily Unavailable", "balancer", **where)
         try:
             body = await request.body()
         except ClientDisconnect:
@@ -168,15 +173,21 @@ class Gateway:
         headers = [pair for pair in request.headers.raw if pair[0] not in _NOT_FORWARDED]
         headers.append((b"x-forwarded-for", (request.client.host if request.client else "127.0.0.1").encode()))
         self.stats.begin(group, rule.arn, time.time())
-        sent = time.perf_counter()
+        sent, idle = time.perf_counter(), self.watcher.view.idle[way.listener]
         try:
-            status, received, content = await self.upstream.send(base, request.method, target, headers, body)
+            async with self.targets.serving(group, chosen):
+                base, seconds = self.targets.addresses[group], min(way.seconds, idle)
+                status, received, content = await self.upstream.send(
+                    base, request.method, target, headers, body, seconds
+                )
         except TooSlow:
-            return own(504, "Endpoint request timed out", "broken", group=group, rule=rule.arn)
-        except Unreachable:
-            return own(503, "Service Unavailable", "unreachable", group=group, rule=rule.arn)
-        except Broken:
-            return own(502, "Bad Gateway", "broken", group=group, rule=rule.arn)
+            if way.seconds < idle:
+                return own(503, "Service Unavailable", "broken", balancer=460, **where)
+            return own(504, "Gateway Time-out", "broken", **where)
+        except Unreachable as error:
+            return own(504 if error.timed_out else 502, str(error), "unreachable", **where)
+        except (Broken, TimeoutError):
+            return own(502, "Bad Gateway", "broken", **where)
         finally:
             self.stats.end(group)
         answered = time.perf_counter()
@@ -186,7 +197,7 @@ class Gateway:
         # RFC 9110, 8.6: no length on 204 and 1xx; a HEAD or 304 keeps none rather than a wrong one.
         if status not in (204, 304) and request.method != "HEAD":
             response.raw_headers.append((b"content-length", str(len(content)).encode()))
-        return Answer(response, group, rule.arn, "target", target_ms=(answered - sent) * 1000, bound=bound is not None)
+        return Answer(response, outcome="target", target_ms=(answered - sent) * 1000, **where)
 
     async def report(self, request: Request) -> Response:
         """``GET /__gateway/stats``: figures since ``since`` (default: of the last 60 s) and the rules in force; with ``period``
@@ -216,14 +227,16 @@ class Gateway:
 
 def create_gateway(environment: Mapping[str, str]) -> Starlette:
     """The ASGI application; it starts reading the APIs when its lifespan starts. Raises KeyError for a variable that is missing."""
-    endpoint, targets = environment["AWS_ENDPOINT_URL"], json.loads(environment["GATEWAY_TARGETS"])
+    endpoint, addresses = environment["AWS_ENDPOINT_URL"], json.loads(environment["GATEWAY_TARGETS"])
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         watcher = Watcher(environment["GATEWAY_API"])
         async with httpx.AsyncClient(trust_env=False) as client, watcher.running(), AsyncExitStack() as stack:
-            upstream = Upstream(INTEGRATION_TIMEOUT)
+            upstream, targets = Upstream(), Targets(addresses, endpoint, client)
             stack.push_async_callback(upstream.aclose)
+            targets.take(watcher.view.groups)
+            await stack.enter_async_context(beside(targets.run(lambda: watcher.view.groups)))
             app.state.gateway = Gateway(endpoint, targets, watcher, client, upstream)
             yield
 

@@ -18,13 +18,18 @@ import h11
 READ_BYTES = 65_536
 #: Idle connections go before the applications close theirs (75 s), so that no write meets a closing one.
 IDLE_SECONDS = 20.0
-CONNECT_TIMEOUT = 3.0
+#: Elastic Load Balancing, 'Troubleshoot your Application Load Balancers' (HTTP 504).
+CONNECT_TIMEOUT = 10.0
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Unreachable(Exception):
-    """No connection could be made, so nothing was sent."""
+    """No connection could be made, so nothing was sent: nobody answered in time, or the other side refused."""
+
+    def __init__(self, reason: str, *, timed_out: bool) -> None:
+        super().__init__(reason)
+        self.timed_out = timed_out
 
 
 class Broken(Exception):
@@ -54,39 +59,37 @@ class _Connection:
 class Upstream:
     """Sends requests to ``http://host:port`` base URLs over kept connections."""
 
-    def __init__(self, timeout: float) -> None:
-        """``timeout`` is for one whole request, in seconds."""
-        self._timeout = timeout
+    def __init__(self) -> None:
         self._idle: dict[tuple[str, int], list[_Connection]] = {}
 
     async def send(
-        self, base: str, method: str, target: bytes, headers: Headers, body: bytes
+        self, base: str, method: str, target: bytes, headers: Headers, body: bytes, timeout: float
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Send once; status, headers (lower-case names) and body of the answer.
 
         Args:
             target: path and query as they came in.
             headers: without host and length, which are written here.
+            timeout: for the whole of it, in seconds.
 
         Raises:
             Unreachable, Broken, TooSlow.
         """
         parts = urlsplit(base)
         address = (parts.hostname or "127.0.0.1", parts.port or 80)
-        connection = await self._connect(address)
         host = f"{address[0]}:{address[1]}".encode()
         try:
-            async with asyncio.timeout(self._timeout):
-                answer = await self._exchange(connection, method, target, [(b"host", host), *headers], body)
+            async with asyncio.timeout(timeout):
+                connection = await self._connect(address)
+                try:
+                    answer = await self._exchange(connection, method, target, [(b"host", host), *headers], body)
+                except BaseException as error:
+                    connection.close()
+                    if isinstance(error, OSError | h11.ProtocolError | EOFError):
+                        raise Broken(str(error)) from None
+                    raise
         except TimeoutError:
-            connection.close()
             raise TooSlow from None
-        except (OSError, h11.ProtocolError, EOFError) as error:
-            connection.close()
-            raise Broken(str(error)) from None
-        except asyncio.CancelledError:
-            connection.close()
-            raise
         if connection.state.our_state is h11.DONE and connection.state.their_state is h11.DONE:
             connection.state.start_next_cycle()
             connection.used_at = time.monotonic()
@@ -107,8 +110,8 @@ class Upstream:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 return _Connection(*await asyncio.open_connection(*address))
-        except (OSError, TimeoutError) as error:
-            raise Unreachable(str(error)) from None
+        except OSError as error:
+            raise Unreachable(str(error), timed_out=isinstance(error, TimeoutError)) from None
 
     async def _exchange(
         self, connection: _Connection, method: str, target: bytes, headers: Headers, body: bytes

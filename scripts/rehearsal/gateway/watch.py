@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scripts.preflight.account.ways import closed
 from scripts.rehearsal.emulated.core import pages
 from scripts.rehearsal.gateway.routes import Route
+from scripts.rehearsal.gateway.targets import Group, beside
 from scripts.support.errors import MigrationError
 from scripts.support.listener_rules import Request, Rule, find_rule, parse_rule, read_rules
 
@@ -39,18 +41,20 @@ class Authorizer:
 @dataclass(frozen=True)
 class Integration:
     """A way from the HTTP API to a listener: whether it speaks TLS to it, the Host that it sends instead of the client's, its
-    VPC link, and why the security groups stop it, if they do."""
+    VPC link, how long the API waits for an answer, and why the security groups stop it, if they do."""
 
     listener: str
     tls: bool
     host: str | None
     link: str = ""
+    seconds: float = math.inf
     closed: str | None = None
 
 
 @dataclass(frozen=True)
 class View:
-    """What the two APIs said last. ``rules`` and ``secure`` (whether it speaks TLS) have an entry for each listener's ARN."""
+    """What the two APIs said last. ``rules``, ``secure`` (whether it speaks TLS) and ``idle`` (seconds that the load balancer waits
+    for an answer) have an entry for each listener's ARN, ``groups`` for each target group's that a rule names."""
 
     routes: tuple[Route, ...] = ()
     authorizers: Mapping[str, Authorizer] = field(default_factory=dict)
@@ -58,7 +62,9 @@ class View:
     #: The API's CORS configuration, empty without one.
     cors: Mapping[str, Any] = field(default_factory=dict)
     secure: Mapping[str, bool] = field(default_factory=dict)
+    idle: Mapping[str, float] = field(default_factory=dict)
     rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    groups: Mapping[str, Group] = field(default_factory=dict)
     read_at: float | None = None
 
     def live_rule(self) -> Rule | None:
@@ -89,13 +95,8 @@ class Watcher:
     async def running(self) -> AsyncIterator[None]:
         """Read once, then again and again while inside."""
         await self.turn(routes=True)
-        task = asyncio.create_task(self._run())
-        try:
+        async with beside(self._run()):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _run(self) -> None:
         turn = 0
@@ -117,15 +118,34 @@ class Watcher:
     def _read(self, last: View, routes: bool) -> View:
         view = self._read_api() if routes else last
         listeners = sorted({way.listener for way in view.integrations.values()})
-        secure = view.secure
+        secure, idle = view.secure, view.idle
         if routes and listeners:
             described = self._balancer.describe_listeners(ListenerArns=listeners)["Listeners"]
             secure = {str(item["ListenerArn"]): item["Protocol"] == "HTTPS" for item in described}
             by_arn = {str(item["ListenerArn"]): item for item in described}
+            idle = {arn: self._idle(item["LoadBalancerArn"]) for arn, item in by_arn.items()}
             ways = {key: self._judged(way, last, by_arn[way.listener]) for key, way in view.integrations.items()}
             view = replace(view, integrations=ways)
         rules = {arn: tuple(map(parse_rule, read_rules(self._balancer, arn))) for arn in listeners}
-        return replace(view, secure=secure, rules=rules, read_at=time.time())
+        named = {group for each in rules.values() for rule in each for group in rule.weights}
+        groups = {arn: self._group(arn, None if routes else last.groups.get(arn)) for arn in sorted(named)}
+        return replace(view, secure=secure, idle=idle, rules=rules, groups=groups, read_at=time.time())
+
+    def _idle(self, balancer: str) -> float:
+        """The load balancer's idle timeout, which moto does not give as long as it is AWS's default."""
+        attributes = self._balancer.describe_load_balancer_attributes(LoadBalancerArn=balancer)["Attributes"]
+        return float({item["Key"]: item["Value"] for item in attributes}.get("idle_timeout.timeout_seconds", 60))
+
+    def _group(self, arn: str, known: Group | None) -> Group:
+        """A target group and its targets; of one whose settings are ``known`` only these are read."""
+        if known is None:
+            (described,) = self._balancer.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"]
+            attributes = self._balancer.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
+            known = Group.described(described, attributes)
+        targets = self._balancer.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+        states = {str(item["Target"]["Id"]): item["TargetHealth"]["State"] for item in targets}
+        draining = frozenset(key for key, state in states.items() if state == "draining")
+        return replace(known, registered=frozenset(states) - draining, draining=draining)
 
     def _judged(self, way: Integration, last: View, listener: Mapping[str, Any]) -> Integration:
         """The way, and whether the groups of its link reach the load balancer; one that was open is not looked at again."""
@@ -163,5 +183,7 @@ class Watcher:
             if ":listener/" in uri:
                 host = (item.get("RequestParameters") or {}).get("overwrite:header.host")
                 link = str(item.get("ConnectionId", ""))
-                integrations[str(item["IntegrationId"])] = Integration(uri, bool(item.get("TlsConfig")), host, link)
+                seconds = item["TimeoutInMillis"] / 1000
+                way = Integration(uri, bool(item.get("TlsConfig")), host, link, seconds)
+                integrations[str(item["IntegrationId"])] = way
         return View(tuple(routes), authorizers, integrations, found.get("CorsConfiguration") or {})

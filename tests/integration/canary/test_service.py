@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner
@@ -19,10 +20,11 @@ from scripts.cli.app import app
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.release import push_image, put_values
 from scripts.rehearsal.world import EmulatedAws, build_world
-from scripts.support.errors import Refused
+from scripts.support.errors import Refused, TimedOut
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from tests.engine_support import stack_config
+from tests.integration.rehearsal.test_targets import tell
 
 TAG = "3f2c1a9"
 WAIT = 20.0
@@ -87,7 +89,10 @@ def account(aws: EmulatedAws, world: dict[str, Any]) -> Iterator[Account]:
     aws.client("ecr").create_repository(repositoryName=REPOSITORY_NAME)
     for name in (DATABASE_PASSWORD_SECRET, COGNITO_SECRET):
         aws.client("secretsmanager").create_secret(Name=name)
-    group = world["monolithTargetGroupArn"]
+    balancer = aws.client("elbv2")
+    group = balancer.create_target_group(
+        Name=f"task-{uuid4().hex[:8]}", Protocol="HTTP", Port=3001, VpcId=world["vpcId"], TargetType="ip"
+    )["TargetGroups"][0]["TargetGroupArn"]
     made = Account(aws, {"clusterArn": world["clusterArn"], "serviceName": "task-service", "taskTargetGroupArn": group})
     definition = made.definition(TAG)
     made.outputs.update(taskDefinitionArn=definition, serviceImage=made.image(TAG))
@@ -116,6 +121,7 @@ def account(aws: EmulatedAws, world: dict[str, Any]) -> Iterator[Account]:
     aws.client("ecr").delete_repository(repositoryName=REPOSITORY_NAME, force=True)
     for name in (DATABASE_PASSWORD_SECRET, COGNITO_SECRET):
         aws.client("secretsmanager").delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+    balancer.delete_target_group(TargetGroupArn=group)
 
 
 def test_a_service_that_is_not_enabled_is_not_started(account: Account) -> None:
@@ -180,6 +186,43 @@ def test_a_start_with_a_secret_without_value_says_which(account: Account) -> Non
     assert "put the value in: aws secretsmanager put-secret-value" in str(refused.value)
 
 
+def test_tasks_that_fail_their_health_checks_are_no_start_and_do_not_replace_those_that_serve(account: Account) -> None:
+    """Prevents a start that is rehearsed with every target healthy: on AWS a deployment waits for its targets, and the old ones stay."""
+    push_image(account.aws, TAG)
+    put_values(account.aws, "secret", {})
+    ecs, scaling, real = (account.aws.client(name) for name in ("ecs", "application-autoscaling", "elbv2"))
+    arn = account.outputs["taskTargetGroupArn"]
+
+    def found(*health: str | None) -> None:
+        """The load balancer's checks of all targets found this."""
+        targets = real.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+        tell(account.aws, {arn: {item["Target"]["Id"]: health for item in targets}})
+
+    class Checked:
+        def describe_target_health(self, **asked: Any) -> Any:
+            found("unhealthy", "Target.ResponseCodeMismatch", "Health checks failed with these codes: [500]")
+            return real.describe_target_health(**asked)
+
+    unwell = ServiceControl(ecs, scaling, Checked(), {**account.outputs, "serviceTasks": 2})
+    with pytest.raises(TimedOut) as late:
+        unwell.start(timeout=2.0)
+    assert "0 tasks are healthy, 2 must; its deployment is IN_PROGRESS" in str(late.value)
+    assert "is unhealthy: Health checks failed with these codes: [500] (see its log, /ecs/task-service)" in str(
+        late.value
+    )
+    found("healthy", None, None)
+    assert account.service().health().problems == ()
+    push_image(account.aws, "next")
+    account.deploy("next")
+    both = wait_until(
+        account.service().health, lambda now: now.running == 4, what="both run", timeout=WAIT, interval=0.1
+    )
+    assert (both.healthy, both.rollout) == (2, "IN_PROGRESS")
+    found("healthy", None, None)
+    after = account.service().health()
+    assert (after.running, after.healthy, after.problems) == (2, 2, ())
+
+
 def test_a_deployment_that_shows_a_moment_later_is_waited_for(account: Account) -> None:
     """Prevents a start that is given up because ECS, which is consistent in the end alone, tells of the deployment before first."""
     push_image(account.aws, TAG)
@@ -223,6 +266,25 @@ def test_a_service_that_serves_is_left_as_it_is(account: Account) -> None:
     before = ecs.list_tasks(cluster=where["cluster"], serviceName="task-service")["taskArns"]
     assert service.start(timeout=WAIT).running == 4
     assert ecs.list_tasks(cluster=where["cluster"], serviceName="task-service")["taskArns"] == before
+
+
+def test_a_stopped_task_leaves_the_group_and_another_takes_its_place(account: Account) -> None:
+    """Prevents a rehearsal in which killed tasks run on, and are still in the load balancer's group."""
+    push_image(account.aws, TAG)
+    put_values(account.aws, "secret", {})
+    service, ecs = account.service(), account.aws.client("ecs")
+    service.start(timeout=WAIT)
+    where = {"cluster": account.outputs["clusterArn"]}
+    before = ecs.list_tasks(**where, serviceName="task-service")["taskArns"]
+    group = {"TargetGroupArn": account.outputs["taskTargetGroupArn"]}
+    for task in before:
+        ecs.stop_task(**where, task=task, reason="killed")
+    found = account.aws.client("elbv2").describe_target_health(**group)["TargetHealthDescriptions"]
+    assert [item["TargetHealth"]["State"] for item in found].count("draining") == 2
+    stopped = ecs.describe_tasks(**where, tasks=before)["tasks"]
+    assert {(task["lastStatus"], task["stopCode"]) for task in stopped} == {("STOPPED", "UserInitiated")}
+    wait_until(lambda: service.health().problems, lambda seen: not seen, what="others run", timeout=WAIT, interval=0.1)
+    assert not set(before) & set(ecs.list_tasks(**where, serviceName="task-service")["taskArns"])
 
 
 def test_an_image_that_the_breaker_went_back_to_is_not_ready_and_the_declared_one_is_started(account: Account) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.support.errors import MigrationError
-from scripts.support.listener_rules import Request, choose_target, find_rule, group_name, parse_rule, witnesses
+from scripts.support.listener_rules import Request, choose, find_rule, group_name, parse_rule, witnesses
 
 MONOLITH, TASK = "arn:tg:targetgroup/monolith/1", "arn:tg:targetgroup/task-service/2"
 
@@ -78,19 +78,19 @@ def test_requests_are_split_by_the_weights() -> None:
     """Prevents a canary of another size than the rule says."""
     random = Random(1)
     rule = RULES[1]
-    chosen = Counter(choose_target(rule, random.random) for _ in range(20_000))
+    chosen = Counter(choose(rule.weights, random.random) for _ in range(20_000))
     assert chosen[TASK] / chosen.total() == pytest.approx(0.05, abs=0.005)
-    assert choose_target(rule, lambda: 0.0) == MONOLITH
-    assert choose_target(rule, lambda: 0.9499) == MONOLITH
-    assert choose_target(rule, lambda: 0.95) == TASK
-    assert choose_target(rule, lambda: 0.999999) == TASK
+    assert choose(rule.weights, lambda: 0.0) == MONOLITH
+    assert choose(rule.weights, lambda: 0.9499) == MONOLITH
+    assert choose(rule.weights, lambda: 0.95) == TASK
+    assert choose(rule.weights, lambda: 0.999999) == TASK
 
 
 def test_weight_zero_gets_nothing_and_all_zero_leads_nowhere() -> None:
     """Prevents a request to a side that was taken out."""
     only = parse_rule(_rule("1", _forward(monolith=100, task=0)))
-    assert {choose_target(only, Random(seed).random) for seed in range(500)} == {MONOLITH}
-    assert choose_target(parse_rule(_rule("1", _forward(monolith=0, task=0))), lambda: 0.0) is None
+    assert {choose(only.weights, Random(seed).random) for seed in range(500)} == {MONOLITH}
+    assert choose(parse_rule(_rule("1", _forward(monolith=0, task=0))).weights, lambda: 0.0) is None
 
 
 def _query(*pairs: tuple[str, str]) -> dict[str, Any]:

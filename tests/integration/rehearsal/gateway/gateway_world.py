@@ -31,10 +31,12 @@ SMOKE_HEADER, SMOKE_VALUE = "X-Task-Service-Smoke", "made-up-smoke-value"
 
 
 class Upstream:
-    """An application that counts requests and behaves as :attr:`behave` says, in threads of its own."""
+    """An application that counts requests and behaves as :attr:`behave` says, in threads of its own; the load balancer's health
+    checks get :attr:`health` and are counted apart."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.health, self.checks = 200, 0
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
         self.behave: Callable[[BaseHTTPRequestHandler], bool] | None = None
         upstream = self
@@ -46,6 +48,13 @@ class Upstream:
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
+                if headers.get("user-agent", "").startswith("ELB-HealthChecker/"):
+                    assert (self.command, self.path) == ("GET", "/health")
+                    upstream.checks += 1
+                    self.send_response(upstream.health)
+                    self.send_header("content-length", "0")
+                    self.end_headers()
+                    return
                 upstream.seen.append((self.command, self.path, headers, body))
                 if upstream.behave is not None and upstream.behave(self):
                     return
@@ -101,6 +110,7 @@ class GatewayWorld:
     listener: str = ""
     live_rule: str = ""
     groups: dict[str, str] = field(default_factory=dict)
+    vpc: str = ""
     process: Any = None
 
     def build(self, name: str) -> None:
@@ -124,11 +134,10 @@ class GatewayWorld:
             for group in groups[1:]
         )
         made = balancer.create_load_balancer(Name=name, Subnets=subnets, SecurityGroups=groups[:1])
-        for side in ("monolith", "task"):
-            group = balancer.create_target_group(
-                Name=f"{name}-{side}", Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip"
-            )
-            self.groups[side] = group["TargetGroups"][0]["TargetGroupArn"]
+        self.vpc = vpc
+        for number, side in enumerate(("monolith", "task")):
+            self.groups[side] = self.make_group(f"{name}-{side}")
+            balancer.register_targets(TargetGroupArn=self.groups[side], Targets=[{"Id": f"10.0.{number}.10"}])
         self.listener = balancer.create_listener(
             LoadBalancerArn=made["LoadBalancers"][0]["LoadBalancerArn"],
             Protocol="HTTP",
@@ -173,6 +182,23 @@ class GatewayWorld:
                 ApiId=self.api_id, RouteKey=key, AuthorizationType="JWT", AuthorizerId=authorizer, Target=target
             )
         api.create_route(ApiId=self.api_id, RouteKey="GET /health", Target=target)
+
+    def make_group(self, name: str) -> str:
+        """A target group without targets, checked as often as AWS allows; its ARN."""
+        group = self.world.aws.client("elbv2").create_target_group(
+            Name=name, Protocol="HTTP", Port=80, VpcId=self.vpc, TargetType="ip",
+            HealthCheckPath="/health", HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2,
+            HealthyThresholdCount=2, UnhealthyThresholdCount=2,
+        )  # fmt: skip
+        return str(group["TargetGroups"][0]["TargetGroupArn"])
+
+    def health(self, side: str) -> dict[str, tuple[str, str | None]]:
+        """State and reason of each target, as DescribeTargetHealth has them."""
+        found = self.world.aws.client("elbv2").describe_target_health(TargetGroupArn=self.groups[side])
+        return {
+            item["Target"]["Id"]: (item["TargetHealth"]["State"], item["TargetHealth"].get("Reason"))
+            for item in found["TargetHealthDescriptions"]
+        }
 
     def forward(self, weight: int, sticky: int = 0) -> dict[str, Any]:
         """The live rule's action at this weight, as the program declares it: one group alone at 0 and at 100."""

@@ -122,9 +122,10 @@ def test_a_browser_stays_on_the_side_that_it_met_until_the_rule_names_it_no_more
         assert (stats["share"][gateway.groups[side]], stats["share_of_new"][gateway.groups[side]]) == (1.0, 1.0)
         # Who keeps no cookie is new each time.
         began = time.time()
-        others = Counter(
-            httpx.get(gateway.http.base_url.join("/api/tasks"), headers=headers).json()["by"] for _ in range(60)
-        )
+        others: Counter[str] = Counter()
+        for _ in range(60):
+            gateway.http.cookies.clear()
+            others[gateway.send().json()["by"]] += 1
         assert others[first] < 30
         assert visit() == first
         stats = gateway.stats(began)
@@ -198,8 +199,8 @@ def test_a_write_that_breaks_off_is_a_502_and_is_never_sent_again(gateway: Gatew
     assert gateway.send("POST", content=b"{}").status_code == 200
 
 
-def test_an_upstream_that_is_down_gives_503_and_its_errors_pass_through(gateway: GatewayWorld) -> None:
-    """Prevents errors that the gate does not count."""
+def test_what_the_target_answers_passes_through_and_who_is_down_is_a_502(gateway: GatewayWorld) -> None:
+    """Prevents errors that the gate does not count: a refused connection is the load balancer's own 502 (its troubleshooting page)."""
 
     def fail(handler: BaseHTTPRequestHandler) -> bool:
         handler.send_response(418)
@@ -212,17 +213,37 @@ def test_an_upstream_that_is_down_gives_503_and_its_errors_pass_through(gateway:
     began = time.time()
     down = Upstream("down")
     down.stop()
-    balancer = gateway.world.aws.client("elbv2")
-    vpc = balancer.describe_target_groups(TargetGroupArns=[gateway.groups["task"]])["TargetGroups"][0]["VpcId"]
-    group = balancer.create_target_group(Name="nobody", Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip")
-    arn = group["TargetGroups"][0]["TargetGroupArn"]
-    balancer.modify_rule(RuleArn=gateway.live_rule, Actions=[{"Type": "forward", "TargetGroupArn": arn}])
-    deadline = time.monotonic() + 5
-    while gateway.stats()["weights"] != {arn: 1}:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert gateway.send().status_code == 503
-    assert gateway.stats(began)["target_groups"][arn]["5xx"] == 1
+    with httpx.Client(trust_env=False, timeout=20.0) as http:
+        other = GatewayWorld(gateway.world, gateway.monolith, down, http)
+        other.build("gateway-down")
+        other.start()
+        try:
+            other.set_weight(100)
+            assert other.send().status_code == 502
+            assert other.stats(began)["target_groups"][other.groups["task"]]["5xx"] == 1
+        finally:
+            other.process.terminate()
+            other.process.wait(10)
+
+
+def test_an_answer_that_the_api_does_not_wait_for_is_a_503(gateway: GatewayWorld) -> None:
+    """Prevents a rehearsal in which a slow answer arrives that AWS's users never see."""
+    api = gateway.world.aws.client("apigatewayv2")
+    integration = {"ApiId": gateway.api_id, "IntegrationId": gateway.integration}
+
+    def slow(_: BaseHTTPRequestHandler) -> bool:
+        time.sleep(0.5)
+        return False
+
+    gateway.monolith.behave = slow
+    try:
+        api.update_integration(**integration, TimeoutInMillis=200)
+        _becomes(gateway, 503)
+        # The load balancer itself waits longer.
+        assert gateway.http.get(f"{BALANCER}/api/tasks").json() == {"by": "monolith"}
+    finally:
+        api.update_integration(**integration, TimeoutInMillis=30_000)
+        _becomes(gateway, 200)
 
 
 def test_answers_without_a_body_and_head_keep_the_connection_in_step(gateway: GatewayWorld) -> None:
