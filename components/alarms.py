@@ -93,78 +93,45 @@ def _share_of_requests(
 def _planned(scope: AlarmScope) -> list[Alarm]:
     ecs = {"ClusterName": scope.cluster, "ServiceName": scope.service}
     database = {"DBInstanceIdentifier": scope.database}
+    api, gates = {"ApiId": scope.api_id}, scope.gates
     return [
         Alarm("ecs-cpu", "warning", "Task Service CPU, percent", 80, 3, "AWS/ECS", "CPUUtilization", ecs),
         Alarm("ecs-memory", "warning", "Task Service memory, percent", 85, 3, "AWS/ECS", "MemoryUtilization", ecs),
         Alarm("rds-cpu", "warning", "Target database CPU, percent", 70, 3, "AWS/RDS", "CPUUtilization", database),
         Alarm(
-            "rds-connections",
-            "critical",
-            "Target database connections",
-            scope.connections_limit,
-            3,
-            "AWS/RDS",
-            "DatabaseConnections",
-            database,
-            statistic="Maximum",
+            "rds-connections", "critical", "Target database connections", scope.connections_limit, 3,
+            "AWS/RDS", "DatabaseConnections", database, "Maximum",
         ),
         Alarm(
-            "api-errors",
-            "critical",
-            "API errors (5xx), percent of requests",
-            scope.gates.users_error_rate_percent,
-            2,
-            queries=_share_of_requests(scope, _metric("errors", "AWS/ApiGateway", "5xx", {"ApiId": scope.api_id})),
+            "api-errors", "critical", "API errors (5xx), percent of requests", gates.users_error_rate_percent, 2,
+            queries=_share_of_requests(scope, _metric("errors", "AWS/ApiGateway", "5xx", api)),
         ),
         Alarm(
-            "api-p95",
-            "warning",
-            "API latency, 95th percentile, ms",
-            scope.gates.users_p95_ms,
-            3,
-            "AWS/ApiGateway",
-            "Latency",
-            {"ApiId": scope.api_id},
-            statistic="p95",
+            "api-p95", "warning", "API latency, 95th percentile, ms", gates.users_p95_ms, 3,
+            "AWS/ApiGateway", "Latency", api, "p95",
         ),
-    ]
+    ]  # fmt: skip
 
 
 def _balancer(scope: AlarmScope) -> list[Alarm]:
     balancer = {"LoadBalancer": scope.load_balancer}
     group = {**balancer, "TargetGroup": scope.target_group}
     elb = "AWS/ApplicationELB"
-    own = _metric("errors", elb, "HTTPCode_ELB_5XX_Count", balancer)
-    errors = [
-        Alarm(
-            "balancer-errors",
-            "critical",
-            "5xx that the load balancer answers itself, percent of the API's requests",
-            scope.gates.balancer_error_percent,
-            2,
-            queries=_share_of_requests(scope, own),
-        )
+    own = _share_of_requests(scope, _metric("errors", elb, "HTTPCode_ELB_5XX_Count", balancer))
+    # With every target unhealthy the balancer still tries them; with none registered it answers 503, and the group has no
+    # metric at all (Elastic Load Balancing, 'CloudWatch metrics for your Application Load Balancer', reporting criteria).
+    unmet = [
+        _metric("healthy", elb, "HealthyHostCount", group, "Maximum"),
+        _metric("requests", elb, "RequestCount", group),
+        _metric("unavailable", elb, "HTTPCode_ELB_503_Count", balancer),
+        _computed("IF(FILL(healthy, 0) < 1, FILL(requests, 0) + FILL(unavailable, 0), 0)", "Requests"),
     ]
-    if not scope.serving:
-        return errors
-    return [
-        *errors,
-        # With every target unhealthy the balancer still tries them; with none registered it answers 503, and the group has no
-        # metric at all (Elastic Load Balancing, 'CloudWatch metrics for your Application Load Balancer', reporting criteria).
-        Alarm(
-            "no-healthy-target",
-            "critical",
-            "Requests in a minute that met no healthy target of the Task Service",
-            0,
-            2,
-            queries=[
-                _metric("healthy", elb, "HealthyHostCount", group, "Maximum"),
-                _metric("requests", elb, "RequestCount", group),
-                _metric("unavailable", elb, "HTTPCode_ELB_503_Count", balancer),
-                _computed("IF(FILL(healthy, 0) < 1, FILL(requests, 0) + FILL(unavailable, 0), 0)", "Requests"),
-            ],
-        ),
+    meanings = "5xx of the load balancer itself, percent of the API's requests", "Requests that met no healthy target"
+    alarms = [
+        Alarm("balancer-errors", "critical", meanings[0], scope.gates.balancer_error_percent, 2, queries=own),
+        Alarm("no-healthy-target", "critical", meanings[1], 0, 2, queries=unmet),
     ]
+    return alarms if scope.serving else alarms[:1]
 
 
 def _replication(scope: AlarmScope) -> list[Alarm]:
