@@ -53,6 +53,10 @@ def test_the_window_counts_per_target_group_from_the_moment_on() -> None:
     assert seen["gateway"]["4xx"] == 1
     assert seen["total"]["requests"] == 5
     assert seen["share"] == {"a": pytest.approx(2 / 3, abs=1e-4), "b": pytest.approx(1 / 3, abs=1e-4), "c": 0.0}
+    # Who came back with a cookie is in the share of the requests, and not in that of new users.
+    stats.record(Sample(3.7, "a", "live", 200, 5.0, bound=True))
+    seen = stats.window(2.0, ["a", "b", "c"], "live")
+    assert (seen["share"]["a"], seen["share_of_new"]["a"]) == (0.75, pytest.approx(2 / 3, abs=1e-4))
 
 
 def test_periods_hold_the_samples_of_their_own_time_and_group() -> None:

@@ -113,7 +113,7 @@ def test_a_request_is_cut_when_its_target_is_gone_and_not_while_it_drains() -> N
             task = asyncio.create_task(request())
             await asyncio.sleep(0)
             take({"b"}, {"a"})
-            await asyncio.sleep(0)
+            await asyncio.wait([task], timeout=0.05)
             assert not task.done()
             assert targets.choose("arn", lambda: 0.0) == "b"
             take({"b"}, set())
