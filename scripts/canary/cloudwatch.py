@@ -139,10 +139,6 @@ class CloudWatchMetrics:
         data = self._read(begins[0], begins[-1] + self.period)
         return Observed(self.period, tuple(_period(at, data.get(at, {})) for at in begins))
 
-    def idle_seconds(self) -> float | None:
-        """None: what is younger than the delay is not known, and a missing count is no proof of silence."""
-        return None
-
     def _read(self, begin: float, end: float) -> dict[float, dict[str, float]]:
         """Values by period and query key. Metrics come complete for a complete period, or are missing in it."""
         found: dict[float, dict[str, float]] = {}

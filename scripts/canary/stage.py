@@ -36,6 +36,8 @@ class Stage:
     metrics: Metrics
     service: ServiceControl | None = None
     notices: Notices = field(default_factory=lambda: Notices(None, None))
+    #: Seconds since the Task Service last had a request; None where that cannot be known, as of metrics that come late.
+    idle_seconds: Callable[[], float | None] = lambda: None
 
     def declared_weight(self) -> int:
         """The stack's ``canaryWeight``, percent."""
@@ -45,10 +47,6 @@ class Stage:
     def configuration(self) -> Deployer:
         """What keeps a weight."""
         return self.deployer
-
-    def idle_seconds(self) -> float | None:
-        """As :meth:`scripts.canary.traffic.Metrics.idle_seconds`."""
-        return self.metrics.idle_seconds()
 
     def smoke_headers(self) -> dict[str, str]:
         """The secret header that leads to the Task Service at every weight."""
@@ -66,7 +64,7 @@ class Emergency:
     configuration: StackFile | Deployer
     service: ServiceControl | None = None
     notices: Notices = field(default_factory=lambda: Notices(None, None))
-    #: As :meth:`scripts.canary.traffic.Metrics.idle_seconds`.
+    #: As of :class:`Stage`.
     idle_seconds: Callable[[], float | None] = lambda: None
 
     def declared_weight(self) -> int:
@@ -143,7 +141,7 @@ def build_emergency(settings: Settings) -> Emergency:
     stage = _stand_in(settings)
     if stage is not None:
         return Emergency(
-            settings, stage.load_balancer, stage.deployer, stage.service, stage.notices, stage.metrics.idle_seconds
+            settings, stage.load_balancer, stage.deployer, stage.service, stage.notices, stage.idle_seconds
         )
     stack = _stack(settings)
     file = StackFile(stack, stack_file(stack).parent)

@@ -20,10 +20,6 @@ class Metrics(Protocol):
         """The complete periods from ``since`` (seconds since the epoch) on. Raises MigrationError when they cannot be read."""
         ...
 
-    def idle_seconds(self) -> float | None:
-        """Seconds since the Task Service last had a request; None when that cannot be known."""
-        ...
-
 
 @dataclass(frozen=True)
 class Rule:

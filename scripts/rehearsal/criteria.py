@@ -48,6 +48,9 @@ class Evidence:
     #: Names of the resources that each move of the weight changed.
     changed: list[Sequence[str]] = field(default_factory=list)
     drills: list[Drill] = field(default_factory=list)
+    #: Periods that the gates decided on, and each figure of them that is not the gateway's.
+    periods: int = 0
+    differing: list[str] = field(default_factory=list)
     failure: str | None = None
 
 
@@ -62,6 +65,7 @@ def of_plan(seen: Evidence, wanted: Wanted) -> list[Criterion]:
         _nothing_lost(seen.ledger),
         _rolled_back(seen.rollback, seen.rollback_ledger),
         *_climbed(seen, wanted.ladder),
+        _figures(seen),
         _nothing_left(seen.finalize),
         _every_step(seen.failure, "plan"),
     ]
@@ -184,6 +188,15 @@ def _climbed(seen: Evidence, ladder: Sequence[int]) -> list[Criterion]:
             f"{len(seen.changed)} deployments changed {', '.join(sorted(changed)) or 'nothing'} in all",
         ),
     ]
+
+
+def _figures(seen: Evidence) -> Criterion:
+    return _judged(
+        "the gate's figures are the gateway's",
+        seen.periods > 0 and not seen.differing,
+        f"{seen.periods} periods by CloudWatch"
+        + (f"; {len(seen.differing)} differ: {seen.differing[0]}" if seen.differing else ""),
+    )
 
 
 def _nothing_left(finalized: Finalization | None) -> Criterion:

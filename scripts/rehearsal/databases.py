@@ -19,6 +19,7 @@ from scripts.rehearsal.data.operator import appoint
 from scripts.rehearsal.data.schema import create_source_schema
 from scripts.support.errors import Refused
 from scripts.support.redact import remember_secret
+from scripts.support.sides import Side
 
 SQL = queries.load("scripts.rehearsal")
 #: docs/plan.md, 'The data'.
@@ -54,6 +55,10 @@ class Databases:
     def master_url(self) -> str:
         """The target as its master sees it."""
         return self.target.url(TARGET_DATABASE, MASTER, self._passwords[MASTER])
+
+    def server(self, side: Side) -> EmbeddedPostgres:
+        """A side's server, as AWS has it."""
+        return self._source if side == "source" else self.target
 
     def know_operator(self, password: str) -> None:
         """`schema role --operator` has made the target's operator, with this password."""

@@ -14,6 +14,6 @@ SELECT (SELECT min(o.id) FROM users o WHERE o.group_id = u.group_id AND o.id <> 
 FROM users u
 WHERE u.id = %s
 
--- held: the sessions of the applications, and how much log the slot that is furthest behind keeps
-SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+-- held: the sessions of everybody else, and how much log the slot that is furthest behind keeps
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
        (SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)) FROM pg_replication_slots)

@@ -24,7 +24,7 @@ from scripts.canary.documents import CanaryStep, Rollback, ServiceStarted
 from scripts.copy.documents import Copy
 from scripts.finish.documents import Finalization
 from scripts.preflight.documents import Preflight
-from scripts.rehearsal import criteria
+from scripts.rehearsal import agreement, criteria
 from scripts.rehearsal.criteria import Evidence
 from scripts.rehearsal.documents import LedgerCheck, Reads, Step
 from scripts.rehearsal.fates import Told, check_ledger, told_losses
@@ -197,10 +197,20 @@ class Steps:
             self.view.event(f"canary at {weight} %: hold, {'; '.join(document.reasons)}; watched again")
             document = self.command(CanaryStep, "canary", "step", accept=(0, Refused.exit_status))
         step = self.note(weight, since, document.seconds, document.decision)
+        self._check_figures(document)
         self.evidence.changed.append(changed)
         if document.decision != "promote" or document.to != weight:
             raise MigrationError(f"the step to {weight} % was not promoted: {document.decision}: {document.reasons}")
         self.view.event(f"canary {document.from_} -> {weight} %: promote, measured share {step.share} %")
+
+    def _check_figures(self, document: CanaryStep) -> None:
+        """Whether the step was decided by what the gateway measured."""
+        periods = document.evidence.periods if document.evidence else []
+        if periods:
+            measured = self.testbed.stats(periods[0].at, self.testbed.minute)["periods"]
+            groups = (self.testbed.task_group, str(self.testbed.outputs["monolithTargetGroupArn"]))
+            self.evidence.periods += len(periods)
+            self.evidence.differing += agreement.differences(periods, measured, *groups)
 
     def note(self, weight: int, since: float, seconds: float, decision: str) -> Step:
         """Keep what a step came to, with the share that was measured while it was watched."""

@@ -25,6 +25,7 @@ from scripts.rehearsal.dms.run import Dms
 from scripts.rehearsal.emulated import reach
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
 from scripts.rehearsal.load import Load
+from scripts.rehearsal.meters import Meters
 from scripts.rehearsal.plan import Plan
 from scripts.rehearsal.processes import Processes
 from scripts.rehearsal.release import push_image, put_values
@@ -50,7 +51,10 @@ class Testbed:
         self.plan, self.directory = plan, plan.output
         self.logs = self.directory / "logs"
         self.processes = Processes(self.logs)
-        self.aws = EmulatedAws(log=self.logs / "moto.log")
+        #: Seconds that AWS's minute has here: a watch has at least five; what asks for real minutes gets whole ones.
+        self.minute = max(one for one in range(1, 61) if 60 % one == 0 and one <= max(1.0, plan.watch / 5))
+        self.aws = EmulatedAws(log=self.logs / "moto.log", minute=self.minute)
+        self._meters: Meters | None = None
         self.dms = Dms(self.aws, self.processes, self.directory, plan.dms_lag) if plan.replication == "dms" else None
         self.databases = Databases(self.directory / "postgres", self.dms.server_settings() if self.dms else None)
         self.load = Load(self.processes, self.directory, plan.seed, plan.without_cookies)
@@ -80,6 +84,8 @@ class Testbed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._nowhere.close()
+        if self._meters is not None:
+            self._meters.stop()
         self.processes.stop_all()
         self.aws.stop()
         self.databases.stop(self.logs)
@@ -156,9 +162,9 @@ class Testbed:
         """The plan's load, through the gateway; returns when all users are at work."""
         self.load.start(self.gateway, self.plan.users, self.plan.rate, self.task_group)
 
-    def stats(self, since: float) -> dict[str, Any]:
-        """The gateway's figures from ``since`` (epoch seconds). Raises MigrationError when it does not answer."""
-        return gateway_figures(self.gateway, since)
+    def stats(self, since: float, period: float = 0.0) -> dict[str, Any]:
+        """The gateway's figures: :func:`gateway_figures`."""
+        return gateway_figures(self.gateway, since, period)
 
     def neighbours(self) -> dict[str, int]:
         """For the API's checks, by option: a user of the group that the first token's user is in, and one of another."""
@@ -187,9 +193,9 @@ class Testbed:
             "serviceImageTag": "rehearsal",
             "replicationEngine": self.plan.replication,
             "watchSeconds": watch,
-            # Seconds instead of 30 minutes: a watch has six periods, and the gateway's figures are complete at once.
-            "periodSeconds": watch / 6,
-            "metricDelaySeconds": 0.2,
+            # Seconds instead of 30 minutes, and of metrics that come a minute or two late.
+            "periodSeconds": self.minute,
+            "metricDelaySeconds": self.minute + 1.0,
             "gates": {
                 # A fifth of the requests that 5 % should bring, or the split itself is wrong.
                 "minimumRequests": max(3, int(watch * self.plan.rate * 0.05 / 5)),
@@ -224,7 +230,6 @@ class Testbed:
         self._running = {
             "engine_dir": str(directory),
             "config": given,
-            "memory_mb": int(config["serviceMemoryMb"]),
             "engine": self.engine,
         }
         deployer.up({})
@@ -277,13 +282,7 @@ class Testbed:
             command = [sys.executable, "-m", f"scripts.rehearsal.{which[0]}", *which[1:]]
             port = urls[name].rpartition(":")[2]
             pids[name] = self.processes.start(name, [*command, "--port", port], {**shared, **variables})
-        target_server = self.databases.target
-        self._running |= {
-            "gateway": self.gateway,
-            "task_service_pid": pids["task-service"],
-            "target_pid": target_server.pid,
-            "target_directory": str(target_server.data),
-        }
+        self._running["gateway"] = self.gateway
         private.write(self.directory / "running.json", json.dumps(self._running))
         for name, url in urls.items():
             wait_until(
@@ -293,6 +292,9 @@ class Testbed:
                 timeout=30.0,
                 remedy=f"see {name}.log",
             )
+        # ECS's and RDS's metrics are published from now on.
+        task = (pids["task-service"], int(config["serviceMemoryMb"]))
+        self._meters = Meters(self.aws.client("cloudwatch"), self.minute, self.outputs, task, self.databases)
 
     def _give_tokens(self, config: Mapping[str, Any], users: Mapping[int, int]) -> None:
         """Users (with their groups) of the emulated Cognito with tokens: all for the load, the last two for the API's checks."""

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from scripts.rehearsal.emulated.core import Aws
+from scripts.rehearsal.emulated.publish import MINUTE_VARIABLE
 from scripts.rehearsal.processes import end, http_status
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.process import free_port, uninterrupted
@@ -30,10 +31,14 @@ class EmulatedAws:
     Args:
         log: a file for the server's output; none is kept without it.
         port: a fixed port, else a free one.
+        minute: seconds that its minute of metrics has.
     """
 
-    def __init__(self, log: Path | None = None, port: int | None = None, region: str = REGION) -> None:
+    def __init__(
+        self, log: Path | None = None, port: int | None = None, region: str = REGION, minute: int = 60
+    ) -> None:
         self.region = region
+        self._minute = str(minute)
         self.port = port
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,6 +66,7 @@ class EmulatedAws:
             "AWS_DEFAULT_REGION": self.region,
             "AWS_REGION": self.region,
             "AWS_EC2_METADATA_DISABLED": "true",
+            MINUTE_VARIABLE: self._minute,
         }
 
     def client(self, service: str) -> Any:
@@ -80,7 +86,7 @@ class EmulatedAws:
         module = "scripts.rehearsal.emulated.server"
         command = [sys.executable, "-m", module, "-H", "127.0.0.1", "-p", str(self.port)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-        environment["PYTHONPATH"] = str(PROJECT_ROOT)
+        environment |= {"PYTHONPATH": str(PROJECT_ROOT), MINUTE_VARIABLE: self._minute}
         # Attaching one of AWS's managed policies needs moto to know it: emulated/server.py has which.
         environment["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
         # No machine image is asked for, and moto reads thousands at its start and at each reset.

@@ -45,7 +45,7 @@ from locust import FastHttpUser, events, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from scripts.rehearsal.gateway.stats import percentile
+from scripts.rehearsal.emulated.metric_math import percentile
 from scripts.rehearsal.ledger import Ledger, rows_from
 from scripts.rehearsal.tokens import login
 from tests.load.actor import Actor, Call, Group, Result

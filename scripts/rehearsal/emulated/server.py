@@ -1,4 +1,4 @@
-"""The server of the emulated account: moto, and what it leaves out of AWS (``tasks.py``, ``balancers.py``)."""
+"""The server of the emulated account: moto, and what it leaves out of AWS (``tasks.py``, ``balancers.py``, ``metrics.py``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from moto.iam import models
 from moto.server import main
 
 from components.naming import MANAGED_POLICIES
-from scripts.rehearsal.emulated import balancers, tasks
+from scripts.rehearsal.emulated import balancers, metrics, tasks
 
 
 def know_policies() -> None:
@@ -22,5 +22,6 @@ def know_policies() -> None:
 if __name__ == "__main__":
     tasks.install()
     balancers.install()
+    metrics.install()
     know_policies()
     main()

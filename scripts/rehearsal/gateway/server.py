@@ -34,8 +34,10 @@ from starlette.routing import Route as Endpoint
 
 from scripts.canary.figures import complete
 from scripts.rehearsal.app.server import serve
+from scripts.rehearsal.emulated.publish import minute_of
 from scripts.rehearsal.gateway import answers
 from scripts.rehearsal.gateway.answers import Answer, own
+from scripts.rehearsal.gateway.metrics import Publisher
 from scripts.rehearsal.gateway.routes import BALANCER, find_route
 from scripts.rehearsal.gateway.stats import Sample, Stats
 from scripts.rehearsal.gateway.stickiness import bound_group, cookies_for
@@ -237,7 +239,9 @@ def create_gateway(environment: Mapping[str, str]) -> Starlette:
             stack.push_async_callback(upstream.aclose)
             targets.take(watcher.view.groups)
             await stack.enter_async_context(beside(targets.run(lambda: watcher.view.groups)))
-            app.state.gateway = Gateway(endpoint, targets, watcher, client, upstream)
+            app.state.gateway = gateway = Gateway(endpoint, targets, watcher, client, upstream)
+            publisher = Publisher(gateway.stats, watcher, minute_of(environment))
+            await stack.enter_async_context(beside(publisher.run()))
             yield
 
     async def handle(request: Request) -> Response:

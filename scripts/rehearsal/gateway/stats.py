@@ -6,6 +6,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
+from scripts.rehearsal.emulated.metric_math import percentile
+
 #: At 100 requests/s this holds more than half an hour.
 CAPACITY = 200_000
 
@@ -13,6 +15,8 @@ CAPACITY = 200_000
 #: How far a request came: API Gateway answered it; the load balancer did, without a target; no connection to the target was to
 #: be had; the connection broke or took too long; the target answered.
 Outcome = Literal["api", "balancer", "unreachable", "broken", "target"]
+#: Those in which a target was chosen.
+CHOSEN: tuple[Outcome, ...] = ("unreachable", "broken", "target")
 
 
 class Sample(NamedTuple):
@@ -35,16 +39,13 @@ class Sample(NamedTuple):
     bound: bool = False
 
 
-def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """The nearest-rank percentile of values in rising order; None of none."""
-    if not ordered:
-        return None
-    rank = max(1, -(-len(ordered) * share // 100))
-    return ordered[int(rank) - 1]
+def _figures(samples: Sequence[Sample], of_target: bool = False) -> dict[str, Any]:
+    """With ``of_target`` the times are the target's alone, and what it did not answer is one more error."""
+    every = [sample.target_ms if of_target else sample.milliseconds for sample in samples]
+    times = sorted(one for one in every if one is not None)
 
-
-def _figures(samples: Sequence[Sample]) -> dict[str, Any]:
-    times = sorted(sample.milliseconds for sample in samples)
+    def failed(sample: Sample) -> bool:
+        return sample.status >= 500 or (of_target and sample.outcome != "target")
 
     def rounded(share: float) -> float | None:
         value = percentile(times, share)
@@ -52,10 +53,9 @@ def _figures(samples: Sequence[Sample]) -> dict[str, Any]:
 
     return {
         "requests": len(samples),
-        "5xx": sum(sample.status >= 500 for sample in samples),
+        "5xx": sum(map(failed, samples)),
         "4xx": sum(400 <= sample.status < 500 for sample in samples),
-        "p50_ms": rounded(50),
-        "p95_ms": rounded(95),
+        **{f"p{share}_ms": rounded(share) for share in (50, 95, 99)},
     }
 
 
@@ -89,6 +89,16 @@ class Stats:
     def record(self, sample: Sample) -> None:
         """One request was answered."""
         self._samples.append(sample)
+
+    def minute(self, begin: float, seconds: float) -> list[Sample]:
+        """The requests answered in so many ``seconds`` from ``begin`` (since the epoch) on."""
+        found = []
+        for sample in reversed(self._samples):
+            if sample.at < begin - 1.0:  # answers are noted in order, but for a moment
+                break
+            if begin <= sample.at < begin + seconds:
+                found.append(sample)
+        return found
 
     def window(self, since: float, groups: Sequence[str], live_rule: str | None) -> dict[str, Any]:
         """The figures of requests answered from ``since`` (seconds since the epoch) on.
@@ -124,19 +134,17 @@ class Stats:
         }
 
     def periods(self, begins: Sequence[float], seconds: float, groups: Sequence[str]) -> list[dict[str, Any]]:
-        """Figures of all and of each target group in each period of so many ``seconds`` that begins there (since the epoch)."""
-        samples: dict[tuple[int, str | None], list[Sample]] = {}
-        first = min(begins, default=0.0)
-        for sample in reversed(self._samples):
-            if sample.at < first - 1.0:  # answers are noted in order, but for a moment
-                break
-            for whose in {None, sample.group}:
-                samples.setdefault((int(sample.at // seconds), whose), []).append(sample)
-
-        def figures(at: float, whose: str | None) -> dict[str, Any]:
-            return _figures(samples.get((round(at / seconds), whose), []))
-
-        return [
-            {"at": at, "total": figures(at, None), "target_groups": {group: figures(at, group) for group in groups}}
-            for at in begins
-        ]
+        """What the API and each target group answered in each period of so many ``seconds`` that begins there (since the epoch)."""
+        found = []
+        for at in begins:
+            samples = self.minute(at, seconds)
+            targets = {
+                group: _figures(
+                    [one for one in samples if one.group == group and one.outcome in CHOSEN], of_target=True
+                )
+                for group in groups
+            }
+            found.append(
+                {"at": at, "api": _figures([one for one in samples if one.through_api]), "target_groups": targets}
+            )
+        return found

@@ -226,8 +226,3 @@ def test_a_stack_without_an_output_and_a_service_without_rights_are_named(client
         stub.add_client_error("get_metric_data", "AccessDenied")
         with pytest.raises(MigrationError, match="check cloudwatch:GetMetricData"):
             CloudWatchMetrics(client, OUTPUTS).observe(NOON)
-
-
-def test_silence_is_never_claimed_from_figures_that_come_late(client: Any) -> None:
-    """Prevents a drain that ends because the last minute is not published yet."""
-    assert CloudWatchMetrics(client, OUTPUTS).idle_seconds() is None

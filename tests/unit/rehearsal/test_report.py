@@ -55,6 +55,7 @@ def proven() -> Evidence:
             for weight, decision in ((5, "promote"), (0, "rollback"), (5, "promote"), (100, "promote"))
         ],
         changed=[["live"], ["live"], ["live"]],
+        periods=18,
     )
 
 
@@ -77,7 +78,7 @@ def test_whole_evidence_passes() -> None:
     assert document.rollback.plain() == {
         "seconds": 3.0, "acknowledged_writes_lost": 0, "acknowledged_writes_told": 1,
     }  # fmt: skip
-    assert rehearse_text.report(document).verdict.startswith("Passed: all 12 criteria")
+    assert rehearse_text.report(document).verdict.startswith("Passed: all 13 criteria")
 
 
 def test_no_evidence_fails_every_criterion_that_needs_some() -> None:
@@ -108,6 +109,8 @@ def spoil(path: str, value: Any) -> Evidence:
 @pytest.mark.parametrize(
     ("path", "value", "fails"),
     [
+        ("differing", ["the monolith in the period from 1"], "the gate's figures are the gateway's"),
+        ("periods", 0, "the gate's figures are the gateway's"),
         ("backup.restore_verified", False, "backup restored and compared"),
         ("verify.tables.0.target_rows", 6, "row counts equal"),
         ("verify.tables", [compared("tasks")], "row counts equal"),

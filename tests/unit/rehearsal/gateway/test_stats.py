@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.rehearsal.gateway.stats import Sample, Stats, percentile
+from scripts.rehearsal.emulated.metric_math import percentile
+from scripts.rehearsal.gateway.stats import Sample, Stats
 
 
 @pytest.mark.parametrize(("share", "expected"), [(50, 50.0), (95, 95.0), (100, 100.0), (1, 1.0)])
@@ -60,21 +61,25 @@ def test_the_window_counts_per_target_group_from_the_moment_on() -> None:
 
 
 def test_periods_hold_the_samples_of_their_own_time_and_group() -> None:
-    """Prevents a canary's gate that judges a period by another period's answers, or the monolith's."""
+    """Prevents a check of the gate's figures by another period's answers, or the monolith's, or the balancer's own."""
     stats = Stats()
-    for at, group, status in (
-        (9.9, "task", 500),
-        (10.0, "task", 200),
-        (11.9, "task", 503),
-        (11.8, "monolith", 404),
-        (12.0, "task", 200),
-        (14.5, "task", 500),
+    for at, group, status, ms in (
+        (9.9, "task", 500, 5.0),
+        (10.0, "task", 200, 5.0),
+        (11.9, "task", 503, 7.0),
+        (11.8, "monolith", 404, 5.0),
+        (12.0, "task", 200, 5.0),
+        (14.5, "task", 500, 5.0),
     ):
-        stats.record(Sample(at, group, "live", status, 5.0))
-    stats.record(Sample(11.0, None, None, 401, 1.0))
+        stats.record(Sample(at, group, "live", status, ms + 1.0, target_ms=ms))
+    stats.record(Sample(11.0, None, None, 401, 1.0, "api"))
+    stats.record(Sample(11.1, "task", "live", 503, 9.0, "balancer", 503))
+    stats.record(Sample(11.2, "monolith", "live", 200, 9.0, target_ms=8.0, through_api=False))
     first, second = stats.periods([10.0, 12.0], 2.0, ["task", "monolith"])
     assert first["at"] == 10.0
-    assert (first["target_groups"]["task"]["requests"], first["target_groups"]["task"]["5xx"]) == (2, 1)
-    assert (first["target_groups"]["monolith"]["requests"], first["target_groups"]["monolith"]["4xx"]) == (1, 1)
+    task, monolith = (first["target_groups"][group] for group in ("task", "monolith"))
+    assert (task["requests"], task["5xx"], task["p50_ms"], task["p95_ms"]) == (2, 1, 5.0, 7.0)
+    assert (monolith["requests"], monolith["4xx"], monolith["p95_ms"]) == (2, 1, 8.0)
+    assert (first["api"]["requests"], first["api"]["4xx"], first["api"]["p95_ms"]) == (5, 2, 9.0)
     assert (second["target_groups"]["task"]["requests"], second["target_groups"]["monolith"]["requests"]) == (1, 0)
     assert stats.periods([], 2.0, ["task"]) == []

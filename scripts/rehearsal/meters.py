@@ -1,0 +1,109 @@
+"""What ECS and RDS publish: sampled from the rehearsal's processes and servers by a thread of the rehearsal."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import psutil
+import psycopg
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scripts.database import queries
+from scripts.rehearsal.databases import Databases
+from scripts.rehearsal.emulated.publish import Minute, late
+from scripts.support.sides import BOTH, Side
+
+SQL = queries.load("scripts.rehearsal")
+ECS, RDS = "AWS/ECS", "AWS/RDS"
+
+
+class _Cpu:
+    """CPU of a process and of those it started, percent of so many cores, since the last look."""
+
+    def __init__(self, pid: int | None, cores: int) -> None:
+        self.process, self._cores = psutil.Process(pid), cores
+        self._last = (time.monotonic(), self._seconds())
+
+    def _seconds(self) -> float:
+        total = 0.0
+        for process in (self.process, *self.process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):  # a session that ended meanwhile
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def percent(self) -> float:
+        now, used = time.monotonic(), self._seconds()
+        elapsed, spent = now - self._last[0], used - self._last[1]
+        self._last = (now, used)
+        # A session that ended takes its time with it.
+        return 100.0 * max(0.0, spent) / max(elapsed, 1e-3) / self._cores
+
+
+class Meters:
+    """Samples and publishes each of the account's minutes until it is stopped. What cannot be had is missing, as with AWS.
+
+    Args:
+        outputs: the stack's, which name what is measured.
+        task: the Task Service's process id, and the MB of its declared task.
+    """
+
+    def __init__(
+        self, cloudwatch: Any, minute: int, outputs: Mapping[str, Any], task: tuple[int, int], databases: Databases
+    ) -> None:
+        self._cloudwatch, self._minute, self._databases = cloudwatch, minute, databases
+        pid, self._memory_mb = task
+        self._service = {
+            "ClusterName": str(outputs["clusterArn"]).rpartition("/")[2],
+            "ServiceName": str(outputs["serviceName"]),
+        }
+        self._instances = {side: {"DBInstanceIdentifier": str(outputs[f"{side}InstanceIdentifier"])} for side in BOTH}
+        # The declared task has one vCPU or less; the plan's db.t3.medium has two.
+        self._task_cpu = _Cpu(pid, 1)
+        self._database_cpu = {side: _Cpu(databases.server(side).pid, 2) for side in BOTH}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="meters", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop sampling; safe to call twice."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        begin = time.time() // self._minute * self._minute
+        while not self._stopped.wait(max(0.0, begin + self._minute - time.time())):
+            minute = Minute()
+            measures: list[Callable[[Minute], None]] = [self._tasks, *(partial(self._database, side) for side in BOTH)]
+            for measure in measures:
+                with suppress(psutil.Error, psycopg.Error, OSError):
+                    measure(minute)
+            if self._stopped.wait(late(self._minute)):
+                return
+            # A minute that the sampler slept through has the sample that was taken after it, as an average would.
+            while begin + self._minute <= time.time():
+                with suppress(BotoCoreError, ClientError):
+                    minute.put(self._cloudwatch, begin)
+                begin += self._minute
+
+    def _tasks(self, minute: Minute) -> None:
+        memory = self._task_cpu.process.memory_info().rss / (self._memory_mb * 2**20)
+        if memory:  # else it is dead and not buried
+            minute.add(ECS, "MemoryUtilization", self._service, 100.0 * memory)
+            minute.add(ECS, "CPUUtilization", self._service, self._task_cpu.percent())
+
+    def _database(self, side: Side, minute: Minute) -> None:
+        server, where = self._databases.server(side), self._instances[side]
+        minute.add(RDS, "CPUUtilization", where, self._database_cpu[side].percent())
+        minute.add(RDS, "FreeStorageSpace", where, float(shutil.disk_usage(server.data).free))
+        with psycopg.connect(server.url(), connect_timeout=3, application_name="rdsadmin") as connection:
+            sessions, held = connection.execute(SQL["held"].encode()).fetchone() or (0, None)
+        minute.add(RDS, "DatabaseConnections", where, float(sessions))
+        if held is not None:  # published where there is a slot
+            minute.add(RDS, "OldestReplicationSlotLag", where, float(held))
