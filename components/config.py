@@ -151,6 +151,9 @@ class MigrationConfig(Model):
     require_shadow: bool = Field(
         True, description="The first step wants a `shadow` of the last day in which both sides answered the same."
     )
+    verify_max_age_hours: float = Field(
+        24.0, gt=0, description="Each canary step needs a `verify` that matched, began after the copy, and is younger than this."
+    )
     rollback_limit_seconds: float = Field(300.0, gt=0, le=300, description="The rollback budget: 5 minutes at most.")
     gates: GateLimits = Field(default_factory=GateLimits, description="Limits of a canary step.")
 

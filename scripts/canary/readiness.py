@@ -15,7 +15,8 @@ from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.replication.documents import REMEDY_IN_DETAIL, DirectionState, Status
 from scripts.support.settings import Settings
-from scripts.verify.run import VERIFIED
+from scripts.verify import verdict
+from scripts.verify.verdict import Verdict
 
 
 def observe(stage: Stage) -> Readiness:
@@ -54,10 +55,13 @@ def _direction(found: DirectionState) -> DirectionHealth:
     )
 
 
-def _verified(settings: Settings) -> bool | None:
-    with domain_errors("the last verification"), open_side(settings, "source", "verified") as source:
-        last = helper_schema.get(source, VERIFIED)
-    return None if last is None else bool(last["match"])
+def _verified(settings: Settings) -> Verdict | None:
+    with (
+        domain_errors("the last verification"),
+        open_side(settings, "source", "verified") as source,
+        open_side(settings, "target", "verified") as target,
+    ):
+        return verdict.newest(source, target)
 
 
 def _shadowed(stage: Stage) -> Shadowed:

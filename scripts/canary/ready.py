@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from components.config import MigrationConfig
 from components.config_gates import GateLimits
 from scripts.canary.gates import Decision, Finding
 from scripts.canary.limits import GB
+from scripts.verify.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ class Readiness:
     failing: tuple[str, ...]
     #: Lost writes that both sides' conflict logs tell of.
     told: int
-    #: The newest `verify`: whether the sides were equal; None when there was none.
-    verified: bool | None
+    #: Of the newest `verify`; None when there was none.
+    verified: Verdict | None
     #: None outside of AWS.
     service: ServiceHealth | None
     #: See :func:`rollback_estimate`.
@@ -92,6 +94,8 @@ class Readiness:
 
 #: A `shadow` counts for so long.
 SHADOW_HOURS = 24.0
+#: By how much the source's clock may have gone back since the last verification, seconds.
+BACK_SECONDS = 60.0
 #: Seconds of an `up` that nobody measured yet: a refresh-free `pulumi up` of one changed resource takes well under it.
 UNMEASURED_UP = 60.0
 
@@ -110,14 +114,15 @@ def rollback_estimate(fence_seconds: float | None, ups: Iterable[float], drain_s
     return max(ups, default=UNMEASURED_UP) + drain_seconds + 2 * fence_seconds
 
 
-def ready(seen: Readiness, limits: GateLimits, rollback_limit_seconds: float) -> Decision:
+def ready(seen: Readiness, config: MigrationConfig) -> Decision:
     """Whether a weight may go up: ``promote`` when a rollback would keep every write in time, else ``refused``."""
     findings = (
-        *_replicates("forward", seen.forward, limits),
-        *_replicates("reverse", seen.reverse, limits),
-        *_agrees(seen, limits.replication_lag_seconds),
+        *_replicates("forward", seen.forward, config.gates),
+        *_replicates("reverse", seen.reverse, config.gates),
+        *_agrees(seen, config.gates.replication_lag_seconds),
+        _verified(seen.verified, config.verify_max_age_hours),
         *_answers_alike(seen.shadowed),
-        *_goes_back(seen, rollback_limit_seconds),
+        *_goes_back(seen, config.rollback_limit_seconds),
     )
     bad = tuple(finding.text for finding in findings if finding.state != "good")
     good = tuple(finding.text for finding in findings)
@@ -177,12 +182,22 @@ def _agrees(seen: Readiness, lag: float) -> Iterator[Finding]:
         f"replicate status fails, nothing may: {'; '.join(seen.failing)}",
     )
     yield Finding("lost writes", "good", f"{seen.told:,} writes lost to others so far, each told in a conflict log")
-    yield _rule(
-        "verification",
-        seen.verified is not False,
-        "no verification was made yet" if seen.verified is None else "the last verification found both sides equal",
-        "the last verification found differences; mend them: task-migration verify --repair newest, then verify",
-    )
+
+
+def _verified(last: Verdict | None, limit: float) -> Finding:
+    """Both sides were found equal, since the copy and not too long ago (``limit`` in hours)."""
+    hours = last.age_seconds / 3600 if last else 0.0
+    if last is None:
+        bad = "nothing was verified yet; remedy: task-migration verify"
+    elif not last.of_this_copy:
+        bad = "the last verification began before this copy was complete, it must begin after; remedy: task-migration verify"
+    elif not last.match:
+        bad = "the last verification found differences; mend them: task-migration verify --repair newest, then verify"
+    elif not -BACK_SECONDS <= last.age_seconds < 3600 * limit:
+        bad = f"the last verification began {hours:,.1f} h ago, the limit is below {limit:g} h (verifyMaxAgeHours); remedy: task-migration verify"
+    else:
+        return Finding("verification", "good", f"both sides were found equal {hours:.1f} h ago, below {limit:g} h")
+    return Finding("verification", "breach", bad)
 
 
 def _answers_alike(seen: Shadowed | None) -> Iterator[Finding]:

@@ -157,7 +157,7 @@ class Step:
         return self._move(begun, wanted, force_reason, dry_run)
 
     def _move(self, begun: int, wanted: int, force_reason: str | None, dry_run: bool) -> CanaryStep:
-        prepared = ready.ready(readiness.observe(self._stage), self._config.gates, self._config.rollback_limit_seconds)
+        prepared = ready.ready(readiness.observe(self._stage), self._config)
         for finding in prepared.findings:
             self._tell(f"{'ok' if finding.state == 'good' else 'NO':>3}  {finding.text}")
         before = list(prepared.findings)
@@ -202,7 +202,7 @@ class Step:
     def _not_ready(self) -> tuple[str, ...]:
         """What a rollback needs and is not there."""
         try:
-            seen = ready.ready(readiness.observe(self._stage), self._config.gates, self._config.rollback_limit_seconds)
+            seen = ready.ready(readiness.observe(self._stage), self._config)
         except MigrationError as error:
             return (f"whether a rollback would keep every write cannot be seen: {error}",)
         return seen.reasons if seen.verdict == "refused" else ()

@@ -71,6 +71,7 @@ def _carry_out(steps: Steps) -> None:
     view.event(f"load: {plan.users} users, {plan.rate:g} requests/s through the gateway, weight 0")
     steps.replicate()
     steps.check_api()
+    steps.verify_live()
     steps.shadow()
     if plan.drill:
         drill(steps)

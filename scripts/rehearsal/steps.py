@@ -274,6 +274,13 @@ class Steps:
         with psycopg.connect(bases.source_url) as source, psycopg.connect(bases.target_url) as target:
             return told_losses(source, target)
 
+    def verify_live(self) -> None:
+        """Compare every row of both sides under load, which each step of the canary wants; a difference ends the rehearsal."""
+        self.command(Waited, "replicate", "wait")
+        live = self.command(Verification, "verify")
+        equal = sum(table.match for table in live.tables)
+        self.view.event(f"verify under load: {equal} of {len(live.tables)} tables equal")
+
     def verify(self) -> int:
         """Compare every row of both sides, after a fence; how many tables are equal."""
         self.command(Waited, "replicate", "wait")
@@ -283,10 +290,7 @@ class Steps:
     def finish(self) -> None:
         """Verify live and at rest, finalize under load, then look every acknowledged write up on the target."""
         event, tables = self.view.event, len(self.config.tables)
-        self.command(Waited, "replicate", "wait")
-        live = self.command(Verification, "verify")
-        equal = sum(table.match for table in live.tables)
-        event(f"verify under load: {equal} of {len(live.tables)} tables equal")
+        self.verify_live()
         # Equal counts can only be shown while nothing is written; users are back before the next step.
         self.testbed.load.stop()
         event(f"verify at rest: {self.verify()} of {tables} tables equal on both sides")

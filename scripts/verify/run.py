@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from scripts.support.events import Step, VerifyEvent
 from scripts.support.progress import SILENT, Progress, Work
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH
+from scripts.verify import verdict
 from scripts.verify.compare import Compared, TableComparison, about
 from scripts.verify.documents import (
     ComparedTable,
@@ -33,11 +33,10 @@ from scripts.verify.orphans import Parents, audit, crossing, dangling, inside
 from scripts.verify.repair import repair as repair_rows
 from scripts.verify.rows import Difference, Pair
 from scripts.verify.sessions import CatchUp, Sessions, sessions
+from scripts.verify.verdict import Begun
 from scripts.writes import watch
 
 Repair = Literal["newest", "source", "target"]
-#: What the newest verdict is called among the source's settings.
-VERIFIED = "verified"
 #: Differences listed for a table; more are counted, not listed.
 LISTED = 1000
 #: Differences of a table that are repaired between two comparisons.
@@ -120,7 +119,7 @@ def run(
         live=verifier.catch_up.live,
         algorithm=algorithm,
     )
-    _keep(settings, found)
+    _keep(settings, verifier.begun, found)
     settings.journal.record(
         Step.VERIFY,
         VerifyEvent.COMPARED,
@@ -141,6 +140,7 @@ class Verifier:
 
     settings: Settings
     sessions: Sessions
+    begun: Begun
     catch_up: CatchUp
     tables: dict[str, catalog.Table]
     theirs: dict[str, catalog.Table]
@@ -169,11 +169,12 @@ class Verifier:
             lambda pair: pair.both(partial(_catalog, settings, pair)),
             partial(_live, settings),
         ]
+        begun = verdict.begin(opened.pairs[0].source, opened.pairs[0].target)
         (tables, theirs), live = opened.each(asks)
         catch_up = CatchUp(settings, live, fence_timeout)
         catch_up()
         keys = crossing(tables, theirs)
-        return cls(settings, opened, catch_up, tables, theirs, keys, algorithm, values, limit, progress)
+        return cls(settings, opened, begun, catch_up, tables, theirs, keys, algorithm, values, limit, progress)
 
     def compare(self, beside: list[Callable[[Pair], Any]]) -> tuple[dict[str, Compared], list[Any]]:
         """Compare every table, the largest first, and do what is wanted ``beside``."""
@@ -238,11 +239,11 @@ def _catalog(settings: Settings, pair: Pair, side: Connection) -> dict[str, cata
     return catalog.read(side, settings.config.db_schema, settings.config.tables, name)
 
 
-def _keep(settings: Settings, found: Verification) -> None:
+def _keep(settings: Settings, begun: Begun, found: Verification) -> None:
     """Keep the verdict on the source; where both sides are equal they have what left no record, and `replicate status` is done with it."""
     with domain_errors("verify"), open_side(settings, "source", "verify") as source:
         if helper_schema.installed(source):
-            helper_schema.put(source, VERIFIED, {"match": found.match, "at": datetime.now(UTC).isoformat()})
+            verdict.keep(source, begun, found.match)
     for side in BOTH if found.match and found.live else ():
         with domain_errors("verify"), open_side(settings, side, "verify") as connection:
             if helper_schema.get(connection, watch.UNRECORDED):

@@ -20,15 +20,18 @@ from scripts.canary.documents import CanaryStep, Unfinished
 from scripts.canary.operator_lock import Operation
 from scripts.canary.stage import Stage
 from scripts.canary.status import status
+from scripts.copy import run as copy
 from scripts.database import catalog, helper_schema
 from scripts.finish import finalize
 from scripts.replication import fence
 from scripts.replication import run as replicate
+from scripts.schema import run as schema
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import replay, rollback_proof
 from scripts.verify import run as verify
+from scripts.verify import verdict as verdicts
 from scripts.verify.documents import WritesProof
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
@@ -145,7 +148,7 @@ def _stage(settings: Settings, cloud: Cloud) -> Stage:
 def verdict(pair: Pair) -> list[str]:
     """Why no weight may go up; empty when it may."""
     seen = readiness.observe(_stage(pair.settings, Cloud()))
-    decision = ready.ready(seen, pair.settings.config.gates, pair.settings.config.rollback_limit_seconds)
+    decision = ready.ready(seen, pair.settings.config)
     return [] if decision.verdict == "promote" else list(decision.reasons)
 
 
@@ -165,8 +168,9 @@ def pair(make_pair: MakePair) -> Pair:
 
 def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
     """Prevents a weight that goes up while the way back is cut, on servers where it really is."""
+    assert verdict(pair) == ["nothing was verified yet; remedy: task-migration verify"]
+    assert verify.run(pair.settings).match
     assert verdict(pair) == []
-    verify.run(pair.settings)
     rows = count(pair.source, "SELECT count(*) FROM tasks"), count(pair.target, "SELECT count(*) FROM tasks")
     assert readiness.probe(pair.settings, 2.0) is not None
     assert rows == (count(pair.source, "SELECT count(*) FROM tasks"), count(pair.target, "SELECT count(*) FROM tasks"))
@@ -177,9 +181,15 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
     told = readiness.observe(_stage(pair.settings, Cloud())).told
     assert told == 1
 
-    helper_schema.put(pair.source, verify.VERIFIED, {"match": False})
-    assert "the last verification found differences" in " ".join(verdict(pair))
-    helper_schema.put(pair.source, verify.VERIFIED, {"match": True})
+    kept = helper_schema.get(pair.source, verdicts.VERIFIED)
+    for change, said in (
+        ({"match": False}, "the last verification found differences"),
+        ({"began": "2026-01-01T00:00:00+00:00"}, "h ago, the limit is below 24 h (verifyMaxAgeHours)"),
+        ({"copy": "another"}, "the last verification began before this copy was complete"),
+    ):
+        helper_schema.put(pair.source, verdicts.VERIFIED, {**kept, **change})
+        assert said in " ".join(verdict(pair))
+    helper_schema.put(pair.source, verdicts.VERIFIED, kept)
 
     pair.config(requireShadow=True)
     assert verdict(pair) == [NOBODY_COMPARED]
@@ -209,6 +219,30 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
     assert canary.step(_stage(pair.settings, Cloud())).decision == "refused"
     pair.source.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
     wait_until(lambda: verdict(pair), lambda why: why == [], what="the way back", timeout=20)
+
+
+def test_a_verification_of_an_earlier_copy_is_none_of_this_one(make_pair: MakePair) -> None:
+    """Prevents a weight that goes up on what was compared before the rows were copied anew."""
+    pair = make_pair(rows=50)
+    schema.apply(pair.settings)
+    copy.run(pair.settings)
+    assert verify.run(pair.settings).match
+    first = verdicts.newest(pair.source, pair.target)
+    assert first is not None
+    assert (first.match, first.of_this_copy) == (True, True)
+    assert 0 < first.age_seconds < 60
+    pair.source.execute("SELECT pg_drop_replication_slot(%s)", (pair.settings.config.subscription,))
+    copy.run(pair.settings)
+    again = verdicts.newest(pair.source, pair.target)
+    assert again is not None
+    assert (again.match, again.of_this_copy) == (True, False)
+    verify.run(pair.settings)
+    assert (verdicts.newest(pair.source, pair.target) or again).of_this_copy
+    # Of a former version of this program, which kept no begin.
+    helper_schema.put(pair.source, verdicts.VERIFIED, {"match": True, "at": "2026-11-26T00:00:00+00:00"})
+    former = verdicts.newest(pair.source, pair.target)
+    assert former is not None
+    assert not former.of_this_copy
 
 
 def _at_once(pair: Pair, column: str) -> int:
@@ -349,6 +383,7 @@ def test_a_rollback_fails_on_writes_that_a_slot_advanced_by_hand_left_out(pair: 
 
 def test_a_step_killed_by_the_system_in_its_watch_is_watched_again(pair: Pair) -> None:
     """Prevents a `kill -9` from leaving a lock, a weight that nobody watches, or a step that is taken for done."""
+    assert verify.run(pair.settings).match
     process = elsewhere(STEP, pair.settings)
     try:
         wait_until(

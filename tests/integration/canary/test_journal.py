@@ -59,7 +59,9 @@ def test_forged_events_decide_nothing(pair: Pair) -> None:
     assert verify.run(settings).match
     forge(settings, *FORGED)
     at = _stage(settings, Cloud(observed=SILENT))
-    assert readiness.observe(at).verified is True
+    verified = readiness.observe(at).verified
+    assert verified is not None
+    assert verified.match
     assert rights.source_leads(settings)
     said = status(at)
     assert (said.rollback_owed, said.unfinished, said.last) == (None, None, None)
@@ -85,12 +87,15 @@ def test_forged_events_decide_nothing(pair: Pair) -> None:
         pair.target.execute("ALTER TABLE tasks ENABLE TRIGGER USER")
     assert not verify.run(settings).match
     forge(settings, {"step": "verify", "event": "compared", "match": True})
-    assert readiness.observe(at).verified is False
+    verified = readiness.observe(at).verified
+    assert verified is not None
+    assert not verified.match
 
 
 def test_a_forged_decision_leads_to_no_file_beside_the_decisions(pair: Pair) -> None:
     """Prevents `canary status --explain` from reading whatever a journal's line names."""
     secret = pair.settings.state_dir / "secret.json"  # type: ignore[operator]
+    assert verify.run(pair.settings).match
     step = canary.step(_stage(pair.settings, Cloud(observed=SILENT)))
     assert isinstance(step, CanaryStep)
     secret.write_text(json.dumps({"evidence": None, "decision": "promote"}))
@@ -116,6 +121,7 @@ def test_foreign_objects_in_s3_stop_neither_a_step_nor_the_way_back(
         s3.put_object(Bucket="state", Key=f"night/journal/{now}-{number:08x}.json", Body=body)
     s3.put_object(Bucket="state", Key=f"night/journal/below/{now}-00000000.json", Body=b"{}")
     settings = replace(pair.settings, state_dir="s3://state/night")
+    assert verify.run(settings).match
     forge(settings, *FORGED)
     cloud = Cloud(observed=FAILING)
     step = canary.step(_stage(settings, cloud))
@@ -139,6 +145,7 @@ def test_a_rollback_while_the_source_is_away_is_ended_before_a_step_goes_up(
     """Prevents a weight that goes up again over a rollback that was never proven, as nothing could be written where it counts."""
     settings, cloud = pair.settings, Cloud(observed=SILENT)
     at = _stage(settings, cloud)
+    assert verify.run(settings).match
     canary.step(at)
     assert cloud.live == 5
 

@@ -24,7 +24,7 @@ def gate(pair: Pair) -> list[str]:
     """Why no weight may go up; empty when it may."""
     cloud: Any = Cloud()
     seen = readiness.observe(Stage(pair.settings, cloud, cloud, cloud, None, cloud))
-    decision = ready.ready(seen, pair.settings.config.gates, pair.settings.config.rollback_limit_seconds)
+    decision = ready.ready(seen, pair.settings.config)
     return [] if decision.verdict == "promote" else list(decision.reasons)
 
 
@@ -60,6 +60,7 @@ def test_a_column_that_one_side_lacks_keeps_its_values_waiting(make_pair: MakePa
     """Prevents values that are dropped as the other side has no such column yet."""
     pair = running(make_pair, rows=20, **TWO)
     settings = pair.settings
+    assert verify.run(settings).match  # without it the gate has a reason of its own
     here, there = both(pair) if side == "source" else both(pair)[::-1]
     here.execute("ALTER TABLE tasks ADD COLUMN mood text")
     changed = count(here, "UPDATE tasks SET mood = 'good' WHERE id = (SELECT min(id) FROM tasks) RETURNING id")
@@ -111,6 +112,7 @@ def test_columns_renamed_and_dropped(make_pair: MakePair) -> None:
 def test_a_type_that_was_changed_is_told(make_pair: MakePair) -> None:
     """Prevents functions that cast to a type that a column no longer has."""
     pair = running(make_pair, rows=20, **TWO)
+    assert verify.run(pair.settings).match
     for connection in both(pair):
         connection.execute("ALTER TABLE tasks ALTER COLUMN span TYPE bigint")
     found = _failing(replicate.status(pair.settings))

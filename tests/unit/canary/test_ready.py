@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.config_gates import GateLimits
+from components.config import MigrationConfig
 from scripts.canary.history import History, history
 from scripts.canary.ready import (
     UNMEASURED_UP,
@@ -23,12 +23,14 @@ from scripts.canary.ready import (
     ready,
     rollback_estimate,
 )
+from scripts.verify.verdict import Verdict
 
-LIMITS = GateLimits()
+CONFIG = MigrationConfig()
 LADDER = (5, 25, 50, 100)
 WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
 SERVICE = ServiceHealth(least=2, wanted=2, running=2, healthy=2, rollout="COMPLETED")
-GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, True, SERVICE, 60.0, Shadowed(True, 23.9))
+VERIFIED = Verdict(match=True, of_this_copy=True, age_seconds=3600.0)
+GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, VERIFIED, SERVICE, 60.0, Shadowed(True, 23.9))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,11 @@ GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, True, SERVICE, 60.0, Shadowed(True,
         ({"schema_match": False}, "the two catalogs differ"),
         ({"schema_match": None}, "the two catalogs could not be compared"),
         ({"failing": ("writes: 2 never arrived",)}, "replicate status fails, nothing may: writes: 2 never arrived"),
-        ({"verified": False}, "the last verification found differences"),
+        ({"verified": None}, "nothing was verified yet; remedy: task-migration verify"),
+        ({"verified": replace(VERIFIED, match=False)}, "the last verification found differences"),
+        ({"verified": replace(VERIFIED, of_this_copy=False)}, "the last verification began before this copy was complete"),
+        ({"verified": replace(VERIFIED, age_seconds=86_400.0)}, "the last verification began 24.0 h ago, the limit is below 24 h (verifyMaxAgeHours)"),
+        ({"verified": replace(VERIFIED, age_seconds=-7200.0)}, "the last verification began -2.0 h ago"),
         ({"service": replace(SERVICE, wanted=0)}, "not ready for requests: no task is wanted"),
         ({"service": replace(SERVICE, running=1)}, "1 tasks run, 2 must; mend that, then task-migration canary start-service"),
         ({"service": replace(SERVICE, healthy=0, why=("target is unhealthy",))}, "0 tasks are healthy, 2 must; target is unhealthy"),
@@ -62,26 +68,37 @@ GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, True, SERVICE, 60.0, Shadowed(True,
 )  # fmt: skip
 def test_each_thing_that_a_rollback_needs_refuses_when_it_is_gone(change: dict[str, Any], said: str) -> None:
     """Prevents a step up to where the way back loses writes or time."""
-    decision = ready(replace(GOOD, **change), LIMITS, 300.0)
+    decision = ready(replace(GOOD, **change), CONFIG)
     assert decision.verdict == "refused"
     assert len(decision.reasons) == 1
     assert said in decision.reasons[0]
-    assert len(decision.findings) == len(ready(GOOD, LIMITS, 300.0).findings)
+    assert len(decision.findings) == len(ready(GOOD, CONFIG).findings)
+
+
+@given(st.booleans(), st.booleans(), st.floats(-1e6, 1e6), st.floats(0.01, 1000))
+def test_a_verification_counts_when_it_matched_is_of_this_copy_and_is_young(
+    match: bool, of_this_copy: bool, age: float, hours: float
+) -> None:
+    """Prevents a rule that one of the three gets round, and a clock that went back from keeping a verdict young for ever."""
+    verdict = ready(
+        replace(GOOD, verified=Verdict(match, of_this_copy, age)), MigrationConfig(verify_max_age_hours=hours)
+    ).verdict
+    assert (verdict == "promote") == (match and of_this_copy and -60 <= age < 3600 * hours)
 
 
 def test_writes_that_lost_are_counted_and_keep_no_weight_down() -> None:
     """Prevents a promise of nothing lost unsaid whose number nobody reads, and a canary that one conflict stops."""
-    decision = ready(replace(GOOD, told=1234), LIMITS, 300.0)
+    decision = ready(replace(GOOD, told=1234), CONFIG)
     assert decision.verdict == "promote"
     assert "1,234 writes lost to others so far, each told in a conflict log" in decision.reasons
 
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"verified": None}, {"service": None}, {"shadowed": None}, {"forward": replace(WAY, wal_status=None)}],
+    [{}, {"service": None}, {"shadowed": None}, {"forward": replace(WAY, wal_status=None)}],
 )
 def test_what_is_not_there_to_be_asked_does_not_refuse(change: dict[str, Any]) -> None:
-    assert ready(replace(GOOD, **change), LIMITS, 300.0).verdict == "promote"
+    assert ready(replace(GOOD, **change), CONFIG).verdict == "promote"
 
 
 def test_the_estimate_takes_the_slowest_deployment_the_whole_drain_and_two_fences() -> None:

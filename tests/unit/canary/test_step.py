@@ -36,11 +36,12 @@ from scripts.support.events import Step
 from scripts.support.settings import Settings
 from scripts.verify import rollback_proof
 from scripts.verify.documents import MissingWrite, UnequalRow, WritesProof
+from scripts.verify.verdict import Verdict
 
 RULE = Change("urn:rule", RULE_TYPE, "routes-live-rule", "update", ("actions",))
 OTHER = Change("urn:db", "aws:rds/instance:Instance", "database-instance", "replace", ("engineVersion",))
 WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
-READY = Readiness(WAY, WAY, 0.1, True, (), 0, None, None, 60.0)
+READY = Readiness(WAY, WAY, 0.1, True, (), 0, Verdict(True, True, 60.0), None, 60.0)
 USERS = Traffic(2000, 0, 0, 12.0, 25.0)
 PERIOD = Period(0.0, Traffic(100, 0, 0, 10.0, 20.0), None, 5.0, 5.0, 5.0, 5.0, 90e9, 0.0, 0.1, 2.0, USERS, 0)
 SAME = WritesProof(side="target", writes=WriteCounts(insert=3), pruned=1, missing=0, missing_writes=[], checked=2, equal=2, unsettled=0,
