@@ -41,6 +41,10 @@ DEFAULT_DROPPED_FOREIGN_KEYS = (
 DEFAULT_COLUMN_GROUPS = (("is_completed", "completed_at"), ("approved_at", "approved_by_user_id"))
 
 
+#: What `--max-load` and `maxLoad` take; :mod:`scripts.database.pace` reads it.
+MAX_LOAD = r"^(sessions|commit-ms)=[1-9][0-9]{0,5}(,(sessions|commit-ms)=[1-9][0-9]{0,5})?$"
+
+
 class ConfigError(Exception):
     """The stack's configuration is not usable. The text names each key, its value, the limit and the remedy."""
 
@@ -103,6 +107,11 @@ class MigrationConfig(Model):
         le=65_536,
         description="Memory of the target for building indexes while `copy` runs, MiB, shared by its jobs (64 each at least).",
     )
+    max_load: str | None = Field(
+        None,
+        pattern=MAX_LOAD,
+        description="Where `copy`, `verify`, `backup` and `canary run` pause, as `--max-load`: `sessions=8,commit-ms=20`; each looks at the live server every second.",
+    )
     source_role: str = Field("myteacher_app_user", min_length=1, max_length=63, description="The monolith's role.")
     target_role: str = Field("task_service_user", min_length=1, max_length=63, description="The Task Service's role.")
     replication_role: str = Field(
@@ -152,7 +161,9 @@ class MigrationConfig(Model):
         True, description="The first step wants a `shadow` of the last day in which both sides answered the same."
     )
     verify_max_age_hours: float = Field(
-        24.0, gt=0, description="Each canary step needs a `verify` that matched, began after the copy, and is younger than this."
+        24.0,
+        gt=0,
+        description="Each canary step needs a `verify` that matched, began after the copy, and is younger than this.",
     )
     rollback_limit_seconds: float = Field(300.0, gt=0, le=300, description="The rollback budget: 5 minutes at most.")
     gates: GateLimits = Field(default_factory=GateLimits, description="Limits of a canary step.")

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from psycopg import sql
 
 from scripts.backup.documents import Dump, TableSum
 from scripts.database import catalog, queries
 from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.pace import ROWS
 from scripts.support.errors import DataDiffer
 from scripts.support.progress import SILENT, Progress
 from scripts.verify.hash import row_hash
+from scripts.verify.slices import slices
 
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "task_migration")
 
 QUERIES = queries.load("scripts.backup")
 
 
-def checksums(connection: Connection, what: str, progress: Progress, total: int | None = None) -> list[TableSum]:
+def checksums(
+    connection: Connection,
+    what: str,
+    progress: Progress,
+    total: int | None = None,
+    size: int = ROWS,
+    gate: Callable[[], object] = lambda: None,
+) -> list[TableSum]:
     """Rows and checksum of every ordinary table of the database, in the session's snapshot; shown as ``what``.
 
     Args:
         total: how many rows there are, where that is known; else the catalog's estimate.
+        size: rows that are read at once, about; ``gate`` is called before each time.
     """
     names = connection.execute(QUERIES["tables"], {"system": list(SYSTEM_SCHEMAS)}).fetchall()
     tables = [
@@ -29,15 +41,19 @@ def checksums(connection: Connection, what: str, progress: Progress, total: int 
     found = []
     with progress.work(what, total or sum(table.rows_estimate for table in tables), "rows") as work:
         for table in tables:
-            row = connection.execute(
-                sql.SQL("SELECT count(*), coalesce(sum({}), 0) FROM {} t").format(
-                    row_hash(table, "hash"), table.identifier
-                )
-            ).fetchone()
-            count, total = (int(row[0]), int(row[1])) if row else (0, 0)
+            count, digest = 0, 0
+            for slice_ in slices([(connection, table)], size):
+                gate()
+                row = connection.execute(
+                    sql.SQL("SELECT count(*), coalesce(sum({}), 0) FROM {} t WHERE {}").format(
+                        row_hash(table, "hash"), table.identifier, slice_
+                    )
+                ).fetchone()
+                assert row is not None  # an aggregate without GROUP BY gives one row
+                count, digest = count + int(row[0]), digest + int(row[1])
+                work.advance(int(row[0]))
             shown = table.name if table.schema == "public" else f"{table.schema}.{table.name}"
-            found.append(TableSum(table=shown, rows=count, checksum=f"{total % 2**64:016x}"))
-            work.advance(count)
+            found.append(TableSum(table=shown, rows=count, checksum=f"{digest % 2**64:016x}"))
     return found
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from scripts.backup import compare, scratch, store, tools
 from scripts.backup.documents import Backup, Dump, Restored, Verified
 from scripts.database.connections import connect, domain_errors, parameters
+from scripts.database.pace import Pace
 from scripts.support import private
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, UsageError
 from scripts.support.events import BackupEvent, Step
@@ -32,6 +33,7 @@ def run(
     scratch_url: str | None = None,
     plain_inserts: bool = False,
     progress: Progress = SILENT,
+    max_load: str | None = None,
 ) -> Backup:
     """Dump the source, store it, bring the stored file back, restore it into a scratch server and compare every table.
 
@@ -43,6 +45,7 @@ def run(
         scratch_url: an empty database to restore into, for a source with extensions that the wheel does not have; without
             it a PostgreSQL of the wheel is started for it and removed.
         plain_inserts: the dump holds INSERTs (pg_dump --inserts), as the plan's text asks.
+        max_load: of the source, as :class:`scripts.database.pace.Pace` takes it.
 
     Raises:
         DataDiffer: the restored tables differ from the dumped ones, or the stored file from the dump.
@@ -58,7 +61,8 @@ def run(
     try:
         with scratch.directory() as home:
             local, back = home / "dump", home / "stored"
-            dump = _dump(settings, local, plain_inserts, progress)
+            with Pace(settings, ("source",), 1, max_load, progress=progress) as pace:
+                dump = _dump(settings, local, plain_inserts, progress, pace)
             size = local.stat().st_size
             facts |= {**dump.plain(), "sha256": store.sha256(local), "bytes": size}
             with progress.work("store the dump", size / 2**20, "MiB") as work:
@@ -184,7 +188,7 @@ def _note_failure(place: store.Store, name: str, facts: dict[str, Any]) -> None:
         return
 
 
-def _dump(settings: Settings, local: Path, plain_inserts: bool, progress: Progress) -> Dump:
+def _dump(settings: Settings, local: Path, plain_inserts: bool, progress: Progress, pace: Pace) -> Dump:
     with (
         domain_errors("backup"),
         connect(settings.source(), step="backup", name="SOURCE_DATABASE_URL", autocommit=False) as source,
@@ -199,26 +203,27 @@ def _dump(settings: Settings, local: Path, plain_inserts: bool, progress: Progre
         arguments = [
             "--format=custom",
             f"--snapshot={row[0]}",
-            f"--file={local}",
             "--exclude-table-data=task_migration.*",
         ]
         # Subscriptions and publications are this migration's machinery; a restored copy must not start replicating.
         arguments += ["--no-subscriptions", "--no-publications", *(["--inserts"] if plain_inserts else [])]
-        with progress.work("dump the source", None, "MiB") as work:
-            tools.run(program, arguments, settings.source(), lambda _: work.at(_mebibytes(local)))
-            work.at(_mebibytes(local))
+        with progress.work("dump the source", None, "MiB") as work, private.replacing(local) as sink:
+
+            def take(data: bytes) -> None:
+                # What is not taken here waits in the program, whose session then sleeps.
+                pace.gate()
+                sink.write(data)
+                work.advance(len(data) / 2**20)
+
+            tools.run(program, arguments, settings.source(), lambda _: None, take)
         return Dump(
             database=row[1],
             server_version=row[2],
             server_major=row[3],
             client_version=tools.version(program),
-            tables=compare.checksums(source, "checksums of the source", progress),
+            tables=compare.checksums(source, "checksums of the source", progress, size=pace.rows, gate=pace.gate),
             objects=compare.objects(source),
         )
-
-
-def _mebibytes(path: Path) -> float:
-    return path.stat().st_size / 2**20 if path.exists() else 0.0
 
 
 def _same_file(path: Path, sha256: str, size: int) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -13,13 +14,15 @@ from pathlib import Path
 
 from psycopg import conninfo
 
-from scripts.database.connections import parameters
+from scripts.database.connections import parameters, session_name
 from scripts.database.error_text import of_client
 from scripts.database.tls import address, stays_here
 from scripts.embedded.binaries import bin_path
 from scripts.support.errors import DatabaseError, Refused
 from scripts.support.process import uninterrupted
 
+#: Bytes of a program's output that are taken at a time.
+CHUNK_BYTES = 256 * 1024
 #: How often a running program is looked at, seconds.
 WATCH_SECONDS = 0.5
 
@@ -69,45 +72,60 @@ def entries(program: Path, archive: Path) -> list[str]:
     return [line for line in done.stdout.splitlines() if line and not line.startswith(";")]
 
 
-def run(program: Path, arguments: Sequence[str], url: str, watch: Callable[[float], None]) -> None:
+def run(
+    program: Path,
+    arguments: Sequence[str],
+    url: str,
+    watch: Callable[[float], None],
+    take: Callable[[bytes], None] | None = None,
+) -> None:
     """Run a client program; connection details go by ``--dbname`` without the password, which goes by the environment.
 
     Args:
-        watch: called every :data:`WATCH_SECONDS` while it runs, with the seconds since it began.
+        watch: called every :data:`WATCH_SECONDS` while it runs, with the seconds since it began; not where its output is taken.
+        take: called with what it writes to its standard output, piece by piece; it waits while this takes time.
 
     Raises:
         DatabaseError: it failed; with its own words, without passwords and values of rows.
+        OSError: as ``take`` raises it.
     """
     # In English, as its lines are told from those of a server that quotes rows.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {"LC_ALL": "C"}
     values = parameters(url, "the database URL")
+    # Told from other sessions by who looks at the load.
+    values["application_name"] = session_name(program.name)
     password = values.pop("password", None)
     if password is not None:
         environment["PGPASSWORD"] = str(password)
     command = [str(program), *arguments, "--dbname", conninfo.make_conninfo("", **values)]
     started = time.monotonic()
-    try:
-        with ExitStack() as left:
+    with ExitStack() as left:
+        errors = left.enter_context(tempfile.TemporaryFile())
+        try:
             with uninterrupted():
                 process = left.enter_context(
                     subprocess.Popen(
                         command,
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.PIPE,
-                        text=True,
+                        stdout=subprocess.DEVNULL if take is None else subprocess.PIPE,
+                        stderr=errors,
                         env=environment,
                         umask=0o077,
                     )
                 )
                 left.callback(process.kill)  # does nothing once it has ended
-            while True:
-                try:
-                    _, said = process.communicate(timeout=WATCH_SECONDS)
-                    break
-                except subprocess.TimeoutExpired:
-                    watch(time.monotonic() - started)
-    except OSError as error:
-        raise DatabaseError(f"{program.name} could not be run: {error}; check the client's installation") from None
+        except OSError as error:
+            raise DatabaseError(f"{program.name} could not be run: {error}; check the client's installation") from None
+        if take is not None and process.stdout is not None:
+            while data := process.stdout.read(CHUNK_BYTES):
+                take(data)
+        while True:
+            try:
+                process.wait(WATCH_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                watch(time.monotonic() - started)
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
     if process.returncode:
         raise DatabaseError(
             f"{program.name} failed with status {process.returncode}: {of_client(said, program.name)[-2000:]}"

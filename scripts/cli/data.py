@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, DryRun, Json, ShowValues, Stack, prints
+from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, DryRun, Json, MaxLoad, ShowValues, Stack, prints
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
 from scripts.support.errors import Refused
@@ -33,7 +33,7 @@ class Algorithm(StrEnum):
 @app.command()
 @prints(
     "scripts.verify.documents:Verification",
-    exits={DIFFER: "the two sides differ", TIMED_OUT: "what is under way did not arrive"},
+    exits={DIFFER: "the two sides differ", TIMED_OUT: "what is under way did not arrive, or the load stayed too high"},
 )
 def verify(
     stack: Stack = None,
@@ -46,6 +46,7 @@ def verify(
         Algorithm,
         typer.Option("--algorithm", help="PostgreSQL's own hash functions, fast; or MD5, as the plan names it."),
     ] = Algorithm.hash,
+    max_load: MaxLoad = None,
 ) -> int:
     """Compare every row of the moved tables on both sides."""
     from scripts.cli.data_text import verification
@@ -58,6 +59,7 @@ def verify(
         repair=repair.value if repair else None,
         algorithm=algorithm.value,
         progress=display(),
+        max_load=max_load,
     )
     emit(document, as_json=json, text=verification)
     return 0 if document.match else DIFFER

@@ -23,6 +23,14 @@ ForceShown = Annotated[
     bool,
     typer.Option("--force", help="Go on though the server shows a password to others; they are named as warnings."),
 ]
+MaxLoad = Annotated[
+    str | None,
+    typer.Option(
+        "--max-load",
+        help="sessions=8,commit-ms=20: slower near, and a pause past, so many active sessions or so long a commit of the live server, "
+        "looked at each second; else maxLoad. A file `pause` in the state directory pauses it too.",
+    ),
+]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds until the wait gives up.")]
 
 REFUSED, DIFFER, TIMED_OUT = Refused.exit_status, DataDiffer.exit_status, TimedOut.exit_status

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scripts.cli.group import Commands
-from scripts.cli.options import DIFFER, REFUSED, DryRun, ForceShown, Json, ShowValues, Stack, prints
+from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, DryRun, ForceShown, Json, MaxLoad, ShowValues, Stack, prints
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings, quote_values
 from scripts.support.errors import UsageError
@@ -63,12 +63,14 @@ def _account(stack: str | None) -> Callable[[], list[Check]]:
     exits={
         REFUSED: "no pg_dump is new enough, or the scratch database is not empty",
         DIFFER: "the restored tables differ",
+        TIMED_OUT: "the load stayed too high",
     },
 )
 def backup(
     context: typer.Context,
     output: Annotated[str | None, typer.Option("--output", help="A folder, or s3://bucket/prefix.")] = None,
     inserts: Annotated[bool, typer.Option("--inserts", help="Rows as INSERT statements instead of COPY.")] = False,
+    max_load: MaxLoad = None,
     stack: Stack = None,
     json: Json = False,
     show_values: ShowValues = False,
@@ -89,7 +91,7 @@ def backup(
 
     scratch = Environment().scratch_database_url
     url = scratch.get_secret_value() if scratch else None
-    document = run(load_settings(stack, show_values), output, url, plain_inserts=inserts, progress=display())
+    document = run(load_settings(stack, show_values), output, url, inserts, display(), max_load)
     emit(document, as_json=json, text=prepare_text.backup)
     return 0
 
@@ -214,7 +216,10 @@ def schema_diff(stack: Stack = None, json: Json = False) -> int:
 @app.command()
 @prints(
     "scripts.copy.documents:Copy",
-    exits={REFUSED: "the schemas differ, the target holds rows of others, or another copy or replication runs"},
+    exits={
+        REFUSED: "the schemas differ, the target holds rows of others, or another copy or replication runs",
+        TIMED_OUT: "the load stayed too high; run it again, it starts anew",
+    },
 )
 def copy(
     stack: Stack = None,
@@ -222,12 +227,13 @@ def copy(
     dry_run: DryRun = False,
     show_values: ShowValues = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Parallel connections on each side.")] = 2,
+    max_load: MaxLoad = None,
 ) -> int:
     """Copy the rows under the snapshot of the replication slot, so that replication starts without a hole."""
     from scripts.cli import prepare_text
     from scripts.copy.run import run
     from scripts.support.progress_display import display
 
-    document = run(load_settings(stack, show_values), jobs=jobs, dry_run=dry_run, progress=display())
+    document = run(load_settings(stack, show_values), jobs, dry_run, display(), max_load)
     emit(document, as_json=json, text=prepare_text.copied)
     return 0

@@ -21,6 +21,7 @@ from scripts.database import catalog, end_mark, engines, helper_schema, stranger
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, connect, domain_errors
 from scripts.database.error_text import told
+from scripts.database.pace import Pace
 from scripts.schema import role
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CopyEvent, Step
@@ -30,7 +31,13 @@ from scripts.writes import install as writes
 from scripts.writes import record
 
 
-def run(settings: Settings, jobs: int = 4, dry_run: bool = False, progress: Progress = SILENT) -> Copy:
+def run(
+    settings: Settings,
+    jobs: int = 4,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+    max_load: str | None = None,
+) -> Copy:
     """Copy the configured tables, gapless with the slot that replication starts from.
 
     Safe to run again after it was killed anywhere: the snapshot died with the run, so what that run left (slot, rows, keys) is
@@ -38,20 +45,23 @@ def run(settings: Settings, jobs: int = 4, dry_run: bool = False, progress: Prog
 
     Args:
         jobs: parallel connections to each side, 1 to 64.
+        max_load: of the source, as :class:`scripts.database.pace.Pace` takes it, while rows are read.
 
     Raises:
         Refused: another copy runs, code of others would run, schemas differ, the target holds rows that no copy of ours put there, replication runs.
         DatabaseError: PostgreSQL refused, or the snapshot was lost; the next run starts anew.
+        TimedOut: the load stayed past ``max_load``.
     """
     if not 1 <= jobs <= 64:
         raise Refused(f"jobs is {jobs}, the limit is 1 to 64; choose a number within it")
     engines.plugin(settings.config)
     with (
         domain_errors("copy (what it wrote so far does not count: mend the cause, then run it again, it starts anew)"),
+        Pace(settings, ("source",), jobs, max_load, progress=progress) as pace,
         connect(settings.source(), step="copy", name="SOURCE_DATABASE_URL", lock_timeout_ms=2000) as source,
         connect(settings.target(), step="copy", name="TARGET_DATABASE_URL", lock_timeout_ms=10_000) as target,
     ):
-        return _Copy(settings, source, target, jobs, progress, time.monotonic(), uuid.uuid4().hex).run(dry_run)
+        return _Copy(settings, source, target, jobs, pace, progress, time.monotonic(), uuid.uuid4().hex).run(dry_run)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class _Copy:
     source: Connection
     target: Connection
     jobs: int
+    pace: Pace
     progress: Progress
     started: float
     name: str
@@ -189,7 +200,9 @@ class _Copy:
                 after.keys,
                 {table: {link.references for link in links} for table, links in after.links.items()},
             )
-            assignment = Assignment(self.settings, tables, after, freezable, slot.snapshot, self.name, self.jobs)
+            assignment = Assignment(
+                self.settings, tables, after, freezable, slot.snapshot, self.name, self.jobs, self.pace
+            )
             with Workers(assignment, plan.Queue(steps), self._record) as workers:
                 workers.wait_for_rows(self.progress, {name: size.bytes for name, size in sizes.items()})
                 # The live source need not keep old row versions for us any longer.

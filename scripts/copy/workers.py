@@ -20,6 +20,7 @@ from scripts.copy.plan import Queue, Step
 from scripts.database import helper_schema
 from scripts.database.catalog import Table
 from scripts.database.connections import COPY_WRITER, Connection, connect
+from scripts.database.pace import Pace
 from scripts.support.errors import Refused
 from scripts.support.progress import Progress
 from scripts.support.settings import Settings
@@ -42,6 +43,7 @@ class Assignment:
     snapshot: str
     run: str
     jobs: int
+    pace: Pace
 
 
 class Workers:
@@ -179,6 +181,7 @@ class Workers:
             first, self._error = self._error is None, self._error or error
             self._turn.notify_all()
             connections = list(self._open) if first else []
+        self.assignment.pace.stop()
         for connection in connections:
             with contextlib.suppress(psycopg.Error):
                 connection.cancel_safe(timeout=CANCEL_SECONDS)
@@ -228,6 +231,8 @@ class Workers:
     def _passed(self, table: str, count: int) -> None:
         with self._turn:
             self._sent[table] += count
+        # What is not taken here waits on the source, whose session then sleeps.
+        self.assignment.pace.gate()
 
     def _admit(self, target: Connection) -> None:
         state = helper_schema.get(target, helper_schema.COPY) or {}

@@ -16,11 +16,13 @@ from psycopg.rows import TupleRow
 
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection
+from scripts.database.pace import Pace
 from scripts.support.errors import Refused
 from scripts.support.progress import Work
 from scripts.verify.buckets import Buckets
 from scripts.verify.hash import Algorithm, row_hash
 from scripts.verify.rows import Difference, Found, Key, Observations, Pair, Reader, Recheck, differing, order
+from scripts.verify.slices import about, slices
 
 #: How often the buckets that differ are passed over until their sums come out equal, while rows are under way.
 PASSES = 5
@@ -81,6 +83,7 @@ class TableComparison:
     #: Returns when both sides have applied what the other had committed before the call.
     catch_up: Callable[[], object]
     told: Work
+    pace: Pace
 
     def run(self) -> Compared:
         """Compare the table on both sides.
@@ -92,12 +95,12 @@ class TableComparison:
         found = Found(self.limit)
         rows = max(about(self.table), about(self.theirs))
         if not self.at_once:
-            sums = self._first_pass(None)
+            sums = self._pass(None)
             if sums[0][0][:2] == sums[1][0][:2]:
                 return Compared.of(sums, found)
             rows = max(sums[0][0][0], sums[1][0][0])
         buckets = Buckets.of(self.table, self.theirs, rows)
-        sums = self._first_pass(buckets) if self.at_once else self.pair.both(partial(self._sums, buckets, None))
+        sums = self._pass(buckets, again=not self.at_once)
         self._narrow_down(buckets, sums, found)
         found.listed.sort(key=lambda difference: order(difference.key))
         return Compared.of(sums, found)
@@ -110,15 +113,23 @@ class TableComparison:
                 f"{theirs.key or 'missing'} on the target; make it the same (see `task-migration schema diff`), then verify again"
             )
 
-    def _first_pass(self, buckets: Buckets | None) -> tuple[Sums, Sums]:
-        """The sums of both sides; the rows that were read are told as progress."""
+    def _pass(self, buckets: Buckets | None, *, again: bool = False) -> tuple[Sums, Sums]:
+        """The sums of both sides, slice by slice; the first time the rows that were read are told as progress."""
 
-        def tell(side: Connection) -> Sums:
-            sums = self._sums(buckets, None, side)
-            self.told.advance(sum(entry[0] for entry in sums.values()))
+        def one(chosen: sql.Composable, side: Connection) -> Sums:
+            sums = self._sums(buckets, chosen, side)
+            self.told.advance(0 if again else sum(entry[0] for entry in sums.values()))
             return sums
 
-        return self.pair.both(tell)
+        whole: tuple[Sums, Sums] = ({}, {})
+        for slice_ in slices([(self.pair.source, self.table), (self.pair.target, self.theirs)], self.pace.rows):
+            self.pace.gate()
+            chosen = sql.SQL("FROM {} t WHERE {}").format(self.table.identifier, slice_)
+            for side, found in zip(whole, self.pair.both(partial(one, chosen)), strict=True):
+                for bucket, (rows, digest, lost) in found.items():
+                    before = side.get(bucket, _NONE)
+                    side[bucket] = (before[0] + rows, before[1] + digest, before[2] + lost)
+        return whole
 
     def _narrow_down(self, buckets: Buckets, sums: tuple[Sums, Sums], found: Found) -> None:
         """From the buckets whose sums differ to their rows; ``sums`` are brought up to date with each pass."""
@@ -146,9 +157,9 @@ class TableComparison:
                     side.pop(bucket, None)
                 side.update(fresh)
 
-    def _sums(self, buckets: Buckets | None, chosen: sql.Composable | None, side: Connection) -> Sums:
-        """Rows and sums by bucket, or in one (0) without ``buckets``; references are looked up on the target only."""
-        rows = chosen if chosen is not None else sql.SQL("FROM {} t").format(self.table.identifier)
+    def _sums(self, buckets: Buckets | None, rows: sql.Composable, side: Connection) -> Sums:
+        """Of ``rows`` (FROM and WHERE) count and sum by bucket, or in one (0) without ``buckets``; references are looked up on the
+        target only."""
         digest = row_hash(self.table, self.algorithm, self.theirs)
         lost = self.lost if side is self.pair.target else None
         gone: sql.Composable = sql.SQL("0::bigint")
@@ -174,12 +185,6 @@ class TableComparison:
             row for row in self.pair.both(lambda side: side.execute(query).fetchone()) if row and row[0] is not None
         ]
         return (min(int(low) for low, _ in ends), max(int(high) for _, high in ends)) if ends else None
-
-
-def about(table: Table) -> int:
-    """The rows of a table, estimated."""
-    # Never analysed: a row takes 24 bytes at least, and usually four times as much.
-    return max(table.rows_estimate, table.pages * 80)
 
 
 def _streams(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 from scripts.database import catalog, helper_schema, strangers
 from scripts.database.connections import Connection, domain_errors
+from scripts.database.pace import Pace
 from scripts.database.sides import open_side
 from scripts.replication import bands, fence
 from scripts.replication.documents import SequenceBand
@@ -20,7 +22,7 @@ from scripts.support.progress import SILENT, Progress, Work
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH
 from scripts.verify import verdict
-from scripts.verify.compare import Compared, TableComparison, about
+from scripts.verify.compare import Compared, TableComparison
 from scripts.verify.documents import (
     ComparedTable,
     Orphans,
@@ -32,7 +34,8 @@ from scripts.verify.hash import Algorithm
 from scripts.verify.orphans import Parents, audit, crossing, dangling, inside
 from scripts.verify.repair import repair as repair_rows
 from scripts.verify.rows import Difference, Pair
-from scripts.verify.sessions import CatchUp, Sessions, sessions
+from scripts.verify.sessions import PAIRS, CatchUp, Sessions, sessions
+from scripts.verify.slices import about
 from scripts.verify.verdict import Begun
 from scripts.writes import watch
 
@@ -54,6 +57,9 @@ def run(
     algorithm: Algorithm = "hash",
     fence_timeout: float = 30.0,
     progress: Progress = SILENT,
+    max_load: str | None = None,
+    gentle: bool = False,
+    stop: threading.Event | None = None,
 ) -> Verification:
     """Compare counts and checksums of every table, then single rows where they differ, then look again after a fence.
 
@@ -67,6 +73,9 @@ def run(
             always the source's, or always the target's. The winner sends its row as a recorded write, so fences must run.
         algorithm: ``hash`` (PostgreSQL's own, fast) or ``md5``, as the plan names it.
         fence_timeout: seconds that a fence may take.
+        max_load: of either server, as :class:`scripts.database.pace.Pace` takes it.
+        gentle: work half of the time, and on one core of each server for each of two tables at most.
+        stop: once it is set the verification ends with an error before its next piece of work.
 
     Returns:
         At most :data:`LISTED` differences are listed for a table, ``differences_total`` counts all. Columns that one side
@@ -76,13 +85,17 @@ def run(
     Raises:
         Refused: the tables do not exist or have no primary key; ``repair`` is unknown, code of others would run, or replication
             does not run both ways.
-        TimedOut: a fence did not come through.
+        TimedOut: a fence did not come through, or the load stayed past ``max_load``.
     """
     if repair not in (None, "newest", "source", "target"):
         raise Refused(f"repair {repair!r}: it must be newest, source or target")
     if repair:
         strangers.refuse_both(settings, "verify")
-    with domain_errors("verify"), sessions(settings) as opened:
+    with (
+        domain_errors("verify"),
+        Pace(settings, BOTH, PAIRS, max_load, gentle=gentle, progress=progress, stop=stop) as pace,
+        sessions(settings, pace) as opened,
+    ):
         verifier = Verifier.begin(
             settings, opened, algorithm, show_values, REPAIRED if repair else LISTED, fence_timeout, progress
         )
@@ -201,6 +214,7 @@ class Verifier:
                 values=self.values,
                 catch_up=self.catch_up,
                 told=told,
+                pace=self.sessions.pace,
             ).run()
 
         with self.progress.work("compare both sides", expected, "rows") as told:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import psycopg
 
 from scripts.database.connections import Connection, connect
+from scripts.database.pace import Pace
 from scripts.replication import fence
 from scripts.support.settings import Settings
 from scripts.verify.rows import Pair
@@ -39,6 +40,7 @@ class Sessions:
     """Pairs of sessions for as many threads."""
 
     pairs: list[Pair]
+    pace: Pace
     _threads: ThreadPoolExecutor
     _free: SimpleQueue[Pair] = field(default_factory=SimpleQueue)
 
@@ -60,6 +62,7 @@ class Sessions:
     def _one(self, work: Callable[[Pair], T]) -> T:
         pair = self._free.get()
         try:
+            self.pace.gate()
             return work(pair)
         finally:
             self._free.put(pair)
@@ -73,12 +76,14 @@ class Sessions:
 
 
 @contextmanager
-def sessions(settings: Settings) -> Iterator[Sessions]:
+def sessions(settings: Settings, pace: Pace) -> Iterator[Sessions]:
     """Open :data:`PAIRS` sessions on each side, all at once. Raises DatabaseError."""
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(2 * PAIRS, thread_name_prefix="verify"))
         urls = [(settings.source(), "SOURCE_DATABASE_URL"), (settings.target(), "TARGET_DATABASE_URL")] * PAIRS
-        opening = [threads.submit(_open, url, name) for url, name in urls]
+        # So that a session is one, and one core's, for the load that is looked at.
+        pinned = PINNED | ({"max_parallel_workers_per_gather": "0"} if pace.limited else {})
+        opening = [threads.submit(_open, url, name, pinned) for url, name in urls]
         opened: list[Connection] = []
         failure: BaseException | None = None
         for future in opening:
@@ -92,14 +97,16 @@ def sessions(settings: Settings) -> Iterator[Sessions]:
             Pair(opened[i], opened[i + 1], stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="verify-side")))
             for i in range(0, len(opened), 2)
         ]
-        yield Sessions(pairs, threads)
+        # Whatever ends this: no thread is waited for that rests or is paused.
+        stack.callback(pace.stop)
+        yield Sessions(pairs, pace, threads)
 
 
-def _open(url: str, name: str) -> Connection:
+def _open(url: str, name: str, pinned: dict[str, str]) -> Connection:
     connection = connect(url, step="verify", name=name)
     connection.execute(
         "SELECT set_config(n, v, false) FROM unnest(%s::text[], %s::text[]) s(n, v)",
-        (list(PINNED), list(PINNED.values())),
+        (list(pinned), list(pinned.values())),
     )
     return connection
 
