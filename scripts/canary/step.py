@@ -8,7 +8,7 @@ by the load balancer's, which the next command compares first: it goes on, or en
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +27,7 @@ from scripts.canary.figures import Observed
 from scripts.canary.gates import Decision
 from scripts.canary.operator_lock import Held, Operation, TakenOver
 from scripts.canary.stage import Stage
+from scripts.canary.verifying import Verifying
 from scripts.canary.watch import Tell, Watch, silent
 from scripts.canary.way_back import at_once, kept
 from scripts.deployment.deployer import UpResult
@@ -87,13 +88,17 @@ def run(
     stage: Stage, *, take_over: bool = False, tell: Tell = silent, progress: Progress = SILENT
 ) -> CanaryRun | RollbackRun:
     """The whole ladder unattended: step after step while each one says promote, a hold watched again up to `watchRounds`
-    times, a rollback on a breach or when a deployment fails. Run again after a kill, it goes on where it was.
+    times, a rollback on a breach or when a deployment fails. Run again after a kill, it goes on where it was. Both sides are
+    compared before the first step and beside each watch, which promotes nothing until that has ended.
     """
     steps: list[CanaryStep | Rollback] = []
     rounds = 0
-    with operator_lock.locked(stage.settings, Operation.RUN, take_over=take_over) as lock:
+    with (
+        operator_lock.locked(stage.settings, Operation.RUN, take_over=take_over) as lock,
+        closing(Verifying(stage)) as verifying,
+    ):
         while True:
-            last = Step(stage, lock, tell, progress, unattended=True).run()
+            last = Step(stage, lock, tell, progress, verifying, first=not steps).run()
             steps.append(last)
             rounds = rounds + 1 if last.decision == "hold" else 0
             again = last.decision == "hold" and rounds < stage.settings.config.watch_rounds
@@ -103,7 +108,7 @@ def run(
 
 
 class Step:
-    """One step, under the operator's ``lock``. ``unattended``: nobody is there to look when a deployment fails."""
+    """One step, under the operator's ``lock``. With ``verifying`` it is one of a ladder that nobody looks at, maybe its ``first``."""
 
     def __init__(
         self,
@@ -111,12 +116,14 @@ class Step:
         lock: Held,
         tell: Tell = silent,
         progress: Progress = SILENT,
+        verifying: Verifying | None = None,
         *,
-        unattended: bool = False,
+        first: bool = False,
     ) -> None:
         self._stage, self._lock, self._tell, self._progress = stage, lock, tell, progress
+        self._verifying, self._first = verifying, first
         self._settings, self._config = stage.settings, stage.settings.config
-        self._unattended = unattended
+        self._unattended = verifying is not None
         self._started = time.monotonic()
 
     def run(
@@ -157,6 +164,8 @@ class Step:
         return self._move(begun, wanted, force_reason, dry_run)
 
     def _move(self, begun: int, wanted: int, force_reason: str | None, dry_run: bool) -> CanaryStep:
+        if self._verifying is not None and self._first:
+            self._verifying.now(self._progress)
         prepared = ready.ready(readiness.observe(self._stage), self._config)
         for finding in prepared.findings:
             self._tell(f"{'ok' if finding.state == 'good' else 'NO':>3}  {finding.text}")
@@ -185,6 +194,8 @@ class Step:
                 raise
             reason = f"the deployment of {wanted} % failed, so nobody knows what the rule says: {error}"
             return self._decided(self._document(begun, wanted, Decision("rollback", (reason,)), readiness=before))
+        if self._verifying is not None:
+            self._verifying.begin()
         try:
             observed = Watch(self._stage, self._lock, wanted, self._tell, self._progress).run()
         except TakenOver as error:
@@ -201,6 +212,8 @@ class Step:
 
     def _not_ready(self) -> tuple[str, ...]:
         """What a rollback needs and is not there."""
+        if self._verifying is not None and (why := self._verifying.unfinished()) is not None:
+            return (why,)
         try:
             seen = ready.ready(readiness.observe(self._stage), self._config)
         except MigrationError as error:
@@ -257,6 +270,8 @@ class Step:
             return history.History()
 
     def _roll_back(self, reasons: tuple[str, ...], *, unattended: bool = True) -> Rollback:
+        if self._verifying is not None:
+            self._verifying.close()
         return rollback.execute(
             self._stage, self._lock, reasons=reasons, unattended=unattended, progress=self._progress
         )

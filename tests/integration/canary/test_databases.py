@@ -16,7 +16,7 @@ from psycopg import sql
 from components.config_gates import GateLimits
 from scripts.canary import operator_lock, readiness, ready, rollback
 from scripts.canary import step as canary
-from scripts.canary.documents import CanaryStep, Unfinished
+from scripts.canary.documents import CanaryRun, CanaryStep, Unfinished
 from scripts.canary.operator_lock import Operation
 from scripts.canary.stage import Stage
 from scripts.canary.status import status
@@ -243,6 +243,22 @@ def test_a_verification_of_an_earlier_copy_is_none_of_this_one(make_pair: MakePa
     former = verdicts.newest(pair.source, pair.target)
     assert former is not None
     assert not former.of_this_copy
+
+
+def test_an_unattended_ladder_stops_where_the_sides_came_apart(pair: Pair) -> None:
+    """Prevents a `canary run` that goes on to 100 % over rows which no replication brings, as each figure is good."""
+    cloud = Cloud(observed=HEALTHY)
+
+    def spoil(name: str) -> None:
+        if name == "up done" and cloud.live == 25:
+            _unseen(pair.target, "UPDATE tasks SET title = '別の題' WHERE id = (SELECT min(id) FROM tasks)")
+
+    cloud.at = spoil
+    document = canary.run(_stage(pair.settings, cloud))
+    assert isinstance(document, CanaryRun)
+    assert [(one.to, one.decision) for one in document.steps][:2] == [(5, "promote"), (25, "hold")]
+    assert cloud.live == 25
+    assert "the last verification found differences" in document.reasons[0]
 
 
 def _at_once(pair: Pair, column: str) -> int:

@@ -16,7 +16,7 @@ import pytest
 
 from components.config import MigrationConfig
 from components.config_gates import GateLimits
-from scripts.canary import decisions, gates, history, operator_lock, readiness, rollback, way_back
+from scripts.canary import decisions, gates, history, operator_lock, readiness, rollback, verifying, way_back
 from scripts.canary import step as canary
 from scripts.canary.documents import CanaryRun, CanaryStep
 from scripts.canary.figures import Observed, Period, Traffic
@@ -35,6 +35,7 @@ from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Re
 from scripts.support.events import Step
 from scripts.support.settings import Settings
 from scripts.verify import rollback_proof
+from scripts.verify import run as verify
 from scripts.verify.documents import MissingWrite, UnequalRow, WritesProof
 from scripts.verify.verdict import Verdict
 
@@ -147,6 +148,7 @@ def _databases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollback_proof, "prove", lambda settings, side, timeout: SAME)
     monkeypatch.setattr(fence, "reverse", lambda settings, timeout: 0.1)
     monkeypatch.setattr(replication, "look", lambda settings, timeout: LOOKED)
+    monkeypatch.setattr(verify, "run", lambda settings, **how: None)
 
 
 def stage(cloud: Cloud, tmp_path: Path, **config: Any) -> Stage:
@@ -384,6 +386,42 @@ def test_run_watches_a_hold_again_so_many_times_and_goes_on_when_run_again(tmp_p
     cloud.observed = HEALTHY
     document = canary.run(at)
     assert (document.from_, document.to, document.decision) == (0, 100, "promote")
+
+
+def test_run_verifies_before_its_first_step_and_beside_each_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents an unattended ladder that climbs on a comparison of before it, or on one that never ended."""
+    cloud = Cloud()
+    weights: list[int] = []
+    monkeypatch.setattr(verify, "run", lambda settings, **how: weights.append(cloud.live))
+    assert ran(stage(cloud, tmp_path / "a")).to == 100
+    assert weights == [0, 5, 25, 50, 100]
+
+    # One that fails, ends with an error that nobody thought of, or goes on and on: each promotes nothing.
+    def failing(settings: Settings, **how: Any) -> None:
+        if cloud.live:
+            raise TimedOut("paused for 4 h (the limit): 9 active sessions")
+
+    def endless(settings: Settings, **how: Any) -> None:
+        if cloud.live:
+            assert how["stop"].wait(30), "nobody ended it"
+
+    monkeypatch.setattr(verifying, "LAST_SECONDS", 0.05)
+    for work, said in (
+        (failing, "the verification beside the watch failed: paused for 4 h"),
+        (endless, "the verification beside the watch has not ended"),
+    ):
+        cloud = Cloud()
+        monkeypatch.setattr(verify, "run", work)
+        document = ran(stage(cloud, tmp_path / said[-5:].strip(), watch_rounds=2))
+        assert [(step.to, step.decision) for step in document.steps] == [(5, "hold"), (5, "hold")]
+        assert said in document.reasons[0]
+    # Nobody is on the Task Service yet: nothing was moved.
+    cloud = Cloud()
+    monkeypatch.setattr(readiness, "observe", lambda stage: replace(READY, verified=None))
+    document = ran(stage(cloud, tmp_path / "b"))
+    assert (document.decision, cloud.ups) == ("refused", [])
 
 
 def test_run_rolls_back_on_a_breach_and_stops(tmp_path: Path) -> None:
