@@ -104,3 +104,5 @@ class Publisher:
                     where = _group(group, balancer)
                     minute.add(BALANCER, "HealthyHostCount", where, float(states.count("healthy")))
                     minute.add(BALANCER, "UnHealthyHostCount", where, float(states.count("unhealthy")))
+                    # Reported where targets are registered, whether any request came or none.
+                    minute.add(BALANCER, "RequestCount", where, 0.0)

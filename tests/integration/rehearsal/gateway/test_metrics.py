@@ -224,3 +224,17 @@ def test_figures_come_late_and_with_gaps(measured: Measured) -> None:
         fault(0.0)
     assert (period.task_service, period.monolith) == (None, None)
     assert len(measured.differences(period)) == 2
+
+
+def test_a_side_that_nobody_asks_counts_none_beside_its_targets(measured: Measured) -> None:
+    """Prevents a rollback for want of figures where the weights, or cookies, drew nobody: AWS reports none where targets are registered."""
+    since = time.time()
+
+    def asked() -> list[Period]:
+        measured.gateway.send(path="/api/tasks/1")
+        return [one for one in measured.metrics().observe(since).periods if one.users is not None]
+
+    seen = wait_until(asked, bool, what="a minute of the monolith's alone", timeout=30)[0]
+    assert seen.monolith is not None
+    assert seen.monolith.requests > 0
+    assert (seen.task_service, seen.healthy_hosts) == (Traffic(0), 1.0)
