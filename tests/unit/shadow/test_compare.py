@@ -117,6 +117,8 @@ MOVED: list[tuple[str, Any, Any, Any]] = [
     ("a row came", PAGE, listing(task(10), task(9), task(8), following=8), listing(task(10), task(9), task(8), following=8)),
     ("a row came, the service was asked before it", PAGE, PAGE, listing(task(10), task(9), task(8), following=8)),
     ("a row went", PAGE, PAGE, listing(task(9), task(8), task(6), following=6)),
+    ("one row came, then another went", listing(task(9), task(8), task(7)), listing(task(10), task(9), task(8), task(7)),
+     listing(task(10), task(9), task(8))),
     ("a tag came", {"task": TASK}, {"task": task(tags=[1, 2, 3])}, {"task": task(tags=[1, 2, 3])}),
     ("completed meanwhile", {"task": TASK}, {"task": task(completed_at="x")}, {"task": task(completed_at="x")}),
 ]  # fmt: skip

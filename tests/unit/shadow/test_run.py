@@ -199,6 +199,19 @@ def test_a_difference_that_is_not_there_when_it_is_asked_for_again_is_none(
     assert set(seen.values()) == {looks.LOOKS}
 
 
+def test_differences_of_which_none_is_there_each_time_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+) -> None:
+    """Prevents three writes that came and went, each of another field, taken for one fault."""
+    seen = Counter[str]()
+
+    def another(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        seen[path] += 1
+        return {**body, f"flickers {seen[path]}": True}
+
+    assert looked(Sides(another), tmp_path, monkeypatch, users=1).match
+
+
 def test_what_the_monolith_never_says_twice_is_named_and_fails_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
 ) -> None:
