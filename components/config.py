@@ -165,6 +165,16 @@ class MigrationConfig(Model):
         gt=0,
         description="Each canary step needs a `verify` that matched, began after the copy, and is younger than this.",
     )
+    scheduler_names: tuple[str, ...] = Field(
+        ("*schedul*", "*cron*"),
+        description="`application_name` of the sessions of schedulers and jobs, with wildcards: they may write on one side only.",
+    )
+    silent_hours: float = Field(
+        24.0,
+        gt=0,
+        le=24,
+        description="Nobody but replication wrote on the source at 100 % for so long: else no `finalize`; a scheduler there: else no 100 %.",
+    )
     rollback_limit_seconds: float = Field(300.0, gt=0, le=300, description="The rollback budget: 5 minutes at most.")
     gates: GateLimits = Field(default_factory=GateLimits, description="Limits of a canary step.")
 

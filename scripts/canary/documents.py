@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from scripts.canary.figures import Observed, Period
+from scripts.canary.figures import Observed, Period, Traffic, typical
 from scripts.canary.gates import Finding, Verdict
 from scripts.replication.documents import DeletedRows
 from scripts.support.document import Document
@@ -35,6 +35,14 @@ class Evidence(Document):
     def of(cls, observed: Observed) -> Evidence:
         """What was observed, as it is kept."""
         return cls(watched_seconds=observed.watched_seconds, **vars(observed))
+
+    def sides(self) -> list[tuple[str, Traffic]]:
+        """Both sides over the whole watch, and what the API's users got."""
+        return [
+            ("Task Service", typical(one.task_service for one in self.periods)),
+            ("monolith", typical(one.monolith for one in self.periods)),
+            ("users (API)", typical(one.users for one in self.periods)),
+        ]
 
     def observed(self) -> Observed:
         """What was observed, to be judged anew."""

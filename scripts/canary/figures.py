@@ -121,6 +121,17 @@ def with_replication(observed: Observed, samples: Sequence[tuple[float, float]])
     )
 
 
+def typical(seen: Iterable[Traffic | None]) -> Traffic:
+    """The sums of several periods, with their typical P50 and P95."""
+    there = [one for one in seen if one is not None]
+    counts = (sum(getattr(one, name) for one in there) for name in ("requests", "errors", "refusals"))
+    latencies = (
+        weighted_median((ms, one.requests) for one in there if (ms := getattr(one, name)) is not None)
+        for name in ("p50_ms", "p95_ms")
+    )
+    return Traffic(*counts, *latencies)
+
+
 def weighted_median(values: Iterable[tuple[float, int]]) -> float | None:
     """The median of (value, weight), the lower one of two; None without weight. It never falls when a value rises."""
     ordered = sorted((value, weight) for value, weight in values if weight > 0)

@@ -86,6 +86,16 @@ def after(so_far: History, event: Mapping[str, Any]) -> History:
     return so_far
 
 
+def routed(event: Mapping[str, Any]) -> int | None:
+    """The weight (percent) that an event says the live rule has now. Pure."""
+    match (event.get("step"), event.get("event")):
+        case (Step.CANARY, CanaryEvent.MOVED):
+            return int(event["to"])
+        case (Step.ROLLBACK, RollbackEvent.ROUTED | RollbackEvent.DONE):
+            return 0
+    return None
+
+
 def history(events: Iterable[Mapping[str, Any]]) -> History:
     """What events, oldest first, come to. Pure."""
     return reduce(after, events, History())
@@ -109,6 +119,15 @@ def keep(settings: Settings, step: Step, event: str, facts: Mapping[str, Any]) -
             # Who else has an event waits for this one.
             row = source.execute(QUERIES["hold_history"], (KEPT,)).fetchone()
             helper_schema.put(source, KEPT, asdict(after(_history(row[0] if row else None), happened)))
+            _note_routed(source, routed(happened), settings.config.drain_seconds)
+
+
+def _note_routed(source: Connection, weight: int | None, drain: float) -> None:
+    """With the moment, by the source's clock, at which requests under way have ended; a step that is watched again has not moved anew."""
+    before = helper_schema.get(source, helper_schema.ROUTED) or {"weight": 0}
+    if weight is not None and weight != before["weight"]:
+        (since,) = source.execute(QUERIES["drained_at"], (drain,)).fetchone() or (None,)
+        helper_schema.put(source, helper_schema.ROUTED, {"weight": weight, "since": since})
 
 
 def record(settings: Settings, step: Step, event: str, **facts: Any) -> None:

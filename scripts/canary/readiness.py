@@ -11,7 +11,7 @@ from scripts.canary.stage import Stage
 from scripts.database import helper_schema
 from scripts.database.connections import connect, domain_errors
 from scripts.database.sides import open_side
-from scripts.replication import fence
+from scripts.replication import fence, writers
 from scripts.replication import run as replicate
 from scripts.replication.documents import REMEDY_IN_DETAIL, DirectionState, Status
 from scripts.support.settings import Settings
@@ -42,6 +42,7 @@ def observe(stage: Stage) -> Readiness:
         service=stage.service.health() if stage.service is not None else None,
         rollback_seconds=rollback_estimate(reverse.fence_seconds, history.read(settings).ups, config.drain_seconds),
         shadowed=_shadowed(stage) if config.require_shadow and not stage.declared_weight() else None,
+        not_switched=writers.not_switched(config, status.writers),
     )
 
 

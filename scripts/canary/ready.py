@@ -90,6 +90,8 @@ class Readiness:
     rollback_seconds: float | None
     #: None where none is wanted: users are on the Task Service already, or `requireShadow` is false.
     shadowed: Shadowed | None = None
+    #: Schedulers that write on the monolith alone: at 100 % nobody does. None is asked for below.
+    not_switched: tuple[str, ...] = ()
 
 
 #: A `shadow` counts for so long.
@@ -222,6 +224,7 @@ def _answers_alike(seen: Shadowed | None) -> Iterator[Finding]:
 
 def _goes_back(seen: Readiness, limit: float) -> Iterator[Finding]:
     """There is a service to send requests to, and a way back in time."""
+    yield from (Finding("scheduler", "breach", text) for text in seen.not_switched)
     if seen.service is not None:
         yield _rule(
             "service",

@@ -141,6 +141,7 @@ def execute(
     reasons: tuple[str, ...] = (),
     stop_service: bool = False,
     unattended: bool = False,
+    decision: str | None = None,
     progress: Progress = SILENT,
 ) -> Rollback:
     """Move every request to the monolith and prove that it has every write the Task Service acknowledged.
@@ -150,6 +151,7 @@ def execute(
         reasons: why; kept in the journal.
         stop_service: ask ECS for no task at the end (the plan's scenario 2).
         unattended: when Pulumi cannot run, change the rule by the load balancer's API instead of asking a person to.
+        decision: where the one that led to it is kept, for the notice.
 
     Raises:
         MigrationError: the deployment failed; the weight is unchanged.
@@ -158,7 +160,7 @@ def execute(
             within the budget; something does not allow it; a database is away. Each keeps its kind.
         DataDiffer: the routes moved, and rows of the Task Service are not as such on the monolith.
     """
-    return _ByPulumi(at, unattended, progress).go(reasons, stop_service)
+    return _ByPulumi(at, unattended, progress).go(reasons, stop_service, decision)
 
 
 def emergency(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from components.config import PROJECT
-from scripts.canary import decisions, gates, guard, history, operator_lock, readiness, ready, rollback
+from scripts.canary import decisions, gates, guard, history, notices, operator_lock, readiness, ready, rollback
 from scripts.canary.documents import (
     CanaryRun,
     CanaryStep,
@@ -166,7 +166,7 @@ class Step:
     def _move(self, begun: int, wanted: int, force_reason: str | None, dry_run: bool) -> CanaryStep:
         if self._verifying is not None and self._first:
             self._verifying.now(self._progress)
-        prepared = ready.ready(readiness.observe(self._stage), self._config)
+        prepared = self._ready(wanted)
         for finding in prepared.findings:
             self._tell(f"{'ok' if finding.state == 'good' else 'NO':>3}  {finding.text}")
         before = list(prepared.findings)
@@ -205,17 +205,23 @@ class Step:
         decision = gates.decide(observed, self._config.gates, self._config.watch_seconds)
         if decision.verdict == "promote":
             # The way back may have broken under the watch: a trigger that was switched off, a column that came.
-            observed = replace(observed, failing=self._not_ready())
+            observed = replace(observed, failing=self._not_ready(wanted))
             decision = gates.decide(observed, self._config.gates, self._config.watch_seconds)
         changed = [change.name for change in deployed.changes]
         return self._decided(self._document(begun, wanted, decision, observed, readiness=before, changed=changed))
 
-    def _not_ready(self) -> tuple[str, ...]:
+    def _ready(self, wanted: int) -> Decision:
+        seen = readiness.observe(self._stage)
+        if wanted < 100:
+            seen = replace(seen, not_switched=())
+        return ready.ready(seen, self._config)
+
+    def _not_ready(self, wanted: int) -> tuple[str, ...]:
         """What a rollback needs and is not there."""
         if self._verifying is not None and (why := self._verifying.unfinished()) is not None:
             return (why,)
         try:
-            seen = ready.ready(readiness.observe(self._stage), self._config)
+            seen = self._ready(wanted)
         except MigrationError as error:
             return (f"whether a rollback would keep every write cannot be seen: {error}",)
         return seen.reasons if seen.verdict == "refused" else ()
@@ -269,11 +275,16 @@ class Step:
                 return history.history(self._settings.journal.events())
             return history.History()
 
-    def _roll_back(self, reasons: tuple[str, ...], *, unattended: bool = True) -> Rollback:
+    def _roll_back(self, reasons: tuple[str, ...], *, unattended: bool = True, decision: str | None = None) -> Rollback:
         if self._verifying is not None:
             self._verifying.close()
         return rollback.execute(
-            self._stage, self._lock, reasons=reasons, unattended=unattended, progress=self._progress
+            self._stage,
+            self._lock,
+            reasons=reasons,
+            unattended=unattended,
+            decision=decision,
+            progress=self._progress,
         )
 
     def _document(
@@ -304,11 +315,11 @@ class Step:
             self._tell(f"the decision could not be kept, the rollback goes on: {error}")
         if rolling:
             # A rollback tells of itself when it is done: nothing may delay it.
-            back = self._roll_back(tuple(document.reasons))
+            back = self._roll_back(tuple(document.reasons), decision=document.document)
             return document.model_copy(update={"rollback": back})
-        told = {"decision": document.decision, "reasons": document.reasons}
         subject = f"canary {document.from_} -> {document.to} %: {document.decision}"
-        self._stage.notices.send(self._settings, subject, told)
+        text = notices.decided(document, self._stage.notices.region, unattended=self._unattended)
+        self._stage.notices.send(self._settings, subject, text)
         return document
 
     def _kept(self, document: CanaryStep) -> str:

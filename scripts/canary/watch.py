@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from scripts.canary import gates
 from scripts.canary.figures import Observed, with_replication
 from scripts.canary.gates import Verdict
+from scripts.canary.notices import alarm
 from scripts.canary.operator_lock import Held
 from scripts.canary.stage import Stage
 from scripts.replication import status
@@ -47,7 +48,7 @@ class Watch:
         self._fences: list[tuple[float, float]] = []
         self._looked: Looked | None = None
         self._unreadable: str | None = None
-        self._alarmed = False
+        self._alarmed = set[str]()
 
     def run(self) -> Observed:
         """Look until a breach, or the whole watch decides, or its grace is over.
@@ -92,17 +93,19 @@ class Watch:
         observed = replace(observed, weight=self._weight)
         if self._looked is None:
             return observed
-        self._alarm(unusual(self._looked.deletes, settings.config.gates))
-        return replace(observed, missing=self._looked.missing, told=self._looked.told, deletes=self._looked.deletes)
+        looked = self._looked
+        self._alarm("unusual deletes by the Task Service", unusual(looked.deletes, settings.config.gates))
+        self._alarm("somebody else writes", looked.writing)
+        return replace(
+            observed, missing=looked.missing, told=looked.told, deletes=looked.deletes, failing=looked.writing
+        )
 
-    def _alarm(self, deletes: list[str]) -> None:
-        """Tell the alarms' topic once a watch: rows go on both sides while it lasts."""
-        if deletes and not self._alarmed:
-            self._alarmed = True
-            self._tell("; ".join(deletes))
-            self._stage.notices.send(
-                self._stage.settings, "ALARM: unusual deletes by the Task Service", {"deletes": deletes}
-            )
+    def _alarm(self, subject: str, found: Sequence[str]) -> None:
+        """Tell the alarms' topic once a watch: it goes on while the watch lasts."""
+        if found and subject not in self._alarmed:
+            self._alarmed.add(subject)
+            self._tell("; ".join(found))
+            self._stage.notices.send(self._stage.settings, f"ALARM: {subject}", alarm(found))
 
     def _fenced(self) -> float:
         """Seconds of the slower fence; the limit, which is a breach, when one does not return."""

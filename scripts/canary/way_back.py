@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from scripts.canary import history
+from scripts.canary import history, notices
 from scripts.canary.documents import Moved, Phases, Rollback
 from scripts.canary.stage import Emergency, Stage
 from scripts.finish import rights
@@ -45,14 +45,18 @@ class WayBack(ABC):
     def move(self) -> Moved:
         """Move the routes. Raises MigrationError: they are where they were."""
 
-    def go(self, reasons: tuple[str, ...], stop_service: bool) -> Rollback:
-        """The whole of it, once. Raises as :func:`scripts.canary.rollback.execute`."""
+    def go(self, reasons: tuple[str, ...], stop_service: bool, decision: str | None = None) -> Rollback:
+        """The whole of it, once; ``decision``: where the one that led to it is kept. Raises as :func:`scripts.canary.rollback.execute`."""
         self._started = time.monotonic()
         given_back = self._let_write()
         begun = self._weight()
         self._note(RollbackEvent.BEGUN, **{"from": begun, "reasons": list(reasons)})
-        moved = self.move()
-        self.load_balancer.confirm(0)
+        try:
+            moved = self.move()
+            self.load_balancer.confirm(0)
+        except MigrationError as error:
+            self._tell(f"rollback from {begun} %: the routes did NOT move", notices.not_moved(str(error)))
+            raise
         routed = self._elapsed()
         self._note(RollbackEvent.ROUTED, seconds=round(routed, 3), **moved.plain())
         say(f"all routes are on the monolith after {routed:.1f} s, by {moved.by}", "green")
@@ -60,7 +64,7 @@ class WayBack(ABC):
             drained, fenced, rows = self._prove()
         except MigrationError as error:
             self._note(RollbackEvent.UNPROVEN, reason=str(error))
-            self._tell(f"rollback from {begun} %: routes moved, NOT proven", {"reason": str(error)})
+            self._tell(f"rollback from {begun} %: routes moved, NOT proven", notices.unproven(str(error)))
             raise error.reworded(
                 f"all routes are on the monolith since {routed:.1f} s, but it is not proven that every write arrived: {error}; keep both "
                 "databases, mend replication, then run rollback again"
@@ -93,21 +97,22 @@ class WayBack(ABC):
                 compared=round(seconds - fenced, 3),
             ),
         )
-        return self._ended(document, routed)
+        return self._ended(document, routed, decision)
 
-    def _ended(self, document: Rollback, routed: float) -> Rollback:
+    def _ended(self, document: Rollback, routed: float, decision: str | None) -> Rollback:
         """Told and journaled, and refused when it is not proven."""
         begun, proof = document.from_, document.rows
+        text = notices.went_back(document, decision, self.at.notices.region)
         if not proof.proven:
             self._note(RollbackEvent.UNPROVEN, **document.plain())
-            self._tell(f"rollback from {begun} %: NOT proven", document.plain())
+            self._tell(f"rollback from {begun} %: NOT proven", text)
             raise DataDiffer(
                 f"all routes are on the monolith since {routed:.1f} s, but it is not proven that it has every write: {proof.problem()}; "
                 "keep both databases; look at `task-migration replicate status` and mend what it says, rows that differ by "
                 "`task-migration verify --repair newest`, then rollback again"
             )
         self._note(RollbackEvent.DONE, **document.plain())
-        self._tell(f"rollback from {begun} % done in {document.seconds:.0f} s", document.plain())
+        self._tell(f"rollback from {begun} % done in {document.seconds:.0f} s", text)
         return document
 
     def _elapsed(self) -> float:
@@ -117,8 +122,8 @@ class WayBack(ABC):
         """Seconds of the budget that are left, at least one."""
         return max(1.0, self.limit - self._elapsed())
 
-    def _tell(self, subject: str, facts: Mapping[str, object]) -> None:
-        self.at.notices.send(self.settings, subject, facts)
+    def _tell(self, subject: str, text: str) -> None:
+        self.at.notices.send(self.settings, subject, text)
 
     def _note(self, event: RollbackEvent, **facts: object) -> None:
         """Keep and journal an event of the rollback; what cannot be written, or not now, stops no rollback."""

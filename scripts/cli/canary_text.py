@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -20,7 +20,6 @@ from scripts.canary.documents import (
     RollbackRun,
     ServiceStarted,
 )
-from scripts.canary.figures import Traffic, weighted_median
 from scripts.canary.gates import Finding
 from scripts.canary.gates import State as RuleState
 from scripts.cli.finish_text import proof
@@ -114,26 +113,15 @@ def _watched(evidence: Evidence | None) -> list[RenderableType]:
     """Both sides, and all users at the API, below each other over the whole watch."""
     if evidence is None or not evidence.periods:
         return []
-    rows = []
-    for name, seen in (
-        ("Task Service", [one.task_service for one in evidence.periods]),
-        ("monolith", [one.monolith for one in evidence.periods]),
-        ("users (API)", [one.users for one in evidence.periods]),
-    ):
-        traffic = [one for one in seen if one is not None]
-        requests, errors = sum(one.requests for one in traffic), sum(one.errors for one in traffic)
-        rate = 100.0 * errors / requests if requests else None
-        rows.append((name, requests, rate, _typical(traffic, "p50_ms"), _typical(traffic, "p95_ms")))
+    rows = [
+        (name, one.requests, one.error_rate_percent if one.requests else None, one.p50_ms, one.p95_ms)
+        for name, one in evidence.sides()
+    ]
     columns: list[str | Column] = [
         "side",
         *(Column(name, True) for name in ("requests", "errors %", "typical P50 ms", "typical P95 ms")),
     ]
     return [table(columns, rows, f"watched {evidence.watched_seconds:.0f} s")]
-
-
-def _typical(traffic: Sequence[Traffic], name: str) -> float | None:
-    values = [(value, one.requests) for one in traffic if (value := getattr(one, name)) is not None]
-    return weighted_median(values)
 
 
 def _judged(document: CanaryStep) -> list[RenderableType]:

@@ -107,7 +107,9 @@ def _writes(document: Status) -> list[RenderableType]:
         for name, side, count in (("source", held.source, told.source), ("target", held.target, told.target))
     ]
     numbers = [Column(name, number=True) for name in ("records kept", "MiB", "own pruned", "lost writes told")]
-    return [table(["record of writes", *numbers], rows)]
+    who = [(one.side, one.role, one.application, sum(one.tables.values()), one.last) for one in document.writers]
+    columns: list[str | Column] = ["who writes", "role", "application", Column("in a day", number=True), "last, UTC"]
+    return [table(["record of writes", *numbers], rows), *([table(columns, who)] if who else [])]
 
 
 def _verdict(document: Status) -> str:

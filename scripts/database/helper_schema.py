@@ -29,6 +29,8 @@ REVOKED = "revoked"
 SLOT_BACK = "slot_back"
 #: The newest `shadow`: whether both sides answered the same, when, and which definition of the Task Service (on the source).
 SHADOWED = "shadowed"
+#: The weight that the live rule was last seen at, and since when nothing of before is under way (on the source).
+ROUTED = "routed"
 #: Of a `rollback --abandon` that was killed in its removal: the target's newest write, which the source has.
 DRAINED = "drained"
 T = TypeVar("T")
@@ -62,13 +64,13 @@ def install(connection: Connection) -> None:
     """
 
     def work() -> None:
-        whole = _whole(connection)
-        if whole:
+        there = whole(connection)
+        if there:
             return
         with connection.transaction():
             connection.execute(sql.SQL(QUERIES["install"]).format(owner=sql.Literal(operator(connection))))
             # A former version's tables are left as they are: what carries records may have been given rights to them.
-            close(connection, *(("SCHEMA", "TABLE") if whole is None else ()))
+            close(connection, *(("SCHEMA", "TABLE") if there is None else ()))
 
     try:
         with_lock_retries(work, f"making the schema {HELPER_SCHEMA}")
@@ -79,22 +81,22 @@ def install(connection: Connection) -> None:
 
 def installed(connection: Connection) -> bool:
     """Whether the helper schema is there. Raises Refused when it is somebody else's."""
-    return _whole(connection) is not None
+    return whole(connection) is not None
 
 
-def _whole(connection: Connection) -> bool | None:
-    """Whether it has all that this version of the program keeps in it; None when it is not there at all."""
+def whole(connection: Connection) -> bool | None:
+    """Whether it has all that this version of the program keeps in it; None when it is not there at all. Raises as :func:`installed`."""
     row = connection.execute(QUERIES["state"]).fetchone()
     if row is None:
         return None
-    owner, mine, there, whole = row
+    owner, mine, there, all_of_it = row
     if not mine:
         raise Refused(
             f"the schema {HELPER_SCHEMA} of {connection.info.dbname} belongs to {owner} and not to {operator(connection)}, as whom this "
             "command works: nothing that stands in it is trusted, nothing was changed. Work as the role that began; or, where "
             f"{owner} is no operator: DROP SCHEMA {HELPER_SCHEMA} CASCADE"
         )
-    return bool(whole) if there else None
+    return bool(all_of_it) if there else None
 
 
 def operator(connection: Connection) -> str:

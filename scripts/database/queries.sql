@@ -68,6 +68,24 @@ CREATE TABLE IF NOT EXISTS task_migration.source_writes (
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE TABLE IF NOT EXISTS task_migration.target_writes (LIKE task_migration.source_writes INCLUDING DEFAULTS INCLUDING INDEXES);
+-- Who wrote: the role that logged in, whatever it changed to since, and what its session calls itself. The defaults for themselves, so
+-- that nobody stands in what a former version recorded.
+ALTER TABLE task_migration.source_writes ADD COLUMN IF NOT EXISTS role text, ADD COLUMN IF NOT EXISTS application text;
+ALTER TABLE task_migration.target_writes ADD COLUMN IF NOT EXISTS role text, ADD COLUMN IF NOT EXISTS application text;
+ALTER TABLE task_migration.source_writes ALTER role SET DEFAULT session_user, ALTER application SET DEFAULT current_setting('application_name');
+ALTER TABLE task_migration.target_writes ALTER role SET DEFAULT session_user, ALTER application SET DEFAULT current_setting('application_name');
+-- How much of that went with a side's own records as they were pruned, by minute.
+CREATE TABLE IF NOT EXISTS task_migration.writers (
+    minute timestamptz,
+    table_name text,
+    kind text,
+    role text,
+    application text,
+    writes bigint NOT NULL,
+    oldest timestamptz NOT NULL,
+    newest timestamptz NOT NULL,
+    PRIMARY KEY (minute, table_name, kind, role, application)
+);
 CREATE INDEX IF NOT EXISTS source_writes_key ON task_migration.source_writes (table_name, key, v);
 CREATE INDEX IF NOT EXISTS target_writes_key ON task_migration.target_writes (table_name, key, v);
 -- Writes that lost: `v` is the write, `columns` what of it, `lost` and `kept` both values.
@@ -107,7 +125,7 @@ DO $task_migration$
 DECLARE
     _name text;
 BEGIN
-    FOREACH _name IN ARRAY ARRAY['settings', 'source_writes', 'target_writes', 'conflicts', 'locks', 'keys'] LOOP
+    FOREACH _name IN ARRAY ARRAY['settings', 'source_writes', 'target_writes', 'conflicts', 'locks', 'keys', 'writers'] LOOP
         EXECUTE format('CREATE OR REPLACE TRIGGER "00_task_migration_guard" BEFORE INSERT OR UPDATE OR DELETE ON task_migration.%I '
             'FOR EACH STATEMENT WHEN (current_user <> %L) EXECUTE FUNCTION task_migration.guard()', _name, {owner});
         EXECUTE format('ALTER TABLE task_migration.%I ENABLE ALWAYS TRIGGER "00_task_migration_guard"', _name);
@@ -118,7 +136,7 @@ $task_migration$
 -- state: who owns the helper schema (no row: nobody made it), whether its first tables are there, and its last one's trigger
 SELECT pg_get_userbyid(n.nspowner), n.nspowner = (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user),
        to_regclass('task_migration.conflicts') IS NOT NULL,
-       EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = to_regclass('task_migration.keys') AND t.tgname = '00_task_migration_guard')
+       EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = to_regclass('task_migration.writers') AND t.tgname = '00_task_migration_guard')
 FROM pg_namespace n WHERE n.nspname = 'task_migration'
 
 -- holdings: each object of the helper schema, with its owner, and who else has been given what right to it: NULL is everybody

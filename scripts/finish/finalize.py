@@ -14,7 +14,7 @@ from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
 from scripts.finish import removal, rights
 from scripts.finish.documents import Finalization, Privileges, TableRows
-from scripts.replication import fence, writes
+from scripts.replication import fence, writers, writes
 from scripts.replication.engine import engine_of
 from scripts.schema import ownership
 from scripts.support.errors import DataDiffer, Refused
@@ -43,7 +43,8 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progre
         timeout: seconds that the monolith's last writes, and each fence, may take.
 
     Raises:
-        Refused: replication does not run both ways, code of others would run, the role cannot be made read-only, or another role wrote at the end.
+        Refused: replication does not run both ways, code of others would run, somebody still writes on the source at 100 %,
+            the role cannot be made read-only, or another role wrote at the end.
         DataDiffer: the sides differ; nothing was removed.
         TimedOut: a fence did not come through, or a writer did not end.
     """
@@ -64,6 +65,7 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progre
         if not fence.available(settings):
             return finalizer.without_replication(dry_run)
         strangers.refuse_both(settings, "finalize")
+        writers.refuse(settings)
         rights.try_revoke(source, config.source_role, tables, finalizer.statements)
         finalizer.compare("before the revoke; nothing was changed")
         if dry_run:

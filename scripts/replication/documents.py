@@ -191,6 +191,30 @@ class Finding(Document):
     remedy: str
 
 
+class Writer(Document):
+    """Who wrote on a side, by the record of writes: the role that logged in, and what its sessions call themselves. ``first`` and
+    ``last`` are UTC."""
+
+    side: Side
+    role: str
+    application: str
+    #: Writes by table.
+    tables: dict[str, int]
+    first: str
+    last: str
+    #: How long the last one is ago.
+    seconds_ago: float
+
+    @property
+    def name(self) -> str:
+        """Of the two, for people."""
+        return f"{self.role} as {self.application!r}" if self.application else f"{self.role} without a name"
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{table} {count:,}" for table, count in self.tables.items())
+        return f"{sum(self.tables.values()):,} writes by {self.name} ({counts}; the last at {self.last} UTC)"
+
+
 class WriteCounts(Document):
     """Records of writes by what each did to its row."""
 
@@ -257,3 +281,5 @@ class Status(Document):
     drift: list[str]
     conflicts: ToldConflicts
     writes: RecordOfWrites
+    #: Who wrote on either side in the last day.
+    writers: list[Writer] = Field(default_factory=list)

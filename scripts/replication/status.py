@@ -11,7 +11,7 @@ from scripts.copy.state import other_tables
 from scripts.database import helper_schema, queries, strangers
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import open_side
-from scripts.replication import bands, deletes, fence, findings, slot_health, writes
+from scripts.replication import bands, deletes, fence, findings, slot_health, writers, writes
 from scripts.replication.directions import DIRECTIONS, Direction, publisher
 from scripts.replication.documents import DeletedRows, DirectionState, RecordOfWrites, Status, ToldConflicts
 from scripts.replication.engine import Engine, engine_of
@@ -44,6 +44,7 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
         sides: dict[Side, Connection] = {"source": source, "target": target}
         conflicts = ToldConflicts(**{side: writes.told(connection) for side, connection in sides.items()})
         record = RecordOfWrites(**{side: writes.held(connection) for side, connection in sides.items()})
+        seen = writers.read(settings.config, sides)
         sequences = bands.between(settings, source, target)
         copied = helper_schema.get(target, helper_schema.COPY)
         for direction, state in states.items():
@@ -60,6 +61,7 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
     found = [
         *findings.judge(settings.config, states, sequences, drift, never, records),
         *findings.tables(other_tables(copied, settings.config)),
+        *writers.judge(settings.config, seen),
     ]
     return Status(
         status=findings.worst(found),
@@ -71,18 +73,21 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
         drift=drift,
         conflicts=conflicts,
         writes=record,
+        writers=list(seen.day),
     )
 
 
 @dataclass(frozen=True)
 class Looked:
     """What one look at running replication shows: the slower fence in seconds, how many writes the fences overtook, which then
-    never arrive, how many lost writes both conflict logs tell of, and what the Task Service deleted by table and minute."""
+    never arrive, how many lost writes both conflict logs tell of, what the Task Service deleted by table and minute, and who writes where
+    nobody should."""
 
     seconds: float
     missing: int
     told: int
     deletes: tuple[DeletedRows, ...] = ()
+    writing: tuple[str, ...] = ()
 
 
 def look(settings: Settings, timeout: float) -> Looked:
@@ -94,12 +99,20 @@ def look(settings: Settings, timeout: float) -> Looked:
     """
     found = [fence.arrival(settings, direction, timeout) for direction in DIRECTIONS]
     writes.prune(settings)
-    told, deleted = 0, tuple[DeletedRows, ...]()
-    for side in BOTH:
-        with domain_errors("reading the conflict log"), open_side(settings, side, "conflicts") as connection:
-            told += writes.told(connection)
-            deleted += deletes.read(connection, settings.config) if side == "target" else ()
-    return Looked(max(seconds for seconds, _ in found), sum(missing for _, missing in found), told, deleted)
+    with (
+        domain_errors("reading the record of writes"),
+        open_side(settings, "source", "look") as source,
+        open_side(settings, "target", "look") as target,
+    ):
+        sides: dict[Side, Connection] = {"source": source, "target": target}
+        writing = writers.judge(settings.config, writers.read(settings.config, sides))
+        return Looked(
+            seconds=max(seconds for seconds, _ in found),
+            missing=sum(missing for _, missing in found),
+            told=sum(writes.told(connection) for connection in sides.values()),
+            deletes=deletes.read(target, settings.config),
+            writing=tuple(f"{one.what}: {one.detail}; {one.remedy}" for one in writing if one.status == "fail"),
+        )
 
 
 def _measured(

@@ -29,7 +29,6 @@ from psycopg import IsolationLevel, sql
 from scripts.database import helper_schema, locks, queries
 from scripts.database.connections import Connection, domain_errors, session_name
 from scripts.database.sides import open_side
-from scripts.replication import deletes
 from scripts.replication.documents import HeldWrites, LostWrite, WriteCounts
 from scripts.support.errors import TimedOut
 from scripts.support.settings import Settings
@@ -38,7 +37,7 @@ from scripts.writes import record
 from scripts.writes.install import LOCK_MS
 
 _QUERIES = queries.load("scripts.replication", "writes.sql")
-_DIGEST = sql.SQL(_QUERIES["digest"])
+_DIGEST, _KIND = sql.SQL(_QUERIES["digest"]), sql.SQL(_QUERIES["kind"])
 #: Names in the helper schema's settings: what both sides know (both sides), what was pruned (each side, of its own writes), and
 #: the next number to prune to (target).
 KNOWN, PRUNED, NEXT = "known", "pruned", "prune"
@@ -50,6 +49,8 @@ SEEN = 3.0
 PRUNE_SECONDS = 1.0
 #: Records that are named.
 LISTED = 100
+#: Minutes for which it is known who wrote what on a side, also of pruned records: a job of each night is seen.
+REMEMBERED = 24 * 60
 STATEMENT_MS = 10_000
 
 
@@ -88,7 +89,12 @@ class Arrival:
 
 def _on(query: str, side: Side) -> sql.Composed:
     """A query over the table of ``side``'s writes, on whichever database."""
-    return sql.SQL(_QUERIES[query]).format(writes=record.table(side), digest=_DIGEST)
+    return sql.SQL(_QUERIES[query]).format(writes=record.table(side), digest=_DIGEST, kind=_KIND)
+
+
+def somebody(query: str, side: Side) -> sql.Composed:
+    """A query over somebody's own writes of ``side``, on its own database."""
+    return sql.SQL(_QUERIES[query]).format(somebody=_on("somebody", side))
 
 
 def known(connection: Connection) -> int:
@@ -250,6 +256,8 @@ def prune(settings: Settings, seconds: float = PRUNE_SECONDS) -> int:
         open_side(settings, "source", "prune", LOCK_MS, STATEMENT_MS) as source,
         open_side(settings, "target", "prune", LOCK_MS, STATEMENT_MS) as target,
     ):
+        if not (helper_schema.whole(source) and helper_schema.whole(target)):
+            return 0  # of a former version, until `replicate start`
         try:
             if locks.take(target, locks.PRUNE, session_name("prune")) is not None:
                 return 0
@@ -266,6 +274,8 @@ class _Pruning:
 
     def run(self, deadline: float) -> int:
         low = min(known(connection) for connection in self._sides.values())
+        for connection in self._sides.values():
+            connection.execute(_QUERIES["forget"], (REMEMBERED,))
         done = self._delete(low, deadline)  # what a killed call left
         following: dict[str, Any] | None = helper_schema.get(self._target, NEXT)
         if following and following["closed"] and self._fenced(following["closed"]):
@@ -336,17 +346,12 @@ class _Pruning:
         done = 0
         for here, connection in self._sides.items():
             for side in BOTH:
-                given, gone = {"high": high, "size": CHUNK}, -1
+                given, gone = {"high": high, "size": CHUNK, "own": side == here}, -1
                 while gone and time.monotonic() < deadline:
                     with connection.transaction():
-                        rows = connection.execute(_on("delete", side), given).fetchall()
-                        gone = sum(row[3] for row in rows)
+                        counts: dict[str, int] = dict(connection.execute(_on("delete", side), given).fetchall())
+                        gone = sum(counts.values())
                         if side == here and gone:
                             done += gone
-                            counts = Counter({kind: 0 for kind, *_ in rows})
-                            for kind, *_, number in rows:
-                                counts[kind] += number
                             helper_schema.put(connection, PRUNED, pruned(connection).plus(counts).plain())
-                            if side == "target":
-                                deletes.keep(connection, {(row[1], row[2]): row[3] for row in rows if row[1]})
         return done

@@ -36,6 +36,8 @@ class Environment(BaseSettings):
     pulumi_stack: str | None = Field(None, alias="PULUMI_STACK")
     state_dir: str = Field(".task-migration", alias="TASK_MIGRATION_STATE_DIR")
     stage: str | None = Field(None, alias=STAGE_VARIABLE)
+    #: GitHub, 'Workflow commands', 'Adding a job summary': the file of the step that runs.
+    job_summary: str | None = Field(None, alias="GITHUB_STEP_SUMMARY")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Settings:
     state_dir: Path | str
     #: ``module:function`` that makes the stage instead of a deployed stack; None on a real account.
     stage: str | None = None
+    #: File that notices are written into as well, as GitHub names one to each step of a job.
+    job_summary: str | None = None
     #: Gives a side's URL from a deployed stack by name; None where both have to be in the environment.
     deployed_url: Callable[[str, Side], str] | None = None
 
@@ -142,5 +146,6 @@ def load_settings(stack: str | None = None, deployed_url: Callable[[str, Side], 
         target_url=environment.target_database_url,
         state_dir=environment.state_dir,
         stage=environment.stage,
+        job_summary=environment.job_summary,
         deployed_url=deployed_url,
     )

@@ -411,6 +411,22 @@ def test_a_weight_that_cannot_be_committed_is_an_error_that_shows_it(clones: dic
     assert "canaryWeight: 50" in git(clones["origin"], "show", "main:Pulumi.staging.yaml")
 
 
+def test_a_run_that_ends_before_it_decides_says_so_in_its_summary(tmp_path: Path) -> None:
+    """Fails when a red run's page is empty, or one that decided says that it did not."""
+    name = "Say that nothing was decided"
+    (step,) = [item for item in steps("canary") if item.get("name") == name]
+    assert step["if"] == "failure()"
+    summary = tmp_path / "summary"
+    variables = {"ACTION": "step", "PULUMI_STACK": "prod", "GITHUB_STEP_SUMMARY": str(summary)}
+    (tmp_path / "decision.json").write_text("")  # as tee leaves it where the command says nothing
+    assert run_step("canary", name, tmp_path, variables).returncode == 0
+    assert summary.read_text().startswith("### step of prod ended without a decision; ")
+    summary.unlink()
+    (tmp_path / "decision.json").write_text("{}")
+    assert run_step("canary", name, tmp_path, variables).returncode == 0
+    assert not summary.exists()
+
+
 @pytest.mark.parametrize(("place", "status"), [("s3://myteacher-migration-state", 0), ("", 1), (".task-migration", 1)])
 def test_a_journal_that_dies_with_the_runner_is_refused(place: str, status: int) -> None:
     """Fails when the next run does not know of a step that was cut, because its journal lay in the runner's workspace."""

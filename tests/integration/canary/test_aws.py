@@ -50,10 +50,13 @@ def test_a_decision_in_s3_is_explained_on_another_machine_and_told_to_the_topic(
     messages: list[dict[str, Any]] = aws.client("sqs").receive_message(QueueUrl=queue)["Messages"]
     notice = json.loads(messages[0]["Body"])
     assert notice["Subject"] == "canary 0 -> 5 %: promote"
-    assert json.loads(notice["Message"])["decision"] == "promote"
+    assert notice["Message"].startswith("canary 0 -> 5 %: promote\n\nThe Task Service gets 5 % of the requests")
+    assert (
+        f"\n- {document.document}\n- https://{aws.region}.console.aws.amazon.com/s3/object/state?" in notice["Message"]
+    )
 
     # A topic that is gone is journaled, and nothing more.
-    Notices(aws.client("sns"), topic + "-gone").send(settings, "rollback\nfrom 5 % – done", {})
+    Notices(aws.client("sns"), topic + "-gone").send(settings, "rollback\nfrom 5 % – done", "text")
     failed = settings.journal.last("canary", "notice-failed")
     assert failed is not None
-    assert failed["subject"] == "rollback from 5 % ? done"
+    assert failed["subject"] == "rollback from 5 % – done"

@@ -70,6 +70,7 @@ class Cloud:
         self.changes, self.observed = changes, observed
         self.ups: list[int] = []
         self.notices: list[str] = []
+        self.texts: list[str] = []
         self.stopped = False
         self.enabled: object = True
         self.sticky = 0
@@ -121,8 +122,11 @@ class Cloud:
     def idle_seconds(self) -> float | None:
         return 60.0
 
-    def send(self, settings: Settings, subject: str, document: Mapping[str, Any]) -> None:
+    region = "ap-northeast-1"
+
+    def send(self, settings: Settings, subject: str, text: str) -> None:
         self.notices.append(subject)
+        self.texts.append(text)
 
     def stop(self) -> None:
         self.stopped = True
@@ -193,6 +197,7 @@ def test_a_healthy_step_is_promoted_journaled_and_kept_with_its_evidence(tmp_pat
     assert document.evidence.weight == 5
     assert names(at) == ["begun", "moved", "decided"]
     assert cloud.notices == ["canary 0 -> 5 %: promote"]
+    assert f"- {document.document}\n" in cloud.texts[0]
     assert any("a rollback would take about 60.0 s" in line for line in told)
     kept = decisions.read(document.document)
     assert kept["evidence"] == document.evidence.plain()
@@ -632,6 +637,30 @@ def test_a_service_that_empties_a_table_holds_and_the_topic_is_told_at_once(
     assert cloud.notices == ["ALARM: unusual deletes by the Task Service", "canary 0 -> 5 %: hold"]
     assert document.evidence is not None
     assert document.evidence.deletes == (gone,)
+
+
+def test_whoever_writes_where_nobody_should_is_told_at_once_and_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a promotion to 100 % while the monolith's jobs go on, and that nobody hears of them before the watch is over."""
+    text = "source: somebody else writes: 12 writes by app as 'scheduler'"
+    monkeypatch.setattr(replication, "look", lambda settings, timeout: Looked(0.1, 0, 2, (), (text,)))
+    cloud = Cloud(50)
+    document = stepped(stage(cloud, tmp_path))
+    assert (document.to, document.decision, document.reasons) == (100, "hold", [text])
+    assert cloud.notices == ["ALARM: somebody else writes", "canary 50 -> 100 %: hold"]
+    assert text in cloud.texts[0]
+
+
+def test_a_scheduler_that_was_not_switched_over_is_refused_100_percent_and_no_other_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a weight at which the monolith's scheduler must not write, while it does."""
+    monkeypatch.setattr(readiness, "observe", lambda stage: replace(READY, not_switched=("the scheduler still runs",)))
+    assert stepped(stage(Cloud(25), tmp_path)).decision == "promote"
+    cloud = Cloud(50)
+    document = stepped(stage(cloud, tmp_path / "other"))
+    assert (document.decision, document.reasons, cloud.ups) == ("refused", ["the scheduler still runs"], [])
 
 
 def test_a_way_back_that_broke_under_the_watch_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
