@@ -33,7 +33,8 @@ from scripts.rehearsal.ledger import read_ledger
 from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.processes import end
 from scripts.rehearsal.testbed import Testbed
-from scripts.replication.documents import ReplicationRoles, Started, Waited
+from scripts.replication.documents import ReplicationRoles, Started, Status, Waited
+from scripts.replication.writers import BOTH_SIDES
 from scripts.schema.documents import OperatorRole, SchemaApplied, SchemaDiff
 from scripts.shadow.documents import Shadow
 from scripts.support import private
@@ -41,6 +42,7 @@ from scripts.support.document import Document
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.process import uninterrupted
 from scripts.support.redact import redact
+from scripts.support.wait import wait_until
 from scripts.verify.documents import Verification
 
 D = TypeVar("D", bound=Document)
@@ -180,12 +182,32 @@ class Steps:
         self.view.event(f"shadow: {answers} answers of both sides compared, field by field, none differs")
 
     def climb(self) -> None:
-        """Up to half, back, and up the whole ladder."""
+        """Up to half, back, and up the whole ladder; the scheduler is switched over before its end."""
+        self.testbed.schedule_on("monolith")
         for weight in (5, 25, 50):
             self.raise_to(weight)
         self.roll_back()
-        for weight in self.config.canary_ladder:
+        *lower, last = self.config.canary_ladder
+        for weight in lower:
+            if weight == lower[-1]:
+                self.testbed.schedule_on()
             self.raise_to(weight)
+        self.start_scheduler()
+        self.raise_to(last)
+
+    def start_scheduler(self) -> None:
+        """On the Task Service, after the monolith's has rested for a watch: seen to run there alone, as docs/runbook.md says."""
+        self.testbed.schedule_on("task-service")
+        seen = wait_until(
+            lambda: self.command(Status, "replicate", "status", accept=(0, Refused.exit_status)),
+            lambda seen: any(one.side == "target" and "scheduler" in one.application for one in seen.writers),
+            what="the scheduler on the Task Service",
+            timeout=30.0,
+        )
+        for one in seen.findings:
+            if one.what == BOTH_SIDES:
+                raise MigrationError(f"the scheduler was switched over, and yet: {one.detail}")
+        self.view.event("the scheduler: stopped on the monolith, started on the Task Service, seen on one side")
 
     def raise_to(self, weight: int) -> None:
         """One canary step; anything but a promotion ends the rehearsal."""
@@ -292,13 +314,16 @@ class Steps:
         event, tables = self.view.event, len(self.config.tables)
         self.verify_live()
         # Equal counts can only be shown while nothing is written; users are back before the next step.
+        self.testbed.schedule_on()
         self.testbed.load.stop()
         event(f"verify at rest: {self.verify()} of {tables} tables equal on both sides")
         # At 100 % the Task Service alone takes writes, so nothing can be told after this; and finalize takes the log away.
         told = self.told()
+        self.testbed.schedule_on("task-service")
         self.testbed.start_load()
         self.evidence.finalize = self.command(Finalization, "finalize")
         event("finalize under load: replication gone from both catalogs, the old tables are read-only")
+        self.testbed.schedule_on()
         time.sleep(LEDGER_SECONDS)
         self.testbed.load.stop()
         with psycopg.connect(self.testbed.databases.target_url) as connection:

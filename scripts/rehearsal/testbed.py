@@ -166,6 +166,10 @@ class Testbed:
         """The gateway's figures: :func:`gateway_figures`."""
         return gateway_figures(self.gateway, since, period)
 
+    def schedule_on(self, *guises: str) -> None:
+        """From now on these applications run their schedulers, and no other does."""
+        private.write(self.directory / "scheduler", " ".join(guises))
+
     def neighbours(self) -> dict[str, int]:
         """For the API's checks, by option: a user of the group that the first token's user is in, and one of another."""
         member, stranger = self.databases.neighbours(self._api_user)
@@ -256,6 +260,7 @@ class Testbed:
             "ISSUER": f"https://cognito-idp.{self.aws.region}.amazonaws.com/{pool}",
             "AUDIENCE": audience,
             "APP_JOBS_LEDGER": str(self.load.ledger),
+            "APP_SCHEDULER_FILE": str(self.directory / "scheduler"),
         }
         (service,) = self.aws.client("ecs").describe_services(
             cluster=str(self.outputs["clusterArn"]), services=[str(self.outputs["serviceName"])]

@@ -1,4 +1,5 @@
-"""The background jobs of the stand-in applications: what follows from users' writes on the side that took them.
+"""The background jobs of the stand-in applications: what follows from users' writes on the side that took them, and what a scheduler
+does by itself, on the side whose turn it is.
 
 With the endpoints they write all six tables: evidence and points, hard deletes with what hangs on them, runs of schedules,
 bulk updates; points and bulk updates leave `updated_at` alone, as queries that go past Laravel's models do. Each notes what it
@@ -13,6 +14,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import Literal
 
@@ -34,6 +36,7 @@ SHARE: Mapping[str, float] = {"create": 0.4, "update": 0.3, "complete": 0.6, "ap
 BULK_EVERY = 40
 BULK_ROWS = 100
 WORKERS, QUEUED = 2, 200
+SCHEDULE_SECONDS = 1.0
 #: Seconds for what is under way when the application ends.
 LAST_SECONDS = 5.0
 #: What hangs on a task and on a schedule, and what their foreign keys do (schema.sql).
@@ -83,9 +86,9 @@ class Jobs:
 
     async def _work(self) -> None:
         while (item := await self._queue.get()) is not None:
-            await self._run(*item)
+            await self.run(*item)
 
-    async def _run(self, name: str, task: int) -> None:
+    async def run(self, name: str, task: int = 0) -> None:
         """One job in one transaction, and its note."""
         made: list[Transaction] = []
 
@@ -110,6 +113,31 @@ class Jobs:
             self._ledger.write(
                 Entry(begun, ended, f"job:{name}", "", "", None, {}, status, acknowledged, self._side, rows=rows)
             )
+
+
+class Scheduler:
+    """Runs a schedule every :data:`SCHEDULE_SECONDS` while the file ``turn`` names its side; use it as a context manager.
+
+    Its ``jobs`` are its own, with sessions that call themselves a scheduler's, as those of `schedule:run` or a cron do.
+    """
+
+    def __init__(self, jobs: Jobs, turn: Path, side: str) -> None:
+        self._jobs, self._turn, self._side = jobs, turn, side
+        self._over = asyncio.Event()
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._work())
+
+    async def __aexit__(self, *_: object) -> None:
+        self._over.set()
+        await asyncio.wait([self._task], timeout=LAST_SECONDS)
+
+    async def _work(self) -> None:
+        while not self._over.is_set():
+            if self._turn.exists() and self._side in self._turn.read_text().split():
+                await self._jobs.run("schedule")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), SCHEDULE_SECONDS)
 
 
 def _unique() -> int:
@@ -166,6 +194,12 @@ async def _scheduled(made: Transaction, task: int) -> None:
         await made.insert("scheduled_task_tags", tag, ignore=True)
 
 
+async def _schedule_runs(made: Transaction, _: int) -> None:
+    (newest,) = await made.all(sql.SQL("SELECT max(id) AS id FROM tasks"))
+    if newest["id"] is not None:
+        await _scheduled(made, int(newest["id"]))
+
+
 async def _schedule_ends(made: Transaction, _: int) -> None:
     found = await made.all(sql.SQL(QUERIES["copied_schedule"]), {"copied": f"{COPIED}%"})
     if found:
@@ -185,5 +219,6 @@ JOBS: Mapping[str, Job] = {
     "delete": _purge,
     "bulk": _bulk,
     "ends": _schedule_ends,
+    "schedule": _schedule_runs,
 }
 REPEATABLE = frozenset({"delete", "ends"})

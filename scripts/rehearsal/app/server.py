@@ -3,7 +3,7 @@
 Environment: DATABASE_URL; JWKS_URL, ISSUER, AUDIENCE (app client ids, separated by commas); for the Task Service
 MONOLITH_DATABASE_URL, where it looks up users and tags; optional APP_TASKS_OFF_FILE: while that file exists, the task
 endpoints answer 410 (at 100 % the monolith's are off); optional APP_JOBS_LEDGER: writes lead to background jobs, which note
-theirs in that file.
+theirs in that file; with it APP_SCHEDULER_FILE: while that file names this guise, its scheduler runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from scripts.rehearsal.app.jobs import Jobs
+from scripts.rehearsal.app.jobs import Jobs, Scheduler
 from scripts.rehearsal.app.models import (
     INT8_MAX,
     ApiError,
@@ -37,7 +37,7 @@ from scripts.rehearsal.app.models import (
     task_id,
     task_json,
 )
-from scripts.rehearsal.app.store import References, TaskStore, Written, make_pool
+from scripts.rehearsal.app.store import Pool, References, TaskStore, Written, make_pool
 from scripts.rehearsal.ledger import Ledger, Row, header_of
 from scripts.rehearsal.tokens import InvalidToken, KeysUnavailable, Verifier, bearer, user_of
 from scripts.support.errors import UsageError
@@ -67,6 +67,7 @@ class AppSettings:
     audiences: tuple[str, ...]
     off_file: Path | None = None
     jobs_ledger: Path | None = None
+    scheduler_file: Path | None = None
 
     @classmethod
     def from_environment(cls, guise: Guise, environment: Mapping[str, str]) -> AppSettings:
@@ -78,7 +79,8 @@ class AppSettings:
             return environment[name]
 
         own = need("DATABASE_URL")
-        off, jobs = environment.get("APP_TASKS_OFF_FILE"), environment.get("APP_JOBS_LEDGER")
+        files = (environment.get(f"APP_{name}") for name in ("TASKS_OFF_FILE", "JOBS_LEDGER", "SCHEDULER_FILE"))
+        off, jobs, scheduler = (Path(name) if name else None for name in files)
         return cls(
             guise=guise,
             database_url=own,
@@ -86,8 +88,9 @@ class AppSettings:
             jwks_url=need("JWKS_URL"),
             issuer=need("ISSUER"),
             audiences=tuple(part.strip() for part in need("AUDIENCE").split(",") if part.strip()),
-            off_file=Path(off) if off else None,
-            jobs_ledger=Path(jobs) if jobs else None,
+            off_file=off,
+            jobs_ledger=jobs,
+            scheduler_file=scheduler,
         )
 
 
@@ -120,7 +123,18 @@ class Api:
                 ledger = Ledger(settings.jobs_ledger)
                 stack.callback(ledger.close)
                 self.jobs = await stack.enter_async_context(Jobs(self.store, ledger, settings.guise))
+                if settings.scheduler_file is not None:
+                    await self._schedule(stack, ledger, settings.scheduler_file, reference_pool)
             yield
+
+    async def _schedule(self, stack: AsyncExitStack, ledger: Ledger, turn: Path, references: Pool) -> None:
+        """The scheduler, with a session of its own, which says whose it is."""
+        guise = self.settings.guise
+        pool = make_pool(self.settings.database_url, f"{guise} scheduler", minimum=1, maximum=1)
+        await pool.open(wait=True, timeout=10.0)
+        stack.push_async_callback(pool.close)
+        jobs = Jobs(TaskStore(pool, References(references)), ledger, guise)
+        await stack.enter_async_context(Scheduler(jobs, turn, guise))
 
     async def caller(self, request: Request) -> int:
         """The user of the request. Raises ApiError 401, 410 (the endpoints are off) or 503 (keys cannot be read)."""
