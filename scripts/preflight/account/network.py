@@ -57,7 +57,7 @@ def _groups(config: StackConfig, aws: Clients) -> Iterator[Check]:
     wrong = [f"{key}: {id_} does not exist" for id_, key in keys.items() if id_ not in found]
     away = {id_: group["VpcId"] for id_, group in found.items() if group["VpcId"] != config.vpc_id}
     said = [
-        f"{keys[id_]}: {id_} is of {vpc}, limit: {config.vpc_id}, or one that is peered with it"
+        f"{keys[id_]}: {id_} is of {vpc}, limit: {config.vpc_id}{'' if id_ == balancer else ', or one that is peered with it'}"
         for id_, vpc in away.items()
     ]
     yield Check(
