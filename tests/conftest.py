@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.rehearsal.data.fill import populate
 from scripts.rehearsal.data.schema import create_source_schema
 from scripts.rehearsal.engine.pulumi_cli import search_path
+from scripts.support import redact
 from scripts.support.progress import Progress, Work
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
@@ -115,11 +117,21 @@ class Recorder(Progress):
 
 @pytest.fixture(autouse=True)
 def _of_a_process() -> Iterator[None]:
-    """What a command sets for its own process alone: the entry point's umask, and that errors are told whole (`--show-values`)."""
-    before = os.umask(0o022)
+    """What a command sets for its own process alone: the entry point's umask, the passwords to hide (one test's may be another's
+    word), and that errors are told whole (`--show-values`)."""
+    before, secrets = os.umask(0o022), set(redact._known)
     yield
     os.umask(before)
+    redact._known.intersection_update(secrets)
     error_text.show_values(False)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as in a terminal: what runs in the background (nohup, a CI) may have been started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

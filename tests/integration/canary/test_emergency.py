@@ -249,7 +249,8 @@ def test_a_locked_state_of_the_rehearsals_engine_and_a_stopped_service(world: Wo
     scaling.register_scalable_target(**REGISTERED, MaxCapacity=5)
     assert held() == (0, True), "a registration started what an operator stopped"
     changes = [change.name for change in world.deployer.preview({}).changes]
-    assert sorted(changes) == ["routes-live-rule", "service-scaling"]
+    # Where nothing is to run, nothing has to be healthy.
+    assert sorted(changes) == ["monitoring-alarm-no-healthy-target", "routes-live-rule", "service-scaling"]
     for change in ({}, {"serviceMaxTasks": 6}, {"serviceMinTasks": 3}):
         world.deployer.up(change)
         assert (held(), world.weight()) == ((0, True), 0), f"an `up` with {change} started what an operator stopped"

@@ -163,7 +163,7 @@ def test_a_slow_commit_pauses(make_pair: MakePair) -> None:
 
 
 @pytest.mark.parametrize("command", ["copy", "verify"])
-def test_an_interrupt_ends_a_pause(command: str, make_pair: MakePair) -> None:
+def test_an_interrupt_ends_a_pause(command: str, make_pair: MakePair, interruptible: None) -> None:
     """Prevents a Ctrl-C that waits until the load is gone, hours later."""
     pair = make_pair(rows=60) if command == "copy" else running(make_pair, rows=60)
     if command == "copy":

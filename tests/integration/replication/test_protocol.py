@@ -265,8 +265,9 @@ def test_values_arrive_as_they_are_whatever_the_sessions_are_set_to(make_pair: C
     records = pair.source.execute("SELECT * FROM task_migration.source_writes ORDER BY v").fetchall()
     assert len(records) == 3
     with psycopg.connect(pair.settings.target(), options=OTHER) as worker:
+        values = ", ".join(["%s"] * len(records[0]))
         for row in records:
-            worker.execute("INSERT INTO task_migration.source_writes VALUES (%s, %s, %s, %s, %s, %s, %s)", row)
+            worker.execute(f"INSERT INTO task_migration.source_writes VALUES ({values})", row)
     rows = [
         admin.execute("SELECT t::text FROM oddity t ORDER BY id").fetchall() for admin in (pair.source, pair.target)
     ]

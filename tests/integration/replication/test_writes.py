@@ -51,11 +51,10 @@ class Wire:
         here, there = self.sides[side], self.sides[record.other(side)]
         table = f"task_migration.{side}_writes"
         upto = count(there, f"SELECT greatest((SELECT max(v) FROM {table}), {writes.known(there)}, 0)")
+        found = here.execute(f"SELECT * FROM {table} WHERE v > {upto} AND v IS DISTINCT FROM %s".encode(), (but,))
+        values = ", ".join(["%s"] * len(found.description or ()))
         with there.cursor() as cursor:
-            cursor.executemany(
-                f"INSERT INTO {table} VALUES (%s, %s, %s, %s, %s, %s, %s)".encode(),
-                here.execute(f"SELECT * FROM {table} WHERE v > {upto} AND v IS DISTINCT FROM %s".encode(), (but,)),
-            )
+            cursor.executemany(f"INSERT INTO {table} VALUES ({values})".encode(), found)
         there.execute(
             f"SELECT nextval('task_migration.clock') FROM generate_series(1, (SELECT greatest(0, max(v) - "
             f"(SELECT last_value FROM task_migration.clock)) / 2 + 1 FROM {table}))".encode()
@@ -294,7 +293,8 @@ def test_a_commit_that_is_seen_at_home_later_than_abroad_is_not_taken_for_a_rest
         wire.write("source", 2, connection=late)
         sent = late.execute("SELECT * FROM task_migration.source_writes").fetchall()
         with target.cursor() as cursor:
-            cursor.executemany("INSERT INTO task_migration.source_writes VALUES (%s, %s, %s, %s, %s, %s, %s)", sent)
+            values = ", ".join(["%s"] * len(sent[0]))
+            cursor.executemany(f"INSERT INTO task_migration.source_writes VALUES ({values})", sent)
         clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: late.commit())
         monkeypatch.setattr(writes, "time", clock)
         assert writes.forgotten(source, target, "source") == 0
