@@ -30,9 +30,11 @@ class GateLimits(Model):
     p99_ms: float = Field(
         2000.0,
         gt=0,
-        description="99th percentile in milliseconds, which a P95 does not tell of, in periods of `tailRequests` requests; below it.",
+        description="99th percentile in milliseconds, which a P95 does not tell of, of periods and of the whole watch; below it.",
     )
-    tail_requests: int = Field(100, ge=1, description="A period with fewer requests is not judged by its P99.")
+    tail_requests: int = Field(
+        100, ge=1, description="A period, or a watch, with fewer requests is not judged by its P99."
+    )
     users_error_rate_percent: float = Field(
         1.0, gt=0, le=100, description="API Gateway's 5xx, percent of its requests, whichever side failed; below it."
     )

@@ -30,6 +30,8 @@ class Evidence(Document):
     failing: tuple[str, ...] = ()
     #: Share of the requests that the step gives the Task Service, percent.
     weight: int = 0
+    #: For how long the load balancer has said itself, until the last look, that no target of the Task Service is healthy.
+    unserved_seconds: float = 0.0
 
     @classmethod
     def of(cls, observed: Observed) -> Evidence:

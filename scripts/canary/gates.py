@@ -13,13 +13,12 @@ from typing import Literal
 from components.config_gates import GateLimits
 from scripts.canary.comparison import fisher_exact, sign_test
 from scripts.canary.figures import Observed, Traffic, weighted_median
-from scripts.canary.limits import Figure, Of, figures, sides
+from scripts.canary.limits import MEND, Figure, Of, figures, sides
 from scripts.replication.deletes import unusual
 
 Verdict = Literal["promote", "hold", "rollback", "refused"]
 State = Literal["good", "breach", "hold", "not compared"]
 Pairs = list[tuple[Traffic, Traffic]]
-MEND = "look into the Task Service before the next try"
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ def decide(observed: Observed, limits: GateLimits, watch_seconds: float) -> Deci
     """
     wanted = max(1, ceil(watch_seconds / observed.period_seconds))
     findings = [_periodwise(figure, observed, limits, wanted) for figure in figures(limits, observed.weight)]
-    findings += [*_writes(observed), _deletes(observed, limits)]
-    findings += _overall(observed, limits)
+    findings += [*_unserved(observed, limits), *_writes(observed), _deletes(observed, limits)]
+    findings += [*_overall(observed, limits), _tail(observed, limits)]
     findings += _compared(observed, limits, wanted)
     findings.append(_length(observed, watch_seconds))
     for verdict, state in (("rollback", "breach"), ("hold", "hold")):
@@ -81,7 +80,7 @@ def _periodwise(figure: Figure, observed: Observed, limits: GateLimits, wanted: 
         if len(found) >= needed:
             text = (
                 f"{rule} is {worst(found):.4g}{figure.unit} in {len(found)} of {len(window)} periods, the limit is "
-                f"{figure.wanted} ({needed} of {limits.window_periods} periods); {MEND}"
+                f"{figure.wanted} ({needed} of {limits.window_periods} periods); {figure.mend}"
             )
             return Finding(rule, "breach", text)
     covered = sum(figure.seen(period) for period in observed.periods)
@@ -99,6 +98,18 @@ def _periodwise(figure: Figure, observed: Observed, limits: GateLimits, wanted: 
         text = f"{rule} is {known[-1]:.4g}{figure.unit} in the newest period, the limit is {figure.wanted}; watch on"
         return Finding(rule, "hold", text)
     return Finding(rule, "good", f"{rule} {worst(known):.4g}{figure.unit} at worst, {figure.wanted}")
+
+
+def _unserved(observed: Observed, limits: GateLimits) -> Iterator[Finding]:
+    """What the load balancer says itself of the targets: minutes before the metrics, and where these cannot be read."""
+    if not observed.unserved_seconds:
+        return
+    limit = limits.blind_periods * observed.period_seconds
+    text = f"no target of the Task Service has been healthy for {observed.unserved_seconds:.0f} s, the limit is below {limit:g} s"
+    if observed.unserved_seconds >= limit:
+        yield Finding("no healthy target", "breach", f"{text}; {MEND}: aws ecs describe-services says why")
+    else:
+        yield Finding("no healthy target", "hold", f"{text}; watch on")
 
 
 def _writes(observed: Observed) -> Iterator[Finding]:
@@ -139,18 +150,31 @@ def _overall(observed: Observed, limits: GateLimits) -> Iterator[Finding]:
         # The first moments of a service that warms up take nothing back alone; being clearly worse than the monolith does.
         state: State = "hold" if len(seen) < limits.breach_periods else "breach"
         share, unit, limit, of = side.figures[0]
-        yield _whole(f"{side.whose}{share} of the whole watch", unit, limit, of(total), state)
+        yield _whole(f"{side.whose}{share} of the whole watch", unit, limit, of(total), state, side.mend)
         for name, unit, limit, of in side.figures[1:]:
             pairs = [(float(value), one.requests) for one in seen if (value := of(one)) is not None]
-            yield _whole(f"{side.whose}typical {name}", unit, limit, weighted_median(pairs), state)
+            yield _whole(f"{side.whose}typical {name}", unit, limit, weighted_median(pairs), state, side.mend)
 
 
-def _whole(name: str, unit: str, limit: float, value: float | None, past: State) -> Finding:
+def _tail(observed: Observed, limits: GateLimits) -> Finding:
+    """The P99 of a watch whose periods have too few requests for one: of each whose slowest hundredth, or single slowest answer, is past
+    the limit so many are at the least."""
+    rule, limit = "P99 of the whole watch", limits.p99_ms
+    seen = [one for period in observed.periods if (one := period.task_service) is not None and one.requests]
+    slow = [one for one in seen if one.p99_ms is not None and one.p99_ms >= limit]
+    total, least = sum(one.requests for one in seen), sum(max(1, one.requests // 100) for one in slow)
+    text = f"at least {least} of {total} requests on the Task Service took {limit:g} ms or more, the limit is below 1 %"
+    if total >= limits.tail_requests and len(slow) >= limits.breach_periods and 100 * least >= total:
+        return Finding(rule, "breach", f"{text}; {MEND}")
+    return Finding(rule, "good", text)
+
+
+def _whole(name: str, unit: str, limit: float, value: float | None, past: State, mend: str) -> Finding:
     if value is None:
         text = f"{name} could not be had; the limit is below {limit:g}{unit}; mend the metric, then watch again"
         return Finding(name, "hold", text)
     if value >= limit:
-        return Finding(name, past, f"{name} is {value:.4g}{unit}, the limit is below {limit:g}{unit}; {MEND}")
+        return Finding(name, past, f"{name} is {value:.4g}{unit}, the limit is below {limit:g}{unit}; {mend}")
     return Finding(name, "good", f"{name} {value:.4g}{unit}, below {limit:g}{unit}")
 
 

@@ -10,6 +10,13 @@ from components.config_gates import GateLimits
 from scripts.canary.figures import Period, Traffic
 
 GB = 1e9
+MEND = "look into the Task Service before the next try"
+EITHER = "see by the figures of both sides whose they are before the next try"
+TARGET, CARRIED = "look at the target database before the next try", "task-migration replicate status says why"
+BLIND = (
+    "either no task takes them (aws ecs describe-services says why), or CloudWatch has nothing of the load balancer (then the "
+    "monolith's figures are missing too); mend that before the next try"
+)
 Of = Callable[[Traffic], float | None]
 
 
@@ -27,6 +34,8 @@ class Figure:
     at_most: bool = False  # the limit itself is still good
     #: So many breaches in a window roll back; None: ``breachPeriods``.
     needed: int | None = None
+    #: Where whoever is woken by a breach looks first.
+    mend: str = MEND
 
     def breaches(self, value: float) -> bool:
         if self.above:
@@ -48,6 +57,7 @@ class Side:
     of: Callable[[Period], Traffic | None]
     #: Name, unit, limit, and the figure; the first one is a share that can be had of sums.
     figures: tuple[tuple[str, str, float, Of], ...]
+    mend: str = MEND
 
 
 def sides(limits: GateLimits) -> tuple[Side, ...]:
@@ -65,7 +75,7 @@ def sides(limits: GateLimits) -> tuple[Side, ...]:
         Side("users' ", "of users at the API", lambda p: p.users, (
             ("error rate", " %", limits.users_error_rate_percent, rate),
             ("P95", " ms", limits.users_p95_ms, lambda t: t.p95_ms),
-        )),
+        ), EITHER),
     )  # fmt: skip
 
 
@@ -96,9 +106,10 @@ def figures(limits: GateLimits, weight: int) -> Iterator[Figure]:
         return 100.0 * period.balancer_errors / users.requests
 
     def untold(period: Period) -> float | None:
-        # None counted says something only beside a count of targets: a group without one has no figures at all.
-        task = period.task_service
-        if task is not None and (task.requests or period.healthy_hosts is not None):
+        # A group that empties has no healthy target first, then no figures at all: to users both are the same. None counted says
+        # something only beside a count of targets.
+        task, healthy = period.task_service, period.healthy_hosts
+        if task is not None and (healthy or (healthy is None and task.requests)):
             return 0.0
         if period.users is None:
             return None
@@ -117,22 +128,26 @@ def figures(limits: GateLimits, weight: int) -> Iterator[Figure]:
 
     for side in sides(limits):
         for name, unit, limit, of in side.figures:
-            yield Figure(f"{side.whose}{name}", unit, limit, judged(side, of), there(side, of))
+            yield Figure(f"{side.whose}{name}", unit, limit, judged(side, of), there(side, of), mend=side.mend)
     yield Figure("P99", " ms", limits.p99_ms, tail, lambda _: True)
     yield Figure(
-        "load balancer's own errors", " %", limits.balancer_error_percent, by_balancer, lambda p: p.balancer_errors is not None
+        "load balancer's own errors", " %", limits.balancer_error_percent, by_balancer, lambda p: p.balancer_errors is not None,
+        mend="502, 503 and 504 that no target gave, on both sides: see its metrics HTTPCode_ELB_50x_Count and each group's targets",
     )  # fmt: skip
     blind = limits.blind_periods
     yield Figure(
-        "requests without figures of the Task Service", "", limits.minimum_period_requests, untold, lambda _: True, needed=blind
+        "requests without a healthy target or figures of the Task Service", "", limits.minimum_period_requests, untold, lambda _: True,
+        needed=blind, mend=BLIND,
     )  # fmt: skip
     yield plain("healthy targets", "", 0.0, lambda p: p.healthy_hosts, above=True, needed=blind)
     yield plain("CPU", " %", limits.cpu_percent, lambda p: p.cpu_percent)
     yield plain("memory", " %", limits.memory_percent, lambda p: p.memory_percent)
-    yield plain("database CPU", " %", limits.database_cpu_percent, lambda p: p.database_cpu_percent)
-    yield plain("database connections", "", limits.database_connections, lambda p: p.database_connections, at_most=True)
+    yield plain("database CPU", " %", limits.database_cpu_percent, lambda p: p.database_cpu_percent, mend=TARGET)
     yield plain(
-        "free storage", " GB", limits.database_free_storage_gb, lambda p: scaled(p.database_free_bytes), above=True
-    )
-    yield plain("WAL held by slots", " GB", limits.slot_disk_gb, lambda p: scaled(p.slot_bytes))
-    yield plain("replication", " s", limits.replication_lag_seconds, lambda p: p.replication_seconds)
+        "database connections", "", limits.database_connections, lambda p: p.database_connections, at_most=True, mend=TARGET
+    )  # fmt: skip
+    yield plain(
+        "free storage", " GB", limits.database_free_storage_gb, lambda p: scaled(p.database_free_bytes), above=True, mend=TARGET
+    )  # fmt: skip
+    yield plain("WAL held by slots", " GB", limits.slot_disk_gb, lambda p: scaled(p.slot_bytes), mend=CARRIED)
+    yield plain("replication", " s", limits.replication_lag_seconds, lambda p: p.replication_seconds, mend=CARRIED)

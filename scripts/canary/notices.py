@@ -92,7 +92,7 @@ def decided(document: CanaryStep, region: str | None = None, *, unattended: bool
         again = "`canary run` watches again, watchRounds times in all, and stops then; " if unattended else ""
         after = f"{again}{watch} `{STEP}` watches again; or back: `{BACK} --reason TEXT`"
     else:
-        now = f"Refused: nothing was changed by this step to {document.to} %."
+        now = f"Refused: nothing was changed by this step to {document.to} %. The weight stays as it is, and no watch looks at it."
         after = f"{watch} `{STEP}`"
     return _text(now, document.reasons, document.evidence, [after], document.document, region)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from scripts.canary import history
@@ -14,7 +15,9 @@ from scripts.database.sides import open_side
 from scripts.replication import fence, writers
 from scripts.replication import run as replicate
 from scripts.replication.documents import REMEDY_IN_DETAIL, DirectionState, Status
+from scripts.support.errors import TimedOut
 from scripts.support.settings import Settings
+from scripts.support.wait import wait_until
 from scripts.verify import verdict
 from scripts.verify.verdict import Verdict
 
@@ -44,6 +47,27 @@ def observe(stage: Stage) -> Readiness:
         shadowed=_shadowed(stage) if config.require_shadow and not stage.declared_weight() else None,
         not_switched=writers.not_switched(config, status.writers),
     )
+
+
+def deserted(stage: Stage, tell: Callable[[str], None]) -> str | None:
+    """Why nobody may be left on the Task Service: no target was healthy for `blindPeriods`, looked at from now on. None where one was,
+    or there is nobody to ask.
+
+    Raises:
+        MigrationError: ECS or the load balancer cannot be read.
+    """
+    config, service = stage.settings.config, stage.service
+    seconds = config.gates.blind_periods * config.period_seconds
+    if service is None or service.health().healthy:
+        return None
+    tell(f"no target of the Task Service is healthy; its requests go back unless one is within {seconds:g} s")
+    try:
+        wait_until(
+            service.health, lambda seen: seen.healthy > 0, what="a target", timeout=seconds, interval=seconds / 20
+        )
+    except TimedOut:
+        return f"no target of the Task Service was healthy for {seconds:g} s, and it gets requests: {service.health()}"
+    return None
 
 
 def _direction(found: DirectionState) -> DirectionHealth:

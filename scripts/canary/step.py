@@ -171,6 +171,9 @@ class Step:
             self._tell(f"{'ok' if finding.state == 'good' else 'NO':>3}  {finding.text}")
         before = list(prepared.findings)
         if prepared.verdict == "refused":
+            # Where users are, a refusal would leave them with it, and nobody watches.
+            if not dry_run and self._stage.declared_weight() and (why := readiness.deserted(self._stage, self._tell)):
+                prepared = Decision("rollback", (why,))
             return self._decided(self._document(begun, wanted, prepared, readiness=before))
 
         changes = self._stage.deployer.preview({"canaryWeight": wanted}).changes

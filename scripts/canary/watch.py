@@ -48,6 +48,7 @@ class Watch:
         self._fences: list[tuple[float, float]] = []
         self._looked: Looked | None = None
         self._unreadable: str | None = None
+        self._unserved_since: float | None = None
         self._alarmed = set[str]()
 
     def run(self) -> Observed:
@@ -89,16 +90,33 @@ class Watch:
             if self._unreadable != str(error):
                 self._unreadable = str(error)
                 note(settings.journal, Step.CANARY, CanaryEvent.METRICS_UNREADABLE, reason=self._unreadable)
-            observed = Observed(settings.config.period_seconds)
-        observed = replace(observed, weight=self._weight)
+                self._tell(f"no figures: {error}")
+            observed = Observed(settings.config.period_seconds, failing=(f"no figures: {error}",))
+        observed = replace(observed, weight=self._weight, unserved_seconds=self._unserved())
         if self._looked is None:
             return observed
         looked = self._looked
         self._alarm("unusual deletes by the Task Service", unusual(looked.deletes, settings.config.gates))
         self._alarm("somebody else writes", looked.writing)
         return replace(
-            observed, missing=looked.missing, told=looked.told, deletes=looked.deletes, failing=looked.writing
+            observed,
+            missing=looked.missing,
+            told=looked.told,
+            deletes=looked.deletes,
+            failing=(*observed.failing, *looked.writing),
         )
+
+    def _unserved(self) -> float:
+        """Seconds since the first look in a row that saw no healthy target; 0 where there is one, or nobody to ask."""
+        now = time.monotonic()
+        with suppress(MigrationError):
+            if self._stage.service is not None and not self._stage.service.health().healthy:
+                if self._unserved_since is None:
+                    self._unserved_since = now
+                    self._tell("no target of the Task Service is healthy")
+                return max(now - self._unserved_since, 1e-3)
+        self._unserved_since = None
+        return 0.0
 
     def _alarm(self, subject: str, found: Sequence[str]) -> None:
         """Tell the alarms' topic once a watch: it goes on while the watch lasts."""

@@ -47,6 +47,9 @@ PATIENT = {"p50Ms": 10_000.0, **dict.fromkeys(("p95Ms", "p99Ms", "usersP95Ms"), 
 class Testbed:
     """A context manager: leaving it stops every process and removes the databases; logs and reports stay."""
 
+    #: The module of both applications.
+    application = "scripts.rehearsal.app.server"
+
     def __init__(self, plan: Plan) -> None:
         self.plan, self.directory = plan, plan.output
         self.logs = self.directory / "logs"
@@ -55,6 +58,8 @@ class Testbed:
         self.minute = max(one for one in range(1, 61) if 60 % one == 0 and one <= max(1.0, plan.watch / 5))
         self.aws = EmulatedAws(log=self.logs / "moto.log", minute=self.minute)
         self._meters: Meters | None = None
+        #: Of each application and of the gateway: its URL, its command and its variables.
+        self._commands: dict[str, tuple[str, list[str], dict[str, str]]] = {}
         self.dms = Dms(self.aws, self.processes, self.directory, plan.dms_lag) if plan.replication == "dms" else None
         self.databases = Databases(self.directory / "postgres", self.dms.server_settings() if self.dms else None)
         self.load = Load(self.processes, self.directory, plan.seed, plan.without_cookies)
@@ -281,25 +286,31 @@ class Testbed:
                 "GATEWAY_TARGETS": json.dumps(targets),
             },
         }
-        pids = {}
         for name, variables in own.items():
-            which = ["gateway.server"] if name == "gateway" else ["app.server", "--guise", name]
-            command = [sys.executable, "-m", f"scripts.rehearsal.{which[0]}", *which[1:]]
-            port = urls[name].rpartition(":")[2]
-            pids[name] = self.processes.start(name, [*command, "--port", port], {**shared, **variables})
+            which = ["scripts.rehearsal.gateway.server"] if name == "gateway" else [self.application, "--guise", name]
+            command = [sys.executable, "-m", *which, "--port", urls[name].rpartition(":")[2]]
+            self._commands[name] = (urls[name], command, {**shared, **variables})
         self._running["gateway"] = self.gateway
         private.write(self.directory / "running.json", json.dumps(self._running))
-        for name, url in urls.items():
+        self.start(*own)
+
+    def start(self, *names: str) -> None:
+        """Start these of `monolith`, `task-service` and `gateway`, for the first time or again; returns when they serve."""
+        pids = {name: self.processes.start(name, *self._commands[name][1:]) for name in names}
+        for name in names:
             wait_until(
-                lambda url=url: self.processes.answer(f"{url}/health"),  # type: ignore[misc]
+                lambda url=self._commands[name][0]: self.processes.answer(f"{url}/health"),  # type: ignore[misc]
                 lambda status: status == 200,
                 what=f"{name} serves",
                 timeout=30.0,
                 remedy=f"see {name}.log",
             )
-        # ECS's and RDS's metrics are published from now on.
-        task = (pids["task-service"], int(config["serviceMemoryMb"]))
-        self._meters = Meters(self.aws.client("cloudwatch"), self.minute, self.outputs, task, self.databases)
+        if (pid := pids.get("task-service")) is not None:
+            # ECS's and RDS's metrics are published from now on.
+            if self._meters is not None:
+                self._meters.stop()
+            task = (pid, int(read_stack_file(self.stack_file)["serviceMemoryMb"]))
+            self._meters = Meters(self.aws.client("cloudwatch"), self.minute, self.outputs, task, self.databases)
 
     def _give_tokens(self, config: Mapping[str, Any], users: Mapping[int, int]) -> None:
         """Users (with their groups) of the emulated Cognito with tokens: all for the load, the last two for the API's checks."""

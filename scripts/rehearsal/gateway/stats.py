@@ -116,7 +116,7 @@ class Stats:
                 by_group.setdefault(sample.group, []).append(sample)
         live = [sample for sample in chosen if sample.group is not None and sample.rule == live_rule]
         return {
-            "total": _figures(chosen),
+            "total": {**_figures(chosen), "codes": Counter(sample.status for sample in chosen)},
             "gateway": _figures([sample for sample in chosen if sample.group is None]),
             "target_groups": {
                 group: {

@@ -78,10 +78,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
 #: What nobody may be left with for longer than two periods.
 BLIND: list[tuple[dict[str, Any], str]] = [
     ({"healthy_hosts": 0.0}, "healthy targets is 0 in 2 of"),
-    ({"task_service": None}, "requests without figures of the Task Service is 99 in 2 of"),
+    ({"task_service": None}, "requests without a healthy target or figures of the Task Service is 99 in 2 of"),
     ({"task_service": None, "healthy_hosts": None, "monolith": None}, "figures of the Task Service is 99 in 2 of"),
     # None counted by a balancer that counts no target either is no quiet minute.
     ({"task_service": Traffic(0), "healthy_hosts": None}, "figures of the Task Service is 99 in 2 of"),
+    ({"task_service": Traffic(0), "healthy_hosts": 0.0}, "figures of the Task Service is 99 in 2 of"),
 ]
 
 
@@ -98,6 +99,54 @@ def test_no_target_or_no_figures_while_requests_come_is_a_breach_in_two_periods(
     assert judged(watched(changed=(3,), **change)).verdict == "promote"
     assert judged(watched(changed=(3, 8), **change)).verdict == "promote"
     assert judged(watched(changed=(29,), **change)).verdict == "hold"
+
+
+@pytest.mark.parametrize("first", [change for change, _ in BLIND])
+@pytest.mark.parametrize("then", [change for change, _ in BLIND])
+def test_a_group_that_empties_is_blind_from_its_first_minute_without_a_healthy_target(
+    first: dict[str, Any], then: dict[str, Any]
+) -> None:
+    """Prevents that 503 lasts a minute longer as what tells of it changes: targets that drain, then no figure at all."""
+    observed = watched(count=15)
+    periods = list(observed.periods)
+    for number, change in ((10, first), (11, then)):
+        periods[number] = replace(periods[number], **change)
+    assert judged(replace(observed, periods=tuple(periods))).verdict == "rollback"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict", "said"),
+    [
+        (0.0, "promote", ""),
+        (30.0, "hold", "no target of the Task Service has been healthy for 30 s, the limit is below 120 s; watch on"),
+        (120.0, "rollback", "has been healthy for 120 s, the limit is below 120 s; look into the Task Service"),
+    ],
+)
+def test_what_the_load_balancer_says_itself_needs_no_metric(seconds: float, verdict: str, said: str) -> None:
+    """Prevents minutes of 503 while the metrics are late, and hours of them where CloudWatch cannot be read."""
+    decision = judged(replace(watched(), unserved_seconds=seconds))
+    assert decision.verdict == verdict
+    assert said in " ".join(decision.reasons)
+    blind = judged(Observed(LENGTH, weight=25, unserved_seconds=seconds))
+    assert blind.verdict == ("rollback" if verdict == "rollback" else "hold")
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        ({"replication_seconds": 10.0}, "task-migration replicate status says why"),
+        ({"slot_bytes": 10e9}, "task-migration replicate status says why"),
+        ({"database_cpu_percent": 70.0}, "look at the target database"),
+        ({"balancer_errors": 21}, "HTTPCode_ELB_50x_Count"),
+        ({"api": {"errors": 21}}, "see by the figures of both sides whose they are"),
+        ({"task_service": None}, "aws ecs describe-services"),
+        ({"task": {"errors": 2}}, "look into the Task Service"),
+    ],
+)
+def test_a_breach_says_where_to_look_first(change: dict[str, Any], first: str) -> None:
+    """Prevents a night that is spent in the Task Service's log while a slot, a database or a metric is what is wrong."""
+    (reason, *_) = [one for one in judged(watched(count=15, changed=(10, 11, 12), **change)).reasons if first in one]
+    assert reason.endswith(("before the next try", "says why", "targets"))
 
 
 @pytest.mark.parametrize(
@@ -217,8 +266,11 @@ def test_missing_figures_hold_and_are_neither_good_nor_bad(change: dict[str, Any
         (watched(count=29), "hold", "watched for 1740 s of settled periods, the limit is at least 1800 s"),
         (watched(changed=EVERY, task={"requests": 3, "refusals": 0}), "hold", "90 requests"),
         (watched(changed=EVERY, api={"requests": 3, "errors": 0}), "hold", "90 requests of users at the API, at least 100"),
-        # Fewer than a hundred have no hundredth: one slow answer is none too many.
-        (watched(changed=EVERY, task={"requests": 99, "p99_ms": 9000.0}), "promote", "2970 requests"),
+        # Fewer than a hundred have no hundredth: one slow answer is none too many, but one in each minute is.
+        (watched(changed=(1, 5, 9, 13, 17, 21, 25), task={"requests": 99, "p99_ms": 9000.0}), "promote", "at least 7 of 2993"),
+        (watched(changed=EVERY, task={"requests": 99, "p99_ms": 9000.0}), "rollback", "at least 30 of 2970 requests"),
+        (watched(count=20, changed=(2, 9, 17), task={"requests": 30, "refusals": 0, "p99_ms": 2000.0}), "hold", "watched for"),
+        (watched(count=5, changed=(0, 2, 4), task={"requests": 30, "refusals": 0, "p99_ms": 2000.0}), "rollback", "at least 3 of 290"),
         # Too few a period to judge one by itself; together they are enough, and 2 of 150 are too many.
         (watched(changed=EVERY, task={"requests": 5, "refusals": 0}), "promote", "150 requests"),
         (

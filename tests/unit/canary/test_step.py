@@ -22,7 +22,7 @@ from scripts.canary.documents import CanaryRun, CanaryStep
 from scripts.canary.figures import Observed, Period, Traffic
 from scripts.canary.guard import LIVE_RULE, RULE_TYPE
 from scripts.canary.operator_lock import NoLock, Operation, TakenOver
-from scripts.canary.ready import DirectionHealth, Readiness
+from scripts.canary.ready import DirectionHealth, Readiness, ServiceHealth
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.status import status
 from scripts.database.locks import Holder
@@ -74,6 +74,7 @@ class Cloud:
         self.stopped = False
         self.enabled: object = True
         self.sticky = 0
+        self.healthy = 2
         #: Called at each boundary with its name; may raise.
         self.at: Callable[[str], None] = lambda name: None
 
@@ -130,6 +131,10 @@ class Cloud:
 
     def stop(self) -> None:
         self.stopped = True
+
+    def health(self) -> ServiceHealth:
+        self.at("health")
+        return ServiceHealth(2, 2, self.healthy, self.healthy, "COMPLETED")
 
 
 @pytest.fixture(autouse=True)
@@ -372,8 +377,62 @@ def test_metrics_that_cannot_be_read_hold(tmp_path: Path) -> None:
 
     cloud.at = away
     at = stage(cloud, tmp_path)
-    assert canary.step(at).decision == "hold"
+    told: list[str] = []
+    document = canary.step(at, tell=told.append)
+    assert document.decision == "hold"
+    assert document.reasons[0] == "no figures: CloudWatch cannot be read"
+    assert told.count("no figures: CloudWatch cannot be read") == 1
     assert names(at).count("metrics-unreadable") == 1
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_no_healthy_target_rolls_back_by_the_load_balancers_own_word(tmp_path: Path, readable: bool) -> None:
+    """Prevents minutes of 503 while the metrics are late, and hours of them while nobody can read these."""
+    cloud = Cloud(5)
+    looks: list[str] = []
+
+    def dies(name: str) -> None:
+        if name == "watch":
+            looks.append(name)
+            # One look without a healthy target is no breach; what nobody can see is none either.
+            cloud.healthy = 0 if len(looks) in (1, 3) or len(looks) > 5 else 2
+            if not readable:
+                raise MigrationError("CloudWatch cannot be read")
+        if name == "health" and len(looks) == 4:
+            raise MigrationError("ECS cannot be read")
+
+    cloud.at = dies
+    document = stepped(stage(cloud, tmp_path, watch_seconds=1.0))
+    assert (document.decision, cloud.live) == ("rollback", 0)
+    assert document.reasons[0].startswith("no target of the Task Service has been healthy for")
+    assert len(looks) > 6
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+@pytest.mark.parametrize("weight", [0, 25])
+def test_a_step_that_is_refused_leaves_nobody_on_a_service_without_a_healthy_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weight: int, comes_back: bool
+) -> None:
+    """Prevents a ladder that stops between two watches and leaves a quarter of the users with 503, whom nobody watches."""
+    why = "the Task Service is not ready for requests: 0 tasks run, 2 must"
+    monkeypatch.setattr(readiness, "observe", lambda stage: replace(READY, failing=(why,)))
+    cloud = Cloud(weight)
+    cloud.healthy, looks = 0, list[str]()
+
+    def looked(name: str) -> None:
+        looks.append(name)
+        cloud.healthy = 2 if comes_back and looks.count("health") > 2 else 0
+
+    cloud.at = looked
+    document = stepped(stage(cloud, tmp_path))
+    left = weight > 0 and not comes_back
+    assert (document.decision, cloud.live) == (("rollback", 0) if left else ("refused", weight))
+    assert any("no target of the Task Service was healthy for 0.02 s" in one for one in document.reasons) is left
+    assert cloud.notices == (
+        ["rollback from 25 % done in 0 s"] if left else [f"canary {document.from_} -> {document.to} %: refused"]
+    )
+    if not left:
+        assert "The weight stays as it is, and no watch looks at it." in cloud.texts[0]
 
 
 def test_run_climbs_the_ladder_and_tells_each_decision(tmp_path: Path) -> None:
