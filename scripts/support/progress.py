@@ -45,9 +45,9 @@ class Work:
             return f"{self.name}: {self.so_far(now):.0f}{limit} s"
         if not self.total:
             return f"{self.name}: {self.done:,.0f} {self.unit}, {self.rate(now)}; {seconds:.0f} s so far"
-        share, left = min(0.99, self.done / self.total), "time left not known yet"
-        if self.done:
-            left = f"about {max(0.0, self.total - self.done) / self.done * seconds:.0f} s left"
+        share, left = min(0.99, self.done / self.total), "time left not known"
+        if 0 < self.done < self.total:  # past an estimate nothing is known of the rest
+            left = f"about {(self.total - self.done) / self.done * seconds:.0f} s left"
         return f"{self.name}: {share:.0%} of about {self.total:,.0f} {self.unit}, {self.rate(now)}, {left}; {seconds:.0f} s so far"
 
 
