@@ -11,6 +11,7 @@ from scripts.database import queries
 from scripts.database.connections import Connection
 from scripts.rehearsal.dms.statements import Statement
 from scripts.rehearsal.dms.work import Work
+from scripts.support import private
 
 SQL = queries.load("scripts.rehearsal.dms")
 
@@ -27,9 +28,7 @@ class Checkpoint:
 
     def write(self, lsn: str) -> None:
         """The task is this far."""
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(json.dumps(lsn))
-        fresh.replace(self._file)
+        private.write(self._file, json.dumps(lsn))
 
 
 class Exceptions:

@@ -24,6 +24,7 @@ from scripts.preflight.account.ways import closed
 from scripts.rehearsal.dms.apply import Applier
 from scripts.rehearsal.dms.work import Failed, work_of
 from scripts.rehearsal.emulated import reach
+from scripts.support import private
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact, remember_secret
 
@@ -254,9 +255,7 @@ class Standin:
                 arn: {"status": task.status, "position": task.position, "failure": task.failure}
                 for arn, task in self._tasks.items()
             }
-            fresh = self._state.with_suffix(".new")
-            fresh.write_text(json.dumps(state))
-            fresh.replace(self._state)
+            private.write(self._state, json.dumps(state))
 
     def recover(self) -> None:
         """Go on with what ran when this process was killed."""

@@ -148,11 +148,6 @@ class TaskDefinition(Kind):
         arn = found["taskDefinitionArn"]
         return {"arn": arn, "arnWithoutRevision": arn.rpartition(":")[0], "revision": found["revision"]}
 
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        listed = aws.client("ecs").list_task_definitions(familyPrefix=inputs["family"], status="ACTIVE", sort="DESC")
-        found = first(listed["taskDefinitionArns"], lambda arn: arn not in taken)
-        return str(found) if found else None
-
 
 class Service(Kind):
     """aws.ecs.Service on Fargate."""
@@ -231,9 +226,6 @@ class Service(Kind):
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         aws.client("ecs").delete_service(cluster=state["cluster"], service=state["name"], force=True)
-
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        return str(self.read(aws, "", inputs)["arn"])
 
 
 KINDS = (Repository(), LifecyclePolicy(), TaskDefinition(), Service())

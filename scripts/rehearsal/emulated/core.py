@@ -248,28 +248,6 @@ class Kind(ABC):
         """Bring the tags from ``old`` to ``new``; ``id_`` is what the service's tagging call wants, often the ARN."""
         self.tagging.change(aws.client(self.service), id_, old, new)
 
-    def find(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        """The id of one that stands already for these inputs and is not ``taken``; None when there is none.
-
-        Asked only after a run that was killed between a create call and the record of its answer.
-        """
-        try:
-            return self.look_for(aws, inputs, taken)
-        except IndexError:  # Some services answer an empty list instead of an error.
-            return None
-        except ClientError as error:
-            if is_missing(error):
-                return None
-            raise
-
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        """As :meth:`find`; may raise what the API answers when there is none."""
-        if not self.identity:
-            return None
-        id_ = self.identity.format_map(inputs)
-        self.read(aws, id_, inputs)
-        return id_
-
 
 def pascal(value: Any) -> Any:
     """``value`` with the keys of every map in it capitalised, as most APIs spell them; unset ones are left out."""

@@ -216,9 +216,6 @@ class Instance(_Rds):
         modifiable = (
             changed - self.force_new - self.kept - {"tags", "enabledCloudwatchLogsExports", "identifier", "port"}
         )
-        if self._one(aws, {"identifier": old.get("identifier") or new["identifier"]}).get("MasterUserSecret"):
-            # Asked for again, moto makes a second secret; AWS keeps the one.
-            modifiable -= {"manageMasterUserPassword"} if new.get("manageMasterUserPassword") else set()
         parameters = self.parameters(new, modifiable)
         before = set(old.get("enabledCloudwatchLogsExports") or [])
         after = set(new.get("enabledCloudwatchLogsExports") or [])
@@ -229,12 +226,11 @@ class Instance(_Rds):
             }
         if "port" in changed and new.get("port"):
             parameters["DBPortNumber"] = new["port"]
-        standing = old.get("identifier") or new["identifier"]
-        if standing != new["identifier"]:
+        if "identifier" in changed:
             parameters["NewDBInstanceIdentifier"] = new["identifier"]
         if parameters:
             now = bool(new.get("applyImmediately"))
-            rds.modify_db_instance(DBInstanceIdentifier=standing, ApplyImmediately=now, **parameters)
+            rds.modify_db_instance(DBInstanceIdentifier=old["identifier"], ApplyImmediately=now, **parameters)
         self.retag(aws, self._one(aws, new)["DBInstanceArn"], old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
@@ -243,9 +239,6 @@ class Instance(_Rds):
         else:
             how = {"SkipFinalSnapshot": False, "FinalDBSnapshotIdentifier": state.get("finalSnapshotIdentifier")}
         aws.client("rds").delete_db_instance(DBInstanceIdentifier=state["identifier"], **how)
-
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        return str(self._one(aws, inputs)["DbiResourceId"])
 
 
 KINDS = (SubnetGroup(), ParameterGroup(), Instance())

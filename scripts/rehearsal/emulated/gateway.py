@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from zlib import crc32
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, first, pascal, tag_map
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, pascal, tag_map
 from scripts.rehearsal.emulated.limits import Limit, judge
 
 
@@ -25,8 +25,6 @@ class _V2(Kind):
     key: ClassVar[str]
     #: The input that says what it is in.
     within: ClassVar[str | None] = None
-    #: The input, and the answer's field, by which one is found again.
-    found_by: ClassVar[tuple[str, str] | None] = None
 
     def _do(self, aws: Aws, operation: str, **call: Any) -> Any:
         return getattr(aws.client(self.service), operation)(**call)
@@ -55,16 +53,6 @@ class _V2(Kind):
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         self._do(aws, f"delete_{self.noun}", **self._where(state), **{self.key: id_})
 
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        if self.found_by is None:
-            return None
-        name, field = self.found_by
-        found = first(
-            self._do(aws, f"get_{self.noun}s", **self._where(inputs))["Items"],
-            lambda item: item.get(field) == inputs.get(name) and (bool(self.unique) or item[self.key] not in taken),
-        )
-        return str(found[self.key]) if found else None
-
 
 class Api(_V2):
     """aws.apigatewayv2.Api."""
@@ -73,7 +61,7 @@ class Api(_V2):
     params: ClassVar[Mapping[str, Any]] = capitals("name protocolType description")
     special = frozenset({"corsConfiguration"})
     force_new = frozenset({"protocolType"})
-    noun, key, found_by = "api", "ApiId", ("name", "Name")
+    noun, key = "api", "ApiId"
 
     def call(self, inputs: Inputs) -> dict[str, Any]:
         cors = inputs.get("corsConfiguration")
@@ -100,7 +88,7 @@ class Stage(_V2):
     special = frozenset({"accessLogSettings", "defaultRouteSettings"})
     force_new = frozenset({"apiId", "name"})
     unique = ("apiId", "name")
-    noun, key, within, found_by = "stage", "StageName", "apiId", ("name", "StageName")
+    noun, key, within = "stage", "StageName", "apiId"
 
     def call(self, inputs: Inputs) -> dict[str, Any]:
         settings = {key: inputs[key] for key in self.special if inputs.get(key)}
@@ -120,7 +108,7 @@ class Stage(_V2):
 
 
 class Authorizer(_V2):
-    """aws.apigatewayv2.Authorizer (JWT). It cannot be looked for (Limit.AUTHORIZER_LIST): one of a killed run goes with its API."""
+    """aws.apigatewayv2.Authorizer (JWT)."""
 
     resource_type = "aws:apigatewayv2/authorizer:Authorizer"
     params: ClassVar[Mapping[str, Any]] = capitals("apiId authorizerType name")
@@ -141,7 +129,7 @@ class VpcLink(_V2):
     resource_type = "aws:apigatewayv2/vpcLink:VpcLink"
     params: ClassVar[Mapping[str, Any]] = capitals("name subnetIds securityGroupIds")
     force_new = frozenset({"subnetIds", "securityGroupIds"})
-    noun, key, found_by = "vpc_link", "VpcLinkId", ("name", "Name")
+    noun, key = "vpc_link", "VpcLinkId"
 
     def outputs(self, aws: Aws, id_: str, found: Any, inputs: Inputs) -> dict[str, Any]:
         return {"arn": nowhere(aws, "vpclinks", id_)}
@@ -163,7 +151,6 @@ class Integration(_V2):
     special = frozenset({"tlsConfig"})
     force_new = frozenset({"apiId", "integrationType"})
     noun, key, within = "integration", "IntegrationId", "apiId"
-    found_by = ("integrationUri", "IntegrationUri")
 
     def call(self, inputs: Inputs) -> dict[str, Any]:
         tls = inputs.get("tlsConfig")
@@ -177,7 +164,7 @@ class Route(_V2):
     params: ClassVar[Mapping[str, Any]] = capitals("apiId routeKey target authorizationType authorizerId")
     force_new = frozenset({"apiId"})
     unique = ("apiId", "routeKey")
-    noun, key, within, found_by = "route", "RouteId", "apiId", ("routeKey", "RouteKey")
+    noun, key, within = "route", "RouteId", "apiId"
 
 
 class DomainName(_V2):
@@ -188,7 +175,7 @@ class DomainName(_V2):
     special = frozenset({"domainNameConfiguration"})
     force_new = frozenset({"domainName"})
     unique = ("domainName",)
-    noun, key, found_by = "domain_name", "DomainName", ("domainName", "DomainName")
+    noun, key = "domain_name", "DomainName"
 
     def call(self, inputs: Inputs) -> dict[str, Any]:
         return {**self.parameters(inputs), "DomainNameConfigurations": [pascal(inputs["domainNameConfiguration"])]}
@@ -213,7 +200,7 @@ class ApiMapping(_V2):
     resource_type = "aws:apigatewayv2/apiMapping:ApiMapping"
     params: ClassVar[Mapping[str, Any]] = capitals("apiId domainName stage")
     force_new = frozenset({"domainName"})
-    noun, key, within, found_by = "api_mapping", "ApiMappingId", "domainName", ("apiId", "ApiId")
+    noun, key, within = "api_mapping", "ApiMappingId", "domainName"
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         judge(aws, Limit.MAPPING_UPDATE, {"ApiMappingId": id_, **self.call(new)})

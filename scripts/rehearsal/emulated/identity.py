@@ -144,15 +144,6 @@ class Key(Kind):
         days = state.get("deletionWindowInDays") or 30
         aws.client("kms").schedule_key_deletion(KeyId=id_, PendingWindowInDays=days)
 
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        kms = aws.client("kms")
-        for item in pages(kms, "list_keys", "Keys"):
-            key = kms.describe_key(KeyId=item["KeyId"])["KeyMetadata"]
-            same = key["KeyId"] not in taken and key.get("Description", "") == (inputs.get("description") or "")
-            if same and key["KeyState"] == "Enabled" and key.get("KeyManager") == "CUSTOMER":
-                return str(key["KeyId"])
-        return None
-
 
 class Alias(Kind):
     """aws.kms.Alias."""
@@ -217,10 +208,6 @@ class Secret(Kind):
         window = state.get("recoveryWindowInDays")
         how = {"ForceDeleteWithoutRecovery": True} if window == 0 else {"RecoveryWindowInDays": window or 30}
         aws.client("secretsmanager").delete_secret(SecretId=id_, **how)
-
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        secret = aws.client("secretsmanager").describe_secret(SecretId=inputs["name"])
-        return None if secret.get("DeletedDate") else str(secret["ARN"])
 
 
 KINDS = (Role(), RolePolicy(), RolePolicyAttachment(), Key(), Alias(), Secret())

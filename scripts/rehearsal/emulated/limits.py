@@ -32,7 +32,6 @@ class Limit(Enum):
     STAGE_UPDATE = ("apigatewayv2", "UpdateStage", "moto keeps a stage as it was created")
     DOMAIN_UPDATE = ("apigatewayv2", "UpdateDomainName", "moto keeps a domain as it was created")
     MAPPING_UPDATE = ("apigatewayv2", "UpdateApiMapping", "moto keeps a mapping as it was created")
-    AUTHORIZER_LIST = ("apigatewayv2", "GetAuthorizers", "moto answers one authorizer by its id, and no list")
     RDS_MODIFY_SUBNET_GROUP = ("rds", "ModifyDBSubnetGroup", "moto forgets a subnet group when it is modified")
     DMS_MODIFY_ENDPOINT = ("dms", "ModifyEndpoint", "moto keeps an endpoint as it was created")
     DMS_MODIFY_TASK = ("dms", "ModifyReplicationTask", "moto keeps a task as it was created")

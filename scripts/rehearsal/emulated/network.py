@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, first, pages, tag_list
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, tag_list
 
 
 def _tags(resource_type: str, inputs: Inputs) -> dict[str, Any]:
@@ -38,19 +38,9 @@ class SecurityGroup(_Ec2):
         ec2 = aws.client("ec2")
         parameters = {"Description": "Managed by Pulumi", **self.parameters(inputs)}
         id_ = str(ec2.create_security_group(**parameters, **_tags("security-group", inputs))["GroupId"])
-        self._drop_default_egress(ec2, id_)
-        return id_
-
-    @staticmethod
-    def _drop_default_egress(ec2: Any, id_: str) -> None:
         every = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
-        rules = pages(
-            ec2, "describe_security_group_rules", "SecurityGroupRules", Filters=[{"Name": "group-id", "Values": [id_]}]
-        )
-        if any(
-            rule["IsEgress"] and rule.get("CidrIpv4") == "0.0.0.0/0" and not rule.get("Description") for rule in rules
-        ):
-            ec2.revoke_security_group_egress(GroupId=id_, IpPermissions=every)
+        ec2.revoke_security_group_egress(GroupId=id_, IpPermissions=every)
+        return id_
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         group = aws.client("ec2").describe_security_groups(GroupIds=[id_])["SecurityGroups"][0]
@@ -61,14 +51,6 @@ class SecurityGroup(_Ec2):
             "description": group["Description"],
             "vpcId": group["VpcId"],
         }
-
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        filters = [{"Name": "group-name", "Values": [inputs["name"]]}, {"Name": "vpc-id", "Values": [inputs["vpcId"]]}]
-        groups = aws.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"]
-        found = first(groups)
-        if found:
-            self._drop_default_egress(aws.client("ec2"), str(found["GroupId"]))
-        return str(found["GroupId"]) if found else None
 
 
 class _Rule(_Ec2):
@@ -110,26 +92,6 @@ class _Rule(_Ec2):
         call = ec2.revoke_security_group_egress if self.egress else ec2.revoke_security_group_ingress
         # By permission: moto 5.2.5 does not take SecurityGroupRuleIds here; AWS takes both.
         call(GroupId=state["securityGroupId"], IpPermissions=[self._permission(state)])
-
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        rules = pages(
-            aws.client("ec2"),
-            "describe_security_group_rules",
-            "SecurityGroupRules",
-            Filters=[{"Name": "group-id", "Values": [inputs["securityGroupId"]]}],
-        )
-
-        def same(rule: Any) -> bool:
-            return (
-                rule["IsEgress"] == self.egress
-                and rule["IpProtocol"] == str(inputs["ipProtocol"])
-                and rule.get("FromPort", -1) == (inputs.get("fromPort") if inputs.get("fromPort") is not None else -1)
-                and rule.get("CidrIpv4") == inputs.get("cidrIpv4")
-                and (rule.get("ReferencedGroupInfo") or {}).get("GroupId") == inputs.get("referencedSecurityGroupId")
-            )
-
-        found = first(rules, same)
-        return str(found["SecurityGroupRuleId"]) if found else None
 
 
 class IngressRule(_Rule):

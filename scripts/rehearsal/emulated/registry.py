@@ -100,26 +100,6 @@ def create(aws: Aws, token: str, inputs: Inputs) -> Made:
         raise explain(error, token, "cannot create") from error
 
 
-def adopt(aws: Aws, token: str, inputs: Inputs, taken: frozenset[str]) -> Made | None:
-    """Take over what a killed run left for these inputs, bringing it to them; None when it left nothing.
-
-    Raises:
-        ProviderError: the API refuses.
-    """
-    kind = kind_of(token)
-    try:
-        id_ = kind.find(aws, inputs, taken)
-        if id_ is None:
-            return None
-        # A create of several calls may have been cut between two of them: everything that can change is said again.
-        changeable = frozenset(inputs) - kind.force_new
-        if changeable:
-            kind.update(aws, id_, {}, inputs, changeable)
-        return Made(id_, {**inputs, **kind.read(aws, id_, inputs)})
-    except CALL_ERRORS as error:
-        raise explain(error, token, "cannot take over") from error
-
-
 def update(aws: Aws, token: str, id_: str, old: Inputs, new: Inputs) -> dict[str, Any]:
     """Change it in place; the new outputs. Raises ProviderError."""
     kind = kind_of(token)

@@ -204,7 +204,7 @@ class ReplicationTask(_Dms):
         if changed & modifiable:
             call = {"ReplicationTaskArn": arn, **self.parameters(new, changed & modifiable)}
             judge(aws, Limit.DMS_MODIFY_TASK, call)
-        if "replicationInstanceArn" in changed and old.get("replicationInstanceArn"):
+        if "replicationInstanceArn" in changed:
             call = {"ReplicationTaskArn": arn, "TargetReplicationInstanceArn": new["replicationInstanceArn"]}
             judge(aws, Limit.DMS_MOVE_TASK, call)
         self.retag(aws, arn, old, new)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, first, pascal
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, pascal
 
 #: Elastic Load Balancing, 'Quotas for your Application Load Balancers'; moto takes more.
 CONDITION_VALUES = 5
@@ -78,10 +78,6 @@ class TargetGroup(_Elb):
         if changed - {"healthCheck", "tags"} and attributes:
             elb.modify_target_group_attributes(TargetGroupArn=id_, Attributes=attributes)
         self.retag(aws, id_, old, new)
-
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        groups = aws.client("elbv2").describe_target_groups(Names=[inputs["name"]])["TargetGroups"]
-        return str(groups[0]["TargetGroupArn"])
 
 
 def forwards(actions: Iterable[Mapping[str, Any]]) -> list[tuple[str, dict[str, int | None], int | None]]:
@@ -185,16 +181,11 @@ class ListenerRule(_Elb):
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         elb = aws.client("elbv2")
-        if "priority" in changed and self.read(aws, id_, new)["priority"] != new["priority"]:
+        if "priority" in changed:
             elb.set_rule_priorities(RulePriorities=[{"RuleArn": id_, "Priority": new["priority"]}])
         if changed & {"actions", "conditions"}:
             elb.modify_rule(RuleArn=id_, Conditions=self._conditions(new), Actions=self._actions(new))
         self.retag(aws, id_, old, new)
-
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        rules = aws.client("elbv2").describe_rules(ListenerArn=inputs["listenerArn"])["Rules"]
-        found = first(rules, lambda rule: rule["Priority"] == str(inputs["priority"]))
-        return str(found["RuleArn"]) if found else None
 
 
 KINDS = (TargetGroup(), ListenerRule())

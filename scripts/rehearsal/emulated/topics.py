@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, first, pages
+from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals
 
 
 class Topic(Kind):
@@ -40,11 +40,6 @@ class Topic(Kind):
                     TopicArn=id_, AttributeName=self._ATTRIBUTES[key], AttributeValue=new.get(key) or ""
                 )
         self.retag(aws, id_, old, new)
-
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        suffix = f":{inputs['name']}"
-        found = first(pages(aws.client("sns"), "list_topics", "Topics"), lambda item: item["TopicArn"].endswith(suffix))
-        return str(found["TopicArn"]) if found else None
 
 
 class TopicPolicy(Kind):
@@ -102,14 +97,6 @@ class TopicSubscription(Kind):
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         aws.client("sns").get_subscription_attributes(SubscriptionArn=id_)
         return {"arn": id_}
-
-    def look_for(self, aws: Aws, inputs: Inputs, taken: frozenset[str]) -> str | None:
-        topic = {"TopicArn": inputs["topic"]}
-        found = first(
-            pages(aws.client("sns"), "list_subscriptions_by_topic", "Subscriptions", **topic),
-            lambda item: (item["Protocol"], item["Endpoint"]) == (inputs["protocol"], inputs["endpoint"]),
-        )
-        return str(found["SubscriptionArn"]) if found else None
 
 
 KINDS = (Topic(), TopicPolicy(), TopicSubscription())

@@ -89,7 +89,7 @@ class EmbeddedDeployer:
         return self._remembered(plain(State.load(self.state_path).outputs))
 
     def destroy(self) -> None:
-        """Delete everything, also what a killed run left half-made. Raises Refused while something is protected."""
+        """Delete everything. Raises Refused while something is protected."""
         _checked(self._ask("destroy", {}))
 
     def _remembered(self, outputs: dict[str, Any]) -> dict[str, Any]:

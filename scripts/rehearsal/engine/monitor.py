@@ -6,7 +6,6 @@ import threading
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from botocore.exceptions import ClientError
 from google.protobuf import empty_pb2
 from pulumi.runtime.mocks import MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import resource_pb2
@@ -16,9 +15,6 @@ from scripts.rehearsal.emulated import properties, registry
 from scripts.rehearsal.emulated.core import Aws, ProviderError
 from scripts.rehearsal.engine.state import Resource, State, deletion_order
 from scripts.support.errors import MigrationError, Refused
-
-#: Error codes that say that the name is somebody else's: the create call made nothing.
-_OCCUPIED = ("AlreadyExists", "Duplicate", "InUse", "Conflict", "AlreadyOwned", "ResourceExists")
 
 
 class _NoMocks(Mocks):
@@ -102,8 +98,6 @@ class Operation:
             raise ProviderError("; ".join(f"{wanted.type} {key}: {reason}" for key, reason in problems))
         if not self.dry and properties.has_unknown(wanted.inputs):
             raise MigrationError("an input is still unknown though everything it depends on is made")
-        if not self.dry and wanted.urn in self.state.pending:
-            old = self._adopt(self.state.pending[wanted.urn]) or old
         if old is None:
             return self._create(wanted, None)
         before, after = properties.plain(old.inputs), properties.plain(wanted.inputs)
@@ -158,25 +152,13 @@ class Operation:
             self._note(wanted, "create", tuple(sorted(wanted.inputs)))
         if self.dry:
             return "", wanted.inputs
-        self.state.begin(wanted.made("", {}))
+        self.state.begin(wanted.urn)
         try:
             made = registry.create(self.aws, wanted.type, properties.plain(wanted.inputs))
-        except ProviderError as error:
-            cause = error.__cause__
-            code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, ClientError) else ""
-            if any(mark in str(code) for mark in _OCCUPIED):
-                self.state.refused(wanted.urn)
+        except ProviderError:
+            self.state.refused(wanted.urn)
             raise
         return self._record(wanted, made.id, made.outputs, replaced)
-
-    def _adopt(self, pending: Resource) -> Resource | None:
-        inputs = properties.plain(pending.inputs)
-        made = registry.adopt(self.aws, pending.type, inputs, self.state.taken(pending.type))
-        if made is None:
-            return None
-        found = replace(pending, id=made.id, outputs=properties.with_secrets_of(made.outputs, pending.inputs))
-        self.state.put(found, self.state.resources.get(pending.urn))
-        return found
 
     def _record(
         self, wanted: Registration, id_: str, outputs: dict[str, Any], replaced: Resource | None
@@ -232,10 +214,7 @@ class Operation:
                 raise error.reworded(f"resource {resource.name}: {error}") from error
 
     def destroy(self) -> None:
-        """Delete everything that this state knows, a half-made thing of a killed run included."""
-        for pending in list(self.state.pending.values()):
-            self._adopt(pending)
-            self.state.refused(pending.urn)
+        """Delete everything that this state knows."""
         everything = list(self.state.resources.values())
         self.delete_all([*everything, *self.state.doomed], note=everything)
         self.state.outputs = {}

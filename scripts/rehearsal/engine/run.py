@@ -18,7 +18,7 @@ from scripts.rehearsal.emulated import properties
 from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.engine.monitor import Monitor, Operation
 from scripts.rehearsal.engine.state import State, locked
-from scripts.support.errors import MigrationError, UsageError
+from scripts.support.errors import MigrationError, Refused, UsageError
 
 
 def _run_program(request: dict[str, Any], operation: Operation) -> dict[str, Any]:
@@ -68,6 +68,12 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         state = State.load(path)
         operation = Operation(state, Aws(request["region"]), dry=kind == "preview", only=request["only"])
         try:
+            if state.pending and not operation.dry:
+                # As Pulumi's engine, which knows no more of it than this one.
+                raise Refused(
+                    f"an operation was killed while it created {', '.join(sorted(state.pending))}: the state cannot say whether it stands, "
+                    f"and a second one might be made; look in the account, delete it there if it stands, and take it out of pending in {path}"
+                )
             if kind == "destroy":
                 operation.destroy()
             else:

@@ -13,9 +13,10 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from scripts.support import private
 from scripts.support.errors import MigrationError, Refused
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass
@@ -46,8 +47,8 @@ class State:
         self.resources: dict[str, Resource] = {}
         #: Replaced ones that still have to go.
         self.doomed: list[Resource] = []
-        #: By URN, without an id: a create call that was begun; when a run is killed it tells the next one that the thing may stand.
-        self.pending: dict[str, Resource] = {}
+        #: URNs of what is being created; when a run is killed they tell the next one that the things may stand.
+        self.pending: set[str] = set()
         self._lock = threading.RLock()
 
     @classmethod
@@ -74,7 +75,7 @@ class State:
         state.outputs = document["outputs"]
         state.resources = {item["urn"]: Resource(**item) for item in document["resources"]}
         state.doomed = [Resource(**item) for item in document["doomed"]]
-        state.pending = {item["urn"]: Resource(**item) for item in document["pending"]}
+        state.pending = set(document["pending"])
         return state
 
     def save(self) -> None:
@@ -86,33 +87,27 @@ class State:
                 "outputs": self.outputs,
                 "resources": [asdict(item) for item in self.resources.values()],
                 "doomed": [asdict(item) for item in self.doomed],
-                "pending": [asdict(item) for item in self.pending.values()],
+                "pending": sorted(self.pending),
             }
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = self.path.with_name(f"{self.path.name}.new")
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(document, file, ensure_ascii=False, separators=(",", ":"))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.path)
+            private.write(self.path, json.dumps(document, ensure_ascii=False, separators=(",", ":")))
 
-    def begin(self, pending: Resource) -> None:
+    def begin(self, urn: str) -> None:
         """Note that a create call is about to be made."""
         with self._lock:
-            self.pending[pending.urn] = pending
+            self.pending.add(urn)
             self.save()
 
     def refused(self, urn: str) -> None:
-        """Note that the create call made nothing."""
+        """Note that the create call failed."""
         with self._lock:
-            self.pending.pop(urn, None)
+            self.pending.discard(urn)
             self.save()
 
     def put(self, resource: Resource, replaced: Resource | None = None) -> None:
         """Note a resource as made or changed; ``replaced`` is its predecessor, which has to go."""
         with self._lock:
-            self.pending.pop(resource.urn, None)
+            self.pending.discard(resource.urn)
             self.resources.pop(resource.urn, None)
             self.resources[resource.urn] = resource
             if replaced is not None:
@@ -133,12 +128,6 @@ class State:
                 del self.resources[resource.urn]
             self.doomed = [item for item in self.doomed if item is not resource]
             self.save()
-
-    def taken(self, type_: str) -> frozenset[str]:
-        """Ids of this type that belong to a resource of this state."""
-        with self._lock:
-            everything = [*self.resources.values(), *self.doomed]
-            return frozenset(item.id for item in everything if item.type == type_)
 
 
 def deletion_order(resources: list[Resource], dependencies: Mapping[str, list[str]]) -> list[Resource]:
