@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import psutil
 import psycopg
-from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.database import queries
 from scripts.rehearsal.databases import Databases
-from scripts.rehearsal.emulated.publish import Minute, late
+from scripts.rehearsal.emulated.publish import Minute, Publisher
 from scripts.support.sides import BOTH, Side
 
 SQL = queries.load("scripts.rehearsal")
 ECS, RDS = "AWS/ECS", "AWS/RDS"
+#: Seconds between two looks at a CPU, at least: minutes that the sampler slept through have the last sample.
+SHORTEST = 0.1
 
 
 class _Cpu:
@@ -28,7 +28,7 @@ class _Cpu:
 
     def __init__(self, pid: int | None, cores: int) -> None:
         self.process, self._cores = psutil.Process(pid), cores
-        self._last = (time.monotonic(), self._seconds())
+        self._last, self._percent = (time.monotonic(), self._seconds()), 0.0
 
     def _seconds(self) -> float:
         total = 0.0
@@ -39,15 +39,16 @@ class _Cpu:
         return total
 
     def percent(self) -> float:
-        now, used = time.monotonic(), self._seconds()
-        elapsed, spent = now - self._last[0], used - self._last[1]
-        self._last = (now, used)
-        # A session that ended takes its time with it.
-        return 100.0 * max(0.0, spent) / max(elapsed, 1e-3) / self._cores
+        now = time.monotonic()
+        if now - self._last[0] > SHORTEST:
+            (then, before), self._last = self._last, (now, self._seconds())
+            # A session that ended takes its time with it.
+            self._percent = 100.0 * max(0.0, self._last[1] - before) / (now - then) / self._cores
+        return self._percent
 
 
-class Meters:
-    """Samples and publishes each of the account's minutes until it is stopped. What cannot be had is missing, as with AWS.
+class Meters(Publisher):
+    """Samples each of the account's minutes and publishes it.
 
     Args:
         outputs: the stack's, which name what is measured.
@@ -57,7 +58,7 @@ class Meters:
     def __init__(
         self, cloudwatch: Any, minute: int, outputs: Mapping[str, Any], task: tuple[int, int], databases: Databases
     ) -> None:
-        self._cloudwatch, self._minute, self._databases = cloudwatch, minute, databases
+        self._databases = databases
         pid, self._memory_mb = task
         self._service = {
             "ClusterName": str(outputs["clusterArn"]).rpartition("/")[2],
@@ -67,30 +68,12 @@ class Meters:
         # The declared task has one vCPU or less; the plan's db.t3.medium has two.
         self._task_cpu = _Cpu(pid, 1)
         self._database_cpu = {side: _Cpu(databases.server(side).pid, 2) for side in BOTH}
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="meters", daemon=True)
-        self._thread.start()
+        super().__init__(cloudwatch, minute, self._sample)
 
-    def stop(self) -> None:
-        """Stop sampling; safe to call twice."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        begin = time.time() // self._minute * self._minute
-        while not self._stopped.wait(max(0.0, begin + self._minute - time.time())):
-            minute = Minute()
-            measures: list[Callable[[Minute], None]] = [self._tasks, *(partial(self._database, side) for side in BOTH)]
-            for measure in measures:
-                with suppress(psutil.Error, psycopg.Error, OSError):
-                    measure(minute)
-            if self._stopped.wait(late(self._minute)):
-                return
-            # A minute that the sampler slept through has the sample that was taken after it, as an average would.
-            while begin + self._minute <= time.time():
-                with suppress(BotoCoreError, ClientError):
-                    minute.put(self._cloudwatch, begin)
-                begin += self._minute
+    def _sample(self, minute: Minute, _: float) -> None:
+        for measure in (self._tasks, *(partial(self._database, side) for side in BOTH)):
+            with suppress(psutil.Error, psycopg.Error, OSError):
+                measure(minute)
 
     def _tasks(self, minute: Minute) -> None:
         memory = self._task_cpu.process.memory_info().rss / (self._memory_mb * 2**20)

@@ -12,9 +12,6 @@ from typing import Any
 
 from moto.elbv2 import models as elbv2
 from moto.elbv2.exceptions import InvalidLoadBalancerActionException, ValidationError
-from moto.moto_api._internal import urls
-
-from scripts.rehearsal.emulated.reach import HEALTH_PATH
 
 #: Elastic Load Balancing API, 'TargetGroupStickinessConfig'.
 LONGEST = 604_800
@@ -81,19 +78,10 @@ class Balancers(elbv2.ELBv2Backend):
                 )
 
 
-def _report(request: Any, *_: Any) -> Any:
+def report(request: Any, *_: Any) -> Any:
     """What a load balancer's checks found, by group."""
     for arn, states in json.loads(request.get_data()).items():
         region, account = arn.split(":")[3:5]
         backend: Any = elbv2.elbv2_backends[account][region]
         backend.checked[arn] = {key: tuple(state) for key, state in states.items()}
     return 200, {}, "{}"
-
-
-def install() -> None:
-    """Have moto make this backend, and take reports; before it made any."""
-    # moto finds a service's addresses beside the module of its backend.
-    Balancers.__module__ = elbv2.ELBv2Backend.__module__
-    elbv2.elbv2_backends.backend = Balancers
-    paths: dict[str, Any] = urls.url_paths
-    paths["{0}" + HEALTH_PATH] = _report

@@ -230,10 +230,3 @@ class Metrics(models.CloudWatchBackend):
 def _seconds(moment: datetime) -> float:
     """Seconds since the epoch; moto's moments are UTC and do not say so."""
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def install() -> None:
-    """Have moto make this backend; before it made any."""
-    # moto finds a service's addresses beside the module of its backend.
-    Metrics.__module__ = models.CloudWatchBackend.__module__
-    models.cloudwatch_backends.backend = Metrics

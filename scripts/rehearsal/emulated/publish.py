@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import threading
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+log = logging.getLogger(__name__)
 
 #: Names the seconds that the account's minute has: a rehearsal has no time for real ones.
 MINUTE_VARIABLE = "EMULATED_MINUTE_SECONDS"
@@ -17,11 +24,6 @@ LATE = (0.2, 0.5)
 def minute_of(environment: Mapping[str, str]) -> int:
     """The seconds of the account's minute."""
     return int(environment.get(MINUTE_VARIABLE, "60"))
-
-
-def late(minute: int) -> float:
-    """How late this minute is published, in seconds."""
-    return minute * random.uniform(*LATE)
 
 
 class Minute:
@@ -54,3 +56,38 @@ class Minute:
                 for (metric, where), values in metrics.items()
             ]
             client.put_metric_data(Namespace=namespace, MetricData=data)
+
+
+class Publisher:
+    """Publishes each of the account's minutes when it is over, and late, from a thread, until it is stopped. What cannot be had is
+    missing, as with AWS.
+
+    Args:
+        minute: the account's, in seconds.
+        measure: puts what was measured into a minute, whose begin it is given.
+    """
+
+    def __init__(self, cloudwatch: Any, minute: int, measure: Callable[[Minute, float], None]) -> None:
+        self._cloudwatch, self._minute, self._measure = cloudwatch, minute, measure
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop; safe to call twice."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        begin = time.time() // self._minute * self._minute
+        while not self._stopped.wait(max(0.0, begin + self._minute - time.time())):
+            minute = Minute()
+            self._measure(minute, begin)
+            late = self._minute * random.uniform(*LATE)
+            if self._stopped.wait(max(0.0, begin + self._minute + late - time.time())):
+                return
+            try:
+                minute.put(self._cloudwatch, begin)
+            except (BotoCoreError, ClientError) as error:
+                log.warning("metrics of a minute are missing: %s", error)
+            begin += self._minute

@@ -5,11 +5,34 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from moto.applicationautoscaling.models import applicationautoscaling_backends
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.ecs.models import ecs_backends
+from moto.elbv2.models import elbv2_backends
 from moto.iam import models
+from moto.moto_api._internal import urls
 from moto.server import main
 
 from components.naming import MANAGED_POLICIES
 from scripts.rehearsal.emulated import balancers, metrics, tasks
+from scripts.rehearsal.emulated.reach import HEALTH_PATH
+
+_OURS: tuple[tuple[type, Any], ...] = (
+    (tasks.Services, ecs_backends),
+    (tasks.Scaling, applicationautoscaling_backends),
+    (balancers.Balancers, elbv2_backends),
+    (metrics.Metrics, cloudwatch_backends),
+)
+
+
+def install() -> None:
+    """Have moto make these backends, and take what a load balancer's checks found; before it made any."""
+    for mine, backends in _OURS:
+        # moto finds a service's addresses beside the module of its backend.
+        mine.__module__ = mine.__mro__[1].__module__
+        backends.backend = mine
+    paths: dict[str, Any] = urls.url_paths
+    paths["{0}" + HEALTH_PATH] = balancers.report
 
 
 def know_policies() -> None:
@@ -20,8 +43,6 @@ def know_policies() -> None:
 
 
 if __name__ == "__main__":
-    tasks.install()
-    balancers.install()
-    metrics.install()
+    install()
     know_policies()
     main()

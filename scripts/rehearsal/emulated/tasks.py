@@ -280,11 +280,3 @@ class Scaling(scaling.ApplicationAutoscalingBackend):
             if within != service.desired_count:
                 self.ecs_backend.update_service({"cluster": cluster, "service": name, "desired_count": within})
         return target
-
-
-def install() -> None:
-    """Have moto make these backends; before it made any."""
-    for mine, backends in ((Services, ecs.ecs_backends), (Scaling, scaling.applicationautoscaling_backends)):
-        # moto finds a service's addresses beside the module of its backend.
-        mine.__module__ = mine.__mro__[1].__module__
-        backends.backend = mine

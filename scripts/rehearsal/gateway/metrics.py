@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts.rehearsal.emulated.publish import Minute, late
+from scripts.rehearsal.emulated.publish import Minute, Publisher
 from scripts.rehearsal.gateway.stats import CHOSEN, Sample, Stats
+from scripts.rehearsal.gateway.targets import Targets
 from scripts.rehearsal.gateway.watch import Watcher
-
-log = logging.getLogger(__name__)
 
 API, BALANCER = "AWS/ApiGateway", "AWS/ApplicationELB"
 
@@ -61,48 +56,29 @@ def _group(arn: str, balancer: Mapping[str, str]) -> dict[str, str]:
     return {"TargetGroup": arn[arn.index("targetgroup/") :], **balancer}
 
 
-class Publisher:
-    """Publishes each of the account's minutes when it is over, and late."""
+def health(watcher: Watcher, targets: Targets, minute: Minute) -> None:
+    """How many targets of each group that the rules name are healthy; nothing of a group without targets."""
+    for listener, rules in watcher.view.rules.items():
+        balancer = {"LoadBalancer": balancer_of(listener)}
+        for arn in sorted({group for rule in rules for group in rule.weights}):
+            if states := [one.health[0] if one.health else "initial" for one in targets.known.get(arn, {}).values()]:
+                where = _group(arn, balancer)
+                minute.add(BALANCER, "HealthyHostCount", where, float(states.count("healthy")))
+                minute.add(BALANCER, "UnHealthyHostCount", where, float(states.count("unhealthy")))
+                # Reported where targets are registered, whether any request came or none.
+                minute.add(BALANCER, "RequestCount", where, 0.0)
 
-    def __init__(self, stats: Stats, watcher: Watcher, minute: int) -> None:
-        self._stats, self._watcher, self._minute = stats, watcher, minute
-        # One attempt, short, as a minute that is missing is a gap; packed costs more here than sent as it is.
-        config = Config(
-            connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, disable_request_compression=True
-        )
-        make: Any = boto3.Session().client
-        self._cloudwatch, self._balancer = (make(service, config=config) for service in ("cloudwatch", "elbv2"))
 
-    async def run(self) -> None:
-        """Publish until this is cancelled."""
-        begin = time.time() // self._minute * self._minute
-        while True:
-            await asyncio.sleep(max(0.0, begin + self._minute / 2 - time.time()))
-            minute = Minute()
-            await self._try(self._health, minute)
-            await asyncio.sleep(max(0.0, begin + self._minute - time.time()))
-            await asyncio.sleep(late(self._minute))
-            measure(self._stats.minute(begin, self._minute), self._watcher.api, minute)
-            await self._try(minute.put, self._cloudwatch, begin)
-            begin += self._minute
+def publisher(stats: Stats, watcher: Watcher, targets: Targets, seconds: int) -> Publisher:
+    """Publishes both, of each minute of so many ``seconds``."""
 
-    async def _try(self, work: Any, *arguments: Any) -> None:
-        """What fails is missing, as with AWS."""
-        try:
-            await asyncio.to_thread(work, *arguments)
-        except (BotoCoreError, ClientError) as error:
-            log.warning("metrics of a minute are missing: %s", error)
+    def measured(minute: Minute, begin: float) -> None:
+        measure(stats.minute(begin, seconds), watcher.api, minute)
+        health(watcher, targets, minute)
 
-    def _health(self, minute: Minute) -> None:
-        """How many targets of each group that the rules name are healthy; nothing of a group without targets."""
-        for listener, rules in self._watcher.view.rules.items():
-            balancer = {"LoadBalancer": balancer_of(listener)}
-            for group in sorted({group for rule in rules for group in rule.weights}):
-                found = self._balancer.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
-                states = [one["TargetHealth"]["State"] for one in found]
-                if states:
-                    where = _group(group, balancer)
-                    minute.add(BALANCER, "HealthyHostCount", where, float(states.count("healthy")))
-                    minute.add(BALANCER, "UnHealthyHostCount", where, float(states.count("unhealthy")))
-                    # Reported where targets are registered, whether any request came or none.
-                    minute.add(BALANCER, "RequestCount", where, 0.0)
+    # One attempt, short, as a minute that is missing is a gap; packed costs more here than sent as it is.
+    config = Config(
+        connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, disable_request_compression=True
+    )
+    make: Any = boto3.Session().client
+    return Publisher(make("cloudwatch", config=config), seconds, measured)

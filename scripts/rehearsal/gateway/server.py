@@ -37,7 +37,7 @@ from scripts.rehearsal.app.server import serve
 from scripts.rehearsal.emulated.publish import minute_of
 from scripts.rehearsal.gateway import answers
 from scripts.rehearsal.gateway.answers import Answer, own
-from scripts.rehearsal.gateway.metrics import Publisher
+from scripts.rehearsal.gateway.metrics import publisher
 from scripts.rehearsal.gateway.routes import BALANCER, find_route
 from scripts.rehearsal.gateway.stats import Sample, Stats
 from scripts.rehearsal.gateway.stickiness import bound_group, cookies_for
@@ -240,8 +240,7 @@ def create_gateway(environment: Mapping[str, str]) -> Starlette:
             targets.take(watcher.view.groups)
             await stack.enter_async_context(beside(targets.run(lambda: watcher.view.groups)))
             app.state.gateway = gateway = Gateway(endpoint, targets, watcher, client, upstream)
-            publisher = Publisher(gateway.stats, watcher, minute_of(environment))
-            await stack.enter_async_context(beside(publisher.run()))
+            stack.callback(publisher(gateway.stats, watcher, targets, minute_of(environment)).stop)
             yield
 
     async def handle(request: Request) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any, Literal, NamedTuple
 
 from scripts.rehearsal.emulated.metric_math import percentile
@@ -59,6 +60,17 @@ def _figures(samples: Sequence[Sample], of_target: bool = False) -> dict[str, An
     }
 
 
+def _parts(samples: Sequence[Sample], groups: Iterable[str]) -> dict[str, Any]:
+    """What the API and each target group answered."""
+    return {
+        "api": _figures([one for one in samples if one.through_api]),
+        "target_groups": {
+            group: _figures([one for one in samples if one.group == group and one.outcome in CHOSEN], of_target=True)
+            for group in groups
+        },
+    }
+
+
 def _shares(samples: Sequence[Sample], groups: Iterable[str]) -> dict[str, float]:
     """The part of the samples, 0 to 1, that each group had; empty without samples."""
     counts = Counter(sample.group for sample in samples)
@@ -93,7 +105,7 @@ class Stats:
     def minute(self, begin: float, seconds: float) -> list[Sample]:
         """The requests answered in so many ``seconds`` from ``begin`` (since the epoch) on."""
         found = []
-        for sample in reversed(self._samples):
+        for sample in reversed(self._samples.copy()):  # a thread asks too, while requests are noted
             if sample.at < begin - 1.0:  # answers are noted in order, but for a moment
                 break
             if begin <= sample.at < begin + seconds:
@@ -105,46 +117,19 @@ class Stats:
 
         ``share`` and ``share_of_new`` count only requests that the live rule sent, so that smoke checks do not blur them.
         """
-        chosen: list[Sample] = []
-        for sample in reversed(self._samples):
-            if sample.at < since:
-                break
-            chosen.append(sample)
-        by_group: dict[str, list[Sample]] = {group: [] for group in groups}
-        for sample in chosen:
-            if sample.group is not None:
-                by_group.setdefault(sample.group, []).append(sample)
-        live = [sample for sample in chosen if sample.group is not None and sample.rule == live_rule]
-        return {
-            "total": {**_figures(chosen), "codes": Counter(sample.status for sample in chosen)},
-            "gateway": _figures([sample for sample in chosen if sample.group is None]),
-            "target_groups": {
-                group: {
-                    **_figures(samples),
-                    "in_flight": self._in_flight[group],
-                    "last_request_at": self._last(group),
-                    # Smoke checks left out: it tells when the last request of the live traffic went there.
-                    "last_live_request_at": self._last(group, live_rule) if live_rule else None,
-                }
-                for group, samples in by_group.items()
-            },
-            "share": _shares(live, by_group),
-            # Of those for whom the weights chose: users who were new, or who keep no cookie.
-            "share_of_new": _shares([sample for sample in live if not sample.bound], by_group),
-        }
+        samples = self.minute(since, inf)
+        live = [sample for sample in samples if sample.group is not None and sample.rule == live_rule]
+        found = _parts(samples, groups)
+        for group, figures in found["target_groups"].items():
+            figures["in_flight"] = self._in_flight[group]
+            figures["last_request_at"] = self._last(group)
+            # Smoke checks left out: it tells when the last request of the live traffic went there.
+            figures["last_live_request_at"] = self._last(group, live_rule) if live_rule else None
+        # Of those for whom the weights chose: users who were new, or who keep no cookie.
+        new = [sample for sample in live if not sample.bound]
+        total = {**_figures(samples), "codes": Counter(sample.status for sample in samples)}
+        return {**found, "total": total, "share": _shares(live, groups), "share_of_new": _shares(new, groups)}
 
     def periods(self, begins: Sequence[float], seconds: float, groups: Sequence[str]) -> list[dict[str, Any]]:
-        """What the API and each target group answered in each period of so many ``seconds`` that begins there (since the epoch)."""
-        found = []
-        for at in begins:
-            samples = self.minute(at, seconds)
-            targets = {
-                group: _figures(
-                    [one for one in samples if one.group == group and one.outcome in CHOSEN], of_target=True
-                )
-                for group in groups
-            }
-            found.append(
-                {"at": at, "api": _figures([one for one in samples if one.through_api]), "target_groups": targets}
-            )
-        return found
+        """The figures of each period of so many ``seconds`` that begins there (since the epoch)."""
+        return [{"at": at, **_parts(self.minute(at, seconds), groups)} for at in begins]

@@ -98,7 +98,7 @@ def test_the_weight_splits_requests_and_the_stats_measure_it(gateway: GatewayWor
     }
     assert stats["share"][gateway.groups["task"]] == pytest.approx(seen["task-service"] / 200, abs=0.001)
     assert 0 < measured[gateway.groups["task"]]["p50_ms"] <= measured[gateway.groups["task"]]["p95_ms"]
-    assert gateway.stats(began)["total"]["requests"] == 220
+    assert gateway.stats(began)["api"]["requests"] == 220
     gateway.set_weight(100)
     assert {gateway.send().json()["by"] for _ in range(20)} == {"task-service"}
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import queue
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 from moto.cloudwatch.exceptions import InvalidParameterValue, ValidationError
 
 from scripts.rehearsal.emulated.metrics import FAULTY, Metrics, statistic
-from scripts.rehearsal.emulated.publish import MINUTE_VARIABLE, Minute, late, minute_of
+from scripts.rehearsal.emulated.publish import MINUTE_VARIABLE, Minute, Publisher, minute_of
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 GROUP = {"TargetGroup": "targetgroup/task/1", "LoadBalancer": "app/main/2"}
@@ -172,6 +175,22 @@ def test_statistics_lie_between_the_least_and_the_most(values: list[float], shar
     assert statistic("p1", values) <= statistic(f"p{share}", values) <= statistic("p99", values)
 
 
-def test_a_minute_is_published_late_but_not_by_a_minute() -> None:
+def test_each_minute_is_published_when_it_is_over_and_one_that_cannot_be_is_a_gap() -> None:
+    """Prevents figures of a minute that goes on, and a sampler that ends with the first call that fails."""
     assert (minute_of({}), minute_of({MINUTE_VARIABLE: "2"})) == (60, 2)
-    assert all(0 < late(10) < 10 for _ in range(100))
+    told: queue.Queue[tuple[float, float]] = queue.Queue()
+
+    class Account:
+        away = True
+
+        def put_metric_data(self, Namespace: str, MetricData: list[dict[str, Any]]) -> None:
+            told.put((time.time(), MetricData[0]["Timestamp"].timestamp()))
+            if self.away:
+                self.away = False
+                raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+
+    publisher = Publisher(Account(), 1, lambda minute, begin: minute.add("Own", "Count", {}, begin))
+    seen = [told.get(timeout=20) for _ in range(2)]
+    publisher.stop()
+    assert [at - begin > 1.0 for at, begin in seen] == [True, True]
+    assert seen[1][1] - seen[0][1] == 1.0

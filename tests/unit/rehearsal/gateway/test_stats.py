@@ -39,9 +39,9 @@ def test_the_window_counts_per_target_group_from_the_moment_on() -> None:
         (3.0, "b", 503, 30.0),
     ):
         stats.begin(group, "live", at)
-        stats.record(Sample(at, group, "live", status, ms))
+        stats.record(Sample(at, group, "live", status, ms + 1.0, target_ms=ms))
         stats.end(group)
-    stats.record(Sample(3.5, None, None, 401, 1.0))
+    stats.record(Sample(3.5, None, None, 401, 1.0, "api"))
     stats.record(Sample(3.6, "b", "smoke", 200, 5.0))
     stats.begin("b", "smoke", 3.6)
     seen = stats.window(2.0, ["a", "b", "c"], "live")
@@ -51,8 +51,7 @@ def test_the_window_counts_per_target_group_from_the_moment_on() -> None:
     assert (groups["b"]["requests"], groups["b"]["5xx"], groups["b"]["in_flight"]) == (2, 1, 1)
     assert (groups["b"]["last_request_at"], groups["b"]["last_live_request_at"]) == (3.6, 3.0)
     assert (groups["c"]["requests"], groups["c"]["p95_ms"]) == (0, None)
-    assert seen["gateway"]["4xx"] == 1
-    assert seen["total"]["requests"] == 5
+    assert (seen["api"]["requests"], seen["api"]["4xx"], seen["api"]["p50_ms"]) == (5, 2, 11.0)
     assert seen["share"] == {"a": pytest.approx(2 / 3, abs=1e-4), "b": pytest.approx(1 / 3, abs=1e-4), "c": 0.0}
     # Who came back with a cookie is in the share of the requests, and not in that of new users.
     stats.record(Sample(3.7, "a", "live", 200, 5.0, bound=True))
