@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+#: Of the rehearsed stack and its account.
+STACK, REGION = "rehearsal", "ap-northeast-1"
 #: What turns the program into resources; `auto` takes `pulumi` when there is a CLI.
 EngineName = Literal["auto", "pulumi", "embedded"]
 #: `replicationEngine` of the rehearsed stack.

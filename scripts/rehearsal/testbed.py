@@ -26,7 +26,7 @@ from scripts.rehearsal.emulated import reach
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
 from scripts.rehearsal.load import Load
 from scripts.rehearsal.meters import Meters
-from scripts.rehearsal.plan import Plan
+from scripts.rehearsal.plan import STACK, Plan
 from scripts.rehearsal.processes import Processes
 from scripts.rehearsal.release import push_image, put_values
 from scripts.rehearsal.stage import REHEARSAL_VARIABLE, STAGE, gateway_figures
@@ -39,7 +39,6 @@ from scripts.support.settings import PROJECT_ROOT, STAGE_VARIABLE
 from scripts.support.sides import Side
 from scripts.support.wait import wait_until
 
-STACK = "rehearsal"
 #: Limits of the gate for a drill of rollbacks, in milliseconds: latency that a busy machine does not reach.
 PATIENT = {"p50Ms": 10_000.0, **dict.fromkeys(("p95Ms", "p99Ms", "usersP95Ms"), 20_000.0), "worseLatencyMs": 10_000.0}
 

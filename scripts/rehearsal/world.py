@@ -14,13 +14,13 @@ from typing import Any
 
 from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.emulated.publish import MINUTE_VARIABLE
+from scripts.rehearsal.plan import REGION
 from scripts.rehearsal.processes import end, http_status
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.process import free_port, uninterrupted
 from scripts.support.settings import PROJECT_ROOT
 from scripts.support.wait import wait_until
 
-REGION = "ap-northeast-1"
 #: The security group of the shell that a rehearsal's commands run in.
 OPERATORS = "myteacher-operators"
 
@@ -34,10 +34,9 @@ class EmulatedAws:
         minute: seconds that its minute of metrics has.
     """
 
-    def __init__(
-        self, log: Path | None = None, port: int | None = None, region: str = REGION, minute: int = 60
-    ) -> None:
-        self.region = region
+    region = REGION
+
+    def __init__(self, log: Path | None = None, port: int | None = None, minute: int = 60) -> None:
         self._minute = str(minute)
         self.port = port
         self._log = log

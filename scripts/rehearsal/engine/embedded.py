@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.config import PROJECT, SECRET_KEYS
-from scripts.deployment.deployer import WEIGHT, Change, PreviewResult, UpResult
+from components.config import SECRET_KEYS
+from scripts.deployment.deployer import WEIGHT, PreviewResult, UpResult
 from scripts.deployment.stack_file import refuse_unknown, typed
 from scripts.rehearsal.emulated.properties import plain
 from scripts.rehearsal.engine import forked
-from scripts.rehearsal.engine.state import State, locked
-from scripts.support import errors
+from scripts.rehearsal.engine.state import Answer, Kind, Request, State, locked
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.redact import redact, remember_secret
 from scripts.support.settings import PROJECT_ROOT
@@ -37,14 +36,10 @@ class EmbeddedDeployer:
         config: Mapping[str, object],
         environment: Mapping[str, str],
         *,
-        stack: str = "rehearsal",
-        region: str = "ap-northeast-1",
         program: Path = PROJECT_ROOT,
         timeout: float = 300.0,
     ) -> None:
         self.state_path = state.absolute()
-        self.stack = stack
-        self.region = region
         self.program = program
         self.timeout = timeout
         self._config = dict(config)
@@ -70,19 +65,18 @@ class EmbeddedDeployer:
         weights = [int({**self._config, **before, **values}.get(WEIGHT, 0)) for values in ({}, overrides)]
         if overrides:
             self.keep(overrides)
-        answer: dict[str, Any] = {}
+        answer = Answer()
         if only is None and any(resource.protect for resource in state.resources.values()):
             answer = self._ask("preview", overrides)  # as `pulumi up` does: what would be refused is not begun
-        if "error" not in answer:
+        if answer.error is None:
             answer = self._ask("up", overrides, only)
-        if overrides and answer.get("begun") == [] and weights[1] >= weights[0]:
+        if overrides and answer.error and not answer.changes and weights[1] >= weights[0]:
             self._write(lambda _: before)
-        result = _checked(answer)
-        return UpResult(_changes(result), self._remembered(result["outputs"]))
+        return UpResult(_checked(answer).changes, self._remembered(answer.outputs))
 
     def preview(self, overrides: Mapping[str, object], only: str | None = None) -> PreviewResult:
         """What ``up`` would change. Raises as ``up``."""
-        return PreviewResult(_changes(_checked(self._ask("preview", overrides, only))))
+        return PreviewResult(_checked(self._ask("preview", overrides, only)).changes)
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs of the last ``up`` that succeeded."""
@@ -108,27 +102,16 @@ class EmbeddedDeployer:
             state.config = changed(state.config)
             state.save()
 
-    def _request(self, operation: str, overrides: Mapping[str, object], only: str | None) -> dict[str, Any]:
-        values = {**self._config, **State.load(self.state_path).config, **overrides}
-        return {
-            "operation": operation,
-            "state": str(self.state_path),
-            "program": str(self.program),
-            "project": PROJECT,
-            "stack": self.stack,
-            "region": self.region,
-            "only": only,
-            "config": {"aws:region": self.region, **{f"{PROJECT}:{key}": value for key, value in values.items()}},
-            "secrets": [f"{PROJECT}:{key}" for key in sorted(SECRET_KEYS & set(values))],
-        }
-
-    def _ask(self, operation: str, overrides: Mapping[str, object], only: str | None = None) -> dict[str, Any]:
+    def _ask(self, operation: Kind, overrides: Mapping[str, object], only: str | None = None) -> Answer:
         """Run one operation in a process of its own, which never outlives this call; its answer, an error included."""
+        config = {**self._config, **State.load(self.state_path).config, **overrides}
+        request = Request(operation, self.state_path, self.program, config, only)
         with tempfile.NamedTemporaryFile(prefix="task-migration-") as file:
-            request, output = self._request(operation, overrides, only), Path(file.name)
+            output = Path(file.name)
             try:
                 with forked.telling("run", request, output, self._environment, self.timeout) as answer:
-                    return dict(answer)
+                    assert isinstance(answer, Answer)
+                    return answer
             except TimeoutError:
                 raise TimedOut(
                     f"the embedded engine's {operation} did not end within {self.timeout:.0f} s; its last words: "
@@ -138,16 +121,11 @@ class EmbeddedDeployer:
                 raise MigrationError(f"the program failed during {operation}: {_tail(output)}") from None
 
 
-def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+def _checked(answer: Answer) -> Answer:
     """The answer, unless it is an error, which is raised."""
-    if "error" in answer:
-        raise getattr(errors, answer["kind"], MigrationError)(redact(answer["error"]))
+    if answer.error:
+        raise answer.error.reworded(redact(str(answer.error)))
     return answer
-
-
-def _changes(result: dict[str, Any]) -> tuple[Change, ...]:
-    lists = ("properties", "recurring")
-    return tuple(Change(**{**item, **{key: tuple(item[key]) for key in lists}}) for item in result["changes"])
 
 
 def _tail(output: Path) -> str:

@@ -18,7 +18,7 @@ from scripts.deployment.pulumi_cli import LONG, Command
 from scripts.deployment.stack_file import text_of
 from scripts.rehearsal.engine import forked
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
-from scripts.rehearsal.plan import EngineName
+from scripts.rehearsal.plan import REGION, STACK, EngineName
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT
@@ -94,8 +94,6 @@ class PulumiDeployer(CliDeployer):
         config: Mapping[str, object],
         environment: Mapping[str, str],
         *,
-        stack: str = "rehearsal",
-        region: str = "ap-northeast-1",
         program: Path = PROJECT_ROOT,
     ) -> None:
         directory = directory.absolute()
@@ -105,7 +103,7 @@ class PulumiDeployer(CliDeployer):
         runtime = {"name": "python", "options": {"virtualenv": sys.prefix}}
         project = {"name": PROJECT, "runtime": runtime, "main": str(program)}
         (directory / "Pulumi.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
-        stack_file = directory / f"Pulumi.{stack}.yaml"
+        stack_file = directory / f"Pulumi.{STACK}.yaml"
         self._variables = {
             **environment,
             "PATH": search_path(environment),
@@ -118,9 +116,9 @@ class PulumiDeployer(CliDeployer):
         }
         self._program = program
         fresh = not stack_file.exists()
-        super().__init__(stack, directory, self._variables, create=True)
+        super().__init__(STACK, directory, self._variables, create=True)
         if fresh:
-            values = {"aws:region": automation.ConfigValue(region)}
+            values = {"aws:region": automation.ConfigValue(REGION)}
             for key, value in config.items():
                 hidden = key in SECRET_KEYS
                 values[f"{PROJECT}:{key}"] = automation.ConfigValue(text_of(value), secret=hidden)

@@ -6,34 +6,34 @@ import asyncio
 import os
 import runpy
 from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any, cast
 
 import pulumi
 from pulumi.runtime import mocks, settings, stack
 
+from components.config import PROJECT, SECRET_KEYS
 from scripts.deployment.stack_file import text_of
 from scripts.rehearsal.emulated import properties
 from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.engine.monitor import Monitor, Operation
-from scripts.rehearsal.engine.state import State, locked
+from scripts.rehearsal.engine.state import Answer, Request, State, locked
+from scripts.rehearsal.plan import REGION, STACK
 from scripts.support.errors import MigrationError, Refused, UsageError
 
 
-def _run_program(request: dict[str, Any], operation: Operation) -> dict[str, Any]:
+def _run_program(request: Request, operation: Operation) -> dict[str, Any]:
     """Run the program's ``__main__.py`` against the operation; the stack's raw outputs."""
-    program, project, stack_name = request["program"], request["project"], request["stack"]
-    monitor = Monitor(operation, project, stack_name)
-    config = {key: text_of(value) for key, value in request["config"].items()}
-    pulumi.runtime.set_all_config(config, request["secrets"])
-    os.chdir(program)
+    monitor = Monitor(operation, PROJECT, STACK)
+    config = {f"{PROJECT}:{key}": text_of(value) for key, value in request.config.items()}
+    hidden = [f"{PROJECT}:{key}" for key in SECRET_KEYS & set(request.config)]
+    pulumi.runtime.set_all_config({"aws:region": REGION, **config}, hidden)
+    os.chdir(request.program)
 
     def run_file() -> None:
-        runpy.run_path(program, run_name="__main__")
+        runpy.run_path(str(request.program), run_name="__main__")
 
     async def main() -> None:
-        mocks.set_mocks(monitor.mocks, project=project, stack=stack_name, preview=operation.dry, monitor=monitor)
+        mocks.set_mocks(monitor.mocks, project=PROJECT, stack=STACK, preview=operation.dry, monitor=monitor)
         # set_mocks makes a stack resource for tests; the program gets one that waits for it to end.
         settings.set_root_resource(cast(pulumi.Resource, None))
         await stack.run_in_stack(run_file)
@@ -49,39 +49,33 @@ def _run_program(request: dict[str, Any], operation: Operation) -> dict[str, Any
     return monitor.outputs
 
 
-def main(request: dict[str, Any], tell: Callable[[dict[str, Any]], object]) -> None:
-    """Tell what came of the request, an error included: with ``begun``, what was being changed, where anything was looked at."""
+def main(request: Request, tell: Callable[[Answer], object]) -> None:
+    """Tell what came of the request, an error included."""
     try:
-        tell(_answer(request))
+        with locked(request.state):
+            answer = _answer(request, State.load(request.state))
     except MigrationError as error:
-        tell(_failed(error))
+        answer = Answer(error=error)
+    tell(answer)
 
 
-def _failed(error: MigrationError) -> dict[str, Any]:
-    return {"error": str(error), "kind": type(error).__name__}
-
-
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    path = Path(request["state"])
-    kind = request["operation"]
-    with locked(path):
-        state = State.load(path)
-        operation = Operation(state, Aws(request["region"]), dry=kind == "preview", only=request["only"])
-        try:
-            if state.pending and not operation.dry:
-                # As Pulumi's engine, which knows no more of it than this one.
-                raise Refused(
-                    f"an operation was killed while it created {', '.join(sorted(state.pending))}: the state cannot say whether it stands, "
-                    f"and a second one might be made; look in the account, delete it there if it stands, and take it out of pending in {path}"
-                )
-            if kind == "destroy":
-                operation.destroy()
-            else:
-                outputs = _run_program(request, operation)
-                operation.finish()
-                if kind == "up":
-                    state.outputs = outputs
-                    state.save()
-        except MigrationError as error:
-            return {**_failed(error), "begun": [] if operation.dry else [change.name for change in operation.changes]}
-        return {"changes": [asdict(change) for change in operation.changes], "outputs": properties.plain(state.outputs)}
+def _answer(request: Request, state: State) -> Answer:
+    operation = Operation(state, Aws(REGION), dry=request.kind == "preview", only=request.only)
+    try:
+        if state.pending and not operation.dry:
+            # As Pulumi's engine, which knows no more of it than this one.
+            raise Refused(
+                f"an operation was killed while it created {', '.join(sorted(state.pending))}: the state cannot say whether it stands, and "
+                f"a second one might be made; look in the account, delete it there if it stands, and take it out of pending in {state.path}"
+            )
+        if request.kind == "destroy":
+            operation.destroy()
+        else:
+            outputs = _run_program(request, operation)
+            operation.finish()
+            if request.kind == "up":
+                state.outputs = outputs
+                state.save()
+    except MigrationError as error:
+        return Answer(() if operation.dry else tuple(operation.changes), error=error)
+    return Answer(tuple(operation.changes), properties.plain(state.outputs))

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from scripts.deployment.deployer import Change
 from scripts.support import private
 from scripts.support.errors import MigrationError, Refused
 
@@ -32,6 +33,30 @@ class Resource:
     protect: bool = False
     retain: bool = False
     dependencies: list[str] = field(default_factory=list)
+
+
+#: What may be asked of the engine.
+Kind = Literal["up", "preview", "destroy"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One operation, for a process of its own. ``program`` is the directory of its ``__main__.py``; ``only`` as an Operation has it."""
+
+    kind: Kind
+    state: Path
+    program: Path
+    config: Mapping[str, Any]
+    only: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of it. With an ``error``, ``changes`` are what was begun."""
+
+    changes: tuple[Change, ...] = ()
+    outputs: dict[str, Any] = field(default_factory=dict)
+    error: MigrationError | None = None
 
 
 class State:

@@ -29,7 +29,8 @@ from scripts.init.run import init
 from scripts.preflight.account.asking import Clients, clients
 from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
-from scripts.rehearsal.world import REGION, EmulatedAws, build_world
+from scripts.rehearsal.plan import REGION
+from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import UsageError
 from scripts.support.settings import PROJECT_ROOT
 from tests.engine_support import SMOKE_VALUE
