@@ -4,70 +4,73 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import threading
-import time
-import urllib.error
-import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
+import httpx
 from botocore.exceptions import ClientError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from scripts.rehearsal.dms.standin import Standin
+from scripts.rehearsal.app.server import serve
+from scripts.rehearsal.dms.standin import JSON, Standin
+from scripts.rehearsal.emulated.publish import Publisher, minute_of
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact
 
 TARGET_PREFIX = "AmazonDMSv20160101."
-#: Seconds between two reports of the latencies to CloudWatch, which has them once a minute on AWS.
-REPORT_SECONDS = 5.0
+_OF_ONE_CONNECTION = ("host", "content-length", "connection")
 
 
-class Handler(BaseHTTPRequestHandler):
-    """The JSON protocol of the service, version 1.1."""
+def create_server(standin: Standin) -> Starlette:
+    """The service's JSON protocol, version 1.1, as an ASGI application."""
 
-    standin: Standin
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with httpx.AsyncClient(base_url=standin.upstream, trust_env=False, timeout=30.0) as app.state.account:
+            await run_in_threadpool(standin.recover)
+            cloudwatch: Any = boto3.client("cloudwatch", endpoint_url=standin.upstream)
+            publisher = Publisher(cloudwatch, minute_of(os.environ), standin.measure)
+            yield
+            publisher.stop()
+        await run_in_threadpool(standin.end)
 
-    def do_POST(self) -> None:
-        """One call."""
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        name = self.headers.get("X-Amz-Target", "")
-        operation = name.removeprefix(TARGET_PREFIX)
-        if name.startswith(TARGET_PREFIX) and operation in self.standin.operations:
-            try:
-                self._send(
-                    200, json.dumps(self.standin.answer(operation, json.loads(body or b"{}")), default=_plain).encode()
-                )
-            except ClientError as error:
-                fault = error.response["Error"]
-                self._send(400, json.dumps({"__type": fault["Code"], "message": fault["Message"]}).encode())
-            except MigrationError as error:
-                self._send(500, json.dumps({"__type": "InternalFailure", "message": redact(str(error))}).encode())
-            return
-        request = urllib.request.Request(self.standin.upstream + self.path, data=body, method="POST")
-        for key, value in self.headers.items():
-            if key.lower() not in ("host", "content-length", "connection"):
-                request.add_header(key, value)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                self._send(answer.status, answer.read())
-        except urllib.error.HTTPError as error:
-            self._send(error.code, error.read())
+    async def call(request: Request) -> Response:
+        body = await request.body()
+        operation = request.headers.get("x-amz-target", "").removeprefix(TARGET_PREFIX)
+        if operation in standin.operations:
+            return await run_in_threadpool(_answer, standin, operation, json.loads(body or b"{}"))
+        headers = {name: value for name, value in request.headers.items() if name not in _OF_ONE_CONNECTION}
+        answer = await request.app.state.account.post(request.url.path, content=body, headers=headers)
+        return _json(answer.status_code, answer.content)
 
-    def do_GET(self) -> None:
-        """Whether this process is there."""
-        self._send(200, b"{}")
+    async def there(_: Request) -> Response:
+        return _json(200, b"{}")
 
-    def _send(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    return Starlette(
+        routes=[Route("/{path:path}", call, methods=["POST"]), Route("/", there, methods=["GET"])], lifespan=lifespan
+    )
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the log is for failures."""
+
+def _answer(standin: Standin, operation: str, request: JSON) -> Response:
+    try:
+        return _json(200, json.dumps(standin.answer(operation, request), default=_plain).encode())
+    except ClientError as error:
+        fault = error.response["Error"]
+        return _json(400, json.dumps({"__type": fault["Code"], "message": fault["Message"]}).encode())
+    except MigrationError as error:
+        return _json(500, json.dumps({"__type": "InternalFailure", "message": redact(str(error))}).encode())
+
+
+def _json(status: int, content: bytes) -> Response:
+    return Response(content, status, media_type="application/x-amz-json-1.1")
 
 
 def _plain(value: Any) -> Any:
@@ -82,22 +85,7 @@ def main() -> None:
     options.add_argument("--state", type=Path, required=True, help="File that keeps which tasks run.")
     options.add_argument("--lag", type=float, default=0.0, help="Seconds before a change is applied, at least.")
     given = options.parse_args()
-    standin = Standin(given.upstream, given.state, given.lag)
-    Handler.standin = standin
-    server = ThreadingHTTPServer(("127.0.0.1", given.port), Handler)
-    server.daemon_threads = True
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    standin.recover()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    reported = 0.0
-    while not ended.wait(0.2):
-        if time.monotonic() - reported > REPORT_SECONDS:
-            reported = time.monotonic()
-            standin.report()
-    standin.end()
-    server.shutdown()
+    serve(create_server(Standin(given.upstream, given.state, given.lag)), given.port)
 
 
 if __name__ == "__main__":

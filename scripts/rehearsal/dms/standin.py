@@ -24,6 +24,7 @@ from scripts.preflight.account.ways import closed
 from scripts.rehearsal.dms.apply import Applier
 from scripts.rehearsal.dms.work import Failed, work_of
 from scripts.rehearsal.emulated import reach
+from scripts.rehearsal.emulated.publish import Minute
 from scripts.support import private
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact, remember_secret
@@ -59,7 +60,6 @@ class Standin:
         self._tasks: dict[str, Running] = {}
         self._client: Any = boto3.client("dms", endpoint_url=upstream)
         self._secrets: Any = boto3.client("secretsmanager", endpoint_url=upstream)
-        self._watch: Any = boto3.client("cloudwatch", endpoint_url=upstream)
         self._network: Any = boto3.client("ec2", endpoint_url=upstream)
         self._databases: Any = boto3.client("rds", endpoint_url=upstream)
         self._connections: dict[tuple[str, str], JSON] = {}
@@ -269,24 +269,17 @@ class Standin:
             else:
                 running.status = "stopped" if kept["status"] == "stopping" else kept["status"]
 
-    def report(self) -> None:
-        """Put the measured latencies into the emulated CloudWatch, as DMS does."""
+    def measure(self, minute: Minute, _: float) -> None:
+        """The latencies of the tasks that run, as DMS publishes them."""
         for arn, running in list(self._tasks.items()):
-            if running.status != "running" or running.applier is None:
-                continue
-            instance = self._client.describe_replication_instances()["ReplicationInstances"][0]
-            dimensions = [
-                {"Name": "ReplicationInstanceIdentifier", "Value": instance["ReplicationInstanceIdentifier"]},
-                {"Name": "ReplicationTaskIdentifier", "Value": arn.rsplit(":", 1)[-1]},
-            ]
-            data = [
-                {"MetricName": name, "Dimensions": dimensions, "Value": seconds, "Unit": "Seconds"}
-                for name, seconds in (
-                    ("CDCLatencySource", running.applier.source_seconds),
-                    ("CDCLatencyTarget", running.applier.target_seconds),
-                )
-            ]
-            self._watch.put_metric_data(Namespace="AWS/DMS", MetricData=data)
+            if running.status == "running" and (applier := running.applier):
+                instance = self._client.describe_replication_instances()["ReplicationInstances"][0]
+                where = {
+                    "ReplicationInstanceIdentifier": instance["ReplicationInstanceIdentifier"],
+                    "ReplicationTaskIdentifier": arn.rsplit(":", 1)[-1],
+                }
+                minute.add("AWS/DMS", "CDCLatencySource", where, applier.source_seconds)
+                minute.add("AWS/DMS", "CDCLatencyTarget", where, applier.target_seconds)
 
     def end(self) -> None:
         """Stop every task's thread; their state stays, for the next process."""

@@ -81,12 +81,11 @@ class Publisher:
     def _run(self) -> None:
         begin = time.time() // self._minute * self._minute
         while not self._stopped.wait(max(0.0, begin + self._minute - time.time())):
-            minute = Minute()
-            self._measure(minute, begin)
-            late = self._minute * random.uniform(*LATE)
-            if self._stopped.wait(max(0.0, begin + self._minute + late - time.time())):
-                return
+            minute, late = Minute(), self._minute * random.uniform(*LATE)
             try:
+                self._measure(minute, begin)
+                if self._stopped.wait(max(0.0, begin + self._minute + late - time.time())):
+                    return
                 minute.put(self._cloudwatch, begin)
             except (BotoCoreError, ClientError) as error:
                 log.warning("metrics of a minute are missing: %s", error)
