@@ -136,7 +136,9 @@ class Verifier:
 
     def __init__(self, jwks_url: str, issuer: str, audiences: Collection[str], client: httpx.AsyncClient) -> None:
         self.jwks_url = jwks_url
-        self.issuer = issuer
+        self._claims = jwt.JWTClaimsRegistry(
+            leeway=LEEWAY, iss={"essential": True, "value": issuer}, exp={"essential": True}
+        )
         self.audiences = frozenset(audiences)
         self._client = client
         self._keys: KeySet | None = None
@@ -150,14 +152,11 @@ class Verifier:
             InvalidToken: it is not valid.
             KeysUnavailable: the keys were never read and cannot be read now.
         """
-        claims = self._judged.get(token)
-        if claims is None:
-            claims = await self._decode(token)
-            self._check_names(claims)
-            if len(self._judged) >= _CACHE_LIMIT:
-                self._judged.clear()
-            self._judged[token] = claims
-        self._check_times(claims)
+        claims = self._judged.get(token) or await self._decode(token)
+        self._check(claims)
+        if len(self._judged) >= _CACHE_LIMIT:
+            self._judged.clear()
+        self._judged[token] = claims
         return claims
 
     async def _decode(self, token: str) -> dict[str, Any]:
@@ -173,23 +172,15 @@ class Verifier:
         except (JoseError, ValueError):
             raise InvalidToken("the token is malformed or its signature is wrong") from None
 
-    def _check_names(self, claims: Mapping[str, Any]) -> None:
-        if claims.get("iss") != self.issuer:
-            raise InvalidToken("the token is of another issuer")
+    def _check(self, claims: dict[str, Any]) -> None:
         named = claims.get("aud", claims.get("client_id"))
         given = {str(name) for name in named} if isinstance(named, list) else {str(named)}
         if not given & self.audiences:
             raise InvalidToken("the token is for another audience")
-
-    def _check_times(self, claims: Mapping[str, Any]) -> None:
-        now = time.time()
-        expires = claims.get("exp")
-        if not isinstance(expires, int | float) or expires <= now - LEEWAY:
-            raise InvalidToken("the token has expired")
-        for name in ("nbf", "iat"):
-            moment = claims.get(name)
-            if moment is not None and not (isinstance(moment, int | float) and moment <= now + LEEWAY):
-                raise InvalidToken(f"the token's {name} lies in the future")
+        try:
+            self._claims.validate(claims)
+        except JoseError as error:
+            raise InvalidToken(f"the token is of another issuer or time: {error}") from None
 
     async def _key_set(self, *, refresh: bool) -> KeySet:
         recent = time.monotonic() - self._fetched_at < REFRESH_SECONDS

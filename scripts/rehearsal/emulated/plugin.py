@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from functools import wraps
 from importlib import metadata
 from typing import Any
 
@@ -20,6 +22,19 @@ from scripts.support.errors import MigrationError
 
 #: The SDK's, which asks for a provider that is not older.
 VERSION = metadata.version("pulumi-aws")
+
+
+def _named(answer: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    """A call whose failure the engine is told by its text."""
+
+    @wraps(answer)
+    def named(self: Provider, request: Any, context: Any) -> Any:
+        try:
+            return answer(self, request, context)
+        except MigrationError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+
+    return named
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
@@ -72,41 +87,36 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             self._region = str(region)
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True, acceptResources=False)
 
+    @_named
     def Check(self, request: Any, context: Any) -> Any:
         """The inputs, and what is wrong with them as far as that is seen without a call."""
         inputs = properties.from_struct(request.news)
-        try:
-            found = registry.check(_type(request), properties.plain(inputs))
-        except MigrationError as error:
-            return _fail(context, error)
+        found = registry.check(_type(request), properties.plain(inputs))
         failures = [provider_pb2.CheckFailure(property=key, reason=reason) for key, reason in found]
         return provider_pb2.CheckResponse(inputs=request.news, failures=failures)
 
+    @_named
     def Diff(self, request: Any, context: Any) -> Any:
         """Compare the old inputs with the new ones; the engine applied ignoreChanges to them already."""
         old, new = (properties.plain(properties.from_struct(part)) for part in (request.old_inputs, request.news))
         found = registry.difference(_type(request), old, new, ignored=request.ignoreChanges)
         return _diff(list(found.changed), list(found.replaces), delete_first=found.delete_first)
 
+    @_named
     def Create(self, request: Any, context: Any) -> Any:
         """Make it; in a preview only the inputs are known."""
         inputs = properties.from_struct(request.properties)
         if request.preview:
             return provider_pb2.CreateResponse(properties=request.properties)
-        try:
-            made = registry.create(self.aws, _type(request), properties.plain(inputs))
-        except MigrationError as error:
-            return _fail(context, error)
+        made = registry.create(self.aws, _type(request), properties.plain(inputs))
         outputs = properties.with_secrets_of(made.outputs, inputs)
         return provider_pb2.CreateResponse(id=made.id, properties=properties.to_struct(outputs))
 
+    @_named
     def Read(self, request: Any, context: Any) -> Any:
         """What the API holds now, drift included; an empty answer when it is gone."""
         inputs = properties.from_struct(request.inputs) or properties.from_struct(request.properties)
-        try:
-            found = registry.read(self.aws, _type(request), request.id, properties.plain(inputs))
-        except MigrationError as error:
-            return _fail(context, error)
+        found = registry.read(self.aws, _type(request), request.id, properties.plain(inputs))
         if found is None:
             return provider_pb2.ReadResponse()
         return provider_pb2.ReadResponse(
@@ -115,6 +125,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             inputs=properties.to_struct(properties.with_secrets_of(found.inputs, inputs)),
         )
 
+    @_named
     def Update(self, request: Any, context: Any) -> Any:
         """Change it in place; a preview keeps the outputs that it has."""
         old, new = properties.from_struct(request.old_inputs), properties.from_struct(request.news)
@@ -122,24 +133,20 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if request.preview:
             outputs = {**properties.from_struct(request.olds), **new}
             return provider_pb2.UpdateResponse(properties=properties.to_struct(outputs))
-        try:
-            answer = registry.update(self.aws, _type(request), request.id, properties.plain(old), properties.plain(new))
-        except MigrationError as error:
-            return _fail(context, error)
+        answer = registry.update(self.aws, _type(request), request.id, properties.plain(old), properties.plain(new))
         return provider_pb2.UpdateResponse(properties=properties.to_struct(properties.with_secrets_of(answer, new)))
 
+    @_named
     def Delete(self, request: Any, context: Any) -> Any:
         """Unmake it."""
         state = {**properties.from_struct(request.old_inputs), **properties.from_struct(request.properties)}
-        try:
-            registry.delete(self.aws, _type(request), request.id, properties.plain(state))
-        except MigrationError as error:
-            return _fail(context, error)
+        registry.delete(self.aws, _type(request), request.id, properties.plain(state))
         return empty_pb2.Empty()
 
+    @_named
     def Invoke(self, request: Any, context: Any) -> Any:
         """There are no data sources."""
-        return _fail(context, MigrationError(f"the emulated provider has no data source {request.tok}"))
+        raise MigrationError(f"the emulated provider has no data source {request.tok}")
 
     def Cancel(self, request: Any, context: Any) -> Any:
         """Calls that run are short and are let end."""
@@ -159,7 +166,3 @@ def _diff(changed: list[str], replaces: list[str], *, delete_first: bool) -> Any
         replaces=replaces,
         deleteBeforeReplace=delete_first,
     )
-
-
-def _fail(context: Any, error: MigrationError) -> Any:
-    context.abort(grpc.StatusCode.UNKNOWN, str(error))
