@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, capitals, pascal
+from scripts.support.listener_rules import Rule, parse_rule
 
 #: Elastic Load Balancing, 'Quotas for your Application Load Balancers'; moto takes more.
 CONDITION_VALUES = 5
@@ -80,22 +82,11 @@ class TargetGroup(_Elb):
         self.retag(aws, id_, old, new)
 
 
-def forwards(actions: Iterable[Mapping[str, Any]]) -> list[tuple[str, dict[str, int | None], int | None]]:
-    """What actions of the API mean: type, weight by target group, seconds of stickiness (None without).
-
-    One group can be written three ways (by its ARN, as a list of one, with any weight): its weight is None
-    (Elastic Load Balancing API, 'Action').
-    """
-    meant = []
-    for action in actions:
-        config = action.get("ForwardConfig") or {}
-        listed = config.get("TargetGroups") or [{"TargetGroupArn": action.get("TargetGroupArn", "")}]
-        groups = {str(group["TargetGroupArn"]): int(group.get("Weight", 1)) for group in listed}
-        sticky = config.get("TargetGroupStickinessConfig") or {}
-        seconds = int(sticky.get("DurationSeconds") or 0) if sticky.get("Enabled") in (True, "true") else None
-        weights: dict[str, int | None] = dict.fromkeys(groups) if len(groups) == 1 else dict(groups)
-        meant.append((str(action["Type"]), weights, seconds))
-    return meant
+def forwards(actions: Iterable[Mapping[str, Any]]) -> Rule:
+    """What actions of the API mean. One group can be written three ways (by its ARN, as a list of one, with any weight): its
+    weight is 1 (Elastic Load Balancing API, 'Action')."""
+    rule = parse_rule({"RuleArn": "", "Priority": 0, "Actions": actions})
+    return replace(rule, weights=dict.fromkeys(rule.weights, 1)) if len(rule.weights) == 1 else rule
 
 
 class ListenerRule(_Elb):
@@ -165,19 +156,13 @@ class ListenerRule(_Elb):
 
     def drift(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         found = aws.client("elbv2").describe_rules(RuleArns=[id_])["Rules"][0]
-        if not inputs.get("actions") or forwards(found["Actions"]) == forwards(self._actions(inputs)):
+        now = forwards(found["Actions"])
+        if not inputs.get("actions") or now == forwards(self._actions(inputs)):
             return {}
-        return {"actions": [self._declared(action) for action in found["Actions"]]}
-
-    @staticmethod
-    def _declared(action: Mapping[str, Any]) -> dict[str, Any]:
-        """An action of the API as the program would declare it."""
-        [(type_, groups, sticky)] = forwards([action])
-        targets = [{"arn": arn, "weight": 1 if weight is None else weight} for arn, weight in groups.items()]
-        forward: dict[str, Any] = {"targetGroups": targets}
-        if sticky is not None:
-            forward["stickiness"] = {"enabled": True, "duration": sticky}
-        return {"type": type_, "forward": forward}
+        forward: dict[str, Any] = {"targetGroups": [{"arn": arn, "weight": part} for arn, part in now.weights.items()]}
+        if now.sticky:
+            forward["stickiness"] = {"enabled": True, "duration": now.sticky}
+        return {"actions": [{"type": found["Actions"][-1]["Type"], "forward": forward}]}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         elb = aws.client("elbv2")
