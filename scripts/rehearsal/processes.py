@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+import httpx
 
 from scripts.support.errors import MigrationError
 from scripts.support.process import uninterrupted
@@ -25,16 +24,8 @@ class Processes:
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], cwd: Path | None = None) -> int:
         """Start ``command`` with its output in ``<logs>/<name>.log``; returns the process id."""
-        with uninterrupted(), (self.logs / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                list(command),
-                env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=cwd,
-                start_new_session=True,  # Ctrl-C reaches the rehearsal alone, which then stops them in order.
-            )
+        with uninterrupted():
+            process = begin(command, {**os.environ, **environment}, self.logs / f"{name}.log", cwd)
             self._running[name] = process
         return process.pid
 
@@ -63,15 +54,31 @@ class Processes:
             self.stop(name)
 
 
+def begin(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path | None,
+    cwd: Path | None = None,
+    stdout: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process whose output goes into ``log``, or, but for its errors, where ``stdout`` says. Where a Ctrl-C cannot come between."""
+    with (log or Path(os.devnull)).open("ab") as sink:
+        return subprocess.Popen(
+            list(command),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout or sink,
+            stderr=sink,
+            cwd=cwd,
+            start_new_session=True,  # Ctrl-C reaches the rehearsal alone, which then stops them in order.
+        )
+
+
 def http_status(url: str) -> int | str:
     """The HTTP status that ``url`` on this machine answers a GET with within 2 s, or why it does not."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(url, timeout=2.0) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except (OSError, http.client.HTTPException) as error:
+        return httpx.get(url, timeout=2.0, trust_env=False).status_code
+    except httpx.HTTPError as error:
         return type(error).__name__
 
 

@@ -31,7 +31,7 @@ from scripts.rehearsal.fates import Told, check_ledger, told_losses
 from scripts.rehearsal.gateway.routes import BALANCER
 from scripts.rehearsal.ledger import read_ledger
 from scripts.rehearsal.live import LiveView
-from scripts.rehearsal.processes import end
+from scripts.rehearsal.processes import begin, end
 from scripts.rehearsal.testbed import Testbed
 from scripts.replication.documents import ReplicationRoles, Started, Status, Waited
 from scripts.replication.writers import BOTH_SIDES
@@ -81,17 +81,11 @@ class Steps:
         name = "-".join(word for word in arguments[:2] if not word.startswith("-"))
         self.view.moment.step = f"task-migration {' '.join(arguments[:2])}"
         errors = self.testbed.logs / f"{name}.log"
-        with errors.open("ab") as log, ExitStack() as left:
+        command = [sys.executable, "-m", "scripts", *arguments, "--json"]
+        environment = {**os.environ, **self.testbed.environment(), **(variables or {})}
+        with ExitStack() as left:
             with uninterrupted():
-                child = subprocess.Popen(
-                    [sys.executable, "-m", "scripts", *arguments, "--json"],
-                    cwd=self.testbed.directory,
-                    env={**os.environ, **self.testbed.environment(), **(variables or {})},
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    start_new_session=True,
-                )
+                child = begin(command, environment, errors, self.testbed.directory, subprocess.PIPE)
                 left.callback(_interrupt, child)
             try:
                 answer, _ = child.communicate(timeout=timeout)

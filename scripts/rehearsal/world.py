@@ -7,15 +7,16 @@ import os
 import secrets
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import httpx
+
 from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.emulated.publish import MINUTE_VARIABLE
 from scripts.rehearsal.plan import REGION
-from scripts.rehearsal.processes import end, http_status
+from scripts.rehearsal.processes import begin, end, http_status
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.process import free_port, uninterrupted
 from scripts.support.settings import PROJECT_ROOT
@@ -92,20 +93,8 @@ class EmulatedAws:
         environment["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
         # What exists before the plan was validated long ago.
         environment["MOTO_ACM_VALIDATION_WAIT"] = "0"
-        log = self._log.open("ab") if self._log else None
-        try:
-            with uninterrupted():
-                self._process = subprocess.Popen(
-                    command,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log or subprocess.DEVNULL,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-        finally:
-            if log:
-                log.close()
+        with uninterrupted():
+            self._process = begin(command, environment, self._log)
         try:
             wait_until(
                 self._answer,
@@ -126,8 +115,7 @@ class EmulatedAws:
 
     def reset(self) -> None:
         """Empty the account."""
-        with urllib.request.urlopen(f"{self.endpoint_url}/moto-api/reset", data=b"", timeout=30) as answer:
-            answer.read()
+        httpx.post(f"{self.endpoint_url}/moto-api/reset", timeout=30.0, trust_env=False).raise_for_status()
 
     def stop(self) -> None:
         """Stop the server and whatever it started; safe to call twice."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from random import Random
 
 from scripts.rehearsal.data import words
@@ -26,41 +25,17 @@ def spread(index: int) -> int:
     return 1 + index + index // 23 + 9 * (index // 211)
 
 
-@dataclass(frozen=True)
 class Plan:
     """How many rows each table gets. ``rows`` is the number of tasks; the others keep the plan's proportions."""
 
-    rows: int
-    seed: int
-
-    @property
-    def users(self) -> int:
-        """At least 100, as the load has 100 users."""
-        return max(100, self.rows // 100)
-
-    @property
-    def groups(self) -> int:
-        return self.users // USERS_PER_GROUP
-
-    @property
-    def tags(self) -> int:
-        return self.users * TAGS_PER_USER
-
-    @property
-    def proposals(self) -> int:
-        return max(1, self.rows // 20)
-
-    @property
-    def images(self) -> int:
-        return max(1, self.rows // 2)
-
-    @property
-    def schedules(self) -> int:
-        return max(1, self.rows // 20)
-
-    @property
-    def executions(self) -> int:
-        return 4 * self.schedules
+    def __init__(self, rows: int, seed: int) -> None:
+        self.rows, self.seed = rows, seed
+        #: At least 100, as the load has 100 users.
+        self.users = max(100, rows // 100)
+        self.groups, self.tags = self.users // USERS_PER_GROUP, self.users * TAGS_PER_USER
+        self.proposals = self.schedules = max(1, rows // 20)
+        self.images = max(1, rows // 2)
+        self.executions = 4 * self.schedules
 
 
 class _Source:
