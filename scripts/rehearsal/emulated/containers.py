@@ -6,7 +6,18 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from scripts.rehearsal.emulated.core import Aws, Inputs, Kind, Tagging, declared_tags, first, missing, same, tag_list
+from scripts.rehearsal.emulated.core import (
+    Aws,
+    Inputs,
+    Kind,
+    Tagging,
+    compact,
+    declared_tags,
+    first,
+    missing,
+    same,
+    tag_list,
+)
 
 _ECS_TAGGING = Tagging(
     "resourceArn", tags="tags", keys="tagKeys", written=lambda inputs: tag_list(inputs, "key", "value")
@@ -28,13 +39,11 @@ class Repository(Kind):
     force_new = frozenset({"name", "encryptionConfigurations"})
     tagging = Tagging("resourceArn", tags="tags", keys="tagKeys")
     unique = ("name",)
-    identity = "{name}"
+    creation, identity = "create_repository", "{name}"
 
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        parameters = self.tagged(self.parameters(inputs), inputs)
-        for item in inputs.get("encryptionConfigurations") or []:
-            parameters["encryptionConfiguration"] = {key: value for key, value in item.items() if value is not None}
-        return str(aws.client("ecr").create_repository(**parameters)["repository"]["repositoryName"])
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        encryption = [compact(item) for item in inputs.get("encryptionConfigurations") or []]
+        return self.parameters(inputs) | ({"encryptionConfiguration": encryption[0]} if encryption else {})
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         found = aws.client("ecr").describe_repositories(repositoryNames=[id_])["repositories"][0]
@@ -112,6 +121,7 @@ class TaskDefinition(Kind):
     force_new = frozenset(params) | {"containerDefinitions"}
     documents = frozenset({"containerDefinitions"})
     tagging = _ECS_TAGGING
+    creation, made = "register_task_definition", ("taskDefinition", "taskDefinitionArn")
     removal = ("deregister_task_definition", {"taskDefinition": "id"})
 
     def answered(self, inputs: Inputs) -> dict[str, Any]:
@@ -137,11 +147,8 @@ class TaskDefinition(Kind):
         except (AttributeError, KeyError, TypeError, ValueError):  # What is not known yet is no document.
             return False
 
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        parameters = self.tagged(self.parameters(inputs), inputs)
-        parameters["containerDefinitions"] = json.loads(inputs["containerDefinitions"])
-        answer = aws.client("ecs").register_task_definition(**parameters)["taskDefinition"]
-        return str(answer["taskDefinitionArn"])
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        return {**self.parameters(inputs), "containerDefinitions": json.loads(inputs["containerDefinitions"])}
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         found = aws.client("ecs").describe_task_definition(taskDefinition=id_)["taskDefinition"]
@@ -169,9 +176,10 @@ class Service(Kind):
     kept = frozenset({"waitForSteadyState", "forceDelete"})
     force_new = frozenset({"name", "cluster", "launchType"})
     unique = ("name", "cluster")
+    creation, made = "create_service", ("service", "serviceArn")
     tagging = _ECS_TAGGING
 
-    def _call(self, inputs: Inputs) -> dict[str, Any]:
+    def call(self, inputs: Inputs) -> dict[str, Any]:
         call = self.parameters(inputs)
         call["loadBalancers"] = [
             {key: value for key, value in item.items() if value is not None}
@@ -196,10 +204,6 @@ class Service(Kind):
             call["deploymentConfiguration"] = deployment
         return call
 
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        call = self.tagged(self._call(inputs), inputs)
-        return str(aws.client("ecs").create_service(**call)["service"]["serviceArn"])
-
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         found = self._one(aws, inputs)
         return {"arn": found["serviceArn"], "name": found["serviceName"]}
@@ -217,7 +221,7 @@ class Service(Kind):
         return found
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        call = {key: value for key, value in self._call(new).items() if key not in {"serviceName", "launchType"}}
+        call = {key: value for key, value in self.call(new).items() if key not in {"serviceName", "launchType"}}
         if "desiredCount" not in changed:
             call.pop("desiredCount", None)  # Autoscaling may have moved it.
         if changed - {"tags"}:

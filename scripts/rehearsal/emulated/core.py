@@ -7,6 +7,8 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from typing import Any, ClassVar, cast
 
 import boto3
@@ -168,10 +170,11 @@ class Kind(ABC):
     documents: ClassVar[frozenset[str]] = frozenset()
     #: Those of them that are policies, which AWS writes in a form of its own (`policies`).
     policies: ClassVar[frozenset[str]] = frozenset()
-    #: The id, where the inputs alone determine it: ``{role}:{name}``.
-    identity: ClassVar[str] = ""
-    #: The call that makes it, where its parameters and tags are all and `identity` is its id.
+    #: The call that makes it, where its parameters and tags are all.
     creation: ClassVar[str]
+    #: Its id then: of the inputs alone (``{role}:{name}``), or where that call's answer has it.
+    identity: ClassVar[str] = ""
+    made: ClassVar[tuple[str, ...]] = ()
     #: Whether that call is idempotent, and so changes it in place too.
     puts: ClassVar[bool] = False
     #: The call that unmakes it, and its parameters: ``id``, or a property last seen.
@@ -192,10 +195,14 @@ class Kind(ABC):
         keys = self.params if only is None else [key for key in self.params if key in set(only)]
         return {self.params[key]: inputs[key] for key in keys if inputs.get(key) is not None}
 
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        """The parameters of the call that makes it, but for the tags."""
+        return self.parameters(inputs)
+
     def create(self, aws: Aws, inputs: Inputs) -> str:
         """Make it; the id."""
-        getattr(aws.client(self.service), self.creation)(**self.tagged(self.parameters(inputs), inputs))
-        return self.identity.format_map(inputs)
+        answer = getattr(aws.client(self.service), self.creation)(**self.tagged(self.call(inputs), inputs))
+        return self.identity.format_map(inputs) or str(reduce(getitem, self.made, answer))
 
     @abstractmethod
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:

@@ -48,13 +48,11 @@ class SubnetGroup(_Rds):
     }
     force_new = frozenset({"name"})
     unique = ("name",)
-    identity = "{name}"
+    creation, made = "create_db_subnet_group", ("DBSubnetGroup", "DBSubnetGroupName")
     removal = ("delete_db_subnet_group", {"DBSubnetGroupName": "id"})
 
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        parameters = {"DBSubnetGroupDescription": "Managed by Pulumi", **self.parameters(inputs)}
-        answer = aws.client("rds").create_db_subnet_group(**self.tagged(parameters, inputs))
-        return str(answer["DBSubnetGroup"]["DBSubnetGroupName"])
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        return {"DBSubnetGroupDescription": "Managed by Pulumi", **self.parameters(inputs)}
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         group = aws.client("rds").describe_db_subnet_groups(DBSubnetGroupName=id_)["DBSubnetGroups"][0]
@@ -79,7 +77,7 @@ class ParameterGroup(_Rds):
     special = frozenset({"parameters"})
     force_new = frozenset({"name", "family", "description"})
     unique = ("name",)
-    identity = "{name}"
+    creation, made = "create_db_parameter_group", ("DBParameterGroup", "DBParameterGroupName")
     removal = ("delete_db_parameter_group", {"DBParameterGroupName": "id"})
 
     def check(self, inputs: Inputs) -> list[tuple[str, str]]:
@@ -109,10 +107,11 @@ class ParameterGroup(_Rds):
             ]
         }
 
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        return {"Description": "Managed by Pulumi", **self.parameters(inputs)}
+
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        parameters = {"Description": "Managed by Pulumi", **self.parameters(inputs)}
-        answer = aws.client("rds").create_db_parameter_group(**self.tagged(parameters, inputs))
-        id_ = str(answer["DBParameterGroup"]["DBParameterGroupName"])
+        id_ = super().create(aws, inputs)
         self._set(aws, id_, inputs.get("parameters") or [])
         return id_
 
@@ -181,10 +180,7 @@ class Instance(_Rds):
     )
     force_new = frozenset({"engine", "storageEncrypted", "kmsKeyId", "dbName", "username"})
     unique = ("identifier",)
-
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        answer = aws.client("rds").create_db_instance(**self.tagged(self.parameters(inputs), inputs))["DBInstance"]
-        return str(answer["DbiResourceId"])
+    creation, made = "create_db_instance", ("DBInstance", "DbiResourceId")
 
     def _one(self, aws: Aws, inputs: Inputs) -> Any:
         return aws.client("rds").describe_db_instances(DBInstanceIdentifier=inputs["identifier"])["DBInstances"][0]

@@ -32,10 +32,6 @@ class _V2(Kind):
     def _where(self, inputs: Inputs) -> dict[str, Any]:
         return {} if self.within is None else {self.within[:1].upper() + self.within[1:]: inputs[self.within]}
 
-    def call(self, inputs: Inputs) -> dict[str, Any]:
-        """The parameters of the create call."""
-        return self.parameters(inputs)
-
     def outputs(self, aws: Aws, id_: str, found: Any, inputs: Inputs) -> dict[str, Any]:
         """What the API answered, beyond the inputs."""
         return {}

@@ -37,6 +37,7 @@ PUBLISHED: Mapping[tuple[str, ...], str] = {
     "HTTPCode_ELB_5XX_Count HTTPCode_ELB_500_Count HTTPCode_ELB_502_Count HTTPCode_ELB_503_Count HTTPCode_ELB_504_Count",
     ("AWS/ApplicationELB", "LoadBalancer", "TargetGroup"): f"{_OF_TARGETS} HealthyHostCount UnHealthyHostCount",
     ("AWS/ApiGateway", "ApiId"): _OF_API,
+    ("AWS/ApiGateway", "ApiId", "Stage"): _OF_API,
     ("AWS/ApiGateway", "ApiId", "Method", "Resource", "Stage"): _OF_API,
     ("AWS/ECS", "ClusterName", "ServiceName"): "CPUUtilization MemoryUtilization",
     ("AWS/RDS", "DBInstanceIdentifier"): "CPUUtilization DatabaseConnections FreeStorageSpace OldestReplicationSlotLag "

@@ -32,15 +32,14 @@ class LogGroup(Kind):
     force_new = frozenset({"name", "logGroupClass"})
     tagging = Tagging("resourceArn", tags="tags", keys="tagKeys", written=tag_map)
     unique = ("name",)
-    identity = "{name}"
+    creation, identity = "create_log_group", "{name}"
     removal = ("delete_log_group", {"logGroupName": "id"})
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
-        logs = aws.client("logs")
-        logs.create_log_group(**self.tagged(self.parameters(inputs), inputs))
-        if inputs.get("retentionInDays"):
-            logs.put_retention_policy(logGroupName=inputs["name"], retentionInDays=inputs["retentionInDays"])
-        return str(inputs["name"])
+        id_ = super().create(aws, inputs)
+        if days := inputs.get("retentionInDays"):
+            aws.client("logs").put_retention_policy(logGroupName=id_, retentionInDays=days)
+        return id_
 
     def _one(self, aws: Aws, name: str) -> Any:
         groups = pages(aws.client("logs"), "describe_log_groups", "logGroups", logGroupNamePrefix=name)
@@ -117,14 +116,14 @@ class MetricAlarm(Kind):
     tagging = Tagging("ResourceARN")
     force_new = frozenset({"name"})
     unique = ("name",)
-    identity = "{name}"
+    creation, identity = "put_metric_alarm", "{name}"
 
     @staticmethod
     def _dimensions(dimensions: Any) -> list[dict[str, str]]:
         return [{"Name": name, "Value": str(value)} for name, value in sorted((dimensions or {}).items())]
 
-    def _call(self, inputs: Inputs) -> dict[str, Any]:
-        call = self.tagged(self.parameters(inputs), inputs)
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        call = self.parameters(inputs)
         if inputs.get("dimensions"):
             call["Dimensions"] = self._dimensions(inputs["dimensions"])
         queries = []
@@ -143,10 +142,6 @@ class MetricAlarm(Kind):
             call["Metrics"] = queries
         return call
 
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("cloudwatch").put_metric_alarm(**self._call(inputs))
-        return str(inputs["name"])
-
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         alarms = aws.client("cloudwatch").describe_alarms(AlarmNames=[id_])["MetricAlarms"]
         if not alarms:
@@ -154,7 +149,7 @@ class MetricAlarm(Kind):
         return {"arn": alarms[0]["AlarmArn"]}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        aws.client("cloudwatch").put_metric_alarm(**self._call(new))
+        self.create(aws, new)
         self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:

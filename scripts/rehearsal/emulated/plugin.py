@@ -6,7 +6,6 @@ Everything is answered by the same table as in the embedded engine.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from functools import wraps
 from importlib import metadata
@@ -41,17 +40,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """One provider instance; the engine calls it from several threads."""
 
     def __init__(self) -> None:
-        self._region = os.environ.get("AWS_REGION", "us-east-1")
-        self._aws: Aws | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def aws(self) -> Aws:
-        """The clients of the region that Configure gave."""
-        with self._lock:
-            if self._aws is None:
-                self._aws = Aws(self._region)
-            return self._aws
+        self.aws = Aws(os.environ.get("AWS_REGION", "us-east-1"))
 
     def Handshake(self, request: Any, context: Any) -> Any:
         """Secrets are accepted and come back marked."""
@@ -84,7 +73,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         """Keep the region."""
         region = request.variables.get("aws:config:region") or properties.from_struct(request.args).get("region")
         if region:
-            self._region = str(region)
+            self.aws = Aws(str(region))
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True, acceptResources=False)
 
     @_named

@@ -128,10 +128,10 @@ class Endpoint(_Dms):
     force_new = frozenset({"endpointId"})
     unique = ("endpointId",)
     describe, answers = "describe_endpoints", "Endpoints"
-    filter_name, identity = "endpoint-id", "{endpointId}"
+    filter_name, creation, identity = "endpoint-id", "create_endpoint", "{endpointId}"
     removal = ("delete_endpoint", {"EndpointArn": "endpointArn"})
 
-    def _call(self, inputs: Inputs) -> dict[str, Any]:
+    def call(self, inputs: Inputs) -> dict[str, Any]:
         # As AWS's provider, which sends each number and flag that it knows, unset ones as 0 and false (expandPostgreSQLSettings).
         settings = {**_UNSET, **pascal(inputs["postgresSettings"])} if inputs.get("postgresSettings") else {}
         name = {"DatabaseName": inputs["databaseName"]} if inputs.get("databaseName") is not None else {}
@@ -139,10 +139,6 @@ class Endpoint(_Dms):
             settings["SecretsManagerSecretId"] = inputs["secretsManagerArn"]
             settings["SecretsManagerAccessRoleArn"] = inputs.get("secretsManagerAccessRoleArn")
         return {**self.parameters(inputs), **name, "PostgreSQLSettings": settings | name}
-
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("dms").create_endpoint(**self.tagged(self._call(inputs), inputs))
-        return str(inputs["endpointId"])
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         return {"endpointArn": self._lookup(aws, id_)["EndpointArn"]}
@@ -155,7 +151,7 @@ class Endpoint(_Dms):
                     raise ProviderError(
                         f"InvalidResourceStateFault: the endpoint {id_} is used by the running task {task['ReplicationTaskIdentifier']}"
                     )
-            judge(aws, Limit.DMS_MODIFY_ENDPOINT, {"EndpointArn": arn, **self._call(new)})
+            judge(aws, Limit.DMS_MODIFY_ENDPOINT, {"EndpointArn": arn, **self.call(new)})
         self.retag(aws, arn, old, new)
 
 
@@ -172,7 +168,7 @@ class ReplicationTask(_Dms):
     unique = ("replicationTaskId",)
     documents = frozenset({"tableMappings", "replicationTaskSettings"})
     describe, answers = "describe_replication_tasks", "ReplicationTasks"
-    filter_name, identity = "replication-task-id", "{replicationTaskId}"
+    filter_name = "replication-task-id"
     removal = ("delete_replication_task", {"ReplicationTaskArn": "replicationTaskArn"})
 
     def answered(self, inputs: Inputs) -> dict[str, Any]:

@@ -59,7 +59,6 @@ class ScalingPolicy(Kind):
     special = frozenset({"targetTrackingScalingPolicyConfiguration"})
     force_new = frozenset({"name", "serviceNamespace", "resourceId", "scalableDimension"})
     unique = ("name", "serviceNamespace", "resourceId", "scalableDimension")
-    identity = "{name}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         call = self.parameters(inputs)

@@ -32,7 +32,6 @@ class Bucket(Kind):
     kept = frozenset({"forceDestroy"})
     force_new = frozenset({"bucket", "objectLockEnabled"})
     unique = ("bucket",)
-    identity = "{bucket}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
@@ -86,7 +85,6 @@ class _Aspect(Kind):
     undo: ClassVar[str | None] = None
     force_new = frozenset({"bucket"})
     unique = ("bucket",)
-    identity = "{bucket}"
 
     def call(self, inputs: Inputs) -> dict[str, Any]:
         """Parameters of the put call, without the bucket."""

@@ -21,12 +21,12 @@ class Topic(Kind):
     policies = frozenset({"policy"})
     tagging = Tagging("ResourceArn")
     _ATTRIBUTES: ClassVar[Mapping[str, Any]] = capitals("kmsMasterKeyId policy")
+    creation, made = "create_topic", ("TopicArn",)
     removal = ("delete_topic", {"TopicArn": "id"})
 
-    def create(self, aws: Aws, inputs: Inputs) -> str:
+    def call(self, inputs: Inputs) -> dict[str, Any]:
         attributes = {name: inputs[key] for key, name in self._ATTRIBUTES.items() if inputs.get(key) is not None}
-        call = self.tagged({**self.parameters(inputs), "Attributes": attributes}, inputs)
-        return str(aws.client("sns").create_topic(**call)["TopicArn"])
+        return {**self.parameters(inputs), "Attributes": attributes}
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         attributes = aws.client("sns").get_topic_attributes(TopicArn=id_)["Attributes"]
@@ -51,7 +51,6 @@ class TopicPolicy(Kind):
     force_new = frozenset({"arn"})
     unique = ("arn",)
     policies = frozenset({"policy"})
-    identity = "{arn}"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         aws.client("sns").set_topic_attributes(
@@ -88,11 +87,11 @@ class TopicSubscription(Kind):
     params: ClassVar[Mapping[str, Any]] = {"topic": "TopicArn", "protocol": "Protocol", "endpoint": "Endpoint"}
     force_new = frozenset({"topic", "protocol", "endpoint"})
     unique = ("topic", "protocol", "endpoint")
+    creation, made = "subscribe", ("SubscriptionArn",)
     removal = ("unsubscribe", {"SubscriptionArn": "id"})
 
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        answer = aws.client("sns").subscribe(**self.parameters(inputs), ReturnSubscriptionArn=True)
-        return str(answer["SubscriptionArn"])
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        return {**self.parameters(inputs), "ReturnSubscriptionArn": True}
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         aws.client("sns").get_subscription_attributes(SubscriptionArn=id_)
