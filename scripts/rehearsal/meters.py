@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import psutil
@@ -71,9 +70,11 @@ class Meters(Publisher):
         super().__init__(cloudwatch, minute, self._sample)
 
     def _sample(self, minute: Minute, _: float) -> None:
-        for measure in (self._tasks, *(partial(self._database, side) for side in BOTH)):
+        with suppress(psutil.Error):
+            self._tasks(minute)
+        for side in BOTH:
             with suppress(psutil.Error, psycopg.Error, OSError):
-                measure(minute)
+                self._database(side, minute)
 
     def _tasks(self, minute: Minute) -> None:
         memory = self._task_cpu.process.memory_info().rss / (self._memory_mb * 2**20)

@@ -60,15 +60,12 @@ def kind_of(token: str) -> Kind:
         ) from None
 
 
-def difference(
-    token: str, old: Inputs, new: Inputs, replace_on: Iterable[str] = (), ignored: Iterable[str] = ()
-) -> Difference:
+def difference(token: str, old: Inputs, new: Inputs, ignored: Iterable[str] = ()) -> Difference:
     """What a preview shows: ``new`` inputs against those that come back for the ``old`` ones, but for ``ignored`` paths."""
     kind = kind_of(token)
     now = {**old, **kind.answered(old)}
     changed = _changed(kind, now, properties.ignore_changes(new, now, ignored))
-    wanted = set(replace_on)
-    replaces = tuple(key for key in changed if key in kind.force_new or key in wanted or "*" in wanted)
+    replaces = tuple(key for key in changed if key in kind.force_new)
     named = bool(kind.unique) and all(old.get(key) == new.get(key) for key in kind.unique)
     return Difference(tuple(changed), replaces, bool(replaces) and named)
 

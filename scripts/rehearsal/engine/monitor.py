@@ -32,9 +32,7 @@ class Registration(Resource):
     """What the program declares of one resource."""
 
     ignore: list[str] = field(default_factory=list)
-    replace_on: list[str] = field(default_factory=list)
     secret_outputs: list[str] = field(default_factory=list)
-    delete_first: bool | None = None
     #: The thing of that id is taken over instead of made, unless it was already.
     import_id: str = ""
 
@@ -101,7 +99,7 @@ class Operation:
         if old is None:
             return self._create(wanted, None)
         before, after = properties.plain(old.inputs), properties.plain(wanted.inputs)
-        found = registry.difference(wanted.type, before, after, wanted.replace_on, wanted.ignore)
+        found = registry.difference(wanted.type, before, after, wanted.ignore)
         if not found.changed:
             return self._same(old, wanted)
         if found.replaces:
@@ -139,8 +137,7 @@ class Operation:
         self._note(wanted, "replace", found.changed, before)
         if self.dry:
             return "", wanted.inputs
-        first = wanted.delete_first if wanted.delete_first is not None else found.delete_first
-        if not first:
+        if not found.delete_first:
             return self._create(wanted, old)
         self._delete(old)
         return self._create(wanted, None, noted=True)
@@ -242,7 +239,7 @@ class Monitor(MockMonitor):
         urn = self.make_urn(request.parent, request.type, request.name)
         if not request.custom:
             return resource_pb2.RegisterResourceResponse(urn=urn)
-        for option in ("deletedWith", "replace_with"):
+        for option in ("deletedWith", "replace_with", "replaceOnChanges", "deleteBeforeReplaceDefined"):
             if getattr(request, option):
                 raise MigrationError(f"{request.name}: the embedded engine does not know the option {option}")
         wanted = Registration(
@@ -256,9 +253,7 @@ class Monitor(MockMonitor):
             retain=request.retainOnDelete,
             dependencies=sorted(set(request.dependencies)),
             ignore=list(request.ignoreChanges),
-            replace_on=list(request.replaceOnChanges),
             secret_outputs=list(request.additionalSecretOutputs),
-            delete_first=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
             import_id=request.importId,
         )
         id_, outputs = self.operation.register(wanted)

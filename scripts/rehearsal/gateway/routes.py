@@ -17,11 +17,6 @@ class Route:
     authorizer_id: str | None
     integration_id: str
 
-    @property
-    def _method_and_path(self) -> tuple[str, str]:
-        method, _, path = self.key.partition(" ")
-        return method, path
-
     def rank(self, method: str, path: str) -> tuple[int, ...] | None:
         """How well the route matches (smaller is better), or None.
 
@@ -30,7 +25,7 @@ class Route:
         """
         if self.key == "$default":
             return (2, 0, 0)
-        wanted_method, wanted = self._method_and_path
+        wanted_method, _, wanted = self.key.partition(" ")
         if wanted_method not in (method, "ANY"):
             return None
         any_method = int(wanted_method == "ANY")

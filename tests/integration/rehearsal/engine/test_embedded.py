@@ -154,6 +154,10 @@ def test_what_the_emulation_does_not_know_is_refused_by_name(make: Make) -> None
         make("aws.sqs.Queue('queue', name='q')").preview({})
     with pytest.raises(MigrationError, match="no data sources"):
         make("aws.get_caller_identity()").preview({})
+    for option in ("replace_on_changes=['name']", "delete_before_replace=False"):
+        group = f"aws.cloudwatch.LogGroup('group', name='/g', opts=pulumi.ResourceOptions({option}))"
+        with pytest.raises(MigrationError, match="group: the embedded engine does not know the option"):
+            make(group).preview({})
 
 
 def test_a_program_that_fails_deletes_nothing(make: Make, account: EmulatedAws) -> None:
