@@ -13,6 +13,7 @@ import httpx
 
 from scripts.support.errors import MigrationError
 from scripts.support.process import uninterrupted
+from scripts.support.wait import wait_until
 
 
 class Processes:
@@ -36,10 +37,15 @@ class Processes:
                 tail = (self.logs / f"{name}.log").read_text(errors="replace")[-1500:]
                 raise MigrationError(f"{name} ended by itself with status {process.returncode}; its log ends:\n{tail}")
 
-    def answer(self, url: str) -> int | str:
-        """The HTTP status that ``url`` answers with, or why it does not. Raises MigrationError as :meth:`check`."""
-        self.check()
-        return http_status(url)
+    def serves(self, name: str, url: str) -> None:
+        """Wait until ``url`` answers with 200. Raises TimedOut, or MigrationError as :meth:`check`."""
+
+        def answer() -> int | str:
+            self.check()
+            return http_status(url)
+
+        remedy = f"see {name}.log"
+        wait_until(answer, lambda status: status == 200, what=f"{name} serves", timeout=60.0, remedy=remedy)
 
     def stop(self, name: str, timeout: float = 15.0, how: signal.Signals = signal.SIGTERM) -> None:
         """Stop ``name`` and what it started."""

@@ -37,7 +37,6 @@ from scripts.support.process import free_port
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT, STAGE_VARIABLE
 from scripts.support.sides import Side
-from scripts.support.wait import wait_until
 
 #: Limits of the gate for a drill of rollbacks, in milliseconds: latency that a busy machine does not reach.
 PATIENT = {"p50Ms": 10_000.0, **dict.fromkeys(("p95Ms", "p99Ms", "usersP95Ms"), 20_000.0), "worseLatencyMs": 10_000.0}
@@ -297,13 +296,7 @@ class Testbed:
         """Start these of `monolith`, `task-service` and `gateway`, for the first time or again; returns when they serve."""
         pids = {name: self.processes.start(name, *self._commands[name][1:]) for name in names}
         for name in names:
-            wait_until(
-                lambda url=self._commands[name][0]: self.processes.answer(f"{url}/health"),  # type: ignore[misc]
-                lambda status: status == 200,
-                what=f"{name} serves",
-                timeout=30.0,
-                remedy=f"see {name}.log",
-            )
+            self.processes.serves(name, f"{self._commands[name][0]}/health")
         if (pid := pids.get("task-service")) is not None:
             # ECS's and RDS's metrics are published from now on.
             if self._meters is not None:

@@ -15,7 +15,6 @@ from scripts.rehearsal.world import EmulatedAws
 from scripts.support.process import free_port
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT
-from scripts.support.wait import wait_until
 
 
 class Dms:
@@ -46,13 +45,7 @@ class Dms:
             {**self._aws.environment(), "PYTHONPATH": str(PROJECT_ROOT)},
         )
         os.environ.update({**self._aws.environment(), **self.environment()})
-        wait_until(
-            lambda: self._processes.answer(f"http://127.0.0.1:{self._port}/"),
-            lambda status: status == 200,
-            what="the stand-in of AWS DMS answers",
-            timeout=60.0,
-            remedy="see dms.log",
-        )
+        self._processes.serves("dms", f"http://127.0.0.1:{self._port}/")
 
     def put_secrets(self, arn: str, url: str, role: str) -> None:
         """The value that an operator puts into a database's secret: host and port, the role of replication and its password."""

@@ -31,7 +31,6 @@ from scripts.shadow.documents import Shadow
 from scripts.support.errors import Refused
 from scripts.support.process import free_port
 from scripts.support.settings import PROJECT_ROOT
-from scripts.support.wait import wait_until
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair
 
@@ -154,12 +153,7 @@ def applications(pair: Pair, directory: Path, keys: str) -> Iterator[tuple[str, 
             command = [sys.executable, "-m", module, *options]
             processes.start(guise, command, {**shared, "DATABASE_URL": databases[guise]})
         for guise, url in urls.items():
-            wait_until(
-                lambda url=url: processes.answer(f"{url}/health"),  # type: ignore[misc]
-                lambda status: status == 200,
-                what=f"{guise} serves",
-                timeout=60,
-            )
+            processes.serves(guise, f"{url}/health")
         yield urls["monolith"], urls["task-service"]
     finally:
         processes.stop_all()
