@@ -25,7 +25,9 @@ def test_a_plain_line_has_rate_and_time_left() -> None:
     text = half.line(half.started + 5)
     assert text == "copy: rows: 50% of about 100 MiB, 10.0 MiB/s, about 5 s left; 5 s so far"
     over = work(200, 100)
-    assert over.line(over.started + 40) == "copy: rows: 99% of about 100 MiB, 5.0 MiB/s, time left not known; 40 s so far"
+    assert (
+        over.line(over.started + 40) == "copy: rows: 99% of about 100 MiB, 5.0 MiB/s, time left not known; 40 s so far"
+    )
     begun = work(0, 100)
     assert "time left not known;" in begun.line(begun.started)
     endless, waiting = work(30, None, "rows"), work(3, 60, "s")
