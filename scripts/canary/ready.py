@@ -92,6 +92,8 @@ class Readiness:
     shadowed: Shadowed | None = None
     #: Schedulers that write on the monolith alone: at 100 % nobody does. None is asked for below.
     not_switched: tuple[str, ...] = ()
+    #: Whether the verification must have compared every row.
+    whole: bool = True
 
 
 #: A `shadow` counts for so long.
@@ -122,7 +124,7 @@ def ready(seen: Readiness, config: MigrationConfig) -> Decision:
         *_replicates("forward", seen.forward, config.gates),
         *_replicates("reverse", seen.reverse, config.gates),
         *_agrees(seen, config.gates.replication_lag_seconds),
-        _verified(seen.verified, config.verify_max_age_hours),
+        _verified(seen.verified, config.verify_max_age_hours, whole=seen.whole),
         *_answers_alike(seen.shadowed),
         *_goes_back(seen, config.rollback_limit_seconds),
     )
@@ -186,9 +188,10 @@ def _agrees(seen: Readiness, lag: float) -> Iterator[Finding]:
     yield Finding("lost writes", "good", f"{seen.told:,} writes lost to others so far, each told in a conflict log")
 
 
-def _verified(last: Verdict | None, limit: float) -> Finding:
-    """Both sides were found equal, since the copy and not too long ago (``limit`` in hours)."""
+def _verified(last: Verdict | None, limit: float, *, whole: bool) -> Finding:
+    """Both sides were found equal, since the copy and not too long ago (``limit`` in hours); in every row if ``whole``."""
     hours = last.age_seconds / 3600 if last else 0.0
+    all_hours = last.whole_seconds / 3600 if last else 0.0
     if last is None:
         bad = "nothing was verified yet; remedy: task-migration verify"
     elif not last.of_this_copy:
@@ -197,6 +200,11 @@ def _verified(last: Verdict | None, limit: float) -> Finding:
         bad = "the last verification found differences; mend them: task-migration verify --repair newest, then verify"
     elif not -BACK_SECONDS <= last.age_seconds < 3600 * limit:
         bad = f"the last verification began {hours:,.1f} h ago, the limit is below {limit:g} h (verifyMaxAgeHours); remedy: task-migration verify"
+    elif whole and not -BACK_SECONDS <= last.whole_seconds < 3600 * limit:
+        bad = (
+            f"the last verification of every row began {all_hours:,.1f} h ago, the limit is below {limit:g} h (verifyMaxAgeHours), and "
+            "an incremental one does not stand for it; remedy: task-migration verify"
+        )
     else:
         return Finding("verification", "good", f"both sides were found equal {hours:.1f} h ago, below {limit:g} h")
     return Finding("verification", "breach", bad)

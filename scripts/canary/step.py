@@ -89,7 +89,8 @@ def run(
 ) -> CanaryRun | RollbackRun:
     """The whole ladder unattended: step after step while each one says promote, a hold watched again up to `watchRounds`
     times, a rollback on a breach or when a deployment fails. Run again after a kill, it goes on where it was. Both sides are
-    compared before the first step and beside each watch, which promotes nothing until that has ended.
+    compared before the first step and beside each watch, which promotes nothing until that has ended: in every row from 0 % and before 100 %,
+    else in those written since and a part of the rest.
     """
     steps: list[CanaryStep | Rollback] = []
     rounds = 0
@@ -165,8 +166,8 @@ class Step:
 
     def _move(self, begun: int, wanted: int, force_reason: str | None, dry_run: bool) -> CanaryStep:
         if self._verifying is not None and self._first:
-            self._verifying.now(self._progress)
-        prepared = self._ready(wanted)
+            self._verifying.now(self._progress, whole=not begun or wanted >= 100)
+        prepared = self._ready(wanted, whole=not begun or wanted >= 100)
         for finding in prepared.findings:
             self._tell(f"{'ok' if finding.state == 'good' else 'NO':>3}  {finding.text}")
         before = list(prepared.findings)
@@ -198,7 +199,7 @@ class Step:
             reason = f"the deployment of {wanted} % failed, so nobody knows what the rule says: {error}"
             return self._decided(self._document(begun, wanted, Decision("rollback", (reason,)), readiness=before))
         if self._verifying is not None:
-            self._verifying.begin()
+            self._verifying.begin(whole=ready.next_weight(wanted, self._config.canary_ladder) == 100)
         try:
             observed = Watch(self._stage, self._lock, wanted, self._tell, self._progress).run()
         except TakenOver as error:
@@ -213,8 +214,9 @@ class Step:
         changed = [change.name for change in deployed.changes]
         return self._decided(self._document(begun, wanted, decision, observed, readiness=before, changed=changed))
 
-    def _ready(self, wanted: int) -> Decision:
-        seen = readiness.observe(self._stage)
+    def _ready(self, wanted: int, *, whole: bool = False) -> Decision:
+        """``whole``: every row must have been compared, as before the first user of a ladder and before the last."""
+        seen = replace(readiness.observe(self._stage), whole=whole)
         if wanted < 100:
             seen = replace(seen, not_switched=())
         return ready.ready(seen, self._config)

@@ -22,17 +22,17 @@ class Verifying:
         self._thread: threading.Thread | None = None
         self._failure: str | None = None
 
-    def now(self, progress: Progress) -> None:
-        """Compare both sides. Raises as :func:`scripts.verify.run.run`."""
-        verify.run(self._settings, gentle=True, progress=progress, stop=self._stop)
+    def now(self, progress: Progress, *, whole: bool) -> None:
+        """Compare both sides, in every row if ``whole``. Raises as :func:`scripts.verify.run.run`."""
+        verify.run(self._settings, gentle=True, progress=progress, stop=self._stop, incremental=not whole)
 
-    def begin(self) -> None:
+    def begin(self, *, whole: bool) -> None:
         """Compare both sides beside what follows, unless that is being done."""
         if self._thread is None or not self._thread.is_alive():
             self._failure = "the verification beside the watch ended without a verdict"
             # Its own: what fails sets it too.
             self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._work, name="verify beside", daemon=True)
+            self._thread = threading.Thread(target=self._work, args=(whole,), name="verify beside", daemon=True)
             self._thread.start()
 
     def unfinished(self) -> str | None:
@@ -47,9 +47,9 @@ class Verifying:
         """What runs still ends at its next piece of work; nobody waits for that."""
         self._stop.set()
 
-    def _work(self) -> None:
+    def _work(self, whole: bool) -> None:
         try:
-            self.now(SILENT)
+            self.now(SILENT, whole=whole)
             self._failure = None
         except MigrationError as error:
             self._failure = f"the verification beside the watch failed: {error}"

@@ -47,6 +47,14 @@ def verify(
         typer.Option("--algorithm", help="PostgreSQL's own hash functions, fast; or MD5, as the plan names it."),
     ] = Algorithm.hash,
     max_load: MaxLoad = None,
+    incremental: Annotated[
+        bool,
+        typer.Option(
+            "--incremental",
+            help="The rows written since the last match, and of each large table a 16th of the rest, another one each time; every row where "
+            "no match can be built on. The first step, the step to 100 % and `finalize` want every row.",
+        ),
+    ] = False,
 ) -> int:
     """Compare every row of the moved tables on both sides."""
     from scripts.cli.data_text import verification
@@ -60,6 +68,7 @@ def verify(
         algorithm=algorithm.value,
         progress=display(),
         max_load=max_load,
+        incremental=incremental,
     )
     emit(document, as_json=json, text=verification)
     return 0 if document.match else DIFFER

@@ -28,6 +28,9 @@ def _verdict(document: Verification) -> str:
     repaired = sum(entry.repaired for entry in document.tables)
     if document.match:
         rows = counted(sum(entry.source_rows for entry in document.tables), "row")
+        if document.written is not None:
+            written = counted(document.written, "row")
+            return f"No difference in {written} written since the last match, nor in {rows} compared beside; the others were not looked at."
         after = f", {repaired:,} of them repaired" if repaired else ""
         return f"Both sides are equal: {rows} in {counted(len(document.tables), 'table')}{after}."
     tables = [entry for entry in document.tables if not entry.match]

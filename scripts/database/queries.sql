@@ -110,6 +110,21 @@ CREATE TABLE IF NOT EXISTS task_migration.locks (
 -- Locks on keys that are hashed to one of them (scripts/writes/capture.sql); rows, as any login may hold an advisory lock.
 CREATE TABLE IF NOT EXISTS task_migration.keys (bucket integer PRIMARY KEY);
 INSERT INTO task_migration.keys SELECT generate_series(0, 1023) ON CONFLICT DO NOTHING;
+-- Keys of the rows whose records are gone, whoever deleted those, until a verification that began later has matched
+-- (scripts/verify/verdict.py). `xid`: the transaction in which the last one went.
+CREATE TABLE IF NOT EXISTS task_migration.written (
+    table_name text,
+    key text,
+    xid bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
+    PRIMARY KEY (table_name, key)
+);
+CREATE OR REPLACE FUNCTION task_migration.keep_keys() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $task_migration$
+BEGIN
+    INSERT INTO task_migration.written (table_name, key) SELECT DISTINCT g.table_name, g.key FROM gone g WHERE g.kind <> 'fence' ORDER BY 1, 2
+    ON CONFLICT (table_name, key) DO UPDATE SET xid = excluded.xid;
+    RETURN NULL;
+END
+$task_migration$;
 -- A member of pg_write_all_data may write to every table. Here only the owner may, and whoever was given a right to this very table.
 CREATE OR REPLACE FUNCTION task_migration.guard() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $task_migration$
 BEGIN
@@ -125,18 +140,24 @@ DO $task_migration$
 DECLARE
     _name text;
 BEGIN
-    FOREACH _name IN ARRAY ARRAY['settings', 'source_writes', 'target_writes', 'conflicts', 'locks', 'keys', 'writers'] LOOP
+    FOREACH _name IN ARRAY ARRAY['settings', 'source_writes', 'target_writes', 'conflicts', 'locks', 'keys', 'writers', 'written'] LOOP
         EXECUTE format('CREATE OR REPLACE TRIGGER "00_task_migration_guard" BEFORE INSERT OR UPDATE OR DELETE ON task_migration.%I '
             'FOR EACH STATEMENT WHEN (current_user <> %L) EXECUTE FUNCTION task_migration.guard()', _name, {owner});
         EXECUTE format('ALTER TABLE task_migration.%I ENABLE ALWAYS TRIGGER "00_task_migration_guard"', _name);
     END LOOP;
+    FOREACH _name IN ARRAY ARRAY['source_writes', 'target_writes'] LOOP
+        EXECUTE format('CREATE OR REPLACE TRIGGER "01_task_migration_keep_keys" AFTER DELETE ON task_migration.%I '
+            'REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION task_migration.keep_keys()', _name);
+        EXECUTE format('ALTER TABLE task_migration.%I ENABLE ALWAYS TRIGGER "01_task_migration_keep_keys"', _name);
+    END LOOP;
 END
 $task_migration$
 
--- state: who owns the helper schema (no row: nobody made it), whether its first tables are there, and its last one's trigger
+-- state: who owns the helper schema (no row: nobody made it), whether its first tables are there, and its last two's triggers
 SELECT pg_get_userbyid(n.nspowner), n.nspowner = (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user),
        to_regclass('task_migration.conflicts') IS NOT NULL,
-       EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = to_regclass('task_migration.writers') AND t.tgname = '00_task_migration_guard')
+       (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid IN (to_regclass('task_migration.writers'), to_regclass('task_migration.written'))
+        AND t.tgname = '00_task_migration_guard') = 2
 FROM pg_namespace n WHERE n.nspname = 'task_migration'
 
 -- holdings: each object of the helper schema, with its owner, and who else has been given what right to it: NULL is everybody

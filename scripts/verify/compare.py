@@ -6,8 +6,8 @@ A table that is equal costs one pass over it on each side, both at once. What di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 
@@ -19,9 +19,9 @@ from scripts.database.connections import Connection
 from scripts.database.pace import Pace
 from scripts.support.errors import Refused
 from scripts.support.progress import Work
-from scripts.verify.buckets import Buckets
+from scripts.verify.buckets import WIDTH, Buckets
 from scripts.verify.hash import Algorithm, row_hash
-from scripts.verify.rows import Difference, Found, Key, Observations, Pair, Reader, Recheck, differing, order
+from scripts.verify.rows import BATCH, Difference, Found, Key, Observations, Pair, Reader, Recheck, differing, order
 from scripts.verify.slices import about, slices
 
 #: How often the buckets that differ are passed over until their sums come out equal, while rows are under way.
@@ -29,6 +29,10 @@ PASSES = 5
 #: Rows that differ, sorted out with one fence; rows read from a side at a time. Both bound the memory.
 TOGETHER = 10_000
 FETCH = 5_000
+#: An incremental verification compares one in so many of the rows that nobody wrote, a power of two; after so many each was seen. And so
+#: many rows are a table that is compared whole all the same.
+TURNS = 16
+SMALL = 50_000
 _numbers = count(1)
 #: Of a bucket, or of the whole table: rows, sum of their hashes, rows whose references look lost.
 Sum = tuple[int, int, int]
@@ -95,15 +99,43 @@ class TableComparison:
         found = Found(self.limit)
         rows = max(about(self.table), about(self.theirs))
         if not self.at_once:
-            sums = self._pass(None)
+            sums = self._pass(None, self._slices())
             if sums[0][0][:2] == sums[1][0][:2]:
                 return Compared.of(sums, found)
             rows = max(sums[0][0][0], sums[1][0][0])
         buckets = Buckets.of(self.table, self.theirs, rows)
-        sums = self._pass(buckets, again=not self.at_once)
+        sums = self._pass(buckets, self._slices(), again=not self.at_once)
         self._narrow_down(buckets, sums, found)
         found.listed.sort(key=lambda difference: order(difference.key))
         return Compared.of(sums, found)
+
+    def part(self, written: Sequence[Key], turn: int) -> Compared:
+        """Compare the rows of the keys ``written``, and one in :data:`TURNS` of all rows: with each ``turn`` other ones, told by the key
+        alone. A small table is compared whole. Counts and checksums are those of that part. Raises as :meth:`run`."""
+        self._check_key()
+        rows = max(about(self.table), about(self.theirs))
+        # What was recorded by another key names no row of today.
+        if rows <= SMALL or any(len(key) != len(self.table.key) for key in written):
+            return self.run()
+        found = Found(self.limit)
+        buckets = Buckets.of(self.table, self.theirs, rows)
+        sums = self._pass(buckets, self._turn(buckets, turn % TURNS))
+        self._narrow_down(buckets, sums, found)
+        seen = {difference.key for difference in found.listed}
+        reader = Reader(self.table, self.theirs, self.algorithm)
+        recheck = Recheck(self.pair, reader, self.catch_up, found, self.values)
+        lost = 0
+        for start in range(0, len(written), BATCH):
+            self.pace.gate()
+            batch = written[start : start + BATCH]
+            ours, others = self.pair.both(partial(self._sums, None, reader.rows(batch)))
+            if ours[0][:2] != others[0][:2]:
+                recheck.rows([key for key in batch if key not in seen])
+            lost += others[0][2]
+            self.told.advance(ours[0][0] + others[0][0])
+        found.listed.sort(key=lambda difference: order(difference.key))
+        compared = Compared.of(sums, found)
+        return replace(compared, lost=compared.lost + lost)
 
     def _check_key(self) -> None:
         table, theirs = self.table, self.theirs
@@ -113,8 +145,27 @@ class TableComparison:
                 f"{theirs.key or 'missing'} on the target; make it the same (see `task-migration schema diff`), then verify again"
             )
 
-    def _pass(self, buckets: Buckets | None, *, again: bool = False) -> tuple[Sums, Sums]:
-        """The sums of both sides, slice by slice; the first time the rows that were read are told as progress."""
+    def _slices(self) -> Iterator[sql.Composable]:
+        """FROM and WHERE of all rows, in pieces."""
+        for slice_ in slices([(self.pair.source, self.table), (self.pair.target, self.theirs)], self.pace.rows):
+            yield sql.SQL("FROM {} t WHERE {}").format(self.table.identifier, slice_)
+
+    def _turn(self, buckets: Buckets, turn: int) -> Iterator[sql.Composable]:
+        """FROM and WHERE of the rows whose turn it is, in pieces. It is told by the buckets' last bits, however many buckets there are."""
+        chosen = range(turn, buckets.number, TURNS)
+        bounds = self._bounds() if buckets.by_range else None
+        if bounds is not None and buckets.ranges(chosen, *bounds) is not None:
+            size = max(1, self.pace.rows // WIDTH)
+            for start in range(0, len(chosen), size):
+                yield buckets.rows(chosen[start : start + size], bounds)
+        else:
+            ours = sql.SQL(" AND {} & {} = {}").format(buckets.expression, sql.Literal(TURNS - 1), sql.Literal(turn))
+            yield from (piece + ours for piece in self._slices())
+
+    def _pass(
+        self, buckets: Buckets | None, pieces: Iterable[sql.Composable], *, again: bool = False
+    ) -> tuple[Sums, Sums]:
+        """The sums of both sides, piece by piece; the first time the rows that were read are told as progress."""
 
         def one(chosen: sql.Composable, side: Connection) -> Sums:
             sums = self._sums(buckets, chosen, side)
@@ -122,9 +173,8 @@ class TableComparison:
             return sums
 
         whole: tuple[Sums, Sums] = ({}, {})
-        for slice_ in slices([(self.pair.source, self.table), (self.pair.target, self.theirs)], self.pace.rows):
+        for chosen in pieces:
             self.pace.gate()
-            chosen = sql.SQL("FROM {} t WHERE {}").format(self.table.identifier, slice_)
             for side, found in zip(whole, self.pair.both(partial(one, chosen)), strict=True):
                 for bucket, (rows, digest, lost) in found.items():
                     before = side.get(bucket, _NONE)

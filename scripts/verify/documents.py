@@ -79,6 +79,9 @@ class Verification(Document):
     #: Whether replication ran, so that rows under way could be told from differences.
     live: bool
     algorithm: Literal["hash", "md5"]
+    #: Of an incremental run: so many rows were written since the last match and compared; counts and checksums are those of the part that
+    #: was compared beside them, and ``match`` is about both. None: every row was compared.
+    written: int | None = None
 
 
 class UnequalRow(Document):

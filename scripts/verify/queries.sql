@@ -6,3 +6,22 @@ SELECT k.key,
           AND w.v > coalesce((SELECT (s.value ->> 'v')::bigint FROM task_migration.settings s WHERE s.name = 'known'), 0)),
        (SELECT json_agg(w.v) FROM {peer} w WHERE w.table_name = {name} AND w.key = k.key)
 FROM unnest(%s::text[]) k(key)
+
+-- pair_part: what of a side a base is bound to: its server, its database, and of the tables (oids) the file, the key and the columns. TRUNCATE
+-- and whatever writes a table anew without triggers give it another file (PostgreSQL, 'pg_class').
+SELECT concat_ws(' ', (SELECT s.system_identifier FROM pg_control_system() s), (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()),
+    (SELECT md5(string_agg(concat_ws(' ', c.oid, c.relfilenode,
+        (SELECT x.indkey FROM pg_index x WHERE x.indrelid = c.oid AND x.indisprimary), (SELECT string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid), ',' ORDER BY a.attnum)
+        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0)), ';' ORDER BY c.oid)) FROM pg_class c WHERE c.oid = ANY(%s)))
+
+-- oldest: the oldest transaction that still runs: older ones have ended
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+
+-- written: the keys of the tables (names) that somebody wrote to since the last match, and maybe some of before, as far as a side knows;
+-- at most so many
+SELECT k.table_name, k.key FROM (SELECT w.table_name, w.key FROM task_migration.written w
+    UNION SELECT w.table_name, w.key FROM task_migration.source_writes w UNION SELECT w.table_name, w.key FROM task_migration.target_writes w) k
+WHERE k.table_name = ANY(%s) LIMIT %s
+
+-- answered: forget keys of before a verification that matched. Nobody is waited for: who holds one's row is keeping it anew
+DELETE FROM task_migration.written w USING (SELECT o.ctid FROM task_migration.written o WHERE o.xid < %s FOR UPDATE SKIP LOCKED) o WHERE w.ctid = o.ctid

@@ -131,7 +131,8 @@ class Reader:
             found[key] = (seen, row[-1])
         return found
 
-    def _by_key(self, connection: Connection, what: sql.Composable, keys: Sequence[Key]) -> Iterator[Sequence[Any]]:
+    def rows(self, keys: Sequence[Key]) -> sql.Composable:
+        """FROM that gives the rows ``t`` of ``keys``."""
         names = [f"k{i}" for i in range(len(self.table.key))]
         match = sql.SQL(" AND ").join(
             sql.SQL("t.{} = k.{}::{}").format(
@@ -139,13 +140,15 @@ class Reader:
             )
             for name, place in zip(self.table.key, names, strict=True)
         )
+        # Literals, not parameters: with parameters a percent sign in a column's name would count as one.
+        columns = [sql.Literal([key[i] for key in keys]) + sql.SQL("::text[]") for i in range(len(names))]
+        return sql.SQL("FROM unnest({}) k({}) JOIN {} t ON {}").format(
+            sql.SQL(", ").join(columns), identifiers(names), self.table.identifier, match
+        )
+
+    def _by_key(self, connection: Connection, what: sql.Composable, keys: Sequence[Key]) -> Iterator[Sequence[Any]]:
         for start in range(0, len(keys), BATCH):
-            batch = keys[start : start + BATCH]
-            # Literals, not parameters: with parameters a percent sign in a column's name would count as one.
-            columns = [sql.Literal([key[i] for key in batch]) + sql.SQL("::text[]") for i in range(len(names))]
-            query = sql.SQL("SELECT {} FROM unnest({}) k({}) JOIN {} t ON {}").format(
-                what, sql.SQL(", ").join(columns), identifiers(names), self.table.identifier, match
-            )
+            query = sql.SQL("SELECT {} {}").format(what, self.rows(keys[start : start + BATCH]))
             yield from connection.execute(query).fetchall()
 
 

@@ -33,7 +33,7 @@ from scripts.verify.documents import (
 from scripts.verify.hash import Algorithm
 from scripts.verify.orphans import Parents, audit, crossing, dangling, inside
 from scripts.verify.repair import repair as repair_rows
-from scripts.verify.rows import Difference, Pair
+from scripts.verify.rows import Difference, Key, Pair
 from scripts.verify.sessions import PAIRS, CatchUp, Sessions, sessions
 from scripts.verify.slices import about
 from scripts.verify.verdict import Begun
@@ -60,6 +60,7 @@ def run(
     max_load: str | None = None,
     gentle: bool = False,
     stop: threading.Event | None = None,
+    incremental: bool = False,
 ) -> Verification:
     """Compare counts and checksums of every table, then single rows where they differ, then look again after a fence.
 
@@ -76,6 +77,8 @@ def run(
         max_load: of either server, as :class:`scripts.database.pace.Pace` takes it.
         gentle: work half of the time, and on one core of each server for each of two tables at most.
         stop: once it is set the verification ends with an error before its next piece of work.
+        incremental: compare the rows written since the last verification that matched, and a part of the rest, where that one can be
+            built on (see :mod:`scripts.verify.verdict`); else every row, as without it.
 
     Returns:
         At most :data:`LISTED` differences are listed for a table, ``differences_total`` counts all. Columns that one side
@@ -83,12 +86,16 @@ def run(
         leaves ``match`` true.
 
     Raises:
-        Refused: the tables do not exist or have no primary key; ``repair`` is unknown, code of others would run, or replication
-            does not run both ways.
+        Refused: the tables do not exist or have no primary key; ``repair`` is unknown or wanted of an incremental run, code of others
+            would run, or replication does not run both ways.
         TimedOut: a fence did not come through, or the load stayed past ``max_load``.
     """
     if repair not in (None, "newest", "source", "target"):
         raise Refused(f"repair {repair!r}: it must be newest, source or target")
+    if repair and incremental:
+        raise Refused(
+            "an incremental verification repairs nothing, it does not see every row; leave out --incremental or --repair"
+        )
     if repair:
         strangers.refuse_both(settings, "verify")
     with (
@@ -97,7 +104,14 @@ def run(
         sessions(settings, pace) as opened,
     ):
         verifier = Verifier.begin(
-            settings, opened, algorithm, show_values, REPAIRED if repair else LISTED, fence_timeout, progress
+            settings,
+            opened,
+            algorithm,
+            show_values,
+            REPAIRED if repair else LISTED,
+            fence_timeout,
+            progress,
+            incremental,
         )
         if repair and not verifier.catch_up.live:
             raise Refused(
@@ -131,12 +145,14 @@ def run(
         recording=recording,
         live=verifier.catch_up.live,
         algorithm=algorithm,
+        written=None if verifier.written is None else sum(map(len, verifier.written.values())),
     )
     _keep(settings, verifier.begun, found)
     settings.journal.record(
         Step.VERIFY,
         VerifyEvent.COMPARED,
         match=found.match,
+        written=found.written,
         repair=repair,
         algorithm=algorithm,
         schema_match=found.schema_match,
@@ -154,6 +170,8 @@ class Verifier:
     settings: Settings
     sessions: Sessions
     begun: Begun
+    #: By table, the keys written since the base of an incremental run; None: every row is compared.
+    written: dict[str, set[Key]] | None
     catch_up: CatchUp
     tables: dict[str, catalog.Table]
     theirs: dict[str, catalog.Table]
@@ -176,18 +194,23 @@ class Verifier:
         limit: int,
         fence_timeout: float,
         progress: Progress,
+        incremental: bool,
     ) -> Verifier:
         """Read both catalogs and let what is under way arrive."""
         asks: list[Callable[[Pair], Any]] = [
             lambda pair: pair.both(partial(_catalog, settings, pair)),
             partial(_live, settings),
         ]
-        begun = verdict.begin(opened.pairs[0].source, opened.pairs[0].target)
+        source, target = opened.pairs[0].source, opened.pairs[0].target
+        begun = verdict.begin(source, target)
         (tables, theirs), live = opened.each(asks)
         catch_up = CatchUp(settings, live, fence_timeout)
         catch_up()
+        oids = [table.oid for table in tables.values()], [table.oid for table in theirs.values()]
+        begun = verdict.bound(begun, source, target, oids, live)
+        written = verdict.written(source, target, begun, list(tables)) if incremental else None
         keys = crossing(tables, theirs)
-        return cls(settings, opened, begun, catch_up, tables, theirs, keys, algorithm, values, limit, progress)
+        return cls(settings, opened, begun, written, catch_up, tables, theirs, keys, algorithm, values, limit, progress)
 
     def compare(self, beside: list[Callable[[Pair], Any]]) -> tuple[dict[str, Compared], list[Any]]:
         """Compare every table, the largest first, and do what is wanted ``beside``."""
@@ -203,7 +226,7 @@ class Verifier:
 
         def one(name: str, told: Work, pair: Pair) -> Compared:
             lost, self.covered[name] = parents.condition(pair.source, self.theirs[name], self.keys[name])
-            return TableComparison(
+            comparison = TableComparison(
                 pair=pair,
                 table=self.tables[name],
                 theirs=self.theirs[name],
@@ -215,9 +238,12 @@ class Verifier:
                 catch_up=self.catch_up,
                 told=told,
                 pace=self.sessions.pace,
-            ).run()
+            )
+            if self.written is None:
+                return comparison.run()
+            return comparison.part(sorted(self.written.get(name, ())), verdict.turn(self.begun))
 
-        with self.progress.work("compare both sides", expected, "rows") as told:
+        with self.progress.work("compare both sides", expected if self.written is None else None, "rows") as told:
             work: list[Callable[[Pair], Any]] = [partial(one, name, told) for name in names]
             done = self.sessions.each([*work, *beside])
         return dict(zip(names, done, strict=False)), done[len(names) :]
@@ -254,14 +280,13 @@ def _catalog(settings: Settings, pair: Pair, side: Connection) -> dict[str, cata
 
 
 def _keep(settings: Settings, begun: Begun, found: Verification) -> None:
-    """Keep the verdict on the source; where both sides are equal they have what left no record, and `replicate status` is done with it."""
-    with domain_errors("verify"), open_side(settings, "source", "verify") as source:
+    with (
+        domain_errors("verify"),
+        open_side(settings, "source", "verify") as source,
+        open_side(settings, "target", "verify") as target,
+    ):
         if helper_schema.installed(source):
-            verdict.keep(source, begun, found.match)
-    for side in BOTH if found.match and found.live else ():
-        with domain_errors("verify"), open_side(settings, side, "verify") as connection:
-            if helper_schema.get(connection, watch.UNRECORDED):
-                helper_schema.put(connection, watch.UNRECORDED, None)
+            verdict.keep(source, target, begun, match=found.match, incremental=found.written is not None)
 
 
 def _recording(settings: Settings) -> list[str]:

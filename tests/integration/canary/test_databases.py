@@ -186,6 +186,7 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
         ({"match": False}, "the last verification found differences"),
         ({"began": "2026-01-01T00:00:00+00:00"}, "h ago, the limit is below 24 h (verifyMaxAgeHours)"),
         ({"copy": "another"}, "the last verification began before this copy was complete"),
+        ({"whole": "2026-01-01T00:00:00+00:00"}, "the last verification of every row began"),
     ):
         helper_schema.put(pair.source, verdicts.VERIFIED, {**kept, **change})
         assert said in " ".join(verdict(pair))

@@ -193,4 +193,4 @@ def test_what_a_former_version_made_is_closed_by_the_next_start(cast: Cast) -> N
         guards = cast.admin(side).execute(
             "SELECT count(*) FROM pg_trigger WHERE tgname = '00_task_migration_guard' AND tgenabled = 'A'"
         )
-        assert guards.fetchone() == (7,)
+        assert guards.fetchone() == (8,)

@@ -29,7 +29,7 @@ CONFIG = MigrationConfig()
 LADDER = (5, 25, 50, 100)
 WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
 SERVICE = ServiceHealth(least=2, wanted=2, running=2, healthy=2, rollout="COMPLETED")
-VERIFIED = Verdict(match=True, of_this_copy=True, age_seconds=3600.0)
+VERIFIED = Verdict(match=True, of_this_copy=True, age_seconds=3600.0, whole_seconds=7200.0)
 GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, VERIFIED, SERVICE, 60.0, Shadowed(True, 23.9))
 
 
@@ -80,10 +80,11 @@ def test_a_verification_counts_when_it_matched_is_of_this_copy_and_is_young(
     match: bool, of_this_copy: bool, age: float, hours: float
 ) -> None:
     """Prevents a rule that one of the three gets round, and a clock that went back from keeping a verdict young for ever."""
-    verdict = ready(
-        replace(GOOD, verified=Verdict(match, of_this_copy, age)), MigrationConfig(verify_max_age_hours=hours)
-    ).verdict
-    assert (verdict == "promote") == (match and of_this_copy and -60 <= age < 3600 * hours)
+    config = MigrationConfig(verify_max_age_hours=hours)
+    # Where every row is wanted an incremental one that is young makes the whole one no younger; elsewhere it is enough.
+    for whole, ages in ((True, (0.0, age)), (True, (age, 0.0)), (False, (age, 1e9)), (False, (age, 0.0))):
+        verdict = ready(replace(GOOD, verified=Verdict(match, of_this_copy, *ages), whole=whole), config).verdict
+        assert (verdict == "promote") == (match and of_this_copy and -60 <= age < 3600 * hours)
 
 
 def test_writes_that_lost_are_counted_and_keep_no_weight_down() -> None:

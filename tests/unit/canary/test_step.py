@@ -42,7 +42,7 @@ from scripts.verify.verdict import Verdict
 RULE = Change("urn:rule", RULE_TYPE, "routes-live-rule", "update", ("actions",))
 OTHER = Change("urn:db", "aws:rds/instance:Instance", "database-instance", "replace", ("engineVersion",))
 WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
-READY = Readiness(WAY, WAY, 0.1, True, (), 0, Verdict(True, True, 60.0), None, 60.0)
+READY = Readiness(WAY, WAY, 0.1, True, (), 0, Verdict(True, True, 60.0, 60.0), None, 60.0)
 USERS = Traffic(2000, 0, 0, 12.0, 25.0)
 PERIOD = Period(0.0, Traffic(100, 0, 0, 10.0, 20.0), None, 5.0, 5.0, 5.0, 5.0, 90e9, 0.0, 0.1, 2.0, USERS, 0)
 SAME = WritesProof(side="target", writes=WriteCounts(insert=3), pruned=1, missing=0, missing_writes=[], checked=2, equal=2, unsettled=0,
@@ -458,9 +458,17 @@ def test_run_verifies_before_its_first_step_and_beside_each_watch(
     """Prevents an unattended ladder that climbs on a comparison of before it, or on one that never ended."""
     cloud = Cloud()
     weights: list[int] = []
-    monkeypatch.setattr(verify, "run", lambda settings, **how: weights.append(cloud.live))
+    whole: list[bool] = []
+
+    def note(settings: Settings, **how: Any) -> None:
+        weights.append(cloud.live)
+        whole.append(not how["incremental"])
+
+    monkeypatch.setattr(verify, "run", note)
     assert ran(stage(cloud, tmp_path / "a")).to == 100
     assert weights == [0, 5, 25, 50, 100]
+    # Every row before the first user, and before the last.
+    assert whole == [True, False, False, True, False]
 
     # One that fails, ends with an error that nobody thought of, or goes on and on: each promotes nothing.
     def failing(settings: Settings, **how: Any) -> None:
@@ -481,6 +489,13 @@ def test_run_verifies_before_its_first_step_and_beside_each_watch(
         document = ran(stage(cloud, tmp_path / said[-5:].strip(), watch_rounds=2))
         assert [(step.to, step.decision) for step in document.steps] == [(5, "hold"), (5, "hold")]
         assert said in document.reasons[0]
+    # One that compared every row long ago, and a part since, leads neither to the first user nor to all; in between it is enough.
+    long_ago = Verdict(True, True, 60.0, 1e6)
+    monkeypatch.setattr(readiness, "observe", lambda stage: replace(READY, verified=long_ago))
+    for weight, decision in ((0, "refused"), (5, "promote"), (25, "promote"), (50, "refused")):
+        cloud = Cloud(weight)
+        assert canary.step(stage(cloud, tmp_path / f"from-{weight}")).decision == decision
+        assert bool(cloud.ups) == (decision == "promote")
     # Nobody is on the Task Service yet: nothing was moved.
     cloud = Cloud()
     monkeypatch.setattr(readiness, "observe", lambda stage: replace(READY, verified=None))
