@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from scripts.backup import compare, scratch, store, tools
 from scripts.backup.documents import Backup, Dump, Restored, Verified
-from scripts.database.connections import connect, domain_errors, parameters
+from scripts.database.connections import parameters
 from scripts.database.pace import Pace
+from scripts.database.sides import session
 from scripts.support import private
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, UsageError
 from scripts.support.events import BackupEvent, Step
@@ -189,10 +190,7 @@ def _note_failure(place: store.Store, name: str, facts: dict[str, Any]) -> None:
 
 
 def _dump(settings: Settings, local: Path, plain_inserts: bool, progress: Progress, pace: Pace) -> Dump:
-    with (
-        domain_errors("backup"),
-        connect(settings.source(), step="backup", name="SOURCE_DATABASE_URL", autocommit=False) as source,
-    ):
+    with session(settings, "source", "backup", "backup", autocommit=False) as source:
         source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         row = source.execute(
             "SELECT pg_export_snapshot(), current_database(), version(), current_setting('server_version_num')::int / 10000"

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from components.config_gates import GateLimits
-from scripts.canary.documents import Decided, Evidence, Explanation
+from scripts.canary.documents import Decided, Explanation
+from scripts.canary.figures import Observed
 from scripts.canary.gates import decide
 from scripts.support import private
 from scripts.support.errors import MigrationError, Refused
@@ -112,7 +113,7 @@ def _explained(kept: Mapping[str, Any], location: str) -> Explanation:
     answer = Explanation(**{key: kept[key] for key in known}, location=location, again=None, same=None)
     if kept["evidence"] is None:
         return answer
-    observed = Evidence.model_validate(kept["evidence"]).observed()
+    observed = TypeAdapter(Observed).validate_python(kept["evidence"])
     judged = decide(observed, GateLimits.model_validate(kept["limits"]), float(kept["watch_seconds"]))
     same = (judged.verdict, list(judged.reasons)) == (answer.decision, answer.reasons)
     return answer.model_copy(update={"again": judged.verdict, "same": same, "findings": list(judged.findings)})

@@ -2,53 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Literal
 
 from pydantic import Field
 
-from scripts.canary.figures import Observed, Period, Traffic, typical
+from scripts.canary.figures import Observed
 from scripts.canary.gates import Finding, Verdict
-from scripts.replication.documents import DeletedRows
 from scripts.support.document import Document
 from scripts.verify.documents import WritesProof
-
-
-class Evidence(Document):
-    """The figures that a watch rests on, period by period; times in seconds since the epoch. The fields are those of `Observed`."""
-
-    watched_seconds: float
-    period_seconds: float
-    periods: tuple[Period, ...]
-    #: Writes that never arrived on the other side.
-    missing: int = 0
-    #: Lost writes that both sides' conflict logs tell of.
-    told: int | None = None
-    #: What the Task Service deleted in the last hour, by table and minute.
-    deletes: tuple[DeletedRows, ...] = ()
-    #: What a rollback needs and was not there any more when the watch ended.
-    failing: tuple[str, ...] = ()
-    #: Share of the requests that the step gives the Task Service, percent.
-    weight: int = 0
-    #: For how long the load balancer has said itself, until the last look, that no target of the Task Service is healthy.
-    unserved_seconds: float = 0.0
-
-    @classmethod
-    def of(cls, observed: Observed) -> Evidence:
-        """What was observed, as it is kept."""
-        return cls(watched_seconds=observed.watched_seconds, **vars(observed))
-
-    def sides(self) -> list[tuple[str, Traffic]]:
-        """Both sides over the whole watch, and what the API's users got."""
-        return [
-            ("Task Service", typical(one.task_service for one in self.periods)),
-            ("monolith", typical(one.monolith for one in self.periods)),
-            ("users (API)", typical(one.users for one in self.periods)),
-        ]
-
-    def observed(self) -> Observed:
-        """What was observed, to be judged anew."""
-        return Observed(**{one.name: getattr(self, one.name) for one in fields(Observed)})
 
 
 class Moved(Document):
@@ -115,8 +76,8 @@ class CanaryStep(Document):
     decision: Verdict
     reasons: list[str]
     seconds: float
-    #: None where nothing was watched.
-    evidence: Evidence | None = None
+    #: The figures that a watch rests on, period by period; None where nothing was watched.
+    evidence: Observed | None = None
     #: Each rule of the gate.
     findings: list[Finding]
     #: Each thing that a rollback from there needs; None where the step did not come so far.

@@ -78,6 +78,14 @@ class Observed:
         seen = [traffic for period in self.periods if (traffic := side(period)) is not None]
         return Traffic(*(sum(getattr(one, name) for one in seen) for name in ("requests", "errors", "refusals")))
 
+    def sides(self) -> list[tuple[str, Traffic]]:
+        """Both sides over the whole watch, and what the API's users got."""
+        return [
+            ("Task Service", typical(one.task_service for one in self.periods)),
+            ("monolith", typical(one.monolith for one in self.periods)),
+            ("users (API)", typical(one.users for one in self.periods)),
+        ]
+
     def newest(self) -> str:
         """The newest period for people, short enough for a line; missing figures are left out."""
         if not self.periods:

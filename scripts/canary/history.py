@@ -6,13 +6,15 @@ Each event of a step and of a rollback goes to the journal too, for people; only
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
 
 from scripts.database import helper_schema, queries
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, scalar
+from scripts.database.sides import session
 from scripts.support.events import CanaryEvent, RollbackEvent, Step
 from scripts.support.settings import Settings
 
@@ -103,7 +105,7 @@ def history(events: Iterable[Mapping[str, Any]]) -> History:
 
 def read(settings: Settings) -> History:
     """What the source has kept. Raises DatabaseError when it cannot be asked."""
-    with domain_errors("how far the canary is"), _source(settings) as source:
+    with _source(settings) as source:
         return _history(helper_schema.get(source, KEPT))
 
 
@@ -114,11 +116,11 @@ def keep(settings: Settings, step: Step, event: str, facts: Mapping[str, Any]) -
         DatabaseError: the source cannot be asked.
     """
     happened = {"at": datetime.now(UTC).isoformat(), "step": step, "event": event, **facts}
-    with domain_errors("how far the canary is"), _source(settings) as source, source.transaction():
+    with _source(settings) as source, source.transaction():
         if helper_schema.installed(source):
             # Who else has an event waits for this one.
-            row = source.execute(QUERIES["hold_history"], (KEPT,)).fetchone()
-            helper_schema.put(source, KEPT, asdict(after(_history(row[0] if row else None), happened)))
+            so_far = _history(scalar(source, QUERIES["hold_history"], (KEPT,)))
+            helper_schema.put(source, KEPT, asdict(after(so_far, happened)))
             _note_routed(source, routed(happened), settings.config.drain_seconds)
 
 
@@ -126,7 +128,7 @@ def _note_routed(source: Connection, weight: int | None, drain: float) -> None:
     """With the moment, by the source's clock, at which requests under way have ended; a step that is watched again has not moved anew."""
     before = helper_schema.get(source, helper_schema.ROUTED) or {"weight": 0}
     if weight is not None and weight != before["weight"]:
-        (since,) = source.execute(QUERIES["drained_at"], (drain,)).fetchone() or (None,)
+        since = scalar(source, QUERIES["drained_at"], (drain,))
         helper_schema.put(source, helper_schema.ROUTED, {"weight": weight, "since": since})
 
 
@@ -136,15 +138,11 @@ def record(settings: Settings, step: Step, event: str, **facts: Any) -> None:
     settings.journal.record(step, event, **facts)
 
 
-def _source(settings: Settings) -> Connection:
+def _source(settings: Settings) -> AbstractContextManager[Connection]:
     """A session that a rollback can wait for."""
-    return connect(
-        settings.source(),
-        step="history",
-        name="SOURCE_DATABASE_URL",
-        lock_timeout_ms=AWAY_SECONDS * 1000,
-        statement_timeout_ms=AWAY_SECONDS * 1000,
-        connect_timeout=AWAY_SECONDS,
+    longest = 1000 * AWAY_SECONDS
+    return session(
+        settings, "source", "history", "how far the canary is", longest, longest, connect_timeout=AWAY_SECONDS
     )
 
 

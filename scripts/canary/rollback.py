@@ -51,7 +51,7 @@ def roll_back(
     leaving = _stage_to_leave(settings)
     if dry_run:
         would = rights.give_back(settings, dry_run=True)
-        would += [f"{one.op} {one.name}" for one in leaving.deployer.preview(ZERO, only=LIVE_RULE).changes]
+        would += [f"{one.op} {one.name}" for one in leaving.deployer.preview(ZERO, only=LIVE_RULE)]
         return RollbackPlan(from_=leaving.declared_weight(), to=0, would=would)
     return run(leaving, reasons=reasons, stop_service=stop_service, progress=progress)
 
@@ -233,14 +233,10 @@ def _elsewhere(balancer: LoadBalancer) -> bool:
 
 @contextmanager
 def _lock(settings: Settings, operation: Operation) -> Iterator[Held]:
-    try:
-        held = operator_lock.locked(settings, operation, take_over=True)
-        lock = held.__enter__()
-    except MigrationError as error:
-        say(f"the lock on the canary cannot be had, the routes go back without it: {error}", "yellow")
-        yield NoLock()
-        return
-    try:
+    with ExitStack() as held:
+        lock: Held = NoLock()
+        try:
+            lock = held.enter_context(operator_lock.locked(settings, operation, take_over=True))
+        except MigrationError as error:
+            say(f"the lock on the canary cannot be had, the routes go back without it: {error}", "yellow")
         yield lock
-    finally:
-        held.__exit__(None, None, None)

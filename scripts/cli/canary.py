@@ -10,8 +10,8 @@ import typer
 
 from scripts.cli.group import Commands
 from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, DryRun, Json, Stack, prints
-from scripts.cli.output import emit
-from scripts.cli.settings import load_settings
+from scripts.cli.output import display, emit
+from scripts.cli.settings import load_settings, stage_of
 from scripts.support.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,10 +50,9 @@ def canary_status(
     if explain:
         emit(decisions.explain(settings), as_json=json, text=canary_text.explanation)
         return 0
-    from scripts.canary import stage as stages
     from scripts.canary.status import status
 
-    document = status(stages.build(settings))
+    document = status(stage_of(settings))
     emit(document, as_json=json, text=canary_text.status)
     return REFUSED if document.drift else 0
 
@@ -78,14 +77,12 @@ def canary_step(
     """Raise the weight by one step of the ladder, watch it, and decide."""
     if force != bool(reason):
         raise UsageError("--force and --reason go together; give both or neither")
-    from scripts.canary import stage as stages
     from scripts.canary import step as canary
     from scripts.cli import canary_text
     from scripts.support.console import say
-    from scripts.support.progress_display import display
 
     document = canary.step(
-        stages.build(load_settings(stack)),
+        stage_of(load_settings(stack)),
         to,
         force_reason=reason,
         dry_run=dry_run,
@@ -105,13 +102,11 @@ def canary_step(
 )
 def canary_run(stack: Stack = None, json: Json = False, take_over: TakeOver = False) -> int:
     """Climb the whole ladder, step after step, with a rollback on a breach."""
-    from scripts.canary import stage as stages
     from scripts.canary import step as canary
     from scripts.cli import canary_text
     from scripts.support.console import say
-    from scripts.support.progress_display import display
 
-    at = stages.build(load_settings(stack))
+    at = stage_of(load_settings(stack))
     document = canary.run(at, take_over=take_over, tell=say, progress=display())
     emit(document, as_json=json, text=canary_text.step)
     return _status_of(document)
@@ -135,12 +130,10 @@ def canary_start_service(stack: Stack = None, json: Json = False) -> int:
     A new deployment of serviceMinTasks tasks, and its autoscaling; waits until they run, of the image that the stack declares, and
     the load balancer finds them healthy. It needs serviceEnabled, deployed.
     """
-    from scripts.canary import stage as stages
     from scripts.canary import step as canary
     from scripts.cli import canary_text
-    from scripts.support.progress_display import display
 
-    document = canary.start_service(stages.build(load_settings(stack)), display())
+    document = canary.start_service(stage_of(load_settings(stack)), display())
     emit(document, as_json=json, text=canary_text.service_started)
     return 0
 
@@ -205,7 +198,6 @@ def rollback(
     from scripts.canary import rollback as way_back
     from scripts.cli import canary_text, finish_text
     from scripts.finish import abandon as giving_up
-    from scripts.support.progress_display import display
 
     settings = load_settings(stack)
     if abandon:
@@ -272,9 +264,7 @@ def api_check(
     weight = None
     balancer = None
     if smoke or stack or balancer_url:
-        from scripts.canary import stage as stages
-
-        stage = stages.build(load_settings(stack))
+        stage = stage_of(load_settings(stack))
         headers, weight = stage.smoke_headers() if smoke else {}, stage.declared_weight()
         if balancer_url:
             balancer = direct.Balancer(balancer_url, stage.smoke_headers(), tuple(refused_token_file or ()))

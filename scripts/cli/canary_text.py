@@ -13,13 +13,13 @@ from scripts.canary.documents import (
     CanaryRun,
     CanaryStatus,
     CanaryStep,
-    Evidence,
     Explanation,
     Rollback,
     RollbackPlan,
     RollbackRun,
     ServiceStarted,
 )
+from scripts.canary.figures import Observed
 from scripts.canary.gates import Finding
 from scripts.canary.gates import State as RuleState
 from scripts.cli.finish_text import proof
@@ -109,7 +109,7 @@ def _minute(at: str) -> str:
     return f"{at[:16].replace('T', ' ')} UTC"
 
 
-def _watched(evidence: Evidence | None) -> list[RenderableType]:
+def _watched(evidence: Observed | None) -> list[RenderableType]:
     """Both sides, and all users at the API, below each other over the whole watch."""
     if evidence is None or not evidence.periods:
         return []

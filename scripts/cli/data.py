@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, DryRun, Json, MaxLoad, ShowValues, Stack, prints
-from scripts.cli.output import emit
-from scripts.cli.settings import load_settings
+from scripts.cli.output import display, emit
+from scripts.cli.settings import load_settings, stage_of
 from scripts.support.errors import Refused
 
 app = typer.Typer()
@@ -58,7 +58,6 @@ def verify(
 ) -> int:
     """Compare every row of the moved tables on both sides."""
     from scripts.cli.data_text import verification
-    from scripts.support.progress_display import display
     from scripts.verify import run as step
 
     document = step.run(
@@ -87,13 +86,10 @@ def finalize(stack: Stack = None, json: Json = False, dry_run: DryRun = False, s
     """Make the source's tables read-only for the monolith, then stop replication and leave nothing of it behind."""
     from scripts.cli.finish_text import finalization
     from scripts.finish import finalize as step
-    from scripts.support.progress_display import display
 
     settings = load_settings(stack, show_values)
     if settings.has_load_balancer and not dry_run:
-        from scripts.canary import stage
-
-        weight = stage.build(settings).load_balancer.weight()
+        weight = stage_of(settings).load_balancer.weight()
         if weight != 100:
             raise Refused(
                 f"the canary weight is {weight} %, finalize needs 100 %; go on with: task-migration canary step"

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from scripts.cli.view import Column, View, counted, finding, table
 from scripts.finish.documents import Abandonment, Finalization, StartOver
+from scripts.support.sides import other
 from scripts.verify.documents import WritesProof
 
 #: Lost writes that are named; the document has more.
@@ -61,10 +62,8 @@ def abandonment(document: Abandonment) -> View:
     if document.lost:
         given_up = ", ".join(f"{table} {writes:,}" for table, writes in document.lost.items())
         parts.append(finding("bad", f"given up: writes of the target that the source lacks: {given_up}"))
-    if document.truncated:
-        parts.append(Text(f"emptied on the target: {', '.join(document.truncated)}"))
     follows = {
-        "abandoned": "to begin again: task-migration rollback --scenario copy empties the target, then task-migration copy",
+        "abandoned": "to begin again: task-migration rollback --scenario copy --force --reason TEXT empties the target, then task-migration copy",
         "nothing-there": "task-migration status shows what was done",
         "dry-run": "task-migration rollback --abandon",
     }[document.status]
@@ -94,7 +93,7 @@ def start_over(document: StartOver) -> View:
 
 def proof(document: WritesProof) -> list[RenderableType]:
     """What was proven of a side that is left, and which of all writes lost to others."""
-    stays = "target" if document.side == "source" else "source"
+    stays = other(document.side)
     kinds = document.writes
     earlier = f", {document.pruned:,} of them proven earlier" if document.pruned else ""
     found = [

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:  # `--help` starts neither pydantic nor rich
     from scripts.cli.view import View
     from scripts.support.document import Document
+    from scripts.support.progress import Progress
 
 D = TypeVar("D", bound="Document")
+
+
+def display() -> Progress:
+    """What shows long work on standard error."""
+    from scripts.support import progress_display
+
+    return progress_display.display()
 
 
 def emit(document: D, *, as_json: bool, text: Callable[[D], View]) -> None:

@@ -10,8 +10,8 @@ import typer
 
 from scripts.cli.group import Commands
 from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, DryRun, ForceShown, Json, MaxLoad, ShowValues, Stack, prints
-from scripts.cli.output import emit
-from scripts.cli.settings import load_settings, quote_values
+from scripts.cli.output import display, emit
+from scripts.cli.settings import load_settings, quote_values, stage_of
 from scripts.support.errors import UsageError
 
 if TYPE_CHECKING:  # nothing is imported for `--help`
@@ -86,7 +86,6 @@ def backup(
         raise UsageError("--output is not given; name a folder or s3://bucket/prefix")
     from scripts.backup.run import run
     from scripts.cli import prepare_text
-    from scripts.support.progress_display import display
     from scripts.support.settings import Environment
 
     scratch = Environment().scratch_database_url
@@ -124,7 +123,6 @@ def backup_restore(
     """
     from scripts.backup.run import restore
     from scripts.cli import prepare_text
-    from scripts.support.progress_display import display
     from scripts.support.settings import Environment
 
     quote_values(show_values)
@@ -184,13 +182,12 @@ def schema_role(
             "which role is not said; write --replication or --operator (the Task Service's is made by `schema apply`)"
         )
     if operator:
-        from scripts.canary import stage as stages
         from scripts.cli import prepare_text
         from scripts.schema.operator import appoint
         from scripts.support.settings import Environment
 
         settings = load_settings(stack)
-        outputs, master = stages.build(settings).deployer.outputs(), Environment().target_master_database_url
+        outputs, master = stage_of(settings).deployer.outputs(), Environment().target_master_database_url
         document = appoint(settings, outputs, master, dry_run=dry_run, force=force)
         emit(document, as_json=json, text=partial(prepare_text.operator_role, dry_run=dry_run))
         return 0
@@ -232,7 +229,6 @@ def copy(
     """Copy the rows under the snapshot of the replication slot, so that replication starts without a hole."""
     from scripts.cli import prepare_text
     from scripts.copy.run import run
-    from scripts.support.progress_display import display
 
     document = run(load_settings(stack, show_values), jobs, dry_run, display(), max_load)
     emit(document, as_json=json, text=prepare_text.copied)

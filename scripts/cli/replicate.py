@@ -6,7 +6,7 @@ import typer
 
 from scripts.cli.group import Commands
 from scripts.cli.options import REFUSED, TIMED_OUT, ForceShown, Json, ShowValues, Stack, Timeout, prints
-from scripts.cli.output import emit
+from scripts.cli.output import display, emit
 from scripts.cli.settings import load_settings
 
 app = typer.Typer()
@@ -28,7 +28,6 @@ def replicate_start(
     """Start both directions from the copy's slot, conflict rules first; the role that replication logs in with is made."""
     from scripts.cli.replicate_text import started
     from scripts.replication import run
-    from scripts.support.progress_display import display
 
     document = run.start(load_settings(stack, show_values), progress=display(), force=force)
     emit(document, as_json=json, text=started)
@@ -61,7 +60,6 @@ def replicate_wait(
     """Wait until everything written so far is on the other side, both ways."""
     from scripts.cli.replicate_text import waited
     from scripts.replication import run
-    from scripts.support.progress_display import display
 
     document = run.wait(load_settings(stack, show_values), timeout=timeout, progress=display())
     emit(document, as_json=json, text=waited)
@@ -79,7 +77,6 @@ def replicate_stop(
     """Drain both directions, then stop them."""
     from scripts.cli.replicate_text import stopped
     from scripts.replication import run
-    from scripts.support.progress_display import display
 
     document = run.stop(load_settings(stack, show_values), timeout=timeout, progress=display())
     emit(document, as_json=json, text=stopped)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from scripts.canary.stage import Stage
     from scripts.support.settings import Settings
     from scripts.support.sides import Side
 
@@ -18,6 +19,13 @@ def load_settings(stack: str | None, show_values: bool = False) -> Settings:
     from scripts.support import settings
 
     return settings.load_settings(stack, _deployed_url)
+
+
+def stage_of(settings: Settings) -> Stage:
+    """What canary commands act on: the deployed stack, or the running rehearsal. Raises as :func:`scripts.canary.stage.build`."""
+    from scripts.canary import stage
+
+    return stage.build(settings)
 
 
 def quote_values(asked: bool) -> None:

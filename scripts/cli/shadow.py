@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, Json, Stack, prints
-from scripts.cli.output import emit
-from scripts.cli.settings import load_settings
+from scripts.cli.output import display, emit
+from scripts.cli.settings import load_settings, stage_of
 
 app = typer.Typer()
 
@@ -43,13 +43,11 @@ def shadow(
     shown that it has what the monolith answered; the monolith is asked again, so that what changes by itself does not count. The
     first canary step wants a run of the last day without a difference.
     """
-    from scripts.canary import stage as stages
     from scripts.cli.shadow_text import shadow as text
     from scripts.shadow import run as step
-    from scripts.support.progress_display import display
 
     document = step.run(
-        stages.build(load_settings(stack)), base_url, token_file, users=users, rate=rate, progress=display()
+        stage_of(load_settings(stack)), base_url, token_file, users=users, rate=rate, progress=display()
     )
     emit(document, as_json=json, text=text)
     return 0 if document.match else DIFFER

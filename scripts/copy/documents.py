@@ -7,6 +7,22 @@ from typing import Literal
 from scripts.support.document import Document
 
 
+class SlotState(Document):
+    """A slot as its server shows it (PostgreSQL, 'pg_replication_slots'); bytes of WAL kept for it, and not yet confirmed."""
+
+    active: bool
+    active_pid: int | None
+    wal_status: str | None
+    confirmed_lsn: str | None
+    retained_bytes: int | None
+    lag_bytes: int | None
+
+    def __str__(self) -> str:
+        used = f"in use by process {self.active_pid}" if self.active else "not in use"
+        kept = "" if self.retained_bytes is None else f", {self.retained_bytes / 2**20:.1f} MiB kept"
+        return f"{used}, confirmed up to {self.confirmed_lsn}, its WAL is {self.wal_status}{kept}"
+
+
 class TableCopied(Document):
     """One table; in a dry run the catalog's estimates."""
 

@@ -19,9 +19,10 @@ from scripts.copy.state import Made
 from scripts.copy.workers import Assignment, Workers
 from scripts.database import catalog, end_mark, engines, helper_schema, strangers
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, domain_errors
 from scripts.database.error_text import told
 from scripts.database.pace import Pace
+from scripts.database.sides import open_side
 from scripts.schema import role
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CopyEvent, Step
@@ -58,8 +59,8 @@ def run(
     with (
         domain_errors("copy (what it wrote so far does not count: mend the cause, then run it again, it starts anew)"),
         Pace(settings, ("source",), jobs, max_load, progress=progress) as pace,
-        connect(settings.source(), step="copy", name="SOURCE_DATABASE_URL", lock_timeout_ms=2000) as source,
-        connect(settings.target(), step="copy", name="TARGET_DATABASE_URL", lock_timeout_ms=10_000) as target,
+        open_side(settings, "source", "copy", 2000) as source,
+        open_side(settings, "target", "copy", 10_000) as target,
     ):
         return _Copy(settings, source, target, jobs, pace, progress, time.monotonic(), uuid.uuid4().hex).run(dry_run)
 
@@ -161,9 +162,7 @@ class _Copy:
         A trigger waits for the writers before it, so a write that leaves no record has ended by then and is in the snapshot.
         """
         config, source = self.settings.config, self.source
-        with connect(
-            self.settings.source(), step="copy", name="SOURCE_DATABASE_URL", lock_timeout_ms=writes.LOCK_MS
-        ) as live:
+        with open_side(self.settings, "source", "copy", writes.LOCK_MS) as live:
             writes.capture_on(live, config, "source")
             # Of a migration before this one.
             end_mark.put(live, config, None)
@@ -177,7 +176,7 @@ class _Copy:
 
     def _forget_what_is_copied(self, snapshot: str) -> None:
         """Writes that the snapshot shows are in the copy; the slot does not send them."""
-        with connect(self.settings.source(), step="copy", name="SOURCE_DATABASE_URL", autocommit=False) as connection:
+        with open_side(self.settings, "source", "copy", autocommit=False) as connection:
             stream.enter_snapshot(connection, snapshot, writes=True)
             connection.execute(sql.SQL("DELETE FROM {}").format(record.table("source")))
             connection.commit()
@@ -212,9 +211,7 @@ class _Copy:
 
     def _guard(self, view: ExitStack, tables: dict[str, Table], snapshot: str) -> dict[str, plan.Size]:
         """Hold the tables against rewrites (VACUUM FULL, ALTER) that would move rows between the page ranges."""
-        guard = view.enter_context(
-            connect(self.settings.source(), step="copy", name="SOURCE_DATABASE_URL", autocommit=False)
-        )
+        guard = view.enter_context(open_side(self.settings, "source", "copy", autocommit=False))
         stream.enter_snapshot(guard, snapshot)
         for table in tables.values():
             guard.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(table.identifier))

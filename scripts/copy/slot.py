@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from scripts.copy.documents import SlotState
 from scripts.database import queries
-from scripts.database.connections import Connection, connect
+from scripts.database.connections import Connection, connect, scalar
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.wait import wait_until
 
@@ -34,23 +35,6 @@ def publication(name: str, writes: sql.Composable) -> sql.Composed:
     return sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = 'insert')").format(sql.Identifier(name), writes)
 
 
-@dataclass(frozen=True)
-class SlotState:
-    """A slot as its server shows it (PostgreSQL, 'pg_replication_slots'); bytes of WAL kept for it, and not yet confirmed."""
-
-    active: bool
-    active_pid: int | None
-    wal_status: str | None
-    confirmed_lsn: str | None
-    retained_bytes: int | None
-    lag_bytes: int | None
-
-    def __str__(self) -> str:
-        used = f"in use by process {self.active_pid}" if self.active else "not in use"
-        kept = "" if self.retained_bytes is None else f", {self.retained_bytes / 2**20:.1f} MiB kept"
-        return f"{used}, confirmed up to {self.confirmed_lsn}, its WAL is {self.wal_status}{kept}"
-
-
 def describe(connection: Connection, name: str) -> SlotState | None:
     """The slot on this server, or None. Raises Refused when it is another database's."""
     row = connection.execute(QUERIES["slot"], (name,)).fetchone()
@@ -58,7 +42,7 @@ def describe(connection: Connection, name: str) -> SlotState | None:
         return None
     if not row[6]:
         raise Refused(f"the slot {name} belongs to another database of this server; choose another `subscription` name")
-    return SlotState(*row[:6])
+    return SlotState(**dict(zip(SlotState.model_fields, row, strict=False)))
 
 
 def drop_leftover(connection: Connection, name: str, timeout: float = 15.0) -> bool:
@@ -89,8 +73,7 @@ def copied(connection: Connection, name: str) -> Iterator[str]:
     Raises:
         psycopg.Error: no slot is free on the server (SQLSTATE 53400), or the role may not make one.
     """
-    row = connection.execute("SELECT 'task_migration_why_' || pg_backend_pid()").fetchone()
-    copy = str(row[0]) if row else "task_migration_why"
+    copy = str(scalar(connection, "SELECT 'task_migration_why_' || pg_backend_pid()"))
     connection.execute("SELECT pg_copy_logical_replication_slot(%s, %s, true)", (name, copy))
     try:
         yield copy

@@ -158,8 +158,7 @@ def check(
         )
     for table in tables.values():
         for sequence in table.sequences:
-            row = source.execute(sql.SQL("SELECT last_value FROM {}").format(sequence.identifier)).fetchone()
-            last = int(row[0]) if row else 0
+            last = catalog.last_value(source, sequence)
             if last >= config.sequence_band_start:
                 raise Refused(
                     f"sequence {sequence.name} stands at {last} on the source, the limit is below sequenceBandStart "

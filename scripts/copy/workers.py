@@ -19,11 +19,13 @@ from scripts.copy.documents import TableCopied
 from scripts.copy.plan import Queue, Step
 from scripts.database import helper_schema
 from scripts.database.catalog import Table
-from scripts.database.connections import COPY_WRITER, Connection, connect
+from scripts.database.connections import COPY_WRITER, Connection
 from scripts.database.pace import Pace
+from scripts.database.sides import open_side
 from scripts.support.errors import Refused
 from scripts.support.progress import Progress
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 
 #: How often the waiting main thread brings what is shown up to date, seconds.
 TICK_SECONDS = 0.25
@@ -243,12 +245,12 @@ class Workers:
             )
 
     def _source(self, stack: contextlib.ExitStack) -> Connection:
-        connection = self._connect(stack, self.assignment.settings.source(), "copy read", "SOURCE_DATABASE_URL", False)
+        connection = self._connect(stack, "source", "copy read", autocommit=False)
         stream.enter_snapshot(connection, self.assignment.snapshot)
         return connection
 
     def _target(self, stack: contextlib.ExitStack) -> Connection:
-        connection = self._connect(stack, self.assignment.settings.target(), COPY_WRITER, "TARGET_DATABASE_URL", True)
+        connection = self._connect(stack, "target", COPY_WRITER)
         # Foreign keys and the application's triggers are off: rows come in any order and are consistent as a whole.
         connection.execute("SET session_replication_role = replica")
         # WAL is flushed in order, so the record of completion, committed last and with a flush, makes all of it durable.
@@ -257,8 +259,9 @@ class Workers:
         connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{memory}MB")))
         return connection
 
-    def _connect(self, stack: contextlib.ExitStack, url: str, step: str, name: str, autocommit: bool) -> Connection:
-        connection = stack.enter_context(contextlib.closing(connect(url, step=step, name=name, autocommit=autocommit)))
+    def _connect(self, stack: contextlib.ExitStack, side: Side, step: str, *, autocommit: bool = True) -> Connection:
+        opened = open_side(self.assignment.settings, side, step, autocommit=autocommit)
+        connection = stack.enter_context(contextlib.closing(opened))
         with self._turn:
             self._open.append(connection)
         return connection

@@ -9,7 +9,7 @@ from typing import Literal
 from psycopg import sql
 
 from scripts.database import queries
-from scripts.database.connections import Connection, domain_errors
+from scripts.database.connections import Connection, domain_errors, scalar
 from scripts.support.errors import Refused
 
 QUERIES = queries.load("scripts.database")
@@ -131,6 +131,11 @@ def identifiers(names: Sequence[str]) -> sql.Composed:
 def quoted(*names: str) -> str:
     """A name with its qualifiers, quoted for SQL that people are shown."""
     return sql.Identifier(*names).as_string(None)
+
+
+def last_value(connection: Connection, sequence: OwnedSequence) -> int:
+    """Where a sequence stands."""
+    return int(scalar(connection, sql.SQL("SELECT last_value FROM {}").format(sequence.identifier)) or 0)
 
 
 def existing(connection: Connection, schema: str, names: Sequence[str]) -> list[str]:

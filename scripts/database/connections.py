@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg import conninfo
+from psycopg import conninfo, sql
 from psycopg.rows import TupleRow
 
 from scripts.database import reach
@@ -127,6 +127,12 @@ class NotConnected(DatabaseError):
     def __init__(self, cause: str, kind: reach.Kind, remedy: str) -> None:
         super().__init__(f"{cause}; {remedy}")
         self.cause, self.kind, self.remedy = cause, kind, remedy
+
+
+def scalar(connection: Connection, query: sql.Composed | sql.SQL | str, values: Any = None) -> Any:
+    """The first column of the first row; None without a row."""
+    row = connection.execute(sql.SQL(query) if isinstance(query, str) else query, values).fetchone()
+    return row[0] if row else None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from components.config import MigrationConfig
 from scripts.database.catalog import QUERIES, quoted
-from scripts.database.connections import Connection
+from scripts.database.connections import Connection, scalar
 from scripts.database.error_text import told
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.sides import BOTH
@@ -27,7 +27,8 @@ FINALIZE = "finalize"
 REVOKED = "revoked"
 #: Where the slot of the way back stood when it was made (on the target).
 SLOT_BACK = "slot_back"
-#: The newest `shadow`: whether both sides answered the same, when, and which definition of the Task Service (on the source).
+#: The newest `shadow`: whether both sides answered the same, when it began, of which copy and which definition of the Task Service
+#: (on the source).
 SHADOWED = "shadowed"
 #: The weight that the live rule was last seen at, and since when nothing of before is under way (on the source).
 ROUTED = "routed"
@@ -101,9 +102,7 @@ def whole(connection: Connection) -> bool | None:
 
 def operator(connection: Connection) -> str:
     """The role that this session works as."""
-    row = connection.execute("SELECT current_user").fetchone()
-    assert row is not None  # a SELECT without FROM gives one row
-    return str(row[0])
+    return str(scalar(connection, "SELECT current_user"))
 
 
 def close(connection: Connection, *kinds: str) -> None:
@@ -154,8 +153,7 @@ def get(connection: Connection, name: str) -> Any:
     """A value kept in the helper schema, or None."""
     if not installed(connection):
         return None
-    row = connection.execute("SELECT value FROM task_migration.settings WHERE name = %s", (name,)).fetchone()
-    return row[0] if row else None
+    return scalar(connection, "SELECT value FROM task_migration.settings WHERE name = %s", (name,))
 
 
 def put(connection: Connection, name: str, value: Any) -> None:

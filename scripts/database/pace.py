@@ -15,7 +15,7 @@ import psycopg
 
 from components.config import MAX_LOAD
 from scripts.database import helper_schema
-from scripts.database.connections import Connection, session_name
+from scripts.database.connections import Connection, scalar, session_name
 from scripts.database.sides import open_side
 from scripts.support.errors import MigrationError, Refused, TimedOut, UsageError
 from scripts.support.progress import SILENT, Progress
@@ -167,8 +167,8 @@ class Pace:
     def _figures(self, side: Side) -> Iterator[tuple[str, float, int]]:
         connection = self._connections.get(side) or self._open(side)
         if limit := self._limits.get("sessions"):
-            row = connection.execute(_ACTIVE, (session_name(""),)).fetchone()
-            yield "active sessions, ours counted", self._own + (int(row[0]) if row else 0), limit
+            others = int(scalar(connection, _ACTIVE, (session_name(""),)) or 0)
+            yield "active sessions, ours counted", self._own + others, limit
         # Before `copy` there is nothing of ours that could be written.
         if (limit := self._limits.get("commit-ms")) and helper_schema.installed(connection):
             started = time.monotonic()
@@ -179,8 +179,7 @@ class Pace:
 
     def _open(self, side: Side) -> Connection:
         connection = self._connections[side] = open_side(self._settings, side, "pace", 2000, 10_000)
-        row = connection.execute(_MAY_SEE).fetchone()
-        if "sessions" in self._limits and not (row and row[0]):
+        if "sessions" in self._limits and not scalar(connection, _MAY_SEE):
             raise Refused(
                 f"--max-load sessions: the role does not see other roles' sessions on the {side}; GRANT pg_read_all_stats to it, or "
                 "limit commit-ms alone"

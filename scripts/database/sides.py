@@ -1,20 +1,60 @@
-"""A session with one of the two databases."""
+"""Sessions with the two databases."""
 
 from __future__ import annotations
 
-from scripts.database.connections import Connection, connect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from scripts.database.connections import Connection, connect, domain_errors
 from scripts.support.settings import Settings
-from scripts.support.sides import Side
+from scripts.support.sides import Side, other
 
 
 def open_side(
-    settings: Settings, side: Side, step: str, lock_timeout_ms: int = 0, statement_timeout_ms: int = 0
+    settings: Settings, side: Side, step: str, lock_timeout_ms: int = 0, statement_timeout_ms: int = 0, **more: Any
 ) -> Connection:
-    """As :func:`scripts.database.connections.connect`, to the source or the target of these settings."""
+    """As :func:`scripts.database.connections.connect`, with its other options, to the source or the target of these settings."""
     return connect(
         settings.url(side),
         step=step,
         name=f"{side.upper()}_DATABASE_URL",
         lock_timeout_ms=lock_timeout_ms,
         statement_timeout_ms=statement_timeout_ms,
+        **more,
     )
+
+
+@contextmanager
+def session(
+    settings: Settings,
+    side: Side,
+    step: str,
+    what: str,
+    lock_timeout_ms: int = 0,
+    statement_timeout_ms: int = 0,
+    **more: Any,
+) -> Iterator[Connection]:
+    """:func:`open_side` until the block ends; an error of PostgreSQL in it is a DatabaseError that begins with ``what``."""
+    timeouts = lock_timeout_ms, statement_timeout_ms
+    with domain_errors(what), open_side(settings, side, step, *timeouts, **more) as connection:
+        yield connection
+
+
+@contextmanager
+def both(
+    settings: Settings,
+    step: str,
+    what: str,
+    lock_timeout_ms: int = 0,
+    statement_timeout_ms: int = 0,
+    first: Side = "source",
+) -> Iterator[tuple[Connection, Connection]]:
+    """As :func:`session`, with ``first`` and the other side."""
+    timeouts = lock_timeout_ms, statement_timeout_ms
+    with (
+        domain_errors(what),
+        open_side(settings, first, step, *timeouts) as one,
+        open_side(settings, other(first), step, *timeouts) as another,
+    ):
+        yield one, another

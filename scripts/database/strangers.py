@@ -13,8 +13,8 @@ from typing import Literal
 
 from components.config import MigrationConfig
 from scripts.database import queries
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection
+from scripts.database.sides import session
 from scripts.support.errors import Refused
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
@@ -62,7 +62,7 @@ def refuse(connection: Connection, config: MigrationConfig, side: Side, but: Col
 def refuse_both(settings: Settings, step: str) -> None:
     """:func:`refuse` on both sides, with sessions of its own named for ``step``."""
     for side in BOTH:
-        with domain_errors("looking for code of others"), open_side(settings, side, step) as connection:
+        with session(settings, side, step, "looking for code of others") as connection:
             refuse(connection, settings.config, side)
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 from pulumi import automation
 
 from components.config import PROJECT, SECRET_KEYS
-from scripts.deployment.deployer import WEIGHT, Change, Op, PreviewResult, UpResult, not_deployed, recurring
+from scripts.deployment.deployer import WEIGHT, Change, Op, UpResult, not_deployed, recurring
 from scripts.deployment.errors import AT_ONCE, CannotDeploy, Killed
 from scripts.deployment.pulumi_cli import Command, Run, left_behind, named
 from scripts.deployment.stack_file import Edit, StackFile, refuse_unknown, text_of
@@ -109,7 +109,7 @@ class CliDeployer:
             raise
         return UpResult(collected.changes(), _values(result.outputs))
 
-    def preview(self, overrides: Mapping[str, object], only: str | None = None) -> PreviewResult:
+    def preview(self, overrides: Mapping[str, object], only: str | None = None) -> tuple[Change, ...]:
         collected = _Collected()
         target = _target(self._state(), only) if only else None
         with tempfile.TemporaryDirectory(prefix="task-migration-") as name, self._named("pulumi preview"):
@@ -118,7 +118,7 @@ class CliDeployer:
             self._stack.preview(
                 target=target, on_event=collected.take, config_file=file, color="never", suppress_outputs=True
             )
-        return PreviewResult(collected.changes())
+        return collected.changes()
 
     def refresh(self) -> tuple[Change, ...]:
         """Read every resource anew into the state; what differed from what was deployed (the drift)."""

@@ -35,13 +35,6 @@ def recurring(names: Collection[str], before: Mapping[str, Any], after: Mapping[
 
 
 @dataclass(frozen=True)
-class PreviewResult:
-    """What ``up`` would change."""
-
-    changes: tuple[Change, ...]
-
-
-@dataclass(frozen=True)
 class UpResult:
     """What ``up`` changed, and the stack's outputs after it."""
 
@@ -68,7 +61,7 @@ class Deployer(Protocol):
         A failure that changed nothing keeps nothing, when the engine tells.
         """
 
-    def preview(self, overrides: Mapping[str, object], only: str | None = None) -> PreviewResult:
+    def preview(self, overrides: Mapping[str, object], only: str | None = None) -> tuple[Change, ...]:
         """What ``up`` with these overrides would change; nothing is kept. Raises MigrationError with the cause."""
 
     def keep(self, overrides: Mapping[str, object]) -> None:
@@ -83,6 +76,3 @@ class Deployer(Protocol):
 
     def config(self) -> dict[str, Any]:
         """The stack's configuration with what was overridden so far; without secret keys."""
-
-    def destroy(self) -> None:
-        """Delete everything. Raises Refused while something is protected."""

@@ -55,13 +55,12 @@ class EmbeddedPostgres:
         self,
         directory: Path,
         name: str,
-        port: int | None = None,
         settings: Mapping[str, str] | None = None,
         password: str | None = None,
     ) -> None:
         self.name = name
         self.home = Path(directory).resolve() / name
-        self.port = port or 0
+        self.port = 0
         self.settings = {**DEFAULT_SETTINGS, **(settings or {})}
         self._password = password
         self._process: subprocess.Popen[bytes] | None = None

@@ -8,8 +8,8 @@ from typing import Literal
 from psycopg import sql
 
 from scripts.database import catalog, helper_schema, strangers
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection, scalar
+from scripts.database.sides import session
 from scripts.finish import removal, rights
 from scripts.finish.documents import Abandonment, StartOver
 from scripts.replication import fence, writes
@@ -22,14 +22,14 @@ from scripts.verify import run as verify
 from scripts.writes import watch
 
 Scenario = Literal["copy", "data"]
+#: How long what the Task Service wrote may take back to the monolith, seconds.
+BACK_SECONDS = 30.0
 
 
 def run(
     settings: Settings,
     dry_run: bool = False,
-    truncate_target: bool = False,
     force: bool = False,
-    timeout: float = 30.0,
     progress: Progress = SILENT,
     weight: int = 0,
     reason: str | None = None,
@@ -40,7 +40,6 @@ def run(
     its writes is looked up on the source.
 
     Args:
-        truncate_target: empty the target's tables as well, so that step 1 can start again (docs/plan.md, 'Rollback', 1).
         force: go on though writes of the target are lost by it; ``reason`` says why and is kept in the journal.
         weight: percent of the requests that the Task Service gets; the caller has asked the load balancer.
 
@@ -51,19 +50,16 @@ def run(
     check_reason(force, reason)
     before = removal.leftovers(settings)
     if dry_run:
-        return Abandonment(status="dry-run", drained=False, lost={}, removed=before, leftovers=before, truncated=[])
+        return Abandonment(status="dry-run", drained=False, lost={}, removed=before, leftovers=before)
     strangers.refuse_both(settings, "abandon")
     leads = rights.source_leads(settings)
-    if truncate_target:
-        _check_leading(leads, settings.config.source_role)
     drained, lost = False, dict[str, int]()
     if before:
         if not force:
             _check_idle(weight, leads, settings.config.source_role)
-        drained, lost = _bring_back(settings, timeout, leads, force, progress)
+        drained, lost = _bring_back(settings, leads, force, progress)
         settings.journal.record(Step.ABANDON, AbandonEvent.ABANDONING, drained=drained, lost=lost, reason=reason)
     removal.remove(settings)
-    truncated = _empty(settings) if truncate_target else []
     left = removal.prove(settings)
     done = Abandonment(
         status="abandoned" if before else "nothing-there",
@@ -71,11 +67,8 @@ def run(
         lost=lost,
         removed=before,
         leftovers=left,
-        truncated=truncated,
     )
-    settings.journal.record(
-        Step.ABANDON, AbandonEvent(done.status), removed=before, truncated=truncated, drained=drained, lost=lost
-    )
+    settings.journal.record(Step.ABANDON, AbandonEvent(done.status), removed=before, drained=drained, lost=lost)
     return done
 
 
@@ -98,12 +91,10 @@ def _check_idle(weight: int, leads: bool, role: str) -> None:
         )
 
 
-def _bring_back(
-    settings: Settings, timeout: float, leads: bool, force: bool, progress: Progress
-) -> tuple[bool, dict[str, int]]:
+def _bring_back(settings: Settings, leads: bool, force: bool, progress: Progress) -> tuple[bool, dict[str, int]]:
     """Close the target to its role and bring back what it wrote: whether fences came through, and the writes by table that
     the source lacks. Raises Refused when it lacks some, or writes go on, and they are not given up."""
-    with domain_errors("looking for writes of the Task Service"), open_side(settings, "target", "abandon") as target:
+    with session(settings, "target", "abandon", "looking for writes of the Task Service") as target:
         if helper_schema.get(target, helper_schema.COPY) is None:
             return False, {}
         newest = _newest_write(target)
@@ -114,9 +105,9 @@ def _bring_back(
         try:
             if leads:
                 service_role.withhold_writes(target, settings.config)
-            with progress.work("bring back what the Task Service wrote", timeout, "s"):
+            with progress.work("bring back what the Task Service wrote", BACK_SECONDS, "s"):
                 if fence.available(settings):
-                    fence.both(settings, timeout)
+                    fence.both(settings, BACK_SECONDS)
                     drained = True
         except MigrationError as late:
             problem = f"the way back is not drained: {late}"
@@ -143,15 +134,8 @@ def _newest_write(target: Connection) -> int | None:
     """The number of the newest write that somebody made on the target; None where there is none."""
     if target.execute("SELECT to_regclass('task_migration.target_writes')").fetchone() == (None,):
         return None
-    row = target.execute(removal.QUERIES["newest_write"]).fetchone()
-    return row[0] if row else None
-
-
-def _check_leading(leads: bool, role: str) -> None:
-    if not leads:
-        raise Refused(
-            f"{role} can no longer write on the source, so the target holds the current rows and is not emptied; leave the option out"
-        )
+    newest: int | None = scalar(target, removal.QUERIES["newest_write"])
+    return newest
 
 
 def may_empty(
@@ -173,7 +157,11 @@ def may_empty(
             f"{weight} % of the requests are on the Task Service, the limit is 0 %: its rows are in use and the target is not "
             "emptied; run `task-migration rollback` first"
         )
-    _check_leading(leads, role)
+    if not leads:
+        raise Refused(
+            f"{role} can no longer write on the source, so the target holds the current rows and is not emptied; run `task-migration rollback` "
+            "first, which gives the rights back, or go on with `task-migration finalize`"
+        )
     rows = {table: number for table, number in only_there.items() if number}
     if rows and not forced:
         first = (
@@ -192,7 +180,6 @@ def start_over(
     reason: str | None = None,
     force: bool = False,
     dry_run: bool = False,
-    timeout: float = 30.0,
     progress: Progress = SILENT,
 ) -> StartOver:
     """Stop replication, empty the target's tables, so that step 1 can start again (docs/plan.md, 'Rollback', 1 and 3).
@@ -214,7 +201,7 @@ def start_over(
     role = settings.config.source_role
     # What needs no look at rows is said first, whatever state replication is in.
     may_empty(scenario, weight, leads, role, {}, force)
-    drained, only_there = _only_on_target(settings, timeout, progress)
+    drained, only_there = _only_on_target(settings, progress)
     may_empty(scenario, weight, leads, role, only_there, force)
     before = removal.leftovers(settings)
     if not dry_run:
@@ -222,7 +209,7 @@ def start_over(
         settings.journal.record(
             Step.ROLLBACK, RollbackEvent.EMPTYING, scenario=scenario, reason=reason, only_on_target=only_there
         )
-        with domain_errors("taking the Task Service's rights"), open_side(settings, "target", "abandon") as target:
+        with session(settings, "target", "abandon", "taking the Task Service's rights") as target:
             service_role.withhold_writes(target, settings.config)
         removal.remove(settings)
     document = StartOver(
@@ -240,12 +227,12 @@ def start_over(
     return document
 
 
-def _only_on_target(settings: Settings, timeout: float, progress: Progress) -> tuple[bool, dict[str, int]]:
+def _only_on_target(settings: Settings, progress: Progress) -> tuple[bool, dict[str, int]]:
     """Whether the way back was drained, and the rows by table that the source is not proven to have."""
     try:
         if fence.available(settings):
-            with progress.work("bring back what the Task Service wrote", timeout, "s"):
-                fence.both(settings, timeout)
+            with progress.work("bring back what the Task Service wrote", BACK_SECONDS, "s"):
+                fence.both(settings, BACK_SECONDS)
             found = verify.run(settings, progress=progress)
             # More differences than are listed: any of them may be of either kind.
             return True, {
@@ -265,7 +252,7 @@ def own_writes(settings: Settings) -> dict[str, int]:
     A copy that did not end has none: nothing writes to the target before replication runs.
     """
     config = settings.config
-    with domain_errors("looking for rows of the target's own"), open_side(settings, "target", "abandon") as target:
+    with session(settings, "target", "abandon", "looking for rows of the target's own") as target:
         state = helper_schema.get(target, helper_schema.COPY)
         if state is not None:
             return (
@@ -281,7 +268,7 @@ def own_writes(settings: Settings) -> dict[str, int]:
 
 
 def _empty(settings: Settings) -> list[str]:
-    with domain_errors("emptying the target"), open_side(settings, "target", "abandon") as target:
+    with session(settings, "target", "abandon", "emptying the target") as target:
         names = catalog.existing(target, settings.config.db_schema, settings.config.tables)
         if names:
             tables = sql.SQL(", ").join(sql.Identifier(settings.config.db_schema, name) for name in names)

@@ -57,7 +57,6 @@ class Abandonment(Document):
     lost: dict[str, int]
     removed: list[str]
     leftovers: list[str]
-    truncated: list[str]
 
 
 class StartOver(Document):

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from psycopg import sql
 
 from scripts.database import catalog, end_mark, helper_schema, strangers
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection
+from scripts.database.sides import session
 from scripts.finish import removal, rights
 from scripts.finish.documents import Finalization, Privileges, TableRows
 from scripts.replication import fence, writers, writes
@@ -49,7 +49,7 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progre
         TimedOut: a fence did not come through, or a writer did not end.
     """
     config = settings.config
-    with domain_errors("finalize"), open_side(settings, "source", "finalize", lock_timeout_ms=LOCK_MS) as source:
+    with session(settings, "source", "finalize", "finalize", lock_timeout_ms=LOCK_MS) as source:
         tables = catalog.read(source, config.db_schema, config.tables, "source")
         finalizer = _Finalizer(
             settings=settings,
@@ -205,10 +205,7 @@ class _Finalizer:
     def _write_end(self) -> None:
         """Have the source's tables say that the current rows are the Task Service's; it counts when the helper schema is gone."""
         config = self.settings.config
-        with (
-            domain_errors("finalize"),
-            open_side(self.settings, "source", "finalize", lock_timeout_ms=LOCK_MS) as source,
-        ):
+        with session(self.settings, "source", "finalize", "finalize", lock_timeout_ms=LOCK_MS) as source:
             end_mark.put(
                 source, config, f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, the Task Service has the current rows"
             )
@@ -216,12 +213,12 @@ class _Finalizer:
 
 def _mark(settings: Settings, value: dict[str, Any] | None) -> None:
     """Keep on the target that both sides were equal with the source read-only: from there only removal is left."""
-    with domain_errors("finalize"), open_side(settings, "target", "finalize") as target:
+    with session(settings, "target", "finalize", "finalize") as target:
         helper_schema.put(target, helper_schema.FINALIZE, value)
 
 
 def _verified(settings: Settings) -> dict[str, Any] | None:
-    with domain_errors("finalize"), open_side(settings, "target", "finalize") as target:
+    with session(settings, "target", "finalize", "finalize") as target:
         mark = helper_schema.get(target, helper_schema.FINALIZE)
     return dict(mark) if mark else None
 

@@ -6,8 +6,8 @@ from functools import partial
 
 from components.config import MigrationConfig
 from scripts.database import helper_schema, queries
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection
+from scripts.database.sides import both, session
 from scripts.replication import roles
 from scripts.replication.engine import engine_of
 from scripts.support.errors import DatabaseError
@@ -23,11 +23,7 @@ def remove(settings: Settings) -> None:
     """Remove replication, triggers and the helper schema on both sides, whatever of it is there."""
     config = settings.config
     engine_of(settings).drop(settings)
-    with (
-        domain_errors("removing what is ours"),
-        open_side(settings, "source", "remove", lock_timeout_ms=writes.LOCK_MS) as source,
-        open_side(settings, "target", "remove", lock_timeout_ms=writes.LOCK_MS) as target,
-    ):
+    with both(settings, "remove", "removing what is ours", writes.LOCK_MS) as (source, target):
         for side in (source, target):
             writes.uninstall(side, config.db_schema, config.tables)
             # The target's schema is the very last: it holds what a killed `finalize` goes on from.
@@ -45,10 +41,7 @@ def leftovers(settings: Settings) -> list[str]:
     """Everything of ours that the catalogs of both sides still show, ``side: what`` in words; empty when all is gone."""
     found = engine_of(settings).leftovers(settings)
     for side in BOTH:
-        with (
-            domain_errors(f"looking for leftovers on the {side}"),
-            open_side(settings, side, "leftovers") as connection,
-        ):
+        with session(settings, side, "leftovers", f"looking for leftovers on the {side}") as connection:
             ours = {"triggers": [record.CAPTURE, record.NO_TRUNCATE]}
             found += [f"{side}: {row[0]}" for row in connection.execute(QUERIES["leftovers"], ours)]
             found += [f"{side}: {role}" for role in roles.leftovers(connection, settings.config)]

@@ -8,8 +8,8 @@ from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.database import catalog, end_mark, helper_schema, queries, strangers
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection
+from scripts.database.sides import open_side, session
 from scripts.finish.documents import Privileges
 from scripts.replication import fence
 from scripts.support.errors import DatabaseError, MigrationError, Refused
@@ -36,11 +36,7 @@ def check_role(source: Connection, config: MigrationConfig, tables: dict[str, ca
         raise Refused(
             f"{role} is a superuser, whose writes no REVOKE stops; take that from it: ALTER ROLE ... NOSUPERUSER"
         )
-    return _others(source, role, tables)
-
-
-def _others(source: Connection, role: str, tables: dict[str, catalog.Table]) -> list[str]:
-    """Other roles that log in and can write, and roles that ``role`` could change to (SET ROLE) in order to write."""
+    # Other roles that log in and can write, and roles that ``role`` could change to (SET ROLE) in order to write.
     oids = [table.oid for table in tables.values()]
     rows = source.execute(QUERIES["other_writers"], {"role": role, "oids": oids}).fetchall()
     found = []
@@ -123,10 +119,7 @@ def give_back(settings: Settings, dry_run: bool = False) -> list[str]:
         DatabaseError: the source cannot be asked.
     """
     config, role = settings.config, settings.config.source_role
-    with (
-        domain_errors("the monolith's rights"),
-        open_side(settings, "source", "rollback", lock_timeout_ms=300) as source,
-    ):
+    with session(settings, "source", "rollback", "the monolith's rights", lock_timeout_ms=300) as source:
         _check_not_ended(source, config)
         if source.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
             return []
@@ -181,7 +174,7 @@ def _runs(settings: Settings) -> bool:
 def source_leads(settings: Settings) -> bool:
     """Whether the source holds the current rows; not so since `finalize` took the monolith's rights."""
     config = settings.config
-    with domain_errors("looking at the source's rights"), open_side(settings, "source", "abandon") as source:
+    with session(settings, "source", "abandon", "looking at the source's rights") as source:
         writable = source.execute(
             QUERIES["writable"], (config.source_role, config.db_schema, list(config.tables))
         ).fetchone()

@@ -5,17 +5,16 @@ What the columns of the moved tables are does not matter to it, as it carries th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import psycopg
 from psycopg import conninfo, sql
 
-from scripts.database.connections import Connection, connect, parameters
+from scripts.database.connections import Connection, connect, parameters, scalar
 from scripts.database.engines import PLUGINS
 from scripts.database.error_text import told
 from scripts.preflight.documents import Check
-from scripts.preflight.server import one
+from scripts.preflight.server import try_slot
 from scripts.preflight.tables import named
 from scripts.replication.engine import engine_of
 from scripts.support.errors import MigrationError, Refused
@@ -29,11 +28,11 @@ WAL_SENDER_TIMEOUT_MS = 10_000
 
 def timeouts(settings: Settings, side: Side) -> Iterator[Check]:
     """What would end DMS's sessions, as a session of its role gets it that asks for nothing, which ours never is."""
-    values = parameters(settings.source() if side == "source" else settings.target(), f"{side.upper()}_DATABASE_URL")
+    values = parameters(settings.url(side), f"{side.upper()}_DATABASE_URL")
     values.pop("options", None)
     names = ["wal_sender_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "statement_timeout"]
     with connect(conninfo.make_conninfo("", **values), step="preflight", statement_timeout_ms=None) as plain:
-        role = str(one(plain, "SELECT quote_ident(current_user)"))
+        role = str(scalar(plain, "SELECT quote_ident(current_user)"))
         rows = plain.execute("SELECT name, setting::bigint FROM pg_settings WHERE name = ANY(%s)", (names,)).fetchall()
     found = {str(row[0]): int(row[1]) for row in rows}
     wait = found.pop("wal_sender_timeout")
@@ -57,12 +56,9 @@ def timeouts(settings: Settings, side: Side) -> Iterator[Check]:
 
 def plugin(side: Side, connection: Connection) -> Check:
     """Whether the server has the output plugin: a temporary slot with it is made and dropped."""
-    name, slot = f"{side}: {PLUGIN}", f"task_migration_plugin_{os.getpid()}"
-    before = one(connection, "SELECT current_setting('statement_timeout')")
+    name = f"{side}: {PLUGIN}"
     try:
-        connection.execute("SELECT set_config('statement_timeout', '2s', false)")
-        connection.execute("SELECT pg_create_logical_replication_slot(%s, %s, true)", (slot, PLUGIN))
-        connection.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+        try_slot(connection, PLUGIN)
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
         # The plugin is loaded before the wait for open transactions begins.
         return Check(name, "pass", "loaded; the slot waited for open transactions and was given up")
@@ -73,8 +69,6 @@ def plugin(side: Side, connection: Connection) -> Check:
             f"a slot with it cannot be made: {told(error)}",
             "install PostgreSQL's contrib package (RDS has it; there, rds.logical_replication = 1 and a reboot)",
         )
-    finally:
-        connection.execute("SELECT set_config('statement_timeout', %s, false)", (before,))
     return Check(name, "pass", "a temporary slot with it was made")
 
 

@@ -9,9 +9,8 @@ from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.database import helper_schema
-from scripts.database.connections import Connection
+from scripts.database.connections import Connection, scalar
 from scripts.preflight.documents import Check
-from scripts.preflight.server import one
 from scripts.support.sides import Side
 
 #: A right, SQL that answers true or fails without it, what cannot be done then, and what gives it.
@@ -46,7 +45,7 @@ def checks(config: MigrationConfig, side: Side, connection: Connection) -> Itera
         "; ".join(one.detail for one in found) or "nobody else's, and open to nobody else",
         "; ".join(one.remedy for one in found),
     )
-    role = str(one(connection, "SELECT quote_ident(current_user)"))
+    role = str(scalar(connection, "SELECT quote_ident(current_user)"))
     for name, query, without, remedy in RIGHTS:
         has = _answers(connection, query)
         yield Check(
@@ -57,6 +56,6 @@ def checks(config: MigrationConfig, side: Side, connection: Connection) -> Itera
 def _answers(connection: Connection, query: str) -> bool:
     try:
         with connection.transaction(force_rollback=True):
-            return bool(one(connection, sql.SQL(query)))
+            return bool(scalar(connection, sql.SQL(query)))
     except psycopg.errors.InsufficientPrivilege:
         return False

@@ -6,26 +6,25 @@ pg_create_subscription and CREATE on the database, SET on session_replication_ro
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
 import psycopg
 from psycopg import sql
 
 from scripts.database.catalog import quoted
-from scripts.database.connections import Connection, connect
+from scripts.database.connections import Connection, scalar
 from scripts.database.error_text import told
+from scripts.database.sides import open_side
 from scripts.preflight import operator
 from scripts.preflight.documents import Check
-from scripts.preflight.server import QUERIES, one
+from scripts.preflight.server import NAME, QUERIES, try_slot
 from scripts.replication import roles
 from scripts.replication.subscriptions import peer_conninfo
 from scripts.schema import ownership, role
 from scripts.support.errors import MigrationError
 from scripts.support.settings import Settings
-from scripts.support.sides import Side
+from scripts.support.sides import Side, other
 
-NAME = "task_migration_preflight"
 Statement = sql.Composed | sql.SQL
 #: Until a server says that it cannot reach its peer, in seconds.
 PEER_SECONDS = 10
@@ -35,8 +34,8 @@ def rights(settings: Settings, side: Side, connection: Connection) -> Iterator[C
     """What the role of this side's URL has to do."""
     config = settings.config
     native = config.replication_engine == "native"
-    role = str(one(connection, "SELECT quote_ident(current_user)"))
-    database = str(one(connection, "SELECT quote_ident(current_database())"))
+    role = str(scalar(connection, "SELECT quote_ident(current_user)"))
+    database = str(scalar(connection, "SELECT quote_ident(current_database())"))
     yield _slot(side, connection, role)
     yield _walsender(settings, side, role)
     yield _try(
@@ -80,12 +79,9 @@ def _try(name: str, connection: Connection, statements: Sequence[Statement], rem
 def _slot(side: Side, connection: Connection, role: str) -> Check:
     """A temporary slot, gone again at once. The right is looked at first, then wal_level, then all open transactions are
     waited for, which is not what is asked here."""
-    name, slot = f"{side}: replication right", f"{NAME}_{os.getpid()}"
-    before = one(connection, "SELECT current_setting('statement_timeout')")
+    name = f"{side}: replication right"
     try:
-        connection.execute("SELECT set_config('statement_timeout', '2s', false)")
-        connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput', true)", (slot,))
-        connection.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+        try_slot(connection, "pgoutput")
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
         return Check(name, "pass", f"{role} may make slots; this one waited for open transactions and was given up")
     except psycopg.errors.ObjectNotInPrerequisiteState as error:
@@ -97,16 +93,13 @@ def _slot(side: Side, connection: Connection, role: str) -> Check:
             f"{role} may not make slots: {told(error)}",
             f"ALTER ROLE {role} REPLICATION (RDS: GRANT rds_replication TO {role})",
         )
-    finally:
-        connection.execute("SELECT set_config('statement_timeout', %s, false)", (before,))
     return Check(name, "pass", f"{role} made a temporary slot")
 
 
 def _walsender(settings: Settings, side: Side, role: str) -> Check:
     name = f"{side}: replication connection"
-    url = settings.source() if side == "source" else settings.target()
     try:
-        with connect(url, step="preflight", name=f"{side.upper()}_DATABASE_URL", replication=True) as connection:
+        with open_side(settings, side, "preflight", replication=True) as connection:
             connection.execute("IDENTIFY_SYSTEM")
     except (MigrationError, psycopg.Error) as error:
         return Check(
@@ -147,7 +140,7 @@ def _peer(settings: Settings, side: Side, connection: Connection, role: str, dat
     would stand in a statement: the peer's answer that this one is wrong is what shows that the way is open."""
     name = f"{side}: create subscription"
     config = settings.config
-    peer_side: Side = "target" if side == "source" else "source"
+    peer_side = other(side)
     remedy = (
         f"GRANT pg_create_subscription TO {role}; GRANT CREATE ON DATABASE {database} TO {role}; and the {side}'s server itself "
         f"must reach the host of {peer_side.upper()}_DATABASE_URL, which lets {config.replication_role} in by password"
@@ -187,13 +180,15 @@ def _tables(settings: Settings, side: Side, connection: Connection, role: str) -
     for table in config.tables:
         identifier = sql.Identifier(config.db_schema, table)
         text = identifier.as_string(connection)
-        owner = one(connection, "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass(%s)", (text,))
+        owner = scalar(
+            connection, "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass(%s)", (text,)
+        )
         if owner is None:
             continue
         name = f"{side}: record and read {table}"
         remedy = f"ALTER TABLE {text} OWNER TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS"
         # Triggers and REVOKE are the owner's; what arrives is written with the rights of whoever made the triggers.
-        if not one(connection, "SELECT pg_has_role(%s, 'USAGE')", (owner,)):
+        if not scalar(connection, "SELECT pg_has_role(%s, 'USAGE')", (owner,)):
             yield Check(
                 name, "fail", f"{role} is not in {quoted(owner)}, who owns it: it can put no trigger on it", remedy
             )
@@ -245,7 +240,7 @@ def _everything(connection: Connection, role: str) -> Check:
 
 def _new_tables(settings: Settings, connection: Connection, operator: str) -> Iterator[Check]:
     schema, target_role = settings.config.db_schema, settings.config.target_role
-    there = one(connection, "SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (schema,))
+    there = scalar(connection, "SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (schema,))
     space = sql.Identifier(schema)
     name = quoted(schema)
     table = sql.Identifier(schema, NAME)
@@ -254,7 +249,7 @@ def _new_tables(settings: Settings, connection: Connection, operator: str) -> It
     remedy = f"GRANT CREATE ON SCHEMA {name} TO {operator}"
     yield _try("target: create tables", connection, statements, remedy)
     given = sql.Identifier(target_role)
-    if one(connection, "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = %s)", (target_role,)):
+    if scalar(connection, "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = %s)", (target_role,)):
         statements += role.grants([], target_role, schema)
         statements.append(sql.SQL("GRANT SELECT ON {} TO {}").format(table, given))
         remedy = f"GRANT USAGE, CREATE ON SCHEMA {name} TO {operator} WITH GRANT OPTION"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from typing import Any
-
-from psycopg import sql
 
 from scripts.copy import slot as slots
 from scripts.database import queries
-from scripts.database.connections import Connection
+from scripts.database.connections import Connection, scalar
 from scripts.preflight.documents import Check
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
 QUERIES = queries.load("scripts.preflight")
+#: How what is only tried is called.
+NAME = "task_migration_preflight"
 #: Transactions older than this hold up the slot (it waits for all of them).
 LONG_TRANSACTION_SECONDS = 30
 #: Processes that take no place of max_worker_processes (PostgreSQL, 'pg_stat_activity', backend_type); all others do.
@@ -26,10 +26,15 @@ BUILT_IN = (
 CONNECTIONS = 15
 
 
-def one(connection: Connection, query: sql.Composed | sql.SQL | str, values: Any = None) -> Any:
-    """The first column of the first row, None without a row."""
-    row = connection.execute(sql.SQL(query) if isinstance(query, str) else query, values).fetchone()
-    return row[0] if row else None
+def try_slot(connection: Connection, plugin: str) -> None:
+    """Make a temporary slot with the output plugin, gone again at once, in two seconds. Raises psycopg.Error."""
+    slot, before = f"{NAME}_{os.getpid()}", scalar(connection, "SELECT current_setting('statement_timeout')")
+    try:
+        connection.execute("SELECT set_config('statement_timeout', '2s', false)")
+        connection.execute("SELECT pg_create_logical_replication_slot(%s, %s, true)", (slot, plugin))
+        connection.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+    finally:
+        connection.execute("SELECT set_config('statement_timeout', %s, false)", (before,))
 
 
 def least_version(settings: Settings, side: Side) -> int:
@@ -39,7 +44,7 @@ def least_version(settings: Settings, side: Side) -> int:
 
 def server(settings: Settings, side: Side, connection: Connection) -> Iterator[Check]:
     """Version, static parameters, slots, senders, origins and workers, transactions, existing slots."""
-    version = int(one(connection, "SELECT current_setting('server_version_num')::int / 10000"))
+    version = int(scalar(connection, "SELECT current_setting('server_version_num')::int / 10000"))
     needed = least_version(settings, side)
     yield Check(
         f"{side}: version",
@@ -47,7 +52,7 @@ def server(settings: Settings, side: Side, connection: Connection) -> Iterator[C
         f"PostgreSQL {version}, the limit is {needed} or newer",
         "upgrade the server" + ("; replicationEngine dms takes 14 or newer" if side == "source" else ""),
     )
-    value = str(one(connection, "SHOW wal_level"))
+    value = str(scalar(connection, "SHOW wal_level"))
     yield Check(
         f"{side}: wal_level",
         "pass" if value == "logical" else "fail",
@@ -55,7 +60,7 @@ def server(settings: Settings, side: Side, connection: Connection) -> Iterator[C
         "ALTER SYSTEM SET wal_level = 'logical'; then restart (RDS: parameter group, pending-reboot, reboot; "
         "rds.logical_replication = 1)",
     )
-    isolation = str(one(connection, "SHOW default_transaction_isolation"))
+    isolation = str(scalar(connection, "SHOW default_transaction_isolation"))
     yield Check(
         f"{side}: default_transaction_isolation",
         "pass" if isolation == "read committed" else "fail",
@@ -71,7 +76,7 @@ def server(settings: Settings, side: Side, connection: Connection) -> Iterator[C
 def _log(side: Side, connection: Connection) -> Check:
     """What the server writes of rows into its own log, whatever the commands leave out."""
     verbosity, length, slow, every = (
-        str(one(connection, f"SHOW {name}"))
+        str(scalar(connection, f"SHOW {name}"))
         for name in ("log_error_verbosity", "log_parameter_max_length", "log_min_duration_statement", "log_statement")
     )
     found = (
@@ -109,8 +114,8 @@ def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterato
             ("max_worker_processes", "background workers", 2),
         ]
     for name, used, needed in wanted:
-        limit = int(one(connection, "SELECT current_setting(%s)::int", (name,)))
-        taken = int(one(connection, QUERIES[name], values))
+        limit = int(scalar(connection, "SELECT current_setting(%s)::int", (name,)))
+        taken = int(scalar(connection, QUERIES[name], values))
         yield Check(
             f"{side}: {name}",
             "pass" if limit - taken >= needed else "fail",
@@ -118,8 +123,8 @@ def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterato
             f"ALTER SYSTEM SET {name} = {taken + needed + 2}; then restart (RDS: parameter group, reboot)",
         )
     # Progress of origins is kept in as many places as there may be slots (PostgreSQL 16, 'max_replication_slots').
-    limit = int(one(connection, "SELECT current_setting('max_replication_slots')::int"))
-    taken = int(one(connection, QUERIES["replication_origins"], values))
+    limit = int(scalar(connection, "SELECT current_setting('max_replication_slots')::int"))
+    taken = int(scalar(connection, QUERIES["replication_origins"], values))
     yield Check(
         f"{side}: replication origins",
         "pass" if limit - taken >= 1 or not native else "fail",
@@ -129,11 +134,11 @@ def _headroom(settings: Settings, side: Side, connection: Connection) -> Iterato
 
 
 def _transactions(side: Side, connection: Connection) -> Iterator[Check]:
-    sees = bool(one(connection, "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"))
+    sees = bool(scalar(connection, "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"))
     longest = connection.execute(QUERIES["oldest_transaction"]).fetchone()
     long = longest is not None and longest[1] > LONG_TRANSACTION_SECONDS
     if not sees and not long:
-        role = one(connection, "SELECT quote_ident(current_user)")
+        role = scalar(connection, "SELECT quote_ident(current_user)")
         yield Check(
             f"{side}: long transactions",
             "warn",
@@ -149,7 +154,7 @@ def _transactions(side: Side, connection: Connection) -> Iterator[Check]:
             else "none",
             f"it holds up the slot; end it: SELECT pg_terminate_backend({longest[0]})" if longest else "",
         )
-    prepared = int(one(connection, "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"))
+    prepared = int(scalar(connection, "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"))
     yield Check(
         f"{side}: prepared transactions",
         "warn" if prepared else "pass",
@@ -180,7 +185,7 @@ def _slots(settings: Settings, side: Side, connection: Connection) -> Iterator[C
 
 def both(settings: Settings, source: Connection, target: Connection) -> Iterator[Check]:
     """What the two servers must have in common."""
-    newer = int(one(source, "SELECT current_setting('server_version_num')::int")) >= 150000
+    newer = int(scalar(source, "SELECT current_setting('server_version_num')::int")) >= 150000
     query = QUERIES["locale" if newer else "locale_14"]
     ours, theirs = source.execute(query).fetchone(), target.execute(query).fetchone()
     if ours is None or theirs is None:
@@ -198,7 +203,7 @@ def both(settings: Settings, source: Connection, target: Connection) -> Iterator
         f"lists sorted by text differ; CREATE DATABASE ... LC_COLLATE '{ours[1]}' LC_CTYPE '{ours[2]}' TEMPLATE template0 on "
         "the target",
     )
-    clocks = [float(one(side, "SELECT extract(epoch FROM clock_timestamp())")) for side in (source, target)]
+    clocks = [float(scalar(side, "SELECT extract(epoch FROM clock_timestamp())")) for side in (source, target)]
     apart = abs(clocks[0] - clocks[1])
     yield Check(
         "both: clocks",
@@ -206,8 +211,8 @@ def both(settings: Settings, source: Connection, target: Connection) -> Iterator
         f"{apart:.3f} s apart, the limit is 1 s",
         "set both by NTP: 'newest wins' trusts them",
     )
-    same = [str(one(side, "SELECT system_identifier FROM pg_control_system()")) for side in (source, target)]
-    names = [str(one(side, "SELECT current_database()")) for side in (source, target)]
+    same = [str(scalar(side, "SELECT system_identifier FROM pg_control_system()")) for side in (source, target)]
+    names = [str(scalar(side, "SELECT current_database()")) for side in (source, target)]
     twice = same[0] == same[1] and names[0] == names[1]
     yield Check(
         "both: two databases",

@@ -248,8 +248,7 @@ def sequences(settings: Settings, connection: Connection, tables: dict[str, Tabl
     wrong, near, odd, kinds = [], [], [], []
     for table in tables.values():
         for sequence in table.sequences:
-            row = connection.execute(sql.SQL("SELECT last_value FROM {}").format(sequence.identifier)).fetchone()
-            last = int(row[0]) if row else 0
+            last = catalog.last_value(connection, sequence)
             column = table.column(sequence.column)
             end = min(sequence.maximum, _BOUNDS.get(column.base_type, sequence.maximum))
             if last >= start or end <= start:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from psycopg import sql
-
 from scripts.database import catalog
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection
+from scripts.database.sides import both
 from scripts.replication.documents import Grade, SequenceBand
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
@@ -14,11 +12,7 @@ from scripts.support.sides import Side
 
 def read(settings: Settings) -> list[SequenceBand]:
     """:func:`between` with connections of its own. Raises DatabaseError."""
-    with (
-        domain_errors("looking at the sequence bands"),
-        open_side(settings, "source", "status") as source,
-        open_side(settings, "target", "status") as target,
-    ):
+    with both(settings, "status", "looking at the sequence bands") as (source, target):
         return between(settings, source, target)
 
 
@@ -55,6 +49,5 @@ def _last_values(settings: Settings, side: Side, connection: Connection) -> dict
     names = catalog.existing(connection, config.db_schema, config.tables)
     for table in catalog.read(connection, config.db_schema, names, side).values():
         for sequence in table.sequences:
-            row = connection.execute(sql.SQL("SELECT last_value FROM {}").format(sequence.identifier)).fetchone()
-            found[table.name, sequence.column] = (sequence.name, int(row[0]) if row else 0)
+            found[table.name, sequence.column] = (sequence.name, catalog.last_value(connection, sequence))
     return found

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from scripts.database import catalog, queries
-from scripts.database.connections import Connection
+from scripts.database.connections import Connection, scalar
 from scripts.database.error_text import primary, told
 from scripts.replication import writes
 from scripts.replication.documents import FailingRow
@@ -103,10 +103,10 @@ def _key(connection: Connection, schema: str, table: str) -> list[str]:
 def applied_lsn(subscriber: Connection, subscription: str) -> str | None:
     """Up to where the subscriber has applied, or None when the role may not read that."""
     try:
-        row = subscriber.execute(_QUERIES["applied"], (subscription,)).fetchone()
+        lsn: str | None = scalar(subscriber, _QUERIES["applied"], (subscription,))
+        return lsn
     except psycopg.errors.InsufficientPrivilege:
         return None
-    return str(row[0]) if row and row[0] is not None else None
 
 
 def explain(

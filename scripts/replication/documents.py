@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from scripts.copy.documents import SlotState
 from scripts.support.document import Document
 from scripts.support.sides import Side
 
@@ -77,17 +78,6 @@ class Waited(Document):
     sequences: list[SequenceBand]
 
 
-class Slot(Document):
-    """A replication slot as its server shows it (PostgreSQL, 'pg_replication_slots')."""
-
-    active: bool
-    active_pid: int | None
-    wal_status: str | None
-    confirmed_lsn: str | None
-    retained_bytes: int | None
-    lag_bytes: int | None
-
-
 class FailingRow(Document):
     """A write that cannot be applied. ``key`` are its key's values; ``message`` holds no other value of the row."""
 
@@ -136,7 +126,7 @@ class DirectionState(Document):
     error: FailingRow | None = None
     #: Server processes whose locks the applying session waits for.
     blocked_by: list[int] = Field(default_factory=list)
-    slot: Slot | None
+    slot: SlotState | None
     #: How long the slot has not advanced while the log grew.
     stalled_seconds: float = 0.0
     runway: Runway | None = None

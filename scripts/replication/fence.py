@@ -15,8 +15,8 @@ import psycopg
 from psycopg import sql
 
 from scripts.database import helper_schema, queries
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection, domain_errors, scalar
+from scripts.database.sides import open_side, session
 from scripts.replication import writes
 from scripts.replication.directions import Direction, publisher, slot_name, subscriber
 from scripts.replication.engine import engine_of
@@ -66,12 +66,11 @@ def _made_by_rules(settings: Settings) -> list[int]:
     """The newest write that the rules made themselves, of each side."""
     found = []
     for side in BOTH:
-        with domain_errors(f"fence on the {side}"), open_side(settings, side, "fence") as connection:
+        with session(settings, side, "fence", f"fence on the {side}") as connection:
             if not helper_schema.installed(connection):
                 continue  # said by the fence itself
             newest = sql.SQL("SELECT max(v) FROM {} WHERE cause IS NOT NULL").format(record.table(side))
-            row = connection.execute(newest).fetchone()
-            found.append(int(row[0] or 0) if row else 0)
+            found.append(int(scalar(connection, newest) or 0))
     return found
 
 
@@ -82,8 +81,7 @@ def available(settings: Settings) -> bool:
 
 def post(connection: Connection, side: Side) -> int:
     """Write a fence on ``side`` and return its number: several may be under way at once."""
-    row = connection.execute(sql.SQL(_QUERIES["fence"]).format(own=record.table(side))).fetchone()
-    return int(row[0]) if row else 0
+    return int(scalar(connection, sql.SQL(_QUERIES["fence"]).format(own=record.table(side))) or 0)
 
 
 def through(settings: Settings, direction: Direction, timeout: float, progress: Progress = SILENT) -> float:
@@ -161,8 +159,7 @@ class _Backlog:
         self._next = time.monotonic() + LOOK_SECONDS
         if self._work is None:
             self._work = self._begin()
-            row = self._sender.execute("SELECT pg_current_wal_lsn()::text").fetchone()
-            self._goal = str(row[0]) if row else None
+            self._goal = scalar(self._sender, "SELECT pg_current_wal_lsn()::text")
         _, left = self.look()
         if left is not None:
             self._first = max(left, self._first)

@@ -8,8 +8,8 @@ from psycopg import sql
 
 from scripts.copy import slot as copy_slot
 from scripts.database import helper_schema
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection
+from scripts.database.sides import both, open_side, session
 from scripts.replication import diagnosis, roles, slots, subscriptions
 from scripts.replication.directions import DIRECTIONS, Direction, Login, Part, publisher, slot_name, subscriber
 from scripts.replication.documents import DirectionState, FailingRow
@@ -32,21 +32,13 @@ class Native:
 
     def check(self, settings: Settings) -> None:
         """Both slots must be those from which replication began, with every write in them that did not arrive. Raises Refused."""
-        with (
-            domain_errors("looking at the slots"),
-            open_side(settings, "source", "replicate") as source,
-            open_side(settings, "target", "replicate") as target,
-        ):
+        with both(settings, "replicate", "looking at the slots") as (source, target):
             slots.check(settings, "forward", source, target)
             slots.check(settings, "reverse", target, source)
 
     def start(self, settings: Settings, force: bool = False) -> list[Part]:
         """The way back with its slot first, before the target can take a first write; then forward, from the copy's slot."""
-        with (
-            domain_errors("starting replication"),
-            open_side(settings, "source", "replicate", LOCK_MS) as source,
-            open_side(settings, "target", "replicate", LOCK_MS) as target,
-        ):
+        with both(settings, "replicate", "starting replication", LOCK_MS) as (source, target):
             sides: dict[Side, Connection] = {"source": source, "target": target}
             for side, connection in sides.items():
                 roles.refuse_readers(connection, settings.config, side)
@@ -76,11 +68,7 @@ class Native:
 
     def state(self, settings: Settings, direction: Direction) -> DirectionState:
         """Slot, subscription and worker of a direction."""
-        with (
-            domain_errors("replicate status"),
-            open_side(settings, publisher(direction), "status") as sender,
-            open_side(settings, subscriber(direction), "status") as receiver,
-        ):
+        with both(settings, "status", "replicate status", first=publisher(direction)) as (sender, receiver):
             return _state(sender, receiver, settings, direction)
 
     def stop(self, settings: Settings, timeout: float) -> list[str]:
@@ -88,18 +76,14 @@ class Native:
         stopped = []
         for direction in DIRECTIONS:
             name, side = slot_name(settings, direction), subscriber(direction)
-            with domain_errors(f"stopping {name} on the {side}"), open_side(settings, side, "replicate") as connection:
+            with session(settings, side, "replicate", f"stopping {name} on the {side}") as connection:
                 if subscriptions.switch_off(connection, name, timeout):
                     stopped.append(name)
         return stopped
 
     def drop(self, settings: Settings) -> None:
         """Both subscriptions first, so that nobody reads the slots; then slots and publications."""
-        with (
-            domain_errors("removing replication"),
-            open_side(settings, "source", "remove", LOCK_MS) as source,
-            open_side(settings, "target", "remove", LOCK_MS) as target,
-        ):
+        with both(settings, "remove", "removing replication", LOCK_MS) as (source, target):
             sides: dict[Side, Connection] = {"source": source, "target": target}
             for direction in DIRECTIONS:
                 subscriptions.drop(sides[subscriber(direction)], slot_name(settings, direction))
@@ -120,10 +104,7 @@ class Native:
         pairs = [names(settings, direction) for direction in DIRECTIONS]
         given = {"publications": [pair[0] for pair in pairs], "subscriptions": [pair[1] for pair in pairs]}
         for side in BOTH:
-            with (
-                domain_errors(f"looking for leftovers on the {side}"),
-                open_side(settings, side, "leftovers") as server,
-            ):
+            with session(settings, side, "leftovers", f"looking for leftovers on the {side}") as server:
                 rows = server.execute(subscriptions.QUERIES["leftovers"], given).fetchall()
                 found += [f"{side}: {row[0]}" for row in rows]
         return found
@@ -159,7 +140,7 @@ def _slot_back(settings: Settings, target: Connection) -> Part:
 
 def _state(sender: Connection, receiver: Connection, settings: Settings, direction: Direction) -> DirectionState:
     name = slot_name(settings, direction)
-    slot = slots.read(sender, name)
+    slot = copy_slot.describe(sender, name)
     worker = subscriptions.worker(receiver, name)
     error: FailingRow | None = None
     reason = slots.problem(name, slot)

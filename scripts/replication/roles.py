@@ -14,9 +14,9 @@ from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.database import queries, secrecy
-from scripts.database.connections import Connection
+from scripts.database.connections import Connection, scalar
 from scripts.support.errors import Refused
-from scripts.support.sides import Side
+from scripts.support.sides import Side, other
 from scripts.writes import record
 
 _QUERIES = queries.load("scripts.replication")
@@ -92,20 +92,18 @@ def _serve_dms(publisher: Connection, role: sql.Identifier) -> None:
     belong to it, are the operator's to read."""
     if publisher.info.server_version >= 150000:
         publisher.execute(sql.SQL("GRANT SET ON PARAMETER session_replication_role TO {}").format(role))
-    row = publisher.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
-    if row == (False,):
+    if scalar(publisher, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is False:
         publisher.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
 
 
 def _grant(publisher: Connection, config: MigrationConfig, side: Side, role: sql.Identifier) -> None:
     """What it may read; nothing before the record is there. AWS DMS writes the other side's record, and tables of its own
     (AWS DMS, 'Using a PostgreSQL database as a target', control tables)."""
-    peer: Side = "target" if side == "source" else "source"
+    peer = other(side)
     rights = [("USAGE", sql.SQL("SCHEMA task_migration")), ("SELECT", record.table(side))]
     if config.replication_engine == "dms":
         rights += [("CREATE", sql.SQL("SCHEMA task_migration")), ("SELECT, INSERT, DELETE", record.table(peer))]
-    row = publisher.execute("SELECT to_regclass(%s)", (f"task_migration.{record.table_name(side)}",)).fetchone()
-    if row is None or row[0] is None:
+    if scalar(publisher, "SELECT to_regclass(%s)", (f"task_migration.{record.table_name(side)}",)) is None:
         return
     for what, where in rights:
         publisher.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(what), where, role))

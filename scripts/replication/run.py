@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Literal
 
 from scripts.copy.state import other_tables
 from scripts.database import helper_schema, strangers
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection, scalar
+from scripts.database.sides import both, session
 from scripts.replication import bands, fence, roles, slots
 from scripts.replication import status as observed
 from scripts.replication.directions import DIRECTIONS, Direction, publisher, slot_name, subscriber
@@ -20,7 +19,6 @@ from scripts.support.events import ReplicateEvent, Step
 from scripts.support.progress import SILENT, Progress
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
-from scripts.support.wait import wait_until
 from scripts.writes import install as writes
 from scripts.writes import watch
 
@@ -40,10 +38,7 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
         TimedOut: a fence did not come through in ``timeout`` seconds, or a table's lock was not to be had.
     """
     engine = engine_of(settings)
-    with (
-        domain_errors("replicate start"),
-        open_side(settings, "target", "replicate") as target,
-    ):
+    with session(settings, "target", "replicate", "replicate start") as target:
         state = helper_schema.get(target, helper_schema.COPY)
     if not state or state.get("status") != "complete":
         raise Refused("no complete copy on the target, so nothing to go on from; run `task-migration copy` first")
@@ -91,8 +86,7 @@ def make_roles(settings: Settings, dry_run: bool = False, force: bool = False) -
                 "put that into the secret, with a password of its own, so that the operator's and the master's stay out of it"
             )
         with (
-            domain_errors("making the role of replication"),
-            open_side(settings, side, "role") as connection,
+            session(settings, side, "role", "making the role of replication") as connection,
             connection.transaction(force_rollback=dry_run),
         ):
             status: Literal["created", "there", "password"] = (
@@ -108,17 +102,13 @@ def make_roles(settings: Settings, dry_run: bool = False, force: bool = False) -
 
 def _install(settings: Settings) -> None:
     """Capture and rules on both sides, made for the tables as they are now."""
-    with (
-        domain_errors("installing the record of writes"),
-        open_side(settings, "source", "replicate", writes.LOCK_MS) as source,
-        open_side(settings, "target", "replicate", writes.LOCK_MS) as target,
-    ):
+    with both(settings, "replicate", "installing the record of writes", writes.LOCK_MS) as (source, target):
         _note_unrecorded(settings, "source", source)
         _note_unrecorded(settings, "target", target)
         writes.capture_on(source, settings.config, "source")
-        row = source.execute("SELECT last_value FROM task_migration.clock").fetchone()
+        clock = scalar(source, "SELECT last_value FROM task_migration.clock")
         # The target's clock begins above the source's: its first write of a row knows all that was copied.
-        writes.capture_on(target, settings.config, "target", clock_start=int(row[0]) if row else None)
+        writes.capture_on(target, settings.config, "target", clock_start=clock)
         writes.rules_on(target, settings.config, "target")
         writes.rules_on(source, settings.config, "source")
 
@@ -145,24 +135,14 @@ def status(settings: Settings, fence_timeout: float = 5.0) -> Status:
     return observed.read(settings, fence_timeout)
 
 
-def wait(
-    settings: Settings, timeout: float = 60.0, max_lag_seconds: float | None = None, progress: Progress = SILENT
-) -> Waited:
-    """Wait until a fence comes through both ways, quicker than ``max_lag_seconds`` when given; then look at the bands.
+def wait(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT) -> Waited:
+    """Wait until a fence comes through both ways; then look at the bands.
 
     Raises:
-        TimedOut: not within ``timeout`` seconds; with the last observation.
+        TimedOut: one did not in ``timeout`` seconds; with the last observation.
         Refused: a sequence of the source has reached the target's band, so that both sides would hand out the same ids.
     """
-    limit = max_lag_seconds if max_lag_seconds is not None else timeout
-    deadline = time.monotonic() + timeout
-    lag = wait_until(
-        # Each fence has what is left, so that the whole wait ends at its deadline.
-        lambda: fence.both(settings, max(0.1, deadline - time.monotonic()), progress),
-        lambda lag: max(lag.values()) <= limit,
-        what=f"replication lag of at most {limit:g} s both ways",
-        timeout=timeout,
-    )
+    lag = fence.both(settings, timeout, progress)
     sequences = bands.read(settings)
     reached = [band for band in sequences if band.status == "fail"]
     if reached:

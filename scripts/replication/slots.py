@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import psycopg
 from psycopg import sql
 
-from scripts.copy import slot as copy_slot
+from scripts.copy.documents import SlotState
+from scripts.copy.slot import describe
 from scripts.database import helper_schema, queries
 from scripts.database.connections import Connection
 from scripts.replication import diagnosis, subscriptions, writes
 from scripts.replication.directions import Direction, publisher, slot_name, subscriber
-from scripts.replication.documents import Slot
 from scripts.support.errors import Refused
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
@@ -23,13 +21,7 @@ LOOKED_AT = 1_000
 REMEDY = "No slot made by hand closes the hole: `task-migration rollback`, then `task-migration rollback --scenario data` and a new copy"
 
 
-def read(connection: Connection, name: str) -> Slot | None:
-    """The slot as its server shows it; None when it is not there. Raises Refused when it is another database's."""
-    found = copy_slot.describe(connection, name)
-    return None if found is None else Slot.model_validate(asdict(found))
-
-
-def problem(name: str, slot: Slot | None) -> str | None:
+def problem(name: str, slot: SlotState | None) -> str | None:
     """Why changes cannot be read from the slot any more, with what to do; None when they can."""
     if slot is None:
         return f"the slot {name} does not exist: changes since it went cannot be had any more. {REMEDY}"
@@ -38,7 +30,7 @@ def problem(name: str, slot: Slot | None) -> str | None:
     return None
 
 
-def usable(name: str, slot: Slot | None) -> Slot:
+def usable(name: str, slot: SlotState | None) -> SlotState:
     """The slot, from which replication is about to go on. Raises Refused when it is gone or lost."""
     wrong = problem(name, slot)
     if slot is None or wrong is not None:
@@ -57,7 +49,7 @@ def check(settings: Settings, direction: Direction, sender: Connection, receiver
     """
     name, side = slot_name(settings, direction), publisher(direction)
     publication = settings.config.publication if direction == "forward" else settings.config.reverse_publication
-    slot = read(sender, name)
+    slot = describe(sender, name)
     worker = subscriptions.worker(receiver, name)
     made = made_at(direction, sender, receiver)
     if slot is None and made is None and worker is None:
@@ -112,7 +104,7 @@ def _left_out(sender: Connection, receiver: Connection, side: Side, name: str, p
     return int(row[0]) if row else 0
 
 
-def foreign(sender: Connection, name: str, slot: Slot) -> str:
+def foreign(sender: Connection, name: str, slot: SlotState) -> str:
     """Who else reads the slot, in words, with what to do."""
     row = sender.execute(_QUERIES["reader"], (slot.active_pid,)).fetchone()
     who = f"{row[0] or 'a session'} of {row[1]} from {row[2] or 'this machine'}" if row else "a session"

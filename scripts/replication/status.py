@@ -9,8 +9,8 @@ import psycopg
 
 from scripts.copy.state import other_tables
 from scripts.database import helper_schema, queries, strangers
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection
+from scripts.database.sides import both
 from scripts.replication import bands, deletes, fence, findings, slot_health, writers, writes
 from scripts.replication.directions import DIRECTIONS, Direction, publisher
 from scripts.replication.documents import DeletedRows, DirectionState, RecordOfWrites, Status, ToldConflicts
@@ -21,7 +21,7 @@ from scripts.schema import run as schema
 from scripts.support.errors import MigrationError
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
-from scripts.writes import record, watch
+from scripts.writes import watch
 
 _QUERIES = queries.load("scripts.replication")
 #: Longest wait for a lock: a look must not hang behind DDL.
@@ -36,11 +36,7 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
     """
     engine = engine_of(settings)
     states = {direction: engine.state(settings, direction) for direction in DIRECTIONS}
-    with (
-        domain_errors("replicate status"),
-        open_side(settings, "source", "status") as source,
-        open_side(settings, "target", "status") as target,
-    ):
+    with both(settings, "status", "replicate status") as (source, target):
         sides: dict[Side, Connection] = {"source": source, "target": target}
         conflicts = ToldConflicts(**{side: writes.told(connection) for side, connection in sides.items()})
         record = RecordOfWrites(**{side: writes.held(connection) for side, connection in sides.items()})
@@ -99,11 +95,7 @@ def look(settings: Settings, timeout: float) -> Looked:
     """
     found = [fence.arrival(settings, direction, timeout) for direction in DIRECTIONS]
     writes.prune(settings)
-    with (
-        domain_errors("reading the record of writes"),
-        open_side(settings, "source", "look") as source,
-        open_side(settings, "target", "look") as target,
-    ):
+    with both(settings, "look", "reading the record of writes") as (source, target):
         sides: dict[Side, Connection] = {"source": source, "target": target}
         writing = writers.judge(settings.config, writers.read(settings.config, sides))
         return Looked(
@@ -145,11 +137,7 @@ def _recordings(settings: Settings) -> dict[Side, Recording]:
     found: dict[Side, Recording] = {}
     for side in BOTH:
         try:
-            with (
-                domain_errors("looking at the record of writes"),
-                open_side(settings, side, "status", LOCK_MS) as here,
-                open_side(settings, record.other(side), "status", LOCK_MS) as there,
-            ):
+            with both(settings, "status", "looking at the record of writes", LOCK_MS, first=side) as (here, there):
                 seen = watch.changed(here, settings.config, side)
                 forgotten = writes.forgotten(here, there, side)
                 others = [f"{one.what} ({one.remedy})" for one in strangers.find(here, settings.config, side)]

@@ -9,7 +9,7 @@ from psycopg import conninfo, sql
 
 from components.config import MigrationConfig
 from scripts.database import queries, secrecy
-from scripts.database.connections import Connection, parameters
+from scripts.database.connections import Connection, parameters, scalar
 from scripts.database.error_text import told
 from scripts.database.tls import address, stays_here
 from scripts.replication import roles
@@ -47,8 +47,8 @@ class Worker:
 
 def enabled(connection: Connection, name: str) -> bool | None:
     """Whether this database's subscription is switched on; None when there is none."""
-    row = connection.execute(QUERIES["subscription"], (name,)).fetchone()
-    return bool(row[0]) if row else None
+    found: bool | None = scalar(connection, QUERIES["subscription"], (name,))
+    return found
 
 
 def worker(connection: Connection, name: str) -> Worker | None:
@@ -69,8 +69,7 @@ def peer_conninfo(subscriber: Connection, url: str, role: str, password: str, ro
     values = address(parameters(url, "the database URL"))
     values |= {"user": role, "password": password}
     if not stays_here(values):
-        row = subscriber.execute("SELECT current_setting('ssl_ca_file')").fetchone()
-        root = root or (str(row[0]) if row else None)
+        root = root or scalar(subscriber, "SELECT current_setting('ssl_ca_file')")
         if not root:
             raise Refused(
                 f"the server of {subscriber.info.dbname} has no ssl_ca_file, by which it would know the server at {values.get('host') or values['hostaddr']}: set "

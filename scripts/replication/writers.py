@@ -14,8 +14,8 @@ from itertools import groupby, pairwise
 
 from components.config import MigrationConfig
 from scripts.database import helper_schema
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection
+from scripts.database.sides import both
 from scripts.replication import writes
 from scripts.replication.documents import Finding, Writer
 from scripts.support.errors import Refused
@@ -177,11 +177,7 @@ def refuse(settings: Settings) -> None:
     Raises:
         Refused: somebody wrote there in the last `silentHours` at 100 %, or a scheduler runs on both sides.
     """
-    with (
-        domain_errors("looking who writes"),
-        open_side(settings, "source", "writers") as source,
-        open_side(settings, "target", "writers") as target,
-    ):
+    with both(settings, "writers", "looking who writes") as (source, target):
         seen = read(settings.config, {"source": source, "target": target})
     found = [one for one in judge(settings.config, seen) if one.status == "fail" or seen.silent == "source"]
     if found:

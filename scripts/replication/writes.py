@@ -32,7 +32,7 @@ from scripts.database.sides import open_side
 from scripts.replication.documents import HeldWrites, LostWrite, WriteCounts
 from scripts.support.errors import TimedOut
 from scripts.support.settings import Settings
-from scripts.support.sides import BOTH, Side
+from scripts.support.sides import BOTH, Side, other
 from scripts.writes import record
 from scripts.writes.install import LOCK_MS
 
@@ -121,7 +121,7 @@ def arrival(
     with (
         domain_errors(f"looking whether the writes of the {side} have arrived"),
         open_side(settings, side, "arrival") as owner,
-        open_side(settings, record.other(side), "arrival") as peer,
+        open_side(settings, other(side), "arrival") as peer,
     ):
         owner.isolation_level = IsolationLevel.REPEATABLE_READ
         with owner.transaction(), owner.cursor(name="writes") as cursor:
@@ -163,7 +163,7 @@ def lacking(settings: Settings, side: Side) -> dict[int, str]:
     with (
         domain_errors(f"looking for writes of the {side}"),
         open_side(settings, side, "arrival") as owner,
-        open_side(settings, record.other(side), "arrival") as peer,
+        open_side(settings, other(side), "arrival") as peer,
     ):
         return {one.v: one.table for one in _not_there(owner, peer, side)} if helper_schema.installed(owner) else {}
 
@@ -323,9 +323,7 @@ class _Pruning:
 
     def _fenced(self, closed: dict[str, int]) -> bool:
         """Whether a fence has come through each way that was written after the clocks stood so."""
-        rows = [
-            self._sides[record.other(side)].execute(_on("fenced", side), (closed[side],)).fetchone() for side in BOTH
-        ]
+        rows = [self._sides[other(side)].execute(_on("fenced", side), (closed[side],)).fetchone() for side in BOTH]
         return all(row and row[0] for row in rows)
 
     def _chunk_end(self, low: int, high: int) -> int:

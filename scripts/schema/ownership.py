@@ -8,8 +8,8 @@ from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.database import catalog, helper_schema
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection
+from scripts.database.sides import open_side, session
 from scripts.schema.role import execute_all, exists, grants
 from scripts.schema.statements import QUERIES
 from scripts.support.settings import Settings
@@ -63,7 +63,7 @@ def hand_over(settings: Settings) -> list[str]:
         TimedOut: a table's lock was not to be had.
     """
     config, handed = settings.config, list[str]()
-    with domain_errors("handing the tables over"), open_side(settings, "target", "finalize", LOCK_MS) as target:
+    with session(settings, "target", "finalize", "handing the tables over", LOCK_MS) as target:
         for name in target.execute(QUERIES["owned"], (config.db_schema, list(config.tables))).fetchall():
             statements = giving(target, config, str(name[0]))
             helper_schema.with_lock_retries(partial(execute_all, target, statements), f"handing {name[0]} over")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from scripts.database.connections import connect
+from scripts.database.sides import open_side
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.redact import remember_secret
 from scripts.support.settings import Environment, Settings, stack_file
@@ -36,7 +36,7 @@ def find(settings: Settings) -> SecretStr | None:
 
 
 def _role_exists(settings: Settings) -> bool:
-    with connect(settings.target(), step="schema", name="TARGET_DATABASE_URL") as target:
+    with open_side(settings, "target", "schema") as target:
         query = "SELECT 1 FROM pg_roles WHERE rolname = %s"
         return target.execute(query, (settings.config.target_role,)).fetchone() is not None
 

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from components.config import MigrationConfig
 from scripts.database import catalog, secrecy
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, connect, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection, connect
+from scripts.database.sides import session
 from scripts.schema.statements import QUERIES
 from scripts.support.errors import DatabaseError, Refused
 from scripts.support.redact import remember_secret
@@ -104,7 +104,7 @@ def grants(tables: Iterable[Table], role: str, schema: str, writes: bool = False
 def grant_writes(settings: Settings) -> None:
     """The Task Service may write from now on: the way back runs, and each of its writes is recorded. Safe to run again."""
     config = settings.config
-    with domain_errors("granting the Task Service its rights"), open_side(settings, "target", "grant") as target:
+    with session(settings, "target", "grant", "granting the Task Service its rights") as target:
         if exists(target, config.target_role):
             tables = catalog.read(target, config.db_schema, config.tables, "target").values()
             execute_all(target, grants(tables, config.target_role, config.db_schema, writes=True))

@@ -7,7 +7,8 @@ from pydantic import SecretStr
 
 from components.config import MigrationConfig
 from scripts.database import catalog, helper_schema, strangers
-from scripts.database.connections import Connection, connect, domain_errors
+from scripts.database.connections import Connection, domain_errors
+from scripts.database.sides import both, open_side, session
 from scripts.schema import compare, ownership, role, statements
 from scripts.schema.documents import SchemaApplied, SchemaDiff
 from scripts.support.errors import Refused
@@ -41,18 +42,13 @@ def apply(
         DatabaseError: PostgreSQL refused a statement.
     """
     config = settings.config
-    with connect(settings.source(), step="schema", name="SOURCE_DATABASE_URL") as source:
+    with open_side(settings, "source", "schema") as source:
         tables = catalog.read(source, config.db_schema, config.tables, "source")
         enums = statements.read_enums(source, tables)
     unmovable = [f"{t.name} (relkind {t.kind})" for t in tables.values() if t.kind != "r"]
     if unmovable:
         raise Refused(f"{', '.join(unmovable)}: only ordinary tables can be moved; take them out of `tables`")
-    with (
-        domain_errors("schema apply on the target"),
-        connect(
-            settings.target(), step="schema", name="TARGET_DATABASE_URL", lock_timeout_ms=LOCK_TIMEOUT_MS
-        ) as target,
-    ):
+    with session(settings, "target", "schema", "schema apply on the target", LOCK_TIMEOUT_MS) as target:
         strangers.refuse(target, config, "target", ["owner"] if ownership.may_take_all(target, config) else [])
         there = catalog.existing(target, config.db_schema, config.tables)
         missing = [table for table in tables.values() if table.name not in there]
@@ -91,14 +87,7 @@ def diff(settings: Settings) -> SchemaDiff:
     DDL that is under way holds its table, and the catalog's functions wait for it: that ends as a DatabaseError after
     :data:`LOCK_TIMEOUT_MS`, so that no watch hangs behind it.
     """
-    with (
-        connect(
-            settings.source(), step="schema", name="SOURCE_DATABASE_URL", lock_timeout_ms=LOCK_TIMEOUT_MS
-        ) as source,
-        connect(
-            settings.target(), step="schema", name="TARGET_DATABASE_URL", lock_timeout_ms=LOCK_TIMEOUT_MS
-        ) as target,
-    ):
+    with both(settings, "schema", "comparing the two schemas", LOCK_TIMEOUT_MS) as (source, target):
         return between(settings.config, source, target)
 
 

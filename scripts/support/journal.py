@@ -38,10 +38,6 @@ class Journal(Protocol):
         """The events in order, of one step or of all; what is no event is named on standard error and passed by."""
         ...
 
-    def last(self, step: str, event: str) -> dict[str, Any] | None:
-        """The newest such event, or None."""
-        ...
-
 
 def entry_of(step: str, event: str, facts: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """One event, and the line of JSON without passwords that is kept of it."""
@@ -87,15 +83,6 @@ def passed_by(where: str, found: Iterable[str]) -> None:
             f"the journal in {where} holds what is no event of this program, passed by: {'; '.join(new[:NAMED])}{more}",
             "yellow",
         )
-
-
-def last_of(events: Iterable[dict[str, Any]], event: str) -> dict[str, Any] | None:
-    """The newest such event, or None."""
-    found = None
-    for entry in events:
-        if entry["event"] == event:
-            found = entry
-    return found
 
 
 def note(journal: Journal, step: str, event: str, **facts: Any) -> None:
@@ -149,10 +136,6 @@ class FileJournal:
                 if step is None or entry["step"] == step:
                     yield entry
         passed_by(str(self.path), foreign)
-
-    def last(self, step: str, event: str) -> dict[str, Any] | None:
-        """As :meth:`Journal.last`."""
-        return last_of(self.events(step), event)
 
 
 def _lines(file: Any) -> Iterator[bytes]:

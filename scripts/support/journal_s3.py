@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from scripts.support.aws import bucket_and_prefix, client, refusals
-from scripts.support.journal import LARGEST, entry_of, event_of, last_of, passed_by
+from scripts.support.journal import LARGEST, entry_of, event_of, passed_by
 
 #: What an object of the journal is called: its event's time, and eight digits that tell two of one moment apart.
 _NAME = re.compile(r"(\d{4}-\d\d-\d\dT[0-9:.]+\+00:00)-[0-9a-f]{8}\.json")
@@ -73,7 +73,3 @@ class S3Journal:
         if entry["at"] != name[1]:
             raise ValueError("dated otherwise than its name says")
         return entry
-
-    def last(self, step: str, event: str) -> dict[str, Any] | None:
-        """As :meth:`Journal.last`."""
-        return last_of(self.events(step), event)

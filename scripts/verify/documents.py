@@ -9,7 +9,7 @@ from pydantic import Field
 from scripts.replication.documents import LostWrite, SequenceBand, WriteCounts
 from scripts.schema.documents import Difference
 from scripts.support.document import Document
-from scripts.support.sides import Side
+from scripts.support.sides import Side, other
 
 Kind = Literal["missing_on_target", "missing_on_source", "different"]
 #: Writes or rows that an error names.
@@ -132,17 +132,17 @@ class WritesProof(Document):
 
     def problem(self) -> str:
         """What keeps it from being proven, with the first few, for an error."""
-        other = "source" if self.side == "target" else "target"
+        stays = other(self.side)
         told = []
         if self.missing:
             first = "; ".join(f"{one.kind} of {one.table} {'/'.join(one.key)}" for one in self.missing_writes[:NAMED])
             told.append(
-                f"{self.missing:,} writes of the {self.side} never arrived at the {other}, none may be missing: {first}"
+                f"{self.missing:,} writes of the {self.side} never arrived at the {stays}, none may be missing: {first}"
             )
         if self.different_total:
             first = "; ".join(f"{one.table} {one.key} {one.kind}" for one in self.different[:NAMED])
             told.append(
-                f"{self.different_total:,} rows that the {self.side} wrote are not the same on the {other}, none may differ: {first}"
+                f"{self.different_total:,} rows that the {self.side} wrote are not the same on the {stays}, none may differ: {first}"
             )
         if self.unsettled:
             told.append(

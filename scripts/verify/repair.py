@@ -15,11 +15,11 @@ from psycopg.rows import TupleRow
 
 from scripts.database import helper_schema
 from scripts.database.catalog import Table
-from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.connections import Connection
+from scripts.database.sides import both
 from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
-from scripts.support.sides import BOTH, Side
+from scripts.support.sides import BOTH, Side, other
 from scripts.verify.hash import as_text, shared
 from scripts.verify.rows import Difference, Values
 from scripts.writes import install, record, relations
@@ -44,11 +44,7 @@ def repair(
     was written since it was compared is left alone. Deletions go first, children before their parents, then rows, parents first.
     """
     counts = dict.fromkeys(differences, 0)
-    with (
-        domain_errors("repair"),
-        open_side(settings, "source", "repair", install.LOCK_MS) as source,
-        open_side(settings, "target", "repair", install.LOCK_MS) as target,
-    ):
+    with both(settings, "repair", "repair", install.LOCK_MS) as (source, target):
         sides: dict[Side, Connection] = {"source": source, "target": target}
         found = relations.read(source, tables, settings.config.column_groups)
         rows = [
@@ -130,7 +126,7 @@ class _Row:
 
     def leave(self, best: Side) -> sql.Composed:
         """INSERT of the record that deletes the row, with what other tables refer to of it."""
-        here = best if self.difference.kind == "different" else record.other(best)
+        here = best if self.difference.kind == "different" else other(best)
         values = self._values(here, self.relations.referenced) or {}
         named = [name for name in self.relations.referenced if name in values]
         given: sql.Composable = sql.SQL("NULL")
@@ -215,7 +211,7 @@ class _Batch:
     def send(self) -> int:
         """Send those that are as they were compared; returns how many."""
         first = self.rows[0]
-        worst = record.other(self.best)
+        worst = other(self.best)
         here, there = first.sides[self.best], first.sides[worst]
         with there.transaction(), here.transaction():
             if first.is_deleted(self.best):

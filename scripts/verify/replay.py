@@ -15,7 +15,7 @@ from psycopg import sql
 from scripts.database import queries
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection
-from scripts.support.sides import Side
+from scripts.support.sides import Side, other
 from scripts.verify.rows import Key
 from scripts.writes import record
 
@@ -33,7 +33,7 @@ def unexplained(left: Connection, stays: Connection, side: Side, table: Table, k
     if not keys:
         return []
     before = _history(left, side, table, keys)
-    after = _history(stays, record.other(side), table, keys)
+    after = _history(stays, other(side), table, keys)
     wrong = []
     for key in keys:
         row, own, received = before[_text(key)]
@@ -79,7 +79,7 @@ def _history(
         table=table.identifier,
         match=sql.SQL(" AND ").join(match),
         own=record.table(side),
-        peer=record.table(record.other(side)),
+        peer=record.table(other(side)),
         name=sql.Literal(table.name),
     )
     found: list[tuple[Any, ...]] = connection.execute(query, ([_text(key) for key in keys],)).fetchall()

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from scripts.database import catalog
-from scripts.database.connections import domain_errors
-from scripts.database.sides import open_side
+from scripts.database.sides import both
 from scripts.replication import fence, writes
 from scripts.replication.directions import Direction
 from scripts.replication.writes import Record
@@ -43,11 +42,7 @@ def prove(settings: Settings, side: Side, timeout: float) -> WritesProof:
     """
     way: Direction = "forward" if side == "source" else "reverse"
     seen, compared = _Seen(), _Compared(side)
-    with (
-        domain_errors("comparing rows"),
-        open_side(settings, "source", "compare") as source,
-        open_side(settings, "target", "compare") as target,
-    ):
+    with both(settings, "compare", "comparing rows") as (source, target):
         pair = Pair(source, target)
         unrecorded = watch.unrecorded(source if side == "source" else target, settings.config, side)
         if unrecorded:

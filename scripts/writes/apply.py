@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from psycopg import sql
 
 from scripts.database import queries
-from scripts.support.sides import Side
+from scripts.support.sides import Side, other
 from scripts.writes import record
 from scripts.writes.relations import Claim, ForeignKey, Relations, literals, names
 
@@ -39,7 +39,7 @@ class Rules:
             "table": self._table.identifier,
             "name": sql.Literal(self._table.name),
             "own": record.table(side),
-            "peer": record.table(record.other(side)),
+            "peer": record.table(other(side)),
             "here": self._at("_key"),
             "contest": self._named("contest"),
             "remove": self._named("remove"),
@@ -288,7 +288,7 @@ def shared(
         no_views: what keeps another's view from being read in a table's place, where the server knows it.
         deadlock: whether a role of ours may set `deadlock_timeout`: in a deadlock what applies is then the one to give way.
     """
-    peer = record.table(record.other(side))
+    peer = record.table(other(side))
     holes = {
         "peer": peer,
         "own": record.table(side),

@@ -17,11 +17,6 @@ NO_TRUNCATE = "00_task_migration_truncate"
 REPAIR = "repair"
 
 
-def other(side: Side) -> Side:
-    """The peer of a side."""
-    return "target" if side == "source" else "source"
-
-
 def table_name(side: Side) -> str:
     """The table that holds what was written on ``side``; it is there on both sides."""
     return f"{side}_writes"

@@ -24,6 +24,7 @@ from scripts.support.settings import Settings
 from scripts.verify import run as verify
 from tests.conftest import AWKWARD_PASSWORD, Pair
 from tests.integration.test_chain import MakePair, Writer, count, running
+from tests.journal import last
 
 #: Runs a command again and again, each time killed (SIGKILL, by itself) after one more of its statements that change
 #: something, until it ends by itself; prints how often it was killed.
@@ -234,7 +235,7 @@ def test_the_target_is_emptied_only_when_nothing_is_lost(make_pair: MakePair) ->
     assert done.only_on_target["tasks"] == 1
     assert done.leftovers == []
     assert set(done.truncated) == set(settings.config.tables)
-    assert settings.journal.last("rollback", "emptied")
+    assert last(settings.journal, "rollback", "emptied")
     assert set(service.ids) <= _ids(pair.source)
     # Step 1 starts again.
     copy.run(settings)

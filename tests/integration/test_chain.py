@@ -320,7 +320,7 @@ def test_finalize_refuses_differences_and_leaves_nothing(make_pair: MakePair) ->
     pair.source.execute("RESET ROLE")
     assert finalize.run(pair.settings).status == "already-finalized"
     with pytest.raises(Refused, match="not emptied"):
-        abandon.run(pair.settings, truncate_target=True)
+        abandon.start_over(pair.settings, "copy", 0)
 
 
 def test_finalize_stops_at_a_difference(make_pair: MakePair) -> None:
@@ -341,11 +341,12 @@ def test_abandon_brings_writes_back_and_copy_starts_again(make_pair: MakePair) -
     pair = running(make_pair)
     with Writer(pair.settings.target()) as writer:
         writer.more()
-    done = abandon.run(pair.settings, truncate_target=True)
+    done = abandon.run(pair.settings)
     assert done.drained
     assert done.leftovers == []
     assert writer.lost(pair.source) == []
     assert abandon.run(pair.settings).status == "nothing-there"
+    abandon.start_over(pair.settings, "copy", 0, "a new attempt", force=True)
     again = copy.run(pair.settings)
     # Ids of the first attempt's band are on the source now; the next band begins above them.
     assert {entry.value for entry in again.sequences} >= {max(writer.ids) + 1}

@@ -112,7 +112,8 @@ def commands(cast: Cast, directory: Path) -> Iterator[str]:
     assert rollback.run(stage).rows.proven
     yield "rollback"
     replicate.stop(settings)
-    abandon.run(settings, truncate_target=True)
+    abandon.run(settings)
+    abandon.start_over(settings, "copy", 0, "copied anew", force=True)
     yield "rollback --abandon"
     copy.run(settings)
     replicate.start(settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.config import SECRET_KEYS
-from scripts.deployment.deployer import WEIGHT, PreviewResult, UpResult
+from scripts.deployment.deployer import WEIGHT, Change, UpResult
 from scripts.deployment.stack_file import refuse_unknown, typed
 from scripts.rehearsal.emulated.properties import plain
 from scripts.rehearsal.engine import forked
@@ -74,9 +74,9 @@ class EmbeddedDeployer:
             self._write(lambda _: before)
         return UpResult(_checked(answer).changes, self._remembered(answer.outputs))
 
-    def preview(self, overrides: Mapping[str, object], only: str | None = None) -> PreviewResult:
+    def preview(self, overrides: Mapping[str, object], only: str | None = None) -> tuple[Change, ...]:
         """What ``up`` would change. Raises as ``up``."""
-        return PreviewResult(_checked(self._ask("preview", overrides, only)).changes)
+        return _checked(self._ask("preview", overrides, only)).changes
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs of the last ``up`` that succeeded."""

@@ -9,9 +9,9 @@ from components import dms_settings
 from components.naming import POSTGRES_PORT
 from scripts.copy import slot as copy_slot
 from scripts.database import helper_schema
-from scripts.database.connections import Connection, domain_errors, parameters
+from scripts.database.connections import domain_errors, parameters, scalar
 from scripts.database.engines import PLUGINS, dms_started, dms_state_key
-from scripts.database.sides import open_side
+from scripts.database.sides import open_side, session
 from scripts.database.tls import stays_here
 from scripts.replication import roles, slots, writes
 from scripts.replication.directions import DIRECTIONS, Direction, Login, Part, publisher, slot_name, subscriber
@@ -42,19 +42,13 @@ class DmsEngine:
     started anew, and one of an earlier attempt must not be resumed.
     """
 
-    def __init__(self, dms: api.Dms | None = None) -> None:
-        self._given = dms
-
-    def _dms(self, settings: Settings) -> api.Dms:
-        return self._given or api.build(settings)
-
     def check(self, settings: Settings) -> None:
         """Slot, instance, tasks and endpoints must be there and fit each other. Raises Refused."""
-        dms = self._dms(settings)
+        dms = api.build(settings)
         name = slot_name(settings, "forward")
-        with domain_errors("looking at the copy's slot"), open_side(settings, "source", "replicate", LOCK_MS) as source:
-            slots.usable(name, slots.read(source, name))
-            plugin = _plugin(source, name)
+        with session(settings, "source", "replicate", "looking at the copy's slot", LOCK_MS) as source:
+            slots.usable(name, copy_slot.describe(source, name))
+            plugin = scalar(source, "SELECT plugin FROM pg_replication_slots WHERE slot_name = %s", (name,))
         if plugin != PLUGIN:
             raise Refused(
                 f"the slot {name} has the plugin {plugin}, AWS DMS reads {PLUGIN}; the copy was made for the native engine: run "
@@ -80,16 +74,13 @@ class DmsEngine:
 
     def start(self, settings: Settings, force: bool = False) -> list[Part]:  # noqa: ARG002 - no password of ours
         """The way back with its slot first, before the target can take a first write; then forward, from the copy's slot."""
-        dms = self._dms(settings)
+        dms = api.build(settings)
         for side in BOTH:
-            with (
-                domain_errors("granting the role of replication"),
-                open_side(settings, side, "replicate", LOCK_MS) as there,
-            ):
+            with session(settings, side, "replicate", "granting the role of replication", LOCK_MS) as there:
                 roles.ensure(there, settings.config, side)
-        with domain_errors("making the reverse slot"), open_side(settings, "target", "replicate", LOCK_MS) as target:
+        with session(settings, "target", "replicate", "making the reverse slot", LOCK_MS) as target:
             name = slot_name(settings, "reverse")
-            was_there = slots.read(target, name) is not None
+            was_there = copy_slot.describe(target, name) is not None
             if not was_there:
                 target.execute("SELECT pg_create_logical_replication_slot(%s, %s)", (name, PLUGIN))
         parts = [Part(f"slot {slot_name(settings, 'forward')}", True), Part(f"slot {name}", was_there)]
@@ -101,15 +92,12 @@ class DmsEngine:
 
     def _start_one(self, settings: Settings, dms: api.Dms, direction: Direction) -> api.Outcome:
         name = slot_name(settings, direction)
-        with (
-            domain_errors(f"starting the {direction} task"),
-            open_side(settings, "target", "replicate", LOCK_MS) as target,
-        ):
+        with session(settings, "target", "replicate", f"starting the {direction} task", LOCK_MS) as target:
             known = helper_schema.get(target, dms_state_key(direction))
             position = None
             if known is None:
                 with open_side(settings, publisher(direction), "replicate", LOCK_MS) as reader:
-                    slot = slots.read(reader, name)
+                    slot = copy_slot.describe(reader, name)
                 if slot is None:
                     raise Refused(
                         f"the slot {name} went away; run `task-migration rollback --abandon`, then copy again"
@@ -129,7 +117,7 @@ class DmsEngine:
 
     def logins(self, settings: Settings) -> Mapping[Side, Login]:
         """The roles in the secrets of the two endpoints that write, which are those of the two that read."""
-        dms = self._dms(settings)
+        dms = api.build(settings)
         return {subscriber(direction): dms.login(ENDPOINTS[direction][1]) for direction in DIRECTIONS}
 
     def fill_secret(self, settings: Settings) -> bool:
@@ -139,7 +127,7 @@ class DmsEngine:
         Raises:
             Refused: by that URL the database is not known by name, so AWS DMS would look for it on its own machine.
         """
-        dms, endpoint = self._dms(settings), ENDPOINTS["forward"][1]
+        dms, endpoint = api.build(settings), ENDPOINTS["forward"][1]
         if dms.has_value(endpoint):
             return False
         values = parameters(settings.target(), "TARGET_DATABASE_URL")
@@ -156,24 +144,21 @@ class DmsEngine:
 
     def enabled(self, settings: Settings) -> bool:
         """Both tasks run. Without a start from this copy AWS is not asked: `verify` works with the two URLs alone."""
-        with (
-            domain_errors("looking whether DMS was started"),
-            open_side(settings, "target", "fence", LOCK_MS) as target,
-        ):
+        with session(settings, "target", "fence", "looking whether DMS was started", LOCK_MS) as target:
             if not all(dms_started(target, direction) for direction in DIRECTIONS):
                 return False
-        dms = self._dms(settings)
+        dms = api.build(settings)
         found = [dms.find(direction) for direction in DIRECTIONS]
         return all(task is not None and task["Status"] == "running" for task in found)
 
     def state(self, settings: Settings, direction: Direction) -> DmsDirectionState:
         """How a task stands: its status, tables, exceptions and latencies."""
-        dms, name = self._dms(settings), slot_name(settings, direction)
-        with domain_errors("replicate status"), open_side(settings, publisher(direction), "status", LOCK_MS) as reader:
-            slot = slots.read(reader, name)
-        with domain_errors("replicate status"), open_side(settings, "target", "status", LOCK_MS) as target:
+        dms, name = api.build(settings), slot_name(settings, direction)
+        with session(settings, publisher(direction), "status", "replicate status", LOCK_MS) as reader:
+            slot = copy_slot.describe(reader, name)
+        with session(settings, "target", "status", "replicate status", LOCK_MS) as target:
             known = helper_schema.get(target, dms_state_key(direction)) or {}
-        with domain_errors("replicate status"), open_side(settings, subscriber(direction), "status", LOCK_MS) as writer:
+        with session(settings, subscriber(direction), "status", "replicate status", LOCK_MS) as writer:
             refused = exceptions.read(writer, int(known.get("exceptions_seen", 0)))
         task = dms.find(direction)
         statistics = (
@@ -203,40 +188,34 @@ class DmsEngine:
 
     def stop(self, settings: Settings, timeout: float) -> list[str]:
         """Stop both tasks and confirm it; slots and checkpoints stay."""
-        dms = self._dms(settings)
+        dms = api.build(settings)
         # A task ends the transactions that it holds first; a stop that is given up would leave it in `stopping`.
         limit = max(timeout, api.STOP_SECONDS)
         return [TASKS[direction] for direction in DIRECTIONS if dms.stop(direction, limit)]
 
     def drop(self, settings: Settings) -> None:
         """Delete the tasks that ever ran, as each would resume where the slot no longer is; then the slots."""
-        dms = self._dms(settings)
+        dms = api.build(settings)
         for direction in DIRECTIONS:
             task = dms.find(direction)
             if task is not None and task["Status"] != "ready":
                 dms.delete(direction)
         for direction in DIRECTIONS:
             side = publisher(direction)
-            with (
-                domain_errors(f"dropping the slot on the {side}"),
-                open_side(settings, side, "remove", LOCK_MS) as connection,
-            ):
+            with session(settings, side, "remove", f"dropping the slot on the {side}", LOCK_MS) as connection:
                 # DMS's session may end a moment after its task.
                 copy_slot.drop_leftover(connection, slot_name(settings, direction), timeout=60.0)
 
     def leftovers(self, settings: Settings) -> list[str]:
         """Tasks that ever ran, and slots on either side."""
-        dms, found = self._dms(settings), []
+        dms, found = api.build(settings), []
         for direction in DIRECTIONS:
             task = dms.find(direction)
             if task is not None and task["Status"] != "ready":
                 found.append(f"AWS DMS: task {TASKS[direction]} ({task['Status']})")
             side = publisher(direction)
-            with (
-                domain_errors(f"looking for leftovers on the {side}"),
-                open_side(settings, side, "leftovers", LOCK_MS) as connection,
-            ):
-                if slots.read(connection, slot_name(settings, direction)) is not None:
+            with session(settings, side, "leftovers", f"looking for leftovers on the {side}", LOCK_MS) as connection:
+                if copy_slot.describe(connection, slot_name(settings, direction)) is not None:
                     found.append(f"{side}: slot {slot_name(settings, direction)}")
         return found
 
@@ -250,7 +229,7 @@ def _refuse_a_hole(settings: Settings, direction: Direction) -> None:
         open_side(settings, side, "replicate", LOCK_MS) as reader,
         open_side(settings, peer, "replicate", LOCK_MS) as writer,
     ):
-        slot, started = slots.read(reader, name), dms_started(target, direction)
+        slot, started = copy_slot.describe(reader, name), dms_started(target, direction)
         if slot is None and not started:
             return
         slots.usable(name, slot)
@@ -272,11 +251,6 @@ def _refuse_a_hole(settings: Settings, direction: Direction) -> None:
             f"({', '.join(sorted(set(gone.values())))}): it was made anew, moved by hand, or read by somebody else; nothing was changed. "
             f"{slots.REMEDY}"
         )
-
-
-def _plugin(connection: Connection, name: str) -> str | None:
-    row = connection.execute("SELECT plugin FROM pg_replication_slots WHERE slot_name = %s", (name,)).fetchone()
-    return str(row[0]) if row else None
 
 
 def _task_problems(

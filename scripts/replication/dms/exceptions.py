@@ -10,7 +10,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from components.dms_settings import EXCEPTIONS_TABLE, HELPER_SCHEMA
-from scripts.database.connections import Connection
+from scripts.database.connections import Connection, scalar
 from scripts.database.error_text import passed_on
 from scripts.replication.dms.answers import ApplyException
 
@@ -23,8 +23,7 @@ def count(connection: Connection) -> int:
     """How many changes were not applied so far; 0 while DMS has not made its table."""
     if not _there(connection):
         return 0
-    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(_TABLE)).fetchone()
-    return int(row[0]) if row else 0
+    return int(scalar(connection, sql.SQL("SELECT count(*) FROM {}").format(_TABLE)) or 0)
 
 
 def read(connection: Connection, after: int = 0) -> list[ApplyException]:
@@ -50,5 +49,4 @@ def read(connection: Connection, after: int = 0) -> list[ApplyException]:
 
 
 def _there(connection: Connection) -> bool:
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{HELPER_SCHEMA}.{EXCEPTIONS_TABLE}",)).fetchone()
-    return bool(row and row[0])
+    return bool(scalar(connection, "SELECT to_regclass(%s) IS NOT NULL", (f"{HELPER_SCHEMA}.{EXCEPTIONS_TABLE}",)))

@@ -15,6 +15,7 @@ from scripts.canary.notices import Notices
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.errors import MigrationError
 from scripts.support.settings import Settings
+from tests.journal import last
 from tests.unit.canary import test_step as test_canary
 from tests.unit.canary.test_step import Cloud
 
@@ -57,6 +58,6 @@ def test_a_decision_in_s3_is_explained_on_another_machine_and_told_to_the_topic(
 
     # A topic that is gone is journaled, and nothing more.
     Notices(aws.client("sns"), topic + "-gone").send(settings, "rollback\nfrom 5 % – done", "text")
-    failed = settings.journal.last("canary", "notice-failed")
+    failed = last(settings.journal, "canary", "notice-failed")
     assert failed is not None
     assert failed["subject"] == "rollback from 5 % – done"

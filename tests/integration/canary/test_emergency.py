@@ -183,10 +183,10 @@ def test_routes_go_back_at_once_when_pulumi_cannot_run_and_the_next_up_agrees(wo
 
     # The next deployment, with the configuration as the file now has it: said as an update, and no change of the rule.
     preview = world.deployer.preview({"canaryWeight": world.declared()})
-    assert [(change.op, change.name) for change in preview.changes] == [("update", "routes-live-rule")]
+    assert [(change.op, change.name) for change in preview] == [("update", "routes-live-rule")]
     world.deployer.up({"canaryWeight": world.declared()})
     assert world.weight() == 0
-    assert world.deployer.preview({}).changes == ()
+    assert world.deployer.preview({}) == ()
 
 
 def refreshed(world: World) -> None:
@@ -248,13 +248,13 @@ def test_a_locked_state_of_the_rehearsals_engine_and_a_stopped_service(world: Wo
     # Each registration brings a service into its range, whoever makes it: one that leaves the least number as it stands too.
     scaling.register_scalable_target(**REGISTERED, MaxCapacity=5)
     assert held() == (0, True), "a registration started what an operator stopped"
-    changes = [change.name for change in world.deployer.preview({}).changes]
+    changes = [change.name for change in world.deployer.preview({})]
     # Where nothing is to run, nothing has to be healthy.
     assert sorted(changes) == ["monitoring-alarm-no-healthy-target", "routes-live-rule", "service-scaling"]
     for change in ({}, {"serviceMaxTasks": 6}, {"serviceMinTasks": 3}):
         world.deployer.up(change)
         assert (held(), world.weight()) == ((0, True), 0), f"an `up` with {change} started what an operator stopped"
         refreshed(world)
-    assert world.deployer.preview({}).changes == ()
+    assert world.deployer.preview({}) == ()
     world.deployer.up({"serviceMinTasks": least, "serviceEnabled": True})
     assert (world.service().start(timeout=30.0).healthy, held()) == (least, (least, False))

@@ -24,6 +24,7 @@ from scripts.support.settings import Settings
 from scripts.verify import run as verify
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
+from tests.journal import last
 from tests.unit.canary.test_step import FAILING, SILENT, Cloud
 from tests.unit.support.test_journal import FOREIGN
 
@@ -99,7 +100,7 @@ def test_a_forged_decision_leads_to_no_file_beside_the_decisions(pair: Pair) -> 
     step = canary.step(_stage(pair.settings, Cloud(observed=SILENT)))
     assert isinstance(step, CanaryStep)
     secret.write_text(json.dumps({"evidence": None, "decision": "promote"}))
-    decided = pair.settings.journal.last("canary", "decided")
+    decided = last(pair.settings.journal, "canary", "decided")
     assert decided is not None
     forge(pair.settings, {**{k: v for k, v in decided.items() if k != "at"}, "document": str(secret)})
     with pytest.raises(MigrationError, match="decisions/secret.json cannot be read"):

@@ -330,4 +330,4 @@ def test_the_first_up_starts_no_task_and_enabling_it_does(
     # The alarm of no healthy target comes with the first tasks: before, none has to be.
     assert {change.name for change in enabled.changes} == {"service-scaling", "monitoring-alarm-no-healthy-target"}
     assert control(aws, enabled.outputs).start(timeout=WAIT).healthy == 2
-    assert deployer.preview({}).changes == ()
+    assert deployer.preview({}) == ()

@@ -213,13 +213,13 @@ def test_a_worker_that_comes_when_all_rows_are_read(make_pair: MakePair, monkeyp
     late = "copy-1"
     holders = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender' AND datname = current_database()"
 
-    def connect_late(self: Workers, *arguments: Any) -> Any:
+    def connect_late(self: Workers, *arguments: Any, **options: Any) -> Any:
         if threading.current_thread().name == late:
             with psycopg.connect(pair.settings.source(), autocommit=True) as looking:
                 wait_until(
                     lambda: count(looking, holders), lambda n: n == 0, what="the snapshot to be let go", timeout=60
                 )
-        return connect(self, *arguments)
+        return connect(self, *arguments, **options)
 
     def wait_for_the_late_one(self: Workers) -> Any:
         if threading.current_thread().name == late:

@@ -178,7 +178,7 @@ def test_iam_lets_the_operator_move_the_weight_and_refuses_who_lacks_an_action(
         moves(less, 25)
     with held(aws, statements(place, "preview")) as preview:
         shown = EmbeddedDeployer(state, world, preview).preview({"canaryWeight": 25})
-        assert [change.name for change in shown.changes] == ["routes-live-rule"]
+        assert [change.name for change in shown] == ["routes-live-rule"]
         with pytest.raises(MigrationError, match="not authorized to perform: elasticloadbalancing:"):
             moves(preview, 25)
 

@@ -18,6 +18,7 @@ from scripts.support.settings import Settings
 from scripts.verify import run as verify
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, Writer, count, running
+from tests.journal import last
 from tests.unit.canary.test_step import Cloud
 
 TWO = {"tables": ["tasks", "task_tag"]}
@@ -64,7 +65,7 @@ def test_writes_are_given_up_with_a_reason_only(make_pair: MakePair) -> None:
     pair.target.execute(INSERT)
     done = abandon.run(pair.settings, force=True, reason="the row is a test's")
     assert (done.drained, done.lost, done.leftovers) == (False, {"tasks": 1}, [])
-    told = pair.settings.journal.last("abandon", "abandoning")
+    told = last(pair.settings.journal, "abandon", "abandoning")
     assert told is not None
     assert (told["lost"], told["reason"]) == ({"tasks": 1}, "the row is a test's")
     assert pair.target.execute("SELECT has_table_privilege('task_service_user', 'tasks', 'INSERT')").fetchone() == (

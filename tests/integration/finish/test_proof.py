@@ -11,6 +11,7 @@ from scripts.support.errors import DataDiffer
 from scripts.support.wait import wait_until
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
+from tests.journal import last
 
 
 def _hole(pair: Pair, statement: str) -> None:
@@ -57,6 +58,6 @@ def test_finalize_keeps_its_proof(make_pair: MakePair) -> None:
     assert done.proof is not None
     assert (done.proof.side, done.proof.proven, done.proof.told) == ("source", True, 0)
     assert (done.proof.writes.update, done.proof.writes.delete) == (1, 1)
-    kept = pair.settings.journal.last("finalize", "verified")
+    kept = last(pair.settings.journal, "finalize", "verified")
     assert kept is not None
     assert kept["proof"] == done.proof.plain()

@@ -152,7 +152,7 @@ def test_from_nothing_to_a_first_preview(account: Account, tmp_path: Path) -> No
     parse(StackConfig, values)
     program = {**values, "smokeHeaderValue": SMOKE_VALUE}
     program = {name: value for name, value in program.items() if value not in ("", [])}
-    shown = EmbeddedDeployer(tmp_path / "state.json", program, account.aws.environment()).preview({}).changes
+    shown = EmbeddedDeployer(tmp_path / "state.json", program, account.aws.environment()).preview({})
     assert len(shown) > 50
     assert {change.op for change in shown} == {"create"}
 
@@ -543,7 +543,7 @@ def test_what_stands_under_the_programs_names_is_taken_over_by_the_first_up(acco
     values = read_stack_file(account.file)
     program = {name: value for name, value in values.items() if value not in ("", [])}
     program = {**program, "smokeHeaderValue": SMOKE_VALUE}
-    shown = EmbeddedDeployer(tmp_path / "state.json", program, aws.environment()).preview({}).changes
+    shown = EmbeddedDeployer(tmp_path / "state.json", program, aws.environment()).preview({})
     assert {change.name for change in shown if change.op == "import"} == set(standing)
     text = account.file.read_text()
     account.init({})

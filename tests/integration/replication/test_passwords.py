@@ -104,7 +104,7 @@ def test_a_subscription_has_a_role_of_its_own_and_no_log_has_its_password(loud: 
                 with pytest.raises(psycopg.errors.InsufficientPrivilege), thief.transaction():
                     thief.execute(f"SELECT count(*) FROM {table}".encode())
     # Nothing of it is left when the attempt is given up.
-    abandon.run(cast.settings, timeout=20)
+    abandon.run(cast.settings)
     assert removal.leftovers(cast.settings) == []
     for side in BOTH:
         assert cast.admin(side).execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None

@@ -17,9 +17,8 @@ from psycopg import sql
 
 from scripts.database import helper_schema
 from scripts.replication import fence, writes
-from scripts.support.sides import BOTH, Side
+from scripts.support.sides import BOTH, Side, other
 from scripts.support.wait import wait_until
-from scripts.writes import record
 from scripts.writes.relations import QUERIES
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count
@@ -48,7 +47,7 @@ class Wire:
 
     def deliver(self, side: Side, but: int | None = None) -> None:
         """Bring what ``side`` wrote to the other one, which advances its clock; ``but``: without the record of that number."""
-        here, there = self.sides[side], self.sides[record.other(side)]
+        here, there = self.sides[side], self.sides[other(side)]
         table = f"task_migration.{side}_writes"
         upto = count(there, f"SELECT greatest((SELECT max(v) FROM {table}), {writes.known(there)}, 0)")
         found = here.execute(f"SELECT * FROM {table} WHERE v > {upto} AND v IS DISTINCT FROM %s".encode(), (but,))

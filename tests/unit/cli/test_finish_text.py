@@ -80,7 +80,7 @@ Next: task-migration finalize"""
 
 
 def test_given_up() -> None:
-    done = Abandonment(status="abandoned", drained=True, lost={}, removed=THINGS, leftovers=[], truncated=[])
+    done = Abandonment(status="abandoned", drained=True, lost={}, removed=THINGS, leftovers=[])
     text = shown(abandonment(done))
     assert (
         text
@@ -92,8 +92,8 @@ source  slot task_service_sub, trigger on tasks
 target  schema task_migration
 
 ok    what the Task Service wrote was brought back to the monolith first
-Next: to begin again: task-migration rollback --scenario copy empties the
-target, then task-migration copy"""
+Next: to begin again: task-migration rollback --scenario copy --force --reason
+TEXT empties the target, then task-migration copy"""
     )
     nothing = done.model_copy(update={"status": "nothing-there", "removed": [], "drained": False})
     assert shown(abandonment(nothing)).splitlines()[0] == "Nothing of this migration is on either side."

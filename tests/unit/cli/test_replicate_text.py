@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scripts.cli import replicate_text
+from scripts.copy.documents import SlotState
 from scripts.replication.documents import (
     REMEDY_IN_DETAIL,
     DirectionState,
@@ -15,7 +16,6 @@ from scripts.replication.documents import (
     RecordOfWrites,
     Runway,
     SequenceBand,
-    Slot,
     Started,
     Status,
     Stopped,
@@ -40,7 +40,7 @@ TAGS = BAND.model_copy(
 
 
 def direction(**changes: Any) -> DirectionState:
-    slot = Slot(
+    slot = SlotState(
         active=True,
         active_pid=71,
         wal_status="reserved",

@@ -9,6 +9,7 @@ from pathlib import Path
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.journal import FileJournal
 from scripts.support.settings import PROJECT_ROOT
+from tests.journal import last
 
 
 def _journaled() -> Iterator[tuple[Path, int, str]]:
@@ -33,4 +34,4 @@ def test_an_event_stands_in_the_journal_as_plain_text(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path)
     journal.record(Step.CANARY, CanaryEvent.LOCK_TAKEN_OVER)
     assert '"step": "canary", "event": "lock-taken-over"}' in journal.path.read_text()
-    assert journal.last("canary", "lock-taken-over") is not None
+    assert last(journal, "canary", "lock-taken-over") is not None

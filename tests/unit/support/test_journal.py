@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from scripts.support import journal
 from scripts.support.journal import LARGEST, FileJournal, event_of
+from tests.journal import last
 
 #: What somebody may have put there, none of it an event.
 FOREIGN = {
@@ -50,7 +51,7 @@ def test_what_is_no_event_is_passed_by_and_named(
         file.write(line + b"\n")
     kept.record("verify", "compared", match=True)
     assert [event["event"] for event in kept.events()] == ["begun", "compared"]
-    assert kept.last("rollback", "done") is None
+    assert last(kept, "rollback", "done") is None
     said = capfd.readouterr().err
     assert "what is no event of this program, passed by: line 2: " in said
     # Once is enough.
@@ -97,6 +98,6 @@ def test_an_event_too_large_to_be_read_back_keeps_its_name(tmp_path: Path, monke
     monkeypatch.setattr(journal, "LARGEST", 500)
     kept = FileJournal(tmp_path)
     kept.record("rollback", "done", rows=["x" * 100] * 10)
-    last = kept.last("rollback", "done")
-    assert last is not None
-    assert "the limit is 500 bytes" in last["left_out"]
+    cut = last(kept, "rollback", "done")
+    assert cut is not None
+    assert "the limit is 500 bytes" in cut["left_out"]

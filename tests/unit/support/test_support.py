@@ -20,6 +20,7 @@ from scripts.support.journal import FileJournal
 from scripts.support.redact import redact, remember_secret
 from scripts.support.settings import load_settings
 from scripts.support.wait import wait_until
+from tests.journal import last
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=6, max_size=40))
@@ -52,7 +53,7 @@ def test_the_journal_passes_over_a_torn_line_and_goes_on(tmp_path: Path) -> None
         file.write('{"at": "2026-01-01", "st')
     journal.record("copy", "done", rows=7)
     assert [event["event"] for event in journal.events()] == ["begun", "done"]
-    assert journal.last("copy", "done") == {**json.loads(journal.path.read_text().splitlines()[-1])}
+    assert last(journal, "copy", "done") == {**json.loads(journal.path.read_text().splitlines()[-1])}
 
 
 def test_a_journal_line_ends_at_the_line_feed_alone(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_a_journal_line_ends_at_the_line_feed_alone(tmp_path: Path) -> None:
     assert [event["reasons"] for event in journal.events("rollback") if "reasons" in event] == [
         [one] for one in reasons
     ]
-    assert journal.last("rollback", "done") is not None
+    assert last(journal, "rollback", "done") is not None
 
 
 def test_a_wait_ends_at_its_deadline_and_says_what_it_saw() -> None:

@@ -70,7 +70,7 @@ def test_task_definition_is_replaced_before_the_old_revision_goes(make: Make, ac
         container_definitions=json.dumps([{{'name': 'a', 'image': 'i:{0}', 'essential': True}}]))
     """
     make(program.format(1)).up({})
-    assert make(program.format(1).replace("'essential': True", "'essential':   True")).preview({}).changes == ()
+    assert make(program.format(1).replace("'essential': True", "'essential':   True")).preview({}) == ()
     assert short(make(program.format(2)).up({}).changes) == [("replace", "task")]
     ecs = account.client("ecs")
     assert [arn.rpartition(":")[2] for arn in ecs.list_task_definitions(status="ACTIVE")["taskDefinitionArns"]] == ["2"]
@@ -97,7 +97,7 @@ def test_what_the_program_drops_is_deleted_dependents_first(make: Make, account:
     """
     make(both).up({})
     preview = make("").preview({})
-    assert short(preview.changes) == [("delete", "alias"), ("delete", "key")]
+    assert short(preview) == [("delete", "alias"), ("delete", "key")]
     assert short(make("").up({}).changes) == [("delete", "alias"), ("delete", "key")]
     assert [a for a in account.client("kms").list_aliases()["Aliases"] if a["AliasName"] == "alias/x"] == []
 
@@ -134,7 +134,7 @@ def test_ignored_changes_stay_as_they_are(make: Make) -> None:
         opts=pulumi.ResourceOptions(ignore_changes=['retentionInDays', 'tags.a']))
     """
     make(program.format(7, "1")).up({})
-    assert make(program.format(14, "2")).preview({}).changes == ()
+    assert make(program.format(14, "2")).preview({}) == ()
     assert short(make(program.format(14, "2").replace("'b': '1'", "'b': '2'")).up({}).changes) == [("update", "group")]
 
 
@@ -177,7 +177,7 @@ def test_preview_calls_nothing_and_carries_unknown_outputs(make: Make, account: 
     aws.cloudwatch.LogGroup('group', name='/g', kms_key_id=key.arn)
     key.arn.apply(lambda arn: open('called', 'w').write(arn))
     """
-    assert short(make(program).preview({}).changes) == [("create", "key"), ("create", "group")]
+    assert short(make(program).preview({})) == [("create", "key"), ("create", "group")]
     assert account.client("logs").describe_log_groups()["logGroups"] == []
     assert not (make(program).program / "called").exists()
     assert not make(program).state_path.exists()
@@ -248,7 +248,7 @@ def test_a_create_that_was_killed_is_named_and_never_made_twice(make: Make, acco
         ):
             act()
     assert deployer.config() == {"canaryWeight": 0}, "what was refused keeps nothing"
-    assert short(deployer.preview({}).changes) == [("create", cut["name"])]
+    assert short(deployer.preview({})) == [("create", cut["name"])]
     assert len(account.client("logs").describe_log_groups()["logGroups"]) == GROUPS
 
 
@@ -285,7 +285,7 @@ def test_kill_at_any_moment_leaves_a_true_state(make: Make, account: EmulatedAws
             take_away(unsure)  # the account carried a killed call out only after somebody had looked
     assert kills >= 1
     deployer.timeout = 60
-    assert deployer.preview({}).changes == ()
+    assert deployer.preview({}) == ()
     assert len(standing()) == GROUPS
     deployer.destroy()
     assert standing() == set()

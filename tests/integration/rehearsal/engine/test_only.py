@@ -60,9 +60,9 @@ def test_what_waits_beside_the_one_resource_is_not_deployed(make: Make, aws: Emu
     make(PROGRAM.replace("DAYS", "7") + GONE).up({})
     deployer = make(PROGRAM.replace("DAYS", "14") + FRESH)
     waiting = {("update", "other"), ("create", "fresh"), ("delete", "gone")}
-    assert {(change.op, change.name) for change in deployer.preview({}).changes} == waiting
+    assert {(change.op, change.name) for change in deployer.preview({})} == waiting
 
-    assert [change.name for change in deployer.preview({"canaryWeight": 5}, only="rule").changes] == ["rule"]
+    assert [change.name for change in deployer.preview({"canaryWeight": 5}, only="rule")] == ["rule"]
     done = deployer.up({"canaryWeight": 5}, only="rule")
     assert [(change.op, change.name, change.properties) for change in done.changes] == [("update", "rule", ("tags",))]
     assert done.outputs == {"canaryWeight": 5, "rule": "/rule", "other": "/other"}
@@ -70,7 +70,7 @@ def test_what_waits_beside_the_one_resource_is_not_deployed(make: Make, aws: Emu
     assert groups(aws) == {"/rule": 7, "/other": 7, "/gone": 0}
     assert deployer.config()["canaryWeight"] == 5
 
-    assert {(change.op, change.name) for change in deployer.preview({}).changes} == waiting
+    assert {(change.op, change.name) for change in deployer.preview({})} == waiting
     with pytest.raises(Refused, match=r"fresh is not deployed, so nothing can be changed alone; .* pulumi up"):
         deployer.up({}, only="fresh")
     deployer.up({})
@@ -82,14 +82,14 @@ def test_a_difference_that_comes_back_is_told_from_one_that_waits(make: Make) ->
     make(PROGRAM.replace("DAYS", "7") + RECURRING).up({})
     deployer = make(PROGRAM.replace("DAYS", "14") + RECURRING)
     for _ in range(2):
-        found = {change.name: change for change in deployer.preview({}).changes}
+        found = {change.name: change for change in deployer.preview({})}
         assert (found["encryption"].properties, found["encryption"].recurring) == (("rules",), ("rules",))
         texts = guard.beside(found.values())
         assert any("encryption" in text and "ignore_changes" in text for text in texts)
         deployer.up({"canaryWeight": 5}, only="rule")
     assert (found["other"].properties, found["other"].recurring) == (("retentionInDays",), ())
     deployer.up({})
-    assert [change.name for change in deployer.preview({}).changes] == ["encryption"]
+    assert [change.name for change in deployer.preview({})] == ["encryption"]
 
 
 def test_a_secret_that_changed_is_not_taken_for_one_that_comes_back(make: Make) -> None:
@@ -97,7 +97,7 @@ def test_a_secret_that_changed_is_not_taken_for_one_that_comes_back(make: Make) 
     make(PROGRAM.replace("DAYS", "7")).up({})
     secret = "require_secret('smokeHeaderValue')"
     deployer = make(PROGRAM.replace("DAYS", "7").replace(secret, f"{secret}.apply(str.upper)"))
-    (found,) = deployer.preview({}).changes
+    (found,) = deployer.preview({})
     assert (found.name, found.properties, found.recurring) == ("other", ("tags",), ())
 
 

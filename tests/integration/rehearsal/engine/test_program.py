@@ -58,9 +58,7 @@ def test_weight_moves_live_rule_only_and_destroy_leaves_only_what_outlives_it(
     assert "smokeHeaderValue" not in deployer.config()
 
     preview = deployer.preview({"canaryWeight": 5})
-    assert [(change.op, change.type, change.properties) for change in preview.changes] == [
-        ("update", LIVE_RULE, ("actions",))
-    ]
+    assert [(change.op, change.type, change.properties) for change in preview] == [("update", LIVE_RULE, ("actions",))]
     assert deployer.config()["canaryWeight"] == 0
     assert list(weights(aws, rule)) == [monolith]
 
@@ -74,7 +72,7 @@ def test_weight_moves_live_rule_only_and_destroy_leaves_only_what_outlives_it(
         else:
             assert found == {monolith: 100 - weight, task: weight}
         assert deployer.config()["canaryWeight"] == weight
-    assert deployer.preview({}).changes == ()
+    assert deployer.preview({}) == ()
 
     standing = inventory(aws)
     with pytest.raises(Refused, match=r"database-instance.*protected"):
@@ -104,7 +102,7 @@ def test_a_second_preview_shows_nothing(
     assert any(change.type.startswith("aws:dms/") for change in made.changes) == (replication == "dms")
     if isinstance(deployer, PulumiDeployer):
         assert deployer.refresh() == ()
-    assert deployer.preview({}).changes == ()
+    assert deployer.preview({}) == ()
 
 
 def test_the_real_engine_is_refused_without_its_command(

@@ -165,7 +165,7 @@ def test_failures_of_the_real_engine_name_cause_and_remedy(server: EmulatedAws, 
     with pytest.raises(MigrationError, match=r"pulumi up failed.*cannot create.*logGroupName"):
         deployer.up({"canaryWeight": 0})
     deployer.up({"canaryWeight": 7})
-    assert [change.properties for change in deployer.preview({"canaryWeight": 14}).changes] == [("retentionInDays",)]
+    assert [change.properties for change in deployer.preview({"canaryWeight": 14})] == [("retentionInDays",)]
     assert deployer.config() == {"canaryWeight": 7}
     with pytest.raises(UsageError, match="canaryWeigth"):
         deployer.preview({"canaryWeigth": 5})

@@ -56,7 +56,7 @@ def test_an_engine_goes_only_when_its_tasks_have_and_comes_back(
     arn = tasks[FORWARD_TASK_ID]["ReplicationTaskArn"]
     dms.start_replication_task(ReplicationTaskArn=arn, StartReplicationTaskType="start-replication")
     # What would have the provider stop a task, or delete it, changes nothing or is refused before anything is changed.
-    assert deployer.preview({"dmsLobMaxSizeKb": 8, "tables": ["tasks", "task_images"]}).changes == ()
+    assert deployer.preview({"dmsLobMaxSizeKb": 8, "tables": ["tasks", "task_images"]}) == ()
     for other in ("none", "native"):
         with pytest.raises(MigrationError, match=r"protect"):
             deployer.preview({"replicationEngine": other})
@@ -69,7 +69,7 @@ def test_an_engine_goes_only_when_its_tasks_have_and_comes_back(
     dms.stop_replication_task(ReplicationTaskArn=arn)
     finished(aws)
     refresh(deployer, aws)
-    shown = deployer.preview({"replicationEngine": "none"}).changes
+    shown = deployer.preview({"replicationEngine": "none"})
     by_op = {
         op: sorted(change.name for change in shown if change.op == op)
         for op in ("create", "update", "replace", "delete")
@@ -81,7 +81,7 @@ def test_an_engine_goes_only_when_its_tasks_have_and_comes_back(
     }
     deployer.up({"replicationEngine": "none"})
     assert dms.describe_replication_instances()["ReplicationInstances"] == []
-    assert deployer.preview({}).changes == ()
+    assert deployer.preview({}) == ()
     # Back within the 7 days that a deleted secret's name would be taken for.
     back = deployer.up({"replicationEngine": "dms"})
     assert {change.op for change in back.changes} <= {"create", "update"}

@@ -257,7 +257,8 @@ def test_starts_that_would_leave_a_hole_are_refused(make_pair: MakePair, dms_wor
     pair.source.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (settings.config.subscription,))
     with pytest.raises(Refused, match="plugin pgoutput"):
         replicate.start(settings)
-    abandon.run(settings, truncate_target=True)
+    abandon.run(settings)
+    abandon.start_over(settings, "copy", 0, "copied anew", force=True)
     # It took the role of replication away with the rest.
     replicate.make_roles(settings)
     copy.run(settings)
