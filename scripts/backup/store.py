@@ -112,7 +112,7 @@ class S3Store:
         from scripts.support.aws import client
 
         self.bucket, self.prefix = bucket, prefix
-        self._client = client("s3")
+        self._client = client("s3", patient=True)
 
     def put(self, local: Path, name: str, moved: Moved = unwatched) -> str:
         """Upload in parts, each with its SHA-256 (Amazon S3, 'Checking object integrity').

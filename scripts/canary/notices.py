@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts.canary.documents import CanaryStep, Evidence, Rollback
+from scripts.canary.documents import CanaryStep, Rollback
+from scripts.canary.figures import Observed
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.journal import note
 from scripts.support.redact import redact
@@ -120,6 +121,20 @@ def not_moved(reason: str) -> str:
     return _text("The requests are where they were, or nobody knows: the routes did NOT move.", [reason], None, after)
 
 
+def stopped(reason: str) -> str:
+    """Of `canary run` that an error ended, while nobody looked. Pure."""
+    after = [
+        "`task-migration canary status` says where the weight is",
+        f"mend what is said above, then `task-migration canary run` goes on from there; or back: `{BACK} --reason TEXT`",
+    ]
+    return _text(
+        "`canary run` was ended by an error: the weight stays where it is, and nothing watches it.",
+        [reason],
+        None,
+        after,
+    )
+
+
 def unproven(reason: str) -> str:
     """Of a rollback whose proof could not be tried. Pure."""
     return _text(f"{_NOT_PROVEN}.", [reason], None, _MEND)
@@ -134,7 +149,7 @@ def alarm(found: Iterable[str]) -> str:
 def _text(
     now: str,
     reasons: Sequence[str],
-    evidence: Evidence | None,
+    evidence: Observed | None,
     following: Sequence[str],
     location: str | None = None,
     region: str | None = None,
@@ -162,7 +177,7 @@ def _places(location: str, region: str | None) -> list[str]:
     ]
 
 
-def _watched(evidence: Evidence | None) -> Iterable[str]:
+def _watched(evidence: Observed | None) -> Iterable[str]:
     """Each side over the whole watch, a line each."""
     for name, seen in evidence.sides() if evidence else ():
         if seen.requests:

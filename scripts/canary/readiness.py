@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from scripts.canary import history
-from scripts.canary.ready import DirectionHealth, Readiness, Shadowed, rollback_estimate
+from scripts.canary.ready import Readiness, Shadowed, rollback_estimate
 from scripts.canary.stage import Stage
 from scripts.database import helper_schema
-from scripts.database.connections import connect, domain_errors
-from scripts.database.sides import open_side
+from scripts.database.sides import both
 from scripts.replication import fence, writers
 from scripts.replication import run as replicate
-from scripts.replication.documents import REMEDY_IN_DETAIL, DirectionState, Status
+from scripts.replication.documents import REMEDY_IN_DETAIL, Status
 from scripts.support.errors import TimedOut
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
@@ -33,17 +32,18 @@ def observe(stage: Stage) -> Readiness:
     config = settings.config
     limit = config.gates.replication_lag_seconds
     status = replicate.status(settings, limit)
-    forward, reverse = (_direction(found) for found in (status.forward, status.reverse))
     return Readiness(
-        forward=forward,
-        reverse=reverse,
-        probe_seconds=probe(settings, limit) if reverse.fence_seconds is not None else None,
+        forward=status.forward,
+        reverse=status.reverse,
+        probe_seconds=probe(settings, limit) if status.reverse.lag_seconds is not None else None,
         schema_match=status.schema_match,
         failing=_failing(status),
         told=status.conflicts.source + status.conflicts.target,
         verified=_verified(settings),
         service=stage.service.health() if stage.service is not None else None,
-        rollback_seconds=rollback_estimate(reverse.fence_seconds, history.read(settings).ups, config.drain_seconds),
+        rollback_seconds=rollback_estimate(
+            status.reverse.lag_seconds, history.read(settings).ups, config.drain_seconds
+        ),
         shadowed=_shadowed(stage) if config.require_shadow and not stage.declared_weight() else None,
         not_switched=writers.not_switched(config, status.writers),
     )
@@ -70,33 +70,20 @@ def deserted(stage: Stage, tell: Callable[[str], None]) -> str | None:
     return None
 
 
-def _direction(found: DirectionState) -> DirectionHealth:
-    return DirectionHealth(
-        running=found.running,
-        fence_seconds=found.lag_seconds,
-        reason=found.reason,
-        wal_status=found.slot.wal_status if found.slot else None,
-        retained_bytes=(found.slot.retained_bytes or 0) if found.slot else 0,
-    )
-
-
 def _verified(settings: Settings) -> Verdict | None:
-    with (
-        domain_errors("the last verification"),
-        open_side(settings, "source", "verified") as source,
-        open_side(settings, "target", "verified") as target,
-    ):
+    with both(settings, "verified", "the last verification") as (source, target):
         return verdict.newest(source, target)
 
 
 def _shadowed(stage: Stage) -> Shadowed:
-    with domain_errors("the last shadow reads"), open_side(stage.settings, "source", "shadow") as source:
-        last = helper_schema.get(source, helper_schema.SHADOWED)
-    if last is None:
+    with both(stage.settings, "shadow", "the last shadow reads") as (source, target):
+        last, now = helper_schema.get(source, helper_schema.SHADOWED), verdict.begin(source, target)
+    if last is None or "began" not in last:
         return Shadowed(None)
-    age = datetime.now(UTC) - datetime.fromisoformat(last["at"])
+    age = datetime.fromisoformat(now.began) - datetime.fromisoformat(last["began"])
     definition = stage.service.definition if stage.service is not None else None
-    return Shadowed(bool(last["match"]), age.total_seconds() / 3600, last["definition"] == definition)
+    same = last["definition"] == definition, last["copy"] == now.copy is not None
+    return Shadowed(bool(last["match"]), age.total_seconds() / 3600, *same)
 
 
 def _failing(status: Status) -> tuple[str, ...]:
@@ -118,11 +105,7 @@ def probe(settings: Settings, timeout: float) -> float | None:
         DatabaseError: one of the databases cannot be reached.
     """
     query = "SELECT v, kind, at FROM task_migration.target_writes WHERE v = %s"
-    with (
-        domain_errors("the synthetic write"),
-        connect(settings.target(), step="probe", name="TARGET_DATABASE_URL") as target,
-        connect(settings.source(), step="probe", name="SOURCE_DATABASE_URL") as source,
-    ):
+    with both(settings, "probe", "the synthetic write", first="target") as (target, source):
         started = time.monotonic()
         number = (fence.post(target, "target"),)
         wrote = target.execute(query, number).fetchone()

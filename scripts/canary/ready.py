@@ -9,20 +9,8 @@ from components.config import MigrationConfig
 from components.config_gates import GateLimits
 from scripts.canary.gates import Decision, Finding
 from scripts.canary.limits import GB
+from scripts.replication.documents import DirectionState
 from scripts.verify.verdict import Verdict
-
-
-@dataclass(frozen=True)
-class DirectionHealth:
-    """How one direction of replication stands. ``fence_seconds`` is None when the fence did not return in time."""
-
-    running: bool
-    fence_seconds: float | None
-    #: Why it does not run, else None.
-    reason: str | None = None
-    #: `reserved` or `extended` is healthy; None when the engine has no slot on this side (PostgreSQL, 'pg_replication_slots').
-    wal_status: str | None = None
-    retained_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,16 +52,17 @@ class Shadowed:
 
     match: bool | None
     hours: float = 0.0
-    #: Whether the stack still declares the Task Service that was asked.
+    #: Whether the stack still declares the Task Service that was asked, and the target holds the copy that it read.
     same_service: bool = True
+    same_copy: bool = True
 
 
 @dataclass(frozen=True)
 class Readiness:
     """What a rollback would need, as seen before a weight goes up. None: could not be had."""
 
-    forward: DirectionHealth
-    reverse: DirectionHealth
+    forward: DirectionState
+    reverse: DirectionState
     #: Seconds until what was written on the target could be read, value by value, on the source.
     probe_seconds: float | None
     #: None: the catalogs could not be compared.
@@ -137,9 +126,10 @@ def _rule(name: str, good: bool, fine: str, bad: str) -> Finding:
     return Finding(name, "good", fine) if good else Finding(name, "breach", bad)
 
 
-def _replicates(name: str, way: DirectionHealth, limits: GateLimits) -> Iterator[Finding]:
+def _replicates(name: str, way: DirectionState, limits: GateLimits) -> Iterator[Finding]:
     """One direction runs, is near, and its slot is safe."""
-    lag, took, held = limits.replication_lag_seconds, way.fence_seconds, way.retained_bytes / GB
+    lag, took, slot = limits.replication_lag_seconds, way.lag_seconds, way.slot
+    held, wal = ((slot.retained_bytes or 0) / GB, slot.wal_status) if slot else (0.0, None)
     why = f" ({way.reason})" if way.reason else ""
     yield _rule(
         f"{name} direction",
@@ -156,9 +146,9 @@ def _replicates(name: str, way: DirectionHealth, limits: GateLimits) -> Iterator
     )
     yield _rule(
         f"{name} slot",
-        way.wal_status in (None, "reserved", "extended") and held < limits.slot_disk_gb,
-        f"the {name} slot is {way.wal_status or 'not ours to hold'}, {held:.3g} GB of WAL held",
-        f"the {name} slot is {way.wal_status} and holds {held:.3g} GB of WAL, it must be reserved or extended and below "
+        wal in (None, "reserved", "extended") and held < limits.slot_disk_gb,
+        f"the {name} slot is {wal or 'not ours to hold'}, {held:.3g} GB of WAL held",
+        f"the {name} slot is {wal} and holds {held:.3g} GB of WAL, it must be reserved or extended and below "
         f"{limits.slot_disk_gb:g} GB; see task-migration replicate status for why the worker is behind",
     )
 
@@ -214,17 +204,20 @@ def _answers_alike(seen: Shadowed | None) -> Iterator[Finding]:
     """Before the first user: what users will read is what they read."""
     if seen is None:
         return
+    young = -BACK_SECONDS <= 3600 * seen.hours < 3600 * SHADOW_HOURS
     if seen.match is None:
         bad = "nobody has compared the two sides' answers yet"
     elif not seen.match:
         bad = f"the two sides' answers differed when they were compared {seen.hours:.1f} h ago"
     elif not seen.same_service:
         bad = "the two sides' answers were compared with another task definition than the stack declares"
+    elif not seen.same_copy:
+        bad = "the two sides' answers were compared before this copy was complete"
     else:
         bad = f"the two sides' answers were compared {seen.hours:.1f} h ago, the limit is below {SHADOW_HOURS:g} h"
     yield _rule(
         "shadow reads",
-        seen.match is True and seen.same_service and seen.hours < SHADOW_HOURS,
+        seen.match is True and seen.same_service and seen.same_copy and young,
         f"both sides' answers were the same {seen.hours:.1f} h ago",
         f"{bad}; remedy: task-migration shadow --base-url URL --token-file FILE",
     )

@@ -5,10 +5,6 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-import boto3
-from botocore.config import Config
 
 from components.config import ConfigError, PlaceConfig
 from components.config_values import part
@@ -19,11 +15,9 @@ from scripts.canary.service_control import ServiceControl
 from scripts.canary.traffic import LoadBalancer, Metrics, find_rule, rule_of_outputs
 from scripts.deployment.deployer import Deployer
 from scripts.deployment.stack_file import StackFile
+from scripts.support.aws import client
 from scripts.support.errors import UsageError
 from scripts.support.settings import STAGE_VARIABLE, Settings, stack_file
-
-#: Nothing at night waits long for AWS: seconds to connect and to answer, and attempts.
-QUICK = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,10 @@ class Stage:
         """The secret header that leads to the Task Service at every weight."""
         outputs = self.deployer.outputs()
         return {str(outputs["smokeHeaderName"]): str(outputs["smokeHeaderValue"])}
+
+    def smoke_rule_leads(self) -> bool:
+        """Whether it does, by the load balancer's own rule. Raises MigrationError when that cannot be read."""
+        return self.load_balancer.leads_to_service(str(self.deployer.outputs()["smokeRuleArn"]), self.smoke_headers())
 
 
 @dataclass(frozen=True)
@@ -90,10 +88,6 @@ def _stand_in(settings: Settings) -> Stage | None:
     return stage
 
 
-def _client(service: str, region: str) -> Any:
-    return boto3.client(service, region_name=region, config=QUICK)  # type: ignore[call-overload]
-
-
 def _stack(settings: Settings) -> str:
     if settings.stack is None:
         raise UsageError("no stack is selected; name it with --stack staging|prod, or export PULUMI_STACK")
@@ -117,16 +111,16 @@ def build(settings: Settings) -> Stage:
     outputs = deployer.outputs()
     region = str(outputs["listenerArn"]).split(":")[3]
     config = settings.config
-    balancer = _client("elbv2", region)
+    balancer = client("elbv2", region)
     return Stage(
         settings=settings,
         deployer=deployer,
         load_balancer=LoadBalancer(balancer, rule_of_outputs(outputs)),
         metrics=CloudWatchMetrics(
-            _client("cloudwatch", region), outputs, config.period_seconds, config.metric_delay_seconds
+            client("cloudwatch", region), outputs, config.period_seconds, config.metric_delay_seconds
         ),
-        service=ServiceControl(_client("ecs", region), _client("application-autoscaling", region), balancer, outputs),
-        notices=Notices(_client("sns", region), outputs.get("alarmTopicArn")),
+        service=ServiceControl(client("ecs", region), client("application-autoscaling", region), balancer, outputs),
+        notices=Notices(client("sns", region), outputs.get("alarmTopicArn")),
     )
 
 
@@ -150,13 +144,13 @@ def build_emergency(settings: Settings) -> Emergency:
     except ConfigError as error:
         raise UsageError(str(error)) from None
     region = config.region
-    balancer = _client("elbv2", region)
+    balancer = client("elbv2", region)
     rule = find_rule(balancer, config.listener_arn, config.live_rule_priority, config.monolith_target_group_arn)
     names = {"clusterArn": config.cluster_arn, "serviceName": SERVICE_NAME}
     return Emergency(
         settings,
         LoadBalancer(balancer, rule),
         file,
-        ServiceControl(_client("ecs", region), _client("application-autoscaling", region), balancer, names),
-        Notices(_client("sns", region), Naming.of(config).arn("sns", ALARM_TOPIC)),
+        ServiceControl(client("ecs", region), client("application-autoscaling", region), balancer, names),
+        Notices(client("sns", region), Naming.of(config).arn("sns", ALARM_TOPIC)),
     )

@@ -18,7 +18,6 @@ from scripts.canary import decisions, gates, guard, history, notices, operator_l
 from scripts.canary.documents import (
     CanaryRun,
     CanaryStep,
-    Evidence,
     Rollback,
     RollbackRun,
     ServiceStarted,
@@ -99,7 +98,12 @@ def run(
         closing(Verifying(stage)) as verifying,
     ):
         while True:
-            last = Step(stage, lock, tell, progress, verifying, first=not steps).run()
+            try:
+                last = Step(stage, lock, tell, progress, verifying, first=not steps).run()
+            except MigrationError as error:
+                if not isinstance(error, TakenOver):
+                    stage.notices.send(stage.settings, "canary run STOPPED by an error", notices.stopped(str(error)))
+                raise
             steps.append(last)
             rounds = rounds + 1 if last.decision == "hold" else 0
             again = last.decision == "hold" and rounds < stage.settings.config.watch_rounds
@@ -177,7 +181,7 @@ class Step:
                 prepared = Decision("rollback", (why,))
             return self._decided(self._document(begun, wanted, prepared, readiness=before))
 
-        changes = self._stage.deployer.preview({"canaryWeight": wanted}).changes
+        changes = self._stage.deployer.preview({"canaryWeight": wanted})
         if more := guard.beside(changes):
             return self._decided(self._document(begun, wanted, Decision("refused", more), readiness=before))
         if dry_run:
@@ -301,7 +305,7 @@ class Step:
             decision=decision.verdict,
             reasons=list(decision.reasons),
             seconds=round(time.monotonic() - self._started, 3),
-            evidence=Evidence.of(observed) if observed is not None else None,
+            evidence=observed,
             findings=list(decision.findings),
             **facts,
         )

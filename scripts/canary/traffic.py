@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from components.naming import TASK_PATHS
 from scripts.canary.figures import Observed
+from scripts.support import listener_rules
 from scripts.support.aws import refusals
 from scripts.support.errors import Refused
-from scripts.support.listener_rules import parse_rule, read_rules
+from scripts.support.listener_rules import Request, parse_rule, read_rules
 from scripts.support.wait import wait_until
 
 
@@ -71,9 +73,7 @@ class LoadBalancer:
             MigrationError: the rule cannot be read.
             Refused: the rule forwards elsewhere than to the two target groups.
         """
-        with refusals("the live rule cannot be read", "check rights and region"):
-            rules = self._client.describe_rules(RuleArns=[self.rule.arn])["Rules"]
-        live = parse_rule(rules[0])
+        live = self._read(self.rule.arn, "the live rule")
         strangers = set(live.weights) - {self.rule.task_group, self.rule.monolith_group}
         if strangers:
             raise Refused(
@@ -81,6 +81,20 @@ class LoadBalancer:
                 "Service; mend the drift: pulumi up --refresh"
             )
         return round(100 * live.share(self.rule.task_group))
+
+    def leads_to_service(self, rule: str, headers: Mapping[str, str]) -> bool:
+        """Whether the rule (its ARN) takes what asks for tasks with these headers, and gives it to the Task Service alone.
+
+        Raises:
+            MigrationError: the rule cannot be read.
+        """
+        found = self._read(rule, "the smoke rule")
+        request = Request("GET", "", TASK_PATHS[0], {name.lower(): value for name, value in headers.items()})
+        return found.matches(request) is True and found.share(self.rule.task_group) == 1
+
+    def _read(self, arn: str, what: str) -> listener_rules.Rule:
+        with refusals(f"{what} cannot be read", "check rights and region"):
+            return parse_rule(self._client.describe_rules(RuleArns=[arn])["Rules"][0])
 
     def to_monolith(self) -> None:
         """Give the monolith everything, at once and without Pulumi, in the form that the program declares at weight 0.

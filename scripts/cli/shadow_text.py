@@ -17,8 +17,8 @@ def shadow(document: Shadow) -> View:
     rows = [(one.endpoint, one.answers, one.unsettled, len(one.differences)) for one in document.endpoints]
     told = [line for one in document.endpoints for line in _told(one)]
     if not document.told_apart:
-        text = "the answers do not say who gave them (x-served-by), so that only the listener's rules show that the Task Service was asked"
-        told.append(finding("warning", text, "task-migration preflight --account"))
+        text = "the answers do not say who gave them (x-served-by): that the Task Service was asked is known by the smoke rule alone"
+        told.append(finding("warning", text))
     parts: list[RenderableType] = [table(columns, rows), *([Group(*told)] if told else [])]
     took = f"{counted(document.requests, 'request')} in {document.seconds:,.0f} s, the longest fence {document.fence_seconds:.2f} s"
     answers = counted(sum(one.answers for one in document.endpoints), "answer")

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from components.config import ConfigError
 from components.config_values import read_stack_file
-from scripts.database.connections import Connection
+from scripts.database.connections import Connection, scalar
 from scripts.preflight.documents import Check
-from scripts.preflight.server import QUERIES, one
+from scripts.preflight.server import QUERIES
 from scripts.support.settings import Settings, stack_file
 from scripts.support.sides import Side
 
@@ -40,7 +40,7 @@ class Room:
 
 def position(connection: Connection) -> Position:
     """The log's position now."""
-    return Position(str(one(connection, "SELECT pg_current_wal_lsn()")), time.monotonic())
+    return Position(str(scalar(connection, "SELECT pg_current_wal_lsn()")), time.monotonic())
 
 
 def check(
@@ -49,10 +49,10 @@ def check(
     """The runway of one side; waits until ``seconds`` have passed since ``before``."""
     time.sleep(max(0.0, before.at + seconds - time.monotonic()))
     after = position(connection)
-    written = int(one(connection, "SELECT pg_wal_lsn_diff(%s, %s)", (after.lsn, before.lsn)))
+    written = int(scalar(connection, "SELECT pg_wal_lsn_diff(%s, %s)", (after.lsn, before.lsn)))
     elapsed = after.at - before.at
-    mean = one(connection, QUERIES["mean_wal"])
-    keep = int(one(connection, "SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'"))
+    mean = scalar(connection, QUERIES["mean_wal"])
+    keep = int(scalar(connection, "SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'"))
     rooms = [
         Room(keep * MEBIBYTE if keep >= 0 else None, "max_slot_wal_keep_size sets no limit" if keep < 0 else "max_slot_wal_keep_size"),
         Room(int(settings.config.wal_allowance_gb * 2**30), "walAllowanceGb of the configuration"),
@@ -107,9 +107,7 @@ def free_storage(identifier: str, region: str | None) -> Room:
 
     now = datetime.now(UTC)
     try:
-        answer: Mapping[str, list[Mapping[str, float]]] = client(
-            "cloudwatch", region, timeout=5.0
-        ).get_metric_statistics(
+        answer: Mapping[str, list[Mapping[str, float]]] = client("cloudwatch", region).get_metric_statistics(
             Namespace="AWS/RDS",
             MetricName="FreeStorageSpace",
             Dimensions=[{"Name": "DBInstanceIdentifier", "Value": identifier}],

@@ -20,18 +20,17 @@ if TYPE_CHECKING:
     from scripts.support.sides import Side
 
 
-def client(service: str, region: str | None = None, timeout: float | None = None) -> Any:
+#: Nothing at night waits long for AWS: seconds to connect and to answer, and attempts. boto3's own are minutes.
+QUICK = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
+
+
+def client(service: str, region: str | None = None, *, patient: bool = False) -> Any:
     """A boto3 client; endpoint and credentials come from the environment, as boto3 finds them.
 
     Args:
-        timeout: seconds for each of two attempts, for what a command can do without; boto3's defaults are minutes.
+        patient: wait as boto3 does, for large objects and for what is asked again and again anyhow.
     """
-    config = (
-        Config(connect_timeout=timeout, read_timeout=timeout, retries={"total_max_attempts": 2})
-        if timeout is not None
-        else None
-    )
-    return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
+    return boto3.client(service, region_name=region, config=None if patient else QUICK)  # type: ignore[call-overload]
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from scripts.support.events import Step as StepName
 from scripts.support.journal import FileJournal
 from scripts.support.wait import wait_until
 from scripts.verify.documents import Verification
+from tests.journal import last
 
 #: The first test starts all of it: fourteen commands, each a process.
 pytestmark = pytest.mark.timeout(600)
@@ -121,16 +122,16 @@ class Night:
 
     def seen(self, name: str, document: CanaryStep, fault: float) -> Seen:
         """As it is kept, with what is to be read of it."""
-        decided = self.journal.last(StepName.CANARY, CanaryEvent.DECIDED)
+        decided = last(self.journal, StepName.CANARY, CanaryEvent.DECIDED)
         assert decided is not None
         found = Seen(document, _at(decided) - fault, self.bed.stats(fault)["total"])
         kept = {
             "fault": name, "seconds": round(found.seconds, 1), "periods": round(found.seconds / self.bed.minute, 1),
             "decision": document.decision, "reasons": document.reasons, "users": found.users,
-            "evidence": document.evidence.plain() if document.evidence else None,
+            "evidence": document.plain()["evidence"],
         }  # fmt: skip
         if document.rollback is not None:
-            routed = self.journal.last(StepName.ROLLBACK, RollbackEvent.ROUTED)
+            routed = last(self.journal, StepName.ROLLBACK, RollbackEvent.ROUTED)
             assert routed is not None
             kept |= {"routed": round(_at(routed) - fault, 1), "rollback": document.rollback.seconds}
         reads = self.bed.load.stale_reads()
@@ -208,7 +209,7 @@ def rolls_back(seen: Seen) -> None:
 def unjudged(document: CanaryStep, **limits: float) -> str:
     """What the very same figures would have come to without these limits."""
     assert document.evidence is not None
-    observed = replace(document.evidence.observed(), unserved_seconds=0.0)
+    observed = replace(document.evidence, unserved_seconds=0.0)
     patient = GateLimits.model_validate(PATIENT)
     loose = patient.model_copy(
         update={

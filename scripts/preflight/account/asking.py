@@ -14,8 +14,6 @@ from scripts.support import aws
 #: Gives the boto3 client of a service ("elbv2"); made when it is first asked for.
 Clients = Callable[[str], Any]
 
-#: Seconds for each of two attempts of one call: what is looked at here can be looked at again.
-TIMEOUT = 10.0
 #: Codes by which AWS says that a right is missing (IAM, 'Troubleshoot access denied error messages').
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "NotAuthorized"}
 #: The action as the message names it: "... is not authorized to perform: elasticloadbalancing:DescribeRules ...".
@@ -28,7 +26,7 @@ def clients(region: str) -> Clients:
 
     def client(service: str) -> Any:
         if service not in made:
-            made[service] = aws.client(service, region, TIMEOUT)
+            made[service] = aws.client(service, region)
         return made[service]
 
     return client

@@ -56,7 +56,7 @@ def build(settings: Settings) -> Dms:
 @lru_cache(maxsize=4)
 def _dms(where: str | None, _led: tuple[str | None, ...]) -> Dms:
     # Making a client reads the service's whole model, and a fence asks for one each time.
-    return Dms(aws.client("dms", where), aws.client("cloudwatch", where))
+    return Dms(aws.client("dms", where, patient=True), aws.client("cloudwatch", where, patient=True))
 
 
 class Dms(Observer):

@@ -35,6 +35,7 @@ from scripts.verify import verdict as verdicts
 from scripts.verify.documents import WritesProof
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
+from tests.journal import last
 from tests.unit.canary.test_step import HEALTHY, Cloud, stepped
 
 NOBODY_COMPARED = (
@@ -133,7 +134,7 @@ def test_a_taken_over_operator_stops_and_a_restarted_server_is_no_take_over(make
             with pytest.raises(Refused, match="taken over by task-migration rollback"):
                 first.check()
             second.check()
-    assert pair.settings.journal.last("canary", "lock-taken-over") is not None
+    assert last(pair.settings.journal, "canary", "lock-taken-over") is not None
     with operator_lock.locked(pair.settings, Operation.RUN) as lock:
         pair.source.execute("SELECT pg_terminate_backend(pid) FROM task_migration.locks WHERE name = 'canary'")
         lock.check()
@@ -195,14 +196,16 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
     pair.config(requireShadow=True)
     assert verdict(pair) == [NOBODY_COMPARED]
     assert readiness.observe(_stage(pair.settings, Cloud(5))).shadowed is None
-    for match, hours, definition, said in (
-        (False, 0, None, "answers differed when they were compared 0.0 h ago"),
-        (True, 25, None, "answers were compared 25.0 h ago, the limit is below 24 h"),
-        (True, 0, "task-service:6", "compared with another task definition than the stack declares"),
-        (True, 23, None, ""),
+    mine = verdicts.begin(pair.source, pair.target).copy
+    for match, hours, definition, run, said in (
+        (False, 0, None, mine, "answers differed when they were compared 0.0 h ago"),
+        (True, 25, None, mine, "answers were compared 25.0 h ago, the limit is below 24 h"),
+        (True, 0, "task-service:6", mine, "compared with another task definition than the stack declares"),
+        (True, 0, None, "another", "compared before this copy was complete"),
+        (True, 23, None, mine, ""),
     ):
-        at = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
-        kept = {"match": match, "at": at, "definition": definition}
+        began = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+        kept = {"match": match, "began": began, "definition": definition, "copy": run}
         helper_schema.put(pair.source, helper_schema.SHADOWED, kept)
         assert said in " ".join(verdict(pair))
     assert verdict(pair) == []
@@ -404,14 +407,14 @@ def test_a_step_killed_by_the_system_in_its_watch_is_watched_again(pair: Pair) -
     process = elsewhere(STEP, pair.settings)
     try:
         wait_until(
-            lambda: pair.settings.journal.last("canary", "moved") or process.poll(),
+            lambda: last(pair.settings.journal, "canary", "moved") or process.poll(),
             lambda moved: moved is not None,
             what="the other process to move the weight",
             timeout=60,
         )
     finally:
         killed(process)
-    assert pair.settings.journal.last("canary", "moved") is not None
+    assert last(pair.settings.journal, "canary", "moved") is not None
     cloud = Cloud(weight=5, observed=HEALTHY)  # what its `up` left behind
     at = _stage(pair.settings, cloud)
     assert status(at).unfinished == Unfinished(from_=0, to=5)

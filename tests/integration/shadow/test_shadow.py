@@ -176,6 +176,7 @@ def test_on_live_load_each_seeded_difference_is_found_by_its_field_and_nothing_e
             load_balancer=SimpleNamespace(weight=lambda: 0),
             service=None,
             smoke_headers=lambda: SMOKE,
+            smoke_rule_leads=lambda: True,
         ),
     )
     key = RSAKey.generate_key(2048, {"kid": "one"}, auto_kid=False)
@@ -220,4 +221,5 @@ def test_on_live_load_each_seeded_difference_is_found_by_its_field_and_nothing_e
             assert look().match
             assert before > 20
             assert writers.written > before
-    assert helper_schema.get(pair.source, helper_schema.SHADOWED)["match"] is True
+    kept = helper_schema.get(pair.source, helper_schema.SHADOWED)
+    assert (kept["match"], kept["copy"]) == (True, helper_schema.get(pair.target, helper_schema.COPY)["run"])

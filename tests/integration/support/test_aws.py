@@ -10,10 +10,11 @@ import pytest
 from scripts.canary.traffic import LoadBalancer, Rule
 from scripts.database.connections import parameters
 from scripts.rehearsal.world import EmulatedAws, build_world
-from scripts.support.aws import database_url
+from scripts.support.aws import client, database_url
 from scripts.support.errors import MigrationError, Refused, TimedOut, UsageError
 from scripts.support.journal_s3 import S3Journal
 from scripts.support.settings import open_journal
+from tests.journal import last
 
 pytestmark = pytest.mark.usefixtures("in_account")
 
@@ -26,9 +27,9 @@ def test_the_journal_in_s3_keeps_the_order_and_tells_a_missing_bucket(aws: Emula
         journal.record("copy", "progress", number=number)
     journal.record("verify", "done", match=True)
     assert [event["number"] for event in open_journal("s3://state/prod").events("copy")] == list(range(12))
-    last = journal.last("copy", "progress")
-    assert last is not None
-    assert last["number"] == 11
+    newest = last(journal, "copy", "progress")
+    assert newest is not None
+    assert newest["number"] == 11
     with pytest.raises(MigrationError, match="s3://nowhere/journal cannot be used"):
         open_journal("s3://nowhere").record("copy", "begun")
     with pytest.raises(UsageError, match="is no S3 location"):
@@ -83,3 +84,24 @@ def test_the_weight_is_read_from_the_rule_and_a_stranger_in_it_is_refused(aws: E
     elb.modify_rule(RuleArn=rule, Actions=forward({monolith: 50, groups[1]: 50}))
     with pytest.raises(Refused, match="neither the monolith nor the Task Service"):
         balancer.weight()
+    # `shadow` asks the Task Service by the smoke rule, which somebody may have turned to the monolith, or given another value.
+    smoke = elb.create_rule(
+        ListenerArn=world["listenerArn"],
+        Priority=6,
+        Conditions=[
+            {"Field": "path-pattern", "Values": ["/api/tasks"]},
+            {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-Smoke", "Values": ["the-value"]}},
+        ],
+        Actions=forward({groups[0]: 100}),
+    )["Rules"][0]["RuleArn"]
+    assert balancer.leads_to_service(smoke, {"x-smoke": "the-value"})
+    assert not balancer.leads_to_service(smoke, {"x-smoke": "another"})
+    elb.modify_rule(RuleArn=smoke, Actions=forward({groups[0]: 50, monolith: 50}))
+    assert not balancer.leads_to_service(smoke, {"x-smoke": "the-value"})
+
+
+def test_a_decision_and_its_event_wait_for_s3_no_longer_than_a_rollback_can(aws: EmulatedAws) -> None:
+    """Prevents a breach that is rolled back minutes later, as the place of its decision does not answer: boto3 waits 60 s, five times."""
+    for held in (client("s3"), S3Journal("state", "prod")._client):
+        config = held.meta.config
+        assert (config.connect_timeout + config.read_timeout) * config.retries["total_max_attempts"] <= 45

@@ -14,7 +14,6 @@ from components.config import MigrationConfig
 from scripts.canary.history import History, history
 from scripts.canary.ready import (
     UNMEASURED_UP,
-    DirectionHealth,
     Readiness,
     ServiceHealth,
     Shadowed,
@@ -23,11 +22,22 @@ from scripts.canary.ready import (
     ready,
     rollback_estimate,
 )
+from scripts.copy.documents import SlotState
+from scripts.replication.documents import DirectionState
 from scripts.verify.verdict import Verdict
 
 CONFIG = MigrationConfig()
 LADDER = (5, 25, 50, 100)
-WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
+SLOT = SlotState(
+    active=True, active_pid=1, wal_status="reserved", confirmed_lsn="0/1", retained_bytes=1000, lag_bytes=0
+)
+WAY = DirectionState(running=True, lag_bytes=0, lag_seconds=0.1, reason=None, apply_errors=0, slot=SLOT)
+
+
+def way(**changes: Any) -> DirectionState:
+    return WAY.model_copy(update=changes)
+
+
 SERVICE = ServiceHealth(least=2, wanted=2, running=2, healthy=2, rollout="COMPLETED")
 VERIFIED = Verdict(match=True, of_this_copy=True, age_seconds=3600.0, whole_seconds=7200.0)
 GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, VERIFIED, SERVICE, 60.0, Shadowed(True, 23.9))
@@ -36,13 +46,13 @@ GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, VERIFIED, SERVICE, 60.0, Shadowed(T
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"reverse": replace(WAY, running=False, reason="disabled")}, "the reverse direction of replication does not run (disabled)"),
-        ({"forward": replace(WAY, running=False)}, "the forward direction of replication does not run"),
-        ({"reverse": replace(WAY, fence_seconds=None)}, "the reverse fence did not return"),
-        ({"forward": replace(WAY, fence_seconds=10.0)}, "the forward fence took 10.00 s, the limit is below 10 s"),
-        ({"reverse": replace(WAY, wal_status="unreserved")}, "the reverse slot is unreserved"),
-        ({"forward": replace(WAY, wal_status="lost")}, "the forward slot is lost"),
-        ({"reverse": replace(WAY, retained_bytes=10**10)}, "holds 10 GB of WAL"),
+        ({"reverse": way(running=False, reason="disabled")}, "the reverse direction of replication does not run (disabled)"),
+        ({"forward": way(running=False)}, "the forward direction of replication does not run"),
+        ({"reverse": way(lag_seconds=None)}, "the reverse fence did not return"),
+        ({"forward": way(lag_seconds=10.0)}, "the forward fence took 10.00 s, the limit is below 10 s"),
+        ({"reverse": way(slot=SLOT.model_copy(update={"wal_status": "unreserved"}))}, "the reverse slot is unreserved"),
+        ({"forward": way(slot=SLOT.model_copy(update={"wal_status": "lost"}))}, "the forward slot is lost"),
+        ({"reverse": way(slot=SLOT.model_copy(update={"retained_bytes": 10**10}))}, "holds 10 GB of WAL"),
         ({"probe_seconds": None}, "a synthetic write on the target was not read on the source"),
         ({"probe_seconds": 11.0}, "read after 11.00 s"),
         ({"schema_match": False}, "the two catalogs differ"),
@@ -61,7 +71,9 @@ GOOD = Readiness(WAY, WAY, 0.1, True, (), 3, VERIFIED, SERVICE, 60.0, Shadowed(T
         ({"shadowed": Shadowed(None)}, "nobody has compared the two sides' answers yet; remedy: task-migration shadow"),
         ({"shadowed": Shadowed(False, 0.1)}, "the two sides' answers differed when they were compared 0.1 h ago"),
         ({"shadowed": Shadowed(True, 24.0)}, "the two sides' answers were compared 24.0 h ago, the limit is below 24 h"),
+        ({"shadowed": Shadowed(True, -2.0)}, "the two sides' answers were compared -2.0 h ago"),
         ({"shadowed": Shadowed(True, 0.1, False)}, "compared with another task definition than the stack declares"),
+        ({"shadowed": Shadowed(True, 0.1, True, False)}, "the two sides' answers were compared before this copy was complete"),
         ({"rollback_seconds": 300.0}, "a rollback would take about 300.0 s, the limit is below 300 s"),
         ({"rollback_seconds": None}, "a rollback would take an unknown time"),
     ],
@@ -96,7 +108,7 @@ def test_writes_that_lost_are_counted_and_keep_no_weight_down() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"service": None}, {"shadowed": None}, {"forward": replace(WAY, wal_status=None)}],
+    [{}, {"service": None}, {"shadowed": None}, {"forward": way(slot=None)}],
 )
 def test_what_is_not_there_to_be_asked_does_not_refuse(change: dict[str, Any]) -> None:
     assert ready(replace(GOOD, **change), CONFIG).verdict == "promote"

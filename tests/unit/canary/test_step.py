@@ -22,14 +22,15 @@ from scripts.canary.documents import CanaryRun, CanaryStep
 from scripts.canary.figures import Observed, Period, Traffic
 from scripts.canary.guard import LIVE_RULE, RULE_TYPE
 from scripts.canary.operator_lock import NoLock, Operation, TakenOver
-from scripts.canary.ready import DirectionHealth, Readiness, ServiceHealth
+from scripts.canary.ready import Readiness, ServiceHealth
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.status import status
+from scripts.copy.documents import SlotState
 from scripts.database.locks import Holder
-from scripts.deployment.deployer import Change, PreviewResult, UpResult
+from scripts.deployment.deployer import Change, UpResult
 from scripts.replication import fence
 from scripts.replication import status as replication
-from scripts.replication.documents import DeletedRows, WriteCounts
+from scripts.replication.documents import DeletedRows, DirectionState, WriteCounts
 from scripts.replication.status import Looked
 from scripts.support.errors import DatabaseError, DataDiffer, MigrationError, Refused, TimedOut
 from scripts.support.events import Step
@@ -41,7 +42,10 @@ from scripts.verify.verdict import Verdict
 
 RULE = Change("urn:rule", RULE_TYPE, "routes-live-rule", "update", ("actions",))
 OTHER = Change("urn:db", "aws:rds/instance:Instance", "database-instance", "replace", ("engineVersion",))
-WAY = DirectionHealth(True, 0.1, None, "reserved", 1000)
+SLOT = SlotState(
+    active=True, active_pid=1, wal_status="reserved", confirmed_lsn="0/1", retained_bytes=1000, lag_bytes=0
+)
+WAY = DirectionState(running=True, lag_bytes=0, lag_seconds=0.1, reason=None, apply_errors=0, slot=SLOT)
 READY = Readiness(WAY, WAY, 0.1, True, (), 0, Verdict(True, True, 60.0, 60.0), None, 60.0)
 USERS = Traffic(2000, 0, 0, 12.0, 25.0)
 PERIOD = Period(0.0, Traffic(100, 0, 0, 10.0, 20.0), None, 5.0, 5.0, 5.0, 5.0, 90e9, 0.0, 0.1, 2.0, USERS, 0)
@@ -93,9 +97,9 @@ class Cloud:
         self.declared = int(str(overrides.get("canaryWeight", self.declared)))
         self.enabled = overrides.get("serviceEnabled", self.enabled)
 
-    def preview(self, overrides: Mapping[str, object], only: str | None = None) -> PreviewResult:
+    def preview(self, overrides: Mapping[str, object], only: str | None = None) -> tuple[Change, ...]:
         self.at("preview")
-        return PreviewResult(() if overrides["canaryWeight"] == self.live else self.changes)
+        return () if overrides["canaryWeight"] == self.live else self.changes
 
     def outputs(self) -> dict[str, Any]:
         return {}
@@ -205,7 +209,7 @@ def test_a_healthy_step_is_promoted_journaled_and_kept_with_its_evidence(tmp_pat
     assert f"- {document.document}\n" in cloud.texts[0]
     assert any("a rollback would take about 60.0 s" in line for line in told)
     kept = decisions.read(document.document)
-    assert kept["evidence"] == document.evidence.plain()
+    assert kept["evidence"] == document.plain()["evidence"]
     assert kept["limits"]["errorRatePercent"] == 1.0
     answer = decisions.explain(at.settings)
     assert (answer.decision, answer.again, answer.same) == ("promote", "promote", True)
@@ -503,6 +507,23 @@ def test_run_verifies_before_its_first_step_and_beside_each_watch(
     assert (document.decision, cloud.ups) == ("refused", [])
 
 
+def test_run_that_an_error_ends_says_so_before_anybody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a weight of 5 % that nothing watches until morning, as the run died of a database that went away between two steps."""
+    cloud = Cloud()
+
+    def away(stage: Stage) -> Readiness:
+        if "canary 0 -> 5 %: promote" in cloud.notices:
+            raise DatabaseError("the source is away")
+        return READY
+
+    monkeypatch.setattr(readiness, "observe", away)
+    with pytest.raises(DatabaseError):
+        ran(stage(cloud, tmp_path))
+    assert cloud.notices == ["canary 0 -> 5 %: promote", "canary run STOPPED by an error"]
+    assert "- the source is away\n" in cloud.texts[1]
+    assert cloud.live == 5
+
+
 def test_run_rolls_back_on_a_breach_and_stops(tmp_path: Path) -> None:
     cloud = Cloud()
 
@@ -691,7 +712,7 @@ def test_writes_that_never_arrive_roll_back_and_lost_ones_are_counted(
     assert document.decision == "promote"
     assert "2 writes lost to others in all, each told in a conflict log" in document.reasons
     assert document.evidence is not None
-    assert document.evidence.observed().told == 2
+    assert document.evidence.told == 2
     monkeypatch.setattr(replication, "look", lambda settings, timeout: Looked(0.1, 1, 2))
     document = stepped(stage(Cloud(), tmp_path / "other"))
     assert document.decision == "rollback"
@@ -745,7 +766,7 @@ def test_a_way_back_that_broke_under_the_watch_holds(tmp_path: Path, monkeypatch
     assert document.decision == "hold"
     assert "target: capture is off" in document.reasons[0]
     assert document.evidence is not None
-    again = gates.decide(document.evidence.observed(), GateLimits(minimum_requests=100), 0.05)
+    again = gates.decide(document.evidence, GateLimits(minimum_requests=100), 0.05)
     assert (again.verdict, list(again.reasons)) == ("hold", document.reasons)
 
     def away(stage: Stage) -> Readiness:

@@ -43,9 +43,8 @@ GET /api/tasks        80          1              0
 
 warn  GET /api/tasks: the same times, written otherwise: tasks[].created_at
 -     GET /api/tasks: no value held still to compare: tasks[].reward
-warn  the answers do not say who gave them (x-served-by), so that only the
-      listener's rules show that the Task Service was asked
-      remedy: task-migration preflight --account
+warn  the answers do not say who gave them (x-served-by): that the Task Service
+      was asked is known by the smoke rule alone
 Next: task-migration canary step"""
     )
 

@@ -16,8 +16,8 @@ class Sender:
     def __init__(self, *left: int) -> None:
         self.left = list(left)
 
-    def execute(self, query: str, _: Any = None) -> Sender:
-        self.query = query
+    def execute(self, query: object, _: Any = None) -> Sender:
+        self.query = str(query)
         return self
 
     def fetchone(self) -> tuple[Any, ...]:

@@ -24,6 +24,9 @@ from scripts.shadow import run as shadow
 from scripts.shadow.documents import Shadow
 from scripts.support.errors import Refused, UsageError
 from scripts.support.settings import Settings
+from scripts.verify import verdict
+from scripts.verify.verdict import Begun
+from tests.journal import last
 
 SMOKE = {"x-smoke": "the-smoke-rules-secret"}
 USERS = {"token-of-one": 1, "token-of-two": 2}
@@ -53,6 +56,8 @@ class Sides:
     names: dict[str, str] = field(default_factory=lambda: {"monolith": "monolith", "service": "task-service"})
     asked: list[tuple[str, str]] = field(default_factory=list)
     tasks: int = 12
+    #: Requests that the monolith answers before it throttles.
+    limit: int | None = None
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         side = "service" if request.headers.get("x-smoke") == SMOKE["x-smoke"] else "monolith"
@@ -63,6 +68,8 @@ class Sides:
         user = USERS[request.headers["authorization"].removeprefix("Bearer ")]
         status, body = self.answer(request.url.path, dict(request.url.params), user)
         status = self.status.get(side, status)
+        if side == "monolith" and self.limit is not None and number >= self.limit:
+            status = 429
         if status == 200:
             body = self.change(path, body) if side == "service" else self.by_itself(number, body)
         headers = {"x-served-by": self.names[side]} if side in self.names else {}
@@ -87,6 +94,7 @@ class Sides:
             "load_balancer": SimpleNamespace(weight=lambda: 0),
             "service": SimpleNamespace(health=lambda: health, definition="task-service:7"),
             "smoke_headers": lambda: SMOKE,
+            "smoke_rule_leads": lambda: True,
             **changes,
         }
         return cast(Stage, SimpleNamespace(**made))
@@ -96,7 +104,11 @@ class Sides:
 def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What is kept on the source, without a source."""
     found: dict[str, Any] = {}
-    monkeypatch.setattr(shadow, "open_side", lambda *_: nullcontext())
+    monkeypatch.setattr(shadow, "session", lambda *_: nullcontext())
+    monkeypatch.setattr(shadow, "both", lambda *_: nullcontext((None, None)))
+    monkeypatch.setattr(
+        verdict, "begin", lambda *_: Begun("2026-11-26T00:00:00+00:00", "run 7", None, None, (None, None))
+    )
     monkeypatch.setattr(helper_schema, "put", lambda _, name, value: found.update({name: value}))
     return found
 
@@ -125,8 +137,12 @@ def test_the_monolith_is_asked_then_a_fence_waited_for_then_the_service_then_the
     found = looked(sides, tmp_path, monkeypatch)
     assert found.match
     assert (found.users, found.told_apart, found.fence_seconds) == (2, True, 0.25)
-    assert kept["shadowed"]["match"] is True
-    assert kept["shadowed"]["definition"] == "task-service:7"
+    assert kept["shadowed"] == {
+        "match": True,
+        "definition": "task-service:7",
+        "began": "2026-11-26T00:00:00+00:00",
+        "copy": "run 7",
+    }
     left = list(sides.asked)
     while left:
         many = left.index(("fence", ""))
@@ -173,7 +189,7 @@ def test_what_differs_is_named_by_endpoint_and_kept_without_values(
     assert listing.differences[0].answers == listing.answers
     assert [(one.field, one.kind) for one in showing.differences] == [("task.title", "value")]
     assert showing.differences[0].answers == 2 * shadow.SHOWN
-    event = sides.stage(tmp_path).settings.journal.last("shadow", "compared")
+    event = last(sides.stage(tmp_path).settings.journal, "shadow", "compared")
     assert event is not None
     assert event["differing"] == {
         "GET /api/tasks": ["tasks[].created_at: time"],
@@ -227,8 +243,9 @@ def test_what_the_monolith_never_says_twice_is_named_and_fails_nothing(
         (Sides(), {"declared_weight": lambda: 5}, "the stack declares 5 %"),
         (Sides(), {"load_balancer": SimpleNamespace(weight=lambda: 25)}, "the live rule gives the Task Service 25 %"),
         (Sides(status={"monolith": 401}), {}, r"the token in line \d of the file is refused"),
-        (Sides(status={"monolith": 503}), {}, "no answer of 2 users could be compared"),
-        (Sides(tasks=0), {}, r"GET /api/tasks/\{id\}: no answer of 2 users could be compared"),
+        (Sides(status={"monolith": 503}), {}, "0 answers of 2 users could be compared, at least 9 must be"),
+        (Sides(tasks=0), {}, r"GET /api/tasks/\{id\}: 0 answers of 2 users could be compared, at least 1 must be"),
+        (Sides(), {"smoke_rule_leads": lambda: False}, "nobody knows who would answer"),
         (Sides(names={"monolith": "a", "service": "a"}), {}, "both sides' answers say that a gave them"),
         (Sides(), {"service": SimpleNamespace(health=lambda: ServiceHealth(1, 1, 0, 0, "COMPLETED"))}, "the Task Service is not ready"),
     ],
@@ -244,6 +261,19 @@ def test_where_nothing_can_be_shown_nothing_is_said_to_be_well(
     """Prevents a clean run of nobody's answers, or of the monolith compared with itself."""
     with pytest.raises(Refused, match=said):
         looked(sides, tmp_path, monkeypatch, sides.stage(tmp_path, **changes))
+    assert kept == {}
+
+
+def test_few_answers_that_could_be_compared_say_nothing_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+) -> None:
+    """Prevents a first user let in by two answers that were alike, while the monolith refused all others for their number (429)."""
+    sides = Sides()
+    sides.limit = 19
+    with pytest.raises(
+        Refused, match=r"GET /api/tasks: 2 answers of 2 users could be compared, at least 9 must be; 8 did not"
+    ):
+        looked(sides, tmp_path, monkeypatch)
     assert kept == {}
 
 
