@@ -6,7 +6,7 @@ A table that is equal costs one pass over it on each side, both at once. What di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -22,10 +22,11 @@ from scripts.support.progress import Work
 from scripts.verify.buckets import WIDTH, Buckets
 from scripts.verify.hash import Algorithm, row_hash
 from scripts.verify.rows import BATCH, Difference, Found, Key, Observations, Pair, Reader, Recheck, differing, order
+from scripts.verify.sessions import CatchUp
 from scripts.verify.slices import about, slices
 
 #: How often the buckets that differ are passed over until their sums come out equal, while rows are under way.
-PASSES = 5
+PASSES = 2
 #: Rows that differ, sorted out with one fence; rows read from a side at a time. Both bound the memory.
 TOGETHER = 10_000
 FETCH = 5_000
@@ -84,8 +85,7 @@ class TableComparison:
     #: Differences kept; the others are counted.
     limit: int
     values: bool
-    #: Returns when both sides have applied what the other had committed before the call.
-    catch_up: Callable[[], object]
+    catch_up: CatchUp
     told: Work
     pace: Pace
 
@@ -123,7 +123,7 @@ class TableComparison:
         self._narrow_down(buckets, sums, found)
         seen = {difference.key for difference in found.listed}
         reader = Reader(self.table, self.theirs, self.algorithm)
-        recheck = Recheck(self.pair, reader, self.catch_up, found, self.values)
+        recheck = Recheck(self.pair, reader, self.catch_up, found, self.values, self.catch_up.one_way)
         lost = 0
         for start in range(0, len(written), BATCH):
             self.pace.gate()
@@ -185,7 +185,7 @@ class TableComparison:
         """From the buckets whose sums differ to their rows; ``sums`` are brought up to date with each pass."""
         ours, others = sums
         reader = Reader(self.table, self.theirs, self.algorithm)
-        recheck = Recheck(self.pair, reader, self.catch_up, found, self.values)
+        recheck = Recheck(self.pair, reader, self.catch_up, found, self.values, self.catch_up.one_way)
         bounds: tuple[int, int] | None = None
         explained: set[int] = set()
         for _ in range(PASSES):

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from scripts.database.catalog import Table, identifiers
 from scripts.database.connections import Connection
+from scripts.replication.directions import Direction
 from scripts.verify.documents import Kind
 from scripts.verify.hash import Algorithm, as_text, row_hash, shared
 
@@ -173,6 +174,8 @@ class Recheck:
     catch_up: Callable[[], object]
     found: Found
     values: bool = False
+    #: The same of one way; None: not looked at.
+    one_way: Callable[[Direction], object] | None = None
 
     def rows(self, keys: Sequence[Key]) -> Found:
         """The real differences among the rows ``keys``."""
@@ -185,7 +188,8 @@ class Recheck:
         """Sort out what differed when it was first looked at; what is real goes into ``found``.
 
         A fence between two observations of a row that neither side changed in between has brought everything that was under
-        way; so a row that differs in both differs. A row that changed meanwhile is looked at again, :data:`ROUNDS` times.
+        way; so a row that differs in both differs. A row that changed meanwhile is looked at again, :data:`ROUNDS` times; one
+        that is written all the time is equal when it came over as it was.
 
         Returns:
             the keys whose difference is real, or that kept changing.
@@ -193,6 +197,8 @@ class Recheck:
         waiting = differing(before)
         known: set[Key] = set()
         for _ in range(ROUNDS):
+            if self.one_way is not None and (waiting := self._not_met(waiting, self.one_way)):
+                before = self.pair.both(partial(observe, self.reader, waiting))
             if not waiting:
                 break
             self.catch_up()
@@ -203,6 +209,21 @@ class Recheck:
             waiting, before = moving + [key for key in still if key not in real], after
         self.found.moved += waiting
         return known | set(waiting)
+
+    def _not_met(self, keys: list[Key], one_way: Callable[[Direction], object]) -> list[Key]:
+        """Those of ``keys`` whose row was not on one side what it had been on the other when a fence of just then arrived there: the
+        same moment of a row, however long the lag."""
+        ways: tuple[tuple[Direction, Connection, Connection], ...] = (
+            ("forward", self.pair.source, self.pair.target),
+            ("reverse", self.pair.target, self.pair.source),
+        )
+        for direction, publisher, subscriber in ways:
+            if keys:
+                left = observe(self.reader, keys, publisher)
+                one_way(direction)
+                unequal = set(differing((left, observe(self.reader, keys, subscriber))))
+                keys = [key for key in keys if key in unequal]
+        return keys
 
     def _take(self, keys: list[Key], seen: tuple[Observations, Observations]) -> set[Key]:
         """Count the differences, list the first of them with their columns. Returns the keys without those that were

@@ -16,6 +16,7 @@ import psycopg
 from scripts.database.connections import Connection, connect
 from scripts.database.pace import Pace
 from scripts.replication import fence
+from scripts.replication.directions import Direction
 from scripts.support.settings import Settings
 from scripts.verify.rows import Pair
 
@@ -123,6 +124,11 @@ class CatchUp:
     timeout: float
     _begun: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def one_way(self, direction: Direction) -> None:
+        """Waits until what is committed on one side now was applied on the other. Raises TimedOut."""
+        if self.live:
+            fence.through(self.settings, direction, self.timeout)
 
     def __call__(self) -> None:
         """Raises TimedOut when a fence does not come through."""

@@ -340,6 +340,7 @@ def test_the_command_says_which_rows_and_never_what_they_hold(make_pair: MakePai
         "recording",
         "live",
         "algorithm",
+        "written",
     }
     assert "very private" not in said["quiet"][0] + said["quiet"][1]
     assert json.loads(said["shown"][0])["algorithm"] == "hash"
