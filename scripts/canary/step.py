@@ -169,16 +169,24 @@ class Step:
         return self._move(begun, wanted, force_reason, dry_run)
 
     def _move(self, begun: int, wanted: int, force_reason: str | None, dry_run: bool) -> CanaryStep:
-        if self._verifying is not None and self._first:
-            self._verifying.now(self._progress, whole=not begun or wanted >= 100)
-        prepared = self._ready(wanted, whole=not begun or wanted >= 100)
+        whole, users = not begun or wanted >= 100, self._stage.declared_weight() > 0
+        prepared = self._ready(wanted, whole=whole)
+        # A refusal would leave users with it, and nobody watches.
+        if (
+            prepared.verdict == "refused"
+            and users
+            and not dry_run
+            and (why := readiness.deserted(self._stage, self._tell))
+        ):
+            prepared = Decision("rollback", (why,), prepared.findings)
+        # Nothing looks at users meanwhile: where there are some, only if nothing goes on without it.
+        elif self._verifying is not None and self._first and (prepared.verdict == "refused" or not users):
+            self._verifying.now(self._progress, whole=whole)
+            prepared = self._ready(wanted, whole=whole)
         for finding in prepared.findings:
             self._tell(f"{'ok' if finding.state == 'good' else 'NO':>3}  {finding.text}")
         before = list(prepared.findings)
-        if prepared.verdict == "refused":
-            # Where users are, a refusal would leave them with it, and nobody watches.
-            if not dry_run and self._stage.declared_weight() and (why := readiness.deserted(self._stage, self._tell)):
-                prepared = Decision("rollback", (why,))
+        if prepared.verdict != "promote":
             return self._decided(self._document(begun, wanted, prepared, readiness=before))
 
         changes = self._stage.deployer.preview({"canaryWeight": wanted})

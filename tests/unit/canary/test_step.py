@@ -474,6 +474,19 @@ def test_run_verifies_before_its_first_step_and_beside_each_watch(
     # Every row before the first user, and before the last.
     assert whole == [True, False, False, True, False]
 
+    # Where users are already it does not keep a watch waiting, unless nothing went on without it.
+    for verified, compared in ((None, [25, 50]), (Verdict(True, True, 60.0, 60.0), [50])):
+        weights.clear()
+        cloud = Cloud(25)
+        monkeypatch.setattr(
+            readiness,
+            "observe",
+            lambda stage, verified=verified: READY if weights else replace(READY, verified=verified),
+        )
+        canary.run(stage(cloud, tmp_path / f"on-{len(compared)}"))
+        assert weights[: len(compared)] == compared
+    monkeypatch.setattr(readiness, "observe", lambda stage: READY)
+
     # One that fails, ends with an error that nobody thought of, or goes on and on: each promotes nothing.
     def failing(settings: Settings, **how: Any) -> None:
         if cloud.live:
