@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup engine rehearsal test lint code workflows secrets known-secrets dependencies audit sbom docs bench lock clean
+.PHONY: setup engine browser rehearsal test lint code workflows secrets known-secrets dependencies audit sbom docs bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -32,6 +32,13 @@ $(CLI): .ci/engine/go.mod .ci/engine/go.sum
 	@mkdir -p $(@D)
 	cd $(<D) && go build -o ../../$@ -ldflags \
 		"-s -w -X $(MODULE)/sdk/v3/go/common/version.Version=$$(go list -m -f '{{.Version}}' $(MODULE)/pkg/v3)" $(MODULE)/pkg/v3/cmd/pulumi
+
+# For the tests of what a browser shows. Debian has it by package; elsewhere whoever owns the machine installs it.
+browser:
+	@command -v chromium-headless-shell || command -v chromium || command -v google-chrome || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update --quiet=2 && \
+		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends chromium-headless-shell fonts-dejavu-core; } || \
+		{ echo "make browser: there is no Chromium (chromium-headless-shell, chromium or google-chrome on PATH), and installing Debian's takes root and apt-get. Install one, then run make browser again" >&2; exit 2; }
 
 rehearsal: setup
 	$(BIN)/task-migration rehearse

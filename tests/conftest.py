@@ -65,32 +65,43 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
-def _without_engine() -> str | None:
-    """Why the tests of the real engine cannot run here; None when they can."""
-    if shutil.which("pulumi", path=search_path({})) is not None:
-        return None
-    return "the tests of the real engine do not run: there is no Pulumi CLI; build it (make engine) or install it"
+def browser() -> str | None:
+    """The Chromium that is there, by path: Debian's, or Google's build of it."""
+    return next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
+
+
+def _left_out() -> dict[str, str]:
+    """The marks whose tests cannot run on this machine, each with why and the remedy."""
+    found = {}
+    if shutil.which("pulumi", path=search_path({})) is None:
+        found["engine"] = (
+            "the tests of the real engine do not run: there is no Pulumi CLI; build it (make engine) or install it"
+        )
+    if browser() is None:
+        found["browser"] = (
+            "the tests of what a browser shows do not run: there is no Chromium; install it (make browser, as root on Debian)"
+        )
+    return found
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where the engine is demanded (`make test ENGINE=required`, as .ci/run does) nothing runs without it."""
-    missing = _without_engine()
-    if missing and os.environ.get("ENGINE") == "required":
-        raise pytest.UsageError(missing)
+    """What is demanded (`make test ENGINE=required BROWSER=required`, as .ci/run does) has to be there, or nothing runs."""
+    for mark, missing in _left_out().items():
+        if os.environ.get(mark.upper()) == "required":
+            raise pytest.UsageError(missing)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The one line that says what was left out."""
-    if missing := _without_engine():
+    """A line for each kind of test that was left out."""
+    for missing in _left_out().values():
         terminalreporter.write_line(missing, yellow=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the real engine's where there is none. For workers: the groups first, as they take longest, the short unit
-    tests last, to fill the end evenly.
+    """Leaves out what cannot run here. For workers: the groups first, as they take longest, the short unit tests last, to fill
+    the end evenly.
     """
-    if _without_engine():
-        left_out = [item for item in items if item.get_closest_marker("engine")]
+    if left_out := [item for item in items if any(item.get_closest_marker(mark) for mark in _left_out())]:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
 
