@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from scripts.api.documents import StaleReads
+from scripts.report.documents import Story
 from scripts.support.document import Document
 
 #: As it was measured: Locust gives whole milliseconds, the gateway hundredths.
@@ -152,3 +153,4 @@ class Report(Document):
     #: Rows made in the monolith's database, by table.
     rows: dict[str, int]
     load: LoadFigures | None
+    story: Story

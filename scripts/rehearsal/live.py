@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from scripts.report.documents import Mark, MarkKind
 from scripts.support.console import err, say
 from scripts.support.errors import MigrationError
 from scripts.support.redact import redact
@@ -85,6 +86,8 @@ class LiveView:
 
     def __init__(self, sample: Callable[[Moment], None]) -> None:
         self.moment = Moment()
+        #: What the story tells of beside what the journal does.
+        self.marks: list[Mark] = []
         self._events: list[Event] = []
         self._sample = sample
         self._started = time.monotonic()
@@ -116,6 +119,10 @@ class LiveView:
         self._events.append(event)
         if self._live is None:
             say(f"{event.seconds:6.1f} s  {event.text}")
+
+    def mark(self, kind: MarkKind, text: str, at: float | None = None) -> None:
+        """Something that the story shows in its pictures happened, ``at`` (seconds since the epoch; None: now)."""
+        self.marks.append(Mark(at=time.time() if at is None else at, kind=kind, text=redact(text)))
 
     def _loop(self) -> None:
         while not self._over.wait(0.5):

@@ -11,12 +11,20 @@ from pydantic import ValidationError
 from scripts.rehearsal import criteria
 from scripts.rehearsal.criteria import Evidence, Wanted
 from scripts.rehearsal.documents import AcknowledgedWrites, Report, Requests, Rollback
+from scripts.report.documents import Story
 from scripts.support import private
 from scripts.support.errors import UsageError
 
 
 def make(
-    seen: Evidence, wanted: Wanted, *, seconds: float, engine: str, rows: Mapping[str, int], drill: bool = False
+    seen: Evidence,
+    wanted: Wanted,
+    *,
+    seconds: float,
+    engine: str,
+    rows: Mapping[str, int],
+    story: Story,
+    drill: bool = False,
 ) -> Report:
     """The report of a rehearsal that took so many ``seconds``; ``drill``: of a rollback drill."""
     judged = criteria.of_drill(seen, wanted) if drill else criteria.of_plan(seen, wanted)
@@ -46,6 +54,7 @@ def make(
         engine=engine,
         rows=dict(rows),
         load=load,
+        story=story,
     )
 
 

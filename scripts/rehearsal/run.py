@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from scripts.rehearsal import report
+from scripts.rehearsal import report, story
 from scripts.rehearsal.criteria import Wanted
 from scripts.rehearsal.documents import Report
 from scripts.rehearsal.drill import drill
@@ -34,7 +34,7 @@ def rehearse(plan: Plan) -> Report:
         KeyboardInterrupt: Ctrl-C; after everything was stopped.
         MigrationError: the machine could not be set up.
     """
-    started = time.monotonic()
+    started, began = time.monotonic(), time.time()
     if plan.output.exists():
         shutil.rmtree(plan.output)
     with _interruptible(), ExitStack() as cleanup:
@@ -55,6 +55,7 @@ def rehearse(plan: Plan) -> Report:
             seconds=round(time.monotonic() - started, 1),
             engine=testbed.engine,
             rows=testbed.databases.rows_made,
+            story=story.tell(testbed, steps.evidence, view.marks, began),
             drill=plan.drill,
         )
         report.save(plan.output / "report.json", made)

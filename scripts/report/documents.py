@@ -32,13 +32,16 @@ class Limit(Document):
     value: float
 
 
+MarkKind = Literal[
+    "copied", "replicating", "step", "promoted", "hold", "breach", "rollback", "fault", "finalized", "other"
+]
+
+
 class Mark(Document):
     """Something that happened at `at` (seconds since the epoch)."""
 
     at: float
-    kind: Literal[
-        "copied", "replicating", "step", "promoted", "hold", "breach", "rollback", "fault", "finalized", "other"
-    ]
+    kind: MarkKind
     text: str
 
 

@@ -17,6 +17,7 @@ from scripts.rehearsal.documents import (
     Step,
     UserReads,
 )
+from scripts.report.documents import Story
 from scripts.support.status import Event, History
 from tests.unit.cli.shown import shown
 
@@ -65,6 +66,19 @@ def report(*, passed: bool) -> Report:
             users=100,
             rate=50.02,
             seconds=230.0,
+        ),
+        story=Story(
+            began=0.0,
+            ended=1.0,
+            series=[],
+            limits=[],
+            marks=[],
+            tables=[],
+            conflicts=[],
+            decisions=[],
+            rollbacks=[],
+            shadow=[],
+            parts=[],
         ),
     )
 

@@ -16,6 +16,7 @@ from scripts.finish.documents import Finalization
 from scripts.rehearsal import criteria, report
 from scripts.rehearsal.criteria import Evidence, Wanted
 from scripts.rehearsal.documents import Drill, LedgerCheck, LoadFigures, Report, Step
+from scripts.report.documents import Story
 from scripts.support.document import Document
 from scripts.support.errors import UsageError
 from scripts.verify.documents import ComparedTable, Verification
@@ -29,6 +30,11 @@ LOAD = LoadFigures(
     p95_ms=90, seconds=20.0,
 )  # fmt: skip
 ENDPOINTS = [f"endpoint {number}" for number in range(8)]
+
+
+STORY = Story(
+    began=0.0, ended=1.0, series=[], limits=[], marks=[], tables=[], conflicts=[], decisions=[], rollbacks=[], shadow=[], parts=[],
+)  # fmt: skip
 
 
 def partly(model: type[D], **fields: Any) -> D:
@@ -66,7 +72,7 @@ def judged(evidence: Evidence) -> dict[str, bool]:
 
 
 def made(evidence: Evidence, *, drill: bool = False) -> Report:
-    return report.make(evidence, WANTED, seconds=1.0, engine="embedded", rows={"tasks": 7}, drill=drill)
+    return report.make(evidence, WANTED, seconds=1.0, engine="embedded", rows={"tasks": 7}, story=STORY, drill=drill)
 
 
 def test_whole_evidence_passes() -> None:
