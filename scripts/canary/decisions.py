@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,22 @@ def read(location: str) -> dict[str, Any]:
         bucket, key = aws.bucket_and_prefix(location)
         with aws.refusals(failed, remedy):
             return dict(json.loads(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()))
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError, RecursionError) as error:
         raise MigrationError(f"{failed}: {error}; {remedy}") from None
+
+
+def kept(settings: Settings, events: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The documents of the decisions among these events, by the name of their file; one that cannot be read is named and left out."""
+    found = {}
+    for event in events:
+        if (event.get("step"), event.get("event")) == (Step.CANARY, CanaryEvent.DECIDED) and event.get("document"):
+            # Only its name: as below.
+            name = str(event["document"]).rpartition("/")[2]
+            try:
+                found[name] = read(_place(settings, name))
+            except MigrationError as error:
+                passed_by(str(settings.state_dir), [f"{name}: {error}"])
+    return found
 
 
 def explain(settings: Settings) -> Explanation:

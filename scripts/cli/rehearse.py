@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
 from scripts.rehearsal.plan import EngineName, Plan, ReplicationName, Wrong
 from scripts.support.errors import Refused, UsageError
+
+if TYPE_CHECKING:
+    from scripts.rehearsal.documents import Report
+    from scripts.report.documents import Run
 
 app = typer.Typer()
 REPORT = "scripts.rehearsal.documents:Report"
@@ -29,20 +33,45 @@ def status(stack: Stack = None, json: Json = False) -> int:
 
 
 @app.command()
-@prints(REPORT, exits={REFUSED: "a criterion failed"})
+@prints(REPORT, "scripts.report.documents:Run", exits={REFUSED: "a criterion failed, or the journal is empty"})
 def report(
+    stack: Stack = None,
     json: Json = False,
-    path: Annotated[Path, typer.Option("--path", help="The report of a rehearsal.")] = Path(
-        "build/rehearsal/report.json"
-    ),
+    path: Annotated[
+        Path | None,
+        typer.Option("--path", help="The report of a rehearsal. Without it build/rehearsal/report.json."),
+    ] = None,
+    journal: Annotated[
+        bool,
+        typer.Option(
+            "--journal", help="Instead: the real run that the state directory's journal tells of; no database is asked."
+        ),
+    ] = False,
 ) -> int:
-    """The success criteria of the last rehearsal, each with its evidence."""
+    """The success criteria of the last rehearsal, or of a real run by its journal, each with its evidence."""
     from scripts.cli import rehearse_text
-    from scripts.rehearsal import report as reports
+    from scripts.report.documents import Run
 
-    document = reports.load(path)
+    if journal and path:
+        raise UsageError(f"--journal and --path {path} are two reports; leave one of them out")
+    document = _run(stack) if journal else _rehearsal(path)
+    if isinstance(document, Run):
+        emit(document, as_json=json, text=rehearse_text.run)
+        return REFUSED if document.passed is False else 0
     emit(document, as_json=json, text=rehearse_text.report)
     return 0 if document.passed else REFUSED
+
+
+def _run(stack: str | None) -> Run:
+    from scripts.report import run
+
+    return run.read(load_settings(stack))
+
+
+def _rehearsal(path: Path | None) -> Report:
+    from scripts.rehearsal import report as reports
+
+    return reports.load(path or Path("build/rehearsal/report.json"))
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from scripts.cli.view import Column, View, finding, table
+from scripts.cli.view import Column, State, View, finding, table
 from scripts.support.events import (
     AbandonEvent,
     BackupEvent,
@@ -23,6 +23,7 @@ from scripts.support.events import (
 if TYPE_CHECKING:
     from scripts.rehearsal.documents import Drill, Reads, Report, UserReads
     from scripts.rehearsal.documents import Step as CanaryStep
+    from scripts.report.documents import Run
     from scripts.support.status import Event, History
 
 #: What to type after a step's last event.
@@ -79,6 +80,14 @@ def report(document: Report) -> View:
             parts.append(_stale(load.stale_reads))
     following = "look into logs/ beside the report, mend the cause, then: make rehearsal" if failed else None
     return View(verdict, "bad" if failed else "good", parts, following or "task-migration preflight")
+
+
+def run(document: Run) -> View:
+    """A real run by its journal: what can be judged by that, and how far it came."""
+    judged = (finding("good" if one.passed else "bad", f"{one.name}: {one.evidence}") for one in document.criteria)
+    state: State = "bad" if document.passed is False else "good" if document.passed else "plain"
+    where = f"stack {document.stack}, {document.state_dir}" if document.stack else document.state_dir
+    return View(f"{document.verdict} ({where})", state, [Group(*judged)], "task-migration status")
 
 
 def _steps(steps: Sequence[CanaryStep]) -> RenderableType:

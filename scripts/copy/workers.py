@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from scripts.database.connections import COPY_WRITER, Connection
 from scripts.database.pace import Pace
 from scripts.database.sides import open_side
 from scripts.support.errors import Refused
+from scripts.support.events import CopyEvent
 from scripts.support.progress import Progress
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
@@ -31,6 +33,8 @@ from scripts.support.sides import Side
 TICK_SECONDS = 0.25
 #: How long giving up waits for a server to take a cancel request, seconds.
 CANCEL_SECONDS = 5.0
+#: Seconds until the journal is told of rows moved, at first and at most: after each time the pause doubles.
+TOLD_SECONDS, TOLD_SECONDS_MOST = 2.0, 60.0
 MEBIBYTE = 2**20
 
 
@@ -110,7 +114,13 @@ class Workers:
                 for name, size in sizes.items()
             }
 
+            pause, told = TOLD_SECONDS, time.monotonic()
+
             def show() -> None:
+                nonlocal pause, told
+                if time.monotonic() - told >= pause:
+                    pause, told = min(2 * pause, TOLD_SECONDS_MOST), time.monotonic()
+                    self._notes.append((CopyEvent.MOVED, {"rows": dict(self._rows_moved)}))
                 rows.at(self._sent.total() / MEBIBYTE)
                 for name, work in tables.items():
                     work.at(self._sent[name] / MEBIBYTE)
@@ -172,7 +182,7 @@ class Workers:
         with self._turn:
             self.queue.finish(step)
             if step.kind == "rows" and not self.queue.open("rows", step.table):
-                self._notes.append(("rows", {"table": step.table, "rows": self._rows_moved[step.table]}))
+                self._notes.append((CopyEvent.ROWS, {"table": step.table, "rows": self._rows_moved[step.table]}))
             elif step.kind in ("key", "links", "statistics"):
                 self._notes.append((step.kind, {"table": step.table}))
             self._done += step.cost if step.kind != "rows" else 0

@@ -191,7 +191,10 @@ def run(
         for connection in found.connections.values():
             connection.close()
     failed = [check.name for check in found.checks if check.status == "fail"]
-    settings.journal.record(Step.PREFLIGHT, PreflightEvent.CHECKED, passed=not failed, failed=failed)
+    # Whether an account was behind it, or a rehearsal's stand-in.
+    settings.journal.record(
+        Step.PREFLIGHT, PreflightEvent.CHECKED, passed=not failed, failed=failed, stage=settings.stage
+    )
     return Preflight(
         checks=[
             Check(check.name, check.status, redact(check.detail), check.remedy if check.status != "pass" else "")

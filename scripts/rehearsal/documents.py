@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from scripts.api.documents import StaleReads
+from scripts.report.documents import Criterion as Criterion
 from scripts.report.documents import Story
 from scripts.support.document import Document
 
@@ -39,14 +40,6 @@ class LedgerCheck(Document):
     unknown: int
     #: Of a write, each value that is lost by itself.
     lost_items: list[LostWrite]
-
-
-class Criterion(Document):
-    """One of the plan's success criteria, with what was measured."""
-
-    name: str
-    passed: bool
-    evidence: str
 
 
 class Requests(Document):

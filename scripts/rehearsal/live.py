@@ -30,7 +30,8 @@ class Moment:
     weight: int | None = None
     share: float | None = None
     load: Mapping[str, Any] = field(default_factory=dict)
-    lag: Mapping[str, Any] = field(default_factory=dict)
+    #: Seconds by direction.
+    lag: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,8 @@ def _number(value: int | float | None, unit: str = "") -> str:
     return "-" if value is None else f"{value:,.0f}{unit}"
 
 
-def _lag(side: Mapping[str, Any] | None) -> str:
-    if not side:
-        return "not started"
-    if not side.get("running"):
-        return "not running"
-    seconds = side.get("lag_seconds")
-    return f"{_number(side.get('lag_bytes'), ' B')}" + ("" if seconds is None else f", {seconds:.2f} s")
+def _lag(seconds: float | None) -> str:
+    return "not measured" if seconds is None else f"{seconds:.2f} s"
 
 
 def events_table(events: list[Event]) -> Table:

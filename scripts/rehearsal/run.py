@@ -40,7 +40,8 @@ def rehearse(plan: Plan) -> Report:
     with _interruptible(), ExitStack() as cleanup:
         testbed = cleanup.enter_context(Testbed(plan))
         cleanup.callback(_undisturbed)
-        with LiveView(Sampler(testbed)) as view:
+        sampler = Sampler(testbed)
+        with LiveView(sampler) as view:
             steps = Steps(testbed, view)
             try:
                 _carry_out(steps)
@@ -55,7 +56,7 @@ def rehearse(plan: Plan) -> Report:
             seconds=round(time.monotonic() - started, 1),
             engine=testbed.engine,
             rows=testbed.databases.rows_made,
-            story=story.tell(testbed, steps.evidence, view.marks, began),
+            story=story.tell(testbed, view.marks, sampler.close(), began),
             drill=plan.drill,
         )
         report.save(plan.output / "report.json", made)
@@ -69,6 +70,7 @@ def _carry_out(steps: Steps) -> None:
     steps.appoint_operator()
     steps.start_service()
     testbed.start_load()
+    view.mark("other", f"the load begins: {plan.users} users, {plan.rate:g} requests/s")
     view.event(f"load: {plan.users} users, {plan.rate:g} requests/s through the gateway, weight 0")
     steps.replicate()
     steps.check_api()

@@ -236,6 +236,14 @@ class LostWrite(Document):
     columns: list[str]
 
 
+class ToldKind(Document):
+    """Lost writes of one kind, as `docs/architecture.md`, 'Two writers of one row', has them."""
+
+    table: str
+    kind: str
+    count: int
+
+
 class ToldConflicts(Document):
     """How many lost writes each side's conflict log tells of: one stands in the log of the side where it arrived."""
 

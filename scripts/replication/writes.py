@@ -29,7 +29,7 @@ from psycopg import IsolationLevel, sql
 from scripts.database import helper_schema, locks, queries
 from scripts.database.connections import Connection, domain_errors, session_name
 from scripts.database.sides import open_side
-from scripts.replication.documents import HeldWrites, LostWrite, WriteCounts
+from scripts.replication.documents import HeldWrites, LostWrite, ToldKind, WriteCounts
 from scripts.support.errors import TimedOut
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side, other
@@ -220,6 +220,16 @@ def told(connection: Connection) -> int:
         return 0
     row = connection.execute("SELECT count(*) FROM task_migration.conflicts").fetchone()
     return int(row[0]) if row else 0
+
+
+def told_by_kind(*connections: Connection) -> list[ToldKind]:
+    """The lost writes that these sides' conflict logs tell of, by table and kind."""
+    counted: Counter[tuple[str, str]] = Counter()
+    for connection in connections:
+        if helper_schema.installed(connection):
+            for table, kind, count in connection.execute(_QUERIES["told_by_kind"]).fetchall():
+                counted[table, kind] += count
+    return [ToldKind(table=table, kind=kind, count=count) for (table, kind), count in sorted(counted.items())]
 
 
 def losses(connection: Connection, limit: int = LISTED) -> list[LostWrite]:

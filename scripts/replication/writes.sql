@@ -75,5 +75,8 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, (SELECT last_value
 -- fenced: whether a fence has arrived that was written after the other side's clock stood at a number
 SELECT EXISTS (SELECT 1 FROM {writes} w WHERE w.kind = 'fence' AND w.v > %s)
 
+-- told_by_kind: lost writes of a side's conflict log, counted
+SELECT table_name, kind, count(*) FROM task_migration.conflicts GROUP BY 1, 2
+
 -- losses: the newest lost writes of a side's conflict log; no values
 SELECT at::text, table_name, key::text, kind, v, columns FROM task_migration.conflicts ORDER BY id DESC LIMIT %s

@@ -16,12 +16,21 @@ class Series(Document):
     """One curve over the time of the run.
 
     `what` and `of` name it: weight (percent) asked or measured; requests, errors (both per second) and p50, p95 (milliseconds) of
-    monolith or task-service; lag (seconds) forward or reverse; copied (rows) of a table; told (writes lost, in all) of both sides.
+    monolith, task-service or users (what the API answered, whichever side did, or none); lag (seconds) forward, reverse or of the slower
+    way; copied (rows) of a table; told (writes lost, in all) of both sides. What is counted of a second or a period stands at its begin.
     """
 
     what: Literal["weight", "requests", "errors", "p50", "p95", "lag", "copied", "told"]
     of: str
     points: list[Point]
+
+
+class Criterion(Document):
+    """Something that had to be true, with what was found."""
+
+    name: str
+    passed: bool
+    evidence: str
 
 
 class Limit(Document):
@@ -121,3 +130,17 @@ class Story(Document):
     rollbacks: list[RollbackRow]
     shadow: list[ShadowRow]
     parts: list[Part]
+
+
+class Run(Document):
+    """A real run as its journal tells it: what can be judged by that alone, and its story.
+
+    `passed` is None while nothing failed and the end is not reached.
+    """
+
+    stack: str | None
+    state_dir: str
+    passed: bool | None
+    verdict: str
+    criteria: list[Criterion]
+    story: Story

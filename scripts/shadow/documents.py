@@ -28,6 +28,8 @@ class ShadowEndpoint(Document):
     answers: int
     #: Answers that could not be: the monolith's two never agreed, or it did not answer.
     unsettled: int
+    #: Of those compared.
+    different: int
     differences: list[FieldDifference]
     #: Fields that had no value, or none that held still, in any answer: nothing is known of them.
     unseen: list[str]

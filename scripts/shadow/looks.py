@@ -53,6 +53,7 @@ class Tally:
             endpoint=endpoint,
             answers=self.answers,
             unsettled=self.unsettled,
+            different=len(self.differing),
             differences=[
                 FieldDifference(
                     field=name,

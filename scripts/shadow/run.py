@@ -133,9 +133,17 @@ def _keep(stage: Stage, begun: Begun, found: Shadow) -> None:
         one.endpoint: sorted({f"{difference.field}: {difference.kind}" for difference in one.differences})
         for one in found.endpoints
     }
-    answers = {one.endpoint: one.answers for one in found.endpoints}
+    answers, different = (
+        {one.endpoint: getattr(one, of) for one in found.endpoints} for of in ("answers", "different")
+    )
     stage.settings.journal.record(
-        Step.SHADOW, ShadowEvent.COMPARED, match=found.match, users=found.users, answers=answers, differing=differing
+        Step.SHADOW,
+        ShadowEvent.COMPARED,
+        match=found.match,
+        users=found.users,
+        answers=answers,
+        different=different,
+        differing=differing,
     )
 
 

@@ -45,6 +45,10 @@ class CopyEvent(StrEnum):
 
     STARTED = "started"
     SLOT = "slot"
+    #: Rows of each table that were moved so far; of a long copy.
+    MOVED = "moved"
+    #: All rows of one table.
+    ROWS = "rows"
     COMPLETE = "complete"
     FAILED = "failed"
 

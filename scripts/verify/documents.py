@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from scripts.replication.documents import LostWrite, SequenceBand, WriteCounts
+from scripts.replication.documents import LostWrite, SequenceBand, ToldKind, WriteCounts
 from scripts.schema.documents import Difference
 from scripts.support.document import Document
 from scripts.support.sides import Side, other
@@ -124,6 +124,8 @@ class WritesProof(Document):
     #: Lost writes that the conflict logs of both sides tell of, and the newest of them.
     told: int
     losses: list[LostWrite]
+    #: All of them, counted.
+    told_by_kind: list[ToldKind] = Field(default_factory=list)
 
     @property
     def proven(self) -> bool:

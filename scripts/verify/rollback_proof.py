@@ -78,6 +78,7 @@ def prove(settings: Settings, side: Side, timeout: float) -> WritesProof:
             different=compared.different[:LISTED],
             told=writes.told(source) + writes.told(target),
             losses=sorted(losses, key=lambda loss: loss.at, reverse=True)[:LISTED],
+            told_by_kind=writes.told_by_kind(source, target),
         )
 
 

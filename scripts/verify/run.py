@@ -159,6 +159,8 @@ def run(
         recording=recording,
         differences={entry.table: entry.differences_total for entry in report},
         rows={entry.table: entry.source_rows for entry in report},
+        target_rows={entry.table: entry.target_rows for entry in report},
+        equal={entry.table: entry.match for entry in report},
     )
     return found
 

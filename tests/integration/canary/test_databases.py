@@ -331,6 +331,7 @@ def test_a_rollback_proves_every_insert_update_and_delete_of_the_task_service(pa
     assert after.told == 1
     (loss,) = after.losses
     assert (loss.table, loss.key, loss.kind, loss.columns) == ("tasks", [str(task)], "update", ["title"])
+    assert [one.plain() for one in after.told_by_kind] == [{"table": "tasks", "kind": "update", "count": 1}]
     assert "源" not in after.json_text() and "目標" not in after.json_text(), "no values in the document"  # noqa: PT018
     cloud = Cloud(weight=25)
     document = rollback.run(_stage(pair.settings, cloud))

@@ -206,12 +206,14 @@ def test_on_live_load_each_seeded_difference_is_found_by_its_field_and_nothing_e
             listing, showing = right.endpoints
             assert min(listing.answers, showing.answers) > 3
             assert listing.unsettled <= 1
+            assert listing.different == showing.different == 0
             assert set(listing.unseen) <= {"next_before_id", "tasks[].approved_by_user_id", "tasks[].assigned_by_user_id",
                                            "tasks[].description", "tasks[].due_date", "tasks[].group_task_id",
                                            "tasks[].source_proposal_id"}  # fmt: skip
             for fault, fields in FAULTS.items():
                 found = look(fault)
                 assert not found.match, fault
+                assert 0 < found.endpoints[0].different <= found.endpoints[0].answers, fault
                 differing = {(one.field, one.kind) for one in found.endpoints[0].differences}
                 assert next(iter(fields)) in {name for name, _ in differing}, (fault, differing)
                 assert all(kind in fields.get(name, ()) for name, kind in differing), (fault, differing)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from components.config import MigrationConfig
+from scripts.canary import decisions
 from scripts.canary.traffic import LoadBalancer, Rule
 from scripts.database.connections import parameters
 from scripts.rehearsal.world import EmulatedAws, build_world
+from scripts.report import run
 from scripts.support.aws import client, database_url
 from scripts.support.errors import MigrationError, Refused, TimedOut, UsageError
 from scripts.support.journal_s3 import S3Journal
-from scripts.support.settings import open_journal
+from scripts.support.settings import Settings, open_journal
 from tests.journal import last
+from tests.unit.report.test_journal import T0, WHOLE, watched
 
 pytestmark = pytest.mark.usefixtures("in_account")
 
@@ -34,6 +40,26 @@ def test_the_journal_in_s3_keeps_the_order_and_tells_a_missing_bucket(aws: Emula
         open_journal("s3://nowhere").record("copy", "begun")
     with pytest.raises(UsageError, match="is no S3 location"):
         open_journal("gs://bucket/x")
+
+
+def test_a_run_is_reported_from_s3_alone_with_what_its_decisions_keep_there(aws: EmulatedAws) -> None:
+    aws.client("s3").create_bucket(Bucket="run", CreateBucketConfiguration={"LocationConstraint": aws.region})
+    settings = Settings(MigrationConfig(), None, None, None, "s3://run/prod")
+    for event in WHOLE[:12]:
+        facts = {name: value for name, value in event.items() if name not in ("at", "step", "event")}
+        settings.journal.record(event["step"], event["event"], **facts)
+    began = datetime.now(UTC).timestamp()
+    facts = {"from": 0, "to": 25, "decision": "promote", "reasons": [], "seconds": 1.0}
+    evidence = asdict(watched(began - T0))
+    location = decisions.keep(settings, datetime.now(UTC).isoformat(), {**facts, "evidence": evidence})
+    settings.journal.record("canary", "decided", **facts, document=location)
+    found = run.read(settings)
+    assert found.passed is None
+    assert found.verdict == "Not at its end: the Task Service gets 25 %; nothing failed so far"
+    assert found.story.decisions[0].evidence.startswith("3 periods of 60 s")
+    assert found.story.tables[0].rows == 70
+    with pytest.raises(Refused, match="s3://run/other is empty"):
+        run.read(replace(settings, state_dir="s3://run/other"))
 
 
 def test_a_stacks_database_is_reached_with_the_secrets_password(

@@ -10,6 +10,7 @@ ONE = ShadowEndpoint(
     endpoint="GET /api/tasks",
     answers=80,
     unsettled=1,
+    different=0,
     differences=[],
     unseen=["tasks[].reward"],
     respelled=["tasks[].created_at"],
@@ -26,7 +27,7 @@ APART = ALIKE.model_copy(
     update={
         "match": False,
         "told_apart": True,
-        "endpoints": [ONE.model_copy(update={"differences": [ZONE], "unseen": [], "respelled": []})],
+        "endpoints": [ONE.model_copy(update={"different": 79, "differences": [ZONE], "unseen": [], "respelled": []})],
     }
 )
 
