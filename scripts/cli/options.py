@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from scripts.support.errors import DataDiffer, Refused, TimedOut
+from scripts.support.errors import DataDiffer, NotJudged, Refused, TimedOut
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +34,7 @@ MaxLoad = Annotated[
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds until the wait gives up.")]
 
 REFUSED, DIFFER, TIMED_OUT = Refused.exit_status, DataDiffer.exit_status, TimedOut.exit_status
+NOT_JUDGED = NotJudged.exit_status
 
 
 def prints(*documents: str, exits: Mapping[int, str] | None = None) -> Callable[[F], F]:

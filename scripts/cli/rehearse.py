@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scripts.cli.options import REFUSED, Json, Stack, prints
+from scripts.cli.options import NOT_JUDGED, REFUSED, Json, Stack, prints
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
 from scripts.rehearsal.plan import EngineName, Plan, ReplicationName, Wrong
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 REPORT = "scripts.rehearsal.documents:Report"
+BUSY = "not judged, as others kept the machine busy; the report has the figures"
 
 
 @app.command()
@@ -33,7 +34,7 @@ def status(stack: Stack = None, json: Json = False) -> int:
 
 
 @app.command()
-@prints(REPORT, "scripts.report.documents:Run", exits={REFUSED: "a criterion failed, or the journal is empty"})
+@prints(REPORT, "scripts.report.documents:Run", exits={REFUSED: "a criterion failed, or the journal is empty", NOT_JUDGED: BUSY})
 def report(
     stack: Stack = None,
     json: Json = False,
@@ -59,7 +60,7 @@ def report(
         emit(document, as_json=json, text=rehearse_text.run)
         return REFUSED if document.passed is False else 0
     emit(document, as_json=json, text=rehearse_text.report)
-    return 0 if document.passed else REFUSED
+    return 0 if document.passed else REFUSED if document.judged else NOT_JUDGED
 
 
 def _run(stack: str | None) -> Run:
@@ -75,7 +76,7 @@ def _rehearsal(path: Path | None) -> Report:
 
 
 @app.command()
-@prints(REPORT, exits={REFUSED: "a criterion failed, or a part of the machine is missing"})
+@prints(REPORT, exits={REFUSED: "a criterion failed, or a part of the machine is missing", NOT_JUDGED: BUSY})
 def rehearse(
     rows: Annotated[
         int, typer.Option("--rows", min=10, max=10_000_000, help="Tasks; the other tables in proportion.")
@@ -149,4 +150,4 @@ def rehearse(
     )
     emit(document, as_json=json, text=rehearse_text.report)
     say(f"report: {output / 'report.json'}")
-    return 0 if document.passed else REFUSED
+    return 0 if document.passed else REFUSED if document.judged else NOT_JUDGED

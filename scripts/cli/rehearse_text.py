@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scripts.cli.view import Column, State, View, finding, table
+from scripts.rehearsal.waits import described
 from scripts.support.events import (
     AbandonEvent,
     BackupEvent,
@@ -21,7 +22,7 @@ from scripts.support.events import (
 )
 
 if TYPE_CHECKING:
-    from scripts.rehearsal.documents import Drill, Reads, Report, UserReads
+    from scripts.rehearsal.documents import Drill, MachineUse, Reads, Report, UserReads
     from scripts.rehearsal.documents import Step as CanaryStep
     from scripts.report.documents import Run
     from scripts.support.status import Event, History
@@ -46,16 +47,26 @@ ELSE: Mapping[str, str] = {
 }
 
 
+def verdict(document: Report) -> tuple[State, str]:
+    """How a rehearsal came out, in a sentence that says what the machine did where that is why."""
+    failed, total = sum(not one.passed for one in document.criteria), len(document.criteria)
+    counted = f"{document.requests.total:,} requests, {document.requests.failed:,} failed; {document.seconds:,.0f} s"
+    if document.passed:
+        return "good", f"Passed: all {total} criteria; {counted}"
+    if document.judged:
+        return "bad", f"NOT PASSED: {failed} of {total} criteria failed; {counted}"
+    machine = document.machine.under_load if document.machine else None
+    had = f" ({described(machine)})" if machine else ""
+    return "warning", f"Not judged: the machine was busy{had}; {total - failed} of {total} criteria passed; {counted}"
+
+
 def report(document: Report) -> View:
     """A rehearsal's report: the criteria with their evidence, the moves of the weight, the drills."""
-    failed = [one for one in document.criteria if not one.passed]
-    counted = f"{document.requests.total:,} requests, {document.requests.failed:,} failed; {document.seconds:,.0f} s"
-    verdict = (
-        f"NOT PASSED: {len(failed)} of {len(document.criteria)} criteria failed; {counted}"
-        if failed
-        else f"Passed: all {len(document.criteria)} criteria; {counted}"
+    state, said = verdict(document)
+    judged = (
+        finding("good" if one.passed else "bad" if one.judged else "warning", f"{one.name}: {one.evidence}")
+        for one in document.criteria
     )
-    judged = (finding("good" if one.passed else "bad", f"{one.name}: {one.evidence}") for one in document.criteria)
     parts: list[RenderableType] = [Group(*judged)]
     if document.steps:
         parts.append(
@@ -78,8 +89,20 @@ def report(document: Report) -> View:
         if load.stale_reads:
             parts.append(Text("\nUsers who did not see their own acknowledged write yet:"))
             parts.append(_stale(load.stale_reads))
-    following = "look into logs/ beside the report, mend the cause, then: make rehearsal" if failed else None
-    return View(verdict, "bad" if failed else "good", parts, following or "task-migration preflight")
+    if document.machine is not None:
+        parts.append(_machine(document.machine))
+    following = {
+        "good": "task-migration preflight",
+        "warning": "end what else runs on this machine, or lower --users and --rate, then: make rehearsal",
+    }.get(state, "look into logs/ beside the report, mend the cause, then: make rehearsal")
+    return View(said, state, parts, following)
+
+
+def _machine(found: MachineUse) -> RenderableType:
+    used = ", ".join(f"{name} {spent:g}" for name, spent in sorted(found.cpu_seconds.items(), key=lambda one: -one[1]))
+    lines = [f"\nCPU seconds of the rehearsal itself, {sum(found.cpu_seconds.values()):,.0f} in all: {used}."]
+    lines += [f"Under load: {described(found.under_load)}."] if found.under_load else []
+    return Text("\n".join(lines))
 
 
 def run(document: Run) -> View:

@@ -42,6 +42,35 @@ class LedgerCheck(Document):
     lost_items: list[LostWrite]
 
 
+class MachineShare(Document):
+    """What the machine gave the rehearsal in so many `seconds`: percent of its `cores`, and waits."""
+
+    seconds: float
+    cores: int
+    #: What the rehearsal's processes used, what all others did (a hypervisor included), and what nobody did.
+    ours_percent: float
+    others_percent: float
+    idle_percent: float
+    #: Percent of the time: in which a container's quota held it back; in which some process waited for a CPU (None without PSI).
+    throttled_percent: float
+    pressure_percent: float | None
+    #: P95: how late a timer woke up, milliseconds; at worst: how late the load's users came to their turn (None without a load).
+    timer_late_ms: float
+    users_late_ms: float | None
+    #: Percent of the time in which others had a real part of the cores and somebody had to wait.
+    busy_percent: float
+    #: Of the seconds that were not busy the typical P95 of the load's newest requests; None where there were none.
+    quiet_p95_ms: float | None
+
+
+class MachineUse(Document):
+    """The machine over the whole time under load, and the CPU seconds that the rehearsal took, by process and by command."""
+
+    under_load: MachineShare | None
+    cpu_seconds: dict[str, float]
+    commands: dict[str, float]
+
+
 class Requests(Document):
     """All requests of all loads; of the percentiles the worst load's."""
 
@@ -94,6 +123,8 @@ class Step(Document):
     no_cookies: Reads | None = None
     seconds: float
     decision: str
+    #: What the machine gave meanwhile.
+    machine: MachineShare | None = None
 
 
 class Drill(Document):
@@ -131,9 +162,11 @@ class LoadFigures(Document):
 
 
 class Report(Document):
-    """`report.json`: passed only if every criterion did."""
+    """`report.json`: passed only if every criterion did, and the machine was not too busy for a verdict."""
 
     passed: bool
+    #: False: neither passed nor failed, as others kept the machine busy.
+    judged: bool = True
     criteria: list[Criterion]
     requests: Requests
     acknowledged_writes: AcknowledgedWrites
@@ -147,3 +180,4 @@ class Report(Document):
     rows: dict[str, int]
     load: LoadFigures | None
     story: Story
+    machine: MachineUse | None = None

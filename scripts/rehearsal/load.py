@@ -90,6 +90,13 @@ class Load:
             raise MigrationError(f"{self._file.name} is no JSON: {error}; see locust.log") from None
         return {**found, "failed": found["failures"]}
 
+    def waits(self) -> tuple[float | None, float | None]:
+        """How late users came to their last turns and how long their newest requests took, P95s in ms; nothing without a load."""
+        if not self.running:
+            return None, None
+        found = self.figures()
+        return found.get("late_ms"), found.get("recent", {}).get("p95_ms")
+
     def total(self) -> LoadFigures | None:
         """All loads together; None without a load."""
         if not self._ended:

@@ -30,6 +30,10 @@ class Processes:
             self._running[name] = process
         return process.pid
 
+    def pids(self) -> dict[str, int]:
+        """The process id of each that runs."""
+        return {name: process.pid for name, process in self._running.copy().items()}
+
     def check(self) -> None:
         """Raise MigrationError when one of them ended by itself."""
         for name, process in self._running.items():

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from scripts.rehearsal import criteria
 from scripts.rehearsal.criteria import Evidence, Wanted
-from scripts.rehearsal.documents import AcknowledgedWrites, Report, Requests, Rollback
+from scripts.rehearsal.documents import AcknowledgedWrites, MachineUse, Report, Requests, Rollback
 from scripts.report.documents import Story
 from scripts.support import private
 from scripts.support.errors import UsageError
@@ -25,13 +25,16 @@ def make(
     rows: Mapping[str, int],
     story: Story,
     drill: bool = False,
+    machine: MachineUse | None = None,
 ) -> Report:
     """The report of a rehearsal that took so many ``seconds``; ``drill``: of a rollback drill."""
-    judged = criteria.of_drill(seen, wanted) if drill else criteria.of_plan(seen, wanted)
+    found = criteria.of_drill(seen, wanted) if drill else criteria.of_plan(seen, wanted)
+    passed, judged = criteria.verdict(found, seen.machine)
     load, ledger = seen.load, seen.ledger
     return Report(
-        passed=all(criterion.passed for criterion in judged),
-        criteria=judged,
+        passed=passed,
+        judged=judged,
+        criteria=found,
         requests=Requests(
             total=load.requests if load else 0,
             failed=load.failed if load else 0,
@@ -55,6 +58,7 @@ def make(
         rows=dict(rows),
         load=load,
         story=story,
+        machine=machine,
     )
 
 

@@ -13,16 +13,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from scripts.rehearsal import report, story
-from scripts.rehearsal.criteria import Wanted
-from scripts.rehearsal.documents import Report
+from scripts.rehearsal.criteria import Wanted, busy
+from scripts.rehearsal.documents import MachineUse, Report
 from scripts.rehearsal.drill import drill
 from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.plan import Plan
 from scripts.rehearsal.sampling import Sampler
 from scripts.rehearsal.steps import Steps
 from scripts.rehearsal.testbed import Testbed
+from scripts.rehearsal.waits import described
 from scripts.support.console import say
-from scripts.support.errors import MigrationError
+from scripts.support.errors import MigrationError, NotJudged, TimedOut
 from scripts.support.process import SIGNALS
 from scripts.support.redact import redact
 
@@ -46,10 +47,10 @@ def rehearse(plan: Plan) -> Report:
             try:
                 _carry_out(steps)
             except MigrationError as error:
-                steps.evidence.failure = redact(str(error))
-                say(str(error), "red")
+                _failed(steps, error)
                 testbed.load.stop()
             steps.evidence.load = testbed.load.total()
+            steps.evidence.machine = testbed.under_load()
         made = report.make(
             steps.evidence,
             Wanted(steps.config.tables, steps.config.canary_ladder, plan.users, plan.rate),
@@ -58,9 +59,24 @@ def rehearse(plan: Plan) -> Report:
             rows=testbed.databases.rows_made,
             story=story.tell(testbed, view.marks, sampler.close(), began),
             drill=plan.drill,
+            machine=MachineUse(
+                under_load=steps.evidence.machine,
+                cpu_seconds=testbed.machine.spent(),
+                commands={name: round(spent, 1) for name, spent in steps.spent.items()},
+            ),
         )
         report.save(plan.output / "report.json", made)
     return made
+
+
+def _failed(steps: Steps, error: MigrationError) -> None:
+    """Keep why it ended, and whether that was nothing but time while others kept the machine busy."""
+    machine = steps.testbed.machine.share(steps.began)
+    by_time = isinstance(error, NotJudged | TimedOut)
+    steps.evidence.by_machine = isinstance(error, NotJudged) or (by_time and busy(machine))
+    text = f"{error}; {described(machine)}" if steps.evidence.by_machine and machine else str(error)
+    steps.evidence.failure = redact(text)
+    say(text, "red")
 
 
 def _carry_out(steps: Steps) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
@@ -24,7 +25,7 @@ from scripts.canary.documents import CanaryStep, Rollback, ServiceStarted
 from scripts.copy.documents import Copy
 from scripts.finish.documents import Finalization
 from scripts.preflight.documents import Preflight
-from scripts.rehearsal import agreement, criteria
+from scripts.rehearsal import agreement, criteria, waits
 from scripts.rehearsal.criteria import Evidence
 from scripts.rehearsal.documents import LedgerCheck, Reads, Step
 from scripts.rehearsal.fates import Told, check_ledger, told_losses
@@ -39,7 +40,7 @@ from scripts.schema.documents import OperatorRole, SchemaApplied, SchemaDiff
 from scripts.shadow.documents import Shadow
 from scripts.support import private
 from scripts.support.document import Document
-from scripts.support.errors import DataDiffer, MigrationError, Refused
+from scripts.support.errors import DataDiffer, MigrationError, NotJudged, Refused, TimedOut
 from scripts.support.process import uninterrupted
 from scripts.support.redact import redact
 from scripts.support.wait import wait_until
@@ -62,6 +63,9 @@ class Steps:
         self.testbed, self.view = testbed, view
         self.evidence = Evidence()
         self.config = MigrationConfig()
+        #: When the last command began (seconds since the epoch), and the CPU seconds of all by name.
+        self.began = time.time()
+        self.spent: defaultdict[str, float] = defaultdict(float)
         #: The reads of all users until the last move of the weight.
         self._reads: Counter[tuple[int | None, bool, str]] = Counter()
 
@@ -76,6 +80,7 @@ class Steps:
         """Run one command as an operator would, with --json; its document.
 
         Raises:
+            TimedOut: it did not end in time, or gave a wait up.
             MigrationError: another exit status than the accepted ones, with the end of what it said; or another document.
         """
         name = "-".join(word for word in arguments[:2] if not word.startswith("-"))
@@ -83,6 +88,7 @@ class Steps:
         errors = self.testbed.logs / f"{name}.log"
         command = [sys.executable, "-m", "scripts", *arguments, "--json"]
         environment = {**os.environ, **self.testbed.environment(), **(variables or {})}
+        self.began, before = time.time(), _spent_by_children()
         with ExitStack() as left:
             with uninterrupted():
                 child = begin(command, environment, errors, self.testbed.directory, subprocess.PIPE)
@@ -90,13 +96,13 @@ class Steps:
             try:
                 answer, _ = child.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
-                raise MigrationError(
-                    f"task-migration {name} did not end within {timeout:g} s; see {errors.name}"
-                ) from None
+                raise TimedOut(f"task-migration {name} did not end within {timeout:g} s; see {errors.name}") from None
+        self.spent[" ".join(arguments[:2])] += _spent_by_children() - before
         self.testbed.processes.check()
         if child.returncode not in accept:
             tail = redact((errors.read_text(errors="replace") + answer.decode(errors="replace"))[-2000:])
-            raise MigrationError(f"task-migration {' '.join(arguments)} ended with {child.returncode}: {tail}")
+            kind = TimedOut if child.returncode == TimedOut.exit_status else MigrationError
+            raise kind(f"task-migration {' '.join(arguments)} ended with {child.returncode}: {tail}")
         try:
             return document.model_validate_json(answer)
         except ValidationError as error:
@@ -216,7 +222,10 @@ class Steps:
         self._check_figures(document)
         self.evidence.changed.append(changed)
         if document.decision != "promote" or document.to != weight:
-            raise MigrationError(f"the step to {weight} % was not promoted: {document.decision}: {document.reasons}")
+            text = f"the step to {weight} % was not promoted: {document.decision}: {document.reasons}"
+            if waits.explain(document.findings) and criteria.busy(step.machine):
+                raise NotJudged(text)
+            raise MigrationError(text)
         self.view.event(f"canary {document.from_} -> {weight} %: promote, measured share {step.share} %")
 
     def _check_figures(self, document: CanaryStep) -> None:
@@ -247,6 +256,7 @@ class Steps:
             no_cookies=none,
             seconds=seconds,
             decision=decision,
+            machine=self.testbed.machine.share(since),
         )
         self.evidence.steps.append(step)
         return step
@@ -328,6 +338,12 @@ class Steps:
 
     def _keep(self, name: str, found: LedgerCheck) -> None:
         private.write(self.testbed.directory / name, json.dumps(found.plain(), ensure_ascii=False, indent=2))
+
+
+def _spent_by_children() -> float:
+    """CPU seconds of this process's children that ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _interrupt(child: subprocess.Popen[bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,9 +23,11 @@ from scripts.preflight.account.ways import closed
 from scripts.rehearsal import tokens, wrong
 from scripts.rehearsal.databases import Databases
 from scripts.rehearsal.dms.run import Dms
+from scripts.rehearsal.documents import MachineShare
 from scripts.rehearsal.emulated import reach
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
 from scripts.rehearsal.load import Load
+from scripts.rehearsal.machine import Machine
 from scripts.rehearsal.meters import Meters
 from scripts.rehearsal.plan import STACK, Plan
 from scripts.rehearsal.processes import Processes
@@ -36,7 +39,7 @@ from scripts.support.errors import MigrationError
 from scripts.support.process import free_port
 from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT, STAGE_VARIABLE
-from scripts.support.sides import Side
+from scripts.support.sides import BOTH, Side
 
 #: Limits of the gate for a drill of rollbacks, in milliseconds: latency that a busy machine does not reach.
 PATIENT = {"p50Ms": 10_000.0, **dict.fromkeys(("p95Ms", "p99Ms", "usersP95Ms"), 20_000.0), "worseLatencyMs": 10_000.0}
@@ -76,16 +79,21 @@ class Testbed:
         self.state_dir = self.directory / "state"
         #: What the commands' stage reads of this rehearsal: scripts/rehearsal/stage.py.
         self._running: dict[str, Any] = {}
+        self.machine = Machine(self._named, self.load.waits)
+        #: When there was a load first, in seconds since the epoch.
+        self._loaded_at: float | None = None
         self._nowhere = reach.nowhere()
 
     def __enter__(self) -> Testbed:
         private.directory(self.directory, narrow=True)
         private.directory(self.logs, narrow=True)
+        self.machine.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.machine.stop()
         self._nowhere.close()
         if self._meters is not None:
             self._meters.stop()
@@ -163,7 +171,17 @@ class Testbed:
 
     def start_load(self) -> None:
         """The plan's load, through the gateway; returns when all users are at work."""
+        self._loaded_at = self._loaded_at or time.time()
         self.load.start(self.gateway, self.plan.users, self.plan.rate, self.task_group)
+
+    def under_load(self) -> MachineShare | None:
+        """What the machine gave since there was a load; None without one."""
+        return None if self._loaded_at is None else self.machine.share(self._loaded_at)
+
+    def _named(self) -> dict[str, int | None]:
+        """The processes whose CPU is told apart."""
+        servers = {f"postgres {side}": self.databases.server(side).pid for side in BOTH}
+        return {**self.processes.pids(), **servers, "emulated AWS": self.aws.pid}
 
     def stats(self, since: float, period: float = 0.0) -> dict[str, Any]:
         """The gateway's figures: :func:`gateway_figures`."""
@@ -215,8 +233,12 @@ class Testbed:
                 **(PATIENT if self.plan.drill else {}),
             },
             **wrong.in_file(self.plan.wrong),
-            **({} if self.plan.sticky is None else {"canaryStickySeconds": self.plan.sticky}),
         }
+        if self.plan.sticky is not None:
+            config["canaryStickySeconds"] = self.plan.sticky
+        elif self.plan.replication == "native":
+            config["canaryStickySeconds"] = 0  # the file's is for DMS
+
         config = {key: value for key, value in config.items() if value not in ("", [], None)}
         self.sticky = int(config.get("canaryStickySeconds", 0))
         self._write(config)

@@ -31,6 +31,8 @@ class Criterion(Document):
     name: str
     passed: bool
     evidence: str
+    #: False where it failed by nothing but time while others kept the machine busy, or was not come to because of that.
+    judged: bool = True
 
 
 class Limit(Document):

@@ -41,5 +41,11 @@ class TimedOut(MigrationError):
     exit_status = 12
 
 
+class NotJudged(MigrationError):
+    """The machine was too busy for a verdict: neither passed nor failed (exit 13)."""
+
+    exit_status = 13
+
+
 class DatabaseError(MigrationError):
     """PostgreSQL refused or could not be reached; the text never holds a connection string."""

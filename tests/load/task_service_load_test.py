@@ -2,7 +2,8 @@
 
     locust -f tests/load/task_service_load_test.py --headless -u 100 -r 50 -t 3m --host https://API
 
-From the project's root; the same file for the rehearsal and for staging. Each user sends one request every two seconds.
+From the project's root; the same file for the rehearsal and for staging. Each user sends one request every two seconds on average:
+one a 1.3 s for 24 s, then none for 12 s, as who has looked at what there is to do puts the phone away.
 
 Environment:
     TASK_LOAD_TOKENS_FILE    JSON list of {"user_id", "token", "group"}: users of one group share tasks; or, to log in to Cognito,
@@ -28,7 +29,6 @@ import http.client
 import itertools
 import json
 import logging
-import math
 import os
 import time
 from collections import Counter, deque
@@ -84,8 +84,20 @@ def load_tokens() -> list[Person]:
     return [Person(None, login(cognito, client_id, item["username"], item["password"]), None) for item in listed]
 
 
-#: Seconds between two requests of one user.
-PERIOD = 1.0 / _number("TASK_LOAD_RATE", 0.5)
+#: Seconds that a user works and then pauses, about: nobody asks for ever without a pause, and a load balancer's cookie would keep who did.
+VISIT, PAUSE = 24.0, 12.0
+#: Turns of one visit, seconds from one visit's begin to the next one's, and between two turns.
+RATE = _number("TASK_LOAD_RATE", 0.5)
+TURNS = max(1, round(RATE * (VISIT + PAUSE)))
+ROUND = TURNS / RATE
+PERIOD = VISIT / (VISIT + PAUSE) / RATE
+
+
+def next_turn(elapsed: float) -> float:
+    """When the first turn after ``elapsed`` is; both in seconds since a user's first visit began."""
+    visit, within = divmod(elapsed + 1e-6, ROUND)
+    turn = int(within // PERIOD) + 1
+    return (visit + 1) * ROUND if turn >= TURNS else visit * ROUND + turn * PERIOD
 
 
 def keeps_cookies(place: int) -> bool:
@@ -120,6 +132,8 @@ class Load:
         self.messages: Counter[str] = Counter()
         #: (at, milliseconds, failed, served by) of the newest requests.
         self.recent: deque[tuple[float, float, bool, str | None]] = deque(maxlen=10_000)
+        #: Seconds that users came too late to their turn, since the figures were written last.
+        self.late: list[float] = []
 
     def account(self, result: Result, milliseconds: float, target: str | None, cookies: bool) -> None:
         """Count one answered request."""
@@ -144,6 +158,7 @@ class Load:
         total = environment.stats.total
         since = time.time() - RECENT_SECONDS
         recent = [item for item in self.recent if item[0] >= since]
+        late, self.late = self.late, []
         times = sorted(item[1] for item in recent)
         return {
             "at": time.time(),
@@ -156,6 +171,8 @@ class Load:
             "acknowledged_writes": self.acknowledged,
             "lag_misses": self.verdicts["lag_miss"],
             "cut_off": self.cut_off,
+            # P95 of how long this machine kept users from their turn: no answer takes part in it.
+            "late_ms": round(1000.0 * (percentile(sorted(late), 95) or 0.0), 1) if late else None,
             "stale_reads": [
                 {
                     "side": side,
@@ -230,31 +247,32 @@ class TaskUser(FastHttpUser):
             think_seconds=_number("TASK_LOAD_THINK_SECONDS", 1.5),
             lag_seconds=_number("TASK_LOAD_LAG_SECONDS", 10.0),
         )
-        # Locust starts users in batches; without an offset of their own they would all send in the same moment for ever.
-        # Users that start together would send together for ever: 50 requests at one instant, then none for a second.
+        # Locust starts users in batches; without an offset of their own they would all send in the same moment for ever: 50 requests
+        # at one instant, then none for a second. The offset is of a whole round, so that as many pause at any time.
         users = self.environment.parsed_options.num_users or len(self.load.tokens)
-        self.due: float = self.load.started + PERIOD * (place / users - 1)
+        self.first = self.load.started - ROUND * place / users
+        self.due = 0.0
         gevent.sleep(self.wait_time())
 
     def wait_time(self) -> float:
-        """Seconds until this user's next place in the timetable, one request per period.
+        """Seconds until this user's next place in the timetable. Turns that a slow answer cost are left out, not made up for in a burst.
 
         Not locust's constant_throughput: that takes a sleep in on_start for run time, and so undoes the even spread.
         """
         now = time.monotonic()
-        # Turns that a slow answer cost are left out, not made up for in a burst.
-        self.due += PERIOD * max(1, math.ceil((now - self.due) / PERIOD))
-        return self.due - now
+        self.due = self.first + next_turn(max(now, self.due) - self.first)
+        return max(0.0, self.due - now)
 
     @task
     def act(self) -> None:
         """One request; after some writes a look at what came of it at once, which takes the next turn in the timetable."""
+        self.load.late.append(time.monotonic() - self.due)
         call = self.actor.next_call(time.monotonic())
         self._send(call)
         look = self.actor.look(call, time.monotonic())
         if look is not None:
             self._send(look)
-            self.due += PERIOD
+            self.due = self.first + next_turn(self.due - self.first)
 
     def _send(self, call: Call) -> None:
         headers = {} if call.op == "health" else self.headers

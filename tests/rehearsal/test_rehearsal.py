@@ -91,7 +91,11 @@ def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path
     failed = [criterion for criterion in report["criteria"] if not criterion["passed"]]
     # The latency limit is the machine's to miss when it is busy with other tests; everything else must hold.
     assert [criterion for criterion in failed if criterion["name"] != "load test passed"] == [], done.stderr[-3000:]
-    assert done.returncode == (0 if not failed else 10)
+    # Other tests beside it may take the verdict away, and no more than that.
+    assert done.returncode == (0 if report["passed"] else 10 if report["judged"] else 13)
+    assert report["passed"] or failed or not report["judged"]
+    assert report["machine"]["under_load"]["ours_percent"] > 0
+    assert {"monolith", "task-service", "gateway", "locust", "commands"} < set(report["machine"]["cpu_seconds"])
     assert json.loads(done.stdout) == report
     assert report["requests"]["failed"] == 0
     assert report["requests"]["total"] > 1000
@@ -126,7 +130,7 @@ def test_a_drill_rolls_back_from_every_weight_and_loses_no_write(tmp_path: Path,
     words = [*command(output, "auto"), "--drill", "--users", "20", "--rate", "20", "--watch", "3"]
     done = subprocess.run(words, cwd=ROOT, env=environment(temporary), capture_output=True, text=True, check=False)
     report = json.loads((output / "report.json").read_text())
-    assert report["passed"], done.stderr[-3000:]
+    assert [one for one in report["criteria"] if not one["passed"]] == [], done.stderr[-3000:]
     assert report["engine"] == ("pulumi" if shutil.which("pulumi", path=search_path({})) else "embedded")
     assert [one["from"] for one in report["drills"]] == [5, 25, 50, 100]
     for one in report["drills"]:
