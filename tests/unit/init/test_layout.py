@@ -30,8 +30,9 @@ def test_the_template_says_what_the_program_takes_where_a_file_says_nothing() ->
     declared, template = yaml.safe_load(stack_text("staging"))["config"], values_of(stack_text("staging"))
     fields = {field.alias or name: field for name, field in StackConfig.model_fields.items()}
     assert {key for key, field in fields.items() if field.is_required()} <= {key.partition(":")[2] for key in declared}
-    # A stack's own buckets; and an administrator's boundary, which a rehearsal has none of.
-    own = {"environment", "backupBucket", "stateBucket", "permissionsBoundary"}
+    # A stack's own buckets; an administrator's boundary, which a rehearsal has none of; and the cookie that goes with DMS's lag, which
+    # nobody gets who did not ask for it.
+    own = {"environment", "backupBucket", "stateBucket", "permissionsBoundary", "canaryStickySeconds"}
     defaults = {key: fields[key].default for key in template}
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
     assert {key for key, value in template.items() if plain[key] != value} == own
