@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,10 +12,6 @@ from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
 from scripts.rehearsal.plan import EngineName, Plan, ReplicationName, Wrong
 from scripts.support.errors import Refused, UsageError
-
-if TYPE_CHECKING:
-    from scripts.rehearsal.documents import Report
-    from scripts.report.documents import Run
 
 app = typer.Typer()
 REPORT = "scripts.rehearsal.documents:Report"
@@ -34,7 +30,11 @@ def status(stack: Stack = None, json: Json = False) -> int:
 
 
 @app.command()
-@prints(REPORT, "scripts.report.documents:Run", exits={REFUSED: "a criterion failed, or the journal is empty", NOT_JUDGED: BUSY})
+@prints(
+    REPORT,
+    "scripts.report.documents:Run",
+    exits={REFUSED: "a criterion failed, or the journal is empty", NOT_JUDGED: BUSY},
+)
 def report(
     stack: Stack = None,
     json: Json = False,
@@ -48,31 +48,45 @@ def report(
             "--journal", help="Instead: the real run that the state directory's journal tells of; no database is asked."
         ),
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", help="Write the whole story there too, as one page with pictures that needs nothing else."
+        ),
+    ] = None,
 ) -> int:
     """The success criteria of the last rehearsal, or of a real run by its journal, each with its evidence."""
     from scripts.cli import rehearse_text
-    from scripts.report.documents import Run
 
     if journal and path:
         raise UsageError(f"--journal and --path {path} are two reports; leave one of them out")
-    document = _run(stack) if journal else _rehearsal(path)
-    if isinstance(document, Run):
-        emit(document, as_json=json, text=rehearse_text.run)
-        return REFUSED if document.passed is False else 0
+    if journal:
+        from scripts.report import run
+
+        found = run.read(load_settings(stack))
+        if html is not None:
+            _write(html, run.page_of(found))
+        emit(found, as_json=json, text=rehearse_text.run)
+        return REFUSED if found.passed is False else 0
+    from scripts.rehearsal import report as reports
+
+    document = reports.load(path or Path("build/rehearsal/report.json"))
+    if html is not None:
+        _write(html, reports.page_of(document))
     emit(document, as_json=json, text=rehearse_text.report)
     return 0 if document.passed else REFUSED if document.judged else NOT_JUDGED
 
 
-def _run(stack: str | None) -> Run:
-    from scripts.report import run
+def _write(path: Path, page: str) -> None:
+    """Raises UsageError when nothing can be written there."""
+    from scripts.support import private
 
-    return run.read(load_settings(stack))
-
-
-def _rehearsal(path: Path | None) -> Report:
-    from scripts.rehearsal import report as reports
-
-    return reports.load(path or Path("build/rehearsal/report.json"))
+    try:
+        private.write(path, page)
+    except OSError as error:
+        raise UsageError(
+            f"--html {path}: nothing can be written there ({error}); name a file in a folder of yours"
+        ) from None
 
 
 @app.command()
@@ -149,5 +163,5 @@ def rehearse(
         )
     )
     emit(document, as_json=json, text=rehearse_text.report)
-    say(f"report: {output / 'report.json'}")
+    say(f"report: {output / 'report.json'}, to look at: {output / 'report.html'}")
     return 0 if document.passed else REFUSED if document.judged else NOT_JUDGED

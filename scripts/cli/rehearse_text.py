@@ -47,22 +47,11 @@ ELSE: Mapping[str, str] = {
 }
 
 
-def verdict(document: Report) -> tuple[State, str]:
-    """How a rehearsal came out, in a sentence that says what the machine did where that is why."""
-    failed, total = sum(not one.passed for one in document.criteria), len(document.criteria)
-    counted = f"{document.requests.total:,} requests, {document.requests.failed:,} failed; {document.seconds:,.0f} s"
-    if document.passed:
-        return "good", f"Passed: all {total} criteria; {counted}"
-    if document.judged:
-        return "bad", f"NOT PASSED: {failed} of {total} criteria failed; {counted}"
-    machine = document.machine.under_load if document.machine else None
-    had = f" ({described(machine)})" if machine else ""
-    return "warning", f"Not judged: the machine was busy{had}; {total - failed} of {total} criteria passed; {counted}"
-
-
 def report(document: Report) -> View:
     """A rehearsal's report: the criteria with their evidence, the moves of the weight, the drills."""
-    state, said = verdict(document)
+    from scripts.rehearsal.report import verdict
+
+    state: State = "good" if document.passed else "bad" if document.judged else "warning"
     judged = (
         finding("good" if one.passed else "bad" if one.judged else "warning", f"{one.name}: {one.evidence}")
         for one in document.criteria
@@ -95,7 +84,7 @@ def report(document: Report) -> View:
         "good": "task-migration preflight",
         "warning": "end what else runs on this machine, or lower --users and --rate, then: make rehearsal",
     }.get(state, "look into logs/ beside the report, mend the cause, then: make rehearsal")
-    return View(said, state, parts, following)
+    return View(verdict(document), state, parts, following)
 
 
 def _machine(found: MachineUse) -> RenderableType:

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from scripts.rehearsal import criteria
 from scripts.rehearsal.criteria import Evidence, Wanted
 from scripts.rehearsal.documents import AcknowledgedWrites, MachineUse, Report, Requests, Rollback
+from scripts.rehearsal.waits import described
+from scripts.report import page
 from scripts.report.documents import Story
 from scripts.support import private
 from scripts.support.errors import UsageError
@@ -63,9 +65,47 @@ def make(
 
 
 def save(path: Path, report: Report) -> None:
-    """Write the report whole or not at all."""
+    """Write the report, and beside it the page that shows it, each whole or not at all."""
     private.directory(path.parent, narrow=True)
     private.write(path, json.dumps(report.plain(), ensure_ascii=False, indent=2) + "\n")
+    private.write(path.with_suffix(".html"), page_of(report))
+
+
+def verdict(report: Report) -> str:
+    """How it came out, in a sentence that says what the machine did where that is why."""
+    failed, total = sum(not one.passed for one in report.criteria), len(report.criteria)
+    counted = f"{report.requests.total:,} requests, {report.requests.failed:,} failed; {report.seconds:,.0f} s"
+    if report.passed:
+        return f"Passed: all {total} criteria; {counted}"
+    if report.judged:
+        return f"NOT PASSED: {failed} of {total} criteria failed; {counted}"
+    machine = report.machine.under_load if report.machine else None
+    had = f" ({described(machine)})" if machine else ""
+    return f"Not judged: the machine was busy{had}; {total - failed} of {total} criteria passed; {counted}"
+
+
+def page_of(report: Report) -> str:
+    """The whole of it as a page with pictures."""
+    load, writes = report.load, report.acknowledged_writes
+    summary = {
+        "requests": f"{report.requests.total:,}, {report.requests.failed:,} failed",
+        "writes acknowledged": f"{writes.total:,}"
+        + ("" if writes.lost is None else f", {writes.lost:,} lost unsaid, {writes.told or 0:,} told"),
+        "rows at the begin": f"{sum(report.rows.values()):,}",
+        "engine": report.engine,
+    }
+    if load is not None:
+        summary["load"] = (
+            f"{load.users:,} users, {load.rate:,.1f} requests/s, P50 {load.p50_ms} ms, P95 {load.p95_ms} ms"
+        )
+    return page.render(
+        "Rollback drill" if report.drills else "Rehearsal of the migration",
+        verdict(report),
+        report.passed if report.judged else None,
+        report.criteria,
+        report.story,
+        page.Facts(source="report.json", summary=summary, stale=load.stale_reads if load else ()),
+    )
 
 
 def load(path: Path) -> Report:

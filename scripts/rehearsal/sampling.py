@@ -91,25 +91,26 @@ class Sampler:
 
     def _fences(self, direction: Direction) -> None:
         """The lag of one way, as long as the rehearsal lasts: each at the moment at which its fence was written."""
-        returned: float | None = None
+        since: float | None = None
         while not self._over.wait(LAG_SECONDS):
             if not self._testbed.load.running:
                 continue
             at = time.time()
+            since = at if since is None else since
             try:
                 settings = self._settings()
                 if not fence.available(settings):
                     raise Refused("no replication, no lag")
                 wait = FENCE_SECONDS + 2 * self._testbed.plan.dms_lag
-                lag, returned = fence.through(settings, direction, wait), at
+                lag, since = fence.through(settings, direction, wait), at
                 if direction == "forward":
                     self._tell(settings)
             except TimedOut:
-                # At least so long.
-                lag = wait if returned is None else time.time() - returned
+                # At least since the last one that returned was written.
+                lag = time.time() - since
             except MigrationError:
                 self._lag.pop(direction, None)
-                returned = None
+                since = None
                 continue  # it does not run yet, or no more; or a server is being started or stopped
             self._lag[direction] = lag
             self._points["lag", direction][at] = lag

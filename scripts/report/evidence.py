@@ -48,12 +48,16 @@ def row(
     facts: Mapping[str, Any], at: float, seen: Observed | None, unknown: str = "nothing was watched"
 ) -> DecisionRow:
     """One decision; ``unknown`` stands for what was seen where there is nothing. Raises ValueError, KeyError for what is no decision."""
+    reasons = facts["reasons"]
+    if facts["decision"] == "promote" and len(reasons) > 1:
+        # Every rule of the gate, of which none failed.
+        reasons = [f"all {len(reasons)} rules of the gate hold"]
     return DecisionRow(
         at=at,
         from_=facts["from"],
         to=facts["to"],
         decision=facts["decision"],
-        reasons=facts["reasons"],
+        reasons=reasons,
         seconds=number(facts["seconds"]),
         evidence=unknown if seen is None else _line(seen),
     )

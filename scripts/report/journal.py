@@ -331,16 +331,21 @@ def _moved(event: Event, at: float) -> Iterator[Item]:
 @_of(Step.CANARY, CanaryEvent.DECIDED)
 def _decided(event: Event, at: float) -> Iterator[Item]:
     kinds: dict[str, MarkKind] = {"promote": "promoted", "hold": "hold", "rollback": "breach", "refused": "other"}
-    # A promotion's reasons are every rule: they stand with the decision.
-    why = "; ".join(event["reasons"]) if event["decision"] != "promote" else ""
+    why = "" if event["decision"] == "promote" else _first(event["reasons"])
     text = f"{event['from']} -> {event['to']} %: {event['decision']}"
     yield Mark(at=at, kind=kinds[event["decision"]], text=f"{text}: {why}" if why else text)
+
+
+def _first(reasons: list[str]) -> str:
+    """The first reason, and how many more there are: all stand with the decision."""
+    more = len(reasons) - 1
+    return (reasons[0] if reasons else "") + (f" (and {more} more)" if more > 0 else "")
 
 
 @_of(Step.ROLLBACK, RollbackEvent.BEGUN)
 def _back(event: Event, at: float) -> Iterator[Item]:
     yield Mark(
-        at=at, kind="rollback", text=f"rollback from {event['from']} %: {'; '.join(event['reasons']) or 'asked for'}"
+        at=at, kind="rollback", text=f"rollback from {event['from']} %: {_first(event['reasons']) or 'asked for'}"
     )
 
 

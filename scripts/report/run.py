@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from scripts.canary import decisions
-from scripts.report import journal
+from scripts.report import journal, page
 from scripts.report.documents import Criterion, Part, Run, Story
 from scripts.report.journal import Event
 from scripts.support.errors import Refused
@@ -52,6 +52,14 @@ def read(settings: Settings) -> Run:
         criteria=criteria,
         story=story,
     )
+
+
+def page_of(found: Run) -> str:
+    """The whole of it as a page with pictures."""
+    where = {"journal": found.state_dir} | ({"stack": found.stack} if found.stack else {})
+    title = f"Migration of {found.stack}" if found.stack else "Migration"
+    facts = page.Facts(source="its journal and kept decisions", summary=where)
+    return page.render(title, found.verdict, found.passed, found.criteria, found.story, facts)
 
 
 def parts(events: Iterable[Event]) -> list[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import pytest
 from scripts.rehearsal.engine.pulumi_cli import search_path
 from scripts.rehearsal.ledger import read_ledger
 from scripts.support.wait import wait_until
+from tests.rehearsal.told import assert_differences_are_found, differences, journaled
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = [5, 25, 50, 0, 5, 25, 50, 100]
@@ -115,6 +117,10 @@ def test_every_criterion_passes_and_no_acknowledged_write_is_lost(tmp_path: Path
     assert 0 < report["rollback"]["seconds"] < 300
     assert [step["weight"] for step in report["steps"]] == WEIGHTS
     assert report["steps"][-1]["share"] == 100.0
+    assert differences(report, journaled(output)) == []
+    assert_differences_are_found(report, journaled(output))
+    page = (output / "report.html").read_text()
+    assert all(criterion["evidence"].split(";")[0] in html.unescape(page) for criterion in report["criteria"])
     assert left_behind(temporary) == []
     tokens = [item["token"] for item in json.loads((output / "tokens.json").read_text())]
     written = done.stdout + done.stderr + "".join(log.read_text() for log in (output / "logs").iterdir())
@@ -133,6 +139,9 @@ def test_a_drill_rolls_back_from_every_weight_and_loses_no_write(tmp_path: Path,
     assert [one for one in report["criteria"] if not one["passed"]] == [], done.stderr[-3000:]
     assert report["engine"] == ("pulumi" if shutil.which("pulumi", path=search_path({})) else "embedded")
     assert [one["from"] for one in report["drills"]] == [5, 25, 50, 100]
+    assert [one["from"] for one in report["story"]["rollbacks"]] == [5, 25, 50, 100]
+    assert differences(report, journaled(output)) == []
+    assert (output / "report.html").exists()
     for one in report["drills"]:
         assert one["lost"] == 0
         assert 0 < one["last_request_seconds"] <= one["proof_seconds"] < 300

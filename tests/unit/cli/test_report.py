@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from components.config import MigrationConfig
 from scripts.cli import rehearse_text
+from scripts.report import run as journaled_run
 from scripts.report.documents import Run
+from scripts.support.settings import Settings
 from tests.unit.cli.shown import shown
 from tests.unit.cli.test_app import run
 from tests.unit.report.test_journal import KEPT, WHOLE
@@ -38,8 +41,9 @@ def journaled(folder: Path, *, decisions: bool = True) -> Path:
 
 def test_a_real_run_is_reported_from_its_folder_alone(tmp_path: Path) -> None:
     state = str(journaled(tmp_path / "state"))
-    done = run("report", "--journal", "--json", cwd=tmp_path, TASK_MIGRATION_STATE_DIR=state)
+    done = run("report", "--journal", "--json", "--html", "page.html", cwd=tmp_path, TASK_MIGRATION_STATE_DIR=state)
     assert done.returncode == 0, done.stderr
+    assert "Passed: finalized, all 8 criteria" in (tmp_path / "page.html").read_text()
     document = Run.model_validate_json(done.stdout)
     assert document.passed
     assert [one.evidence[:9] for one in document.story.decisions] == ["3 periods", "3 periods"]
@@ -49,15 +53,21 @@ def test_a_real_run_is_reported_from_its_folder_alone(tmp_path: Path) -> None:
     assert len(told.splitlines()) < 25
 
 
-def test_a_decision_whose_file_is_gone_is_named_and_the_rest_is_told(tmp_path: Path) -> None:
-    state = str(journaled(tmp_path / "state", decisions=False))
-    done = run("report", "--journal", "--json", cwd=tmp_path, TASK_MIGRATION_STATE_DIR=state)
-    assert done.returncode == 0
-    assert "one.json: the decision" in done.stderr
-    assert (
-        Run.model_validate_json(done.stdout).story.decisions[0].evidence
-        == "what it was decided by is not there any more"
-    )
+def test_a_decision_whose_file_is_gone_is_named_and_the_rest_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state = journaled(tmp_path / "state", decisions=False)
+    found = journaled_run.read(Settings(MigrationConfig(), None, None, None, state))
+    assert found.passed
+    assert found.story.decisions[0].evidence == "what it was decided by is not there any more"
+    assert "one.json: the decision" in capfd.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_is_told_with_its_place(tmp_path: Path) -> None:
+    state = str(journaled(tmp_path / "state"))
+    done = run("report", "--journal", "--html", "no/page.html", cwd=tmp_path, TASK_MIGRATION_STATE_DIR=state)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--html no/page.html: nothing can be written there" in done.stderr
 
 
 @pytest.mark.parametrize(
