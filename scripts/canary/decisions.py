@@ -54,8 +54,20 @@ def keep(settings: Settings, at: str, document: Mapping[str, Any]) -> str:
         raise MigrationError(f"{failed}: {error}; {remedy}") from None
 
 
-def _place(settings: Settings, name: str) -> str:
-    location = str(settings.state_dir)
+def evidence(settings: Settings, document: str) -> Observed | None:
+    """What the watch saw of the decision at ``document``, as the journal has it; None where nothing was watched.
+
+    Raises:
+        MigrationError: it cannot be read.
+        ValueError: it is no decision of this version.
+    """
+    seen = read(_place(settings, document)).get("evidence")
+    return None if seen is None else TypeAdapter(Observed).validate_python(seen)
+
+
+def _place(settings: Settings, document: str) -> str:
+    # Only its name is taken from there: a journal that somebody else wrote must not lead to any file.
+    location, name = str(settings.state_dir), document.rpartition("/")[2]
     return "/".join((location.rstrip("/"), FOLDER, name)) if "://" in location else str(Path(location) / FOLDER / name)
 
 
@@ -95,7 +107,6 @@ def kept(settings: Settings, events: Iterable[Mapping[str, Any]]) -> dict[str, d
     found = {}
     for event in events:
         if (event.get("step"), event.get("event")) == (Step.CANARY, CanaryEvent.DECIDED) and event.get("document"):
-            # Only its name: as below.
             name = str(event["document"]).rpartition("/")[2]
             try:
                 found[name] = read(_place(settings, name))
@@ -114,8 +125,7 @@ def explain(settings: Settings) -> Explanation:
     last = newest(settings)
     if last is None or last.document is None:
         raise Refused("nothing was decided yet; the first decision comes with: task-migration canary step")
-    # Only its name is taken from there: a journal that somebody else wrote must not lead to any file.
-    location = _place(settings, last.document.rpartition("/")[2])
+    location = _place(settings, last.document)
     try:
         return _explained(read(location), location)
     except (KeyError, TypeError, ValueError) as error:

@@ -106,7 +106,7 @@ def history(events: Iterable[Mapping[str, Any]]) -> History:
 def read(settings: Settings) -> History:
     """What the source has kept. Raises DatabaseError when it cannot be asked."""
     with _source(settings) as source:
-        return _history(helper_schema.get(source, KEPT))
+        return of(helper_schema.get(source, KEPT))
 
 
 def keep(settings: Settings, step: Step, event: str, facts: Mapping[str, Any]) -> None:
@@ -119,7 +119,7 @@ def keep(settings: Settings, step: Step, event: str, facts: Mapping[str, Any]) -
     with _source(settings) as source, source.transaction():
         if helper_schema.installed(source):
             # Who else has an event waits for this one.
-            so_far = _history(scalar(source, QUERIES["hold_history"], (KEPT,)))
+            so_far = of(scalar(source, QUERIES["hold_history"], (KEPT,)))
             helper_schema.put(source, KEPT, asdict(after(so_far, happened)))
             _note_routed(source, routed(happened), settings.config.drain_seconds)
 
@@ -146,6 +146,7 @@ def _source(settings: Settings) -> AbstractContextManager[Connection]:
     )
 
 
-def _history(kept: Mapping[str, Any] | None) -> History:
+def of(kept: Mapping[str, Any] | None) -> History:
+    """What the source's settings hold under :data:`KEPT`. Pure. Raises TypeError when another version of this program kept it."""
     given: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in (kept or {}).items()}
     return History(**given)

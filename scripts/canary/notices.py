@@ -17,12 +17,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.canary.documents import CanaryStep, Rollback
 from scripts.canary.figures import Observed
+from scripts.support import commands
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.journal import note
 from scripts.support.redact import redact
 from scripts.support.settings import Settings
 
-STEP, BACK, EXPLAIN = ("task-migration " + words for words in ("canary step", "rollback", "canary status --explain"))
+STEP, BACK, EXPLAIN = commands.STEP, commands.ROLLBACK, "task-migration canary status --explain"
 #: Of a promotion each rule is good: so many tell enough.
 REASONS = 12
 #: Longest notice, in bytes: SNS takes 262,144 (SNS API reference, 'Publish'), GitHub 1 MiB a step ('Adding a job summary').

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from scripts.canary import history
 from scripts.canary.ready import Readiness, Shadowed, rollback_estimate
-from scripts.canary.stage import Stage
 from scripts.database import helper_schema
+from scripts.database.connections import Connection
 from scripts.database.sides import both
 from scripts.replication import fence, writers
 from scripts.replication import run as replicate
@@ -18,7 +20,9 @@ from scripts.support.errors import TimedOut
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import verdict
-from scripts.verify.verdict import Verdict
+
+if TYPE_CHECKING:  # a look at the databases starts nothing of AWS
+    from scripts.canary.stage import Stage
 
 
 def observe(stage: Stage) -> Readiness:
@@ -29,9 +33,26 @@ def observe(stage: Stage) -> Readiness:
         Refused: replication was never set up.
     """
     settings = stage.settings
+    seen = by_databases(
+        settings, replicate.status(settings, settings.config.gates.replication_lag_seconds), not stage.declared_weight()
+    )
+    service = stage.service.health() if stage.service is not None else None
+    if (last := seen.shadowed) is not None:
+        definition = stage.service.definition if stage.service is not None else None
+        seen = replace(seen, shadowed=replace(last, same_service=last.definition == definition))
+    return replace(seen, service=service)
+
+
+def by_databases(settings: Settings, status: Status, nobody_there: bool) -> Readiness:
+    """As :func:`observe`, of ``status`` and the two databases alone: nothing of the service, nor which definition of it is declared.
+
+    Args:
+        nobody_there: no user is on the Task Service, so that a `shadow` may be wanted.
+    """
     config = settings.config
     limit = config.gates.replication_lag_seconds
-    status = replicate.status(settings, limit)
+    with both(settings, "ready", "the last verification and shadow reads") as (source, target):
+        verified, shadowed = verdict.newest(source, target), _shadowed(source, target)
     return Readiness(
         forward=status.forward,
         reverse=status.reverse,
@@ -39,12 +60,12 @@ def observe(stage: Stage) -> Readiness:
         schema_match=status.schema_match,
         failing=_failing(status),
         told=status.conflicts.source + status.conflicts.target,
-        verified=_verified(settings),
-        service=stage.service.health() if stage.service is not None else None,
+        verified=verified,
+        service=None,
         rollback_seconds=rollback_estimate(
             status.reverse.lag_seconds, history.read(settings).ups, config.drain_seconds
         ),
-        shadowed=_shadowed(stage) if config.require_shadow and not stage.declared_weight() else None,
+        shadowed=shadowed if config.require_shadow and nobody_there else None,
         not_switched=writers.not_switched(config, status.writers),
     )
 
@@ -70,20 +91,13 @@ def deserted(stage: Stage, tell: Callable[[str], None]) -> str | None:
     return None
 
 
-def _verified(settings: Settings) -> Verdict | None:
-    with both(settings, "verified", "the last verification") as (source, target):
-        return verdict.newest(source, target)
-
-
-def _shadowed(stage: Stage) -> Shadowed:
-    with both(stage.settings, "shadow", "the last shadow reads") as (source, target):
-        last, now = helper_schema.get(source, helper_schema.SHADOWED), verdict.begin(source, target)
+def _shadowed(source: Connection, target: Connection) -> Shadowed:
+    last, now = helper_schema.get(source, helper_schema.SHADOWED), verdict.begin(source, target)
     if last is None or "began" not in last:
         return Shadowed(None)
     age = datetime.fromisoformat(now.began) - datetime.fromisoformat(last["began"])
-    definition = stage.service.definition if stage.service is not None else None
-    same = last["definition"] == definition, last["copy"] == now.copy is not None
-    return Shadowed(bool(last["match"]), age.total_seconds() / 3600, *same)
+    same_copy = last["copy"] == now.copy is not None
+    return Shadowed(bool(last["match"]), age.total_seconds() / 3600, same_copy=same_copy, definition=last["definition"])
 
 
 def _failing(status: Status) -> tuple[str, ...]:

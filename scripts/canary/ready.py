@@ -55,6 +55,8 @@ class Shadowed:
     #: Whether the stack still declares the Task Service that was asked, and the target holds the copy that it read.
     same_service: bool = True
     same_copy: bool = True
+    #: The task definition that was asked; None outside of AWS.
+    definition: str | None = None
 
 
 @dataclass(frozen=True)

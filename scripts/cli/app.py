@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scripts.cli import canary, ci, data, init, prepare, rehearse, replicate, shadow
+from scripts.cli import canary, ci, data, init, prepare, rehearse, replicate, shadow, status
 from scripts.cli.group import Commands
 
 
@@ -46,5 +46,5 @@ def main(
     """Moves the task tables into the Task Service's own PostgreSQL, without downtime and with a rollback in minutes."""
 
 
-for part in (init, ci, prepare, replicate, data, shadow, canary, rehearse):
+for part in (init, ci, prepare, replicate, data, shadow, canary, status, rehearse):
     app.add_typer(part.app)

@@ -24,9 +24,10 @@ from scripts.canary.gates import Finding
 from scripts.canary.gates import State as RuleState
 from scripts.cli.finish_text import proof
 from scripts.cli.view import Column, State, View, finding, table
+from scripts.support import commands
 
 STATES: dict[RuleState, State] = {"good": "good", "breach": "bad", "hold": "warning", "not compared": "plain"}
-STATUS, STEP, EXPLAIN = (f"task-migration canary {word}" for word in ("status", "step", "status --explain"))
+STATUS, EXPLAIN = (f"task-migration canary {word}" for word in ("status", "status --explain"))
 #: Reasons of the last decision that are listed; the document has them all.
 LISTED = 5
 
@@ -64,10 +65,10 @@ def status(document: CanaryStatus) -> View:
         return View(verdict, "bad", parts, STATUS + ", after one of the two")
     verdict = f"The Task Service gets {document.live} % of the requests, as declared."
     if document.rollback_owed:
-        return View(f"{verdict} A rollback is owed.", "bad", parts, "task-migration rollback")
+        return View(f"{verdict} A rollback is owed.", "bad", parts, commands.ROLLBACK)
     if document.unfinished:
-        return View(f"{verdict} A step is not finished.", "warning", parts, STEP)
-    following = STEP if document.next is not None else "task-migration verify, then task-migration finalize"
+        return View(f"{verdict} A step is not finished.", "warning", parts, commands.STEP)
+    following = commands.STEP if document.next is not None else commands.LAST
     return View(verdict, "good", parts, following)
 
 
@@ -93,15 +94,16 @@ def step(document: CanaryStep | Rollback) -> View:
         return View(f"{weights}: ROLLED BACK. {back.verdict}", "bad", [*parts, *back.parts], EXPLAIN)
     if document.decision == "promote":
         verdict = f"{weights}: promoted. The Task Service gets {document.to} % of the requests."
-        end = "task-migration verify, then task-migration finalize"
-        return View(verdict, "good", parts, STEP if document.to < 100 else end)
+        return View(verdict, "good", parts, commands.STEP if document.to < 100 else commands.LAST)
     if document.decision == "refused":
-        return View(f"{weights}: refused. Nothing was changed.", "bad", parts, "mend what is said above, then " + STEP)
+        return View(
+            f"{weights}: refused. Nothing was changed.", "bad", parts, "mend what is said above, then " + commands.STEP
+        )
     if document.document is None:
         would = [finding("plain", reason) for reason in document.reasons]
-        return View(f"Dry run of {weights}: the gate lets it through.", "good", [Group(*would)], STEP)
+        return View(f"Dry run of {weights}: the gate lets it through.", "good", [Group(*would)], commands.STEP)
     verdict = f"{weights}: on hold. The weight stays at {document.to} %, as the watch did not decide."
-    return View(verdict, "warning", parts, f"{STEP}, to watch again")
+    return View(verdict, "warning", parts, f"{commands.STEP}, to watch again")
 
 
 def _minute(at: str) -> str:
@@ -159,7 +161,7 @@ def explanation(document: Explanation) -> View:
         text = f"judged again from the evidence kept: {document.again}, NOT THE SAME: the program's rules changed since"
         parts.append(finding("warning", text))
     parts.append(Text(f"kept in {document.location}"))
-    return View(verdict, state, parts, STATUS)
+    return View(verdict, state, parts, commands.STATUS)
 
 
 def service_started(document: ServiceStarted) -> View:
@@ -167,7 +169,7 @@ def service_started(document: ServiceStarted) -> View:
     verdict = (
         f"{document.tasks} tasks of the Task Service run, {document.healthy} are healthy; its autoscaling goes on."
     )
-    return View(verdict, "good", (), STEP)
+    return View(verdict, "good", (), commands.STATUS)
 
 
 def rollback(document: Rollback | RollbackPlan) -> View:
@@ -177,7 +179,7 @@ def rollback(document: Rollback | RollbackPlan) -> View:
         verdict = f"Dry run: the weight would go from {document.from_} to {document.to} %."
         if document.from_ == document.to and not would:
             verdict = f"Dry run: the weight is {document.to} % already, nothing would change."
-        return View(verdict, "plain", [Group(*would)] if would else [], "task-migration rollback")
+        return View(verdict, "plain", [Group(*would)] if would else [], commands.ROLLBACK)
     findings = proof(document.rows)
     if document.pulumi is not None:
         findings.append(finding("warning", f"moved by the {document.by}, as Pulumi could not: {document.pulumi}"))
@@ -203,7 +205,9 @@ def rollback(document: Rollback | RollbackPlan) -> View:
     verdict = (
         f"All requests are on the monolith, with every write of the Task Service: {document.seconds:.1f} s, {told}."
     )
-    return View(verdict, "good" if document.within_limit else "warning", [_phases(document), Group(*findings)], STATUS)
+    return View(
+        verdict, "good" if document.within_limit else "warning", [_phases(document), Group(*findings)], commands.STATUS
+    )
 
 
 def _phases(document: Rollback) -> RenderableType:
@@ -236,7 +240,7 @@ def api_check(document: ApiCheck) -> View:
         verdict = (
             f"All {len(document.endpoints)} endpoints answer as the contract says ({len(document.checks)} checks)."
         )
-        return View(verdict, "good", parts, STEP)
+        return View(verdict, "good", parts, commands.STATUS)
     bad = sum(not healthy for healthy in document.endpoints.values())
     verdict = f"{bad} of {len(document.endpoints)} endpoints do not answer as the contract says."
     return View(verdict, "bad", parts, "mend them, then task-migration api-check again")

@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from scripts.cli.view import Column, View, counted, finding, table
+from scripts.support import commands
 from scripts.verify.documents import ComparedTable, RowDifference, Verification
 
 #: Rows that differ which are named; the JSON document has more of them.
@@ -153,13 +154,9 @@ def _shown(values: dict[str, str | None] | None, column: str) -> str | None:
 
 def _next(document: Verification) -> str:
     if document.match:
-        return (
-            "task-migration canary step; at 100 %: task-migration finalize"
-            if document.live
-            else "task-migration replicate status"
-        )
+        return commands.STATUS
     if document.recording:
-        return "task-migration replicate start, then task-migration verify"
+        return f"{commands.START}, then {commands.VERIFY}"
     if document.schema_differences:
         return "task-migration schema diff"
     if any(entry.differences_total > entry.repaired for entry in document.tables):

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from scripts.cli.view import Column, View, counted, finding, table
 from scripts.finish.documents import Abandonment, Finalization, StartOver
+from scripts.support import commands
 from scripts.support.sides import other
 from scripts.verify.documents import WritesProof
 
@@ -42,8 +43,7 @@ def finalization(document: Finalization) -> View:
     if document.handed_over:
         parts.append(Text(f"handed over to the service's role: {', '.join(document.handed_over)}"))
     parts += [finding("warning", warning) for warning in document.warnings]
-    end = "nothing; the old tables stay as they are, read-only"
-    return View(verdict, "plain" if dry else "good", parts, "task-migration finalize" if dry else end)
+    return View(verdict, "plain" if dry else "good", parts, commands.FINALIZE if dry else commands.END)
 
 
 def abandonment(document: Abandonment) -> View:
@@ -63,9 +63,9 @@ def abandonment(document: Abandonment) -> View:
         given_up = ", ".join(f"{table} {writes:,}" for table, writes in document.lost.items())
         parts.append(finding("bad", f"given up: writes of the target that the source lacks: {given_up}"))
     follows = {
-        "abandoned": "to begin again: task-migration rollback --scenario copy --force --reason TEXT empties the target, then task-migration copy",
-        "nothing-there": "task-migration status shows what was done",
-        "dry-run": "task-migration rollback --abandon",
+        "abandoned": commands.ANEW,
+        "nothing-there": commands.STATUS,
+        "dry-run": commands.ABANDON,
     }[document.status]
     return View(verdict, "plain" if dry else "good", parts, follows)
 

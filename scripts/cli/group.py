@@ -10,11 +10,12 @@ import typer.core
 
 #: The headings of `--help` and docs/commands.md with their commands, in the plan's order.
 PLAN = {
+    "Any time": ("status",),
     "Prepare": ("init", "ci-roles", "preflight", "backup", "schema", "copy"),
     "Replicate": ("replicate", "verify"),
     "Canary": ("api-check", "shadow", "canary", "rollback"),
     "Finish": ("finalize",),
-    "Rehearse": ("rehearse", "report", "status"),
+    "Rehearse": ("rehearse", "report"),
 }
 
 
@@ -25,7 +26,7 @@ def sentence(command: Any) -> str:
 
 
 def _headings(ctx: typer.Context) -> dict[str, tuple[str, ...]]:
-    """The plan's at the top; `replicate status` is not the rehearsal's `status`."""
+    """The plan's at the top; `replicate status` is not `status`."""
     return PLAN if ctx.parent is None else {}
 
 

@@ -13,6 +13,7 @@ from scripts.cli.view import Column, State, View, cell, counted, facts, finding,
 from scripts.copy.documents import Copy
 from scripts.preflight.documents import Check, Preflight, Status
 from scripts.schema.documents import Difference, OperatorRole, SchemaApplied, SchemaDiff
+from scripts.support import commands
 
 STATES: dict[Status, State] = {"pass": "good", "warn": "warning", "fail": "bad"}
 
@@ -43,9 +44,9 @@ def preflight(document: Preflight) -> View:
             ),
             *(finding(STATES[check.status], f"{check.name}: {check.detail}", check.remedy) for check in wrong),
         ),
-        "task-migration preflight, once that is mended"
+        f"{commands.PREFLIGHT}, once that is mended"
         if found["fail"]
-        else "task-migration backup --output s3://..."
+        else commands.BACKUP
         if names.keys() & {"source", "target"}
         else "pulumi preview",
     )
@@ -72,7 +73,7 @@ def backup(document: Backup) -> View:
             _sums(document.tables),
             verbatim(f"To put it back: task-migration backup restore {document.manifest}"),
         ),
-        "task-migration schema apply",
+        commands.SCHEMA,
     )
 
 
@@ -85,7 +86,7 @@ def restored(document: Restored) -> View:
             facts(("backup", document.location), ("SHA-256", document.sha256)),
             _sums(document.tables),
         ),
-        "task-migration status",
+        commands.STATUS,
     )
 
 
@@ -129,7 +130,7 @@ def schema_applied(document: SchemaApplied, dry_run: bool) -> View:
             *_differences(document.differences),
             *([verbatim("".join(f"{statement};\n" for statement in document.statements))] if dry_run else []),
         ),
-        "task-migration " + ("schema apply" if dry_run else "copy" if document.match else "schema diff"),
+        commands.SCHEMA if dry_run else commands.COPY if document.match else "task-migration schema diff",
     )
 
 
@@ -145,7 +146,7 @@ def operator_role(document: OperatorRole, dry_run: bool) -> View:
             f"{document.role} {said[document.status]}",
             *(finding("warning", warning) for warning in document.warnings),
         ],
-        next="task-migration preflight",
+        next=commands.PREFLIGHT,
     )
 
 
@@ -153,7 +154,7 @@ def schema_diff(document: SchemaDiff) -> View:
     """Each difference, then all the SQL for the target, in the order in which it can be run."""
     if document.match:
         pending = list(_pending(document))
-        return View("The two schemas agree", "good", [facts(*pending)] if pending else (), "task-migration copy")
+        return View("The two schemas agree", "good", [facts(*pending)] if pending else (), commands.COPY)
     tables = len({item.table for item in document.differences})
     return View(
         f"The two schemas differ: {counted(len(document.differences), 'difference')} in {counted(tables, 'table')}",
@@ -183,10 +184,10 @@ def copied(document: Copy) -> View:
     rows = sum(entry.rows for entry in document.tables)
     size = sum(entry.bytes for entry in document.tables)
     amount = f"{rows:,} rows, {cell(mebibytes(size))} MiB"
-    follows = "task-migration replicate start"
+    follows = commands.START
     state: State = "good"
     if document.status == "dry-run":
-        verdict, state, follows = f"Dry run, nothing was copied: about {amount} to go", "plain", "task-migration copy"
+        verdict, state, follows = f"Dry run, nothing was copied: about {amount} to go", "plain", commands.COPY
     elif document.status == "complete":
         verdict = f"Copied: {amount} in {cell(document.seconds)} s, under the slot's snapshot"
     else:

@@ -1,4 +1,4 @@
-"""rehearse, report, status: the whole plan on one machine, and what was done so far."""
+"""rehearse, report: the whole plan on one machine, and what came of it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,6 @@ from scripts.support.errors import Refused, UsageError
 app = typer.Typer()
 REPORT = "scripts.rehearsal.documents:Report"
 BUSY = "not judged, as others kept the machine busy; the report has the figures"
-
-
-@app.command()
-@prints("scripts.support.status:History")
-def status(stack: Stack = None, json: Json = False) -> int:
-    """What the journal says was done, newest last."""
-    from scripts.cli import rehearse_text
-    from scripts.support import status as journal_status
-
-    emit(journal_status.read(load_settings(stack)), as_json=json, text=rehearse_text.status)
-    return 0
 
 
 @app.command()

@@ -1,9 +1,8 @@
-"""What people read of a rehearsal's report and of the journal."""
+"""What people read of a rehearsal's report."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -11,40 +10,12 @@ from rich.text import Text
 
 from scripts.cli.view import Column, State, View, finding, table
 from scripts.rehearsal.waits import described
-from scripts.support.events import (
-    AbandonEvent,
-    BackupEvent,
-    CopyEvent,
-    FinalizeEvent,
-    PreflightEvent,
-    SchemaEvent,
-    Step,
-)
+from scripts.support import commands
 
 if TYPE_CHECKING:
     from scripts.rehearsal.documents import Drill, MachineUse, Reads, Report, UserReads
     from scripts.rehearsal.documents import Step as CanaryStep
     from scripts.report.documents import Run
-    from scripts.support.status import Event, History
-
-#: What to type after a step's last event.
-AFTER: Mapping[tuple[str, str], str] = {
-    (Step.PREFLIGHT, PreflightEvent.CHECKED): "task-migration backup --output s3://BUCKET/PREFIX",
-    (Step.BACKUP, BackupEvent.VERIFIED): "task-migration schema apply",
-    (Step.SCHEMA, SchemaEvent.APPLIED): "task-migration copy",
-    (Step.COPY, CopyEvent.COMPLETE): "task-migration replicate start",
-    (Step.FINALIZE, FinalizeEvent.FINALIZED): "nothing to type: the plan is at its end",
-    (Step.ABANDON, AbandonEvent.ABANDONED): "task-migration preflight",
-}
-#: What to type after any other event of a step: look, or run the step again, as each is safe to.
-ELSE: Mapping[str, str] = {
-    Step.BACKUP: "task-migration backup --output s3://BUCKET/PREFIX",
-    Step.COPY: "task-migration copy",
-    Step.ROLLBACK: "task-migration rollback",
-    Step.FINALIZE: "task-migration finalize",
-    Step.ABANDON: "task-migration rollback --abandon",
-    Step.CANARY: "task-migration canary status",
-}
 
 
 def report(document: Report) -> View:
@@ -81,7 +52,7 @@ def report(document: Report) -> View:
     if document.machine is not None:
         parts.append(_machine(document.machine))
     following = {
-        "good": "task-migration preflight",
+        "good": commands.PREFLIGHT,
         "warning": "end what else runs on this machine, or lower --users and --rate, then: make rehearsal",
     }.get(state, "look into logs/ beside the report, mend the cause, then: make rehearsal")
     return View(verdict(document), state, parts, following)
@@ -99,7 +70,7 @@ def run(document: Run) -> View:
     judged = (finding("good" if one.passed else "bad", f"{one.name}: {one.evidence}") for one in document.criteria)
     state: State = "bad" if document.passed is False else "good" if document.passed else "plain"
     where = f"stack {document.stack}, {document.state_dir}" if document.stack else document.state_dir
-    return View(f"{document.verdict} ({where})", state, [Group(*judged)], "task-migration status")
+    return View(f"{document.verdict} ({where})", state, [Group(*judged)], commands.STATUS)
 
 
 def _steps(steps: Sequence[CanaryStep]) -> RenderableType:
@@ -129,41 +100,3 @@ def _drills(drills: Sequence[Drill]) -> RenderableType:
         for one in drills
     ]
     return table([Column(title, number=True) for title in titles], rows)
-
-
-def status(document: History) -> View:
-    """The journal: a line for each run of a step, with its events."""
-    if not document.events:
-        verdict = f"Nothing was done yet: the journal in {document.state_dir} is empty."
-        return View(verdict, "plain", (), "task-migration preflight")
-    last = document.events[-1]
-    following = AFTER.get((last.step, last.event)) or ELSE.get(last.step, "task-migration replicate status")
-    where = f"stack {document.stack}, {document.state_dir}" if document.stack else document.state_dir
-    rows = [(_moment(run[0]), _moment(run[-1])[11:], run[0].step, _named(run)) for run in _runs(document.events)]
-    return View(
-        f"Last done: {last.step}: {last.event}, {_moment(last)} UTC ({where})",
-        "plain",
-        [table(["from (UTC)", "to", "step", "events"], rows)],
-        following,
-    )
-
-
-def _runs(events: Sequence[Event]) -> list[list[Event]]:
-    """The events parted into runs of a step: until another step's event comes, or the run's first one again."""
-    runs: list[list[Event]] = []
-    for event in events:
-        if runs and runs[-1][0].step == event.step and event.event != runs[-1][0].event:
-            runs[-1].append(event)
-        else:
-            runs.append([event])
-    return runs
-
-
-def _named(run: Sequence[Event]) -> str:
-    """The events' names in the order in which they came first, with how often."""
-    counted = Counter(event.event for event in run)
-    return ", ".join(name if times == 1 else f"{name} ({times} times)" for name, times in counted.items())
-
-
-def _moment(event: Event) -> str:
-    return event.at[:19].replace("T", " ")

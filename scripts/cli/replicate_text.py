@@ -19,6 +19,7 @@ from scripts.replication.documents import (
     Stopped,
     Waited,
 )
+from scripts.support import commands
 
 FORWARD, REVERSE = "forward, to target", "reverse, to source"
 _STATES: dict[Grade, State] = {"ok": "good", "warn": "warning", "fail": "bad"}
@@ -34,7 +35,7 @@ def started(document: Started) -> View:
             _fences(document.forward_seconds, document.reverse_seconds),
             *(finding("warning", warning) for warning in document.warnings),
         ],
-        next="task-migration verify",
+        next=commands.VERIFY,
     )
 
 
@@ -48,7 +49,7 @@ def roles(document: ReplicationRoles, dry_run: bool = False) -> View:
             *(f"{entry.side}: {entry.role} {said[entry.status]}" for entry in document.roles),
             *(finding("warning", warning) for warning in document.warnings),
         ],
-        next="task-migration copy",
+        next=commands.COPY,
     )
 
 
@@ -58,14 +59,14 @@ def waited(document: Waited) -> View:
         verdict="Everything written so far is on the other side, both ways.",
         state="good",
         parts=[_fences(document.forward_seconds, document.reverse_seconds), *_bands(document.sequences)],
-        next="task-migration verify",
+        next=commands.STATUS,
     )
 
 
 def stopped(document: Stopped) -> View:
     """Of `replicate stop`."""
     if document.status == "not-running":
-        return View("Replication did not run; nothing was stopped.", "plain", next="task-migration replicate start")
+        return View("Replication did not run; nothing was stopped.", "plain", next=commands.START)
     before = (
         "what was written before is on the other side"
         if document.drained
@@ -75,7 +76,7 @@ def stopped(document: Stopped) -> View:
         verdict=f"Replication is stopped; {before}.",
         state="good" if document.drained else "warning",
         parts=[table(["stopped"], [[name] for name in document.stopped])],
-        next="task-migration replicate start",
+        next=commands.START,
     )
 
 
@@ -95,7 +96,7 @@ def status(document: Status) -> View:
         parts=parts,
         next="as each FAIL says, then: task-migration replicate status"
         if document.status == "fail"
-        else "task-migration verify",
+        else commands.STATUS,
     )
 
 

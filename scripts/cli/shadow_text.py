@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 
 from scripts.cli.view import Column, View, counted, finding, table
 from scripts.shadow.documents import Shadow, ShadowEndpoint
+from scripts.support import commands
 
 
 def shadow(document: Shadow) -> View:
@@ -24,7 +25,7 @@ def shadow(document: Shadow) -> View:
     answers = counted(sum(one.answers for one in document.endpoints), "answer")
     if document.match:
         verdict = f"Both sides answer {counted(document.users, 'user')} alike: {answers} compared; {took}."
-        return View(verdict, "good", parts, "task-migration canary step")
+        return View(verdict, "good", parts, commands.STEP)
     differ = counted(sum(len(one.differences) for one in document.endpoints), "field")
     verdict = f"The Task Service answers otherwise than the monolith in {differ}: {answers} of {counted(document.users, 'user')} compared; {took}."
     return View(verdict, "bad", parts, "mend the Task Service, then task-migration shadow again")

@@ -107,16 +107,17 @@ def mebibytes(count: int) -> float:
     return count / 2**20
 
 
+def drawn(view: View) -> Group:
+    """All of a view."""
+    parts = [Padding(part, (1, 0, 0, 0)) if isinstance(part, Table | Group) else part for part in view.parts]
+    following = [Text(f"Next: {view.next}", style="bold")] if view.next else []
+    return Group(Text(view.verdict, style=STYLES[view.state]), *parts, *following)
+
+
 def render(view: View, console: Console) -> None:
     """Print a view to ``console``."""
-    console.print(Text(view.verdict, style=STYLES[view.state]))
-    for part in view.parts:
-        if isinstance(part, Text) and part.no_wrap:
-            console.print(part, soft_wrap=True)
-        else:
-            console.print(Padding(part, (1, 0, 0, 0)) if isinstance(part, Table | Group) else part)
-    if view.next:
-        console.print(Text(f"Next: {view.next}", style="bold"))
+    for part in drawn(view).renderables:
+        console.print(part, soft_wrap=isinstance(part, Text) and bool(part.no_wrap))
 
 
 def show(view: View) -> None:

@@ -156,6 +156,14 @@ def get(connection: Connection, name: str) -> Any:
     return scalar(connection, "SELECT value FROM task_migration.settings WHERE name = %s", (name,))
 
 
+def several(connection: Connection, names: Collection[str]) -> dict[str, Any]:
+    """Of :func:`get` many at once, by name, without those that are not kept."""
+    if not installed(connection):
+        return {}
+    query = "SELECT name, value FROM task_migration.settings WHERE name = ANY(%s)"
+    return dict(connection.execute(query, (list(names),)).fetchall())
+
+
 def put(connection: Connection, name: str, value: Any) -> None:
     """Keep a JSON value in the helper schema."""
     connection.execute(

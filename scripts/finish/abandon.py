@@ -14,6 +14,7 @@ from scripts.finish import removal, rights
 from scripts.finish.documents import Abandonment, StartOver
 from scripts.replication import fence, writes
 from scripts.schema import role as service_role
+from scripts.support import commands
 from scripts.support.errors import DatabaseError, MigrationError, Refused, TimedOut, UsageError
 from scripts.support.events import AbandonEvent, RollbackEvent, Step
 from scripts.support.progress import SILENT, Progress
@@ -220,7 +221,7 @@ def start_over(
         removed=before,
         truncated=[] if dry_run else _empty(settings),
         leftovers=before if dry_run else removal.prove(settings),
-        next="mend the cause, then `task-migration copy` and `task-migration replicate start`",
+        next=commands.AGAIN,
     )
     if not dry_run:
         settings.journal.record(Step.ROLLBACK, RollbackEvent.EMPTIED, **document.plain())

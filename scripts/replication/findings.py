@@ -46,7 +46,7 @@ def judge(
     for side, recording in records.items():
         found += _recording(side, recording)
     for name, state in directions.items():
-        found += [*_flow(name, state), *_slot(config, name, state)]
+        found += [*_flow(name, state), *slot(config, name, state)]
     for band in bands:
         found += _band(config, band)
     if drift:
@@ -140,7 +140,8 @@ def _flow(name: Direction, state: DirectionState) -> Iterator[Finding]:
         yield Finding(status="fail" if blocked else "warn", what=f"{name}: late", detail=state.reason, remedy=remedy)
 
 
-def _slot(config: MigrationConfig, name: Direction, state: DirectionState) -> Iterator[Finding]:
+def slot(config: MigrationConfig, name: Direction, state: DirectionState) -> Iterator[Finding]:
+    """What threatens one direction's slot, and the disk that it is on."""
     if state.stalled_seconds >= config.slot_stalled_seconds:
         yield Finding(
             status="fail",

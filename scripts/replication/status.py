@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 import psycopg
 
+from components.config import MigrationConfig
+from scripts.copy.documents import SlotState
 from scripts.copy.state import other_tables
 from scripts.database import helper_schema, queries, strangers
 from scripts.database.connections import Connection
 from scripts.database.sides import both
 from scripts.replication import bands, deletes, fence, findings, slot_health, writers, writes
+from scripts.replication.by_databases import ByDatabases, Looking
 from scripts.replication.directions import DIRECTIONS, Direction, publisher
-from scripts.replication.documents import DeletedRows, DirectionState, RecordOfWrites, Status, ToldConflicts
-from scripts.replication.engine import Engine, engine_of
+from scripts.replication.documents import DeletedRows, DirectionState, RecordOfWrites, Runway, Status, ToldConflicts
+from scripts.replication.engine import engine_of
 from scripts.replication.findings import Recording
 from scripts.replication.slot_health import Observation
 from scripts.schema import run as schema
@@ -28,13 +31,18 @@ _QUERIES = queries.load("scripts.replication")
 LOCK_MS = 2000
 
 
-def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
+def read(settings: Settings, fence_timeout: float = 5.0, *, by_databases: bool = False) -> Status:
     """The state of both directions; never waits longer than ``fence_timeout`` seconds a direction for a fence.
+
+    Args:
+        by_databases: AWS is not asked.
 
     Raises:
         DatabaseError: one of the databases cannot be reached.
     """
-    engine = engine_of(settings)
+    engine: Looking = (
+        ByDatabases() if by_databases and settings.config.replication_engine == "dms" else engine_of(settings)
+    )
     states = {direction: engine.state(settings, direction) for direction in DIRECTIONS}
     with both(settings, "status", "replicate status") as (source, target):
         sides: dict[Side, Connection] = {"source": source, "target": target}
@@ -44,7 +52,8 @@ def read(settings: Settings, fence_timeout: float = 5.0) -> Status:
         sequences = bands.between(settings, source, target)
         copied = helper_schema.get(target, helper_schema.COPY)
         for direction, state in states.items():
-            states[direction] = _with_slot_health(sides[publisher(direction)], direction, state, settings)
+            stalled, runway = slot_watched(sides[publisher(direction)], direction, state.slot, settings.config)
+            states[direction] = state.model_copy(update={"stalled_seconds": stalled, "runway": runway})
     # Before the fences, which bring a clock forward.
     records = _recordings(settings)
     never = dict.fromkeys(DIRECTIONS, 0)
@@ -108,7 +117,7 @@ def look(settings: Settings, timeout: float) -> Looked:
 
 
 def _measured(
-    engine: Engine, settings: Settings, direction: Direction, state: DirectionState, timeout: float
+    engine: Looking, settings: Settings, direction: Direction, state: DirectionState, timeout: float
 ) -> tuple[DirectionState, int]:
     """With the lag, and how many writes had not arrived when the fence had."""
     try:
@@ -158,16 +167,15 @@ def _recordings(settings: Settings) -> dict[Side, Recording]:
     return found
 
 
-def _with_slot_health(
-    sender: Connection, direction: Direction, state: DirectionState, settings: Settings
-) -> DirectionState:
-    """How long the slot has stood still and how long the disk bears that; what must be remembered is kept beside it."""
-    slot = state.slot
+def slot_watched(
+    sender: Connection, direction: Direction, slot: SlotState | None, config: MigrationConfig
+) -> tuple[float, Runway | None]:
+    """How long a slot has stood still, in seconds, and how long the disk bears that; what must be remembered is kept beside it."""
     if slot is None or slot.confirmed_lsn is None:
-        return state
+        return 0.0, None
     row = sender.execute(_QUERIES["log_now"], (slot.confirmed_lsn,)).fetchone()
     if row is None:
-        return state
+        return 0.0, None
     seen = Observation(
         at=row[0],
         wal=row[1],
@@ -183,9 +191,5 @@ def _with_slot_health(
         # A server that takes no write is told of elsewhere; what it shows is shown all the same.
         with suppress(psycopg.Error):
             helper_schema.put(sender, name, after.document())
-    return state.model_copy(
-        update={
-            "stalled_seconds": slot_health.stalled_seconds(before, seen),
-            "runway": slot_health.runway(before, seen, int(settings.config.wal_allowance_gb * 1024**3)),
-        }
-    )
+    allowance = int(config.wal_allowance_gb * 1024**3)
+    return slot_health.stalled_seconds(before, seen), slot_health.runway(before, seen, allowance)

@@ -49,6 +49,11 @@ def bounded(work: Callable[[], T], seconds: float, *, what: str, remedy: str) ->
     Raises:
         TimedOut: it did not end; the thread goes on alone and ends with the process at the latest.
     """
+    return begin(work, what=what, remedy=remedy)(seconds)
+
+
+def begin(work: Callable[[], T], *, what: str, remedy: str) -> Callable[[float], T]:
+    """As :func:`bounded`, where other work is done meanwhile: what is returned waits so many seconds, from then on, for the result."""
     results: list[T] = []
     failures: list[BaseException] = []
 
@@ -60,9 +65,13 @@ def bounded(work: Callable[[], T], seconds: float, *, what: str, remedy: str) ->
 
     thread = threading.Thread(target=call, name=what, daemon=True)
     thread.start()
-    thread.join(seconds)
-    if failures:
-        raise failures[0]
-    if not results:
-        raise TimedOut(f"{what}: did not end within {seconds:g} s (the limit); {remedy}")
-    return results[0]
+
+    def result(seconds: float) -> T:
+        thread.join(seconds)
+        if failures:
+            raise failures[0]
+        if not results:
+            raise TimedOut(f"{what}: did not end within {seconds:g} s (the limit); {remedy}")
+        return results[0]
+
+    return result

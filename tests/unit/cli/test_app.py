@@ -68,6 +68,8 @@ def test_every_step_of_the_plan_is_a_command() -> None:
         (("preflight", "--stack", "nowhere"), 2, "Pulumi.nowhere.yaml does not exist"),
         (("report",), 2, "report.json does not exist; run first: make rehearsal"),
         (("canary", "status"), 2, "no stack is selected"),
+        (("status", "--watch", "--json"), 2, "leave one of them out"),
+        (("status", "--watch"), 2, "standard output is none; leave it out, or take --json"),
         (("rehearse", "--replication", "kafka"), 2, "'kafka' is not one of 'native', 'dms'"),
     ],
 )
@@ -88,7 +90,9 @@ def test_a_database_that_is_not_there_is_named_without_its_password(tmp_path: Pa
     assert "s3cr" not in done.stderr + done.stdout
 
 
-def test_status_prints_one_json_document(tmp_path: Path) -> None:
+def test_status_prints_one_json_document_and_does_not_call_safe_what_it_has_not_seen(tmp_path: Path) -> None:
     done = run("status", "--json", cwd=tmp_path)
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["events"] == []
+    assert done.returncode == 10
+    found = json.loads(done.stdout)
+    assert (found["events"], found["stack"], found["state_dir"]) == ([], None, ".task-migration")
+    assert (found["safe"], [one["what"] for one in found["unseen"]]) == (False, ["source", "target"])

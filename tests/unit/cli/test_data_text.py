@@ -68,7 +68,7 @@ Both sides are equal: 1,000,200 rows in 2 tables.
 table                      source rows  target rows  checksums  differ
 tasks                        1,000,000    1,000,000  equal           0
 scheduled_task_executions          200          200  equal           0
-Next: task-migration canary step; at 100 %: task-migration finalize"""
+Next: task-migration status"""
     )
 
 

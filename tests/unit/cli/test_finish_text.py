@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scripts.cli.finish_text import abandonment, finalization, start_over
 from scripts.finish.documents import Abandonment, Finalization, Privileges, StartOver, TableRows
+from scripts.support import commands
 from tests.unit.cli.shown import shown
 
 THINGS = ["source: slot task_service_sub", "source: trigger on tasks", "target: schema task_migration"]
@@ -41,7 +42,7 @@ source  slot task_service_sub, trigger on tasks
 target  schema task_migration
 
 warn  the role reports can write to these tables too and is left alone
-Next: nothing; the old tables stay as they are, read-only"""
+Next: nothing; the plan is at its end, the old tables stay read-only"""
     )
     assert (
         shown(finalization(finalized(status="already-finalized", rows=[], removed=[])))
@@ -51,7 +52,7 @@ Finalized before: the old tables are read-only, nothing of replication is left.
 What the monolith's role may do in the old tables
 table  select  insert  update  delete
 tasks  yes     no      no      no
-Next: nothing; the old tables stay as they are, read-only"""
+Next: nothing; the plan is at its end, the old tables stay read-only"""
     )
 
 
@@ -98,7 +99,7 @@ TEXT empties the target, then task-migration copy"""
     nothing = done.model_copy(update={"status": "nothing-there", "removed": [], "drained": False})
     assert shown(abandonment(nothing)).splitlines()[0] == "Nothing of this migration is on either side."
     assert "brought back" not in shown(abandonment(nothing))
-    assert shown(abandonment(nothing)).endswith("Next: task-migration status shows what was done")
+    assert shown(abandonment(nothing)).endswith("Next: task-migration status")
     dry = done.model_copy(update={"status": "dry-run", "drained": False, "leftovers": THINGS})
     text = shown(abandonment(dry))
     assert text.startswith("Nothing was changed: 3 things of this migration would be removed.\n")
@@ -115,7 +116,7 @@ def test_the_target_emptied() -> None:
         removed=THINGS,
         leftovers=[],
         truncated=["tasks", "task_tag"],
-        next="mend the cause, then `task-migration copy` and `task-migration replicate start`",
+        next=commands.AGAIN,
     )
     view = start_over(done)
     assert view.state == "warning"
@@ -133,8 +134,7 @@ source  slot task_service_sub, trigger on tasks
 target  schema task_migration
 
 ok    what the Task Service wrote was brought back to the monolith first
-Next: mend the cause, then `task-migration copy` and `task-migration replicate
-start`"""
+Next: mend the cause, then task-migration copy"""
     )
     dry = done.model_copy(update={"status": "dry-run", "truncated": [], "drained": False})
     text = shown(start_over(dry))

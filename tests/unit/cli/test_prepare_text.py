@@ -128,7 +128,7 @@ target          1         0       0
 warn  source: hours of WAL: 2487.5 MiB of WAL an hour; a stopped reader has 4.1
       hours until 10.0 GiB are full, 12 are wanted
       remedy: ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'
-Next: task-migration backup --output s3://...""",
+Next: task-migration backup --output s3://BUCKET/PREFIX""",
     ),
     "backup": (
         prepare_text.backup(BACKUP),

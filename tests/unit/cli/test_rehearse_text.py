@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from scripts.cli import rehearse_text
 from scripts.rehearsal.documents import (
     AcknowledgedWrites,
@@ -18,7 +16,6 @@ from scripts.rehearsal.documents import (
     UserReads,
 )
 from scripts.report.documents import Story
-from scripts.support.status import Event, History
 from tests.unit.cli.shown import shown
 
 
@@ -135,50 +132,3 @@ def test_a_drill_shows_each_way_back_in_a_row() -> None:
         "from %  last request s  proof s  rows compared  writes  lost  told",
         "    25            5.70    11.20          1,200     834     0     3",
     ]
-
-
-def status(*events: tuple[str, str]) -> History:
-    at = [f"2026-11-26T01:00:{number:02}.5+00:00" for number in range(len(events))]
-    found = [Event(at=when, step=step, event=event) for when, (step, event) in zip(at, events, strict=True)]
-    return History(stack="staging", state_dir=".task-migration", events=found)
-
-
-def test_status_has_a_line_for_each_run_of_a_step() -> None:
-    """Prevents hundreds of lines, one for each table's index, between two steps."""
-    view = rehearse_text.status(
-        status(
-            ("copy", "started"), ("copy", "rows"), ("copy", "rows"), ("copy", "complete"),
-            ("canary", "begun"), ("canary", "decided"), ("canary", "begun"),
-        )
-    )  # fmt: skip
-    assert shown(view) == (
-        "Last done: canary: begun, 2026-11-26 01:00:06 UTC (stack staging,\n"
-        ".task-migration)\n"
-        "\n"
-        "from (UTC)           to        step    events\n"
-        "2026-11-26 01:00:00  01:00:03  copy    started, rows (2 times), complete\n"
-        "2026-11-26 01:00:04  01:00:05  canary  begun, decided\n"
-        "2026-11-26 01:00:06  01:00:06  canary  begun\n"
-        "Next: task-migration canary status"
-    )
-
-
-@pytest.mark.parametrize(
-    ("last", "following"),
-    [
-        (("preflight", "checked"), "task-migration backup --output s3://BUCKET/PREFIX"),
-        (("copy", "complete"), "task-migration replicate start"),
-        (("copy", "failed"), "task-migration copy"),
-        (("rollback", "unproven"), "task-migration rollback"),
-        (("verify", "compared"), "task-migration replicate status"),
-        (("finalize", "finalized"), "nothing to type: the plan is at its end"),
-    ],
-)
-def test_the_next_command_follows_from_the_last_event(last: tuple[str, str], following: str) -> None:
-    assert rehearse_text.status(status(last)).next == following
-
-
-def test_an_empty_journal_leads_to_the_first_command() -> None:
-    assert shown(rehearse_text.status(status())) == (
-        "Nothing was done yet: the journal in .task-migration is empty.\nNext: task-migration preflight"
-    )

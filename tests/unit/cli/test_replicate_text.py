@@ -104,7 +104,7 @@ def test_waited() -> None:
         "reverse, to source              12.00\n"
         "Ids: nearest to the target's band is scheduled_task_tags_id_seq, at 830,000,000\n"
         "of 1,000,000,000.\n"
-        "Next: task-migration verify"
+        "Next: task-migration status"
     )
 
 
@@ -140,7 +140,7 @@ def test_status_of_what_runs() -> None:
         "record of writes  records kept   MiB  own pruned  lost writes told\n"
         "source                   1,024  0.50   2,000,000                 0\n"
         "target                   1,024  0.50   2,000,000                 0\n"
-        "Next: task-migration verify"
+        "Next: task-migration status"
     )
 
 

@@ -58,7 +58,9 @@ def test_help_and_usage_errors_import_nothing_heavy(arguments: tuple[str, ...], 
     assert {name for name in imported if name.startswith("scripts.rehearsal")} <= NAMES
 
 
-@pytest.mark.parametrize("arguments", [("preflight",), ("schema", "diff"), ("copy",), ("verify",)], ids="-".join)
+@pytest.mark.parametrize(
+    "arguments", [("preflight",), ("schema", "diff"), ("copy",), ("verify",), ("status",)], ids="-".join
+)
 def test_a_database_command_imports_neither_pulumi_nor_boto3(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """Prevents a database command that starts with the SDKs of Pulumi and AWS, which it does not ask."""
     ended, imported = run(tmp_path, *arguments)

@@ -1,0 +1,280 @@
+"""Where, safe, next: for every state that a migration can be left in, and for whatever a journal may hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.config import MigrationConfig
+from scripts.replication.documents import Finding
+from scripts.status.documents import Unseen
+from scripts.status.seen import Seen
+from scripts.support import commands
+from tests.unit.status.looks import (
+    BARE,
+    SHADOWED,
+    SLOT,
+    VERIFIED,
+    WAY,
+    event,
+    holder,
+    judged,
+    look,
+    running,
+    source,
+    target,
+)
+
+STALLED = Finding(status="fail", what="forward: slot stalled", detail="stands still", remedy="mend it")
+NEAR = Finding(status="warn", what="forward: log runway", detail="3 h", remedy="give more room")
+AT_5 = {"since": "2026-11-26T00:10:00+00:00", "reached": 5, "ups": [30.0]}
+STEPPING = {**AT_5, "unfinished": [5, 25]}
+OWED = {**STEPPING, "unfinished": None, "owed": ["errors"]}
+WAITS = f"wait for it, then: {commands.STATUS}"
+CHECKED, BACKED_UP = event("preflight", "checked", passed=True), event("backup", "verified")
+PREPARED = (CHECKED, BACKED_UP, event("schema", "applied"))
+HOLD: dict[str, Any] = {"from": 5, "to": 25, "decision": "hold", "reasons": ["20 requests"], "seconds": 1.0}
+HELD = event("canary", "decided", **HOLD)
+LOST = SLOT.model_copy(update={"wal_status": "lost", "active": False})
+DOWN = WAY.model_copy(update={"running": False, "lag_seconds": None, "reason": "disabled"})
+
+#: Each state with step, whether it has ended, whether it is safe, and what follows.
+STATES: dict[str, tuple[Seen, str, bool, bool, str]] = {
+    "nothing at all": (look(BARE, BARE), "nothing", True, True, commands.PREFLIGHT),
+    "preflight passed": (look(BARE, BARE, events=(CHECKED,)), "preflight", True, True, commands.BACKUP),
+    "preflight failed": (look(BARE, BARE, events=(event("preflight", "checked", passed=False),)), "preflight", False, True, f"mend it, then: {commands.PREFLIGHT}"),
+    "backup made": (look(BARE, BARE, events=(CHECKED, BACKED_UP)), "backup", True, True, commands.SCHEMA),
+    "backup failed": (look(BARE, BARE, events=(CHECKED, event("backup", "failed", reason="full"))), "backup", False, True, f"mend it, then: {commands.BACKUP}"),
+    "preflight looked once more": (look(BARE, BARE, events=(*PREPARED, CHECKED)), "schema", True, True, commands.COPY),
+    "schema there, which keeps something on the target": (look(BARE, target(None, started=False), events=PREPARED), "schema", True, True, commands.COPY),
+    "copy under way": (look(source(), target({"status": "running"}, started=False, holder=holder("copy")), events=PREPARED), "copy", False, True, WAITS),
+    "copy begins": (look(BARE, target(None, started=False, holder=holder("copy"))), "copy", False, True, WAITS),
+    "copy killed": (look(source(), target({"status": "running"}, started=False), events=(*PREPARED, event("copy", "slot"))), "copy", False, False, commands.COPY),
+    "copied": (look(source(), target(started=False)), "copy", True, True, commands.START),
+    "slot lost before the start": (look(source(slot=LOST), target(started=False)), "copy", False, False, commands.COPY),
+    "slot gone before the start": (look(source(slot=None), target(started=False)), "copy", False, False, commands.COPY),
+    "replicating": (look(source(), target(), running=running(verified=None, shadowed=replace(SHADOWED, match=None))), "replicate", True, True, commands.VERIFY),
+    "verified": (look(source(), target(), running=running(shadowed=replace(SHADOWED, match=None))), "verify", True, True, commands.SHADOW),
+    "differences": (look(source(), target(), running=running(verified=replace(VERIFIED, match=False))), "replicate", True, True, commands.VERIFY),
+    "a verification of yesterday": (look(source(), target(), running=running(verified=replace(VERIFIED, age_seconds=90_000.0))), "replicate", True, True, commands.VERIFY),
+    "shadowed": (look(source(), target(), running=running()), "shadow", True, True, commands.STEP),
+    "not running": (look(source(), target(), running=running(STALLED, forward=DOWN)), "shadow", True, False, commands.MEND),
+    "little log left": (look(source(), target(), running=running(NEAR)), "shadow", True, True, commands.STEP),
+    "a slow way back": (look(source(), target(), running=running(rollback_seconds=301.0)), "shadow", True, False, commands.MEND),
+    "no fence": (look(source(), target(), running=running(reverse=WAY.model_copy(update={"lag_seconds": None}), rollback_seconds=None)), "shadow", True, False, commands.MEND),
+    "at 5 %": (look(source(AT_5, 5), target(), running=running(shadowed=None)), "canary", True, True, commands.STEP),
+    "at 5 %, verified by a part": (look(source(AT_5, 5), target(), running=running(verified=replace(VERIFIED, whole_seconds=90_000.0), shadowed=None)), "canary", True, True, commands.STEP),
+    "at 50 %, verified by a part": (look(source(AT_5, 50), target(), running=running(verified=replace(VERIFIED, whole_seconds=90_000.0), shadowed=None)), "canary", True, True, commands.VERIFY),
+    "at 50 % with a scheduler on the monolith": (look(source(AT_5, 50), target(), running=running(shadowed=None, not_switched=("switch it over",))), "canary", True, True, f"switch it over; then {commands.STEP}"),
+    "at 5 % with a scheduler on the monolith": (look(source(AT_5, 5), target(), running=running(shadowed=None, not_switched=("switch it over",))), "canary", True, True, commands.STEP),
+    "a step under way": (look(source(STEPPING, 25, holder=holder("canary step")), target(), running=running(shadowed=None)), "canary", False, True, WAITS),
+    "a step killed": (look(source(STEPPING, 25), target(), running=running(shadowed=None)), "canary", False, False, commands.STEP),
+    "a step on hold": (look(source(STEPPING, 25), target(), running=running(shadowed=None), events=(HELD,)), "canary", False, False, commands.STEP),
+    "a step killed, replication down": (look(source(STEPPING, 25), target(), running=running(STALLED, shadowed=None)), "canary", False, False, commands.MEND),
+    "owed": (look(source(OWED, 25), target(), running=running(shadowed=None)), "rollback", False, False, commands.ROLLBACK),
+    "owed, the target away": (look(source(OWED, 25), None), "rollback", False, False, commands.ROLLBACK),
+    "a rollback under way": (look(source(OWED, 0, holder=holder("rollback")), target(), running=running()), "rollback", False, True, WAITS),
+    "the weight is 0 and nothing was proven": (look(source({**AT_5, "reached": 25}, 0), target(), running=running()), "rollback", False, False, commands.ROLLBACK),
+    "a rollback that only the journal has": (look(source({**AT_5, "since": event("canary", "begun", 30)["at"]}, 5), target(), running=running(shadowed=None), events=(event("canary", "begun", 30, **{"from": 0, "to": 5}), event("rollback", "begun", 5, reasons=["gone"]))), "rollback", False, False, commands.ROLLBACK),
+    "one that ended on another machine": (look(source({"back": event("rollback", "done", 2)["at"]}, 0), target(), running=running(), events=(event("rollback", "begun", 5, reasons=["gone"]),)), "shadow", True, True, commands.STEP),
+    "at 100 %": (look(source({**AT_5, "reached": 100}, 100), target(), running=running(shadowed=None)), "at 100 %", True, True, commands.LAST),
+    "finalize begun": (look(source(AT_5, 100, kept={"revoked": [["public"]]}), target(), running=running(shadowed=None)), "finalize", False, False, commands.FINALIZE),
+    "finalize under way": (look(source(AT_5, 100, kept={"revoked": [["public"]]}, at_work=("verify",)), target(), running=running(shadowed=None)), "finalize", False, True, WAITS),
+    "finalize verified": (look(source(AT_5, 100), target(kept={"finalize": {"status": "verified"}})), "finalize", False, False, commands.FINALIZE),
+    "finalize killed in its removal": (look(replace(BARE, finalized="2026-11-26 00:50 UTC"), target()), "finalize", False, False, commands.FINALIZE),
+    "finalized": (look(replace(BARE, finalized="2026-11-26 00:50 UTC"), BARE), "finalize", True, True, commands.END),
+    "finalized, the target away": (look(replace(BARE, finalized="2026-11-26 00:50 UTC"), None), "finalize", True, False, commands.MEND),
+    "finalized, the source away": (look(None, BARE, events=(*PREPARED, event("finalize", "finalized"))), "finalize", True, False, commands.MEND),
+    "abandon killed before the removal": (look(source(), target(kept={"drained": {"v": 1}}), running=running()), "abandon", False, False, commands.ABANDON),
+    "abandon killed in the removal": (look(BARE, target()), "abandon", False, False, commands.ABANDON),
+    "emptying killed": (look(BARE, target(), events=(event("rollback", "emptying", scenario="copy"),)), "abandon", False, False, "task-migration rollback --scenario copy"),
+    "emptying of before this copy": (look(source(), target(), running=running(), events=(event("rollback", "emptying", 60 * 48, scenario="copy"),)), "shadow", True, True, commands.STEP),
+    "abandoned": (look(BARE, BARE, events=(*PREPARED, event("copy", "complete"), event("abandon", "abandoned"))), "abandon", True, True, commands.ANEW),
+    "emptied": (look(BARE, BARE, events=(*PREPARED, event("rollback", "emptied"))), "rollback", True, True, commands.AGAIN),
+    "begun anew": (look(BARE, BARE, events=(*PREPARED, event("abandon", "abandoned"), CHECKED)), "preflight", True, True, commands.BACKUP),
+    "the source away": (look(None, target()), "replicate", True, False, commands.MEND),
+    "the target away at 5 %": (look(source(AT_5, 5), None), "canary", True, False, f"{commands.ROLLBACK} --reason TEXT, where users get errors; else {commands.MEND}"),
+    "the target away after the copy": (look(source(), None, events=(*PREPARED, event("copy", "complete"))), "copy", True, False, commands.MEND),
+    "both away": (look(None, None, events=(event("canary", "begun", **{"from": 0, "to": 5}), event("canary", "moved", **{"from": 0, "to": 5, "seconds": 30.0}))), "canary", False, False, f"{commands.ROLLBACK} --reason TEXT, where users get errors; else {commands.MEND}"),
+    "no journal": (look(source(), target(), running=running(), events=None, unseen=(Unseen(what="journal", why="torn", remedy="look"),)), "shadow", True, False, commands.MEND),
+    "replication that cannot be looked at": (look(source(), target(), unseen=(Unseen(what="replication", why="slow", remedy="wait"),)), "replicate", True, False, commands.MEND),
+    "no evidence of a watch here": (look(source(AT_5, 5), target(), running=running(shadowed=None), unseen=(Unseen(what="last watch", why="gone", remedy="look there"),)), "canary", True, True, commands.STEP),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_every_state_is_told(name: str) -> None:
+    seen, step, ended, safe, following = STATES[name]
+    found = judged(seen)
+    assert (found.place.step, found.place.ended, found.safe, found.next) == (step, ended, safe, following), (
+        found.findings
+    )
+
+
+def test_ages_and_shares_are_those_of_what_was_seen() -> None:
+    found = judged(STATES["shadowed"][0])
+    assert (found.verification and found.verification.hours_ago, found.verification and found.verification.counts) == (
+        2.0,
+        True,
+    )
+    assert (found.shadow and found.shadow.hours_ago, found.conflicts and found.conflicts.source) == (5.0, 2)
+    assert found.way_back is not None
+    assert (found.way_back.ready, found.way_back.seconds, found.way_back.limit_seconds) == (True, 101.0, 300.0)
+    assert [(one.side, one.runway and one.runway.hours) for one in found.log] == [("source", 200.0), ("target", 200.0)]
+
+
+def test_what_keeps_a_rollback_is_named() -> None:
+    found = judged(STATES["no fence"][0])
+    assert found.way_back is not None
+    assert not found.way_back.ready
+    assert "the reverse fence did not return" in found.way_back.reasons[0]
+
+
+def test_an_old_verification_keeps_nobody_from_rolling_back() -> None:
+    found = judged(STATES["a verification of yesterday"][0])
+    assert found.way_back is not None
+    assert found.way_back.ready
+    assert found.verification is not None
+    assert (
+        found.verification.text == "the last verification began 25.0 h ago, the limit is below 24 h (verifyMaxAgeHours)"
+    )
+
+
+def test_a_shadow_that_nobody_asks_for_is_none() -> None:
+    config = MigrationConfig(replication_engine="native", require_shadow=False)
+    found = judged(look(source(), target(), running=running(shadowed=None)), config)
+    assert (found.shadow, found.place.step, found.next) == (None, "verify", commands.STEP)
+
+
+def test_clocks_that_differ_are_told_and_make_no_age_negative() -> None:
+    ahead = look(source(ahead=-7200.0, kept={"verified": {"match": True, "began": "2026-11-26T00:30:00+00:00"}}), None)
+    found = judged(ahead)
+    assert found.verification is not None
+    assert found.verification.hours_ago == 0.0
+    assert [one.detail for one in found.findings if one.what == "source: clock"] == [
+        "it is 7,200 s behind this machine's, the limit is 60 s: ages that are told here may be wrong"
+    ]
+
+
+def test_a_journal_of_another_machine_is_told() -> None:
+    elsewhere = (event("canary", "moved", **{"from": 0, "to": 5, "seconds": 1.0}),)
+    found = judged(
+        look(source({**AT_5, "reached": 25}, 25), target(), running=running(shadowed=None), events=elsewhere)
+    )
+    assert found.weight.declared == 25
+    assert [one.detail for one in found.findings] == ["the source has kept 25 %, the journal's last move was to 5 %"]
+    assert found.safe
+
+
+def test_a_database_that_another_version_wrote_is_named() -> None:
+    found = judged(look(source({"of": "a later version"}, 25), target(), running=running(shadowed=None)))
+    assert not found.safe
+    assert "source: another version" in [one.what for one in found.findings]
+
+
+def test_the_weight_stays_after_the_end() -> None:
+    moved = event("canary", "moved", 20, **{"from": 50, "to": 100, "seconds": 1.0})
+    ended = replace(BARE, finalized="2026-11-26 00:50 UTC")
+    assert judged(look(ended, BARE, events=(moved, event("finalize", "finalized", 5)))).weight.declared == 100
+    assert judged(look(ended, BARE)).weight.declared is None
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 200) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["weight", "status", "at", "owed", "unfinished", "since", "run"]), inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+NAMES = (
+    "begun",
+    "moved",
+    "decided",
+    "routed",
+    "done",
+    "complete",
+    "applied",
+    "checked",
+    "verified",
+    "finalized",
+    "abandoned",
+    "emptied",
+    "emptying",
+    "of another version",
+)
+EVENTS = st.lists(
+    st.builds(
+        lambda step, name, minutes, facts: {**facts, **event(step, name, minutes)},
+        st.sampled_from(["preflight", "backup", "schema", "copy", "replicate", "verify", "shadow", "canary", "rollback", "finalize", "abandon"]),
+        st.sampled_from(NAMES),
+        st.floats(-50, 3000),
+        st.dictionaries(st.sampled_from(["from", "to", "seconds", "decision", "reasons", "scenario", "passed"]), JSON, max_size=4),
+    ),
+    max_size=12,
+)  # fmt: skip
+KEPT = st.dictionaries(
+    st.sampled_from(
+        ["canary", "copy", "finalize", "revoked", "routed", "shadowed", "slot_back", "drained", "verified"]
+    ),
+    JSON,
+    max_size=5,
+)
+
+
+@st.composite
+def looks(draw: Any) -> Seen:
+    """Anything that databases and journal may hold, of this version, of another one, or by somebody's hand."""
+    sides = [
+        draw(
+            st.none()
+            | st.builds(
+                make,
+                installed=st.booleans(),
+                kept=KEPT,
+                ahead=st.floats(-1e5, 1e5),
+                holder=st.none() | st.just(holder("copy")),
+            )
+        )
+        for make in (source, target)
+    ]
+    runs = draw(
+        st.none() | st.sampled_from([running(), running(STALLED), running(verified=None), running(forward=DOWN)])
+    )
+    return look(*sides, events=draw(st.none() | EVENTS.map(tuple)), running=runs if all(sides) else None)
+
+
+@given(looks())
+def test_whatever_is_seen_is_judged(seen: Seen) -> None:
+    """Prevents a status that ends with a traceback in the night, and one that calls safe what it has not seen."""
+    found = judged(seen)
+    assert found.next
+    assert found.place.text
+    assert found.safe == (not any(one.status == "fail" for one in found.findings))
+    if len(seen.sides) < 2:
+        assert not found.safe
+
+
+@given(looks(), st.sampled_from(["source", "target"]))
+def test_less_seen_is_never_safer(seen: Seen, away: str) -> None:
+    less = replace(seen, sides={side: one for side, one in seen.sides.items() if side != away}, running=None)
+    less = replace(less, unseen=(*seen.unseen, Unseen(what=away, why="away", remedy="wake it")))
+    assert not judged(less).safe
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("lacking", ["begun", "moved", "decided", "of a later version"])
+def test_events_of_another_version_change_nothing(name: str, lacking: str) -> None:
+    """They may be newer than what this version knows, or lack what it expects of them."""
+    seen = STATES[name][0]
+    if seen.events is not None:
+        more = (event("canary", lacking, 4000.0), *seen.events)
+        assert judged(replace(seen, events=more)).place == judged(seen).place
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_one_more_failure_is_never_safe(name: str) -> None:
+    seen = STATES[name][0]
+    if seen.running is not None:
+        assert not judged(replace(seen, running=running(STALLED))).safe
