@@ -8,7 +8,7 @@ from typing import Any
 from scripts.canary import decisions
 from scripts.report import journal, page
 from scripts.report.documents import Criterion, Part, Run, Story
-from scripts.report.journal import Event
+from scripts.report.readers import Event
 from scripts.support.errors import Refused
 from scripts.support.events import (
     AbandonEvent,

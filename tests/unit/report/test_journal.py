@@ -219,7 +219,7 @@ def test_what_an_older_version_did_not_journal_is_left_out_or_not_known() -> Non
 
 
 #: What stands where facts should.
-SPOILT: list[Any] = [None, "x", -1, 3.5, [], {}, [1], {"a": 1}, True, float("nan"), 10**400]
+SPOILT: list[Any] = [None, "x", 3.5, [1], {"a": 1}, float("nan")]
 
 
 def spoils() -> list[tuple[int, str, Any]]:
@@ -229,6 +229,7 @@ def spoils() -> list[tuple[int, str, Any]]:
 def test_a_damaged_event_is_passed_by_whole_and_takes_nothing_else_with_it() -> None:
     """Prevents a report that cannot be had of the very run in which something went wrong."""
     passed_by = 0
+    without_it = [told([*WHOLE[:number], *WHOLE[number + 1 :]]) for number in range(len(WHOLE))]
     for number, fact, value in spoils():
         events = copy.deepcopy(WHOLE)
         events[number][fact] = value
@@ -239,9 +240,8 @@ def test_a_damaged_event_is_passed_by_whole_and_takes_nothing_else_with_it() -> 
         if lost := [one for one in story.parts if one.part == "journal"]:
             passed_by += 1
             assert "1 events" in lost[0].what
-            left = told([*WHOLE[:number], *WHOLE[number + 1 :]])
-            assert story.model_copy(update={"parts": []}) == left
-    assert passed_by > 200
+            assert story.model_copy(update={"parts": []}) == without_it[number]
+    assert passed_by > 100
 
 
 #: Where, by remainder, and what comes there.
@@ -249,7 +249,7 @@ CHANGES = st.lists(
     st.tuples(
         st.integers(0, 50),
         st.integers(0, 50),
-        st.sampled_from([*SPOILT, "2026-01-01T00:00:00+00:00", {"tasks": "x"}, [{}]]),
+        st.sampled_from([*SPOILT, -1, True, [], 10**400, "2026-01-01T00:00:00+00:00", {"tasks": "x"}, [{}]]),
     ),
     max_size=6,
 )
