@@ -19,6 +19,7 @@ from scripts.canary.service_control import ServiceControl
 from scripts.canary.stage import Stage
 from scripts.canary.traffic import LoadBalancer, rule_of_outputs
 from scripts.rehearsal.engine.pulumi_cli import make_deployer
+from scripts.rehearsal.processes import local
 from scripts.support.errors import MigrationError, UsageError
 from scripts.support.settings import STAGE_VARIABLE, Settings
 
@@ -36,7 +37,7 @@ def gateway_figures(gateway: str, since: float, period: float = 0.0) -> dict[str
     """
     try:
         parameters = {"since": since, "period": period}
-        answer = httpx.get(f"{gateway}/__gateway/stats", params=parameters, timeout=5.0, trust_env=False)
+        answer = local().get(f"{gateway}/__gateway/stats", params=parameters, timeout=5.0)
         return dict(answer.raise_for_status().json())
     except (httpx.HTTPError, ValueError) as error:
         raise MigrationError(f"the gateway does not answer: {error}; see gateway.log") from None

@@ -67,6 +67,8 @@ class SharedTask:
     is_completed: bool = False
     approved: bool = False
     deleted: bool = False
+    #: When it was made.
+    made: float = -inf
     #: Somebody's write is under way or has no known outcome.
     pending: int = 0
 
@@ -164,6 +166,32 @@ class Result:
     read: bool = False
 
 
+@dataclass(frozen=True)
+class Timetable:
+    """When a user sends: ``rate`` requests/s on average, over ``visit`` seconds of work and ``pause`` of none, about. Nobody asks for
+    ever without a pause, and a load balancer's cookie would keep who did on one side."""
+
+    rate: float
+    visit: float = 24.0
+    pause: float = 12.0
+
+    @property
+    def _turns(self) -> int:
+        return max(1, round(self.rate * (self.visit + self.pause)))
+
+    @property
+    def round(self) -> float:
+        """Seconds from one visit's begin to the next one's."""
+        return self._turns / self.rate
+
+    def next(self, elapsed: float) -> float:
+        """The first turn after ``elapsed``; both in seconds since a first visit began."""
+        between = self.visit / (self.visit + self.pause) / self.rate
+        visits, within = divmod(elapsed + 1e-6, self.round)
+        turn = int(within // between) + 1
+        return (visits + 1) * self.round if turn >= self._turns else visits * self.round + turn * between
+
+
 @dataclass
 class Actor:
     """``marker`` makes the titles of this run and user unlike any other's."""
@@ -174,6 +202,8 @@ class Actor:
     group: Group = field(default_factory=Group)
     think_seconds: float = 1.5
     lag_seconds: float = 10.0
+    #: How long it takes until others hear of a new task, by a list or a message: nobody opens one in the second in which it is made.
+    notice_seconds: float = 0.0
     _made: int = 0
     _listed: bool = False
     _again: Call | None = None
@@ -208,7 +238,7 @@ class Actor:
             return Call(op, "GET", "/health", "/health")
         if op == "create":
             return Call(op, "POST", "/api/tasks", "/api/tasks", self._new_fields(), cut=cut)
-        quiet = [task for task in self.group.tasks if task.allows(op, self.user) and self._quiet(task, now)]
+        quiet = [task for task in self._known(now) if task.allows(op, self.user) and self._quiet(task, now)]
         return self._on(op, self.random.choice(quiet), cut=cut) if quiet and op != "list" else listing
 
     def _on(self, op: Operation, task: SharedTask, *, cut: bool) -> Call:
@@ -228,13 +258,17 @@ class Actor:
         show.sent = now
         return show
 
+    def _known(self, now: float) -> list[SharedTask]:
+        """The group's tasks that this user has made or heard of."""
+        return [one for one in self.group.tasks if self.user == one.giver or now - one.made >= self.notice_seconds]
+
     def _quiet(self, task: SharedTask, now: float) -> bool:
         return not task.pending and now - task.written_at() >= self.think_seconds
 
     def _eager(self, op: Operation, now: float) -> tuple[Operation, SharedTask] | None:
         """A look at the task that was written last, or some write to it, with no quiet time in between."""
         hot = [
-            task for task in self.group.tasks if self.user in (task.owner, task.giver) and not self._quiet(task, now)
+            task for task in self._known(now) if self.user in (task.owner, task.giver) and not self._quiet(task, now)
         ]
         if not hot:
             return None
@@ -361,7 +395,7 @@ class Actor:
 
     def _made_task(self, call: Call, key: int, now: float) -> SharedTask:
         owner = call.fields.get("user_id", self.user)
-        task = SharedTask(key, owner, self.user)
+        task = SharedTask(key, owner, self.user, made=now)
         for name, value in {**call.fields, **EFFECTS["create"]}.items():
             task.note(name, Wrote(self.user, value, call.sent, now, acknowledged=True))
         self.group.tasks = [*self.group.tasks[-TASKS_KEPT + 1 :], task]

@@ -12,7 +12,8 @@ Environment:
     TASK_LOAD_STATS          a JSON file with the figures so far, replaced every second (default: none)
     TASK_LOAD_MAX_P95_MS, TASK_LOAD_MAX_ERROR_PERCENT   limits (500 and 1); above one of them the exit status is 1
     TASK_LOAD_RATE           requests/s of one user (default 0.5)
-    TASK_LOAD_THINK_SECONDS, TASK_LOAD_LAG_SECONDS      see actor.py (defaults 1.5 and 10)
+    TASK_LOAD_PAUSE_SECONDS  how long a user pauses after 24 s of work (default 12); the rate is kept by more requests before
+    TASK_LOAD_THINK_SECONDS, TASK_LOAD_LAG_SECONDS, TASK_LOAD_NOTICE_SECONDS    see actor.py (defaults 1.5, 10 and 5)
     TASK_LOAD_WITHOUT_COOKIES   percent of the users who keep no cookies, as applications without a jar do (default 10)
     TASK_LOAD_SEED           makes the users' choices repeatable (default 1)
     TASK_LOAD_WEIGHTS_URL, TASK_LOAD_TASK_GROUP   where the listener's weights can be read as {"weights": {ARN: number}}, and the
@@ -48,7 +49,7 @@ from locust.exception import StopUser
 from scripts.rehearsal.emulated.metric_math import percentile
 from scripts.rehearsal.ledger import Ledger, rows_from
 from scripts.rehearsal.tokens import login
-from tests.load.actor import Actor, Call, Group, Result
+from tests.load.actor import Actor, Call, Group, Result, Timetable
 
 log = logging.getLogger(__name__)
 RECENT_SECONDS = 10.0
@@ -84,20 +85,7 @@ def load_tokens() -> list[Person]:
     return [Person(None, login(cognito, client_id, item["username"], item["password"]), None) for item in listed]
 
 
-#: Seconds that a user works and then pauses, about: nobody asks for ever without a pause, and a load balancer's cookie would keep who did.
-VISIT, PAUSE = 24.0, 12.0
-#: Turns of one visit, seconds from one visit's begin to the next one's, and between two turns.
-RATE = _number("TASK_LOAD_RATE", 0.5)
-TURNS = max(1, round(RATE * (VISIT + PAUSE)))
-ROUND = TURNS / RATE
-PERIOD = VISIT / (VISIT + PAUSE) / RATE
-
-
-def next_turn(elapsed: float) -> float:
-    """When the first turn after ``elapsed`` is; both in seconds since a user's first visit began."""
-    visit, within = divmod(elapsed + 1e-6, ROUND)
-    turn = int(within // PERIOD) + 1
-    return (visit + 1) * ROUND if turn >= TURNS else visit * ROUND + turn * PERIOD
+TIMETABLE = Timetable(_number("TASK_LOAD_RATE", 0.5), pause=_number("TASK_LOAD_PAUSE_SECONDS", 12.0))
 
 
 def keeps_cookies(place: int) -> bool:
@@ -246,11 +234,12 @@ class TaskUser(FastHttpUser):
             group=self.load.groups.get(group) or Group(),
             think_seconds=_number("TASK_LOAD_THINK_SECONDS", 1.5),
             lag_seconds=_number("TASK_LOAD_LAG_SECONDS", 10.0),
+            notice_seconds=_number("TASK_LOAD_NOTICE_SECONDS", 5.0),
         )
         # Locust starts users in batches; without an offset of their own they would all send in the same moment for ever: 50 requests
         # at one instant, then none for a second. The offset is of a whole round, so that as many pause at any time.
         users = self.environment.parsed_options.num_users or len(self.load.tokens)
-        self.first = self.load.started - ROUND * place / users
+        self.first = self.load.started - TIMETABLE.round * place / users
         self.due = 0.0
         gevent.sleep(self.wait_time())
 
@@ -260,7 +249,7 @@ class TaskUser(FastHttpUser):
         Not locust's constant_throughput: that takes a sleep in on_start for run time, and so undoes the even spread.
         """
         now = time.monotonic()
-        self.due = self.first + next_turn(max(now, self.due) - self.first)
+        self.due = self.first + TIMETABLE.next(max(now, self.due) - self.first)
         return max(0.0, self.due - now)
 
     @task
@@ -272,7 +261,7 @@ class TaskUser(FastHttpUser):
         look = self.actor.look(call, time.monotonic())
         if look is not None:
             self._send(look)
-            self.due = self.first + next_turn(self.due - self.first)
+            self.due = self.first + TIMETABLE.next(self.due - self.first)
 
     def _send(self, call: Call) -> None:
         headers = {} if call.op == "health" else self.headers

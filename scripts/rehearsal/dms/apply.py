@@ -133,7 +133,10 @@ class Applier:
             if now - saved >= CHECKPOINT_SECONDS:
                 self._save(source, behind)
                 saved, behind = now, self._reached
-            stop.wait(LOOK_SECONDS)
+            # What is gathered waits for its time; a look in between would only decode the same again.
+            stop.wait(
+                LOOK_SECONDS if since is None else max(LOOK_SECONDS, since + self.work.timeout - time.monotonic())
+            )
 
     def _ripe(self, entry: Transaction) -> bool:
         return not entry.changes or _age(entry) >= self._lag

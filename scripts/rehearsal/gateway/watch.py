@@ -24,7 +24,7 @@ from scripts.support.listener_rules import Request, Rule, find_rule, parse_rule,
 
 log = logging.getLogger(__name__)
 
-RULES_SECONDS = 0.25
+RULES_SECONDS = 0.5
 #: Routes change only when the API is deployed, so they are read on every eighth turn.
 ROUTES_EVERY = 8
 LIVE_PATH = "/api/tasks"

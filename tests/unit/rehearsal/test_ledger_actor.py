@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from scripts.rehearsal.ledger import Entry, Ledger, Row, header_of, read_ledger, rows_from
-from tests.load.actor import EXPECTED, WRITES, Actor, Call, Group, Result, SharedTask
+from tests.load.actor import EXPECTED, WRITES, Actor, Call, Group, Result, SharedTask, Timetable
 
 NOW = 1000.0
 PARENT, CHILD = 1, 2
@@ -249,3 +250,35 @@ def test_a_torn_last_line_is_passed_over_and_entries_come_back_as_written(tmp_pa
     with path.open("a", encoding="utf-8") as file:
         file.write('{"at": 3.5, "op": "upd')
     assert list(read_ledger(path)) == entries
+
+
+def test_nobody_opens_a_task_of_another_one_in_the_second_in_which_it_is_made() -> None:
+    """Prevents a load that is denser than life: behind a lag of a second its users met what no user would, and the gate rolled back for it."""
+    parent, child = _family()
+    child.notice_seconds = 5.0
+    task = _created(parent, owner=CHILD)
+
+    def hears(actor: Actor, now: float) -> bool:
+        calls = []
+        for _ in range(500):
+            calls.append(actor.next_call(now))
+            _unsent(calls[-1])
+        return any(call.task is task for call in calls)
+
+    assert hears(parent, NOW)  # who made it
+    assert not hears(child, NOW + 4.9)
+    assert hears(child, NOW + 5)
+
+
+@pytest.mark.parametrize("pause", [0, 12])
+@pytest.mark.parametrize("rate", [0.5, 2.5, 0.02])
+def test_a_user_works_and_pauses_and_keeps_the_rate(rate: float, pause: int) -> None:
+    """Prevents users who never pause, whom a load balancer's cookie keeps on their side for ever."""
+    timetable, turns = Timetable(rate, pause=float(pause)), [0.0]
+    for _ in range(400):
+        turns.append(timetable.next(turns[-1]))
+    gaps = [round(later - at, 3) for at, later in pairwise(turns)]
+    assert (len(turns) - 1) / turns[-1] == pytest.approx(rate, rel=0.05)
+    if rate > 0.05:
+        assert min(gaps) == pytest.approx(24 / (24 + pause) / rate, abs=0.002)
+        assert (max(gaps) > 10) is (pause > 0)

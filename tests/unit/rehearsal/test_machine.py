@@ -183,6 +183,42 @@ def test_good_figures_of_a_load_that_came_in_time_are_good_on_a_busy_machine_too
         assert (document.passed, document.judged) == wanted
 
 
+#: Of rehearsals that were run: beside seven engineers' tests on two cores, beside some of them, and on the same cores with less of both.
+RECORDED = {
+    "load 25": (
+        load(p95_ms=2500, rate=39.5),
+        MachineShare(
+            seconds=415.3, cores=2, ours_percent=27.9, others_percent=72.1, idle_percent=0.0, throttled_percent=0.0,
+            pressure_percent=100.0, timer_late_ms=57.9, users_late_ms=412.8, busy_percent=99.9, quiet_p95_ms=None,
+        ),
+        NOT_JUDGED,
+    ),
+    "load 5": (
+        load(p95_ms=48, rate=49.6),
+        MachineShare(
+            seconds=293.7, cores=2, ours_percent=50.2, others_percent=40.7, idle_percent=9.1, throttled_percent=0.0,
+            pressure_percent=67.5, timer_late_ms=9.3, users_late_ms=68.8, busy_percent=72.7, quiet_p95_ms=18.6,
+        ),
+        PASSED,
+    ),
+    "a quiet step of it": (
+        load(p95_ms=900, rate=49.6),
+        MachineShare(
+            seconds=24.7, cores=2, ours_percent=49.0, others_percent=15.5, idle_percent=35.5, throttled_percent=0.0,
+            pressure_percent=35.2, timer_late_ms=1.8, users_late_ms=4.0, busy_percent=7.7, quiet_p95_ms=921.0,
+        ),
+        FAILED,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_machines_as_they_were_measured(name: str) -> None:
+    figures, machine_then, wanted = RECORDED[name]
+    document = made(spoilt(load=figures, machine=machine_then))
+    assert (document.passed, document.judged) == wanted
+
+
 def criterion() -> st.SearchStrategy[Criterion]:
     return st.builds(
         lambda passed, judged: Criterion(name="x", passed=passed, evidence="y", judged=passed or judged),

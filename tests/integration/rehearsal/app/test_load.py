@@ -90,6 +90,7 @@ def _load(
             "TASK_LOAD_STATS": str(directory / "stats.json"),
             "TASK_LOAD_RATE": "2.5",
             "TASK_LOAD_THINK_SECONDS": "0.2",
+            "TASK_LOAD_NOTICE_SECONDS": "0.5",
             "TASK_LOAD_WEIGHTS_URL": f"{gateway.http.base_url}/__gateway/stats",
             "TASK_LOAD_TASK_GROUP": gateway.groups["task"],
             **variables,
@@ -181,7 +182,7 @@ def test_users_keep_cookies_as_browsers_do_but_for_those_who_keep_none(tmp_path:
     command = [sys.executable, "-m", "locust", "-f", "tests/load/task_service_load_test.py", "--headless", "-u", "10"]
     try:
         subprocess.run(
-            [*command, "-r", "10", "-t", "5s", "--host", f"http://127.0.0.1:{server.server_port}"],
+            [*command, "-r", "10", "-t", "8s", "--host", f"http://127.0.0.1:{server.server_port}"],
             cwd=ROOT,
             env={
                 **os.environ,
@@ -189,6 +190,7 @@ def test_users_keep_cookies_as_browsers_do_but_for_those_who_keep_none(tmp_path:
                 "TASK_LOAD_LEDGER": str(tmp_path / "ledger.jsonl"),
                 "TASK_LOAD_STATS": str(tmp_path / "stats.json"),
                 "TASK_LOAD_RATE": "5",
+                "TASK_LOAD_PAUSE_SECONDS": "0",
                 "TASK_LOAD_WITHOUT_COOKIES": "20",
             },
             capture_output=True,
