@@ -98,6 +98,8 @@ def page_of(report: Report) -> str:
         summary["load"] = (
             f"{load.users:,} users, {load.rate:,.1f} requests/s, P50 {load.p50_ms} ms, P95 {load.p95_ms} ms"
         )
+    if report.machine and report.machine.under_load:
+        summary["machine under load"] = described(report.machine.under_load)
     return page.render(
         "Rollback drill" if report.drills else "Rehearsal of the migration",
         verdict(report),
