@@ -49,6 +49,7 @@ GROUPS = (
     ("tests/integration/rehearsal/app/test_", "applications"),
     ("tests/integration/rehearsal/gateway/", "applications"),
     ("tests/integration/rehearsal/test_ways.py", "ways"),
+    ("tests/integration/report/", "browser"),
 )
 
 

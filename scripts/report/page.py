@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -148,7 +149,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.globals["swatch"] = _swatch
+    environment.globals.update(swatch=_swatch, soft=_soft)
     return environment.get_template("page.html")
 
 
@@ -156,6 +157,11 @@ def _shown(value: object) -> object:
     if isinstance(value, Markup):
         return value
     return clean(value)
+
+
+def _soft(name: str) -> Markup:
+    """A name that may break where its parts meet, so that a column's head is no wider than it must be."""
+    return Markup("<wbr>").join(re.findall(r"[^_/:.-]{1,16}[_/:.-]*|[_/:.-]{1,16}", str(clean(name))))
 
 
 def _swatch(colour: str, dashes: Sequence[float]) -> Markup:

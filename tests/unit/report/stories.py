@@ -164,3 +164,14 @@ def story(**changes: Any) -> Story:
         ],
     }  # fmt: skip
     return Story(**{**values, **changes})
+
+
+def hostile(value: Any, words: str) -> Any:
+    """The same documents with other words in each of their texts that is free."""
+    if isinstance(value, dict):
+        fixed = {"points": {"what"}, "value": {"what"}, "how": {"how"}, "kind": {"kind"} if "at" in value else set()}
+        keep = {name for key, names in fixed.items() if key in value for name in names}
+        return {name: one if name in keep else hostile(one, words) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [hostile(one, words) for one in value]
+    return words if isinstance(value, str) else value
