@@ -19,6 +19,8 @@ from scripts.report.tables import StaleReads, named
 
 #: Most moments that a picture's table of figures shows.
 MOMENTS = 600
+#: Most letters of a verdict that stand above its sentence.
+WORDS = 24
 
 
 class Criterion(Protocol):
@@ -76,17 +78,18 @@ def render(
 
     Args:
         title: what was run.
-        verdict: one sentence; ``passed``: None where nothing could be judged.
+        verdict: one sentence, maybe with the outcome before a colon; ``passed``: None where nothing could be judged.
         criteria: shown with those that failed first.
         story: the run; what it does not have is said in words.
         facts: what else there is to show.
     """
+    outcome, sentence = _verdict(verdict, passed)
     marks = sorted(story.marks, key=lambda mark: mark.at)
     story = story.model_copy(update={"marks": marks})
     return _template().render(
         title=title,
-        verdict=verdict,
-        outcome={True: "Passed", False: "Failed", None: "Not judged"}[passed],
+        outcome=outcome,
+        verdict=sentence,
         tone={True: "good", False: "bad", None: "unknown"}[passed],
         criteria=sorted(criteria, key=lambda one: one.passed),
         story=story,
@@ -102,6 +105,14 @@ def render(
         ended=clock(story.ended, "%Y-%m-%d %H:%M:%S"),
         length=elapsed(story.ended - story.began),
     )  # fmt: skip
+
+
+def _verdict(verdict: str, passed: bool | None) -> tuple[str, str]:
+    """In a word or two, and the sentence; what begins with such words (`Not judged: ...`) says them itself."""
+    words, _, rest = verdict.partition(": ")
+    if rest and len(words) <= WORDS:
+        return words, rest
+    return {True: "Passed", False: "Failed", None: "No verdict"}[passed], verdict
 
 
 def _picture(picture: Picture, story: Story) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def test_a_curve_of_unknown_values_alone_is_no_picture() -> None:
     assert "No lag was measured in this run" in made
 
 
-@pytest.mark.parametrize(("passed", "words"), [(True, "Passed"), (False, "Failed"), (None, "Not judged")])
+@pytest.mark.parametrize(("passed", "words"), [(True, "Passed"), (False, "Failed"), (None, "No verdict")])
 def test_the_verdict_comes_first_and_what_failed_before_what_passed(passed: bool | None, words: str) -> None:
     text = Parsed(page(passed=passed, verdict="as it was", story=NOTHING)).text
     assert (
@@ -157,6 +157,16 @@ def test_the_verdict_comes_first_and_what_failed_before_what_passed(passed: bool
         < text.index("as it was")
         < text.index("failed: zero downtime")
         < text.index("passed: row counts")
+    )
+
+
+def test_a_verdict_that_says_its_outcome_says_it_once() -> None:
+    def shown(verdict: str) -> str:
+        return Parsed(page(passed=None, verdict=verdict, story=NOTHING)).text
+
+    assert "– Not judged the machine was busy" in shown("Not judged: the machine was busy")
+    assert "– No verdict a sentence that is long before its colon: and on" in shown(
+        "a sentence that is long before its colon: and on"
     )
 
 
