@@ -13,7 +13,7 @@ from scripts.rehearsal.waits import described
 from scripts.support import commands
 
 if TYPE_CHECKING:
-    from scripts.rehearsal.documents import Drill, MachineUse, Reads, Report, UserReads
+    from scripts.rehearsal.documents import Drill, MachineUse, Reads, Report
     from scripts.rehearsal.documents import Step as CanaryStep
     from scripts.report.documents import Run
 
@@ -46,9 +46,6 @@ def report(document: Report) -> View:
                 f"{load.lag_misses:,} answers 404 or 409 as somebody else was first."
             )
         )
-        if load.stale_reads:
-            parts.append(Text("\nUsers who did not see their own acknowledged write yet:"))
-            parts.append(_stale(load.stale_reads))
     if document.machine is not None:
         parts.append(_machine(document.machine))
     following = {
@@ -84,13 +81,6 @@ def _steps(steps: Sequence[CanaryStep]) -> RenderableType:
 
 def _part(found: Reads | None) -> str | None:
     return None if found is None else f"{found.stale:,} of {found.reads:,}"
-
-
-def _stale(found: Sequence[UserReads]) -> RenderableType:
-    columns: list[Column | str] = [Column("weight %", number=True), "answered by", "cookies"]
-    columns += [Column("reads", number=True), Column("stale", number=True)]
-    rows = [(one.weight, one.side, "kept" if one.cookies else "none", one.reads, one.stale) for one in found]
-    return table(columns, rows)
 
 
 def _drills(drills: Sequence[Drill]) -> RenderableType:

@@ -28,6 +28,9 @@ BUSY_PERCENT, TAIL_PERCENT = 25.0, 5.0
 #: Milliseconds that the load's users may come late to their turns on a busy machine; past it they tried less than they should have.
 HELD_UP_MS = 200.0
 
+#: How the criteria begin that a drill alone has.
+DRILLED = "rollback from "
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -289,7 +292,7 @@ def _every_step(seen: Evidence, of: str) -> Criterion:
 
 
 def _drilled(seen: Evidence, weight: int, one: Drill | None) -> Criterion:
-    name = f"rollback from {weight} %"
+    name = f"{DRILLED}{weight} %"
     if one is None:
         return _judged(name, False, "it did not run", excused=seen.by_machine)
     last = one.last_request_seconds

@@ -101,7 +101,9 @@ def page_of(report: Report) -> str:
     if report.machine and report.machine.under_load:
         summary["machine under load"] = described(report.machine.under_load)
     return page.render(
-        "Rollback drill" if report.drills else "Rehearsal of the migration",
+        "Rollback drill"
+        if any(one.name.startswith(criteria.DRILLED) for one in report.criteria)
+        else "Rehearsal of the migration",
         verdict(report),
         report.passed if report.judged else None,
         report.criteria,

@@ -59,7 +59,7 @@ class Sampler:
         moment.weight = round(100 * weights.get(bed.task_group, 0) / sum(weights.values())) if weights else None
         share = stats["share"].get(bed.task_group)
         moment.share = None if share is None else 100.0 * share
-        self._points["weight", "measured"][time.time()] = moment.share
+        self._points["weight", "measured"][time.time() - SHARE_SECONDS / 2] = moment.share
         moment.load = bed.load.figures()
         moment.lag = dict(self._lag)
 

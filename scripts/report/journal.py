@@ -23,7 +23,7 @@ from scripts.report.documents import (
 )
 from scripts.report.evidence import moment, number
 from scripts.report.readers import DAMAGED, READERS, Conflicts, CopyBegan, Event, Item, Shadowed, Table
-from scripts.support.events import AbandonEvent, CanaryEvent, Step
+from scripts.support.events import AbandonEvent, CanaryEvent, CopyEvent, FinalizeEvent, Step
 
 #: Most points of a series: a page can be looked at, and a report read.
 POINTS = 1200
@@ -34,15 +34,16 @@ Kept = Mapping[str, Mapping[str, Any]]
 
 
 def attempt(events: Iterable[Event]) -> list[Event]:
-    """The newest attempt: what came after an earlier one was given up; that one itself, if nothing did."""
-    found: list[Event] = []
-    over = False
-    for event in events:
-        if over:
-            found, over = [], False
-        found.append(event)
-        over = (event.get("step"), event.get("event")) == (Step.ABANDON, AbandonEvent.ABANDONED)
-    return found
+    """The newest attempt: what came after an earlier one was given up, or after a finalized one when there is another copy."""
+    listed = list(events)
+    cut, end, given_up = 0, None, False
+    for place, event in enumerate(listed):
+        what = event.get("step"), event.get("event")
+        if end is not None and (given_up or what == (Step.COPY, CopyEvent.STARTED)):
+            cut, end = end, None
+        if what in ((Step.ABANDON, AbandonEvent.ABANDONED), (Step.FINALIZE, FinalizeEvent.FINALIZED)):
+            end, given_up = place + 1, what[0] == Step.ABANDON
+    return listed[cut:]
 
 
 def tell(events: Sequence[Event], kept: Kept, *, gates: GateLimits, parts: Sequence[Part] = ()) -> Story:

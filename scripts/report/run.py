@@ -84,6 +84,10 @@ def parts(events: Iterable[Event]) -> list[Part]:
 
 def judge(events: Sequence[Event], story: Story) -> tuple[bool | None, str, list[Criterion]]:
     """What a journal can judge: passed (None: not at its end, and nothing failed), in a sentence, and by what."""
+    # What was found of a copy says nothing of the next one.
+    copies = [number for number, one in enumerate(events) if _is(one, Step.COPY, CopyEvent.STARTED)]
+    before = [one for one in events[: copies[-1] if copies else 0] if one.get("step") == Step.BACKUP]
+    events = [*before, *events[copies[-1] if copies else 0 :]]
     last = {(str(one.get("step")), str(one.get("event"))): one for one in events}
     ended = (Step.FINALIZE, FinalizeEvent.FINALIZED) in last
     criteria = list(_criteria(events, last, story, ended=ended))

@@ -74,5 +74,6 @@ def test_a_wrong_start_fails_with_what_mends_it(wrong: Wrong, tmp_path: Path) ->
     assert done.returncode == 10, done.stderr
     (failure,) = [one["evidence"] for one in json.loads(done.stdout)["criteria"] if one["name"] == "every step ended"]
     assert re.search(said, failure, re.DOTALL), failure
+    assert "every step ended" in (output / "report.html").read_text()
     told = [line for line in done.stderr.splitlines() if re.match(r" *\d+\.\d s  ", line)]
     assert CAME_TO[came_to] in told[-1]

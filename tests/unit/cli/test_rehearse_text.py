@@ -97,12 +97,6 @@ def test_a_passed_report_says_so_first_and_names_the_next_command_last() -> None
         "Load: 100 users, 50.0 requests/s, P50 21 ms, P95 65 ms; 5,801 writes\n"
         "acknowledged, 12 cut off before their answer, 3 answers 404 or 409 as somebody\n"
         "else was first.\n"
-        "\n"
-        "Users who did not see their own acknowledged write yet:\n"
-        "\n"
-        "weight %  answered by   cookies  reads  stale\n"
-        "      25  monolith      kept     1,204      3\n"
-        "       -  task-service  none         7      0\n"
         "Next: task-migration preflight"
     )
 

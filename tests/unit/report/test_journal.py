@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.config_gates import GateLimits
@@ -255,6 +255,7 @@ CHANGES = st.lists(
 )
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(CHANGES, st.randoms(use_true_random=False))
 def test_no_journal_of_whatever_facts_in_whatever_order_breaks_the_story(
     changes: list[tuple[int, int, Any]], order: Random
@@ -286,12 +287,18 @@ def test_a_given_up_attempt_is_not_told_once_another_one_began() -> None:
     assert judged(given_up)[0] is False
     again = [event(5000, "preflight", "checked", passed=True, failed=[])]
     assert journal.attempt([*given_up, *again]) == again
+    # Whoever looks again after the end does not lose what he looks for.
+    assert journal.attempt([*WHOLE, *again]) == [*WHOLE, *again]
+    assert journal.attempt([*WHOLE, *again, WHOLE[2]]) == [*again, WHOLE[2]]
 
 
 def test_a_copy_that_is_made_anew_forgets_the_one_before() -> None:
     story = told([*WHOLE[:8], event(100, "rollback", "emptied"), event(110, "copy", "started", found="x", jobs=1)])
     assert story.tables == []
     assert not [one for one in story.series if one.what == "copied"]
+    # And neither do both sides' answers of then count: only the backup is as it was.
+    again = [*WHOLE[:10], event(90, "rollback", "emptied"), *WHOLE[2:9], *WHOLE[16:]]
+    assert [name for name, good in judged(again)[1].items() if not good] == ["both sides answer alike"]
 
 
 def changed(name: str, **facts: Any) -> Callable[[], Events]:
@@ -348,6 +355,7 @@ def test_a_rehearsals_journal_does_not_call_its_account_real() -> None:
     assert account(changed("preflight checked", stage="scripts.rehearsal.stage:stage")()) == "stand-in"
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.integers(0, 10**6), st.none() | st.floats(0, 1000)), max_size=4000, unique_by=lambda one: one[0]
