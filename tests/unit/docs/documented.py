@@ -13,10 +13,8 @@ PAGES = (ROOT / "README.md", *sorted(page for page in DOCS.glob("*.md") if page.
 FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.S | re.M)
 SPAN = re.compile(r"`([^`\n]+)`")
 #: What a shell or psql takes: programs with a word after them, and the beginnings of statements.
-SHELL = re.compile(
-    r"(?:task-migration|make|pulumi|aws|gh|sh|curl|export|touch|git|pip|python|\.ci/run)(?: |$)(?!\|)|\.ci/run$"
-)
-SQL = re.compile(r"(?:SELECT|ALTER|GRANT|REVOKE|CREATE|DROP|SET|SHOW|UPDATE|DELETE|INSERT|TRUNCATE) \S")
+SHELL = re.compile(r"(?:task-migration|make|pulumi|aws|gh|sh|curl|export|touch|git|pip|python) (?!<)|\.ci/run$")
+SQL = re.compile(r"(?:SELECT|ALTER|GRANT|REVOKE|CREATE|DROP|SET|SHOW|UPDATE|DELETE|INSERT|TRUNCATE) \S+ \S")
 
 
 def code(text: str) -> list[str]:

@@ -25,7 +25,7 @@ PARTS = (
     ("The card", "当夜カード"),
     ("The calendar", "日程"),
     ("The way back", "切り戻し"),
-    ("Ten faults", "10 の障害"),
+    ("Rehearsed faults", "リハーサル済みの障害"),
 )
 
 
