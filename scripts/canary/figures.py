@@ -63,6 +63,8 @@ class Observed:
     deletes: tuple[DeletedRows, ...] = ()
     #: What a rollback needs and was not there any more when the watch ended.
     failing: tuple[str, ...] = ()
+    #: Why nothing comes through in a direction until somebody acts, at the last look.
+    halted: str | None = None
     #: Share of the requests that the step gives the Task Service, percent.
     weight: int = 0
     #: For how long the load balancer has said itself, until the last look, that no target of the Task Service is healthy.

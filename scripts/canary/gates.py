@@ -45,7 +45,7 @@ def decide(observed: Observed, limits: GateLimits, watch_seconds: float) -> Deci
     A breach rolls back, however short the watch was: a figure past its limit in ``breachPeriods`` of ``windowPeriods``
     periods in a row; no healthy target, or no figure of the Task Service while requests come, in ``blindPeriods`` of them;
     the whole watch's error rate or typical latency past its limit, of the Task Service or of all users; the Task Service
-    clearly worse than the monolith; a write that never arrived on the other side. Without a breach, missing figures, too few
+    clearly worse than the monolith; a write that never arrived on the other side, or a direction in which none will until somebody acts. Without a breach, missing figures, too few
     requests, a newest period past a limit, the whole watch past one while fewer than ``breachPeriods`` periods had requests, an
     unusual share of deletes or a watch that is not over hold: there is no promotion on no data. Only a whole watch with every
     figure promotes. Worse figures never give a better verdict.
@@ -117,6 +117,9 @@ def _writes(observed: Observed) -> Iterator[Finding]:
     if observed.missing:
         text = f"{observed.missing:,} writes never arrived on the other side, the limit is none; task-migration replicate status"
         yield Finding("writes", "breach", text)
+    if observed.halted:
+        text = f"replication stands: {observed.halted}"
+        yield Finding("replication", "breach", text)
     for text in observed.failing:
         yield Finding("way back", "hold", text)
     if observed.told is not None:

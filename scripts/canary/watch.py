@@ -15,6 +15,7 @@ from scripts.canary.operator_lock import Held
 from scripts.canary.stage import Stage
 from scripts.replication import status
 from scripts.replication.deletes import unusual
+from scripts.replication.fence import Halted
 from scripts.replication.status import Looked
 from scripts.support.errors import DatabaseError, MigrationError, TimedOut
 from scripts.support.events import CanaryEvent, Step
@@ -47,6 +48,7 @@ class Watch:
         self._weight = weight
         self._fences: list[tuple[float, float]] = []
         self._looked: Looked | None = None
+        self._halted: str | None = None
         self._unreadable: str | None = None
         self._unserved_since: float | None = None
         self._alarmed = set[str]()
@@ -92,7 +94,7 @@ class Watch:
                 note(settings.journal, Step.CANARY, CanaryEvent.METRICS_UNREADABLE, reason=self._unreadable)
                 self._tell(f"no figures: {error}")
             observed = Observed(settings.config.period_seconds, failing=(f"no figures: {error}",))
-        observed = replace(observed, weight=self._weight, unserved_seconds=self._unserved())
+        observed = replace(observed, weight=self._weight, halted=self._halted, unserved_seconds=self._unserved())
         if self._looked is None:
             return observed
         looked = self._looked
@@ -129,9 +131,13 @@ class Watch:
         """Seconds of the slower fence; the limit, which is a breach, when one does not return."""
         settings = self._stage.settings
         limit = settings.config.gates.replication_lag_seconds
+        self._halted = None
         try:
             self._looked = status.look(settings, limit)
             return self._looked.seconds
+        except Halted as error:
+            self._halted = str(error)
+            return limit
         except TimedOut:
             return limit
         except MigrationError as error:

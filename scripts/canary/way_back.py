@@ -14,7 +14,7 @@ from scripts.canary import history, notices
 from scripts.canary.documents import Moved, Phases, Rollback
 from scripts.canary.stage import Emergency, Stage
 from scripts.finish import rights
-from scripts.replication import fence
+from scripts.replication import fence, untold
 from scripts.support.console import say
 from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.events import RollbackEvent, Step
@@ -180,8 +180,27 @@ class WayBack(ABC):
         with self.progress.work("fence", self._left(), "s"):
             fence.reverse(self.settings, timeout=self._left())
         fenced = self._elapsed()
+        self._tell_losses()
         with self.progress.work("writes compared", None, "s"):
             return drained, fenced, rollback_proof.prove(self.settings, "target", self._left())
+
+    def _tell_losses(self) -> None:
+        """What the monolith wrote and nothing carries any more may have lost to the Task Service's writes: that is told before the proof."""
+        try:
+            told = bounded(
+                lambda: untold.tell(self.settings),
+                self._left() / 2,
+                what="telling losses",
+                remedy="look at both databases",
+            )
+        except MigrationError as error:
+            say(f"whether the monolith's own last writes lost to others is not known: {error}", "yellow")
+            return
+        if told:
+            say(
+                f"{told:,} writes of the monolith, which never reached the Task Service, lost to its writes: each is told",
+                "yellow",
+            )
 
     def _drain(self) -> None:
         """Wait until no request is under way on the Task Service: seen where it can be seen, else the longest that one may take.

@@ -10,7 +10,7 @@ import typer
 from scripts.cli.options import NOT_JUDGED, REFUSED, Json, Stack, prints
 from scripts.cli.output import emit
 from scripts.cli.settings import load_settings
-from scripts.rehearsal.plan import EngineName, Plan, ReplicationName, Wrong
+from scripts.rehearsal.plan import EngineName, Plan, ReplicationName, ScenarioName, Wrong
 from scripts.support.errors import Refused, UsageError
 
 app = typer.Typer()
@@ -79,13 +79,25 @@ def _write(path: Path, page: str) -> None:
 
 
 @app.command()
-@prints(REPORT, exits={REFUSED: "a criterion failed, or a part of the machine is missing", NOT_JUDGED: BUSY})
+@prints(
+    REPORT,
+    "scripts.rehearsal.documents:Scenarios",
+    exits={REFUSED: "a criterion failed, or a part of the machine is missing", NOT_JUDGED: BUSY},
+)
 def rehearse(
     rows: Annotated[
-        int, typer.Option("--rows", min=10, max=10_000_000, help="Tasks; the other tables in proportion.")
-    ] = 1000,
-    users: Annotated[int, typer.Option("--users", min=1, max=1000, help="Users of the load.")] = 100,
-    rate: Annotated[float, typer.Option("--rate", min=1, max=500, help="Requests per second, all users.")] = 50.0,
+        int | None,
+        typer.Option(
+            "--rows", min=10, max=10_000_000, help="Tasks; the other tables in proportion. 1000, of a scenario 300."
+        ),
+    ] = None,
+    users: Annotated[
+        int | None, typer.Option("--users", min=1, max=1000, help="Users of the load. 100, of a scenario 40.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=1, max=500, help="Requests per second, all users. 50, of a scenario 40."),
+    ] = None,
     watch: Annotated[
         float, typer.Option("--watch", min=2, max=1800, help="Seconds that each canary step is watched.")
     ] = 10.0,
@@ -108,6 +120,18 @@ def rehearse(
         Wrong | None,
         typer.Option("--wrong", help="Start with this wrong in the account: it fails, with what to do."),
     ] = None,
+    scenario: Annotated[
+        ScenarioName | None,
+        typer.Option(
+            "--scenario",
+            help="Instead: this goes wrong under load. What the program makes of it, when, and what users see is judged; the engine is the "
+            "embedded one unless --engine says otherwise.",
+        ),
+    ] = None,
+    list_: Annotated[
+        bool,
+        typer.Option("--list", help="Print the scenarios, what happens in each and what has to be seen; do nothing."),
+    ] = False,
     sticky: Annotated[
         int | None, typer.Option("--sticky", min=0, max=604_800, help="canaryStickySeconds, instead of the file's.")
     ] = None,
@@ -128,24 +152,38 @@ def rehearse(
 
     if dms_lag and replication != "dms":
         raise UsageError(f"--dms-lag {dms_lag:g} is of AWS DMS; take --replication dms too, or leave it out")
+    if scenario and (drill or wrong):
+        raise UsageError(
+            f"--scenario {scenario} is a rehearsal of its own, from another beginning and with criteria of its own; run {'--drill' if drill else '--wrong'} by itself"
+        )
+    if scenario and replication == "dms":
+        raise UsageError(
+            f"--scenario {scenario} is brought about in PostgreSQL's own replication; leave --replication dms out"
+        )
     try:
         from scripts.rehearsal import run
+        from scripts.rehearsal.scenarios import table
     except ModuleNotFoundError as error:
         raise Refused(
             f"{error.name} is not installed; the rehearsal needs its extra: pip install 'task-migration[rehearsal]'"
         ) from None
+    if list_:
+        emit(table.listed(), as_json=json, text=rehearse_text.scenarios)
+        return 0
+    usual = (300, 40, 40.0) if scenario else (1000, 100, 50.0)
     document = run.rehearse(
         Plan(
-            rows=rows,
-            users=users,
-            rate=rate,
+            rows=rows or usual[0],
+            users=users or usual[1],
+            rate=rate or usual[2],
             watch=watch,
             seed=seed,
-            engine=engine,
+            engine="embedded" if scenario and engine == "auto" else engine,
             output=output.resolve(),
             drill=drill,
             replication=replication,
             wrong=wrong,
+            scenario=scenario,
             sticky=sticky,
             without_cookies=without_cookies,
             dms_lag=dms_lag,

@@ -13,7 +13,7 @@ from scripts.rehearsal.waits import described
 from scripts.support import commands
 
 if TYPE_CHECKING:
-    from scripts.rehearsal.documents import Drill, MachineUse, Reads, Report
+    from scripts.rehearsal.documents import Drill, MachineUse, Reads, Report, ScenarioOutcome, Scenarios
     from scripts.rehearsal.documents import Step as CanaryStep
     from scripts.report.documents import Run
 
@@ -28,6 +28,8 @@ def report(document: Report) -> View:
         for one in document.criteria
     )
     parts: list[RenderableType] = [Group(*judged)]
+    if document.scenario is not None:
+        parts.append(_scenario(document.scenario))
     if document.steps:
         parts.append(
             Text(
@@ -68,6 +70,26 @@ def run(document: Run) -> View:
     state: State = "bad" if document.passed is False else "good" if document.passed else "plain"
     where = f"stack {document.stack}, {document.state_dir}" if document.stack else document.state_dir
     return View(f"{document.verdict} ({where})", state, [Group(*judged)], commands.STATUS)
+
+
+def _scenario(found: ScenarioOutcome) -> RenderableType:
+    """The moments of a fault, in seconds since it."""
+    moments = (
+        (0.0 if found.at is not None else None, "fault", found.what),
+        (found.detected, "detected", found.by),
+        (found.decided, "decided", found.decision),
+        (found.routed, "routed", "all routes on the monolith"),
+        (found.over, "over", found.outcome),
+    )
+    rows = [(seconds, name, text) for seconds, name, text in moments if seconds is not None]
+    return Group(Text(), table([Column("seconds", number=True), f"scenario {found.name}", ""], rows))
+
+
+def scenarios(document: Scenarios) -> View:
+    """What can be rehearsed, a fault each."""
+    rows = [(one.name, one.what, one.must) for one in document.scenarios]
+    shown = table(["name", "what happens", "what has to be seen"], rows)
+    return View(f"{len(rows)} scenarios", "plain", [shown], "task-migration rehearse --scenario NAME")
 
 
 def _steps(steps: Sequence[CanaryStep]) -> RenderableType:

@@ -150,9 +150,12 @@ class EmbeddedPostgres:
             return str(error)
         return None
 
-    def stop(self, timeout: float = 30.0) -> None:
-        """Fast shutdown (sessions are ended), then, after ``timeout`` seconds, kill. Harmless when it is not running."""
-        self._end(signal.SIGINT, timeout)
+    def stop(self, timeout: float = 30.0, *, immediate: bool = False) -> None:
+        """Fast shutdown (sessions are ended), then, after ``timeout`` seconds, kill. Harmless when it is not running.
+
+        ``immediate``: without a checkpoint, so that the next start recovers from WAL.
+        """
+        self._end(signal.SIGQUIT if immediate else signal.SIGINT, timeout)
 
     def remove(self) -> None:
         """Stop the server and delete its data, wherever they were put."""

@@ -107,7 +107,7 @@ def of_plan(seen: Evidence, wanted: Wanted) -> list[Criterion]:
         *_climbed(seen, wanted.ladder),
         _figures(seen),
         _nothing_left(seen),
-        _every_step(seen, "plan"),
+        every_step(seen, "plan"),
     ]
 
 
@@ -124,7 +124,7 @@ def of_drill(seen: Evidence, wanted: Wanted) -> list[Criterion]:
             "verify did not run" if verified is None else f"verify at rest: match {verified.match}",
             excused=verified is None and seen.by_machine,
         ),
-        _every_step(seen, "drill"),
+        every_step(seen, "drill"),
     ]
 
 
@@ -213,7 +213,7 @@ def lost(found: LedgerCheck) -> str:
     return f"{found.lost:,} of {found.total:,} acknowledged writes lost unsaid, {found.told:,} told in the conflict log"
 
 
-def _kept(found: LedgerCheck | None) -> tuple[bool, str]:
+def kept(found: LedgerCheck | None) -> tuple[bool, str]:
     """Whether writes were looked up and none was lost unsaid, and how many were."""
     if found is None:
         return False, "acknowledged writes were not looked up"
@@ -221,7 +221,7 @@ def _kept(found: LedgerCheck | None) -> tuple[bool, str]:
 
 
 def _nothing_lost(seen: Evidence) -> Criterion:
-    passed, found = _kept(seen.ledger)
+    passed, found = kept(seen.ledger)
     return _judged(
         "no acknowledged write lost unsaid",
         passed,
@@ -232,14 +232,14 @@ def _nothing_lost(seen: Evidence) -> Criterion:
 
 def _rolled_back(seen: Evidence) -> Criterion:
     back, ledger = seen.rollback, seen.rollback_ledger
-    kept, found = _kept(ledger)
+    whole, found = kept(ledger)
     return _judged(
         "rollback rehearsed and timed",
-        back is not None and back.within_limit and kept,
+        back is not None and back.within_limit and whole,
         "it did not end"
         if back is None
         else f"from {back.from_} % in {back.seconds} s (limit {back.limit_seconds} s); on the monolith {found}",
-        excused=seen.by_machine if back is None or ledger is None else kept and busy(seen.machine),
+        excused=seen.by_machine if back is None or ledger is None else whole and busy(seen.machine),
     )
 
 
@@ -284,7 +284,8 @@ def _nothing_left(seen: Evidence) -> Criterion:
     )
 
 
-def _every_step(seen: Evidence, of: str) -> Criterion:
+def every_step(seen: Evidence, of: str) -> Criterion:
+    """Whether all of it ran to its end."""
     failure = seen.failure
     return _judged(
         "every step ended", failure is None, failure or f"all steps of the {of} ran", excused=seen.by_machine

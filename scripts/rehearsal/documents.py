@@ -161,6 +161,56 @@ class LoadFigures(Document):
     seconds: float
 
 
+class Users(Document):
+    """What users got since a fault: requests, those that failed by code, and both once it was over."""
+
+    requests: int
+    failed: int
+    #: Server errors by code.
+    codes: dict[str, int]
+    p95_ms: Milliseconds | None
+    requests_after: int
+    failed_after: int
+
+
+class ScenarioOutcome(Document):
+    """What became of one fault; times are seconds since it, None what did not happen."""
+
+    name: str
+    #: What happens, and what has to be seen.
+    what: str
+    must: str
+    #: Of the fault, seconds since the epoch; None: it could not be brought about.
+    at: float | None
+    detected: float | None
+    #: What it was seen by, in the product's words.
+    by: str
+    decided: float | None
+    decision: str
+    #: When all routes were on the monolith, where they were moved.
+    routed: float | None
+    over: float | None
+    #: How it ended.
+    outcome: str
+    users: Users
+    #: What this scenario alone has to show.
+    shown: list[Criterion]
+
+
+class ScenarioLine(Document):
+    """A scenario that can be rehearsed: what happens, and what has to be seen."""
+
+    name: str
+    what: str
+    must: str
+
+
+class Scenarios(Document):
+    """What `rehearse --list` answers."""
+
+    scenarios: list[ScenarioLine]
+
+
 class Report(Document):
     """`report.json`: passed only if every criterion did, and the machine was not too busy for a verdict."""
 
@@ -181,3 +231,5 @@ class Report(Document):
     load: LoadFigures | None
     story: Story
     machine: MachineUse | None = None
+    #: The fault that was rehearsed instead of the whole plan.
+    scenario: ScenarioOutcome | None = None

@@ -18,6 +18,12 @@ Wrong = Literal[
     "operator-way", "service-way", "link-way", "image", "secret", "secret-name", "rule-in-front", "rule-behind"
 ]
 
+#: What goes wrong on a night, brought about in the middle of a rehearsal: scripts/rehearsal/scenarios/table.py.
+ScenarioName = Literal[
+    "copy-killed", "bad-release", "slow-release", "no-healthy-target", "no-figures", "inconsistency", "reverse-stalled",
+    "source-restart", "slot-lost", "two-operators", "two-schedulers", "pulumi-away",
+]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -35,6 +41,8 @@ class Plan:
     replication: ReplicationName = "native"
     #: What a team may have got wrong; the rehearsal fails by it.
     wrong: Wrong | None = None
+    #: One fault of a night instead of the whole plan.
+    scenario: ScenarioName | None = None
     #: `canaryStickySeconds`; None: as the stack's file has it.
     sticky: int | None = None
     #: Percent of the users who keep no cookies.

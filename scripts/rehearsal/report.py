@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from scripts.rehearsal import criteria
-from scripts.rehearsal.criteria import Evidence, Wanted
-from scripts.rehearsal.documents import AcknowledgedWrites, MachineUse, Report, Requests, Rollback
+from scripts.rehearsal.criteria import Evidence
+from scripts.rehearsal.documents import (
+    AcknowledgedWrites,
+    Criterion,
+    MachineUse,
+    Report,
+    Requests,
+    Rollback,
+    ScenarioOutcome,
+)
 from scripts.rehearsal.waits import described
 from scripts.report import page
 from scripts.report.documents import Story
@@ -20,23 +28,22 @@ from scripts.support.errors import UsageError
 
 def make(
     seen: Evidence,
-    wanted: Wanted,
+    found: Sequence[Criterion],
     *,
     seconds: float,
     engine: str,
     rows: Mapping[str, int],
     story: Story,
-    drill: bool = False,
     machine: MachineUse | None = None,
+    scenario: ScenarioOutcome | None = None,
 ) -> Report:
-    """The report of a rehearsal that took so many ``seconds``; ``drill``: of a rollback drill."""
-    found = criteria.of_drill(seen, wanted) if drill else criteria.of_plan(seen, wanted)
+    """The report of a rehearsal that took so many ``seconds``, by the criteria ``found``."""
     passed, judged = criteria.verdict(found, seen.machine)
     load, ledger = seen.load, seen.ledger
     return Report(
         passed=passed,
         judged=judged,
-        criteria=found,
+        criteria=list(found),
         requests=Requests(
             total=load.requests if load else 0,
             failed=load.failed if load else 0,
@@ -61,6 +68,7 @@ def make(
         load=load,
         story=story,
         machine=machine,
+        scenario=scenario,
     )
 
 

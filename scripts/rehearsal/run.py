@@ -12,20 +12,19 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from scripts.rehearsal import report, story
-from scripts.rehearsal.criteria import Wanted, busy
-from scripts.rehearsal.documents import MachineUse, Report
+from scripts.rehearsal import criteria, report, story
+from scripts.rehearsal.criteria import Evidence, Wanted
+from scripts.rehearsal.documents import Criterion, MachineUse, Report
 from scripts.rehearsal.drill import drill
 from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.plan import Plan
 from scripts.rehearsal.sampling import Sampler
+from scripts.rehearsal.scenarios.night import Night
+from scripts.rehearsal.scenarios.play import Played, play
 from scripts.rehearsal.steps import Steps
 from scripts.rehearsal.testbed import Testbed
-from scripts.rehearsal.waits import described
-from scripts.support.console import say
-from scripts.support.errors import MigrationError, NotJudged, TimedOut
+from scripts.support.errors import MigrationError
 from scripts.support.process import SIGNALS
-from scripts.support.redact import redact
 
 
 def rehearse(plan: Plan) -> Report:
@@ -44,43 +43,41 @@ def rehearse(plan: Plan) -> Report:
         sampler = Sampler(testbed)
         with LiveView(sampler) as view:
             steps = Steps(testbed, view)
+            played: Played | None = None
             try:
-                _carry_out(steps)
+                played = _carry_out(steps)
             except MigrationError as error:
-                _failed(steps, error)
-                testbed.load.stop()
+                steps.failed(error)
+            testbed.load.stop()
             steps.evidence.load = testbed.load.total()
             steps.evidence.machine = testbed.under_load()
+        wanted = Wanted(steps.config.tables, steps.config.canary_ladder, plan.users, plan.rate)
         made = report.make(
             steps.evidence,
-            Wanted(steps.config.tables, steps.config.canary_ladder, plan.users, plan.rate),
+            _judged(steps.evidence, wanted, plan, played),
             seconds=round(time.monotonic() - started, 1),
             engine=testbed.engine,
             rows=testbed.databases.rows_made,
             story=story.tell(testbed, view.marks, sampler.close(), began),
-            drill=plan.drill,
             machine=MachineUse(
                 under_load=steps.evidence.machine,
                 cpu_seconds=testbed.machine.spent(),
                 commands={name: round(spent, 1) for name, spent in steps.spent.items()},
             ),
+            scenario=played[0] if played else None,
         )
         report.save(plan.output / "report.json", made)
     return made
 
 
-def _failed(steps: Steps, error: MigrationError) -> None:
-    """Keep why it ended, and whether that was nothing but time while others kept the machine busy."""
-    machine = steps.testbed.machine.share(steps.began)
-    by_time = isinstance(error, NotJudged | TimedOut)
-    steps.evidence.by_machine = isinstance(error, NotJudged) or (by_time and busy(machine))
-    text = f"{error}; {described(machine)}" if steps.evidence.by_machine and machine else str(error)
-    steps.evidence.failure = redact(text)
-    say(text, "red")
+def _judged(seen: Evidence, wanted: Wanted, plan: Plan, played: Played | None) -> list[Criterion]:
+    if plan.scenario:
+        return [*(played[1] if played else []), criteria.every_step(seen, "scenario")]
+    return criteria.of_drill(seen, wanted) if plan.drill else criteria.of_plan(seen, wanted)
 
 
-def _carry_out(steps: Steps) -> None:
-    """The plan, or the drill, from nothing to its end. Raises MigrationError at the first step that does not end well."""
+def _carry_out(steps: Steps) -> Played | None:
+    """The plan, the drill, or a scenario, from nothing to its end. Raises MigrationError at the first step that does not end well."""
     testbed, view, plan = steps.testbed, steps.view, steps.testbed.plan
     testbed.prepare(view.event)
     steps.appoint_operator()
@@ -88,6 +85,8 @@ def _carry_out(steps: Steps) -> None:
     testbed.start_load()
     view.mark("other", f"the load begins: {plan.users} users, {plan.rate:g} requests/s")
     view.event(f"load: {plan.users} users, {plan.rate:g} requests/s through the gateway, weight 0")
+    if plan.scenario:
+        return play(Night(steps), plan.scenario)
     steps.replicate()
     steps.check_api()
     steps.verify_live()
@@ -97,6 +96,7 @@ def _carry_out(steps: Steps) -> None:
     else:
         steps.climb()
         steps.finish()
+    return None
 
 
 @contextmanager

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import psycopg
@@ -28,7 +30,7 @@ from scripts.preflight.documents import Preflight
 from scripts.rehearsal import agreement, criteria, waits
 from scripts.rehearsal.criteria import Evidence
 from scripts.rehearsal.documents import LedgerCheck, Reads, Step
-from scripts.rehearsal.fates import Told, check_ledger, told_losses
+from scripts.rehearsal.fates import Cell, Told, check_ledger, told_losses
 from scripts.rehearsal.gateway.routes import BALANCER
 from scripts.rehearsal.ledger import read_ledger
 from scripts.rehearsal.live import LiveView
@@ -39,6 +41,7 @@ from scripts.replication.writers import BOTH_SIDES
 from scripts.schema.documents import OperatorRole, SchemaApplied, SchemaDiff
 from scripts.shadow.documents import Shadow
 from scripts.support import private
+from scripts.support.console import say
 from scripts.support.document import Document
 from scripts.support.errors import DataDiffer, MigrationError, NotJudged, Refused, TimedOut
 from scripts.support.process import uninterrupted
@@ -56,6 +59,23 @@ SHARES = ("share", "share_of_new")
 SHADOWED_USERS, SHADOW_RATE = 6, 50
 
 
+@dataclass(frozen=True)
+class Ran:
+    """A command that ended: its exit status, its answer, what it said to people and in which log."""
+
+    status: int
+    answer: bytes
+    said: str
+    log: Path
+
+    @property
+    def last(self) -> str:
+        """Its last words: the last line, with what is set in below it."""
+        lines = self.said.rstrip().splitlines()
+        begin = next((at for at in range(len(lines) - 1, 0, -1) if not lines[at][:1].isspace()), 0)
+        return " ".join(" ".join(lines[begin:]).split())
+
+
 class Steps:
     """The commands of one rehearsal, run on ``testbed``; what they prove is in :attr:`evidence`."""
 
@@ -68,6 +88,7 @@ class Steps:
         self.spent: defaultdict[str, float] = defaultdict(float)
         #: The reads of all users until the last move of the weight.
         self._reads: Counter[tuple[int | None, bool, str]] = Counter()
+        self._told: dict[Cell, set[str | None]] = {}
 
     def command(
         self,
@@ -83,9 +104,37 @@ class Steps:
             TimedOut: it did not end in time, or gave a wait up.
             MigrationError: another exit status than the accepted ones, with the end of what it said; or another document.
         """
+        ran = self.run(*arguments, timeout=timeout, variables=variables)
+        if ran.status not in accept:
+            tail = redact((ran.said + ran.answer.decode(errors="replace"))[-2000:])
+            kind = TimedOut if ran.status == TimedOut.exit_status else MigrationError
+            raise kind(f"task-migration {' '.join(arguments)} ended with {ran.status}: {tail}")
+        try:
+            return document.model_validate_json(ran.answer)
+        except ValidationError as error:
+            what = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, what["loc"])) or "the whole"
+            raise MigrationError(
+                f"task-migration {' '.join(arguments)} did not print a {document.__name__}: {where}: {what['msg']}; see {ran.log.name}"
+            ) from None
+
+    def run(
+        self,
+        *arguments: str,
+        timeout: float = 240.0,
+        variables: Mapping[str, str] | None = None,
+        begun: Callable[[subprocess.Popen[bytes]], None] | None = None,
+    ) -> Ran:
+        """Run one command as an operator would, with --json, to whatever end it comes; ``begun`` gets its process.
+
+        Raises:
+            TimedOut: it did not end in ``timeout`` seconds.
+            MigrationError: something of the testbed ended.
+        """
         name = "-".join(word for word in arguments[:2] if not word.startswith("-"))
         self.view.moment.step = f"task-migration {' '.join(arguments[:2])}"
         errors = self.testbed.logs / f"{name}.log"
+        written = errors.stat().st_size if errors.exists() else 0
         command = [sys.executable, "-m", "scripts", *arguments, "--json"]
         environment = {**os.environ, **self.testbed.environment(), **(variables or {})}
         self.began, before = time.time(), _spent_by_children()
@@ -93,24 +142,25 @@ class Steps:
             with uninterrupted():
                 child = begin(command, environment, errors, self.testbed.directory, subprocess.PIPE)
                 left.callback(_interrupt, child)
+            if begun is not None:
+                begun(child)
             try:
                 answer, _ = child.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
                 raise TimedOut(f"task-migration {name} did not end within {timeout:g} s; see {errors.name}") from None
         self.spent[" ".join(arguments[:2])] += _spent_by_children() - before
         self.testbed.processes.check()
-        if child.returncode not in accept:
-            tail = redact((errors.read_text(errors="replace") + answer.decode(errors="replace"))[-2000:])
-            kind = TimedOut if child.returncode == TimedOut.exit_status else MigrationError
-            raise kind(f"task-migration {' '.join(arguments)} ended with {child.returncode}: {tail}")
-        try:
-            return document.model_validate_json(answer)
-        except ValidationError as error:
-            what = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, what["loc"])) or "the whole"
-            raise MigrationError(
-                f"task-migration {' '.join(arguments)} did not print a {document.__name__}: {where}: {what['msg']}; see {errors.name}"
-            ) from None
+        said = errors.read_bytes()[written:].decode(errors="replace")
+        return Ran(child.returncode, answer, redact(said), errors)
+
+    def failed(self, error: MigrationError) -> None:
+        """Keep why it ended, and whether that was nothing but time while others kept the machine busy."""
+        machine, evidence = self.testbed.machine.share(self.began), self.evidence
+        by_time = isinstance(error, NotJudged | TimedOut)
+        evidence.by_machine = isinstance(error, NotJudged) or (by_time and criteria.busy(machine))
+        text = f"{error}; {waits.described(machine)}" if evidence.by_machine and machine else str(error)
+        evidence.failure = redact(text)
+        say(text, "red")
 
     def appoint_operator(self) -> None:
         """The role that all commands after this one log in with on the target, and its password."""
@@ -295,10 +345,12 @@ class Steps:
         return found
 
     def told(self) -> Told:
-        """What the conflict logs of both sides say now."""
+        """What the conflict logs of both sides say now, or said when this was asked before: a new copy begins new ones."""
         bases = self.testbed.databases
         with psycopg.connect(bases.source_url) as source, psycopg.connect(bases.target_url) as target:
-            return told_losses(source, target)
+            for cell, values in told_losses(source, target).items():
+                self._told.setdefault(cell, set()).update(values)
+        return self._told
 
     def verify_live(self) -> None:
         """Compare every row of both sides under load, which each step of the canary wants; a difference ends the rehearsal."""

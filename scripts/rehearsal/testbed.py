@@ -41,15 +41,12 @@ from scripts.support.redact import remember_secret
 from scripts.support.settings import PROJECT_ROOT, STAGE_VARIABLE
 from scripts.support.sides import BOTH, Side
 
-#: Limits of the gate for a drill of rollbacks, in milliseconds: latency that a busy machine does not reach.
+#: Limits of the gate for a drill of rollbacks and for a scenario, in milliseconds: latency that a busy machine does not reach.
 PATIENT = {"p50Ms": 10_000.0, **dict.fromkeys(("p95Ms", "p99Ms", "usersP95Ms"), 20_000.0), "worseLatencyMs": 10_000.0}
 
 
 class Testbed:
     """A context manager: leaving it stops every process and removes the databases; logs and reports stay."""
-
-    #: The module of both applications.
-    application = "scripts.rehearsal.app.server"
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.directory = plan, plan.output
@@ -75,6 +72,8 @@ class Testbed:
         self.users_file = self.directory / "tokens"
         #: Tokens that must be refused.
         self.refused_files: tuple[Path, ...] = ()
+        #: What is wrong with the Task Service's release, while there is one: scripts/rehearsal/app/faults.py.
+        self.fault_file = self.directory / "fault.json"
         self.stack_file = self.directory / f"Pulumi.{STACK}.yaml"
         self.state_dir = self.directory / "state"
         #: What the commands' stage reads of this rehearsal: scripts/rehearsal/stage.py.
@@ -230,7 +229,7 @@ class Testbed:
                 "deleteMinimumRows": max(100, int(60 * self.plan.rate)),
                 # What this machine has left is not what is rehearsed.
                 "databaseFreeStorageGb": 0.1,
-                **(PATIENT if self.plan.drill else {}),
+                **(PATIENT if self.plan.drill or self.plan.scenario else {}),
             },
             **wrong.in_file(self.plan.wrong),
         }
@@ -300,14 +299,22 @@ class Testbed:
         }
         own = {
             "monolith": {"DATABASE_URL": source},
-            "task-service": {"DATABASE_URL": target, "MONOLITH_DATABASE_URL": source},
+            "task-service": {
+                "DATABASE_URL": target,
+                "MONOLITH_DATABASE_URL": source,
+                "APP_FAULT_FILE": str(self.fault_file),
+            },
             "gateway": {
                 "GATEWAY_API": str(self.outputs["apiId"]),
                 "GATEWAY_TARGETS": json.dumps(targets),
             },
         }
         for name, variables in own.items():
-            which = ["scripts.rehearsal.gateway.server"] if name == "gateway" else [self.application, "--guise", name]
+            which = (
+                ["scripts.rehearsal.gateway.server"]
+                if name == "gateway"
+                else ["scripts.rehearsal.app.server", "--guise", name]
+            )
             command = [sys.executable, "-m", *which, "--port", urls[name].rpartition(":")[2]]
             self._commands[name] = (urls[name], command, {**shared, **variables})
         self._running["gateway"] = self.gateway

@@ -57,9 +57,7 @@ def failure(write: Waiting, key: Sequence[str], error: psycopg.Error) -> Failing
 
 def attempt(subscriber: Connection, side: Side, waiting: Sequence[Waiting], schema: str) -> Attempt:
     """Bring the writes of ``side`` to the subscriber as its worker would, for :data:`LIMIT_MS` at most, and roll back."""
-    query = sql.SQL("INSERT INTO {} (v, table_name, key, kind, vals, cause) VALUES (%s, %s, %s, %s, %s, %s)").format(
-        record.table(side)
-    )
+    query = arrival_of(side)
     deadline = time.monotonic() + LIMIT_MS / 1000
     tried, cut = 0, len(waiting) >= WRITES
     failed: tuple[Waiting, psycopg.Error] | None = None
@@ -88,6 +86,12 @@ def attempt(subscriber: Connection, side: Side, waiting: Sequence[Waiting], sche
     return Attempt(
         failure(failed[0], _key(subscriber, schema, failed[0].table), failed[1]) if failed else None, tried, cut
     )
+
+
+def arrival_of(side: Side) -> sql.Composed:
+    """What brings one :class:`Waiting` write of ``side`` to the other one, in a session of the worker's kind."""
+    statement = "INSERT INTO {} (v, table_name, key, kind, vals, cause) VALUES (%s, %s, %s, %s, %s, %s)"
+    return sql.SQL(statement).format(record.table(side))
 
 
 def _limit(connection: Connection, name: str, milliseconds: int) -> None:

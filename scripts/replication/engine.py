@@ -54,6 +54,10 @@ class Engine(Protocol):
         """Whether both directions are set up and switched on, so that a fence can come through."""
         ...
 
+    def halted(self, settings: Settings, direction: Direction) -> str | None:
+        """Why nothing comes through until somebody acts: it is switched off, or its slot is gone. None: it runs, or will by itself."""
+        ...
+
     def state(self, settings: Settings, direction: Direction) -> DirectionState:
         """How one direction stands, as far as the engine sees: without fence, stall and runway."""
         ...
@@ -85,7 +89,7 @@ class Ended:
     def _refuse(self, *_: object, **__: object) -> Any:
         raise Refused(ENDED)
 
-    check = start = logins = fill_secret = state = stop = drop = _refuse
+    check = start = logins = fill_secret = halted = state = stop = drop = _refuse
 
 
 def engine_of(settings: Settings) -> Engine:

@@ -29,8 +29,14 @@ from scripts.writes import record
 _QUERIES = queries.load("scripts.replication")
 #: Seconds between two looks at how much of the log is still to come.
 LOOK_SECONDS = 1.0
+#: Seconds without a fence after which the direction is looked at, whether it can come at all; then after twice as many.
+HALTED_SECONDS = 2.0
 #: The rules' own writes call for another round, at most so many: a row, its children, theirs.
 ROUNDS = 6
+
+
+class Halted(TimedOut):
+    """Nothing comes through in a direction until somebody acts: no use in waiting."""
 
 
 def forward(settings: Settings, timeout: float = 30.0) -> float:
@@ -89,6 +95,7 @@ def through(settings: Settings, direction: Direction, timeout: float, progress: 
 
     Raises:
         TimedOut: it did not come through in ``timeout`` seconds.
+        Halted: it cannot, until somebody acts.
         Refused: there is no replication.
     """
     side = publisher(direction)
@@ -110,7 +117,7 @@ def through(settings: Settings, direction: Direction, timeout: float, progress: 
         started = time.monotonic()
         number = post(sender, side)
         arrived = sql.SQL("SELECT 1 FROM {} WHERE v = %s").format(record.table(side))
-        pause = 0.002
+        pause, look = 0.002, HALTED_SECONDS
         while True:
             # Other commands' fences may have had it pruned between two looks.
             there = receiver.execute(arrived, (number,)).fetchone() is not None or writes.known(receiver) >= number
@@ -122,6 +129,10 @@ def through(settings: Settings, direction: Direction, timeout: float, progress: 
                     f"fence from the {side}: not through after {timeout:g} s (the limit); last seen: {backlog.look()[0]}; "
                     "see `task-migration replicate status` for why the worker is behind"
                 )
+            if seconds > look:
+                look *= 2
+                if (why := engine_of(settings).halted(settings, direction)) is not None:
+                    raise Halted(f"fence from the {side}: it cannot come through: {why}")
             if progress is not SILENT:
                 # The fence may come through though this side of the line is cut.
                 with suppress(psycopg.Error):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from psycopg import sql
 
 from scripts.copy import slot as copy_slot
+from scripts.copy.documents import SlotState
 from scripts.database import helper_schema
 from scripts.database.connections import Connection
 from scripts.database.sides import both, open_side, session
@@ -65,6 +66,12 @@ class Native:
                 if not subscriptions.enabled(connection, slot_name(settings, direction)):
                     return False
         return True
+
+    def halted(self, settings: Settings, direction: Direction) -> str | None:
+        """Without its slot, or with its subscription switched off."""
+        name = slot_name(settings, direction)
+        with both(settings, "fence", "looking at replication", first=publisher(direction)) as (sender, receiver):
+            return _halted(name, copy_slot.describe(sender, name), subscriptions.worker(receiver, name))
 
     def state(self, settings: Settings, direction: Direction) -> DirectionState:
         """Slot, subscription and worker of a direction."""
@@ -138,17 +145,22 @@ def _slot_back(settings: Settings, target: Connection) -> Part:
     return Part(f"slot {name}", was_on)
 
 
+def _halted(name: str, slot: SlotState | None, worker: subscriptions.Worker | None) -> str | None:
+    if (reason := slots.problem(name, slot)) is not None:
+        return reason
+    if worker is None or not worker.enabled:
+        what = "does not exist" if worker is None else "is disabled"
+        return f"the subscription {name} {what}; run `task-migration replicate start`"
+    return None
+
+
 def _state(sender: Connection, receiver: Connection, settings: Settings, direction: Direction) -> DirectionState:
     name = slot_name(settings, direction)
     slot = copy_slot.describe(sender, name)
     worker = subscriptions.worker(receiver, name)
     error: FailingRow | None = None
-    reason = slots.problem(name, slot)
-    if reason is None and worker is None:
-        reason = f"the subscription {name} does not exist; run `task-migration replicate start`"
-    elif reason is None and worker and not worker.enabled:
-        reason = f"the subscription {name} is disabled; run `task-migration replicate start`"
-    elif reason is None and worker and slot and slot.active and worker.pid is None:
+    reason = _halted(name, slot, worker)
+    if reason is None and worker and slot and slot.active and worker.pid is None:
         reason = slots.foreign(sender, name, slot)
     elif reason is None and worker and (worker.pid is None or not (slot and slot.active)):
         why, error = diagnosis.explain(

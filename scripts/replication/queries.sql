@@ -87,3 +87,11 @@ SELECT r.rolname FROM pg_roles r JOIN pg_roles me ON me.rolname = current_user W
 AND has_column_privilege(r.oid, 'pg_subscription', 'subconninfo', 'SELECT') AND NOT pg_has_role(r.oid, me.oid, 'MEMBER')
 AND NOT EXISTS (SELECT 1 FROM pg_roles s WHERE s.rolname = 'rds_superuser' AND pg_has_role(r.oid, s.oid, 'MEMBER'))
 ORDER BY 1
+
+-- told_since: what this side's conflict log tells after that line
+SELECT table_name, key, kind, v, columns, lost, kept FROM task_migration.conflicts WHERE id > %s ORDER BY id
+
+-- tell_once: a loss, unless it is told already
+INSERT INTO task_migration.conflicts (table_name, key, kind, v, columns, lost, kept)
+SELECT n.* FROM (VALUES (%s::text, %s::text, %s::text, %s::bigint, %s::text[], %s::text, %s::text)) n(name, key, kind, v, columns, lost, kept)
+WHERE NOT EXISTS (SELECT FROM task_migration.conflicts c WHERE (c.table_name, c.key, c.kind, c.v, c.columns) = (n.name, n.key, n.kind, n.v, n.columns))

@@ -3,7 +3,8 @@
 Environment: DATABASE_URL; JWKS_URL, ISSUER, AUDIENCE (app client ids, separated by commas); for the Task Service
 MONOLITH_DATABASE_URL, where it looks up users and tags; optional APP_TASKS_OFF_FILE: while that file exists, the task
 endpoints answer 410 (at 100 % the monolith's are off); optional APP_JOBS_LEDGER: writes lead to background jobs, which note
-theirs in that file; with it APP_SCHEDULER_FILE: while that file names this guise, its scheduler runs.
+theirs in that file; with it APP_SCHEDULER_FILE: while that file names this guise, its scheduler runs; APP_FAULT_FILE: what is wrong
+with this release, while there is one (`faults.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from scripts.rehearsal.app.faults import Faulty
 from scripts.rehearsal.app.jobs import Jobs, Scheduler
 from scripts.rehearsal.app.models import (
     INT8_MAX,
@@ -68,6 +70,7 @@ class AppSettings:
     off_file: Path | None = None
     jobs_ledger: Path | None = None
     scheduler_file: Path | None = None
+    fault_file: Path | None = None
 
     @classmethod
     def from_environment(cls, guise: Guise, environment: Mapping[str, str]) -> AppSettings:
@@ -79,8 +82,10 @@ class AppSettings:
             return environment[name]
 
         own = need("DATABASE_URL")
-        files = (environment.get(f"APP_{name}") for name in ("TASKS_OFF_FILE", "JOBS_LEDGER", "SCHEDULER_FILE"))
-        off, jobs, scheduler = (Path(name) if name else None for name in files)
+        files = (
+            environment.get(f"APP_{name}") for name in ("TASKS_OFF_FILE", "JOBS_LEDGER", "SCHEDULER_FILE", "FAULT_FILE")
+        )
+        off, jobs, scheduler, fault = (Path(name) if name else None for name in files)
         return cls(
             guise=guise,
             database_url=own,
@@ -91,6 +96,7 @@ class AppSettings:
             off_file=off,
             jobs_ledger=jobs,
             scheduler_file=scheduler,
+            fault_file=fault,
         )
 
 
@@ -270,7 +276,7 @@ def create_app(settings: AppSettings) -> ASGIApp:
         lifespan=api.lifespan,
         exception_handlers={ApiError: _api_error, **dict.fromkeys(UNAVAILABLE, _unavailable)},
     )
-    return ServedBy(app, settings.guise)
+    return ServedBy(Faulty(app, settings.fault_file) if settings.fault_file else app, settings.guise)
 
 
 def serve(app: ASGIApp, port: int) -> None:

@@ -151,6 +151,12 @@ class DmsEngine:
         found = [dms.find(direction) for direction in DIRECTIONS]
         return all(task is not None and task["Status"] == "running" for task in found)
 
+    def halted(self, settings: Settings, direction: Direction) -> str | None:
+        """Without its slot, or with a task that is not there, stopped or failed."""
+        seen = self.state(settings, direction)
+        gone = slots.problem(slot_name(settings, direction), seen.slot)
+        return gone or (seen.reason if seen.task in (None, "stopped", "failed") else None)
+
     def state(self, settings: Settings, direction: Direction) -> DmsDirectionState:
         """How a task stands: its status, tables, exceptions and latencies."""
         dms, name = api.build(settings), slot_name(settings, direction)

@@ -10,9 +10,11 @@ import pytest
 from psycopg import sql
 
 from scripts.copy import run as copy
+from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.replication.directions import Direction, publisher, slot_name
 from scripts.replication.documents import Status
+from scripts.replication.engine import engine_of
 from scripts.schema import run as schema
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.wait import wait_until
@@ -55,7 +57,14 @@ def test_a_slot_that_is_gone_or_made_anew_is_no_way_on(make_pair: MakePair, dire
     # Stopped and started with the slot as it was: what was written meanwhile is in it.
     replicate.stop(settings)
     sender.execute("UPDATE tasks SET title = 'meanwhile' WHERE id = (SELECT min(id) FROM tasks)")
+    # Nobody waits out a limit for what cannot come.
+    with pytest.raises(
+        fence.Halted,
+        match=rf"cannot come through: the subscription {name} is disabled; run .task-migration replicate start",
+    ):
+        fence.through(settings, direction, 60.0)
     assert replicate.start(settings).status == "started"
+    assert engine_of(settings).halted(settings, direction) is None
     assert count(receiver, "SELECT count(*) FROM tasks WHERE title = 'meanwhile'") == 1
     replicate.stop(settings)
     for _ in range(5):
@@ -64,6 +73,7 @@ def test_a_slot_that_is_gone_or_made_anew_is_no_way_on(make_pair: MakePair, dire
     with pytest.raises(Refused, match=rf"the slot {name} does not exist.*rollback --scenario data"):
         replicate.start(settings)
     assert "does not exist" in _failing(replicate.status(settings))[f"{direction}: not running"]
+    assert f"the slot {name} does not exist" in str(engine_of(settings).halted(settings, direction))
     sender.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
     sender.execute(INSERT)
     with pytest.raises(Refused, match=rf"5 writes of the {publisher(direction)} are neither on the"):

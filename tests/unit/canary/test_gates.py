@@ -131,6 +131,14 @@ def test_what_the_load_balancer_says_itself_needs_no_metric(seconds: float, verd
     assert blind.verdict == ("rollback" if verdict == "rollback" else "hold")
 
 
+def test_a_direction_that_stands_until_somebody_acts_rolls_back_at_the_first_look() -> None:
+    """Prevents minutes of writes that arrive nowhere, and a reason that names a lag where a slot is gone."""
+    halted = "fence from the source: it cannot come through: the slot task_service_sub does not exist"
+    decision = judged(Observed(LENGTH, weight=25, halted=halted))
+    assert decision.verdict == "rollback"
+    assert decision.reasons == (f"replication stands: {halted}",)
+
+
 @pytest.mark.parametrize(
     ("change", "first"),
     [

@@ -72,7 +72,8 @@ def judged(evidence: Evidence) -> dict[str, bool]:
 
 
 def made(evidence: Evidence, *, drill: bool = False) -> Report:
-    return report.make(evidence, WANTED, seconds=1.0, engine="embedded", rows={"tasks": 7}, story=STORY, drill=drill)
+    judged = criteria.of_drill(evidence, WANTED) if drill else criteria.of_plan(evidence, WANTED)
+    return report.make(evidence, judged, seconds=1.0, engine="embedded", rows={"tasks": 7}, story=STORY)
 
 
 def test_whole_evidence_passes() -> None:
