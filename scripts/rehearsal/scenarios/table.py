@@ -70,7 +70,7 @@ SCENARIOS: Mapping[ScenarioName, Scenario] = {
         "a superuser changes a row of the target so that no record tells of it, while the ladder goes on unattended",
         "the verification beside the next watch finds it, nothing is promoted; verify names the row and repairs it",
         replication.inconsistent,
-        Must(frozenset({"hold", "refused"}), r"the last verification found differences", seconds=90.0),
+        Must(frozenset({"hold", "refused"}), r"the last verification found differences", seconds=90.0, over=300.0),
     ),
     "reverse-stalled": Scenario(
         "the subscription that brings the Task Service's writes to the monolith is switched off, while users write there",
