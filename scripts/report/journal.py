@@ -153,8 +153,8 @@ class _Telling:
 
 
 def series(what: Any, of: str, points: Mapping[float, float | None]) -> Series:
-    """A curve of at most :data:`POINTS` points: of more, neighbours are put together, rates by their mean and all else by the worst;
-    what grows keeps its newest."""
+    """A curve of at most :data:`POINTS` points: of more, neighbours are put together, rates and weights by their mean, latencies
+    and lags by the worst; what grows keeps its newest."""
     ordered = sorted(points.items())
     if (each := -(-len(ordered) // POINTS)) > 1:
         ordered = [_together(what, ordered[at : at + each]) for at in range(0, len(ordered), each)]
@@ -167,4 +167,5 @@ def _together(what: str, some: Sequence[tuple[float, float | None]]) -> tuple[fl
         return some[0][0], None
     if what in ("copied", "told"):
         return some[0][0], values[-1]
-    return some[0][0], sum(values) / len(some) if what in ("requests", "errors") else max(values)
+    mean = what in ("requests", "errors", "weight")
+    return some[0][0], sum(values) / len(values) if mean else max(values)

@@ -17,6 +17,7 @@ from psycopg import sql
 from scripts.copy import plan as copy_plan
 from scripts.copy import run as copy
 from scripts.copy import stream as copy_stream
+from scripts.copy import workers
 from scripts.copy.documents import Copy
 from scripts.copy.workers import Workers
 from scripts.database import helper_schema
@@ -165,6 +166,7 @@ def test_connections_cut_and_the_snapshot_lost(make_pair: MakePair, monkeypatch:
         assert ended is not None
         assert ended[0] >= 1
 
+    monkeypatch.setattr(workers, "TOLD_SECONDS", 0.2)
     with Writer(pair.settings.source()) as writer, held(pair) as hold:
         hold.at_rows_of("task_images")
         for side, step in ((pair.source, "copy read"), (pair.target, "copy write"), (pair.target, "copy")):
@@ -182,6 +184,13 @@ def test_connections_cut_and_the_snapshot_lost(make_pair: MakePair, monkeypatch:
             hold.wait_until_nobody()
         with in_thread(pair.settings) as running:
             hold.wait()
+            # A copy that takes long tells how far it is.
+            wait_until(
+                lambda: [one["rows"] for one in pair.settings.journal.events("copy") if one["event"] == "moved"],
+                lambda told: any(rows.get("tasks", 0) >= 500 for rows in told),
+                what="the tasks that were moved, in the journal",
+                timeout=PATIENCE,
+            )
             name = pair.settings.config.subscription
             pair.source.execute("SELECT pg_drop_replication_slot(%s)", (name,))
             pair.source.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
