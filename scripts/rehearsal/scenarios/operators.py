@@ -12,7 +12,7 @@ from components.config import PROJECT
 from scripts.canary.documents import CanaryStatus, CanaryStep, Rollback
 from scripts.rehearsal.engine.state import locked
 from scripts.rehearsal.plan import STACK
-from scripts.rehearsal.scenarios.night import LONG, WEIGHT, Night
+from scripts.rehearsal.scenarios.night import WEIGHT, Night
 from scripts.rehearsal.scenarios.service import BROKEN
 from scripts.support.errors import Refused
 
@@ -20,7 +20,7 @@ from scripts.support.errors import Refused
 def two(night: Night) -> None:
     """A second operator makes a step while the first one watches; a third takes the canary over."""
     plan = night.bed.plan
-    night.configure(watchSeconds=2 * LONG * plan.watch)
+    night.configure(watchSeconds=20 * plan.watch)  # the take-over ends it
     forced = ("canary", "step", "--to", str(WEIGHT), "--force", "--reason")
     since = time.time()
     with ThreadPoolExecutor(1) as pool:

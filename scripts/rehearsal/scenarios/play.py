@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scripts.rehearsal import criteria
 from scripts.rehearsal.documents import Criterion, ScenarioOutcome
 from scripts.rehearsal.plan import ScenarioName
 from scripts.rehearsal.scenarios.judge import judge
@@ -28,4 +29,5 @@ def play(night: Night, name: ScenarioName) -> Played:
         night.steps.failed(error)
     ledger = night.steps.evidence.ledger = night.steps.look_up(f"ledger-{name}.json")
     outcome = night.outcome(name, scenario.what, scenario.must)
-    return outcome, judge(outcome, scenario.judged, ledger, night.bed.minute)
+    busy = criteria.busy(night.bed.machine.share(night.found.at or 0.0))
+    return outcome, judge(outcome, scenario.judged, ledger, night.bed.minute, busy=busy)

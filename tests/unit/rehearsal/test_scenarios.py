@@ -8,7 +8,7 @@ import pytest
 
 from scripts.rehearsal.documents import Criterion, LedgerCheck, ScenarioOutcome, Users
 from scripts.rehearsal.plan import ScenarioName
-from scripts.rehearsal.scenarios.judge import BUSY, Must, judge
+from scripts.rehearsal.scenarios.judge import BUSY, DETECTED, OVER, Must, judge
 from scripts.rehearsal.scenarios.table import SCENARIOS, listed
 
 MINUTE = 2.0
@@ -19,7 +19,7 @@ REACTED = ScenarioOutcome(
     name="bad-release", what="", must="", at=1e9, detected=9.0, by="error rate is 52 %", decided=9.1, decision="rollback", routed=14.0,
     over=20.0, outcome="all requests on the monolith", users=USERS, shown=[Criterion(name="shown", passed=True, evidence="")],
 )  # fmt: skip
-DETECTED, DECIDED, OVER = "detected in time, by what was wrong", "decided as it should", "over in time"
+DECIDED = "decided as it should"
 SAW, SERVED, KEPT = "users saw nothing else", "users are served when it is over", "no acknowledged write lost unsaid"
 
 
@@ -62,6 +62,20 @@ def test_what_is_late_wrong_or_missing_fails(criterion: str, changed: dict[str, 
 def test_what_users_saw_counts(criterion: str, changed: dict[str, Any]) -> None:
     """Prevents a fault that is over in the report and not for users, or a rehearsal without any."""
     assert failed(REACTED.model_copy(update={"users": USERS.model_copy(update=changed)})) == [criterion]
+
+
+@pytest.mark.parametrize(("criterion", "changed"), [(DETECTED, {"detected": 99.0}), (OVER, {"over": 99.0})])
+def test_what_is_late_alone_is_not_judged_on_a_busy_machine(criterion: str, changed: dict[str, Any]) -> None:
+    """Prevents a product that is blamed for what others took of the machine, and one that saw nothing excused by it."""
+
+    def found(busy: bool, **also: Any) -> list[tuple[str, bool]]:
+        outcome = REACTED.model_copy(update={**changed, **also})
+        return [(one.name, one.judged) for one in judge(outcome, MUST, LEDGER, MINUTE, busy=busy) if not one.passed]
+
+    assert found(busy=True) == [(criterion, False)]
+    assert found(busy=False) == [(criterion, True)]
+    assert (DETECTED, True) in found(busy=True, by="P95 is 900 ms")
+    assert (OVER, True) in found(busy=True, over=None)
 
 
 @pytest.mark.parametrize(
