@@ -6,12 +6,15 @@ from datetime import datetime
 
 from rich.console import Group, RenderableType
 
-from scripts.cli.view import View, counted, facts, finding
+from scripts.cli.view import WIDTH, View, counted, facts, finding
 from scripts.replication.documents import REMEDY_IN_DETAIL
 from scripts.status.documents import Looked, MigrationStatus
 
-#: Findings that are shown, and characters of a text of theirs: the screen stays one.
-SHOWN, LONGEST = 3, 230
+#: Characters of all the findings that are shown, and of one text of theirs, so that it stays one screen; writers that are named.
+ROOM, LONGEST, NAMED = 1000, 230, 3
+#: Steps at which both directions run, and what has to be seen to know how.
+LIVE = ("replicate", "verify", "shadow", "canary", "rollback", "at 100 %")
+BLIND = ("source", "target", "replication")
 
 
 def status(document: MigrationStatus) -> View:
@@ -19,11 +22,17 @@ def status(document: MigrationStatus) -> View:
     failing = [one for one in document.findings if one.status == "fail"]
     others = [one for one in document.findings if one.status != "fail"]
     told: list[RenderableType] = []
-    for one in [*failing, *others][:SHOWN]:
+    room = ROOM
+    for one in [*failing, *others]:
+        text = _cut(f"{one.what}: {one.detail}")
         remedy = None if one.remedy == REMEDY_IN_DETAIL else _cut(one.remedy)
-        told.append(finding("bad" if one.status == "fail" else "warning", _cut(f"{one.what}: {one.detail}"), remedy))
-    if len(document.findings) > SHOWN:
-        told.append(finding("plain", f"{len(document.findings) - SHOWN} more: task-migration status --json"))
+        # Each begins a line of its own.
+        room -= len(text) + len(remedy or "") + WIDTH
+        if told and room < 0:
+            break
+        told.append(finding("bad" if one.status == "fail" else "warning", text, remedy))
+    if len(document.findings) > len(told):
+        told.append(finding("plain", f"{len(document.findings) - len(told)} more: task-migration status --json"))
     parts: list[RenderableType] = [facts(*_facts(document)), *([Group(*told)] if told else [])]
     where = f"{document.place.text[0].upper()}{document.place.text[1:]}."
     if document.safe:
@@ -42,12 +51,14 @@ def _cut(text: str) -> str:
 
 
 def _facts(document: MigrationStatus) -> list[tuple[str, str]]:
+    ended = "" if document.place.ended else ", begun and not ended"
     found = [
-        ("step", f"{document.place.step}{'' if document.place.ended else ', begun and not ended'}"),
+        ("step", f"{document.place.step}{ended}; looked at {document.at[11:19]} UTC"),
         ("weight", _weight(document)),
     ]
-    runs = document.forward_seconds is not None or document.reverse_seconds is not None
-    if runs or document.way_back is not None:
+    # With a side away these are what somebody looks for, and nobody knows.
+    blind = document.place.step in LIVE and any(one.what in BLIND for one in document.unseen)
+    if document.way_back is not None or blind:
         found.append(
             ("lag", f"forward {_seconds(document.forward_seconds)}, reverse {_seconds(document.reverse_seconds)}")
         )
@@ -58,6 +69,8 @@ def _facts(document: MigrationStatus) -> list[tuple[str, str]]:
         found.append(
             ("lost writes", f"{told.source + told.target:,} told (source {told.source:,}, target {told.target:,})")
         )
+    if blind:
+        found.append(("rollback", "not known whether it would keep every write: both sides have to be seen"))
     if (back := document.way_back) is not None:
         took = "an unknown time" if back.seconds is None else f"about {back.seconds:.0f} s"
         found.append(
@@ -111,7 +124,9 @@ def _log(document: MigrationStatus) -> list[str]:
             continue
         left = "nothing is written" if runway.hours is None else f"{_ago(runway.hours)} left"
         held = f"{runway.retained_bytes / 2**20:,.0f} of {runway.limit_bytes / 2**20:,.0f} MiB kept"
-        lines.append(f"{one.side}: {left}, {held}{'' if one.active else ', NOBODY reads it'}")
+        # A fence that returned was read by somebody, whether he holds the slot just now or not.
+        returned = document.forward_seconds if one.side == "source" else document.reverse_seconds
+        lines.append(f"{one.side}: {left}, {held}{', NOBODY reads it' if returned is None and not one.active else ''}")
     return lines
 
 
@@ -120,8 +135,8 @@ def _writers(document: MigrationStatus) -> str:
         f"{one.side}: {one.name} ({sum(one.tables.values()):,}, {_ago(one.seconds_ago / 3600)} ago)"
         for one in document.writers
     ]
-    more = f" and {len(who) - SHOWN} more" if len(who) > SHOWN else ""
-    return f"{'; '.join(who[:SHOWN])}{more}" if who else "nobody in the last day"
+    more = f" and {len(who) - NAMED} more" if len(who) > NAMED else ""
+    return f"{'; '.join(who[:NAMED])}{more}" if who else "nobody in the last day"
 
 
 def _journal(document: MigrationStatus) -> str:

@@ -24,16 +24,15 @@ class Looking(Protocol):
 
 
 class ByDatabases:
-    """Whether somebody reads each slot. What DMS could not apply shows as a fence that does not return, as its task stops at it."""
+    """Whether each slot is what it was. That its task runs and applies what it reads shows by the fence that follows: a task that has
+    stopped, or stands at a record, lets none through, and `replicate status` asks AWS why."""
 
     def state(self, settings: Settings, direction: Direction) -> DirectionState:
-        """One direction; the fence that follows says whether what is read arrives."""
+        """One direction, without its fence."""
         name, side = slot_name(settings, direction), publisher(direction)
         with session(settings, side, "status", "replicate status", LOCK_MS) as reader:
             slot = copy_slot.describe(reader, name)
         reason = slots.problem(name, slot)
-        if reason is None and slot is not None and not slot.active:
-            reason = f"nobody reads the slot {name}: the task of AWS DMS does not run; `task-migration replicate status` asks AWS why"
         return DirectionState(
             running=reason is None,
             lag_bytes=slot.lag_bytes if slot else None,

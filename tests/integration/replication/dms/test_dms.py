@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from functools import partial
@@ -19,6 +20,8 @@ from scripts.replication import run as replicate
 from scripts.replication.dms import api as dms_api
 from scripts.replication.documents import DmsDirectionState
 from scripts.schema import run as schema
+from scripts.status.look import look
+from scripts.support import commands
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
@@ -45,7 +48,9 @@ def running(make_pair: MakePair, world: DmsWorld, rows: int = 200, **declared: A
     return pair
 
 
-def test_the_plan_with_dms_from_copy_to_finalize(make_pair: MakePair, dms_world: DmsWorld) -> None:
+def test_the_plan_with_dms_from_copy_to_finalize(
+    make_pair: MakePair, dms_world: DmsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Prevents a hole between copy and DMS, a change that comes back, and a slot that is left behind."""
     pair = prepared(make_pair, dms_world, rows=1000)
     settings = pair.settings
@@ -85,9 +90,20 @@ def test_the_plan_with_dms_from_copy_to_finalize(make_pair: MakePair, dms_world:
         assert carried.inserts >= 20
     found = verify.run(settings)
     assert found.match, found
+    # Without a word of AWS the two databases say the same, and that a stopped task lets nothing through.
+    with monkeypatch.context() as away:
+        away.setattr(dms_api, "build", None)
+        seen = look(settings)
+        assert (seen.place.step, seen.safe, seen.next) == ("verify", True, commands.STEP), seen.findings
     # Stopped and started again: nothing is missing, nothing comes twice.
     assert len(replicate.stop(settings).stopped) == 2
     assert not replicate.status(settings).forward.running
+    with monkeypatch.context() as away:
+        away.setattr(dms_api, "build", None)
+        gates = settings.config.gates.model_copy(update={"replication_lag_seconds": 2.0})
+        soon = dataclasses.replace(settings, config=settings.config.model_copy(update={"gates": gates}))
+        failing = {one.what for one in look(soon).findings if one.status == "fail"}
+        assert {"forward fence", "reverse fence"} <= failing
     pair.source.execute("UPDATE tasks SET title = 'while stopped' WHERE id = %s", (first.ids[0],))
     replicate.start(settings)
     assert verify.run(settings).match
