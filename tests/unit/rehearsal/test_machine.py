@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.config_gates import GateLimits
-from scripts.canary.documents import Rollback
+from scripts.canary.documents import CanaryStep, Rollback
 from scripts.canary.figures import Observed, Period, Traffic
 from scripts.canary.gates import Finding, State, decide
 from scripts.cli import rehearse_text
-from scripts.rehearsal import criteria, machine, waits
+from scripts.rehearsal import criteria, machine, run, waits
 from scripts.rehearsal.criteria import Evidence, busy, held_up, verdict
 from scripts.rehearsal.documents import Criterion, LedgerCheck, MachineShare
+from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.machine import Look, share
+from scripts.rehearsal.steps import Steps
+from scripts.support.errors import DataDiffer, MigrationError, TimedOut
 from scripts.verify.documents import Verification
 from tests.unit.rehearsal.test_report import LOAD, made, partly, proven
 
@@ -356,3 +360,74 @@ def test_what_is_not_to_be_had_is_not_missed(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(machine, name, tmp_path / file)
     look = machine.Machine()._look()
     assert (look.waiting, look.throttled) == (1.5, 2.5)
+
+
+#: Of the rehearsal at a load of 35, whose step to 5 % the gate rolled back.
+CROWDED_STEP = BUSY.model_copy(
+    update={
+        "ours_percent": 20.5,
+        "others_percent": 79.5,
+        "timer_late_ms": 108.0,
+        "users_late_ms": 100.8,
+        "seconds": 119.0,
+    }
+)
+SLOW_USERS = Finding("users' P95", "breach", "users' P95 is 4490 ms in 3 of 3 periods, the limit is below 500 ms")
+ERRORS = Finding("error rate", "breach", "error rate is 9 % in 3 of 3 periods, the limit is below 1 %")
+
+
+@pytest.mark.parametrize(
+    ("findings", "measured", "verdict_of_run"),
+    [
+        ([SLOW_USERS], CROWDED_STEP, NOT_JUDGED),
+        ([SLOW_USERS], STILL, FAILED),
+        ([SLOW_USERS], None, FAILED),
+        ([SLOW_USERS, ERRORS], CROWDED_STEP, FAILED),
+        ([ERRORS], CROWDED_STEP, FAILED),
+    ],
+)
+def test_a_step_rolled_back_for_latency_is_the_machines_only_while_it_was_busy(
+    tmp_path: Path, findings: list[Finding], measured: MachineShare | None, verdict_of_run: tuple[bool, bool]
+) -> None:
+    """Prevents a rollback that is blamed on the Task Service beside two other programs, and a slow service that blames the machine."""
+    now = SimpleNamespace(share=lambda since=0.0: measured)
+    nothing: dict[str, Any] = {"share": {}, "share_of_new": {}}
+    bed: Any = SimpleNamespace(
+        machine=now, plan=SimpleNamespace(watch=10.0), stats=lambda *_: nothing, task_group="task",
+        load=SimpleNamespace(stale_reads=list),
+    )  # fmt: skip
+    steps = Steps(bed, LiveView(lambda moment: None))
+    back = partly(
+        CanaryStep, from_=0, to=0, decision="rollback", reasons=[one.text for one in findings], seconds=73.6, findings=findings,
+        changed=["live"], evidence=None,
+    )  # fmt: skip
+    steps.command = lambda *_, **__: back  # type: ignore[method-assign]
+    with pytest.raises(MigrationError, match="the step to 5 % was not promoted: rollback") as caught:
+        steps.raise_to(5)
+    run._failed(steps, caught.value)
+    steps.evidence.machine = measured
+    document = made(steps.evidence)
+    assert (document.passed, document.judged) == verdict_of_run
+    assert steps.evidence.steps[0].machine == measured
+    (ended,) = (one for one in document.criteria if one.name == "every step ended")
+    # What the machine did at that time stands beside the step that it took.
+    assert ("others 79.5 %" in ended.evidence) is (verdict_of_run == NOT_JUDGED)
+
+
+@pytest.mark.parametrize(
+    ("error", "measured", "by_machine"),
+    [
+        (TimedOut("a fence did not return"), BUSY, True),
+        (TimedOut("a fence did not return"), STILL, False),
+        (TimedOut("a fence did not return"), None, False),
+        (DataDiffer("a row differs"), BUSY, False),
+        (MigrationError("ended with 1"), BUSY, False),
+    ],
+)
+def test_a_time_out_is_the_machines_only_while_it_was_busy_and_nothing_else_is(
+    error: MigrationError, measured: MachineShare | None, by_machine: bool
+) -> None:
+    bed: Any = SimpleNamespace(machine=SimpleNamespace(share=lambda since=0.0: measured))
+    steps = Steps(bed, LiveView(lambda moment: None))
+    run._failed(steps, error)
+    assert steps.evidence.by_machine is by_machine
