@@ -136,6 +136,9 @@ class Machine:
         self._now: dict[str, tuple[int, float]] = {}
         self._before: defaultdict[str, float] = defaultdict(float)
         self._looks: list[Look] = []
+        #: Of each name, percent of a core between the newest two looks, and the CPU seconds that it had then.
+        self._percent: dict[str, float] = {}
+        self._had: dict[str, float] = {}
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="machine", daemon=True)
 
@@ -163,6 +166,10 @@ class Machine:
         names = {*self._now, *self._before}
         return {name: round(self._before[name] + self._now.get(name, (0, 0.0))[1], 1) for name in sorted(names)}
 
+    def percent(self, name: str) -> float:
+        """What a named process and those below it used of a core, percent, between the newest two looks; 0 where it was not there."""
+        return self._percent.get(name, 0.0)
+
     def _run(self) -> None:
         due = time.monotonic()
         looked = due
@@ -172,10 +179,18 @@ class Machine:
             now = time.monotonic()
             self._late.append(1000.0 * (now - due))
             if now - looked >= LOOK:
-                looked = now
                 with suppress(psutil.Error, OSError):
                     self._looks.append(self._look())
                     self._late = []
+                    self._rate(now - looked)
+                looked = now
+
+    def _rate(self, seconds: float) -> None:
+        had = {name: self._before[name] + spent for name, (_, spent) in self._now.items()}
+        self._percent = {
+            name: 100.0 * max(0.0, spent - self._had.get(name, spent)) / seconds for name, spent in had.items()
+        }
+        self._had = had
 
     def _look(self) -> Look:
         with self._lock:

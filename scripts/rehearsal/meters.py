@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,32 +17,6 @@ from scripts.support.sides import BOTH, Side
 
 SQL = queries.load("scripts.rehearsal")
 ECS, RDS = "AWS/ECS", "AWS/RDS"
-#: Seconds between two looks at a CPU, at least: minutes that the sampler slept through have the last sample.
-SHORTEST = 0.1
-
-
-class _Cpu:
-    """CPU of a process and of those it started, percent of so many cores, since the last look."""
-
-    def __init__(self, pid: int | None, cores: int) -> None:
-        self.process, self._cores = psutil.Process(pid), cores
-        self._last, self._percent = (time.monotonic(), self._seconds()), 0.0
-
-    def _seconds(self) -> float:
-        total = 0.0
-        for process in (self.process, *self.process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):  # a session that ended meanwhile
-                times = process.cpu_times()
-                total += times.user + times.system
-        return total
-
-    def percent(self) -> float:
-        now = time.monotonic()
-        if now - self._last[0] > SHORTEST:
-            (then, before), self._last = self._last, (now, self._seconds())
-            # A session that ended takes its time with it.
-            self._percent = 100.0 * max(0.0, self._last[1] - before) / (now - then) / self._cores
-        return self._percent
 
 
 class Meters(Publisher):
@@ -52,21 +25,25 @@ class Meters(Publisher):
     Args:
         outputs: the stack's, which name what is measured.
         task: the Task Service's process id, and the MB of its declared task.
+        cpu: of a named process and those below it, percent of a core.
     """
 
     def __init__(
-        self, cloudwatch: Any, minute: int, outputs: Mapping[str, Any], task: tuple[int, int], databases: Databases
+        self,
+        cloudwatch: Any,
+        minute: int,
+        outputs: Mapping[str, Any],
+        task: tuple[int, int],
+        databases: Databases,
+        cpu: Callable[[str], float],
     ) -> None:
-        self._databases = databases
-        pid, self._memory_mb = task
+        self._databases, self._cpu = databases, cpu
+        self._task, self._memory_mb = psutil.Process(task[0]), task[1]
         self._service = {
             "ClusterName": str(outputs["clusterArn"]).rpartition("/")[2],
             "ServiceName": str(outputs["serviceName"]),
         }
         self._instances = {side: {"DBInstanceIdentifier": str(outputs[f"{side}InstanceIdentifier"])} for side in BOTH}
-        # The declared task has one vCPU or less; the plan's db.t3.medium has two.
-        self._task_cpu = _Cpu(pid, 1)
-        self._database_cpu = {side: _Cpu(databases.server(side).pid, 2) for side in BOTH}
         super().__init__(cloudwatch, minute, self._sample)
 
     def _sample(self, minute: Minute, _: float) -> None:
@@ -77,14 +54,15 @@ class Meters(Publisher):
                 self._database(side, minute)
 
     def _tasks(self, minute: Minute) -> None:
-        memory = self._task_cpu.process.memory_info().rss / (self._memory_mb * 2**20)
+        memory = self._task.memory_info().rss / (self._memory_mb * 2**20)
         if memory:  # else it is dead and not buried
             minute.add(ECS, "MemoryUtilization", self._service, 100.0 * memory)
-            minute.add(ECS, "CPUUtilization", self._service, self._task_cpu.percent())
+            # The declared task has one vCPU or less; the plan's db.t3.medium has two.
+            minute.add(ECS, "CPUUtilization", self._service, self._cpu("task-service"))
 
     def _database(self, side: Side, minute: Minute) -> None:
         server, where = self._databases.server(side), self._instances[side]
-        minute.add(RDS, "CPUUtilization", where, self._database_cpu[side].percent())
+        minute.add(RDS, "CPUUtilization", where, self._cpu(f"postgres {side}") / 2)
         minute.add(RDS, "FreeStorageSpace", where, float(shutil.disk_usage(server.data).free))
         with psycopg.connect(server.url(), connect_timeout=3, application_name="rdsadmin") as connection:
             sessions, held = connection.execute(SQL["held"].encode()).fetchone() or (0, None)

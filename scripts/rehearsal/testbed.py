@@ -331,7 +331,8 @@ class Testbed:
             if self._meters is not None:
                 self._meters.stop()
             task = (pid, int(read_stack_file(self.stack_file)["serviceMemoryMb"]))
-            self._meters = Meters(self.aws.client("cloudwatch"), self.minute, self.outputs, task, self.databases)
+            cloudwatch, cpu = self.aws.client("cloudwatch"), self.machine.percent
+            self._meters = Meters(cloudwatch, self.minute, self.outputs, task, self.databases, cpu)
 
     def _give_tokens(self, config: Mapping[str, Any], users: Mapping[int, int]) -> None:
         """Users (with their groups) of the emulated Cognito with tokens: all for the load, the last two for the API's checks."""

@@ -59,10 +59,12 @@ def test_burners_beside_a_rehearsal_are_others_and_within_it_its_own(inside: boo
         # Others have what runs beside this test.
         assert found.ours_percent > 3.0
         assert spent > 0.3
+        assert machine.percent("part") > 3.0
     else:
         assert found.others_percent > 80.0
         assert found.busy_percent > 80.0
         assert spent < 1.0
+        assert machine.percent("part") < 50.0
     assert found.ours_percent + found.others_percent + found.idle_percent == pytest.approx(100.0, abs=0.3)
 
 

@@ -387,7 +387,10 @@ ERRORS = Finding("error rate", "breach", "error rate is 9 % in 3 of 3 periods, t
     ],
 )
 def test_a_step_rolled_back_for_latency_is_the_machines_only_while_it_was_busy(
-    tmp_path: Path, findings: list[Finding], measured: MachineShare | None, verdict_of_run: tuple[bool, bool]
+    monkeypatch: pytest.MonkeyPatch,
+    findings: list[Finding],
+    measured: MachineShare | None,
+    verdict_of_run: tuple[bool, bool],
 ) -> None:
     """Prevents a rollback that is blamed on the Task Service beside two other programs, and a slow service that blames the machine."""
     now = SimpleNamespace(share=lambda since=0.0: measured)
@@ -401,7 +404,7 @@ def test_a_step_rolled_back_for_latency_is_the_machines_only_while_it_was_busy(
         CanaryStep, from_=0, to=0, decision="rollback", reasons=[one.text for one in findings], seconds=73.6, findings=findings,
         changed=["live"], evidence=None,
     )  # fmt: skip
-    steps.command = lambda *_, **__: back  # type: ignore[method-assign]
+    monkeypatch.setattr(steps, "command", lambda *_, **__: back)
     with pytest.raises(MigrationError, match="the step to 5 % was not promoted: rollback") as caught:
         steps.raise_to(5)
     run._failed(steps, caught.value)
