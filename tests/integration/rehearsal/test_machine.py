@@ -48,7 +48,8 @@ def test_burners_beside_a_rehearsal_are_others_and_within_it_its_own(inside: boo
         machine = Machine(lambda: {"part": root}, lambda: (None, None), root)
         machine.start()
         left.callback(machine.stop)
-        time.sleep(0.5)
+        if inside:
+            wait_until(lambda: machine.spent()["part"], lambda spent: spent >= 1.0, what="they burn", timeout=60.0)
         found = wait_until(
             machine.share, lambda found: found is not None and found.seconds > 6, what="some looks", timeout=60.0
         )
@@ -56,10 +57,9 @@ def test_burners_beside_a_rehearsal_are_others_and_within_it_its_own(inside: boo
     assert found is not None
     assert found.idle_percent < 20.0
     if inside:
-        # Others have what runs beside this test.
-        assert found.ours_percent > 3.0
-        assert spent > 0.3
-        assert machine.percent("part") > 3.0
+        # Others have what runs beside this test, however much that is.
+        assert found.ours_percent / 100.0 * found.cores * found.seconds > 0.5
+        assert machine.percent("part") > 0.0
     else:
         assert found.others_percent > 80.0
         assert found.busy_percent > 80.0
