@@ -145,6 +145,7 @@ class Machine:
     def start(self) -> None:
         """Begin to look."""
         self._looks.append(self._look())
+        self._rate(LOOK)
         self._thread.start()
 
     def stop(self) -> None:

@@ -15,11 +15,12 @@ from scripts.canary.documents import CanaryStep, Rollback
 from scripts.canary.figures import Observed, Period, Traffic
 from scripts.canary.gates import Finding, State, decide
 from scripts.cli import rehearse_text
-from scripts.rehearsal import criteria, machine, run, waits
+from scripts.rehearsal import criteria, machine, waits
 from scripts.rehearsal.criteria import Evidence, busy, held_up, verdict
-from scripts.rehearsal.documents import Criterion, LedgerCheck, MachineShare
+from scripts.rehearsal.documents import Criterion, LedgerCheck, MachineShare, ScenarioOutcome, Users
 from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.machine import Look, share
+from scripts.rehearsal.scenarios.judge import Must, judge
 from scripts.rehearsal.steps import Steps
 from scripts.support.errors import DataDiffer, MigrationError, TimedOut
 from scripts.verify.documents import Verification
@@ -407,7 +408,7 @@ def test_a_step_rolled_back_for_latency_is_the_machines_only_while_it_was_busy(
     monkeypatch.setattr(steps, "command", lambda *_, **__: back)
     with pytest.raises(MigrationError, match="the step to 5 % was not promoted: rollback") as caught:
         steps.raise_to(5)
-    run._failed(steps, caught.value)
+    steps.failed(caught.value)
     steps.evidence.machine = measured
     document = made(steps.evidence)
     assert (document.passed, document.judged) == verdict_of_run
@@ -432,5 +433,35 @@ def test_a_time_out_is_the_machines_only_while_it_was_busy_and_nothing_else_is(
 ) -> None:
     bed: Any = SimpleNamespace(machine=SimpleNamespace(share=lambda since=0.0: measured))
     steps = Steps(bed, LiveView(lambda moment: None))
-    run._failed(steps, error)
+    steps.failed(error)
     assert steps.evidence.by_machine is by_machine
+
+
+@pytest.mark.parametrize(
+    ("change", "busy_then", "expected"),
+    [
+        ({}, False, PASSED),
+        ({}, True, PASSED),
+        ({"detected": 400.0}, False, FAILED),
+        ({"detected": 400.0}, True, NOT_JUDGED),
+        ({"over": 400.0}, True, NOT_JUDGED),
+        ({"over": 400.0}, False, FAILED),
+        # Late is one thing, and never, by something else or otherwise decided are others.
+        ({"detected": None}, True, FAILED),
+        ({"over": None}, True, FAILED),
+        ({"by": "something else", "detected": 400.0}, True, FAILED),
+        ({"decision": "promote", "over": 400.0}, True, FAILED),
+    ],
+)
+def test_a_scenario_that_came_right_but_late_on_a_busy_machine_is_not_judged(
+    change: dict[str, Any], busy_then: bool, expected: tuple[bool, bool]
+) -> None:
+    must = Must(frozenset({"rollback"}), "error rate", seconds=10.0)
+    users = Users(requests=900, failed=0, codes={}, p95_ms=20, requests_after=300, failed_after=0)
+    outcome = ScenarioOutcome(
+        name="x", what="", must="", at=1.0, detected=2.0, by="error rate is 9 %", decided=3.0, decision="rollback", routed=4.0,
+        over=5.0, outcome="back", users=users, shown=[],
+    ).model_copy(update=change)  # fmt: skip
+    found = judge(outcome, must, LOST.model_copy(update={"lost": 0}), 2.0, busy=busy_then)
+    timed = [one for one in found if "time" in one.name or one.name.startswith(("decided", "no ack"))]
+    assert verdict(timed, None) == expected
