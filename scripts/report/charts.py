@@ -23,6 +23,10 @@ from scripts.report.svg import SENTINELS, embedded
 
 #: Two sides and up to six tables are told apart by their dashes, too.
 DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 2), (9, 2, 2, 2), (12, 3), (4, 2, 1, 2, 1, 2))
+#: Whose curve is the sum of the others: thin, behind them.
+EVERYBODY = "users"
+#: Who has the same looks in every picture, whoever else is in it.
+FIXED = {"monolith": 0, "task-service": 1, "asked": 0, "measured": 1, "forward": 0, "reverse": 1}
 #: Seconds between two ticks of the time axis.
 STEPS = (
     1,
@@ -93,8 +97,11 @@ class Span:
         return max(self.ended - self.began, 1.0)
 
 
-def style(number: int) -> Style:
+def style(number: int, of: str = "") -> Style:
     """Of the curve with this number in its picture, from 0; the first two differ in colour, lightness and dash."""
+    if of == EVERYBODY:
+        return Style("muted", ())
+    number = FIXED.get(of, number)
     return Style(f"c{number % 6 + 1}", DASHES[(number + number // 6) % len(DASHES)])
 
 
@@ -215,7 +222,7 @@ def held(curve: Series) -> bool:
 
 def _curve(axes: Axes, number: int, curve: Series, span: Span) -> None:
     points = _parted(curve, span)
-    look = style(number)
+    look, behind = style(number, curve.of), curve.of == EVERYBODY
     alone = [
         index
         for index, (_, value) in enumerate(points)
@@ -226,7 +233,8 @@ def _curve(axes: Axes, number: int, curve: Series, span: Span) -> None:
         [at for at, _ in points],
         [value for _, value in points],
         color=SENTINELS[look.colour],
-        linewidth=1.7,
+        linewidth=0.8 if behind else 1.7,
+        zorder=1.8 if behind else 2,
         drawstyle="steps-post" if held(curve) else "default",
         solid_joinstyle="round",
         marker="o",

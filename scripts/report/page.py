@@ -56,7 +56,7 @@ class Picture:
 
 PICTURES = (
     Picture("weight", "Weight", "% of requests", "What was asked for, and the share of the requests that the Task Service was seen to get.", "The weight was not recorded in this run."),
-    Picture("requests", "Requests", "per second", "Answered by each side.", "No requests were counted in this run."),
+    Picture("requests", "Requests", "per second", "What each side answered, and all users together asked.", "No requests were counted in this run."),
     Picture("errors", "Errors", "per second", "Answers 5xx of each side, and requests without an answer.", "No errors were counted in this run: nobody counted requests."),
     Picture("p50", "P50", "ms", "Half of the requests were answered within this time.", "No latencies were measured in this run."),
     Picture("p95", "P95", "ms", "95 of 100 requests were answered within this time.", "No latencies were measured in this run."),
@@ -95,7 +95,9 @@ def render(
         story=story,
         facts=facts,
         marks=[
-            {"mark": mark, "grave": mark.kind in GRAVE, "kind": KINDS[mark.kind],
+            {"grave": mark.kind in GRAVE, "kind": KINDS[mark.kind],
+             # As the word stands before it.
+             "text": mark.text.removeprefix(f"{KINDS[mark.kind]} "),
              "since": elapsed(mark.at - story.began), "clock": clock(mark.at)}
             for mark in marks
         ],
@@ -143,7 +145,7 @@ def _legend(number: int, curve: Series, picture: Picture) -> dict[str, Any]:
     values = [value for _, value in curve.points if value is not None]
     least, most = figure(min(values)), figure(max(values))
     found = f"{least}" if least == most else f"{least} to {most}"
-    return {"name": named(curve.of), "range": f"{found} {picture.unit}", "style": charts.style(number)}
+    return {"name": named(curve.of), "range": f"{found} {picture.unit}", "style": charts.style(number, curve.of)}
 
 
 def _limit(limit: Limit, picture: Picture, drawn: bool) -> dict[str, Any]:

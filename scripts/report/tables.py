@@ -53,7 +53,7 @@ class StaleReads(Protocol):
 #: As people say it.
 NAMES = {
     "monolith": "Monolith", "task-service": "Task Service", "task_service": "Task Service",
-    "asked": "asked for", "measured": "measured",
+    "users": "all users", "asked": "asked for", "measured": "measured",
     "forward": "to the Task Service's database", "reverse": "to the monolith's database",
 }  # fmt: skip
 

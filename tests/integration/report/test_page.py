@@ -180,7 +180,7 @@ OPEN = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none
             "rows 0: '1,048,577'": replaced(">1,048,576<", ">1,048,577<"),
             "picture-weight 0: '1'": replaced('<td class="number">0</td>', '<td class="number">1</td>', 1),
             "rollbacks 0: '4.8'": replaced(">4.815<", ">4.8<", 1),
-            "conflicts: 0 rows, not 1": lambda text: re.sub(r"<tr[^>]*><td><div><bdi>tasks</bdi></div></td><td><div><bdi>two.*?</tr>", "", text, flags=re.S),
+            "conflicts: 0 rows, not 1": lambda text: re.sub(r"<tr[^>]*><td[^>]*><div><bdi>tasks</bdi></div></td><td[^>]*><div><bdi>two.*?</tr>", "", text, flags=re.S),
             "not said: 7 of": replaced("<bdi>7 of 10,557 requests failed", "<bdi>0 of 10,557 requests failed"),
         }),
         (judges.reachable, {

@@ -101,6 +101,7 @@ def story(**changes: Any) -> Story:
         Series(what="weight", of="measured", points=points(lambda s: round(share[s], 2))),
         Series(what="requests", of="monolith", points=points(lambda s: round((50 - share[s] / 2) * waved(s, 0.9, 1.1, 2), 2))),
         Series(what="requests", of="task-service", points=points(lambda s: round(share[s] / 2 * waved(s, 0.9, 1.1, 2.3), 2))),
+        Series(what="requests", of="users", points=points(lambda s: round(50 * waved(s, 0.9, 1.1, 2), 2))),
         Series(what="errors", of="monolith", points=points(lambda s: 0.0)),
         Series(what="errors", of="task-service", points=points(lambda s: 3.5 if 124 <= s < 126 else 0.0)),
         Series(what="p50", of="monolith", points=points(lambda s: waved(s, 5, 9, 4))),
@@ -117,7 +118,7 @@ def story(**changes: Any) -> Story:
     ]  # fmt: skip
     marks = [
         Mark(at=BEGAN + 32.4, kind="copied", text="8,727 rows of 6 tables"),
-        Mark(at=BEGAN + 33.9, kind="replicating", text="both directions run, a fence returned each way"),
+        Mark(at=BEGAN + 33.9, kind="replicating", text="replication runs: both directions run, a fence returned each way"),
         *(
             Mark(at=BEGAN + since, kind="step", text=f"to {percent} %")
             for since, percent in WEIGHTS
@@ -125,7 +126,7 @@ def story(**changes: Any) -> Story:
         ),
         *(Mark(at=BEGAN + since - 0.4, kind="promoted", text="measured share as asked for") for since in (86, 108, 167, 188, 210, 233)),
         Mark(at=BEGAN + 126.1, kind="breach", text="P95 640.5 ms on the Task Service (limit below 500 ms)"),
-        Mark(at=BEGAN + 126.2, kind="rollback", text="50 -> 0 % in 4.815 s"),
+        Mark(at=BEGAN + 126.2, kind="rollback", text="rollback from 50 % in 4.815 s"),
         Mark(at=BEGAN + 120, kind="fault", text="the Task Service's database answers late"),
         Mark(at=BEGAN + 237.1, kind="finalized", text="replication gone from both catalogs, the old tables are read-only"),
     ]  # fmt: skip

@@ -79,6 +79,8 @@ def test_curves_of_one_picture_differ_in_colour_and_in_dashes() -> None:
     looks = [style(number) for number in range(6)]
     assert len({look.colour for look in looks}) == len({look.dashes for look in looks}) == 6
     assert len({style(number) for number in range(36)}) == 36
+    # One side alone in a picture looks as it does beside the other.
+    assert style(0, "task-service") == style(1, "task-service") != style(0, "monolith")
 
 
 def test_every_curve_of_the_story_has_its_points_in_the_drawing() -> None:
