@@ -7,9 +7,11 @@ A table that is equal costs one pass over it on each side, both at once. What di
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import Any
 
 from psycopg import ServerCursor, sql
 from psycopg.rows import TupleRow
@@ -21,8 +23,8 @@ from scripts.support.errors import Refused
 from scripts.support.progress import Work
 from scripts.verify.buckets import WIDTH, Buckets
 from scripts.verify.hash import Algorithm, row_hash
-from scripts.verify.rows import BATCH, Difference, Found, Key, Observations, Pair, Reader, Recheck, differing, order
-from scripts.verify.sessions import CatchUp
+from scripts.verify.rows import BATCH, Difference, Found, Key, Observations, Reader, Recheck, differing, order
+from scripts.verify.sessions import CatchUp, Pair
 from scripts.verify.slices import about, slices
 
 #: How often the buckets that differ are passed over until their sums come out equal, while rows are under way.
@@ -34,11 +36,10 @@ FETCH = 5_000
 #: many rows are a table that is compared whole all the same.
 TURNS = 16
 SMALL = 50_000
-_numbers = count(1)
-#: Of a bucket, or of the whole table: rows, sum of their hashes, rows whose references look lost.
-Sum = tuple[int, int, int]
+#: Of a bucket, or of the whole table: rows, sum of their hashes.
+Sum = tuple[int, int]
 Sums = dict[int, Sum]
-_NONE: Sum = (0, 0, 0)
+_NONE: Sum = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,13 @@ class Compared:
     source_checksum: str
     target_checksum: str
     found: Found
-    #: The target's rows for which the condition of references was true.
-    lost: int
 
     @classmethod
     def of(cls, sums: tuple[Sums, Sums], found: Found) -> Compared:
         """From the sums of both sides and the differences found."""
         rows = [sum(entry[0] for entry in side.values()) for side in sums]
         totals = [f"{sum(entry[1] for entry in side.values()) % 2**64:016x}" for side in sums]
-        return cls(rows[0], rows[1], totals[0], totals[1], found, sum(entry[2] for entry in sums[1].values()))
+        return cls(rows[0], rows[1], totals[0], totals[1], found)
 
     @property
     def differences(self) -> list[Difference]:
@@ -78,8 +77,6 @@ class TableComparison:
     table: Table
     theirs: Table
     algorithm: Algorithm
-    #: A condition on a row ``t`` of the target that is true when a reference leads nowhere, or None.
-    lost: sql.Composable | None
     #: Sum by bucket at once: for a table that a second pass over would cost too much.
     at_once: bool
     #: Differences kept; the others are counted.
@@ -100,7 +97,7 @@ class TableComparison:
         rows = max(about(self.table), about(self.theirs))
         if not self.at_once:
             sums = self._pass(None, self._slices())
-            if sums[0][0][:2] == sums[1][0][:2]:
+            if sums[0][0] == sums[1][0]:
                 return Compared.of(sums, found)
             rows = max(sums[0][0][0], sums[1][0][0])
         buckets = Buckets.of(self.table, self.theirs, rows)
@@ -123,19 +120,16 @@ class TableComparison:
         self._narrow_down(buckets, sums, found)
         seen = {difference.key for difference in found.listed}
         reader = Reader(self.table, self.theirs, self.algorithm)
-        recheck = Recheck(self.pair, reader, self.catch_up, found, self.values, self.catch_up.one_way)
-        lost = 0
+        recheck = Recheck(self.pair, reader, self.catch_up, found, self.values)
         for start in range(0, len(written), BATCH):
             self.pace.gate()
             batch = written[start : start + BATCH]
             ours, others = self.pair.both(partial(self._sums, None, reader.rows(batch)))
-            if ours[0][:2] != others[0][:2]:
+            if ours[0] != others[0]:
                 recheck.rows([key for key in batch if key not in seen])
-            lost += others[0][2]
             self.told.advance(ours[0][0] + others[0][0])
         found.listed.sort(key=lambda difference: order(difference.key))
-        compared = Compared.of(sums, found)
-        return replace(compared, lost=compared.lost + lost)
+        return Compared.of(sums, found)
 
     def _check_key(self) -> None:
         table, theirs = self.table, self.theirs
@@ -176,22 +170,20 @@ class TableComparison:
         for chosen in pieces:
             self.pace.gate()
             for side, found in zip(whole, self.pair.both(partial(one, chosen)), strict=True):
-                for bucket, (rows, digest, lost) in found.items():
+                for bucket, (rows, digest) in found.items():
                     before = side.get(bucket, _NONE)
-                    side[bucket] = (before[0] + rows, before[1] + digest, before[2] + lost)
+                    side[bucket] = (before[0] + rows, before[1] + digest)
         return whole
 
     def _narrow_down(self, buckets: Buckets, sums: tuple[Sums, Sums], found: Found) -> None:
         """From the buckets whose sums differ to their rows; ``sums`` are brought up to date with each pass."""
         ours, others = sums
         reader = Reader(self.table, self.theirs, self.algorithm)
-        recheck = Recheck(self.pair, reader, self.catch_up, found, self.values, self.catch_up.one_way)
+        recheck = Recheck(self.pair, reader, self.catch_up, found, self.values)
         bounds: tuple[int, int] | None = None
         explained: set[int] = set()
         for _ in range(PASSES):
-            suspect = sorted(
-                b for b in ours.keys() | others.keys() if ours.get(b, _NONE)[:2] != others.get(b, _NONE)[:2]
-            )
+            suspect = sorted(b for b in ours.keys() | others.keys() if ours.get(b, _NONE) != others.get(b, _NONE))
             open_ = [b for b in suspect if b not in explained]
             if not open_:
                 break
@@ -199,8 +191,8 @@ class TableComparison:
                 bounds = self._bounds()
             chosen = buckets.rows(open_, bounds)
             with self.pair.source.transaction(), self.pair.target.transaction():
-                for places, seen in _together(_streams(self.pair, reader, buckets, chosen)):
-                    explained.update(places[key] for key in recheck.differences(seen))
+                for places in _together(_streams(self.pair, reader, buckets, chosen)):
+                    explained.update(places[key] for key in recheck.differences(list(places)))
             again = self.pair.both(partial(self._sums, buckets, chosen))
             for side, fresh in zip(sums, again, strict=True):
                 for bucket in open_:
@@ -208,23 +200,16 @@ class TableComparison:
                 side.update(fresh)
 
     def _sums(self, buckets: Buckets | None, rows: sql.Composable, side: Connection) -> Sums:
-        """Of ``rows`` (FROM and WHERE) count and sum by bucket, or in one (0) without ``buckets``; references are looked up on the
-        target only."""
+        """Of ``rows`` (FROM and WHERE) count and sum by bucket, or in one (0) without ``buckets``."""
         digest = row_hash(self.table, self.algorithm, self.theirs)
-        lost = self.lost if side is self.pair.target else None
-        gone: sql.Composable = sql.SQL("0::bigint")
         if buckets is None:
-            if lost is not None:
-                gone = sql.SQL("count(*) FILTER (WHERE {})").format(lost)
-            query = sql.SQL("SELECT 0, count(*), coalesce(sum({}), 0), {} {}").format(digest, gone, rows)
+            query = sql.SQL("SELECT 0, count(*), coalesce(sum({}), 0) {}").format(digest, rows)
         else:
-            if lost is not None:
-                gone = sql.SQL("count(*) FILTER (WHERE x.lost)")
             # OFFSET 0 keeps the planner from pulling the expressions up: it would take every row for a group and sort them all.
             query = sql.SQL(
-                "SELECT x.bucket, count(*), sum(x.digest), {} FROM (SELECT {} AS bucket, {} AS digest, {} AS lost {} OFFSET 0) x GROUP BY 1"
-            ).format(gone, buckets.expression, digest, lost if lost is not None else sql.SQL("false"), rows)
-        return {int(row[0]): (int(row[1]), int(row[2]), int(row[3])) for row in side.execute(query).fetchall()}
+                "SELECT x.bucket, count(*), sum(x.digest) FROM (SELECT {} AS bucket, {} AS digest {} OFFSET 0) x GROUP BY 1"
+            ).format(buckets.expression, digest, rows)
+        return {int(bucket): (int(number), int(digest)) for bucket, number, digest in side.execute(query).fetchall()}
 
     def _bounds(self) -> tuple[int, int] | None:
         """The lowest and the highest key of both sides."""
@@ -248,8 +233,8 @@ def _streams(
         return _started(_by_bucket(reader, iter(lambda: cursor.fetchmany(FETCH), [])))
 
     with (
-        pair.source.cursor(name=f"verify_{next(_numbers)}") as one,
-        pair.target.cursor(name=f"verify_{next(_numbers)}") as other,
+        pair.source.cursor(name="verify") as one,
+        pair.target.cursor(name="verify") as other,
     ):
         ours, theirs = pair.each(begin, one, other)
         left, right = next(ours, None), next(theirs, None)
@@ -275,35 +260,20 @@ def _started(rows: Iterator[tuple[int, Observations]]) -> Iterator[tuple[int, Ob
     return again()
 
 
-def _by_bucket(reader: Reader, batches: Iterator[Sequence[Sequence[object]]]) -> Iterator[tuple[int, Observations]]:
-    at: int | None = None
-    seen: Observations = {}
-    for batch in batches:
-        for row in batch:
-            bucket = int(str(row[0]))
-            if at is not None and bucket != at:
-                yield at, seen
-                seen = {}
-            at = bucket
-            key, one = reader.split(row[1:])
-            seen[key] = one
-    if at is not None:
-        yield at, seen
+def _by_bucket(reader: Reader, batches: Iterator[Sequence[Sequence[Any]]]) -> Iterator[tuple[int, Observations]]:
+    for bucket, rows in groupby(chain.from_iterable(batches), itemgetter(0)):
+        yield int(bucket), dict(reader.split(row[1:]) for row in rows)
 
 
 def _together(
     streams: Iterator[tuple[int, tuple[Observations, Observations]]],
-) -> Iterator[tuple[dict[Key, int], tuple[Observations, Observations]]]:
-    """What differs, by as many rows as are sorted out at once, and each row's bucket; no other row is held."""
+) -> Iterator[dict[Key, int]]:
+    """The keys whose rows differ, by as many as are sorted out at once, with each one's bucket; no other row is held."""
     places: dict[Key, int] = {}
-    held: tuple[Observations, Observations] = ({}, {})
     for bucket, observed in streams:
-        keys = differing(observed)
-        places.update(dict.fromkeys(keys, bucket))
-        for side, seen in zip(held, observed, strict=True):
-            side.update((key, seen[key]) for key in keys if key in seen)
+        places.update(dict.fromkeys(differing(observed), bucket))
         if len(places) >= TOGETHER:
-            yield places, held
-            places, held = {}, ({}, {})
+            yield places
+            places = {}
     if places:
-        yield places, held
+        yield places

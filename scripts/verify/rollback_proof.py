@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from scripts.database import catalog
 from scripts.database.sides import both
-from scripts.replication import fence, writes
+from scripts.replication import writes
 from scripts.replication.directions import Direction
 from scripts.replication.writes import Record
 from scripts.support.errors import Refused
@@ -18,7 +18,8 @@ from scripts.support.settings import Settings
 from scripts.support.sides import Side
 from scripts.verify.documents import MissingWrite, UnequalRow, WritesProof
 from scripts.verify.replay import unexplained
-from scripts.verify.rows import BATCH, Difference, Found, Key, Pair, Reader, Recheck, differing, observe
+from scripts.verify.rows import BATCH, Difference, Found, Key, Reader, Recheck, differing
+from scripts.verify.sessions import CatchUp, Pair
 from scripts.writes import watch
 
 #: Rounds of looking for what was written while the round before compared; a side that takes no requests needs two.
@@ -41,6 +42,7 @@ def prove(settings: Settings, side: Side, timeout: float) -> WritesProof:
         DatabaseError: a side cannot be read, or a record cannot be compared: nothing is proven.
     """
     way: Direction = "forward" if side == "source" else "reverse"
+    catch_up = CatchUp(settings, True, timeout)
     seen, compared = _Seen(), _Compared(side)
     with both(settings, "compare", "comparing rows") as (source, target):
         pair = Pair(source, target)
@@ -53,12 +55,12 @@ def prove(settings: Settings, side: Side, timeout: float) -> WritesProof:
         tables = catalog.read(source, settings.config.db_schema, settings.config.tables, "source")
         for _ in range(ROUNDS):
             seen.late = 0
-            arrival = writes.arrival(settings, side, lambda: fence.through(settings, way, timeout), seen.add)
+            arrival = writes.arrival(settings, side, lambda: catch_up.one_way(way), seen.add)
             if not seen.late:
                 break
             compared = _Compared(side)
             for name, keys in seen.keys.items():
-                compared.add(pair, tables.get(name), sorted(keys), lambda: fence.both(settings, timeout))
+                compared.add(pair, tables.get(name), sorted(keys), catch_up)
         else:
             # It goes on writing, so what was proven a moment ago says nothing of what it has acknowledged since.
             compared.unsettled += seen.late
@@ -109,7 +111,7 @@ class _Compared:
     differing: int = 0
     different: list[UnequalRow] = field(default_factory=list)
 
-    def add(self, pair: Pair, table: catalog.Table | None, keys: list[Key], catch_up: Callable[[], object]) -> None:
+    def add(self, pair: Pair, table: catalog.Table | None, keys: list[Key], catch_up: CatchUp) -> None:
         """Compare the rows of one table; without a table, or with keys of another shape, none of them is comparable."""
         self.rows += len(keys)
         if table is None or any(len(key) != len(table.key) for key in keys):
@@ -119,7 +121,7 @@ class _Compared:
         reader = Reader(table, table, "hash")
         unequal: list[Key] = []
         for start in range(0, len(keys), BATCH):
-            unequal += differing(pair.both(partial(observe, reader, keys[start : start + BATCH])))
+            unequal += differing(pair.both(partial(reader.observations, keys=keys[start : start + BATCH])))
         # First by their records, which takes no time; what they do not explain is looked at until it is sure.
         doubtful = unexplained(left, stays, self.side, table, unequal)
         found = Recheck(pair, reader, catch_up, Found(LISTED)).rows(doubtful)

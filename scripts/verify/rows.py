@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from psycopg import sql
 
@@ -17,14 +16,13 @@ from scripts.database.connections import Connection
 from scripts.replication.directions import Direction
 from scripts.verify.documents import Kind
 from scripts.verify.hash import Algorithm, as_text, row_hash, shared
+from scripts.verify.sessions import CatchUp, Pair
 
 Key = tuple[str, ...]
 #: What was seen of a row: its version (xmin) and its hash.
 Observation = tuple[str, int]
 Observations = dict[Key, Observation]
 Values = dict[str, str | None]
-S = TypeVar("S")
-T = TypeVar("T")
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
 #: How often a row that keeps changing is looked at.
 ROUNDS = 8
@@ -32,26 +30,6 @@ ROUNDS = 8
 BATCH = 2000
 #: A value shown is cut here, so that a row of megabytes does not fill memory and screen.
 SHOWN = 2000
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A session on each side, and the threads that use them at once; without threads, one after the other."""
-
-    source: Connection
-    target: Connection
-    pool: ThreadPoolExecutor | None = None
-
-    def both(self, ask: Callable[[Connection], T]) -> tuple[T, T]:
-        """What ``ask`` gives on the source and on the target."""
-        return self.each(ask, self.source, self.target)
-
-    def each(self, ask: Callable[[S], T], ours: S, theirs: S) -> tuple[T, T]:
-        """What ``ask`` gives for the source's and for the target's part."""
-        if self.pool is None:
-            return ask(ours), ask(theirs)
-        first, second = self.pool.map(ask, (ours, theirs))
-        return first, second
 
 
 @dataclass(frozen=True)
@@ -153,11 +131,6 @@ class Reader:
             yield from connection.execute(query).fetchall()
 
 
-def observe(reader: Reader, keys: Sequence[Key], side: Connection) -> Observations:
-    """The rows of ``keys`` that are there on one side, now."""
-    return reader.observations(side, keys)
-
-
 def differing(before: tuple[Observations, Observations]) -> list[Key]:
     """The keys whose rows are not the same on both sides, a row that is not there included."""
     ours, theirs = before
@@ -170,22 +143,20 @@ class Recheck:
 
     pair: Pair
     reader: Reader
-    #: Returns when both sides have applied what the other had committed before the call.
-    catch_up: Callable[[], object]
+    catch_up: CatchUp
     found: Found
     values: bool = False
-    #: The same of one way; None: not looked at.
-    one_way: Callable[[Direction], object] | None = None
 
     def rows(self, keys: Sequence[Key]) -> Found:
         """The real differences among the rows ``keys``."""
         for start in range(0, len(keys), BATCH):
-            batch = list(keys[start : start + BATCH])
-            self.differences(self.pair.both(partial(observe, self.reader, batch)))
+            self.differences(
+                differing(self.pair.both(partial(self.reader.observations, keys=keys[start : start + BATCH])))
+            )
         return self.found
 
-    def differences(self, before: tuple[Observations, Observations]) -> set[Key]:
-        """Sort out what differed when it was first looked at; what is real goes into ``found``.
+    def differences(self, waiting: list[Key]) -> set[Key]:
+        """Sort out the keys ``waiting``, whose rows differed when they were first looked at; what is real goes into ``found``.
 
         A fence between two observations of a row that neither side changed in between has brought everything that was under
         way; so a row that differs in both differs. A row that changed meanwhile is looked at again, :data:`ROUNDS` times; one
@@ -194,23 +165,23 @@ class Recheck:
         Returns:
             the keys whose difference is real, or that kept changing.
         """
-        waiting = differing(before)
         known: set[Key] = set()
         for _ in range(ROUNDS):
-            if self.one_way is not None and (waiting := self._not_met(waiting, self.one_way)):
-                before = self.pair.both(partial(observe, self.reader, waiting))
+            waiting = self._not_met(waiting)
             if not waiting:
                 break
+            look = partial(self.reader.observations, keys=waiting)
+            before = self.pair.both(look)
             self.catch_up()
-            after: tuple[Observations, Observations] = self.pair.both(partial(observe, self.reader, waiting))
+            after = self.pair.both(look)
             still, moving = _told_apart(waiting, before, after)
             real = self._take(still, after)
             known |= real
-            waiting, before = moving + [key for key in still if key not in real], after
+            waiting = moving + [key for key in still if key not in real]
         self.found.moved += waiting
         return known | set(waiting)
 
-    def _not_met(self, keys: list[Key], one_way: Callable[[Direction], object]) -> list[Key]:
+    def _not_met(self, keys: list[Key]) -> list[Key]:
         """Those of ``keys`` whose row was not on one side what it had been on the other when a fence of just then arrived there: the
         same moment of a row, however long the lag."""
         ways: tuple[tuple[Direction, Connection, Connection], ...] = (
@@ -219,9 +190,9 @@ class Recheck:
         )
         for direction, publisher, subscriber in ways:
             if keys:
-                left = observe(self.reader, keys, publisher)
-                one_way(direction)
-                unequal = set(differing((left, observe(self.reader, keys, subscriber))))
+                left = self.reader.observations(publisher, keys)
+                self.catch_up.one_way(direction)
+                unequal = set(differing((left, self.reader.observations(subscriber, keys))))
                 keys = [key for key in keys if key in unequal]
         return keys
 

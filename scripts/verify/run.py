@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -31,10 +31,10 @@ from scripts.verify.documents import (
     Verification,
 )
 from scripts.verify.hash import Algorithm
-from scripts.verify.orphans import Parents, audit, crossing, dangling, inside
+from scripts.verify.orphans import audit, crossing, dangling
 from scripts.verify.repair import repair as repair_rows
-from scripts.verify.rows import Difference, Key, Pair
-from scripts.verify.sessions import PAIRS, CatchUp, Sessions, sessions
+from scripts.verify.rows import Difference, Key
+from scripts.verify.sessions import PAIRS, CatchUp, Pair, Sessions, sessions
 from scripts.verify.slices import about
 from scripts.verify.verdict import Begun
 from scripts.writes import watch
@@ -118,17 +118,17 @@ def run(
                 f"--repair {repair}: replication does not run both ways, so rows under way cannot be told from differences, and what is "
                 "repaired would not arrive; run `task-migration replicate start` (`replicate status` says what is wrong), then again"
             )
-        first, (sequences, drift, *between) = verifier.compare(
+        first, (sequences, drift, *lost) = verifier.compare(
             [
                 partial(_sequences, settings),
                 lambda _: schema.diff(settings).differences,
-                *(partial(_dangling, table, key) for table, key in inside(verifier.theirs)),
+                *verifier.references(),
             ]
         )
         last, repaired = verifier.repair(first, repair) if repair else (first, Counter[str]())
         if repaired:
-            between = [_dangling(table, key, opened.pairs[0]) for table, key in inside(verifier.theirs)]
-        orphans = verifier.orphans(last) + [one for one in between if one]
+            lost = opened.each(verifier.references())
+        orphans = [one for one in lost if one]
     recording = _recording(settings)
     report = [_table(verifier.tables[name], first[name], last[name], repaired[name]) for name in verifier.tables]
     found = Verification(
@@ -177,14 +177,10 @@ class Verifier:
     catch_up: CatchUp
     tables: dict[str, catalog.Table]
     theirs: dict[str, catalog.Table]
-    #: By table, the foreign keys that cross the border.
-    keys: dict[str, list[catalog.Constraint]]
     algorithm: Algorithm
     values: bool
     limit: int
     progress: Progress
-    #: By table, the keys that the last comparison looked up for each row.
-    covered: dict[str, list[catalog.Constraint]] = field(default_factory=dict)
 
     @classmethod
     def begin(
@@ -211,12 +207,10 @@ class Verifier:
         oids = [table.oid for table in tables.values()], [table.oid for table in theirs.values()]
         begun = verdict.bound(begun, source, target, oids, live)
         written = verdict.written(source, target, begun, list(tables)) if incremental else None
-        keys = crossing(tables, theirs)
-        return cls(settings, opened, begun, written, catch_up, tables, theirs, keys, algorithm, values, limit, progress)
+        return cls(settings, opened, begun, written, catch_up, tables, theirs, algorithm, values, limit, progress)
 
     def compare(self, beside: list[Callable[[Pair], Any]]) -> tuple[dict[str, Compared], list[Any]]:
         """Compare every table, the largest first, and do what is wanted ``beside``."""
-        parents = Parents(self.settings.config.db_schema)
         pages = {name: max(table.pages, self.theirs[name].pages) for name, table in self.tables.items()}
         names = sorted(pages, key=lambda name: -pages[name])
         limit = SHARE * sum(pages.values())
@@ -227,13 +221,11 @@ class Verifier:
         )
 
         def one(name: str, told: Work, pair: Pair) -> Compared:
-            lost, self.covered[name] = parents.condition(pair.source, self.theirs[name], self.keys[name])
             comparison = TableComparison(
                 pair=pair,
                 table=self.tables[name],
                 theirs=self.theirs[name],
                 algorithm=self.algorithm,
-                lost=lost,
                 at_once=pages[name] > limit,
                 limit=self.limit,
                 values=self.values,
@@ -264,16 +256,21 @@ class Verifier:
                 break
         return found, repaired
 
-    def orphans(self, compared: dict[str, Compared]) -> list[Orphans]:
-        """Audit the keys that the pass over the rows did not cover, and all of a table in which it found something."""
-        pair = self.sessions.pairs[0]
-        wanted = [
-            (self.theirs[name], key)
-            for name, keys in self.keys.items()
-            for key in keys
-            if compared[name].lost or key not in self.covered[name]
+    def references(self) -> list[Callable[[Pair], Orphans | None]]:
+        """What looks at one foreign key each: those that cross the border, and those between the moved tables."""
+        pace = self.sessions.pace
+        return [
+            *(
+                partial(audit, table=table, key=key, catch_up=self.catch_up, pace=pace)
+                for table, key in crossing(self.tables, self.theirs)
+            ),
+            *(
+                partial(dangling, table=table, key=key)
+                for table in self.theirs.values()
+                for key in table.constraints
+                if key.kind == "f"
+            ),
         ]
-        return audit(pair.source, pair.target, wanted, self.catch_up)
 
 
 def _catalog(settings: Settings, pair: Pair, side: Connection) -> dict[str, catalog.Table]:
@@ -318,10 +315,6 @@ def _live(settings: Settings, pair: Pair) -> bool:
 
 def _sequences(settings: Settings, pair: Pair) -> list[SequenceBand]:
     return bands.between(settings, pair.source, pair.target)
-
-
-def _dangling(table: catalog.Table, key: catalog.Constraint, pair: Pair) -> Orphans | None:
-    return dangling(pair.target, table, key)
 
 
 def _plain(table: catalog.Table, name: str, text: str) -> int | str:

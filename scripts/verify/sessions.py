@@ -18,8 +18,8 @@ from scripts.database.pace import Pace
 from scripts.replication import fence
 from scripts.replication.directions import Direction
 from scripts.support.settings import Settings
-from scripts.verify.rows import Pair
 
+S = TypeVar("S")
 T = TypeVar("T")
 #: Pairs of sessions: this many tables are compared at a time.
 PAIRS = 2
@@ -34,6 +34,26 @@ PINNED = {
     # A query whose client was killed ends, and does not go on reading a table for nobody.
     "client_connection_check_interval": "2s",
 }
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A session on each side, and the threads that use them at once; without threads, one after the other."""
+
+    source: Connection
+    target: Connection
+    pool: ThreadPoolExecutor | None = None
+
+    def both(self, ask: Callable[[Connection], T]) -> tuple[T, T]:
+        """What ``ask`` gives on the source and on the target."""
+        return self.each(ask, self.source, self.target)
+
+    def each(self, ask: Callable[[S], T], ours: S, theirs: S) -> tuple[T, T]:
+        """What ``ask`` gives for the source's and for the target's part."""
+        if self.pool is None:
+            return ask(ours), ask(theirs)
+        first, second = self.pool.map(ask, (ours, theirs))
+        return first, second
 
 
 @dataclass

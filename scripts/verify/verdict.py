@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scripts.database import helper_schema, queries
-from scripts.database.connections import Connection
+from scripts.database.connections import Connection, scalar
 from scripts.verify.rows import Key
 from scripts.writes import watch
 
@@ -61,10 +61,10 @@ def begin(source: Connection, target: Connection) -> Begun:
     sides = (source, target)
     kept = all(helper_schema.whole(side) for side in sides)
     return Begun(
-        began=_one(source, "SELECT clock_timestamp()").isoformat(),
+        began=scalar(source, "SELECT clock_timestamp()").isoformat(),
         copy=_copy(target),
         before=helper_schema.get(source, VERIFIED),
-        oldest=(_one(source, _QUERIES["oldest"]), _one(target, _QUERIES["oldest"])) if kept else None,
+        oldest=(scalar(source, _QUERIES["oldest"]), scalar(target, _QUERIES["oldest"])) if kept else None,
         unrecorded=(helper_schema.get(source, watch.UNRECORDED), helper_schema.get(target, watch.UNRECORDED)),
     )
 
@@ -73,7 +73,7 @@ def bound(begun: Begun, source: Connection, target: Connection, oids: tuple[list
     """The begin, bound to both sides and their tables' ``oids``: no base without fences, a whole copy and keys that are kept."""
     pair = None
     if live and begun.copy is not None and begun.oldest is not None:
-        parts = [_one(side, _QUERIES["pair_part"], (of,)) for side, of in zip((source, target), oids, strict=True)]
+        parts = [scalar(side, _QUERIES["pair_part"], (of,)) for side, of in zip((source, target), oids, strict=True)]
         pair = "; ".join([begun.copy, *parts])
     return replace(begun, live=live, pair=pair)
 
@@ -152,16 +152,9 @@ def newest(source: Connection, target: Connection) -> Verdict | None:
     return Verdict(
         bool(kept["match"]),
         copy is not None and kept.get("copy") == copy,
-        _one(source, since, (began,)),
-        _one(source, since, (kept.get("whole", began),)),
+        scalar(source, since, (began,)),
+        scalar(source, since, (kept.get("whole", began),)),
     )
-
-
-def _one(connection: Connection, query: str, given: tuple[Any, ...] = ()) -> Any:
-    """The one value that a query without FROM answers."""
-    row = connection.execute(query.encode(), given or None).fetchone()
-    assert row is not None
-    return row[0]
 
 
 def _copy(target: Connection) -> str | None:
