@@ -62,7 +62,6 @@ class Repository(Kind):
         if "imageScanningConfiguration" in changed:
             scanning = new.get("imageScanningConfiguration") or {"scanOnPush": False}
             ecr.put_image_scanning_configuration(repositoryName=id_, imageScanningConfiguration=scanning)
-        self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
 
     def standing(self, aws: Aws, id_: str) -> dict[str, Any]:
         ecr = aws.client("ecr")
@@ -224,9 +223,7 @@ class Service(Kind):
         call = {key: value for key, value in self.call(new).items() if key not in {"serviceName", "launchType"}}
         if "desiredCount" not in changed:
             call.pop("desiredCount", None)  # Autoscaling may have moved it.
-        if changed - {"tags"}:
-            aws.client("ecs").update_service(service=new["name"], **call)
-        self.retag(aws, id_, old, new)
+        aws.client("ecs").update_service(service=new["name"], **call)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         aws.client("ecs").delete_service(cluster=state["cluster"], service=state["name"], force=True)

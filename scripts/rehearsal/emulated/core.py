@@ -180,6 +180,8 @@ class Kind(ABC):
     #: The call that unmakes it, and its parameters: ``id``, or a property last seen.
     removal: ClassVar[tuple[str, Mapping[str, str]]]
     tagging: ClassVar[Tagging]
+    #: The output that the tagging call knows it by, or ``id``.
+    tagged_as: ClassVar[str] = "arn"
 
     def check(self, inputs: Inputs) -> list[tuple[str, str]]:
         """Problems of the inputs that no API call is needed to see: (property, reason)."""
@@ -219,13 +221,11 @@ class Kind(ABC):
         call(**{name: id_ if key == "id" else state[key] for name, key in parameters.items()})
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        """Change it in place. ``changed`` never holds a ``force_new`` property."""
+        """Change it in place. ``changed`` never holds a ``force_new`` property, nor the tags."""
         if self.puts:
             self.create(aws, new)
-        elif changed - {"tags"} - self.kept:
+        elif changed - self.kept:
             raise NotImplementedError(f"{self.resource_type} has no update in place; make {sorted(changed)} force_new")
-        else:
-            self.retag(aws, id_, old, new)
 
     def answered(self, inputs: Inputs) -> dict[str, Any]:
         """Inputs that AWS, or its provider, hands back otherwise than they are declared, each as it comes back.
@@ -252,7 +252,7 @@ class Kind(ABC):
         return {**call, self.tagging.tags: self.tagging.written(inputs)} if inputs.get("tags") else dict(call)
 
     def retag(self, aws: Aws, id_: str, old: Inputs, new: Inputs) -> None:
-        """Bring the tags from ``old`` to ``new``; ``id_`` is what the service's tagging call wants, often the ARN."""
+        """Bring the tags from ``old`` to ``new``; ``id_`` is what the service's tagging call wants."""
         self.tagging.change(aws.client(self.service), id_, old, new)
 
 
@@ -305,10 +305,8 @@ def is_missing(error: ClientError) -> bool:
     return any(mark in code for mark in _MISSING) or ("does not exist" in message) or ("not found" in message)
 
 
-def explain(error: BaseException, token: str, what: str) -> ProviderError:
-    """The domain error of a failed call: type, attempted step, cause."""
-    if isinstance(error, ProviderError):
-        return error
+def explain(error: BaseException, what: str) -> ProviderError:
+    """The domain error of a failed call: attempted step and type, cause."""
     if isinstance(error, ParamValidationError):
         cause = f"botocore refuses the parameters: {error}"
     elif isinstance(error, ClientError | BotoCoreError):
@@ -316,4 +314,4 @@ def explain(error: BaseException, token: str, what: str) -> ProviderError:
     else:
         cause = f"{type(error).__name__}: {error}"
     # One line: botocore's report has one for each parameter, and Pulumi shows a message's first.
-    return ProviderError(redact(f"{what} {token}: {'; '.join(cause.splitlines())}"))
+    return ProviderError(redact(f"{what}: {'; '.join(cause.splitlines())}"))

@@ -59,10 +59,7 @@ class SubnetGroup(_Rds):
         return {"arn": group["DBSubnetGroupArn"], "vpcId": group["VpcId"], "name": group["DBSubnetGroupName"]}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        if changed & {"subnetIds", "description"}:
-            parameters = self.parameters(new, {"subnetIds", "description"})
-            judge(aws, Limit.RDS_MODIFY_SUBNET_GROUP, {"DBSubnetGroupName": id_, **parameters})
-        self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
+        judge(aws, Limit.RDS_MODIFY_SUBNET_GROUP, self.parameters(new))
 
 
 class ParameterGroup(_Rds):
@@ -133,15 +130,12 @@ class ParameterGroup(_Rds):
         return {"arn": group["DBParameterGroupArn"], "name": group["DBParameterGroupName"]}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        if "parameters" in changed:
-            before = [dict(item) for item in old.get("parameters") or []]
-            after = [dict(item) for item in new.get("parameters") or []]
-            gone = [item for item in before if item["name"] not in {kept["name"] for kept in after}]
-            if gone:
-                chosen = [{"ParameterName": item["name"], "ApplyMethod": "pending-reboot"} for item in gone]
-                aws.client("rds").reset_db_parameter_group(DBParameterGroupName=id_, Parameters=chosen)
-            self._set(aws, id_, [item for item in after if item not in before])
-        self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
+        before, after = old.get("parameters") or [], new.get("parameters") or []
+        gone = [item for item in before if item["name"] not in {kept["name"] for kept in after}]
+        if gone:
+            chosen = [{"ParameterName": item["name"], "ApplyMethod": "pending-reboot"} for item in gone]
+            aws.client("rds").reset_db_parameter_group(DBParameterGroupName=id_, Parameters=chosen)
+        self._set(aws, id_, [item for item in after if item not in before])
 
 
 class Instance(_Rds):
@@ -209,10 +203,7 @@ class Instance(_Rds):
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         rds = aws.client("rds")
-        modifiable = (
-            changed - self.force_new - self.kept - {"tags", "enabledCloudwatchLogsExports", "identifier", "port"}
-        )
-        parameters = self.parameters(new, modifiable)
+        parameters = self.parameters(new, changed - {"enabledCloudwatchLogsExports", "identifier", "port"})
         before = set(old.get("enabledCloudwatchLogsExports") or [])
         after = set(new.get("enabledCloudwatchLogsExports") or [])
         if before != after:
@@ -227,7 +218,6 @@ class Instance(_Rds):
         if parameters:
             now = bool(new.get("applyImmediately"))
             rds.modify_db_instance(DBInstanceIdentifier=old["identifier"], ApplyImmediately=now, **parameters)
-        self.retag(aws, self._one(aws, new)["DBInstanceArn"], old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         if state.get("skipFinalSnapshot"):

@@ -73,7 +73,6 @@ class Api(_V2):
         call = self.call({key: new.get(key) for key in changed})
         if call:
             aws.client(self.service).update_api(ApiId=id_, **call)
-        self.retag(aws, nowhere(aws, "apis", id_), old, new)
 
 
 class Stage(_V2):
@@ -131,9 +130,7 @@ class VpcLink(_V2):
         return {"arn": nowhere(aws, "vpclinks", id_)}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        if "name" in changed:
-            aws.client(self.service).update_vpc_link(VpcLinkId=id_, Name=new["name"])
-        self.retag(aws, nowhere(aws, "vpclinks", id_), old, new)
+        aws.client(self.service).update_vpc_link(VpcLinkId=id_, Name=new["name"])
 
 
 class Integration(_V2):
@@ -185,9 +182,7 @@ class DomainName(_V2):
         }
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        if "domainNameConfiguration" in changed:
-            judge(aws, Limit.DOMAIN_UPDATE, self.call(new))
-        self.retag(aws, nowhere(aws, "domainnames", id_), old, new)
+        judge(aws, Limit.DOMAIN_UPDATE, self.call(new))
 
 
 class ApiMapping(_V2):

@@ -32,7 +32,7 @@ class Role(Kind):
     force_new = frozenset({"name", "path"})
     unique = ("name",)
     policies = frozenset({"assumeRolePolicy"})
-    tagging = Tagging("RoleName", add="tag_role", remove="untag_role")
+    tagging, tagged_as = Tagging("RoleName", add="tag_role", remove="untag_role"), "id"
     identity = "{name}"
     creation = "create_role"
     removal = ("delete_role", {"RoleName": "id"})
@@ -52,7 +52,6 @@ class Role(Kind):
                 iam.put_role_permissions_boundary(RoleName=id_, PermissionsBoundary=new["permissionsBoundary"])
             elif old.get("permissionsBoundary"):
                 iam.delete_role_permissions_boundary(RoleName=id_)
-        self.retag(aws, id_, old, new)
 
     def standing(self, aws: Aws, id_: str) -> dict[str, Any]:
         role = aws.client("iam").get_role(RoleName=id_)["Role"]
@@ -114,7 +113,7 @@ class Key(Kind):
     kept = frozenset({"deletionWindowInDays"})
     special = frozenset({"enableKeyRotation"})
     policies = frozenset({"policy"})
-    tagging = Tagging("KeyId", written=lambda inputs: tag_list(inputs, "TagKey", "TagValue"))
+    tagging, tagged_as = Tagging("KeyId", written=lambda inputs: tag_list(inputs, "TagKey", "TagValue")), "id"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         kms = aws.client("kms")
@@ -138,7 +137,6 @@ class Key(Kind):
         if "enableKeyRotation" in changed:
             call = kms.enable_key_rotation if new.get("enableKeyRotation") else kms.disable_key_rotation
             call(KeyId=id_)
-        self.retag(aws, id_, old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         days = state.get("deletionWindowInDays") or 30
@@ -162,8 +160,7 @@ class Alias(Kind):
         return {"arn": aws.arn("kms", id_), "targetKeyArn": key["Arn"], "name": id_}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        if "targetKeyId" in changed:
-            aws.client("kms").update_alias(AliasName=id_, TargetKeyId=new["targetKeyId"])
+        aws.client("kms").update_alias(AliasName=id_, TargetKeyId=new["targetKeyId"])
 
 
 class Secret(Kind):
@@ -197,7 +194,6 @@ class Secret(Kind):
         client = aws.client("secretsmanager")
         if changed & {"description", "kmsKeyId"}:
             client.update_secret(SecretId=id_, **self.parameters(new, {"description", "kmsKeyId"}))
-        self.retag(aws, id_, old, new)
 
     def standing(self, aws: Aws, id_: str) -> dict[str, Any]:
         found = aws.client("secretsmanager").describe_secret(SecretId=id_)

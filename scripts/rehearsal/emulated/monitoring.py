@@ -75,7 +75,6 @@ class LogGroup(Kind):
                 judge(aws, Limit.LOGS_ASSOCIATE_KEY, call)
             elif old.get("kmsKeyId"):
                 judge(aws, Limit.LOGS_DISASSOCIATE_KEY, {"logGroupName": id_})
-        self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
 
 
 class QueryDefinition(Kind):
@@ -116,7 +115,7 @@ class MetricAlarm(Kind):
     tagging = Tagging("ResourceARN")
     force_new = frozenset({"name"})
     unique = ("name",)
-    creation, identity = "put_metric_alarm", "{name}"
+    creation, identity, puts = "put_metric_alarm", "{name}", True
 
     @staticmethod
     def _dimensions(dimensions: Any) -> list[dict[str, str]]:
@@ -147,10 +146,6 @@ class MetricAlarm(Kind):
         if not alarms:
             raise missing(id_, "DescribeAlarms")
         return {"arn": alarms[0]["AlarmArn"]}
-
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        self.create(aws, new)
-        self.retag(aws, self.read(aws, id_, new)["arn"], old, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         aws.client("cloudwatch").delete_alarms(AlarmNames=[id_])

@@ -14,7 +14,7 @@ def _tags(resource_type: str, inputs: Inputs) -> dict[str, Any]:
 
 
 class _Ec2(Kind):
-    service = "ec2"
+    service, tagged_as = "ec2", "id"
     tagging = Tagging(
         "Resources",
         several=True,

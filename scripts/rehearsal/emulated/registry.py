@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,25 +88,35 @@ def check(token: str, inputs: Inputs) -> list[tuple[str, str]]:
     return kind_of(token).check(inputs)
 
 
+@contextmanager
+def _explained(what: str, *, gone: bool = False) -> Iterator[None]:
+    """Errors inside are ProviderErrors; that there is no such thing is none where it may be ``gone``."""
+    try:
+        yield
+    except CALL_ERRORS as error:
+        if not (gone and isinstance(error, ClientError) and is_missing(error)):
+            raise explain(error, what) from error
+
+
 def create(aws: Aws, token: str, inputs: Inputs) -> Made:
     """Make it. Raises ProviderError."""
     kind = kind_of(token)
-    try:
+    with _explained(f"cannot create {token}"):
         id_ = kind.create(aws, inputs)
         return Made(id_, {**inputs, **kind.read(aws, id_, inputs)})
-    except CALL_ERRORS as error:
-        raise explain(error, token, "cannot create") from error
 
 
 def update(aws: Aws, token: str, id_: str, old: Inputs, new: Inputs) -> dict[str, Any]:
     """Change it in place; the new outputs. Raises ProviderError."""
     kind = kind_of(token)
     changed = frozenset(_changed(kind, old, new))
-    try:
-        kind.update(aws, id_, old, new, changed)
-        return {**new, **kind.read(aws, id_, new)}
-    except CALL_ERRORS as error:
-        raise explain(error, token, "cannot update") from error
+    with _explained(f"cannot update {token}"):
+        if settings := changed - {"tags"}:
+            kind.update(aws, id_, old, new, settings)
+        outputs = kind.read(aws, id_, new)
+        if "tags" in changed:
+            kind.retag(aws, {"id": id_, **outputs}[kind.tagged_as], old, new)
+        return {**new, **outputs}
 
 
 @dataclass(frozen=True)
@@ -119,25 +130,16 @@ class Found:
 def read(aws: Aws, token: str, id_: str, inputs: Inputs) -> Found | None:
     """What the API holds, None when it is gone; without ``inputs`` it is an import. Raises ProviderError."""
     kind = kind_of(token)
-    try:
+    with _explained(f"cannot read {token}", gone=True):
         inputs = inputs or kind.standing(aws, id_)
         found = kind.read(aws, id_, inputs)
         now = {**inputs, **kind.drift(aws, id_, inputs)}
         return Found(now, {**now, **found})
-    except ClientError as error:
-        if is_missing(error):
-            return None
-        raise explain(error, token, "cannot read") from error
-    except CALL_ERRORS as error:
-        raise explain(error, token, "cannot read") from error
+    return None
 
 
 def delete(aws: Aws, token: str, id_: str, state: Inputs) -> None:
     """Unmake it; that it is gone already is no error. Raises ProviderError."""
-    try:
-        kind_of(token).delete(aws, id_, state)
-    except ClientError as error:
-        if not is_missing(error):
-            raise explain(error, token, "cannot delete") from error
-    except CALL_ERRORS as error:
-        raise explain(error, token, "cannot delete") from error
+    kind = kind_of(token)
+    with _explained(f"cannot delete {token}", gone=True):
+        kind.delete(aws, id_, state)

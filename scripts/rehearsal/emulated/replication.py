@@ -21,14 +21,6 @@ from scripts.rehearsal.emulated.core import (
 from scripts.rehearsal.emulated.limits import Limit, judge
 
 
-def _one(aws: Aws, operation: str, key: str, filter_name: str, value: str) -> Any:
-    answer = getattr(aws.client("dms"), operation)(Filters=[{"Name": filter_name, "Values": [value]}])
-    found = answer.get(key) or []
-    if not found:
-        raise missing(value, operation)
-    return found[0]
-
-
 class _Dms(Kind):
     service = "dms"
     describe: ClassVar[str]
@@ -37,7 +29,10 @@ class _Dms(Kind):
     tagging = Tagging("ResourceArn")
 
     def _lookup(self, aws: Aws, name: str) -> Any:
-        return _one(aws, self.describe, self.answers, self.filter_name, name)
+        answer = getattr(aws.client("dms"), self.describe)(Filters=[{"Name": self.filter_name, "Values": [name]}])
+        if not answer[self.answers]:
+            raise missing(name, self.describe)
+        return answer[self.answers][0]
 
     def retag(self, aws: Aws, id_: str, old: Inputs, new: Inputs) -> None:
         if gone := removed_tags(old, new):
@@ -58,6 +53,7 @@ class ReplicationSubnetGroup(_Dms):
     force_new = frozenset({"replicationSubnetGroupId"})
     unique = ("replicationSubnetGroupId",)
     describe, answers = "describe_replication_subnet_groups", "ReplicationSubnetGroups"
+    tagged_as = "replicationSubnetGroupArn"
     filter_name, identity = "replication-subnet-group-id", "{replicationSubnetGroupId}"
     creation = "create_replication_subnet_group"
     removal = ("delete_replication_subnet_group", {"ReplicationSubnetGroupIdentifier": "id"})
@@ -67,9 +63,7 @@ class ReplicationSubnetGroup(_Dms):
         return {"replicationSubnetGroupArn": aws.arn("dms", f"subgrp:{id_}"), "vpcId": group.get("VpcId", "")}
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        if changed - {"tags"}:
-            judge(aws, Limit.DMS_MODIFY_SUBNET_GROUP, self.parameters(new))
-        self.retag(aws, aws.arn("dms", f"subgrp:{id_}"), old, new)
+        judge(aws, Limit.DMS_MODIFY_SUBNET_GROUP, self.parameters(new))
 
 
 class ReplicationInstance(_Dms):
@@ -89,6 +83,7 @@ class ReplicationInstance(_Dms):
     force_new = frozenset({"replicationInstanceId", "kmsKeyArn", "publiclyAccessible", "replicationSubnetGroupId"})
     unique = ("replicationInstanceId",)
     describe, answers = "describe_replication_instances", "ReplicationInstances"
+    tagged_as = "replicationInstanceArn"
     filter_name, identity = "replication-instance-id", "{replicationInstanceId}"
     creation = "create_replication_instance"
     removal = ("delete_replication_instance", {"ReplicationInstanceArn": "replicationInstanceArn"})
@@ -106,7 +101,6 @@ class ReplicationInstance(_Dms):
             aws.client("dms").modify_replication_instance(
                 ReplicationInstanceArn=arn, ApplyImmediately=now, **parameters
             )
-        self.retag(aws, arn, old, new)
 
 
 _UNSET: Mapping[str, Any] = {
@@ -128,6 +122,7 @@ class Endpoint(_Dms):
     force_new = frozenset({"endpointId"})
     unique = ("endpointId",)
     describe, answers = "describe_endpoints", "Endpoints"
+    tagged_as = "endpointArn"
     filter_name, creation, identity = "endpoint-id", "create_endpoint", "{endpointId}"
     removal = ("delete_endpoint", {"EndpointArn": "endpointArn"})
 
@@ -145,14 +140,12 @@ class Endpoint(_Dms):
 
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         arn = self._lookup(aws, id_)["EndpointArn"]
-        if changed - {"tags"}:
-            for task in aws.client("dms").describe_replication_tasks()["ReplicationTasks"]:
-                if arn in (task["SourceEndpointArn"], task["TargetEndpointArn"]) and task["Status"] == "running":
-                    raise ProviderError(
-                        f"InvalidResourceStateFault: the endpoint {id_} is used by the running task {task['ReplicationTaskIdentifier']}"
-                    )
-            judge(aws, Limit.DMS_MODIFY_ENDPOINT, {"EndpointArn": arn, **self.call(new)})
-        self.retag(aws, arn, old, new)
+        for task in aws.client("dms").describe_replication_tasks()["ReplicationTasks"]:
+            if arn in (task["SourceEndpointArn"], task["TargetEndpointArn"]) and task["Status"] == "running":
+                raise ProviderError(
+                    f"InvalidResourceStateFault: the endpoint {id_} is used by the running task {task['ReplicationTaskIdentifier']}"
+                )
+        judge(aws, Limit.DMS_MODIFY_ENDPOINT, {"EndpointArn": arn, **self.call(new)})
 
 
 class ReplicationTask(_Dms):
@@ -168,7 +161,7 @@ class ReplicationTask(_Dms):
     unique = ("replicationTaskId",)
     documents = frozenset({"tableMappings", "replicationTaskSettings"})
     describe, answers = "describe_replication_tasks", "ReplicationTasks"
-    filter_name = "replication-task-id"
+    filter_name, tagged_as = "replication-task-id", "replicationTaskArn"
     removal = ("delete_replication_task", {"ReplicationTaskArn": "replicationTaskArn"})
 
     def answered(self, inputs: Inputs) -> dict[str, Any]:
@@ -194,7 +187,7 @@ class ReplicationTask(_Dms):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         arn = self._lookup(aws, id_)["ReplicationTaskArn"]
         modifiable = {"migrationType", "tableMappings", "replicationTaskSettings", "cdcStartPosition"}
-        if changed - {"tags", "startReplicationTask"}:
+        if changed - {"startReplicationTask"}:
             # As AWS's provider, which starts it again only where it is declared as started.
             self._stop(aws, id_)
         if changed & modifiable:
@@ -203,7 +196,6 @@ class ReplicationTask(_Dms):
         if "replicationInstanceArn" in changed:
             call = {"ReplicationTaskArn": arn, "TargetReplicationInstanceArn": new["replicationInstanceArn"]}
             judge(aws, Limit.DMS_MOVE_TASK, call)
-        self.retag(aws, arn, old, new)
 
     def _stop(self, aws: Aws, id_: str) -> None:
         task = self._lookup(aws, id_)

@@ -76,10 +76,8 @@ class TargetGroup(_Elb):
         elb = aws.client("elbv2")
         if "healthCheck" in changed:
             elb.modify_target_group(TargetGroupArn=id_, **self._health(new))
-        attributes = self._attributes(new)
-        if changed - {"healthCheck", "tags"} and attributes:
+        if "deregistrationDelay" in changed and (attributes := self._attributes(new)):
             elb.modify_target_group_attributes(TargetGroupArn=id_, Attributes=attributes)
-        self.retag(aws, id_, old, new)
 
 
 def forwards(actions: Iterable[Mapping[str, Any]]) -> Rule:
@@ -170,7 +168,6 @@ class ListenerRule(_Elb):
             elb.set_rule_priorities(RulePriorities=[{"RuleArn": id_, "Priority": new["priority"]}])
         if changed & {"actions", "conditions"}:
             elb.modify_rule(RuleArn=id_, Conditions=self._conditions(new), Actions=self._actions(new))
-        self.retag(aws, id_, old, new)
 
 
 KINDS = (TargetGroup(), ListenerRule())

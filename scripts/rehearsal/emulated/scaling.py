@@ -20,7 +20,8 @@ class ScalableTarget(Kind):
     unique = ("serviceNamespace", "resourceId", "scalableDimension")
     tagging = Tagging("ResourceARN", written=tag_map)
     identity = "{resourceId}"
-    creation = "register_scalable_target"
+    #: Again it sets both ends of the range, whichever was changed; what is suspended stays so (terraform-provider-aws, appautoscaling/target.go).
+    creation, puts = "register_scalable_target", True
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         found = self._one(aws, id_, inputs)
@@ -39,9 +40,8 @@ class ScalableTarget(Kind):
             raise missing(id_, "DescribeScalableTargets")
         return found
 
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        """Both ends of the range, whichever was changed; what is suspended stays so (terraform-provider-aws, appautoscaling/target.go)."""
-        aws.client(self.service).register_scalable_target(**self.parameters(new))
+    def retag(self, aws: Aws, id_: str, old: Inputs, new: Inputs) -> None:
+        """moto has no tagging of it."""
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         keys = {"serviceNamespace", "resourceId", "scalableDimension"}
@@ -59,6 +59,7 @@ class ScalingPolicy(Kind):
     special = frozenset({"targetTrackingScalingPolicyConfiguration"})
     force_new = frozenset({"name", "serviceNamespace", "resourceId", "scalableDimension"})
     unique = ("name", "serviceNamespace", "resourceId", "scalableDimension")
+    puts = True
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         call = self.parameters(inputs)
@@ -82,9 +83,6 @@ class ScalingPolicy(Kind):
         answer = aws.client(self.service).describe_scaling_policies(PolicyNames=[id_], **self.parameters(inputs, keys))
         found = answer["ScalingPolicies"][0]
         return {"arn": found["PolicyARN"], "alarmArns": [alarm["AlarmARN"] for alarm in found.get("Alarms") or []]}
-
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        self.create(aws, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         keys = {"name", "serviceNamespace", "resourceId", "scalableDimension"}

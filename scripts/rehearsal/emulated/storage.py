@@ -32,19 +32,19 @@ class Bucket(Kind):
     kept = frozenset({"forceDestroy"})
     force_new = frozenset({"bucket", "objectLockEnabled"})
     unique = ("bucket",)
+    tagged_as = "bucket"
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
         aws.client("s3").create_bucket(**self.parameters(inputs), **where)
-        self._tag(aws, inputs["bucket"], inputs)
+        self.retag(aws, inputs["bucket"], {}, inputs)
         return str(inputs["bucket"])
 
-    @staticmethod
-    def _tag(aws: Aws, bucket: str, inputs: Inputs) -> None:
-        if inputs.get("tags"):
-            aws.client("s3").put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tag_list(inputs)})
+    def retag(self, aws: Aws, id_: str, old: Inputs, new: Inputs) -> None:
+        if new.get("tags"):
+            aws.client("s3").put_bucket_tagging(Bucket=id_, Tagging={"TagSet": tag_list(new)})
         else:
-            aws.client("s3").delete_bucket_tagging(Bucket=bucket)
+            aws.client("s3").delete_bucket_tagging(Bucket=id_)
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         aws.client("s3").head_bucket(Bucket=id_)
@@ -54,10 +54,6 @@ class Bucket(Kind):
             "bucketDomainName": f"{id_}.s3.amazonaws.com",
             "bucketRegionalDomainName": f"{id_}.s3.{aws.region}.amazonaws.com",
         }
-
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        if "tags" in changed:
-            self._tag(aws, id_, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         s3 = aws.client("s3")
@@ -81,6 +77,7 @@ class _Aspect(Kind):
     """One setting of a bucket: put when created or changed, deleted or set back when it goes. Putting is idempotent."""
 
     service = "s3"
+    puts = True
     put: ClassVar[str]
     undo: ClassVar[str | None] = None
     force_new = frozenset({"bucket"})
@@ -97,9 +94,6 @@ class _Aspect(Kind):
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         aws.client("s3").head_bucket(Bucket=id_)
         return {"bucket": id_}
-
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        self.create(aws, new)
 
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
         if self.undo:

@@ -39,7 +39,6 @@ class Topic(Kind):
                 sns.set_topic_attributes(
                     TopicArn=id_, AttributeName=self._ATTRIBUTES[key], AttributeValue=new.get(key) or ""
                 )
-        self.retag(aws, id_, old, new)
 
 
 class TopicPolicy(Kind):
@@ -47,26 +46,20 @@ class TopicPolicy(Kind):
 
     resource_type = "aws:sns/topicPolicy:TopicPolicy"
     service = "sns"
-    special = frozenset({"arn", "policy"})
+    params: ClassVar[Mapping[str, Any]] = {"arn": "TopicArn", "policy": "AttributeValue"}
     force_new = frozenset({"arn"})
     unique = ("arn",)
     policies = frozenset({"policy"})
+    creation, identity, puts = "set_topic_attributes", "{arn}", True
 
-    def create(self, aws: Aws, inputs: Inputs) -> str:
-        aws.client("sns").set_topic_attributes(
-            TopicArn=inputs["arn"], AttributeName="Policy", AttributeValue=inputs["policy"]
-        )
-        return str(inputs["arn"])
+    def call(self, inputs: Inputs) -> dict[str, Any]:
+        return {**self.parameters(inputs), "AttributeName": "Policy"}
 
     def read(self, aws: Aws, id_: str, inputs: Inputs) -> dict[str, Any]:
         return {"owner": aws.client("sns").get_topic_attributes(TopicArn=id_)["Attributes"].get("Owner", "")}
 
-    def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
-        self.create(aws, new)
-
     def delete(self, aws: Aws, id_: str, state: Inputs) -> None:
-        sns = aws.client("sns")
-        owner = sns.get_topic_attributes(TopicArn=id_)["Attributes"].get("Owner", "")
+        owner = self.read(aws, id_, state)["owner"]
         statement = {
             "Sid": "__default_statement_ID",
             "Effect": "Allow",
@@ -76,7 +69,7 @@ class TopicPolicy(Kind):
             "Condition": {"StringEquals": {"AWS:SourceOwner": owner}},
         }
         policy = json.dumps({"Version": "2008-10-17", "Id": "__default_policy_ID", "Statement": [statement]})
-        sns.set_topic_attributes(TopicArn=id_, AttributeName="Policy", AttributeValue=policy)
+        self.create(aws, {"arn": id_, "policy": policy})
 
 
 class TopicSubscription(Kind):
