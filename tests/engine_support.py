@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import textwrap
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pulumi import automation
 
+from scripts.deployment.deployer import Op
+from scripts.rehearsal.engine.embedded import EmbeddedDeployer
+from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer
 from scripts.rehearsal.world import EmulatedAws
 
 #: What holds on both engines is tested on both.
@@ -44,6 +49,31 @@ def write_program(directory: Path, body: str) -> Path:
     text = "import json\nimport pulumi\nimport pulumi_aws as aws\n" + textwrap.dedent(body)
     (directory / "__main__.py").write_text(text, encoding="utf-8")
     return directory
+
+
+def take_down(deployer: EmbeddedDeployer | PulumiDeployer) -> None:
+    """Everything goes, as with a program that declares nothing."""
+    at: Any = deployer._command if isinstance(deployer, PulumiDeployer) else deployer
+    program = at.program
+    with tempfile.TemporaryDirectory() as nothing:
+        at.program = write_program(Path(nothing), "")
+        try:
+            deployer.up({})
+        finally:
+            at.program = program
+
+
+def refreshed(deployer: PulumiDeployer) -> list[tuple[str, str]]:
+    """What `pulumi refresh` finds otherwise than it was deployed: operation and name."""
+    found: list[tuple[str, str]] = []
+
+    def take(event: automation.EngineEvent) -> None:
+        if event.res_outputs_event is not None:
+            step = event.res_outputs_event.metadata
+            found.append((str(getattr(step.op, "value", step.op)), step.urn.rpartition("::")[2]))
+
+    deployer._stack.refresh(on_event=take, color="never", suppress_outputs=True)
+    return [one for one in found if one[0] in get_args(Op)]
 
 
 def weights(aws: EmulatedAws, rule: str) -> dict[str, int]:

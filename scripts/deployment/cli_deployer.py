@@ -19,7 +19,7 @@ from scripts.deployment.errors import AT_ONCE, CannotDeploy, Killed
 from scripts.deployment.pulumi_cli import Command, Run, left_behind, named
 from scripts.deployment.stack_file import Edit, StackFile, refuse_unknown, text_of
 from scripts.support.console import say
-from scripts.support.errors import MigrationError, Refused
+from scripts.support.errors import MigrationError
 from scripts.support.process import is_alive
 from scripts.support.redact import remember_secret
 
@@ -95,7 +95,7 @@ class CliDeployer:
         try:
             state = self._state()
             self._recover(_pending(state))
-            if only is None and _protected(state):
+            if only is None and any(item.get("protect") for item in state.get("resources") or []):
                 self.preview({})  # `up` itself refuses what is protected after everything else was changed
             target = _target(state, only)
             result = self._operate(
@@ -120,25 +120,10 @@ class CliDeployer:
             )
         return collected.changes()
 
-    def refresh(self) -> tuple[Change, ...]:
-        """Read every resource anew into the state; what differed from what was deployed (the drift)."""
-        collected = _Collected()
-        self._operate(
-            "pulumi refresh",
-            lambda: self._stack.refresh(on_event=collected.take, color="never", suppress_outputs=True),
-        )
-        return collected.changes()
-
     def outputs(self) -> dict[str, Any]:
         with self._named("pulumi stack output"):
             found = self._stack.outputs()
         return _values(found)
-
-    def destroy(self) -> None:
-        # Asked before: the engine deletes what it can before it comes to a protected resource and stops.
-        if protected := _protected(self._state()):
-            raise Refused(f"{', '.join(protected)}: protected; take protect=True away and run `up` before deleting")
-        self._operate("pulumi destroy", lambda: self._stack.destroy(color="never", suppress_outputs=True))
 
     def cancel(self) -> None:
         """Take away the lock that a killed operation left. Raises MigrationError with the cause."""
@@ -207,11 +192,6 @@ def _pending(state: Mapping[str, Any]) -> dict[str, str]:
     return {str(item["resource"]["urn"]): str(item["type"]) for item in found}
 
 
-def _protected(state: Mapping[str, Any]) -> list[str]:
-    found = state.get("resources") or []
-    return sorted(item["urn"].rpartition("::")[2] for item in found if item.get("protect"))
-
-
 def _target(state: Mapping[str, Any], only: str | None) -> list[str] | None:
     """The URNs that ``--target`` takes. A pattern would do without the state, but one that meets nothing changes nothing and
     is no error (pulumi/pkg, resource/deploy/deployment_executor.go, `checkTargets` looks at literal ones)."""
@@ -263,11 +243,9 @@ class _Collected:
 
     def take(self, event: automation.EngineEvent) -> None:
         """Look at one event."""
-        # A refresh tells what differed only when it has read the resource.
-        found = event.resource_pre_event or event.res_outputs_event
-        if found is None:
+        if event.resource_pre_event is None:
             return
-        step = found.metadata
+        step = event.resource_pre_event.metadata
         op = self._OPS.get(str(getattr(step.op, "value", step.op)))
         state = step.new or step.old
         if op is None or state is None or not state.custom or step.type.startswith("pulumi:providers:"):

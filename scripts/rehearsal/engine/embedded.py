@@ -10,7 +10,7 @@ from typing import Any
 
 from components.config import SECRET_KEYS
 from scripts.deployment.deployer import WEIGHT, Change, UpResult
-from scripts.deployment.stack_file import refuse_unknown, typed
+from scripts.deployment.stack_file import refuse_unknown
 from scripts.rehearsal.emulated.properties import plain
 from scripts.rehearsal.engine import forked
 from scripts.rehearsal.engine.state import Answer, Kind, Request, State, locked
@@ -81,10 +81,6 @@ class EmbeddedDeployer:
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs of the last ``up`` that succeeded."""
         return self._remembered(plain(State.load(self.state_path).outputs))
-
-    def destroy(self) -> None:
-        """Delete everything. Raises Refused while something is protected."""
-        _checked(self._ask("destroy", {}))
 
     def _remembered(self, outputs: dict[str, Any]) -> dict[str, Any]:
         for key in SECRET_KEYS & set(outputs):

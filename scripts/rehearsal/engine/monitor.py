@@ -192,16 +192,13 @@ class Operation:
                 raise not_deployed(self.only)
             return
         gone = [item for urn, item in self.state.resources.items() if urn not in self.seen]
-        self.delete_all([*gone, *self.state.doomed], note=gone)
-
-    def delete_all(self, resources: list[Resource], note: list[Resource]) -> None:
-        """Delete ``resources``, dependents first; those in ``note`` are changes of their own."""
+        resources = [*gone, *self.state.doomed]
         protected = sorted(item.name for item in resources if item.protect)
         if protected:
             raise Refused(f"{', '.join(protected)}: protected; take protect=True away and run `up` before deleting")
         needs = {item.urn: item.dependencies for item in [*self.state.resources.values(), *resources]}
         for resource in deletion_order(resources, needs):
-            if any(resource is item for item in note):
+            if any(resource is item for item in gone):
                 self._note(resource, "delete", ())
             if self.dry:
                 continue
@@ -209,13 +206,6 @@ class Operation:
                 self._delete(resource)
             except MigrationError as error:
                 raise error.reworded(f"resource {resource.name}: {error}") from error
-
-    def destroy(self) -> None:
-        """Delete everything that this state knows."""
-        everything = list(self.state.resources.values())
-        self.delete_all([*everything, *self.state.doomed], note=everything)
-        self.state.outputs = {}
-        self.state.save()
 
 
 class Monitor(MockMonitor):

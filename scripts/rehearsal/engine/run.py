@@ -68,14 +68,11 @@ def _answer(request: Request, state: State) -> Answer:
                 f"an operation was killed while it created {', '.join(sorted(state.pending))}: the state cannot say whether it stands, and "
                 f"a second one might be made; look in the account, delete it there if it stands, and take it out of pending in {state.path}"
             )
-        if request.kind == "destroy":
-            operation.destroy()
-        else:
-            outputs = _run_program(request, operation)
-            operation.finish()
-            if request.kind == "up":
-                state.outputs = outputs
-                state.save()
+        outputs = _run_program(request, operation)
+        operation.finish()
+        if not operation.dry:
+            state.outputs = outputs
+            state.save()
     except MigrationError as error:
         return Answer(() if operation.dry else tuple(operation.changes), error=error)
     return Answer(tuple(operation.changes), properties.plain(state.outputs))

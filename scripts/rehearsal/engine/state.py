@@ -36,7 +36,7 @@ class Resource:
 
 
 #: What may be asked of the engine.
-Kind = Literal["up", "preview", "destroy"]
+Kind = Literal["up", "preview"]
 
 
 @dataclass(frozen=True)

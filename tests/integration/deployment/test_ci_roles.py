@@ -20,7 +20,7 @@ from scripts.rehearsal.emulated.limits import Limit
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import MigrationError
-from tests.engine_support import OWN_NAME, stack_config
+from tests.engine_support import OWN_NAME, stack_config, take_down
 from tests.iam import held
 from tests.recorded_aws import S3_ACTIONS, RecordedAws
 
@@ -121,7 +121,7 @@ def test_the_deploy_role_has_what_a_deployment_calls_and_what_has_a_reason(
         round_of("2").up(CHANGED)
         changed = recorded.clear()
         round_of("2").up({"protected": False})
-        round_of("2").destroy()
+        take_down(round_of("2"))
         called = made | changed | recorded.clear()
     assert len(changed - made) >= 25
     given = ci_roles.actions(place, "deploy")

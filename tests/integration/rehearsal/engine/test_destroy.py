@@ -9,7 +9,7 @@ import pytest
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import Refused
-from tests.engine_support import difference, inventory, stack_config
+from tests.engine_support import difference, inventory, stack_config, take_down
 
 DUMP = {"Bucket": "myteacher-backups", "Key": "database/2026-11-26/dump"}
 GUARDS = ("get_bucket_encryption", "get_public_access_block", "get_bucket_versioning")
@@ -19,7 +19,7 @@ GUARDS = ("get_bucket_encryption", "get_public_access_block", "get_bucket_versio
 def test_a_stack_goes_in_two_steps_and_leaves_dumps_evidence_and_the_keys_to_them(
     aws: EmulatedAws, tmp_path: Path
 ) -> None:
-    """Fails when `destroy` alone takes a database, or takes the dumps, or what guards or decrypts them."""
+    """Fails when a deletion alone takes a database, or takes the dumps, or what guards or decrypts them."""
     aws.reset()
     config = stack_config(build_world(aws))
     before = inventory(aws)
@@ -27,14 +27,14 @@ def test_a_stack_goes_in_two_steps_and_leaves_dumps_evidence_and_the_keys_to_the
     made = deployer.up({}).outputs
     aws.client("s3").put_object(**DUMP, Body=b"all rows")
     with pytest.raises(Refused, match=r"backups-bucket.*database-instance.*protected"):
-        deployer.destroy()
+        take_down(deployer)
 
     off = {"protected": False}
     assert [(change.op, change.name, change.properties) for change in deployer.preview(off)] == [
         ("update", "database-instance", ("deletionProtection",))
     ]
     deployer.up(off)
-    deployer.destroy()
+    take_down(deployer)
 
     left = difference(before, inventory(aws))
     assert set(left) == {"buckets", "keys"}

@@ -20,7 +20,7 @@ from scripts.rehearsal.world import EmulatedAws
 from scripts.support.errors import MigrationError, Refused, TimedOut, UsageError
 from scripts.support.settings import PROJECT_ROOT
 from scripts.support.wait import wait_until
-from tests.engine_support import SMOKE_VALUE, write_program
+from tests.engine_support import SMOKE_VALUE, take_down, write_program
 
 Make = Callable[..., EmbeddedDeployer]
 
@@ -120,7 +120,7 @@ def test_protected_resources_are_neither_deleted_nor_replaced(make: Make, accoun
         with pytest.raises(Refused, match=r"bucket.*protect"):
             make(program).up({})
     with pytest.raises(Refused, match="bucket: protected"):
-        make("").destroy()
+        take_down(make(""))
     assert [item["Name"] for item in account.client("s3").list_buckets()["Buckets"]] == ["bucket-one"]
     make(protected.format("bucket-one", False)).up({})
     make("").up({})
@@ -242,7 +242,7 @@ def test_a_create_that_was_killed_is_named_and_never_made_twice(make: Make, acco
     assert document["pending"] == []
     *kept, cut = document["resources"]
     deployer.state_path.write_text(json.dumps({**document, "resources": kept, "pending": [cut["urn"]]}))
-    for act in (lambda: deployer.up({"canaryWeight": 5}), deployer.destroy):
+    for act in (lambda: deployer.up({"canaryWeight": 5}), lambda: take_down(deployer)):
         with pytest.raises(
             Refused, match=rf"killed while it created {cut['urn']}: the state cannot say whether it stands"
         ):
@@ -287,7 +287,7 @@ def test_kill_at_any_moment_leaves_a_true_state(make: Make, account: EmulatedAws
     deployer.timeout = 60
     assert deployer.preview({}) == ()
     assert len(standing()) == GROUPS
-    deployer.destroy()
+    take_down(deployer)
     assert standing() == set()
 
 
@@ -298,7 +298,7 @@ def test_foreign_thing_of_the_same_name_is_not_taken_over(make: Make, account: E
     for _ in range(2):
         with pytest.raises(MigrationError, match=r"resource group.*AlreadyExists"):
             make(program).up({})
-    make(program).destroy()
+    take_down(make(program))
     assert len(account.client("logs").describe_log_groups()["logGroups"]) == 1
 
 

@@ -13,7 +13,7 @@ from scripts.rehearsal.engine.embedded import EmbeddedDeployer
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
 from scripts.rehearsal.plan import EngineName
 from scripts.rehearsal.world import EmulatedAws, build_world
-from scripts.support.errors import Refused
+from scripts.support.errors import MigrationError, Refused
 from scripts.support.settings import PROJECT_ROOT
 from tests.engine_support import (
     ENGINES,
@@ -23,7 +23,9 @@ from tests.engine_support import (
     difference,
     inventory,
     left,
+    refreshed,
     stack_config,
+    take_down,
     weights,
 )
 
@@ -75,12 +77,12 @@ def test_weight_moves_live_rule_only_and_destroy_leaves_only_what_outlives_it(
     assert deployer.preview({}) == ()
 
     standing = inventory(aws)
-    with pytest.raises(Refused, match=r"database-instance.*protected"):
-        deployer.destroy()
+    with pytest.raises(MigrationError, match=r"database-instance.*protected"):
+        take_down(deployer)
     assert inventory(aws) == standing
 
     deployer.up({"protected": False})
-    deployer.destroy()
+    take_down(deployer)
     assert left(before, aws) == OUTLIVES
     assert difference(inventory(aws), before) == {}
     assert SMOKE_VALUE not in "".join(capfd.readouterr())
@@ -101,7 +103,7 @@ def test_a_second_preview_shows_nothing(
     made = deployer.up({})
     assert any(change.type.startswith("aws:dms/") for change in made.changes) == (replication == "dms")
     if isinstance(deployer, PulumiDeployer):
-        assert deployer.refresh() == ()
+        assert refreshed(deployer) == []
     assert deployer.preview({}) == ()
 
 

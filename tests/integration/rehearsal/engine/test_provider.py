@@ -17,7 +17,7 @@ from scripts.rehearsal.emulated.limits import Limit, judge
 from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.errors import MigrationError, Refused, UsageError
-from tests.engine_support import SMOKE_VALUE, write_program
+from tests.engine_support import SMOKE_VALUE, take_down, write_program
 
 ENDPOINT = "aws:dms/endpoint:Endpoint"
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
@@ -169,8 +169,8 @@ def test_failures_of_the_real_engine_name_cause_and_remedy(server: EmulatedAws, 
     assert deployer.config() == {"canaryWeight": 7}
     with pytest.raises(UsageError, match="canaryWeigth"):
         deployer.preview({"canaryWeigth": 5})
-    with pytest.raises(Refused, match="group: protected"):
-        deployer.destroy()
+    with pytest.raises(MigrationError, match=r"group.*protected"):
+        take_down(deployer)
     backend = tmp_path / "engine" / "backend" / ".pulumi"
     assert SMOKE_VALUE not in "".join(file.read_text() for file in backend.rglob("*.json"))
     locks = backend / "locks" / "organization" / "task-migration" / "rehearsal"
@@ -181,7 +181,7 @@ def test_failures_of_the_real_engine_name_cause_and_remedy(server: EmulatedAws, 
         deployer.up({})
     deployer.cancel()
     deployer.up({"canaryWeight": 21})
-    deployer.destroy()
+    take_down(deployer)
     assert server.client("logs").describe_log_groups()["logGroups"] == []
 
 

@@ -24,7 +24,9 @@ from tests.engine_support import (
     SMOKE_VALUE,
     inventory,
     left,
+    refreshed,
     stack_config,
+    take_down,
     weights,
     write_program,
 )
@@ -204,7 +206,7 @@ def test_a_create_that_was_killed_is_named_and_never_made_twice(
     )
     assert pending(small) == {}
     assert short(small.up({}).changes) == [("create", "first")]
-    small.destroy()
+    take_down(small)
     assert logs.describe_log_groups()["logGroups"] == []
 
 
@@ -220,7 +222,7 @@ def test_a_cli_with_a_language_host_runs_the_program_by_it(aws: EmulatedAws, tmp
     assert short(deployer.up({}).changes) == [("create", "first")]
     assert set(short(deployer.up({"canaryWeight": 20}).changes)) == {("update", "first"), ("create", "second")}
     assert (tmp_path / "program" / "ran").read_text() == "by the host" * 2
-    deployer.destroy()
+    deployer._stack.destroy(color="never", suppress_outputs=True)
 
 
 def test_a_backend_that_never_answers_ends_at_the_deadline(
@@ -268,7 +270,7 @@ def test_the_program_survives_a_night(aws: EmulatedAws, way: HeldAws, tmp_path: 
     rule, task = str(first.outputs["liveRuleArn"]), str(first.outputs["taskTargetGroupArn"])
     assert weights(aws, rule) == {monolith: 95, task: 5}
     assert deployer.preview({}) == ()
-    assert deployer.refresh() == ()
+    assert refreshed(deployer) == []
 
     # A pull request that raises the weight.
     text = shown(deployer, canaryWeight=25)
@@ -293,7 +295,7 @@ def test_the_program_survives_a_night(aws: EmulatedAws, way: HeldAws, tmp_path: 
     # Somebody changes the rule by hand: a refresh says so, the next `up` puts it back.
     groups = [{"TargetGroupArn": monolith, "Weight": 60}, {"TargetGroupArn": task, "Weight": 40}]
     elb.modify_rule(RuleArn=rule, Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}])
-    assert short(again.refresh()) == [("update", "routes-live-rule")]
+    assert refreshed(again) == [("update", "routes-live-rule")]
     assert short(again.up({}).changes) == [("update", "routes-live-rule")]
     assert weights(aws, rule) == {monolith: 95, task: 5}
 
@@ -303,9 +305,9 @@ def test_the_program_survives_a_night(aws: EmulatedAws, way: HeldAws, tmp_path: 
     assert short(again.up({}).changes) == [("update", "routes-live-rule")]
     assert list(weights(aws, rule)) == [monolith]
     assert again.preview({}) == ()
-    assert again.refresh() == ()
+    assert refreshed(again) == []
 
     again.up({"protected": False})
-    again.destroy()
+    take_down(again)
     assert left(before, aws) == OUTLIVES
     assert SMOKE_VALUE not in "".join(file.read_text() for file in (tmp_path / "backend").rglob("*.json"))

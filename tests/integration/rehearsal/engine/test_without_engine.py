@@ -12,19 +12,20 @@ from scripts.rehearsal.emulated import registry
 from scripts.rehearsal.emulated.core import Aws
 from scripts.rehearsal.emulated.properties import plain
 from scripts.rehearsal.engine.embedded import EmbeddedDeployer
-from scripts.rehearsal.engine.pulumi_cli import make_deployer
+from scripts.rehearsal.engine.pulumi_cli import PulumiDeployer, make_deployer
 from scripts.rehearsal.engine.state import State
 from scripts.rehearsal.plan import EngineName
 from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import MigrationError
-from tests.engine_support import ENGINES, stack_config
+from tests.engine_support import ENGINES, refreshed, stack_config
 
 
 def refresh(deployer: Deployer, aws: EmulatedAws) -> None:
     """What is gone from the account goes from the state, as `pulumi refresh` does; the embedded engine has no such operation."""
-    if not isinstance(deployer, EmbeddedDeployer):
-        deployer.refresh()  # type: ignore[attr-defined]
+    if isinstance(deployer, PulumiDeployer):
+        refreshed(deployer)
         return
+    assert isinstance(deployer, EmbeddedDeployer)
     state, account = State.load(deployer.state_path), Aws(aws.region, aws.environment())
     for resource in list(state.resources.values()):
         if (
