@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,17 @@ from components.config_stack import StackConfig
 def known_keys(model: type[BaseModel]) -> dict[str, str]:
     """The camelCase keys of a model and what each one means."""
     return {field.alias or name: field.description or "" for name, field in model.model_fields.items()}
+
+
+def typed(key: str, value: Any) -> Any:
+    """A configuration value as its key's type has it: Pulumi keeps lists, maps, numbers and booleans as JSON texts."""
+    field = next((one for name, one in StackConfig.model_fields.items() if key == (one.alias or name)), None)
+    if field is None or not isinstance(value, str) or field.annotation in (str, str | None):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
 
 
 def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> ConfigError:

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pulumi
 
 from components.config import PROJECT, SECRET_KEYS, ConfigError
 from components.config_stack import StackConfig
-from components.config_values import check_smoke_value, known_keys, parse
-
-
-def _is_text(annotation: Any) -> bool:
-    return bool(annotation is str or annotation == (str | None))
-
-
-def _value(raw: str, annotation: Any) -> Any:
-    """Pulumi hands every value over as text: lists, maps, numbers and booleans are JSON, texts are themselves."""
-    if _is_text(annotation):
-        return raw
-    try:
-        return json.loads(raw)
-    except json.JSONDecodeError:
-        return raw
+from components.config_values import check_smoke_value, parse, typed
 
 
 def _configured() -> set[str]:
@@ -40,19 +23,8 @@ def read_stack_config() -> StackConfig:
         pulumi.RunError: naming each wrong key, its value, the limit and the remedy; Pulumi shows it without a trace.
     """
     config = pulumi.Config(PROJECT)
-    fields = {field.alias or name: field.annotation for name, field in StackConfig.model_fields.items()}
-    unknown = sorted(_configured() - set(fields) - SECRET_KEYS)
     origin = f"Pulumi.{pulumi.get_stack()}.yaml"
-    if unknown:
-        raise pulumi.RunError(
-            f"{origin} is not usable:\n  {', '.join(unknown)}: unknown key; known keys are "
-            f"{', '.join(sorted({*known_keys(StackConfig), *SECRET_KEYS}))}. Remove it or correct its spelling"
-        )
-    values: dict[str, Any] = {}
-    for key, annotation in fields.items():
-        raw = config.get(key)
-        if raw is not None and raw != "":
-            values[key] = _value(raw, annotation)
+    values = {key: typed(key, raw) for key in sorted(_configured() - SECRET_KEYS) if (raw := config.get(key))}
     region = pulumi.Config("aws").get("region")
     if region and values.setdefault("region", region) != region:
         # Before all else: each ARN is compared with the region.

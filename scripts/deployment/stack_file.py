@@ -14,27 +14,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 
 from components.config import PROJECT, SECRET_KEYS, ConfigError
 from components.config_stack import StackConfig
-from components.config_values import known_keys, read_stack_file
+from components.config_values import known_keys, read_stack_file, typed
 from scripts.support.errors import MigrationError, UsageError
-
-
-def typed(key: str, value: Any) -> Any:
-    """A configuration value as its key's type has it: Pulumi keeps lists, numbers and booleans as JSON texts."""
-    for name, field in StackConfig.model_fields.items():
-        if key == (field.alias or name) and isinstance(value, str):
-            if field.annotation is str or str in get_args(field.annotation):
-                return value
-            try:
-                return json.loads(value)
-            except json.JSONDecodeError:
-                return value
-    return value
 
 
 def text_of(value: object) -> str:

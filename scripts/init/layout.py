@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from components.config import PROJECT
-from scripts.deployment.stack_file import replaced, typed
+from components.config_values import typed
+from scripts.deployment.stack_file import replaced
 from scripts.support.settings import PROJECT_ROOT
 
 TEMPLATE = Path(__file__).with_name("template.yaml")

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from components.config import PROJECT, SECRET_KEYS, ConfigError
 from components.config_stack import StackConfig
-from components.config_values import known_keys, parse
-from scripts.deployment.stack_file import refuse_unknown, replaced, typed, write
+from components.config_values import known_keys, parse, typed
+from scripts.deployment.stack_file import refuse_unknown, replaced, write
 from scripts.deployment.stack_secrets import SMOKE, encrypt_new
 from scripts.init.account import survey
 from scripts.init.documents import Init
@@ -107,8 +107,8 @@ def value_of(key: str, text: str) -> Any:
         raise UsageError(f"{key}: secret; it is made and encrypted by init itself, or by pulumi config set --secret")
     value = typed(key, text)
     field = next(one for name, one in StackConfig.model_fields.items() if key == (one.alias or name))
-    if get_origin(field.annotation) is tuple and isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
+    if get_origin(field.annotation) is tuple and not isinstance(value, list):
+        return [part.strip() for part in text.split(",") if part.strip()]
     return value
 
 

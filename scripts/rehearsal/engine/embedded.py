@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.config import SECRET_KEYS
+from components.config_values import typed
 from scripts.deployment.deployer import WEIGHT, Change, UpResult
 from scripts.deployment.stack_file import refuse_unknown
 from scripts.rehearsal.emulated.properties import plain
