@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -138,14 +137,6 @@ def canary_start_service(stack: Stack = None, json: Json = False) -> int:
     return 0
 
 
-class Scenario(StrEnum):
-    """What failed, as the plan's section on rollback lists it."""
-
-    copy = "copy"
-    deployment = "deployment"
-    data = "data"
-
-
 @app.command()
 @prints(
     f"{DOCUMENTS}:Rollback",
@@ -174,7 +165,7 @@ def rollback(
         ),
     ] = False,
     scenario: Annotated[
-        Scenario | None,
+        Literal["copy", "deployment", "data"] | None,
         typer.Option(
             "--scenario",
             help="copy: empty the target. deployment: as --stop-service. data: the routes first, then empty the target.",
@@ -192,27 +183,24 @@ def rollback(
         raise UsageError(
             "--scenario goes without --abandon, --emergency and --stop-service: it says what is to be done"
         )
-    empties = scenario in (Scenario.copy, Scenario.data)
-    if force and not (empties or abandon):
+    if force and not (scenario in ("copy", "data") or abandon):
         raise UsageError("--force goes with --abandon and --scenario copy or data only")
     from scripts.canary import rollback as way_back
     from scripts.cli import canary_text, finish_text
-    from scripts.finish import abandon as giving_up
 
     settings = load_settings(stack)
     if abandon:
         gone = way_back.give_up(settings, reason=reason, force=force, dry_run=dry_run, progress=display())
         emit(gone, as_json=json, text=finish_text.abandonment)
         return 0
-    if empties:
-        failed: giving_up.Scenario = "copy" if scenario is Scenario.copy else "data"
-        over = way_back.start_over(settings, failed, reason=reason, force=force, dry_run=dry_run, progress=display())
+    if scenario == "copy" or scenario == "data":
+        over = way_back.start_over(settings, scenario, reason=reason, force=force, dry_run=dry_run, progress=display())
         emit(over, as_json=json, text=finish_text.start_over)
         return 0
     document = way_back.roll_back(
         settings,
         reason=reason,
-        stop_service=stop_service or scenario is Scenario.deployment,
+        stop_service=stop_service or scenario == "deployment",
         without_pulumi=emergency,
         dry_run=dry_run,
         progress=display(),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,21 +12,6 @@ from scripts.cli.settings import load_settings, stage_of
 from scripts.support.errors import Refused
 
 app = typer.Typer()
-
-
-class Repair(StrEnum):
-    """Which side a repair takes a row from."""
-
-    newest = "newest"
-    source = "source"
-    target = "target"
-
-
-class Algorithm(StrEnum):
-    """How rows are hashed."""
-
-    hash = "hash"
-    md5 = "md5"
 
 
 @app.command()
@@ -41,11 +25,14 @@ def verify(
     show_values: Annotated[
         bool, typer.Option("--show-values", help="Show the values that differ, and those that errors quote.")
     ] = False,
-    repair: Annotated[Repair | None, typer.Option("--repair", help="Repair what differs, from this side.")] = None,
+    repair: Annotated[
+        Literal["newest", "source", "target"] | None,
+        typer.Option("--repair", help="Repair what differs, from this side."),
+    ] = None,
     algorithm: Annotated[
-        Algorithm,
+        Literal["hash", "md5"],
         typer.Option("--algorithm", help="PostgreSQL's own hash functions, fast; or MD5, as the plan names it."),
-    ] = Algorithm.hash,
+    ] = "hash",
     max_load: MaxLoad = None,
     incremental: Annotated[
         bool,
@@ -63,8 +50,8 @@ def verify(
     document = step.run(
         load_settings(stack, show_values),
         show_values=show_values,
-        repair=repair.value if repair else None,
-        algorithm=algorithm.value,
+        repair=repair,
+        algorithm=algorithm,
         progress=display(),
         max_load=max_load,
         incremental=incremental,
