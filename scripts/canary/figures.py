@@ -23,6 +23,11 @@ class Traffic:
     p99_ms: float | None = None
 
     @property
+    def counted(self) -> str:
+        """``1 request``, ``2 requests``."""
+        return f"{self.requests} request{'' if self.requests == 1 else 's'}"
+
+    @property
     def error_rate_percent(self) -> float:
         """Server errors, percent of all requests; 0 without requests."""
         return 100.0 * self.errors / self.requests if self.requests else 0.0
@@ -95,7 +100,10 @@ class Observed:
         period = self.periods[-1]
         parts = []
         if (seen := period.task_service) is not None:
-            parts += [f"{seen.requests} requests", f"{seen.error_rate_percent:.2g} % errors"]
+            parts += [
+                seen.counted,
+                f"{seen.error_rate_percent:.2g} % errors",
+            ]
             parts += [] if seen.p95_ms is None else [f"P95 {seen.p95_ms:.0f} ms"]
         parts += [] if period.users is None else [f"users {period.users.error_rate_percent:.2g} % errors"]
         parts += [] if period.cpu_percent is None else [f"CPU {period.cpu_percent:.0f} %"]

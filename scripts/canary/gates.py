@@ -143,12 +143,10 @@ def _overall(observed: Observed, limits: GateLimits) -> Iterator[Finding]:
         total = observed.total(side.of)
         rule = f"{side.whose}requests"
         if total.requests < limits.minimum_requests:
-            text = (
-                f"{total.requests} requests {side.where}, at least {limits.minimum_requests} are needed; watch longer"
-            )
+            text = f"{total.counted} {side.where}, at least {limits.minimum_requests} are needed; watch longer"
             yield Finding(rule, "hold", text)
             continue
-        yield Finding(rule, "good", f"{total.requests} requests {side.where}, at least {limits.minimum_requests}")
+        yield Finding(rule, "good", f"{total.counted} {side.where}, at least {limits.minimum_requests}")
         seen = [one for period in observed.periods if (one := side.of(period)) is not None and one.requests]
         # The first moments of a service that warms up take nothing back alone; being clearly worse than the monolith does.
         state: State = "hold" if len(seen) < limits.breach_periods else "breach"

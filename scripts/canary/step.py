@@ -170,19 +170,18 @@ class Step:
 
     def _move(self, begun: int, wanted: int, force_reason: str | None, dry_run: bool) -> CanaryStep:
         whole, users = not begun or wanted >= 100, self._stage.declared_weight() > 0
+        verifying = self._verifying if self._first else None
+        if verifying is not None and not users:
+            verifying.now(self._progress, whole=whole)
         prepared = self._ready(wanted, whole=whole)
-        # A refusal would leave users with it, and nobody watches.
-        if (
-            prepared.verdict == "refused"
-            and users
-            and not dry_run
-            and (why := readiness.deserted(self._stage, self._tell))
-        ):
-            prepared = Decision("rollback", (why,), prepared.findings)
-        # Nothing looks at users meanwhile: where there are some, only if nothing goes on without it.
-        elif self._verifying is not None and self._first and (prepared.verdict == "refused" or not users):
-            self._verifying.now(self._progress, whole=whole)
-            prepared = self._ready(wanted, whole=whole)
+        if prepared.verdict == "refused" and users:
+            # A refusal would leave users with it, and nobody watches.
+            if not dry_run and (why := readiness.deserted(self._stage, self._tell)):
+                prepared = Decision("rollback", (why,), prepared.findings)
+            # Nothing looks at users meanwhile: where there are some, only if nothing goes on without it.
+            elif verifying is not None:
+                verifying.now(self._progress, whole=whole)
+                prepared = self._ready(wanted, whole=whole)
         for finding in prepared.findings:
             self._tell(f"{'ok' if finding.state == 'good' else 'NO':>3}  {finding.text}")
         before = list(prepared.findings)

@@ -242,6 +242,7 @@ def test_a_watch_tells_what_the_gate_sees_now(tmp_path: Path) -> None:
         told
     )
     assert Observed(60.0).newest() == "no complete period yet"
+    assert Observed(60.0, (Period(0.0, task_service=Traffic(1)),)).newest().startswith("1 request, ")
 
 
 def test_an_explanation_says_when_todays_rules_would_judge_otherwise(tmp_path: Path) -> None:
@@ -515,9 +516,15 @@ def test_run_verifies_before_its_first_step_and_beside_each_watch(
         assert bool(cloud.ups) == (decision == "promote")
     # Nobody is on the Task Service yet: nothing was moved.
     cloud = Cloud()
-    monkeypatch.setattr(readiness, "observe", lambda stage: replace(READY, verified=None))
+    looks: list[Stage] = []
+
+    def unverified(stage: Stage) -> Readiness:
+        looks.append(stage)
+        return replace(READY, verified=None)
+
+    monkeypatch.setattr(readiness, "observe", unverified)
     document = ran(stage(cloud, tmp_path / "b"))
-    assert (document.decision, cloud.ups) == ("refused", [])
+    assert (document.decision, cloud.ups, len(looks)) == ("refused", [], 1), "looked at once, after the verification"
 
 
 def test_run_that_an_error_ends_says_so_before_anybody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
