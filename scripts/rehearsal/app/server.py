@@ -10,10 +10,8 @@ with this release, while there is one (`faults.py`).
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,11 +19,13 @@ import httpx
 import psycopg
 import uvicorn
 from psycopg_pool import PoolTimeout
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from scripts.rehearsal.app.faults import Faulty
 from scripts.rehearsal.app.jobs import Jobs, Scheduler
@@ -42,7 +42,6 @@ from scripts.rehearsal.app.models import (
 from scripts.rehearsal.app.store import Pool, References, TaskStore, Written, make_pool
 from scripts.rehearsal.ledger import Ledger, Row, header_of
 from scripts.rehearsal.tokens import InvalidToken, KeysUnavailable, Verifier, bearer, user_of
-from scripts.support.errors import UsageError
 from scripts.support.redact import redact
 
 Guise = Literal["monolith", "task-service"]
@@ -57,47 +56,22 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class AppSettings:
-    """What one application runs with. The URLs are secret."""
+class AppSettings(BaseSettings):
+    """What one application runs with, of the environment. The URLs are secret."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, hide_input_in_errors=True)
 
     guise: Guise
     database_url: str
-    monolith_database_url: str
+    #: The Task Service's alone.
+    monolith_database_url: str = ""
     jwks_url: str
     issuer: str
-    audiences: tuple[str, ...]
-    off_file: Path | None = None
-    jobs_ledger: Path | None = None
-    scheduler_file: Path | None = None
-    fault_file: Path | None = None
-
-    @classmethod
-    def from_environment(cls, guise: Guise, environment: Mapping[str, str]) -> AppSettings:
-        """Raises UsageError naming the variable that is missing."""
-
-        def need(name: str) -> str:
-            if not environment.get(name):
-                raise UsageError(f"{name} is not set and the {guise} needs it; export {name}=...")
-            return environment[name]
-
-        own = need("DATABASE_URL")
-        files = (
-            environment.get(f"APP_{name}") for name in ("TASKS_OFF_FILE", "JOBS_LEDGER", "SCHEDULER_FILE", "FAULT_FILE")
-        )
-        off, jobs, scheduler, fault = (Path(name) if name else None for name in files)
-        return cls(
-            guise=guise,
-            database_url=own,
-            monolith_database_url=own if guise == "monolith" else need("MONOLITH_DATABASE_URL"),
-            jwks_url=need("JWKS_URL"),
-            issuer=need("ISSUER"),
-            audiences=tuple(part.strip() for part in need("AUDIENCE").split(",") if part.strip()),
-            off_file=off,
-            jobs_ledger=jobs,
-            scheduler_file=scheduler,
-            fault_file=fault,
-        )
+    audience: str
+    off_file: Path | None = Field(None, validation_alias="APP_TASKS_OFF_FILE")
+    jobs_ledger: Path | None = Field(None, validation_alias="APP_JOBS_LEDGER")
+    scheduler_file: Path | None = Field(None, validation_alias="APP_SCHEDULER_FILE")
+    fault_file: Path | None = Field(None, validation_alias="APP_FAULT_FILE")
 
 
 class Api:
@@ -123,7 +97,8 @@ class Api:
                 await reference_pool.open(wait=True, timeout=10.0)
                 stack.push_async_callback(reference_pool.close)
             client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-            self.verifier = Verifier(settings.jwks_url, settings.issuer, settings.audiences, client)
+            audiences = tuple(part.strip() for part in settings.audience.split(","))
+            self.verifier = Verifier(settings.jwks_url, settings.issuer, audiences, client)
             self.store = TaskStore(pool, References(reference_pool))
             if settings.jobs_ledger is not None:
                 ledger = Ledger(settings.jobs_ledger)
@@ -238,22 +213,6 @@ async def _unavailable(_: Request, error: Exception) -> Response:
     return JSONResponse({"message": f"The database is unavailable: {redact(type(error).__name__)}."}, 503)
 
 
-class ServedBy:
-    """Names the guise in every answer, so that the share of each side can be measured."""
-
-    def __init__(self, app: ASGIApp, guise: str) -> None:
-        self.app = app
-        self.header = (SERVED_BY.encode(), guise.encode())
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), self.header]
-            await send(message)
-
-        await self.app(scope, receive, named if scope["type"] == "http" else send)
-
-
 def create_app(settings: AppSettings) -> ASGIApp:
     """The ASGI application; it connects when its lifespan starts."""
     api = Api(settings)
@@ -276,15 +235,17 @@ def create_app(settings: AppSettings) -> ASGIApp:
         lifespan=api.lifespan,
         exception_handlers={ApiError: _api_error, **dict.fromkeys(UNAVAILABLE, _unavailable)},
     )
-    return ServedBy(Faulty(app, settings.fault_file) if settings.fault_file else app, settings.guise)
+    return Faulty(app, settings.fault_file) if settings.fault_file else app
 
 
-def serve(app: ASGIApp, port: int) -> None:
-    """Serve on 127.0.0.1 until SIGTERM or SIGINT; requests in flight have 10 s to end."""
+def serve(app: ASGIApp, port: int, served_by: str | None = None) -> None:
+    """Serve on 127.0.0.1 until SIGTERM or SIGINT; requests in flight have 10 s to end. Every answer names who served it, so that
+    the share of each side can be measured."""
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
         port=port,
+        headers=[(SERVED_BY, served_by)] if served_by else None,
         log_level="warning",
         access_log=False,
         # Longer than any client keeps an idle connection: who sends must not meet a closing one.
@@ -297,12 +258,13 @@ def serve(app: ASGIApp, port: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one guise with the settings of the environment. Raises UsageError when one is missing."""
+    """Run one guise with the settings of the environment."""
     parser = argparse.ArgumentParser(prog="python -m scripts.rehearsal.app.server", allow_abbrev=False)
     parser.add_argument("--guise", choices=("monolith", "task-service"), required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args(arguments)
-    serve(create_app(AppSettings.from_environment(options.guise, os.environ)), options.port)
+    settings = AppSettings(guise=options.guise)
+    serve(create_app(settings), options.port, settings.guise)
 
 
 if __name__ == "__main__":
