@@ -21,13 +21,13 @@ from scripts.support.settings import STAGE_VARIABLE, Settings, stack_file
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What a step acts on: the deployment, the load balancer, the figures, the service, who is told."""
+class Emergency:
+    """What an emergency acts on: no Pulumi, no outputs; the stack's file and the AWS API alone."""
 
     settings: Settings
-    deployer: Deployer
     load_balancer: LoadBalancer
-    metrics: Metrics
+    #: What keeps a weight; the stack's file without the CLI, so that the next ``up`` carries it out.
+    configuration: StackFile | Deployer
     service: ServiceControl | None = None
     notices: Notices = field(default_factory=lambda: Notices(None, None))
     #: Seconds since the Task Service last had a request; None where that cannot be known, as of metrics that come late.
@@ -35,12 +35,20 @@ class Stage:
 
     def declared_weight(self) -> int:
         """The stack's ``canaryWeight``, percent."""
-        return int(self.deployer.config().get("canaryWeight", 0))
+        return int(self.configuration.config().get("canaryWeight", 0))
+
+
+@dataclass(frozen=True)
+class Stage(Emergency):
+    """What a step acts on: the deployment and the figures, too."""
+
+    configuration: Deployer
+    metrics: Metrics = field(kw_only=True)
 
     @property
-    def configuration(self) -> Deployer:
-        """What keeps a weight."""
-        return self.deployer
+    def deployer(self) -> Deployer:
+        """What carries the configuration out."""
+        return self.configuration
 
     def smoke_headers(self) -> dict[str, str]:
         """The secret header that leads to the Task Service at every weight."""
@@ -50,24 +58,6 @@ class Stage:
     def smoke_rule_leads(self) -> bool:
         """Whether it does, by the load balancer's own rule. Raises MigrationError when that cannot be read."""
         return self.load_balancer.leads_to_service(str(self.deployer.outputs()["smokeRuleArn"]), self.smoke_headers())
-
-
-@dataclass(frozen=True)
-class Emergency:
-    """What an emergency acts on: no Pulumi, no outputs; the stack's file and the AWS API alone."""
-
-    settings: Settings
-    load_balancer: LoadBalancer
-    #: Writes configuration without the CLI; the next ``up`` carries it out.
-    configuration: StackFile | Deployer
-    service: ServiceControl | None = None
-    notices: Notices = field(default_factory=lambda: Notices(None, None))
-    #: As of :class:`Stage`.
-    idle_seconds: Callable[[], float | None] = lambda: None
-
-    def declared_weight(self) -> int:
-        """The file's ``canaryWeight``, percent."""
-        return int(self.configuration.config().get("canaryWeight", 0))
 
 
 def _stand_in(settings: Settings) -> Stage | None:
@@ -114,7 +104,7 @@ def build(settings: Settings) -> Stage:
     balancer = client("elbv2", region)
     return Stage(
         settings=settings,
-        deployer=deployer,
+        configuration=deployer,
         load_balancer=LoadBalancer(balancer, rule_of_outputs(outputs)),
         metrics=CloudWatchMetrics(
             client("cloudwatch", region), outputs, config.period_seconds, config.metric_delay_seconds
@@ -134,9 +124,7 @@ def build_emergency(settings: Settings) -> Emergency:
     """
     stage = _stand_in(settings)
     if stage is not None:
-        return Emergency(
-            settings, stage.load_balancer, stage.deployer, stage.service, stage.notices, stage.idle_seconds
-        )
+        return stage
     stack = _stack(settings)
     file = StackFile(stack, stack_file(stack).parent)
     try:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from scripts.canary import history, notices
 from scripts.canary.documents import Moved, Phases, Rollback
-from scripts.canary.stage import Emergency, Stage
+from scripts.canary.stage import Emergency
 from scripts.finish import rights
 from scripts.replication import fence, untold
 from scripts.support.console import say
@@ -35,7 +35,7 @@ ZERO: Mapping[str, object] = {"canaryWeight": 0}
 class WayBack(ABC):
     """One rollback of what ``at`` names. How the routes are moved differs with and without Pulumi."""
 
-    def __init__(self, at: Stage | Emergency, progress: Progress = SILENT) -> None:
+    def __init__(self, at: Emergency, progress: Progress = SILENT) -> None:
         self.at, self.settings, self.load_balancer = at, at.settings, at.load_balancer
         self.progress = progress
         self.limit = at.settings.config.rollback_limit_seconds
@@ -253,13 +253,13 @@ class WayBack(ABC):
         return None
 
 
-def at_once(at: Stage | Emergency) -> Moved:
+def at_once(at: Emergency) -> Moved:
     """Change the rule by the API and keep weight 0 in the configuration, whichever of the two works."""
     at.load_balancer.to_monolith()
     return kept(at)
 
 
-def kept(at: Stage | Emergency) -> Moved:
+def kept(at: Emergency) -> Moved:
     """Weight 0 kept in the configuration, or what to do as it could not be."""
     try:
         at.configuration.keep(ZERO)

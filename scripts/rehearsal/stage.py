@@ -84,7 +84,7 @@ def rehearsal_stage(settings: Settings, running: Mapping[str, Any]) -> Stage:
     balancer = boto3.client("elbv2")
     return Stage(
         settings=settings,
-        deployer=deployer,
+        configuration=deployer,
         load_balancer=LoadBalancer(balancer, rule),
         metrics=CloudWatchMetrics(
             boto3.client("cloudwatch"), outputs, settings.config.period_seconds, settings.config.metric_delay_seconds

@@ -105,7 +105,7 @@ def commands(cast: Cast, directory: Path) -> Iterator[str]:
     assert verify.run(settings, repair="source").match
     yield "verify"
     cloud = Cloud(weight=25)
-    stage = Stage(settings, cloud, cloud, cloud, None, cloud)  # type: ignore[arg-type]
+    stage = Stage(settings, cloud, cloud, None, cloud, metrics=cloud)  # type: ignore[arg-type]
     readiness.observe(stage)
     status.status(stage)
     yield "canary"

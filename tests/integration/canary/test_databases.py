@@ -63,7 +63,7 @@ from scripts.canary import step as canary
 from scripts.canary.stage import Stage
 from tests.unit.canary.test_step import SILENT, Cloud
 cloud = Cloud(observed=SILENT)
-canary.step(Stage(settings, cloud, cloud, cloud, None, cloud))
+canary.step(Stage(settings, cloud, cloud, None, cloud, metrics=cloud))
 """
 )
 
@@ -143,7 +143,7 @@ def test_a_taken_over_operator_stops_and_a_restarted_server_is_no_take_over(make
 
 
 def _stage(settings: Settings, cloud: Cloud) -> Stage:
-    return Stage(settings, cloud, cloud, cloud, None, cloud)  # type: ignore[arg-type]
+    return Stage(settings, cloud, cloud, None, cloud, metrics=cloud)  # type: ignore[arg-type]
 
 
 def verdict(pair: Pair) -> list[str]:

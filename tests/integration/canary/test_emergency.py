@@ -207,7 +207,7 @@ def test_a_locked_state_of_the_rehearsals_engine_and_a_stopped_service(world: Wo
     service again which an operator stopped."""
     cloud = Cloud()
     settings: Settings = world.pair.settings
-    stage = Stage(settings, world.deployer, world.balancer(), cloud, world.service())
+    stage = Stage(settings, world.balancer(), world.deployer, world.service(), metrics=cloud)
     service, scaling = world.service(), world.aws.client("application-autoscaling")
     least = service.start(timeout=30.0).running
     assert least == 2

@@ -45,7 +45,7 @@ def forge(settings: Settings, *events: dict[str, Any]) -> None:
 
 
 def _stage(settings: Settings, cloud: Cloud) -> Stage:
-    return Stage(settings, cloud, cloud, cloud, None, cloud)  # type: ignore[arg-type]
+    return Stage(settings, cloud, cloud, None, cloud, metrics=cloud)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_keys_that_any_login_may_take_stop_nothing(cast: Cast) -> None:
     with operator_lock.locked(settings, Operation.STEP) as held:
         held.check()
     cloud = Cloud(weight=25)
-    stage = Stage(settings, cloud, cloud, cloud, None, cloud)  # type: ignore[arg-type]
+    stage = Stage(settings, cloud, cloud, None, cloud, metrics=cloud)  # type: ignore[arg-type]
     assert rollback.run(stage).rows.proven
     for side in BOTH:
         published = cast.admin(side).execute("SELECT schemaname, tablename FROM pg_publication_tables").fetchall()
@@ -108,7 +108,7 @@ def test_a_locked_row_is_waited_for_shortly_and_stops_no_rollback(cast: Cast) ->
             pass
         assert time.monotonic() - began < 2 * locks.ROW_MS / 1000
         cloud = Cloud(weight=25)
-        stage = Stage(settings, cloud, cloud, cloud, None, cloud)  # type: ignore[arg-type]
+        stage = Stage(settings, cloud, cloud, None, cloud, metrics=cloud)  # type: ignore[arg-type]
         assert rollback.run(stage).rows.proven
         assert cloud.live == 0
 

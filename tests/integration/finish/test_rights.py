@@ -34,7 +34,7 @@ def _as_role(pair: Pair, side: str) -> psycopg.Connection[Any]:
 
 
 def _stage(settings: Settings, cloud: Cloud) -> Stage:
-    return Stage(settings, cloud, cloud, cloud, None, cloud)  # type: ignore[arg-type]
+    return Stage(settings, cloud, cloud, None, cloud, metrics=cloud)  # type: ignore[arg-type]
 
 
 def _refused(pair: Pair, side: str, statement: str) -> bool:

@@ -23,7 +23,7 @@ from tests.unit.canary.test_step import Cloud
 def gate(pair: Pair) -> list[str]:
     """Why no weight may go up; empty when it may."""
     cloud: Any = Cloud()
-    seen = readiness.observe(Stage(pair.settings, cloud, cloud, cloud, None, cloud))
+    seen = readiness.observe(Stage(pair.settings, cloud, cloud, None, cloud, metrics=cloud))
     decision = ready.ready(seen, pair.settings.config)
     return [] if decision.verdict == "promote" else list(decision.reasons)
 

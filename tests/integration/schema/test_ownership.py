@@ -393,7 +393,7 @@ def test_our_own_functions_and_triggers_are_watched(make_pair: MakePair, side: S
             not seen.match and any(re.search(f"{side}: .*{words}", text) for text in seen.recording)
         )
         if statement == CHANGED[-1][0]:
-            ready = readiness.observe(Stage(settings, cloud, cloud, cloud, None, cloud))  # type: ignore[arg-type]
+            ready = readiness.observe(Stage(settings, cloud, cloud, None, cloud, metrics=cloud))  # type: ignore[arg-type]
             assert any(re.search(words, text) for text in ready.failing)
             admin.execute("DROP FUNCTION task_migration.one_more()")
         replicate.start(settings)

@@ -172,7 +172,7 @@ def stage(cloud: Cloud, tmp_path: Path, **config: Any) -> Stage:
     settings = Settings(
         config=MigrationConfig(**values), stack="x", source_url=None, target_url=None, state_dir=tmp_path
     )
-    return Stage(settings, cloud, cloud, cloud, cloud, cloud, cloud.idle_seconds)  # type: ignore[arg-type]
+    return Stage(settings, cloud, cloud, cloud, cloud, cloud.idle_seconds, metrics=cloud)  # type: ignore[arg-type]
 
 
 def stepped(at: Stage, **how: Any) -> CanaryStep:
