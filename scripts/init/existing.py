@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from components.config import PROJECT
 from components.naming import DMS_ROLES, SERVICE_NAME, STANDING
 from scripts.init.survey import Survey
@@ -45,7 +47,12 @@ def _declared(word: str, found: Survey) -> bool:
 
 
 def _one(found: Survey, kind: str, word: str, name: str, ids: dict[str, str]) -> tuple[()]:
-    there = _LOOKS[kind](found.aws, name)
+    try:
+        there: _There | None = _LOOKS[kind](found.aws, name)
+    except ClientError as error:
+        if code_of(error) not in _NOT_THERE:
+            raise
+        there = None
     if there is None:
         return ()
     id_, tags, going = there
@@ -57,6 +64,8 @@ def _one(found: Survey, kind: str, word: str, name: str, ids: dict[str, str]) ->
     return ()
 
 
+#: By which the services say that there is no such thing (their API references, 'Errors').
+_NOT_THERE = {"NoSuchBucket", "ResourceNotFoundException", "NoSuchEntity", "RepositoryNotFoundException"}
 #: A thing's id for an import, its tags, and whether it is about to go.
 _There = tuple[str, dict[str, str], bool]
 
@@ -65,24 +74,17 @@ def _pairs(tags: list[dict[str, str]]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in tags}
 
 
-def _bucket(aws: Clients, name: str) -> _There | None:
-    s3 = aws("s3")
+def _bucket(aws: Clients, name: str) -> _There:
     try:
-        return name, _pairs(s3.get_bucket_tagging(Bucket=name)["TagSet"]), False
-    except s3.exceptions.ClientError as error:
-        if code_of(error) == "NoSuchTagSet":
-            return name, {}, False
-        if code_of(error) == "NoSuchBucket":
-            return None
-        raise
+        return name, _pairs(aws("s3").get_bucket_tagging(Bucket=name)["TagSet"]), False
+    except ClientError as error:
+        if code_of(error) != "NoSuchTagSet":
+            raise
+    return name, {}, False
 
 
-def _secret(aws: Clients, name: str) -> _There | None:
-    manager = aws("secretsmanager")
-    try:
-        held = manager.describe_secret(SecretId=name)
-    except manager.exceptions.ResourceNotFoundException:
-        return None
+def _secret(aws: Clients, name: str) -> _There:
+    held = aws("secretsmanager").describe_secret(SecretId=name)
     return held["ARN"], _pairs(held.get("Tags", [])), "DeletedDate" in held
 
 
@@ -94,20 +96,13 @@ def _log_group(aws: Clients, name: str) -> _There | None:
     return None
 
 
-def _role(aws: Clients, name: str) -> _There | None:
-    iam = aws("iam")
-    try:
-        return name, _pairs(iam.get_role(RoleName=name)["Role"].get("Tags", [])), False
-    except iam.exceptions.NoSuchEntityException:
-        return None
+def _role(aws: Clients, name: str) -> _There:
+    return name, _pairs(aws("iam").get_role(RoleName=name)["Role"].get("Tags", [])), False
 
 
-def _repository(aws: Clients, name: str) -> _There | None:
+def _repository(aws: Clients, name: str) -> _There:
     ecr = aws("ecr")
-    try:
-        arn = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryArn"]
-    except ecr.exceptions.RepositoryNotFoundException:
-        return None
+    arn = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryArn"]
     return name, _pairs(ecr.list_tags_for_resource(resourceArn=arn)["tags"]), False
 
 
