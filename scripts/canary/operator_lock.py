@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Protocol
 
 import psycopg
 from psycopg import conninfo
@@ -71,14 +70,15 @@ class TakenOver(Refused):
         return self.by is not None and operation(self.by) in (Operation.ROLLBACK, Operation.EMERGENCY)
 
 
-class Held(Protocol):
-    """A lock while it is held."""
+class Lock:
+    """A lock while it is held. This one, which nobody loses, stands in where no source can be reached, as a rollback must not wait
+    for a database that is down, and before `copy`."""
 
     def check(self) -> None:
         """Make sure that it still is. Raises TakenOver when another operator has it, DatabaseError without the source."""
 
 
-class _Lock:
+class _SessionLock(Lock):
     """Its session may end by a failover as well as by another operator: what counts is who has the lock afterwards."""
 
     def __init__(self, settings: Settings, name: str, connection: Connection) -> None:
@@ -106,13 +106,6 @@ class _Lock:
         )
 
 
-class NoLock:
-    """Stands in where no source can be reached, as a rollback must not wait for a database that is down, and before `copy`."""
-
-    def check(self) -> None:
-        """Nothing to lose."""
-
-
 def _name(operation: Operation) -> str:
     return f"{session_name(operation)} {_user()}@{socket.gethostname()}:{os.getpid()}"
 
@@ -131,7 +124,7 @@ def _session(settings: Settings) -> Connection:
 
 
 @contextmanager
-def locked(settings: Settings, operation: Operation, *, take_over: bool = False) -> Iterator[Held]:
+def locked(settings: Settings, operation: Operation, *, take_over: bool = False) -> Iterator[Lock]:
     """Hold the lock for ``operation``.
 
     Args:
@@ -143,7 +136,7 @@ def locked(settings: Settings, operation: Operation, *, take_over: bool = False)
         DatabaseError: the source cannot be reached.
     """
     name = _name(operation)
-    lock = _Lock(settings, name, _session(settings))
+    lock = _SessionLock(settings, name, _session(settings))
     try:
         with domain_errors("the lock on the canary"):
             there = helper_schema.installed(lock.connection)
@@ -151,7 +144,7 @@ def locked(settings: Settings, operation: Operation, *, take_over: bool = False)
                 # What a former version lacks.
                 helper_schema.install(lock.connection)
                 _acquire(settings, lock.connection, name, take_over)
-        yield lock if there else NoLock()
+        yield lock if there else Lock()
     finally:
         lock.connection.close()
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from scripts.canary import history, operator_lock, stage
 from scripts.canary.documents import Moved, Rollback, RollbackPlan
 from scripts.canary.guard import LIVE_RULE
-from scripts.canary.operator_lock import Held, NoLock, Operation
+from scripts.canary.operator_lock import Lock, Operation
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.traffic import LoadBalancer
 from scripts.canary.way_back import ZERO, WayBack, at_once
@@ -136,7 +136,7 @@ def run(
 
 def execute(
     at: Stage,
-    _lock: Held,
+    _lock: Lock,
     *,
     reasons: tuple[str, ...] = (),
     stop_service: bool = False,
@@ -232,9 +232,9 @@ def _elsewhere(balancer: LoadBalancer) -> bool:
 
 
 @contextmanager
-def _lock(settings: Settings, operation: Operation) -> Iterator[Held]:
+def _lock(settings: Settings, operation: Operation) -> Iterator[Lock]:
     with ExitStack() as held:
-        lock: Held = NoLock()
+        lock = Lock()
         try:
             lock = held.enter_context(operator_lock.locked(settings, operation, take_over=True))
         except MigrationError as error:

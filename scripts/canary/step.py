@@ -24,7 +24,7 @@ from scripts.canary.documents import (
 )
 from scripts.canary.figures import Observed
 from scripts.canary.gates import Decision
-from scripts.canary.operator_lock import Held, Operation, TakenOver
+from scripts.canary.operator_lock import Lock, Operation, TakenOver
 from scripts.canary.stage import Stage
 from scripts.canary.verifying import Verifying
 from scripts.canary.watch import Tell, Watch, silent
@@ -118,7 +118,7 @@ class Step:
     def __init__(
         self,
         stage: Stage,
-        lock: Held,
+        lock: Lock,
         tell: Tell = silent,
         progress: Progress = SILENT,
         verifying: Verifying | None = None,

@@ -11,7 +11,7 @@ from scripts.canary import gates
 from scripts.canary.figures import Observed, with_replication
 from scripts.canary.gates import Verdict
 from scripts.canary.notices import alarm
-from scripts.canary.operator_lock import Held
+from scripts.canary.operator_lock import Lock
 from scripts.canary.stage import Stage
 from scripts.replication import status
 from scripts.replication.deletes import unusual
@@ -43,7 +43,7 @@ class Watch:
         tell: called with a line for people whenever another period is complete.
     """
 
-    def __init__(self, stage: Stage, lock: Held, weight: int, tell: Tell = silent, progress: Progress = SILENT) -> None:
+    def __init__(self, stage: Stage, lock: Lock, weight: int, tell: Tell = silent, progress: Progress = SILENT) -> None:
         self._stage, self._lock, self._tell, self._progress = stage, lock, tell, progress
         self._weight = weight
         self._fences: list[tuple[float, float]] = []

@@ -21,7 +21,7 @@ from scripts.canary import step as canary
 from scripts.canary.documents import CanaryRun, CanaryStep
 from scripts.canary.figures import Observed, Period, Traffic
 from scripts.canary.guard import LIVE_RULE, RULE_TYPE
-from scripts.canary.operator_lock import NoLock, Operation, TakenOver
+from scripts.canary.operator_lock import Lock, Operation, TakenOver
 from scripts.canary.ready import Readiness, ServiceHealth
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.status import status
@@ -146,8 +146,8 @@ def _databases(monkeypatch: pytest.MonkeyPatch) -> None:
     """The databases' answers; what they are made of has tests of its own on real servers."""
 
     @contextmanager
-    def locked(settings: Settings, operation: Operation, *, take_over: bool = False) -> Iterator[NoLock]:
-        yield NoLock()
+    def locked(settings: Settings, operation: Operation, *, take_over: bool = False) -> Iterator[Lock]:
+        yield Lock()
 
     monkeypatch.setattr(operator_lock, "locked", locked)
     kept: dict[Any, list[dict[str, Any]]] = defaultdict(list)
@@ -669,7 +669,7 @@ def test_a_deployment_is_undone_when_who_took_over_rolls_back_and_only_then(
     cloud = Cloud(weight=5)
     other = Holder(7, f"task-migration {operation} somebody@elsewhere:7", "10.0.0.7", "now")
 
-    class Lost(NoLock):
+    class Lost(Lock):
         def check(self) -> None:
             if cloud.ups:
                 raise TakenOver(f"taken over by {other}", other)
@@ -692,7 +692,7 @@ def test_a_watch_that_is_taken_over_by_a_way_back_leaves_no_weight_in_its_file(
 
     monkeypatch.setattr("scripts.canary.watch.Watch.run", taken)
     with pytest.raises(TakenOver):
-        canary.Step(stage(cloud, tmp_path), NoLock()).run()
+        canary.Step(stage(cloud, tmp_path), Lock()).run()
     assert (cloud.live, cloud.declared) == (25, declared)
 
 
@@ -803,9 +803,9 @@ def test_a_rollback_goes_on_without_the_lock_when_the_source_is_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def down(settings: Settings, operation: Operation, *, take_over: bool = False) -> Iterator[NoLock]:
+    def down(settings: Settings, operation: Operation, *, take_over: bool = False) -> Iterator[Lock]:
         raise DatabaseError("cannot connect")
-        yield NoLock()
+        yield Lock()
 
     monkeypatch.setattr(operator_lock, "locked", down)
     cloud = Cloud(weight=50)
@@ -878,7 +878,7 @@ def test_a_hanging_deployment_and_a_hanging_journal_are_not_waited_for(
     monkeypatch.setattr(way_back, "JOURNAL_SECONDS", 0.1)
     monkeypatch.setattr(type(at.settings.journal), "record", hang)
     try:
-        document = rollback.execute(at, NoLock(), unattended=True)
+        document = rollback.execute(at, Lock(), unattended=True)
     finally:
         over.set()
     assert (cloud.live, document.by) == (0, "load balancer API")
