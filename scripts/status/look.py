@@ -104,7 +104,7 @@ def _seen(settings: Settings, side: Side, connection: Connection) -> SideSeen:
     here = next(way for way in DIRECTIONS if subscriber(way) == side)
     ahead = float(scalar(connection, "SELECT extract(epoch FROM clock_timestamp())::float8")) - time.time()
     slot = copy_slot.describe(connection, slot_name(settings, out))
-    stalled, runway = replication.slot_watched(connection, out, slot, config)
+    _, runway = replication.slot_watched(connection, out, slot, config)
     # Of a former version's schema some tables are not there.
     whole = helper_schema.whole(connection)
     names = [session_name(one) for one in AT_WORK]
@@ -117,7 +117,6 @@ def _seen(settings: Settings, side: Side, connection: Connection) -> SideSeen:
         kept=helper_schema.several(connection, place.KEPT),
         ahead=ahead,
         slot=slot,
-        stalled_seconds=stalled,
         runway=runway,
         subscribed=subscriptions.enabled(connection, slot_name(settings, here)),
         holder=locks.holder(connection, locks.CANARY if side == "source" else locks.COPY) if whole else None,

@@ -99,7 +99,7 @@ def stand(seen: Seen, told: Told, config: MigrationConfig) -> Standing:
         # `schema apply` too keeps something on the target.
         return _prepared(told, only_before=True)
     if target is None or (source is None and not target.installed):
-        return _by_journal(told)
+        return _prepared(told)
     return _copied(target, source)
 
 
@@ -261,11 +261,6 @@ def _after_the_end(told: Told) -> Standing:
     if told.ended == Step.ROLLBACK:
         return Standing("rollback", True, "the target was emptied, to begin anew", commands.AGAIN)
     return Standing("finalize", True, "finalized, by the journal", commands.END)
-
-
-def _by_journal(told: Told) -> Standing:
-    """With the target away the journal alone says how far the copy is."""
-    return _prepared(told)
 
 
 def _copy(target: SideSeen | None) -> dict[str, Any]:

@@ -25,7 +25,6 @@ class SideSeen:
     ahead: float = 0.0
     #: The slot that the other side reads from here.
     slot: SlotState | None = None
-    stalled_seconds: float = 0.0
     runway: Runway | None = None
     #: Whether the subscription here is on; None: there is none.
     subscribed: bool | None = None
