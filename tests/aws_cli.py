@@ -38,19 +38,21 @@ def carry_out(client_of: Callable[[str], Any], place: str, words: list[str]) -> 
     shape = client.meta.service_model.operation_model(named[operation.replace("-", "_")]).input_shape
     known = {xform_name(name, "-"): (name, member) for name, member in shape.members.items()} if shape else {}
     parameters: dict[str, Any] = {}
-    query = None
+    query, form = None, ""
     while rest:
         word = rest.pop(0)
         given: Any = SWITCHES.get(word) or rest.pop(0)
         if word == "--query":
             query = given
-        elif word not in ("--output", "--region"):
+        elif word == "--output":
+            form = given
+        elif word != "--region":
             name, member = known[word.removeprefix("--")]
             if isinstance(given, str) and given.startswith("file://"):
                 given = (Path(place) / given.removeprefix("file://")).read_text()
-            if member.type_name in ("structure", "integer"):
+            if member.type_name in ("structure", "integer") or str(given)[:1] == "[":
                 given = json.loads(given)
-            parameters[name] = [given] if member.type_name == "list" else given
+            parameters[name] = [given] if member.type_name == "list" and not isinstance(given, list) else given
     if operation == "create-open-id-connect-provider":
         parameters["ThumbprintList"] = ["a" * 40]  # moto asks for it, AWS no longer does
     try:
@@ -60,6 +62,8 @@ def carry_out(client_of: Callable[[str], Any], place: str, words: list[str]) -> 
     if query is None:
         return 0, "", ""
     found = jmespath.search(query, answer)
+    if form == "json":
+        return 0, json.dumps(found) + "\n", ""
     return 0, ("\t".join(map(str, found)) if isinstance(found, list) else str(found)) + "\n", ""
 
 
