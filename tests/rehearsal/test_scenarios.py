@@ -26,12 +26,13 @@ pytestmark = pytest.mark.timeout(400)
 #: Of a counterproof: limits that nothing reaches.
 OUT = {
     "blind_periods": 60, "window_periods": 60, "error_rate_percent": 101.0, "users_error_rate_percent": 101.0, "p99_ms": 1e9,
-    "balancer_error_percent": 1e9, "worse_errors_percent": 101.0, "minimum_requests": 1, "minimum_period_requests": 3,
+    "balancer_error_percent": 1e9, "worse_errors_percent": 101.0, "worse_refusals_percent": 101.0, "replication_lag_seconds": 1e9, "minimum_requests": 1, "minimum_period_requests": 3,
     "database_free_storage_gb": 0.1, "tail_requests": 20,
 }  # fmt: skip
 
 PLAYED: tuple[ScenarioName, ...] = (
     "copy-killed", "bad-release", "slow-release", "no-healthy-target", "no-figures", "inconsistency",
+    "reverse-stalled", "slot-lost",
 )  # fmt: skip
 
 

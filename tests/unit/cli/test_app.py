@@ -71,6 +71,14 @@ def test_every_step_of_the_plan_is_a_command() -> None:
         (("status", "--watch", "--json"), 2, "leave one of them out"),
         (("status", "--watch"), 2, "standard output is none; leave it out, or take --json"),
         (("rehearse", "--replication", "kafka"), 2, "'kafka' is not one of 'native', 'dms'"),
+        (
+            ("rehearse", "--scenario", "slot-lots"),
+            2,
+            "Invalid value for '--scenario': 'slot-lots' was given; limit: 'slot-lots' is not one of",
+        ),
+        (("rehearse", "--scenario", "slot-lost", "--drill"), 2, "is a rehearsal of its own, from another beginning"),
+        (("rehearse", "--scenario", "slot-lost", "--wrong", "image"), 2, "run --wrong by itself"),
+        (("rehearse", "--scenario", "slot-lost", "--replication", "dms"), 2, "leave --replication dms out"),
     ],
 )
 def test_bad_input_ends_with_its_status_and_a_remedy(
