@@ -58,7 +58,9 @@ def pages() -> list[str]:
         ROOT / "scripts/init/template.yaml",
     ]
     sources = [file for folder in ("scripts", "components") for file in (ROOT / folder).rglob("*.py")]
-    return sorted(str(file.relative_to(ROOT)) for file in (*written, *sources) if file.is_file())
+    return sorted(
+        str(file.relative_to(ROOT)) for file in (*written, *sources) if file.is_file() and file.suffix != ".png"
+    )
 
 
 def test_what_aws_is_asked_is_what_it_answers() -> None:
