@@ -74,7 +74,7 @@ def canary_step(
     take_over: TakeOver = False,
 ) -> int:
     """Raise the weight by one step of the ladder, watch it, and decide."""
-    if force != bool(reason):
+    if force != bool(reason and reason.strip()):
         raise UsageError("--force and --reason go together; give both or neither")
     from scripts.canary import step as canary
     from scripts.cli import canary_text

@@ -45,9 +45,9 @@ def ci_roles(
     from scripts.deployment import ci_roles as roles
     from scripts.support.settings import stack_config
 
-    config = stack_config(stack)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UsageError(f"--repository {repository!r} is no ORG/REPO; give both")
+    config = stack_config(stack)
     place = Place(config, repository, branch, state_bucket, secrets_key)
     document = roles.declared(place)
     findings = []

@@ -31,7 +31,7 @@ MaxLoad = Annotated[
         "looked at each second; else maxLoad. A file `pause` in the state directory pauses it too.",
     ),
 ]
-Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds until the wait gives up.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, max=86_400, help="Seconds until the wait gives up.")]
 
 REFUSED, DIFFER, TIMED_OUT = Refused.exit_status, DataDiffer.exit_status, TimedOut.exit_status
 NOT_JUDGED = NotJudged.exit_status

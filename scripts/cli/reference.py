@@ -29,8 +29,8 @@ Written by `make docs` from the commands themselves; not edited by hand.
 
 `task-migration` and `python -m scripts` are the same. {root}
 
-Every command ends with 0 when it is done, with 1 after a crash or when a database or AWS refuses, and with 2 when the command line or the
-configuration cannot be used. What else a command can end with stands beside it: 10 refused (a precondition or a gate does not hold), 11 the
+Every command ends with 0 when it is done, with 1 after a crash or when a database, AWS or a disk is away, full or refuses, and with 2 when
+the command line, the configuration, a URL, credentials or a file's name cannot be used. What else a command can end with stands beside it: 10 refused (a precondition or a gate does not hold), 11 the
 data differ, 12 timed out, 13 not judged ([why](decisions.md#exit-statuses)). `--json` prints one document on standard output; everything else goes to standard error. In the
 tables of a document `list[]` stands for each entry of a list, `map.*` for each value of a map; a field that does not apply is null.
 """

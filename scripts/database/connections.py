@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,9 +12,9 @@ from psycopg import conninfo, sql
 from psycopg.rows import TupleRow
 
 from scripts.database import reach
-from scripts.database.error_text import told
+from scripts.database.error_text import remedy, told
 from scripts.database.tls import secured
-from scripts.support.errors import DatabaseError, UsageError
+from scripts.support.errors import DatabaseError, Refused, UsageError
 from scripts.support.redact import remember_secret
 
 Connection = psycopg.Connection[TupleRow]
@@ -71,7 +72,25 @@ def parameters(url: str, name: str) -> dict[str, Any]:
         ) from None
     password = values.get("password")
     remember_secret(str(password) if password is not None else None)
+    if wrong := _misread(url, values):
+        raise UsageError(f"{name}: {wrong}")
     return secured(values, name)
+
+
+def _misread(url: str, values: Mapping[str, Any]) -> str | None:
+    """What libpq reads otherwise than it is meant; never a part of it that may be one of the password."""
+    if not url.strip():
+        return "nothing but spaces; write postgresql://user:password@host:5432/database, or unset it"
+    # libpq takes the first @ for the login's end, and looks for it before the first / alone (its `conninfo_uri_parse_options`).
+    authority, _, rest = url.partition("://")[2].partition("/") if re.match(r"\w+://", url) else ("", "", "")
+    if authority.count("@") > 1 or "@" in rest.partition("?")[0]:
+        return "a special character of the password ends it too early; percent-encode it: @ is %40, / is %2F, % is %25"
+    for port in str(values.get("port") or "5432").split(","):
+        if not port.isdecimal():
+            return "the port is no number; limit: 1 to 65535. Percent-encode special characters of the password (/ is %2F), or correct it"
+        if not 0 < int(port) < 65536:
+            return f"port {port}; limit: 1 to 65535. Correct it, 5432 is PostgreSQL's"
+    return None
 
 
 def connect(
@@ -115,6 +134,8 @@ def connect(
             connection.execute(NO_VIEWS)
         connection.autocommit = autocommit
         return connection
+    except psycopg.ProgrammingError as error:
+        raise UsageError(f"{name} has a parameter that cannot be used: {told(error)}; correct it there") from None
     except psycopg.OperationalError as error:
         found = reach.kind(error)
         cause = f"cannot connect for {step} with {name}: {told(error)}"
@@ -127,6 +148,8 @@ class NotConnected(DatabaseError):
     def __init__(self, cause: str, kind: reach.Kind, remedy: str) -> None:
         super().__init__(f"{cause}; {remedy}")
         self.cause, self.kind, self.remedy = cause, kind, remedy
+        if kind in reach.GIVEN or kind == "replication":
+            self.exit_status = Refused.exit_status if kind == "replication" else UsageError.exit_status
 
 
 def scalar(connection: Connection, query: sql.Composed | sql.SQL | str, values: Any = None) -> Any:
@@ -141,4 +164,12 @@ def domain_errors(what: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise DatabaseError(f"{what}: {told(error)}") from error
+        raise refusal(what, error) from error
+
+
+def refusal(what: str, error: psycopg.Error) -> DatabaseError:
+    """A server's error with what to do; a right that is lacking is a precondition (exit 10), all else the server's (exit 1)."""
+    made = DatabaseError(f"{what}: {told(error)}; {remedy(error.sqlstate or '')}")
+    if error.sqlstate == "42501":
+        made.exit_status = Refused.exit_status
+    return made

@@ -72,6 +72,28 @@ def told(error: Exception) -> str:
     return f"{primary(error)} (SQLSTATE {error.sqlstate})" if error.sqlstate else primary(error)
 
 
+#: By SQLSTATE, or its class: what a person does (PostgreSQL 16, 'PostgreSQL Error Codes').
+_REMEDIES = {
+    "42501": "the role of the URL lacks this right: task-migration preflight names each with its GRANT",
+    "25006": "the session may only read: name the writer's endpoint (not a standby's or a reader's), or ALTER DATABASE ... RESET default_transaction_read_only",
+    "53100": "the server's disk is full: give it storage, then run the command again",
+    "53": "the server is short of something: free it, then run the command again",
+    "57P": "the server ended the session: see that it is up, then run the command again",
+    "08": "the line to the server broke: see that it is up, then run the command again",
+    "55P03": "another session holds the lock: let it end (task-migration preflight names long transactions), then run the command again",
+    "57014": "it took longer than it may: see what holds it up, then run the command again",
+    "42883": "it is not there as this program left it, or in this version of the server: task-migration preflight, schema diff",
+    "42P01": "it is not there: compare the stack's `schema` and `tables` with the database, or make it: task-migration schema apply",
+    "3F000": "it is not there: compare the stack's `schema` with the database",
+}
+
+
+def remedy(state: str) -> str:
+    """What mends an error of this SQLSTATE."""
+    known = (_REMEDIES.get(state[:length]) for length in (5, 3, 2))
+    return next(filter(None, known), "mend its cause and run the command again")
+
+
 def passed_on(text: str, *, own: bool) -> str:
     """What another program says of a server's error, such as AWS DMS in its table, as far as it cannot quote a row.
 

@@ -15,20 +15,38 @@ import psycopg
 from scripts.database.tls import BUNDLE
 
 Kind = Literal[
-    "name", "way", "server", "password", "silence", "role", "database", "certificate", "encryption", "limit", "other"
+    "name",
+    "way",
+    "server",
+    "password",
+    "silence",
+    "role",
+    "database",
+    "certificate",
+    "encryption",
+    "limit",
+    "parameter",
+    "socket",
+    "replication",
+    "other",
 ]
+#: Of these what was given is at fault (exit 2); a server that is away may come back (exit 1).
+GIVEN: frozenset[Kind] = frozenset(("name", "password", "silence", "role", "database", "parameter", "socket"))
 
 #: The kinds by their texts; the first that fits.
 _TEXTS: tuple[tuple[Kind, str], ...] = (
     ("name", r"failed to resolve host|could not translate host name"),
     ("way", r"timeout expired|timed out|No route to host|Network is unreachable|Host is down"),
-    ("server", r"Connection refused|No such file or directory\s+Is the server|the database system is|server closed the connection"),
+    ("socket", r"on socket .* failed: No such file or directory"),
+    ("server", r"Connection refused|the database system is|server closed the connection"),
     ("password", r"password authentication failed"),
     ("silence", r"no password supplied"),
-    ("database", r'database "[^"]*" does not exist|permission denied for database'),
-    ("role", r'role "[^"]*" (does not exist|is not permitted)'),
+    ("database", r'database ".*" does not exist|permission denied for database'),
+    ("role", r'role ".*" (does not exist|is not permitted)'),
+    ("replication", r"permission denied to start WAL sender|must be superuser or replication role"),
     ("limit", r"too many (clients|connections)|remaining connection slots"),
     ("encryption", r"no encryption|does not support SSL|SSL off"),
+    ("parameter", r"invalid (\S+ value|integer value|connection option|port)|weak sslmode|sslmode value"),
     ("certificate", r"certificate|SSL error"),
 )  # fmt: skip
 
@@ -65,5 +83,8 @@ def remedy(found: Kind, name: str, values: Mapping[str, Any]) -> str:
         "encryption": f"{where} answered, and one of both sides speaks no TLS: turn it on there (RDS has it always; else ssl = on)",
         "certificate": f"{where} answered, and cannot be known by its certificate: PGSSLROOTCERT has to name the authorities ({BUNDLE}), and "
         "the URL the name in the certificate, which is the endpoint's",
+        "parameter": f"correct that parameter in {name}",
+        "socket": f"{name} names no host, or a directory for one, and no server of this machine has a socket there: write the host and the port",
+        "replication": f"{where} answered and this role may not replicate: ALTER ROLE ... REPLICATION (RDS: GRANT rds_replication TO it)",
         "other": f"check host, port, rights and that the server of {where} runs",
     }[found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from psycopg import conninfo
 
-from scripts.support.errors import MigrationError, UsageError
+from scripts.support.errors import MigrationError, Refused, UsageError
+from scripts.support.outputs import Outputs
 from scripts.support.redact import remember_secret
 
 if TYPE_CHECKING:
@@ -30,7 +32,10 @@ def client(service: str, region: str | None = None, *, patient: bool = False) ->
     Args:
         patient: wait as boto3 does, for large objects and for what is asked again and again anyhow.
     """
-    return boto3.client(service, region_name=region, config=None if patient else QUICK)  # type: ignore[call-overload]
+    try:
+        return boto3.client(service, region_name=region, config=None if patient else QUICK)  # type: ignore[call-overload]
+    except ValueError as error:  # botocore's own, of an endpoint that is no URL
+        raise UsageError(f"no client of AWS {service}: {error}; correct AWS_ENDPOINT_URL, or unset it") from None
 
 
 @contextmanager
@@ -39,7 +44,67 @@ def refusals(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        raise MigrationError(f"{what}: {error}; {remedy}") from None
+        raise refusal(what, error, remedy) from None
+
+
+#: By AWS's code or botocore's exception: what a person does (AWS, 'Common Errors'; Amazon S3, 'Error responses'). What was given is at
+#: fault (exit 2), or a right is lacking (exit 10); else AWS or the way to it (exit 1).
+_CAUSES: tuple[tuple[str, int, str], ...] = (
+    (
+        r"NoCredentials|PartialCredentials|ProfileNotFound|CredentialRetrieval|SSOToken|UnauthorizedSSO",
+        UsageError.exit_status,
+        "no credentials were found: log in (aws sso login), or export AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    ),
+    (
+        r"Expired",
+        UsageError.exit_status,
+        "the credentials have expired: log in again (aws sso login), then run the command again",
+    ),
+    (
+        r"InvalidClientTokenId|InvalidAccessKeyId|UnrecognizedClient|SignatureDoesNotMatch|InvalidSignature|AuthFailure",
+        UsageError.exit_status,
+        "AWS does not know these credentials: aws sts get-caller-identity says whose they are",
+    ),
+    (
+        r"NoRegion|InvalidRegion",
+        UsageError.exit_status,
+        "no region, or none of AWS: export AWS_REGION, such as ap-northeast-1",
+    ),
+    (
+        r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|\(301\)",
+        UsageError.exit_status,
+        "it stands in another region: export AWS_REGION=<that region>",
+    ),
+    (
+        r"NoSuchBucket|InvalidBucketName|ParamValidation",
+        UsageError.exit_status,
+        "there is no bucket of this name: correct it, or make it",
+    ),
+    (r"NoSuchKey|\(404\)", UsageError.exit_status, "there is no such object: correct its name (aws s3 ls)"),
+    (
+        r"AccessDenied|Unauthorized|Forbidden|\(403\)",
+        Refused.exit_status,
+        "{remedy}: the credentials lack this right (docs/runbook.md has each command's); aws sts get-caller-identity says whose they are",
+    ),
+    (
+        r"EndpointConnection|ConnectTimeout|ReadTimeout|ConnectionClosed|ProxyConnection|ConnectionError",
+        MigrationError.exit_status,
+        "AWS was not reached: see to the way there (VPC endpoint, proxy, AWS_ENDPOINT_URL, region), then run the command again",
+    ),
+)
+
+
+def refusal(what: str, error: Exception, remedy: str) -> MigrationError:
+    """What AWS, or the way to it, refused: ``what``, the cause, the cause's own remedy where it is known, else ``remedy``."""
+    # botocore, and boto3's transfers around it, put AWS's code there.
+    names = " ".join([type(error).__name__, *re.findall(r"An error occurred (\(\w+\))", str(error))])
+    status, better = next(
+        ((status, text) for pattern, status, text in _CAUSES if re.search(pattern, names)),
+        (MigrationError.exit_status, remedy),
+    )
+    made = MigrationError(f"{what}: {error}; {better.replace('{remedy}', remedy)}")
+    made.exit_status = status
+    return made
 
 
 def region_of(arn: str) -> str:
@@ -54,6 +119,7 @@ def conninfo_of(side: Side, outputs: Mapping[str, Any], secret: str) -> str:
     Raises:
         MigrationError: the secret is no JSON with username and password; its text is not in the message.
     """
+    outputs = Outputs(outputs)
     username, password = login_of(secret, str(outputs.get(f"{side}SecretArn")))
     host = outputs["sourceHost"] if side == "source" else outputs["targetEndpoint"]
     return conninfo.make_conninfo(
@@ -71,9 +137,7 @@ def login_of(secret: str, arn: str) -> tuple[str, str]:
         values = json.loads(secret)
         username, password = str(values["username"]), str(values["password"])
     except (ValueError, KeyError, TypeError):
-        raise MigrationError(
-            f"the secret {arn} is no JSON object with `username` and `password`; put them in"
-        ) from None
+        raise Refused(f"the secret {arn} is no JSON object with `username` and `password`; put them in") from None
     remember_secret(password)
     return username, password
 
@@ -82,15 +146,14 @@ def database_url(side: Side, outputs: Mapping[str, Any]) -> str:
     """The connection string of one side of a deployed stack; secret.
 
     Raises:
-        MigrationError: an output is missing or the secret cannot be read.
+        Refused: an output is missing.
+        MigrationError: the secret cannot be read.
     """
-    arn = outputs.get(f"{side}SecretArn")
-    if not arn:
-        raise MigrationError(f"the stack has no output {side}SecretArn; deploy it: pulumi up")
+    arn = Outputs(outputs)[f"{side}SecretArn"]
     text = secret_text(str(arn), may_lack=True)
     if not text:
         how = "task-migration schema role --operator" if side == "target" else "put username and password in"
-        raise MigrationError(
+        raise Refused(
             f"the secret {arn} of the {side}'s operator cannot be read: it does not exist or has no value; {how}, and check "
             "secretsmanager:GetSecretValue"
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+import errno
+from typing import Self
 
 
 class MigrationError(Exception):
     """Something this program knows how to name. The text states what was found, the limit and the remedy."""
 
-    exit_status: ClassVar[int] = 1
+    #: Of the kind; one error may have another, where only its cause tells whose the mistake is.
+    exit_status: int = 1
 
     def reworded(self, text: str) -> Self:
         """The same error, of its kind and with its fields, that says ``text`` instead."""
@@ -27,6 +29,18 @@ class Refused(MigrationError):
     """A precondition or a gate does not hold; nothing was changed (exit 10)."""
 
     exit_status = 10
+
+
+#: What a disk says that takes no more, or is broken.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def failure(error: OSError) -> MigrationError:
+    """What this machine's files refused: a full or broken disk (exit 1), else a name, a kind or a right that is wrong (exit 2)."""
+    full = error.errno in FULL
+    remedy = "free space there, or name another place" if full else "mend it, or name another place"
+    where = f"{error.filename}: " if error.filename else ""
+    return (MigrationError if full else UsageError)(f"{where}{error.strerror or error}; {remedy}")
 
 
 class DataDiffer(MigrationError):

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from scripts.support import private
 from scripts.support.console import say
-from scripts.support.errors import MigrationError
+from scripts.support.errors import MigrationError, failure
 from scripts.support.events import Step
 from scripts.support.redact import redact
 
@@ -105,7 +105,7 @@ class FileJournal:
         self.path = directory / "journal.jsonl"
 
     def record(self, step: str, event: str, **facts: Any) -> dict[str, Any]:
-        """As :meth:`Journal.record`. Raises Refused when the directory or the file is not the operator's alone."""
+        """As :meth:`Journal.record`. Raises Refused when the directory or the file is not the operator's alone, MigrationError when it is full."""
         entry, line = entry_of(step, event, facts)
         private.directory(self.directory, narrow=True)
         descriptor = private.descriptor(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -114,8 +114,12 @@ class FileJournal:
             # A torn last line of a killed run must not swallow this event.
             torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
             # A half of a surrogate pair, as a damaged text of somebody's may hold, stays as JSON escapes it.
-            os.write(descriptor, f"{chr(10) if torn else ''}{line}\n".encode(errors="backslashreplace"))
+            left = f"{chr(10) if torn else ''}{line}\n".encode(errors="backslashreplace")
+            while left:  # a disk that becomes full takes a part, and says so only of the rest
+                left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
+        except OSError as error:
+            raise failure(OSError(error.errno, error.strerror, str(self.path))) from None
         finally:
             os.close(descriptor)
         return entry
