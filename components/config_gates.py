@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
@@ -16,7 +18,16 @@ class Model(BaseModel):
         populate_by_name=True,
         validate_default=True,
         defer_build=True,  # a command needs few of the models: what is not used is not built
+        allow_inf_nan=False,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads `yes` and `on` as true, which counts as 1 where a number is wanted.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError("a number, not yes or no")
+        return value
 
 
 class GateLimits(Model):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,15 +43,46 @@ def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> Con
         if item["type"] == "missing":
             text = f"{key}: no value; {meaning} Set it: pulumi config set {PROJECT}:{key} VALUE"
         elif item["type"] == "extra_forbidden":
-            text = (
-                f"{key}: unknown key; known keys are {', '.join(sorted(meanings))}. Remove it or correct its spelling"
-            )
+            within = model.model_fields.get(str(item["loc"][0])) if len(item["loc"]) > 1 else None
+            text = _unknown(key, within.annotation if within else model)
+        elif isinstance(item["input"], dict) and "secure" in item["input"]:
+            # Left out it would count as not set, and the default would be taken.
+            text = f"{key}: encrypted; limit: plain text, as the commands have no key. Correct it: pulumi config set --plaintext {PROJECT}:{key} VALUE"
         else:
             value = "no value" if item["input"] is None else f"value {item['input']!r}"
             limit = item["msg"].removeprefix("Value error, ")
-            text = f"{key}: {value}; limit: {limit}. {meaning} Correct it: pulumi config set {PROJECT}:{key} VALUE"
+            text = f"{key}: {value}; limit: {limit}. {meaning} Correct it{_how(top, item['loc'][1:], item['input'], origin)}"
         lines.append(text)
     return ConfigError(f"{origin} is not usable:\n  " + "\n  ".join(lines))
+
+
+def _unknown(key: str, model: Any) -> str:
+    *above, last = key.split(".")
+    known = known_keys(model)
+    near = {one.lower(): one for one in known}
+    close = get_close_matches(last.replace("_", "").lower(), near, 3, 0.75)
+    like = (
+        f"is {' or '.join('.'.join([*above, near[one]]) for one in close)} meant?"
+        if close
+        else f"known are {', '.join(sorted(known))}."
+    )
+    return f"{key}: unknown key; {like} Remove it or correct its spelling"
+
+
+def _how(top: str, below: tuple[int | str, ...], value: object, origin: str) -> str:
+    # Pulumi, 'pulumi config set': what lies within a value is named by a path.
+    if isinstance(value, list | dict):
+        return f" in {origin}"
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in below)
+    return (
+        f": pulumi config set {f'--path {chr(39)}{PROJECT}:{top}{path}{chr(39)}' if path else f'{PROJECT}:{top}'} VALUE"
+    )
+
+
+def refuse_unknown(values: Iterable[str], model: type[BaseModel], origin: str = "the configuration") -> None:
+    """Raises ConfigError for each of these keys that ``model`` does not have, with those that it is near to."""
+    if unknown := sorted(set(values) - set(known_keys(model))):
+        raise ConfigError("\n  ".join([f"{origin} is not usable:", *(_unknown(key, model) for key in unknown)]))
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -64,6 +96,8 @@ def parse(model: type[M], values: Mapping[str, Any], origin: str = "the configur
     Raises:
         ConfigError: naming each wrong key, its value, the limit and the remedy.
     """
+    # By its alias alone: a model takes a field's name too, and one of two spellings would be passed by.
+    refuse_unknown(values, model, origin)
     try:
         return model.model_validate({key: value for key, value in values.items() if value not in ("", None, [])})
     except ValidationError as error:
@@ -96,31 +130,45 @@ def check_smoke_value(value: str, *, secret: bool) -> None:
         raise ConfigError(f"smokeHeaderValue: too few different characters; limit: 8. {_SMOKE_REMEDY}")
 
 
+class _Once(yaml.SafeLoader):
+    """A key that stands twice in a map is an error, as YAML says; PyYAML takes the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [name.value for name, _ in node.value]
+        for at, (name, _) in enumerate(node.value):
+            if name.value in names[:at]:
+                raise yaml.MarkedYAMLError(problem=f"{name.value} stands in it twice", problem_mark=name.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_stack_file(path: Path) -> dict[str, Any]:
-    """The ``task-migration:`` keys of a ``Pulumi.<stack>.yaml``, without their prefix; encrypted values are left out.
+    """The ``task-migration:`` keys of a ``Pulumi.<stack>.yaml``, without their prefix; the secret ones are left out.
 
     Raises:
         ConfigError: the file is missing or is not YAML of the expected shape.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        document = yaml.load(path.read_text(encoding="utf-8"), _Once) or {}
     except FileNotFoundError:
         raise ConfigError(
             f"{path} does not exist; name another stack with --stack, or make it: task-migration init"
         ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}; correct it") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is no text in UTF-8: {error.reason} at byte {error.start}; save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}; it has to be a file that this user may read"
+        ) from None
     config = document.get("config", {}) if isinstance(document, dict) else None
     if not isinstance(config, dict):
         raise ConfigError(f"{path} has no `config:` map; compare it with Pulumi.staging.yaml")
     prefix = f"{PROJECT}:"
-    return {
-        key.removeprefix(prefix): value
-        for key, value in config.items()
-        if key.startswith(prefix)
-        and key.removeprefix(prefix) not in SECRET_KEYS
-        and not (isinstance(value, dict) and "secure" in value)
-    }
+    values = {str(key).removeprefix(prefix): value for key, value in config.items() if str(key).startswith(prefix)}
+    return {key: value for key, value in values.items() if key not in SECRET_KEYS}
 
 
 def migration_config(values: Mapping[str, Any], origin: str = "the configuration") -> MigrationConfig:
@@ -129,12 +177,7 @@ def migration_config(values: Mapping[str, Any], origin: str = "the configuration
     Raises:
         ConfigError: a key is unknown, or one of this part's values is not usable.
     """
-    unknown = sorted(set(values) - set(known_keys(StackConfig)))
-    if unknown:
-        raise ConfigError(
-            f"{origin} is not usable:\n  {', '.join(unknown)}: unknown key; known keys are "
-            f"{', '.join(sorted(known_keys(StackConfig)))}. Remove it or correct its spelling"
-        )
+    refuse_unknown(values, StackConfig, origin)
     return part(MigrationConfig, values, origin)
 
 

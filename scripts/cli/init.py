@@ -73,8 +73,8 @@ def _place(stack: str) -> Path:
     """The file: the working directory's where that is a project of Pulumi, else this project's."""
     from scripts.support.settings import stack_file
 
-    here = Path.cwd() / f"Pulumi.{stack}.yaml"
-    return here if (Path.cwd() / "Pulumi.yaml").exists() else stack_file(stack)
+    found = stack_file(stack)
+    return Path.cwd() / found.name if (Path.cwd() / "Pulumi.yaml").exists() else found
 
 
 def _ask(key: InitKey) -> Any:

@@ -57,7 +57,7 @@ def values_of(text: str) -> dict[str, Any]:
     return {
         key.removeprefix(prefix): typed(key.removeprefix(prefix), value)
         for key, value in config.items()
-        if key.startswith(prefix)
+        if str(key).startswith(prefix)
         and value not in ("", None, [])
         and not (isinstance(value, dict) and "secure" in value)
     }

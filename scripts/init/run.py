@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from components.config import PROJECT, SECRET_KEYS, ConfigError
 from components.config_stack import StackConfig
-from components.config_values import known_keys, parse, typed
+from components.config_values import known_keys, parse, read_stack_file, typed
 from scripts.deployment.stack_file import refuse_unknown, replaced, write
 from scripts.deployment.stack_secrets import SMOKE, encrypt_new
 from scripts.init.account import survey
@@ -48,9 +48,12 @@ def init(
 
     Raises:
         UsageError: a given key is unknown or secret, or a value is not usable; nothing was written.
+        ConfigError: the file that is there is no stack's file.
         MigrationError: the file cannot be written.
     """
     words = {key: value_of(key, text) for key, text in given.items()}
+    if file.exists():
+        read_stack_file(file)  # one that is none is named
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     environment = words.get("environment") or values_of(before).get("environment") or stack
     if environment not in STACKS:

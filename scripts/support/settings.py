@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ STAGE_VARIABLE = "TASK_MIGRATION_STAGE"
 class Environment(BaseSettings):
     """Environment variables that the commands read."""
 
-    model_config = SettingsConfigDict(extra="ignore", case_sensitive=True)
+    #: What is set to nothing is not set: an empty state directory would be the working directory.
+    model_config = SettingsConfigDict(extra="ignore", case_sensitive=True, env_ignore_empty=True)
 
     source_database_url: SecretStr | None = Field(None, alias="SOURCE_DATABASE_URL")
     target_database_url: SecretStr | None = Field(None, alias="TARGET_DATABASE_URL")
@@ -79,7 +81,7 @@ class Settings:
         return self.source() if side == "source" else self.target()
 
     def _url(self, url: SecretStr | None, side: Side) -> str:
-        if url is not None and url.get_secret_value():
+        if url is not None:
             return url.get_secret_value()
         name = f"{side.upper()}_DATABASE_URL"
         if self.stack is None or self.deployed_url is None:
@@ -99,7 +101,14 @@ def open_journal(location: str) -> Journal:
 
 
 def stack_file(stack: str) -> Path:
-    """Where the stack's configuration stands: the working directory's file, else the project's."""
+    """Where the stack's configuration stands: the working directory's file, else the project's.
+
+    Raises UsageError for what is no stack's name (Pulumi, 'Stacks', 'Create a stack').
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", stack):
+        raise UsageError(
+            f"{stack!r} is no stack's name; limit: 1 to 100 of A-Z, a-z, 0-9, dot, hyphen and underscore. Give what stands in Pulumi.<stack>.yaml"
+        )
     name = f"Pulumi.{stack}.yaml"
     here = Path.cwd() / name
     return here if here.exists() else PROJECT_ROOT / name
@@ -111,8 +120,8 @@ def stack_config(stack: str | None) -> StackConfig:
     Raises:
         UsageError: no stack is selected, or its file is missing or not usable.
     """
-    name = stack or Environment().pulumi_stack
-    if not name:
+    name = Environment().pulumi_stack if stack is None else stack
+    if name is None:
         raise UsageError("no stack is selected; give --stack, or export PULUMI_STACK")
     path = stack_file(name)
     try:
@@ -125,12 +134,13 @@ def load_settings(stack: str | None = None, deployed_url: Callable[[str, Side], 
     """Settings from ``--stack``, else ``PULUMI_STACK``, else the defaults; URLs from the environment, else ``deployed_url``.
 
     Raises:
-        UsageError: the stack's file is missing or not usable.
+        UsageError: the stack's name or file is missing or not usable.
     """
     environment = Environment()
-    stack = stack or environment.pulumi_stack
+    # An empty --stack is that of a variable that a script forgot to set: never the defaults.
+    stack = environment.pulumi_stack if stack is None else stack
     try:
-        if stack:
+        if stack is not None:
             path = stack_file(stack)
             config = migration_config(read_stack_file(path), str(path.name))
         else:
