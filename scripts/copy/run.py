@@ -22,7 +22,7 @@ from scripts.database.catalog import Table
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.error_text import told
 from scripts.database.pace import Pace
-from scripts.database.sides import open_side
+from scripts.database.sides import open_side, refuse_same
 from scripts.schema import role
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CopyEvent, Step
@@ -62,6 +62,7 @@ def run(
         open_side(settings, "source", "copy", 2000) as source,
         open_side(settings, "target", "copy", 10_000) as target,
     ):
+        refuse_same(source, target)
         return _Copy(settings, source, target, jobs, pace, progress, time.monotonic(), uuid.uuid4().hex).run(dry_run)
 
 

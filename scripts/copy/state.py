@@ -144,7 +144,13 @@ def check(
     if keyless:
         raise Refused(f"{', '.join(keyless)}: no primary key, so updates cannot be replicated; add one on the source")
     if not found.match and not all(_made_here(item, made) for item in found.differences):
-        raise Refused(f"the two schemas differ, no row was moved; mend them, then copy again:\n{found.text}")
+        lacking = sorted(set(tables) - set(catalog.existing(target, config.db_schema, config.tables)))
+        how = (
+            f"the target has no table {', '.join(lacking)}: run `task-migration schema apply`"
+            if lacking
+            else "mend them"
+        )
+        raise Refused(f"the two schemas differ, no row was moved; {how}, then copy again:\n{found.text}")
     unlogged = [
         f"{table.name} on the {side}"
         for side, connection in (("source", source), ("target", target))

@@ -83,7 +83,7 @@ class Pace:
         stop: threading.Event | None = None,
     ) -> None:
         self._settings, self._sides, self._own, self._progress = settings, sides, own, progress
-        self._limits = parse(max_load or settings.config.max_load)
+        self._limits = parse(settings.config.max_load if max_load is None else max_load)
         self._gentle, self._file = gentle, pause_file(settings)
         if own > self._limits.get("sessions", own):
             raise Refused(

@@ -153,11 +153,12 @@ BEGIN
 END
 $task_migration$
 
--- state: who owns the helper schema (no row: nobody made it), whether its first tables are there, and its last two's triggers
+-- state: who owns the helper schema (no row: nobody made it), whether its first tables are there, and its last two's triggers; by names in
+-- the catalog, as somebody else's schema may not be looked into
 SELECT pg_get_userbyid(n.nspowner), n.nspowner = (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user),
-       to_regclass('task_migration.conflicts') IS NOT NULL,
-       (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid IN (to_regclass('task_migration.writers'), to_regclass('task_migration.written'))
-        AND t.tgname = '00_task_migration_guard') = 2
+       EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'conflicts'),
+       (SELECT count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+        WHERE c.relnamespace = n.oid AND c.relname IN ('writers', 'written') AND t.tgname = '00_task_migration_guard') = 2
 FROM pg_namespace n WHERE n.nspname = 'task_migration'
 
 -- holdings: each object of the helper schema, with its owner, and who else has been given what right to it: NULL is everybody

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from scripts.database.connections import Connection, connect, domain_errors
+from scripts.support.errors import Refused
 from scripts.support.settings import Settings
 from scripts.support.sides import Side, other
 
@@ -50,11 +51,23 @@ def both(
     statement_timeout_ms: int = 0,
     first: Side = "source",
 ) -> Iterator[tuple[Connection, Connection]]:
-    """As :func:`session`, with ``first`` and the other side."""
+    """As :func:`session`, with ``first`` and the other side. Raises Refused when they are one database."""
     timeouts = lock_timeout_ms, statement_timeout_ms
     with (
         domain_errors(what),
         open_side(settings, first, step, *timeouts) as one,
         open_side(settings, other(first), step, *timeouts) as another,
     ):
+        refuse_same(one, another)
         yield one, another
+
+
+def refuse_same(one: Connection, another: Connection) -> None:
+    """Raises Refused when both sessions are with one database, by whatever names: each remedy for a target would be carried out on
+    the live source."""
+    query = "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_database()"
+    if one.execute(query).fetchone() == another.execute(query).fetchone():
+        raise Refused(
+            f"SOURCE_DATABASE_URL and TARGET_DATABASE_URL lead to the same database, {one.info.dbname}; nothing was changed: the target is the "
+            "Task Service's, correct the URL that is not"
+        )

@@ -14,7 +14,7 @@ from typing import Literal
 from components.config import MigrationConfig
 from scripts.database import queries
 from scripts.database.connections import Connection
-from scripts.database.sides import session
+from scripts.database.sides import both
 from scripts.support.errors import Refused
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
@@ -61,8 +61,8 @@ def refuse(connection: Connection, config: MigrationConfig, side: Side, but: Col
 
 def refuse_both(settings: Settings, step: str) -> None:
     """:func:`refuse` on both sides, with sessions of its own named for ``step``."""
-    for side in BOTH:
-        with session(settings, side, step, "looking for code of others") as connection:
+    with both(settings, step, "looking for code of others") as connections:
+        for side, connection in zip(BOTH, connections, strict=True):
             refuse(connection, settings.config, side)
 
 

@@ -86,8 +86,13 @@ def available(settings: Settings) -> bool:
 
 
 def post(connection: Connection, side: Side) -> int:
-    """Write a fence on ``side`` and return its number: several may be under way at once."""
-    return int(scalar(connection, sql.SQL(_QUERIES["fence"]).format(own=record.table(side))) or 0)
+    """Write a fence on ``side`` and return its number: several may be under way at once. Raises Refused where none was ever made ready."""
+    try:
+        return int(scalar(connection, sql.SQL(_QUERIES["fence"]).format(own=record.table(side))) or 0)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction):
+        raise Refused(
+            f"no fence from the {side}: replication was not started yet; run `task-migration replicate start` first"
+        ) from None
 
 
 def through(settings: Settings, direction: Direction, timeout: float, progress: Progress = SILENT) -> float:

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from components.config import MigrationConfig
 from scripts.database import catalog, helper_schema, strangers
 from scripts.database.connections import Connection, domain_errors
-from scripts.database.sides import both, open_side, session
+from scripts.database.sides import both, session
 from scripts.schema import compare, ownership, role, statements
 from scripts.schema.documents import SchemaApplied, SchemaDiff
 from scripts.support.errors import Refused
@@ -42,7 +42,7 @@ def apply(
         DatabaseError: PostgreSQL refused a statement.
     """
     config = settings.config
-    with open_side(settings, "source", "schema") as source:
+    with both(settings, "schema", "schema apply") as (source, _):
         tables = catalog.read(source, config.db_schema, config.tables, "source")
         enums = statements.read_enums(source, tables)
     unmovable = [f"{t.name} (relkind {t.kind})" for t in tables.values() if t.kind != "r"]
