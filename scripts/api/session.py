@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import httpx
 from scripts.api.documents import Check
 from scripts.api.shapes import Shape
 from scripts.support.errors import UsageError
-from scripts.support.redact import remember_secret
+from scripts.support.redact import redact, remember_secret
 
 #: Seconds between two looks at the side that may not have a write yet.
 AGAIN_SECONDS = 0.1
@@ -28,9 +29,16 @@ def tokens_in(path: Path) -> list[str]:
         tokens = path.read_text(encoding="utf-8").split()
     except OSError as error:
         raise UsageError(f"the token file {path} cannot be read: {error.strerror}; write a JWT into it") from None
+    except UnicodeDecodeError:
+        tokens = [""]
     if not tokens:
         raise UsageError(f"the token file {path} is empty; write a JWT into it")
     for token in tokens:
+        # RFC 6750, 'Authorization Request Header Field': nothing else can be sent.
+        if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token) or token.lower() == "bearer":
+            raise UsageError(
+                f"the token file {path} holds what is no JWT; limit: letters, digits and -._~+/=, without `Bearer`. Write one JWT a line"
+            )
         remember_secret(token)
     return tokens
 
@@ -39,7 +47,16 @@ def open_client(
     url: str, headers: Mapping[str, str], timeout: float, transport: httpx.BaseTransport | None = None
 ) -> httpx.Client:
     """A client of the API at ``url`` that sends ``headers`` (secret: the smoke rule's) with every request, for at most ``timeout``
-    seconds each."""
+    seconds each. Raises UsageError for what is no URL of an API."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UsageError(f"the URL {url!r} cannot be read: {error}; write https://HOST") from None
+    wrong = parts.userinfo or parts.query or parts.fragment or not 0 < (parts.port or 443) < 65536
+    if parts.scheme not in ("http", "https") or not parts.host or wrong:
+        raise UsageError(
+            f"the URL {redact(url)!r} is of no API; limit: http or https, a host, a port up to 65535, no login and no query. Write https://HOST"
+        )
     for value in headers.values():
         remember_secret(value)
     return httpx.Client(

@@ -123,6 +123,8 @@ def restore(
     values = parameters(url, "the database to restore into") | ({"dbname": database} if database is not None else {})
     url = conninfo.make_conninfo("", **values)
     folder, _, file = manifest_location.rpartition("/")
+    if not file or folder in ("s3:", "s3:/"):
+        raise UsageError(f"{manifest_location!r} is no manifest of a backup; name a file, or s3://bucket/key")
     place = store.open_store(folder or ".")
     found = place.read_json(file)
     if not found.get("restore_verified"):

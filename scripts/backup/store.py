@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from scripts.support import private
-from scripts.support.errors import MigrationError
+from scripts.support.errors import MigrationError, UsageError, failure
 
 CHUNK = 1024 * 1024
 #: S3 takes 10,000 parts of 5 MiB or more; boto3 makes them larger for files above 80 GB.
@@ -21,6 +21,13 @@ Moved = Callable[[int], None]
 
 class StoreError(MigrationError):
     """The backup could not be written to, or read from, where it should lie."""
+
+    @classmethod
+    def of(cls, error: MigrationError) -> StoreError:
+        """The same text and exit status."""
+        made = cls(str(error))
+        made.exit_status = error.exit_status
+        return made
 
 
 def sha256(path: Path) -> str:
@@ -73,11 +80,12 @@ class FolderStore:
 
     def get(self, name: str, local: Path, moved: Moved = unwatched) -> None:
         """Copy from the folder."""
-        try:
-            with (self.folder / name).open("rb") as source, private.replacing(local) as sink:
-                _pass_on(source, sink, moved)
-        except OSError as error:
-            raise StoreError(f"reading {name} from {self.folder} failed: {error}") from None
+        with (
+            self._named(f"reading {name} from"),
+            (self.folder / name).open("rb") as source,
+            private.replacing(local) as sink,
+        ):
+            _pass_on(source, sink, moved)
 
     def write_json(self, name: str, document: dict[str, Any]) -> str:
         """Write a JSON document."""
@@ -87,22 +95,24 @@ class FolderStore:
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON document."""
+        with self._named(f"reading {name} from"):
+            return dict(json.loads((self.folder / name).read_text(encoding="utf-8")))
+
+    @contextmanager
+    def _named(self, what: str) -> Iterator[None]:
         try:
-            document: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StoreError(f"reading {name} from {self.folder} failed: {error}") from None
-        return document
+            yield
+        except (OSError, ValueError, TypeError) as error:
+            cause = (
+                failure(error) if isinstance(error, OSError) else UsageError(f"{error}; name the manifest of a backup")
+            )
+            raise StoreError.of(cause.reworded(f"{what} {self.folder} failed: {cause}")) from None
 
     @contextmanager
     def _written(self, name: str) -> Iterator[BinaryIO]:
         """A file of the operator's alone that is flushed to the disk and has its name only when it is whole."""
-        try:
-            with private.replacing(private.directory(self.folder) / name) as sink:
-                yield sink
-        except OSError as error:
-            raise StoreError(
-                f"writing {name} to {self.folder} failed: {error}; free space or choose another --output"
-            ) from None
+        with self._named(f"writing {name} to"), private.replacing(private.directory(self.folder) / name) as sink:
+            yield sink
 
 
 class S3Store:
@@ -123,7 +133,7 @@ class S3Store:
 
         config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
         extra = {"ChecksumAlgorithm": "SHA256"}
-        with self._named(f"uploading {name} to", "; check bucket, rights and network"):
+        with self._named(f"uploading {name} to"):
             self._client.upload_file(
                 str(local), self.bucket, self._key(name), ExtraArgs=extra, Config=config, Callback=moved
             )
@@ -136,7 +146,7 @@ class S3Store:
 
     def write_json(self, name: str, document: dict[str, Any]) -> str:
         """Put a JSON document."""
-        with self._named(f"writing {name} to", "; check bucket and rights"):
+        with self._named(f"writing {name} to"):
             self._client.put_object(
                 Bucket=self.bucket, Key=self._key(name), Body=_json(document), ContentType="application/json"
             )
@@ -146,8 +156,7 @@ class S3Store:
         """Get a JSON document."""
         with self._named(f"reading {name} from"):
             answer = self._client.get_object(Bucket=self.bucket, Key=self._key(name))
-            document: dict[str, Any] = json.loads(answer["Body"].read())
-        return document
+            return dict(json.loads(answer["Body"].read()))
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
@@ -156,18 +165,22 @@ class S3Store:
         return f"s3://{self.bucket}/{self._key(name)}"
 
     @contextmanager
-    def _named(self, what: str, remedy: str = "") -> Iterator[None]:
+    def _named(self, what: str, remedy: str = "check bucket, rights and network") -> Iterator[None]:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
+        from scripts.support.aws import refusal
+
         try:
             yield
-        except (Boto3Error, BotoCoreError, ClientError, OSError, ValueError) as error:
-            raise StoreError(f"{what} s3://{self.bucket} failed: {error}{remedy}") from None
+        except (Boto3Error, BotoCoreError, ClientError, OSError, ValueError, TypeError) as error:
+            raise StoreError.of(refusal(f"{what} s3://{self.bucket} failed", error, remedy)) from None
 
 
 def open_store(output: str) -> Store:
     """The store of ``DIR`` or ``s3://bucket/prefix``. Raises UsageError for anything else."""
+    if not output:
+        raise UsageError("the backup's place is empty; name a folder or s3://bucket/prefix")
     if "://" not in output:
         return FolderStore(Path(output))
     from scripts.support.aws import bucket_and_prefix

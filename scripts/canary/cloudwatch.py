@@ -12,6 +12,7 @@ from components.naming import HEALTH_PATH
 from scripts.canary.figures import Observed, Period, Traffic, complete
 from scripts.support.aws import refusals
 from scripts.support.errors import MigrationError
+from scripts.support.outputs import Outputs
 
 BALANCER, API, ECS, RDS, DMS = "AWS/ApplicationELB", "AWS/ApiGateway", "AWS/ECS", "AWS/RDS", "AWS/DMS"
 PERCENTILES = ("p50", "p95", "p99")
@@ -70,21 +71,19 @@ def queries(outputs: Mapping[str, Any]) -> tuple[Query, ...]:
     """All queries of one look, from a stack's outputs.
 
     Raises:
-        MigrationError: an output is missing.
+        Refused: an output is missing.
     """
-    try:
-        balancer = "/".join(str(outputs["listenerArn"]).split(":listener/")[1].split("/")[:3])
-        made = [*_group("task", str(outputs["taskTargetGroupArn"]), balancer)]
-        made += _group("monolith", str(outputs["monolithTargetGroupArn"]), balancer)
-        made += _users(str(outputs["apiId"]))
-        service = {
-            "ClusterName": str(outputs["clusterArn"]).rsplit("/", 1)[-1],
-            "ServiceName": str(outputs["serviceName"]),
-        }
-        source = {"DBInstanceIdentifier": str(outputs["sourceInstanceIdentifier"])}
-        target = {"DBInstanceIdentifier": str(outputs["targetInstanceIdentifier"])}
-    except KeyError as error:
-        raise MigrationError(f"the stack has no output {error.args[0]}; deploy it: pulumi up") from None
+    outputs = Outputs(outputs)
+    balancer = "/".join(str(outputs["listenerArn"]).split(":listener/")[1].split("/")[:3])
+    made = [*_group("task", str(outputs["taskTargetGroupArn"]), balancer)]
+    made += _group("monolith", str(outputs["monolithTargetGroupArn"]), balancer)
+    made += _users(str(outputs["apiId"]))
+    service = {
+        "ClusterName": str(outputs["clusterArn"]).rsplit("/", 1)[-1],
+        "ServiceName": str(outputs["serviceName"]),
+    }
+    source = {"DBInstanceIdentifier": str(outputs["sourceInstanceIdentifier"])}
+    target = {"DBInstanceIdentifier": str(outputs["targetInstanceIdentifier"])}
     made += [
         # No target group answered these, so they are the balancer's as a whole.
         Query("balancer_errors", BALANCER, "HTTPCode_ELB_5XX_Count", "Sum", {"LoadBalancer": balancer}),

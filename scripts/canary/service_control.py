@@ -9,6 +9,7 @@ from typing import Any
 from scripts.canary.ready import ServiceHealth
 from scripts.support.aws import refusals
 from scripts.support.errors import MigrationError, Refused
+from scripts.support.outputs import Outputs
 from scripts.support.progress import SILENT, Progress
 from scripts.support.wait import wait_until
 
@@ -38,8 +39,8 @@ class ServiceControl:
     """
 
     def __init__(self, ecs: Any, scaling: Any, balancer: Any, outputs: Mapping[str, Any]) -> None:
-        self._ecs, self._scaling, self._balancer, self._outputs = ecs, scaling, balancer, outputs
-        self._cluster, self._service = str(outputs["clusterArn"]), str(outputs["serviceName"])
+        self._ecs, self._scaling, self._balancer, self._outputs = ecs, scaling, balancer, Outputs(outputs)
+        self._cluster, self._service = str(self._outputs["clusterArn"]), str(self._outputs["serviceName"])
         self._resource = f"service/{self._cluster.rsplit('/', 1)[-1]}/{self._service}"
 
     def health(self) -> ServiceHealth:
@@ -127,7 +128,7 @@ class ServiceControl:
     @property
     def definition(self) -> str:
         """The ARN of the task definition that the stack declares. Raises MigrationError when it was never deployed."""
-        return self._output("taskDefinitionArn")
+        return str(self._outputs["taskDefinitionArn"])
 
     @property
     def _least(self) -> int:
@@ -140,13 +141,8 @@ class ServiceControl:
             raise MigrationError(f"there is no service {self._service}; deploy it: pulumi up")
         return dict(found[0])
 
-    def _output(self, name: str) -> str:
-        if name not in self._outputs:
-            raise MigrationError(f"the stack has no output {name}; deploy it: pulumi up")
-        return str(self._outputs[name])
-
     def _health(self, found: Mapping[str, Any]) -> ServiceHealth:
-        group = self._output("taskTargetGroupArn")
+        group = str(self._outputs["taskTargetGroupArn"])
         with refusals("the targets' health cannot be read", "check elasticloadbalancing:DescribeTargetHealth"):
             targets = self._balancer.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
         healthy = sum(one["TargetHealth"]["State"] == "healthy" for one in targets)
@@ -169,7 +165,7 @@ class ServiceControl:
         if not others:
             return None
         images = {str(one["taskDefinitionArn"]): one["containers"][0].get("image") for one in self._tasks("RUNNING")}
-        images[declared] = self._output("serviceImage")
+        images[declared] = str(self._outputs["serviceImage"])
 
         def named(arn: str) -> str:
             return f"{images.get(arn, 'no task')} ({arn.rsplit('/', 1)[-1]})"

@@ -20,6 +20,7 @@ from scripts.deployment.pulumi_cli import Command, Run, left_behind, named
 from scripts.deployment.stack_file import Edit, StackFile, refuse_unknown, text_of
 from scripts.support.console import say
 from scripts.support.errors import MigrationError
+from scripts.support.outputs import Outputs
 from scripts.support.process import is_alive
 from scripts.support.redact import remember_secret
 
@@ -225,12 +226,12 @@ def _after_failure(
     return f"nothing was changed, but somebody else changed {edit.path.name}: look whether {keys} is meant"
 
 
-def _values(outputs: Mapping[str, automation.OutputValue]) -> dict[str, Any]:
+def _values(outputs: Mapping[str, automation.OutputValue]) -> Outputs:
     """The values of outputs; secret texts are remembered, so that nothing prints them."""
     for output in outputs.values():
         if output.secret and isinstance(output.value, str):
             remember_secret(output.value)
-    return {key: output.value for key, output in outputs.items()}
+    return Outputs({key: output.value for key, output in outputs.items()})
 
 
 class _Collected:

@@ -21,7 +21,8 @@ from scripts.database.connections import Connection, connect, domain_errors
 from scripts.schema import role
 from scripts.schema.documents import OperatorRole
 from scripts.support import aws
-from scripts.support.errors import MigrationError, Refused
+from scripts.support.errors import Refused
+from scripts.support.outputs import Outputs
 from scripts.support.redact import remember_secret
 from scripts.support.settings import Settings
 
@@ -49,16 +50,13 @@ def appoint(
         Refused: the role is another's, the master may not give it a right, or a password would be shown to others.
         MigrationError: a secret cannot be read or written.
     """
-    config, arn = settings.config, str(outputs.get("targetSecretArn") or "")
-    if not arn:
-        raise MigrationError("the stack has no output targetSecretArn; deploy it: pulumi up")
+    config, arn = settings.config, str(Outputs(outputs)["targetSecretArn"])
     name = _MASTER
     if master_url is None:
         name = "the stack's output targetMasterSecretArn"
-        text = aws.secret_text(str(outputs.get("targetMasterSecretArn") or ""))
-        master_url = SecretStr(
-            aws.conninfo_of("target", {**outputs, "targetSecretArn": outputs.get("targetMasterSecretArn")}, text)
-        )
+        master_arn = str(Outputs(outputs)["targetMasterSecretArn"])
+        text = aws.secret_text(master_arn)
+        master_url = SecretStr(aws.conninfo_of("target", {**outputs, "targetSecretArn": master_arn}, text))
     master = replace(settings, target_url=master_url)
     password = _kept(arn, config.operator_role)
     with (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import SecretStr
 
 from scripts.database.sides import open_side
-from scripts.support.errors import MigrationError, Refused
+from scripts.support.errors import Refused
 from scripts.support.redact import remember_secret
 from scripts.support.settings import Environment, Settings, stack_file
 
@@ -32,7 +32,7 @@ def find(settings: Settings) -> SecretStr | None:
     except Refused:
         # No CLI here: `apply` says what to export.
         return None
-    return read_secret(str(outputs.get("servicePasswordSecretArn", "")))
+    return read_secret(str(outputs["servicePasswordSecretArn"]))
 
 
 def _role_exists(settings: Settings) -> bool:
@@ -47,12 +47,10 @@ def read_secret(arn: str) -> SecretStr:
     Raises:
         MigrationError: it cannot be read or is empty; its value is in no message.
     """
-    if not arn:
-        raise MigrationError("the stack has no output servicePasswordSecretArn; deploy it: pulumi up")
     from scripts.support.aws import secret_text  # only here: with the password given nothing of AWS is needed
 
     value = secret_text(arn)
     if not value:
-        raise MigrationError(f"the secret {arn} is empty; put the role's password in, as plain text")
+        raise Refused(f"the secret {arn} is empty; put the role's password in, as plain text")
     remember_secret(value)
     return SecretStr(value)

@@ -16,6 +16,7 @@ from scripts.rehearsal.emulated.properties import plain
 from scripts.rehearsal.engine import forked
 from scripts.rehearsal.engine.state import Answer, Kind, Request, State, locked
 from scripts.support.errors import MigrationError, TimedOut
+from scripts.support.outputs import Outputs
 from scripts.support.redact import redact, remember_secret
 from scripts.support.settings import PROJECT_ROOT
 
@@ -83,10 +84,10 @@ class EmbeddedDeployer:
         """The stack's outputs of the last ``up`` that succeeded."""
         return self._remembered(plain(State.load(self.state_path).outputs))
 
-    def _remembered(self, outputs: dict[str, Any]) -> dict[str, Any]:
+    def _remembered(self, outputs: dict[str, Any]) -> Outputs:
         for key in SECRET_KEYS & set(outputs):
             remember_secret(str(outputs[key]))
-        return outputs
+        return Outputs(outputs)
 
     def keep(self, overrides: Mapping[str, object]) -> None:
         """Write the overrides into the state and deploy nothing. Raises Refused while an operation holds the state."""
