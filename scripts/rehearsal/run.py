@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from scripts.rehearsal import criteria, report, story
 from scripts.rehearsal.criteria import Evidence, Wanted
@@ -23,8 +24,12 @@ from scripts.rehearsal.scenarios.night import Night
 from scripts.rehearsal.scenarios.play import Played, play
 from scripts.rehearsal.steps import Steps
 from scripts.rehearsal.testbed import Testbed
-from scripts.support.errors import MigrationError
+from scripts.support import private
+from scripts.support.errors import MigrationError, UsageError
 from scripts.support.process import SIGNALS
+
+#: Tells the directory of a rehearsal.
+_MARK = "of-a-rehearsal"
 
 
 def rehearse(plan: Plan) -> Report:
@@ -35,8 +40,7 @@ def rehearse(plan: Plan) -> Report:
         MigrationError: the machine could not be set up.
     """
     started, began = time.monotonic(), time.time()
-    if plan.output.exists():
-        shutil.rmtree(plan.output)
+    _clear(plan.output)
     with _interruptible(), ExitStack() as cleanup:
         testbed = cleanup.enter_context(Testbed(plan))
         cleanup.callback(_undisturbed)
@@ -74,6 +78,23 @@ def _judged(seen: Evidence, wanted: Wanted, plan: Plan, played: Played | None) -
     if plan.scenario:
         return [*(played[1] if played else []), criteria.every_step(seen, "scenario")]
     return criteria.of_drill(seen, wanted) if plan.drill else criteria.of_plan(seen, wanted)
+
+
+def _clear(output: Path) -> None:
+    """Delete an earlier rehearsal, and nothing else. Raises UsageError where other things lie in that directory, or it is none."""
+    if output.is_dir() and (others := {one.name for one in output.iterdir()}) and not {_MARK, "report.json"} & others:
+        raise UsageError(
+            f"--output {output} has what is of no rehearsal ({', '.join(sorted(others)[:3])}), and it would be deleted; name a new or empty directory"
+        )
+    try:
+        if output.exists():
+            shutil.rmtree(output)
+        private.directory(output, narrow=True)
+        private.write(output / _MARK, "what lies here goes with the next rehearsal\n")
+    except OSError as error:
+        raise UsageError(
+            f"--output {output}: {error.strerror}; name a new or empty directory that this user may write"
+        ) from None
 
 
 def _carry_out(steps: Steps) -> Played | None:
