@@ -50,6 +50,7 @@ GROUPS = (
     ("tests/integration/rehearsal/gateway/", "applications"),
     ("tests/integration/rehearsal/test_ways.py", "ways"),
     ("tests/integration/report/", "browser"),
+    ("tests/integration/errors/", "errors"),
 )
 
 

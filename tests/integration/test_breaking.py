@@ -426,7 +426,7 @@ def test_a_backup_to_nowhere_fails_whole(make_pair: MakePair, tmp_path: Path) ->
     blocked.write_text("no folder")
     with pytest.raises(MigrationError, match="file is no directory of its own"):
         backup.run(pair.settings, str(blocked))
-    with pytest.raises(MigrationError, match="failed: .*Not a directory.*choose another --output"):
+    with pytest.raises(MigrationError, match="failed: .*Not a directory; mend it, or name another place"):
         backup.run(pair.settings, str(blocked / "below"))
 
 

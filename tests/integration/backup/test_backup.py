@@ -211,7 +211,9 @@ def test_an_upload_that_fails_or_ends_early_is_not_verified(
         raise AssertionError("the dump was begun")
 
     monkeypatch.setattr(backup_tools, "run", never)
-    with pytest.raises(backup_store.StoreError, match=r"no-such-bucket failed: .*NoSuchBucket.*check bucket"):
+    with pytest.raises(
+        backup_store.StoreError, match=r"no-such-bucket failed: .*NoSuchBucket.*there is no bucket of this name"
+    ):
         backup.run(pair.settings, "s3://no-such-bucket/x")
 
 
