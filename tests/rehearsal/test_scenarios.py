@@ -32,7 +32,7 @@ OUT = {
 
 PLAYED: tuple[ScenarioName, ...] = (
     "copy-killed", "bad-release", "slow-release", "no-healthy-target", "no-figures", "inconsistency",
-    "reverse-stalled", "slot-lost",
+    "reverse-stalled", "slot-lost", "pulumi-away",
 )  # fmt: skip
 
 
