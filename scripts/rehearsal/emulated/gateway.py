@@ -101,6 +101,9 @@ class Stage(_V2):
     def update(self, aws: Aws, id_: str, old: Inputs, new: Inputs, changed: frozenset[str]) -> None:
         judge(aws, Limit.STAGE_UPDATE, self.call(new))
 
+    def retag(self, aws: Aws, id_: str, old: Inputs, new: Inputs) -> None:
+        """moto has no tagging of a stage."""
+
 
 class Authorizer(_V2):
     """aws.apigatewayv2.Authorizer (JWT)."""
