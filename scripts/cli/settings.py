@@ -16,9 +16,12 @@ def load_settings(stack: str | None, show_values: bool = False) -> Settings:
     ``show_values``: the command was asked for what errors quote of rows.
     """
     quote_values(show_values)
+    from functools import cache
+
     from scripts.support import settings
 
-    return settings.load_settings(stack, _deployed_url)
+    # Once in a command: each takes the CLI some seconds.
+    return settings.load_settings(stack, cache(_deployed_url))
 
 
 def stage_of(settings: Settings) -> Stage:

@@ -31,18 +31,18 @@ def status(
 ) -> int:
     """Where the migration is, whether that is safe, and what to type next.
 
-    From the journal and the two databases alone, by SOURCE_DATABASE_URL and TARGET_DATABASE_URL: AWS and Pulumi are not asked. What cannot
-    be reached is named, the rest is shown. Two fences are sent where replication runs, as by `replicate status`.
+    From the journal and the two databases alone; Pulumi and AWS are asked for nothing but a URL that the environment lacks. What cannot be
+    reached is named, the rest is shown. Two fences are sent where replication runs, as by `replicate status`.
     """
     if watch and json:
         raise UsageError("--watch draws for a person, --json prints one document; leave one of them out")
     if watch and not sys.stdout.isatty():
         raise UsageError("--watch draws on a terminal, and standard output is none; leave it out, or take --json")
+    from scripts.cli.settings import load_settings
     from scripts.cli.status_text import status as text
     from scripts.status.look import look
-    from scripts.support import settings
 
-    found = settings.load_settings(stack)
+    found = load_settings(stack)
     if watch:
         from rich.console import Console
         from rich.live import Live

@@ -1,4 +1,4 @@
-"""One look at journal and databases, within seconds, whatever of it answers. AWS and Pulumi are not asked."""
+"""One look at journal and databases, within seconds, whatever of it answers. Of AWS and Pulumi only a URL that is not set is asked."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ from scripts.support.wait import begin
 
 #: Longest that a server is waited for until it lets us in, that it may take for one statement, and that a side may take in all; seconds.
 CONNECT_SECONDS, STATEMENT_SECONDS, SIDE_SECONDS = 3, 5, 10.0
+#: More where the stack has to be asked for the side's URL; seconds.
+URL_SECONDS = 30.0
 #: Longest that the journal may take, which S3 keeps as one object an event; seconds.
 JOURNAL_SECONDS = 15.0
 #: Of looking at both directions, beside the fences; seconds.
@@ -73,7 +75,8 @@ def observe(settings: Settings) -> Seen:
     )
     sides: dict[Side, SideSeen] = {}
     for side, wait in began.items():
-        if (seen := tried(side, partial(wait, SIDE_SECONDS))) is not None:
+        given = settings.source_url if side == "source" else settings.target_url
+        if (seen := tried(side, partial(wait, SIDE_SECONDS + (0.0 if given else URL_SECONDS)))) is not None:
             sides[side] = seen
     events = tried("journal", lambda: journal(JOURNAL_SECONDS))
     watched = tried("last watch", lambda: _watched(settings, events or ()))
@@ -85,12 +88,6 @@ def observe(settings: Settings) -> Seen:
 
 def _side(settings: Settings, side: Side) -> SideSeen:
     """One side by itself. Raises MigrationError when it cannot be reached, or its helper schema is somebody else's."""
-    given = settings.source_url if side == "source" else settings.target_url
-    if given is None or not given.get_secret_value():
-        name = f"{side.upper()}_DATABASE_URL"
-        raise MigrationError(
-            f"{name} is not set, and `status` asks neither Pulumi nor AWS for it: export {name}=postgresql://..."
-        )
     timeout = 1000 * STATEMENT_SECONDS
     with session(
         settings, side, "status", f"looking at the {side}", timeout, timeout, connect_timeout=CONNECT_SECONDS

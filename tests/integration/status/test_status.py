@@ -34,6 +34,7 @@ from scripts.schema import run as schema
 from scripts.status.documents import MigrationStatus
 from scripts.status.look import look
 from scripts.support import commands
+from scripts.support.errors import MigrationError
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.settings import PROJECT_ROOT, Settings
 from scripts.support.wait import wait_until
@@ -241,10 +242,18 @@ def test_what_is_away_is_named_and_the_rest_is_shown(replicating: Cast) -> None:
         pair.target_server.start()
     unset = dataclasses.replace(settings, target_url=None)
     (missing,) = look(unset).unseen
-    assert (
-        missing.why
-        == "TARGET_DATABASE_URL is not set, and `status` asks neither Pulumi nor AWS for it: export TARGET_DATABASE_URL=postgresql://..."
-    )
+    assert missing.why.startswith("TARGET_DATABASE_URL is not set and no stack is selected")
+    # A URL that the environment lacks is the stack's; where that cannot be had, the rest is shown all the same.
+    given = settings.target_url
+    assert given is not None
+    asked = dataclasses.replace(unset, stack="prod", deployed_url=lambda stack, side: given.get_secret_value())
+    assert look(asked).unseen == []
+
+    def away(stack: str, side: str) -> str:
+        raise MigrationError(f"pulumi did not answer for the {side} of {stack}")
+
+    found = look(dataclasses.replace(asked, deployed_url=away))
+    assert [(one.what, one.why) for one in found.unseen] == [("target", "pulumi did not answer for the target of prod")]
     journal = Path(settings.state_dir) / "journal.jsonl"
     journal.rename(journal.with_name("elsewhere"))
     journal.symlink_to("elsewhere")
