@@ -13,4 +13,4 @@ def stage(settings: Settings) -> Stage:
     """``TEST_WEIGHT`` at the load balancer, ``TEST_DECLARED`` in the configuration, percent."""
     cloud = Cloud(int(os.environ.get("TEST_WEIGHT", "0")))
     cloud.declared = int(os.environ.get("TEST_DECLARED", cloud.live))
-    return Stage(settings, cloud, cloud, cloud, None, cloud, cloud.idle_seconds)  # type: ignore[arg-type]
+    return Stage(settings, cloud, cloud, None, cloud, cloud.idle_seconds, metrics=cloud)  # type: ignore[arg-type]

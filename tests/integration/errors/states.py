@@ -35,7 +35,7 @@ CASES: list[Case] = [
         "a wait before replication",
         Given("replicate wait"),
         10,
-        ("no fence without replication", "run `task-migration copy` first"),
+        ("no fence", "run `task-migration"),
         state="schema",
     ),
     Case(

@@ -11,7 +11,7 @@ from tests.integration.errors import aws_cases, configuration, databases, lines,
 from tests.integration.errors.case import Case, State
 from tests.integration.errors.conftest import SECRETS, Ended, Shell
 
-#: decisions.md, 'Exit statuses'.
+#: docs/decisions.md, 'Exit statuses'.
 DOCUMENTED = {0, 1, 2, 10, 11, 12, 13}
 CASES = [*lines.CASES, *configuration.CASES, *places.CASES, *aws_cases.CASES, *databases.CASES, *states.CASES]
 
