@@ -20,7 +20,7 @@ Wrong = Literal[
 
 #: What goes wrong on a night, brought about in the middle of a rehearsal: scripts/rehearsal/scenarios/table.py.
 ScenarioName = Literal[
-    "copy-killed", "bad-release", "slow-release", "no-healthy-target", "no-figures", "inconsistency", "reverse-stalled",
+    "copy-killed", "bad-release", "slow-release", "no-healthy-target", "tasks-killed", "no-figures", "inconsistency", "reverse-stalled",
     "source-restart", "slot-lost", "two-operators", "two-schedulers", "pulumi-away",
 ]  # fmt: skip
 

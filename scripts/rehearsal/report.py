@@ -108,10 +108,13 @@ def page_of(report: Report) -> str:
         )
     if report.machine and report.machine.under_load:
         summary["machine under load"] = described(report.machine.under_load)
+    title = "Rehearsal of the migration"
+    if report.scenario is not None:
+        title = f"Rehearsal of a fault: {report.scenario.name}"
+    elif any(one.name.startswith(criteria.DRILLED) for one in report.criteria):
+        title = "Rollback drill"
     return page.render(
-        "Rollback drill"
-        if any(one.name.startswith(criteria.DRILLED) for one in report.criteria)
-        else "Rehearsal of the migration",
+        title,
         verdict(report),
         report.passed if report.judged else None,
         report.criteria,

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from scripts.report import charts, tables
-from scripts.report.documents import Limit, Series, Story
+from scripts.report.documents import Criterion, Limit, Series, Story
 from scripts.report.labels import GRAVE
 from scripts.report.shown import clean, clock, elapsed, figure
 from scripts.report.tables import StaleReads, named
@@ -21,17 +21,6 @@ from scripts.report.tables import StaleReads, named
 MOMENTS = 600
 #: Most letters of a verdict that stand above its sentence.
 WORDS = 24
-
-
-class Criterion(Protocol):
-    """What had to be so, and what was found."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def passed(self) -> bool: ...
-    @property
-    def evidence(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +80,7 @@ def render(
         outcome=outcome,
         verdict=sentence,
         tone={True: "good", False: "bad", None: "unknown"}[passed],
-        criteria=sorted(criteria, key=lambda one: one.passed),
+        criteria=sorted(criteria, key=lambda one: (one.passed, not one.judged)),
         story=story,
         facts=facts,
         marks=[

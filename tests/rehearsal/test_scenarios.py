@@ -17,6 +17,7 @@ from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.plan import Plan, ScenarioName
 from scripts.rehearsal.scenarios.night import Night
 from scripts.rehearsal.scenarios.play import play
+from scripts.rehearsal.scenarios.table import SCENARIOS
 from scripts.rehearsal.steps import Steps
 from scripts.rehearsal.testbed import PATIENT
 from scripts.rehearsal.testbed import Testbed as Bed
@@ -29,11 +30,6 @@ OUT = {
     "balancer_error_percent": 1e9, "worse_errors_percent": 101.0, "worse_refusals_percent": 101.0, "replication_lag_seconds": 1e9, "minimum_requests": 1, "minimum_period_requests": 3,
     "database_free_storage_gb": 0.1, "tail_requests": 20,
 }  # fmt: skip
-
-PLAYED: tuple[ScenarioName, ...] = (
-    "copy-killed", "bad-release", "slow-release", "no-healthy-target", "no-figures", "inconsistency",
-    "reverse-stalled", "slot-lost", "pulumi-away",
-)  # fmt: skip
 
 
 def unjudged(document: CanaryStep, **limits: float) -> str:
@@ -60,7 +56,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         yield Night(steps)
 
 
-@pytest.mark.parametrize("name", PLAYED)
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_the_product_reacts_as_its_users_need(night: Night, name: ScenarioName) -> None:
     """Prevents a fault that is seen late, by the wrong figure or not at all; a wrong decision; a write that is lost unsaid."""
     begun = time.monotonic()

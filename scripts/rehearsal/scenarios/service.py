@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from scripts.rehearsal.app.faults import Fault
 from scripts.rehearsal.emulated.metrics import FAULTY
 from scripts.rehearsal.scenarios.night import Night
@@ -36,6 +38,21 @@ def deserted(night: Night) -> None:
     """All tasks go while the weight is 25 %."""
     night.stepped("no task is left", lambda: night.desired(0), sign="no target of the Task Service is healthy")
     night.steps.start_service()
+    _healthy(night)
+
+
+def killed(night: Night) -> None:
+    """Every task is killed and stays registered: the load balancer, without a healthy one, sends requests on to the dead ones."""
+    processes = night.bed.processes
+    try:
+        night.stepped("all tasks are killed", lambda: processes.stop("task-service", how=signal.SIGKILL))
+    finally:
+        night.bed.start("task-service")
+    _healthy(night)
+
+
+def _healthy(night: Night) -> None:
+    """Returns when every target of the Task Service is."""
     balancer = night.bed.aws.client("elbv2")
 
     def states() -> set[str]:

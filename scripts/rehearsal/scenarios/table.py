@@ -60,6 +60,12 @@ SCENARIOS: Mapping[ScenarioName, Scenario] = {
         service.deserted,
         Must(BACK, r"no target of the Task Service is healthy", periods=1, codes=frozenset({502, 503})),
     ),
+    "tasks-killed": Scenario(
+        "all tasks of the Task Service are killed and stay registered, so that the load balancer sends requests on to them",
+        "the step rolls back by the error rate, which the load balancer's own answers are part of",
+        service.killed,
+        Must(BACK, r"error rate", periods=3, codes=frozenset({502})),
+    ),
     "no-figures": Scenario(
         "CloudWatch has nothing of the load balancer any more, while requests come",
         "the step rolls back after two minutes that nobody can judge; users see nothing",

@@ -13,7 +13,7 @@ from scripts.report.documents import Story
 from scripts.report.page import Facts, render
 from tests.conftest import browser
 from tests.integration.report import judges
-from tests.unit.report.stories import CRITERIA, FACTS, Judged, Stale, hostile, story
+from tests.unit.report.stories import CRITERIA, FACTS, Stale, criterion, hostile, story
 from tests.unit.report.test_page import HOSTILE, NOTHING
 
 pytestmark = pytest.mark.browser
@@ -115,7 +115,7 @@ def test_whatever_a_name_holds_nothing_is_run_cut_or_covered(chromium: Browser, 
     words = HOSTILE.replace("\ud800", "")
     run = Story(**hostile(SMALL.model_dump(by_alias=True), words))
     facts = Facts(source=words, summary={words: words}, stale=[Stale(words, 5, True, 1, 0)])
-    text = render(words, words, None, [Judged(words, True, words)], run, facts)
+    text = render(words, words, None, [criterion(words, True, words)], run, facts)
     with judges.opened(chromium, written(tmp_path, text), width) as (page, heard):
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         assert judges.texts(page) == []

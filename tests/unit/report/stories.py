@@ -9,6 +9,7 @@ from typing import Any
 
 from scripts.report.documents import (
     ConflictRow,
+    Criterion,
     DecisionRow,
     Limit,
     Mark,
@@ -33,13 +34,9 @@ TABLES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A criterion."""
-
-    name: str
-    passed: bool
-    evidence: str
+def criterion(name: str, passed: bool, evidence: str, *, judged: bool = True) -> Criterion:
+    """One criterion."""
+    return Criterion(name=name, passed=passed, evidence=evidence, judged=judged)
 
 
 @dataclass(frozen=True)
@@ -54,11 +51,11 @@ class Stale:
 
 
 CRITERIA = (
-    Judged("row counts equal", True, "tasks 2415=2415; task_images 1400=1400; task_tag 3677=3677"),
-    Judged("checksums equal", True, "6 of 6 tables"),
-    Judged("load test passed", True, "100 users, 49.9 requests/s of 50, P95 22 ms, errors 0.00 %"),
-    Judged("zero downtime", False, "7 of 10,557 requests failed, over every step and the rollback"),
-    Judged(
+    criterion("row counts equal", True, "tasks 2415=2415; task_images 1400=1400; task_tag 3677=3677"),
+    criterion("checksums equal", True, "6 of 6 tables"),
+    criterion("load test passed", True, "100 users, 49.9 requests/s of 50, P95 22 ms, errors 0.00 %"),
+    criterion("zero downtime", False, "7 of 10,557 requests failed, over every step and the rollback"),
+    criterion(
         "no acknowledged write lost unsaid",
         True,
         "0 of 7,667 acknowledged writes lost unsaid, 2 told in the conflict log",

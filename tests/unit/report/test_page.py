@@ -14,7 +14,7 @@ import pytest
 from scripts.report.documents import Story
 from scripts.report.page import PICTURES, Facts, render
 from scripts.report.svg import SENTINELS
-from tests.unit.report.stories import CRITERIA, ENDED, FACTS, Judged, Stale, hostile, story
+from tests.unit.report.stories import CRITERIA, ENDED, FACTS, Stale, criterion, hostile, story
 
 EMPTY: dict[str, Any] = dict.fromkeys(
     ("series", "limits", "marks", "tables", "conflicts", "decisions", "rollbacks", "shadow", "parts"), ()
@@ -160,6 +160,14 @@ def test_the_verdict_comes_first_and_what_failed_before_what_passed(passed: bool
     )
 
 
+def test_what_a_busy_machine_failed_is_neither_passed_nor_failed() -> None:
+    """Prevents a red cross beside a criterion of which nobody knows."""
+    text = Parsed(
+        page(criteria=[criterion("fast", False, "P95 900 ms", judged=False), criterion("whole", False, "1 lost")])
+    ).text
+    assert re.search(r"failed:\s*whole.*not judged:\s*fast", text, re.S)
+
+
 def test_a_verdict_that_says_its_outcome_says_it_once() -> None:
     def shown(verdict: str) -> str:
         return Parsed(page(passed=None, verdict=verdict, story=NOTHING)).text
@@ -178,7 +186,7 @@ def test_whatever_a_name_holds_is_shown_as_text() -> None:
     made = page(
         title=words,
         verdict=words,
-        criteria=[Judged(words, True, words)],
+        criteria=[criterion(words, True, words)],
         story=run,
         facts=Facts(source=words, summary={words: words}, stale=[Stale(words, 5, True, 1, 0)]),
     )
