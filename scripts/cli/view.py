@@ -5,6 +5,8 @@ Rendered for the terminal's width, 80 columns where there is none. Colour only o
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -120,9 +122,16 @@ def render(view: View, console: Console) -> None:
         console.print(part, soft_wrap=isinstance(part, Text) and bool(part.no_wrap))
 
 
+class _Output(Console):
+    """Standard output. That its reader has ended is an error as any other of it, not a silent end with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def show(view: View) -> None:
-    """Print a view on standard output."""
-    console = Console(file=sys.stdout, highlight=False)
+    """Print a view on standard output. Raises OSError when that takes nothing."""
+    console = _Output(file=sys.stdout, highlight=False)
     if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, width=WIDTH)
+        console.width = WIDTH
     render(view, console)
