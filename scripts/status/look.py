@@ -11,7 +11,7 @@ import psycopg
 
 from scripts.canary import decisions, readiness
 from scripts.copy import slot as copy_slot
-from scripts.database import end_mark, helper_schema, locks
+from scripts.database import end_mark, error_text, helper_schema, locks
 from scripts.database.connections import Connection, NotConnected, scalar, session_name
 from scripts.database.sides import session
 from scripts.replication import status as replication
@@ -58,7 +58,9 @@ def observe(settings: Settings) -> Seen:
             return work()
         except NotConnected as error:
             why, remedy = error.cause, error.remedy
-        except (MigrationError, psycopg.Error, OSError) as error:
+        except psycopg.Error as error:
+            why, remedy = error_text.told(error), error_text.remedy(error.sqlstate or "")
+        except (MigrationError, OSError) as error:
             why, remedy = str(error), REMEDY_IN_DETAIL
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             # What another version of this program has kept has another shape.
