@@ -78,9 +78,9 @@ def after(so_far: History, event: Mapping[str, Any]) -> History:
         case (Step.CANARY, CanaryEvent.DECIDED) if event.get("decision") == "promote":
             return replace(so_far, unfinished=None)
         case (Step.CANARY, CanaryEvent.DECIDED) if event.get("decision") == "rollback":
-            return replace(so_far, unfinished=None, owed=tuple(event.get("reasons", ())) or ("decided",))
+            return replace(so_far, unfinished=None, owed=tuple(map(str, event.get("reasons", ()))) or ("decided",))
         case (Step.ROLLBACK, RollbackEvent.BEGUN):
-            return replace(so_far, unfinished=None, owed=tuple(event.get("reasons", ())) or ("begun",))
+            return replace(so_far, unfinished=None, owed=tuple(map(str, event.get("reasons", ()))) or ("begun",))
         case (Step.ROLLBACK, RollbackEvent.ROUTED) if event.get("seconds_of_up") is not None:
             return replace(so_far, ups=(*ups, float(event["seconds_of_up"]))[-UPS_KEPT:])
         case (Step.ROLLBACK, RollbackEvent.DONE):

@@ -172,10 +172,11 @@ def _owed(seen: Seen, told: Told, where: Canary) -> Standing | None:
         owed = ("the journal has a rollback begun that did not end, of which the source knows nothing",)
     if owed is None:
         return None
-    text = f"a rollback is owed: {'; '.join(owed)}"
+    reasons = "; ".join(map(str, owed))
+    text = f"a rollback is owed: {reasons}"
     if _at_work(seen, "rollback"):
         return Standing(
-            "rollback", False, f"a rollback is under way: {'; '.join(owed)}", f"wait for it, then: {commands.STATUS}"
+            "rollback", False, f"a rollback is under way: {reasons}", f"wait for it, then: {commands.STATUS}"
         )
     return Standing(
         "rollback",
@@ -192,7 +193,7 @@ def _only_journaled(told: Told, so_far: History) -> bool:
     if told.history.owed is None or told.begun is None or so_far.since is None:
         return False
     begun = str(told.begun["at"])
-    return all(one is None or one < begun for one in (so_far.back, so_far.since))
+    return all(one is None or str(one) < begun for one in (so_far.back, so_far.since))
 
 
 def _stepping(seen: Seen, told: Told, where: Canary) -> Standing | None:

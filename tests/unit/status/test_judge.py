@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from components.config import MigrationConfig
@@ -246,6 +246,7 @@ def looks(draw: Any) -> Seen:
 
 
 @given(looks())
+@example(look(source(), target(), events=(event("rollback", "begun", 0.0) | {"reasons": [None]},)))
 def test_whatever_is_seen_is_judged(seen: Seen) -> None:
     """Prevents a status that ends with a traceback in the night, and one that calls safe what it has not seen."""
     found = judged(seen)
