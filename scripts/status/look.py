@@ -22,9 +22,9 @@ from scripts.status import place
 from scripts.status.documents import MigrationStatus, Unseen
 from scripts.status.judge import judge
 from scripts.status.seen import Running, Seen, SideSeen, Watched
-from scripts.status.told import at
 from scripts.support.errors import MigrationError
 from scripts.support.events import CanaryEvent, Step
+from scripts.support.journal import moment
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
 from scripts.support.wait import begin
@@ -149,5 +149,5 @@ def _watched(settings: Settings, events: tuple[Mapping[str, Any], ...]) -> Watch
         ours = observed.total(lambda period: period.task_service).requests
         theirs = observed.total(lambda period: period.monolith).requests
         total = ours + theirs
-        return Watched(at(one), int(one["to"]), 100.0 * ours / total if total else None, total)
+        return Watched(moment(one), int(one["to"]), 100.0 * ours / total if total else None, total)
     return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from scripts.canary import history
@@ -76,11 +75,6 @@ def of(events: Iterable[Event]) -> Told:
     for event in events:
         told = _after(told, event)
     return told
-
-
-def at(event: Event) -> float:
-    """When, in seconds since the epoch."""
-    return datetime.fromisoformat(str(event["at"])).timestamp()
 
 
 def _ended_well(event: Event) -> bool:

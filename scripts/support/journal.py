@@ -70,6 +70,11 @@ def event_of(line: bytes) -> dict[str, Any]:
     return entry
 
 
+def moment(event: Mapping[str, Any]) -> float:
+    """When an event was, seconds since the epoch."""
+    return datetime.fromisoformat(str(event["at"])).timestamp()
+
+
 _told: set[str] = set()
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -29,7 +28,7 @@ from scripts.schema.documents import SchemaApplied
 from scripts.support import private
 from scripts.support.errors import MigrationError
 from scripts.support.events import CanaryEvent, RollbackEvent, Step
-from scripts.support.journal import FileJournal
+from scripts.support.journal import FileJournal, moment
 from scripts.support.redact import redact
 from scripts.support.sides import Side
 from scripts.support.wait import wait_until
@@ -119,7 +118,7 @@ class Night:
 
     def seen_at(self, event: dict[str, Any], by: str) -> None:
         """As :meth:`seen`, at that event of the journal."""
-        self.seen(by, at_of(event))
+        self.seen(by, moment(event))
 
     def decided(self, decision: str, at: float | None = None) -> None:
         """The product has decided what to do."""
@@ -196,10 +195,10 @@ class Night:
         with suppress(ValidationError):
             found.document = kind.model_validate_json(ran.answer)
         if decided := self.event(Step.CANARY, CanaryEvent.DECIDED):
-            self.seen("; ".join(decided["reasons"]), at_of(decided))
-            self.decided(decided["decision"], at_of(decided))
+            self.seen("; ".join(decided["reasons"]), moment(decided))
+            self.decided(decided["decision"], moment(decided))
         if routed := self.event(Step.ROLLBACK, RollbackEvent.ROUTED):
-            found.routed = at_of(routed)
+            found.routed = moment(routed)
             self._mark("rollback", f"all routes on the monolith, by {routed['by']}", found.routed)
         if found.document is not None and (back := found.document.rollback) is not None:
             self.steps.evidence.rollback = back
@@ -211,7 +210,7 @@ class Night:
     def event(self, step: Step, event: str, since: float | None = None) -> dict[str, Any] | None:
         """The newest such event of the journal since then (seconds since the epoch), or since the fault."""
         since = self.found.at or 0.0 if since is None else since
-        found = [one for one in self.journal.events(step) if one["event"] == event and at_of(one) >= since]
+        found = [one for one in self.journal.events(step) if one["event"] == event and moment(one) >= since]
         return found[-1] if found else None
 
     def equal(self, name: str) -> bool:
@@ -243,8 +242,8 @@ class Night:
         """What became of it, with what users saw until now."""
         found = self.found
 
-        def after(moment: float | None) -> float | None:
-            return None if moment is None or found.at is None else round(moment - found.at, 2)
+        def after(at: float | None) -> float | None:
+            return None if at is None or found.at is None else round(at - found.at, 2)
 
         begun = found.at if found.at is not None else time.time()
         # Who was being answered when it ended belongs to what went before.
@@ -265,8 +264,3 @@ def superuser(night: Night, side: Side) -> psycopg.Connection[Any]:
     """A session of a side's superuser, whom nothing of ours keeps from anything."""
     database = SOURCE_DATABASE if side == "source" else TARGET_DATABASE
     return psycopg.connect(night.bed.databases.server(side).url(database), autocommit=True)
-
-
-def at_of(event: dict[str, Any]) -> float:
-    """When an event of the journal was, seconds since the epoch."""
-    return datetime.fromisoformat(event["at"]).timestamp()
