@@ -17,6 +17,9 @@ from scripts.preflight.server import QUERIES
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
+#: How the variables in scripts/writes/apply.sql begin: of two things of one name PL/pgSQL takes the column.
+OURS = "_tm_"
+
 
 def named(check: str, wrong: list[str], fine: str, status: Status, remedy: str) -> Check:
     """A check that passes when nothing is wrong, and else names all that is."""
@@ -56,6 +59,13 @@ def shape(side: Side, tables: dict[str, Table], filled: bool) -> Iterator[Check]
         "fail",
         "unlogged tables are not replicated: "
         + "; ".join(f"ALTER TABLE {quoted(t.schema, t.name)} SET LOGGED" for t in unlogged),
+    )
+    yield named(
+        f"{side}: names of columns",
+        [f"{t.name}.{c.name}" for t in every for c in t.columns if c.name.startswith(OURS)],
+        f"none begins with {OURS}",
+        "fail",
+        f"what applies a write has names of its own that begin with {OURS}: ALTER TABLE ... RENAME COLUMN",
     )
     generated = [f"{t.name}.{c.name}" for t in every for c in t.columns if c.generated]
     note = f"{', '.join(generated)}: computed again by the target" if generated else "none"

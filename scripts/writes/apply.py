@@ -40,7 +40,7 @@ class Rules:
             "name": sql.Literal(self._table.name),
             "own": record.table(side),
             "peer": record.table(other(side)),
-            "here": self._at("_key"),
+            "here": self._at("_tm_key"),
             "contest": self._named("contest"),
             "remove": self._named("remove"),
             "telling": sql.Literal(side == "source"),
@@ -49,7 +49,7 @@ class Rules:
     def functions(self) -> list[sql.Composed]:
         """CREATE FUNCTION for each, in an order in which they can be made."""
         made = [self._make("gone", children=_LINE.join(self._children()))] if self._it.children else []
-        made.append(self._make("remove", gone=self._gone(self._referenced("_gone"))))
+        made.append(self._make("remove", gone=self._gone(self._referenced("_tm_gone"))))
         if self._it.claims:
             made.append(self._contest())
         made.append(self._apply())
@@ -89,18 +89,18 @@ class Rules:
         update: sql.Composable = _NOTHING
         if it.settable:
             sets = sql.SQL(", ").join(
-                sql.SQL("{0} = CASE WHEN _take ? {1} THEN {2} ELSE t.{0} END").format(
-                    sql.Identifier(name), sql.Literal(name), self._value("_take", name)
+                sql.SQL("{0} = CASE WHEN _tm_take ? {1} THEN {2} ELSE t.{0} END").format(
+                    sql.Identifier(name), sql.Literal(name), self._value("_tm_take", name)
                 )
                 for name in it.settable
             )
-            update = sql.SQL("UPDATE {} t SET {} WHERE {};").format(table.identifier, sets, self._at("_key"))
+            update = sql.SQL("UPDATE {} t SET {} WHERE {};").format(table.identifier, sets, self._at("_tm_key"))
         # A key that is checked late can be no arbiter of ON CONFLICT.
         arbiter = sql.SQL("ON CONFLICT ({}) DO NOTHING").format(names(table.key))
         write = sql.SQL(TEMPLATES["write"]).format(
             table=table.identifier,
             columns=names(table.stored),
-            values=sql.SQL(", ").join(self._value("_take", name) for name in table.stored),
+            values=sql.SQL(", ").join(self._value("_tm_take", name) for name in table.stored),
             conflict=sql.SQL("") if it.key_late else arbiter,
             key_names=literals(table.key),
             update=update,
@@ -119,24 +119,24 @@ class Rules:
         """A record under way may hold a column by the name that it had, or one that is dropped."""
         parts = []
         for old, new in self._former.items():
-            rest = sql.SQL("_vals - {}").format(sql.Literal(old))
+            rest = sql.SQL("_tm_vals - {}").format(sql.Literal(old))
             if new is not None:
-                rest += sql.SQL(" || jsonb_build_object({}::text, _vals -> {})").format(
+                rest += sql.SQL(" || jsonb_build_object({}::text, _tm_vals -> {})").format(
                     sql.Literal(new), sql.Literal(old)
                 )
-            parts.append(sql.SQL("IF _vals ? {} THEN _vals := {}; END IF;").format(sql.Literal(old), rest))
+            parts.append(sql.SQL("IF _tm_vals ? {} THEN _tm_vals := {}; END IF;").format(sql.Literal(old), rest))
         return parts
 
     def _contest(self) -> sql.Composed:
         table = self._table
         overlay = [
-            sql.SQL("IF _take ? {1} THEN _row.{0} := {2}; END IF;").format(
-                sql.Identifier(name), sql.Literal(name), self._value("_take", name)
+            sql.SQL("IF _tm_take ? {1} THEN _tm_row.{0} := {2}; END IF;").format(
+                sql.Identifier(name), sql.Literal(name), self._value("_tm_take", name)
             )
             for name in table.stored
         ]
         overlay += [
-            sql.SQL("_row.{} := (SELECT {} FROM (SELECT (_row).*) g);").format(
+            sql.SQL("_tm_row.{} := (SELECT {} FROM (SELECT (_tm_row).*) g);").format(
                 sql.Identifier(column.name), sql.SQL(str(column.default))
             )
             for column in table.columns
@@ -146,15 +146,15 @@ class Rules:
             sql.SQL(TEMPLATES["rival"]).format(
                 **self._common,
                 rival_key=record.key_of(table, "t"),
-                rival_here=self._at("_rival_key"),
+                rival_here=self._at("_tm_rival_key"),
                 expressions=sql.SQL(", ").join(
-                    sql.SQL(f"{expression} AS _e{place}") for place, expression in enumerate(claim.expressions)
+                    sql.SQL(f"{expression} AS _tm_e{place}") for place, expression in enumerate(claim.expressions)
                 ),
                 condition=sql.SQL(f"WHERE {claim.condition}" if claim.condition else ""),
                 clash=sql.SQL(" AND ").join(
                     sql.SQL(
-                        f"(t._e{place} {operator} n._e{place}"
-                        + (f" OR t._e{place} IS NULL AND n._e{place} IS NULL)" if claim.nulls_equal else ")")
+                        f"(t._tm_e{place} {operator} n._tm_e{place}"
+                        + (f" OR t._tm_e{place} IS NULL AND n._tm_e{place} IS NULL)" if claim.nulls_equal else ")")
                     )
                     for place, operator in enumerate(claim.operators)
                 ),
@@ -166,7 +166,7 @@ class Rules:
     def _gone(self, values: sql.Composable) -> sql.Composable:
         if not self._it.children:
             return _NOTHING
-        return sql.SQL("PERFORM {}(_key, {});").format(self._named("gone"), values)
+        return sql.SQL("PERFORM {}(_tm_key, {});").format(self._named("gone"), values)
 
     def _referenced(self, row: str) -> sql.Composable:
         """The values of a row outside its key that other tables refer to, as JSON of texts."""
@@ -198,17 +198,17 @@ class Rules:
                     mine=mine,
                     remove=record.function(child.table, "remove"),
                     child_name=sql.Literal(child.table.name),
-                    child_here=_at(child, "_child"),
+                    child_here=_at(child, "_tm_child"),
                 )
             parts.append(sql.SQL(TEMPLATES["child"]).format(table=self._table.identifier, parent=parent, action=action))
         return parts
 
     def _parent_value(self, name: str) -> sql.Composed:
         if name in self._table.key:
-            return sql.SQL("(_key::jsonb ->> {})::{}").format(
+            return sql.SQL("(_tm_key::jsonb ->> {})::{}").format(
                 sql.Literal(self._table.key.index(name)), sql.SQL(self._it.types[name])
             )
-        return self._value("_vals", name)
+        return self._value("_tm_vals", name)
 
     def _keys(self) -> sql.Composed:
         late: sql.Composable = sql.SQL("")
@@ -217,21 +217,21 @@ class Rules:
         return self._make(
             "keys",
             watched=literals(sorted(self.watched)),
-            gone=self._gone(sql.SQL("_vals")),
+            gone=self._gone(sql.SQL("_tm_vals")),
             parents=_LINE.join(self._parent(key) for key in self._it.parents),
             late=late,
         )
 
     def _parent(self, key: ForeignKey) -> sql.Composed:
-        values = [sql.SQL("_row.{}").format(sql.Identifier(name)) for name in key.columns]
+        values = [sql.SQL("_tm_row.{}").format(sql.Identifier(name)) for name in key.columns]
         if key.on_delete in "nd":
             action = sql.SQL(
                 "PERFORM set_config('task_migration.cause', 'parent gone', true); UPDATE {} t SET {} WHERE {}; "
                 "PERFORM set_config('task_migration.cause', '', true);"
-            ).format(self._table.identifier, _sets(key), self._at("_key"))
+            ).format(self._table.identifier, _sets(key), self._at("_tm_key"))
             gone: Sequence[str] = key.sets
         else:
-            action = sql.SQL("PERFORM {}(_key, 'parent gone'); RETURN;").format(self._named("remove"))
+            action = sql.SQL("PERFORM {}(_tm_key, 'parent gone'); RETURN;").format(self._named("remove"))
             # Whole: an update that led it to this parent brought a part of it only.
             gone = self._table.stored
         return sql.SQL(TEMPLATES["parent"]).format(
@@ -239,7 +239,9 @@ class Rules:
             given=sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(value) for value in values),
             parent=sql.Identifier(*key.parent),
             match=_match("t", key.parent_columns, key.operators, values),
-            lost=sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(literals(gone), names(gone, "_row.", "::text")),
+            lost=sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(
+                literals(gone), names(gone, "_tm_row.", "::text")
+            ),
             action=action,
         )
 

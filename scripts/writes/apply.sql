@@ -20,18 +20,18 @@ CREATE OR REPLACE FUNCTION task_migration.arrive() RETURNS trigger LANGUAGE plpg
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
 SET session_replication_role = 'replica' SET row_security = off SET enable_seqscan = off SET lc_monetary = 'C' SET lock_timeout = '300ms' {deadlock} {no_views} AS $task_migration$
 DECLARE
-    _known bigint;
-    _repeat boolean;
-    _clock bigint;
-    _set text;
-    _own xid8;
+    _tm_known bigint;
+    _tm_repeat boolean;
+    _tm_clock bigint;
+    _tm_set text;
+    _tm_own xid8;
 BEGIN
     SELECT (SELECT (s.value ->> 'v')::bigint FROM task_migration.settings s WHERE s.name = 'known'),
         EXISTS (SELECT 1 FROM {peer} w WHERE w.v = NEW.v), c.last_value
-    INTO _known, _repeat, _clock FROM task_migration.clock c;
+    INTO _tm_known, _tm_repeat, _tm_clock FROM task_migration.clock c;
     -- Delivered once more, after a kill of what carries it: it was applied, and what came after it must not be undone. It takes the
     -- place of itself: whether AWS DMS takes an INSERT that leaves no row for an error, nothing documents.
-    IF _repeat OR NEW.v <= _known THEN
+    IF _tm_repeat OR NEW.v <= _tm_known THEN
         DELETE FROM {peer} w WHERE w.v = NEW.v;
         RETURN NEW;
     END IF;
@@ -42,16 +42,16 @@ BEGIN
     END IF;
     -- This side's clock moves past what arrived: a write that is made here from now on knows it, and ranks above it. By nextval alone,
     -- as setval could put it back behind a number that another session has just drawn.
-    WHILE _clock < NEW.v LOOP
-        _clock := nextval('task_migration.clock');
+    WHILE _tm_clock < NEW.v LOOP
+        _tm_clock := nextval('task_migration.clock');
     END LOOP;
     IF NEW.kind <> 'fence' THEN
         -- Before the rules draw a number for a write of their own (scripts/replication/writes.py).
-        _own := pg_current_xact_id();
+        _tm_own := pg_current_xact_id();
         -- An assignment of one expression costs a tenth of a PERFORM, which runs a query.
-        _set := set_config('task_migration.applying', 'on', true);
+        _tm_set := set_config('task_migration.applying', 'on', true);
         {dispatch}
-        _set := set_config('task_migration.applying', '', true);
+        _tm_set := set_config('task_migration.applying', '', true);
     END IF;
     RETURN NEW;
 END
@@ -79,108 +79,108 @@ ALTER TABLE {peer} ENABLE ALWAYS TRIGGER task_migration_arrived
 -- A row is what the set of its records says, however the two sides' records met: it exists if the newest of its inserts and deletes
 -- is an insert, and each column has the value of the newest record that holds it. Of the other side's records the newest is always
 -- the one that arrives, so only this side's newer ones have to be looked at.
-CREATE OR REPLACE FUNCTION {function}(_v bigint, _key text, _kind text, _vals jsonb, _cause text) RETURNS void
+CREATE OR REPLACE FUNCTION {function}(_tm_v bigint, _tm_key text, _tm_kind text, _tm_vals jsonb, _tm_cause text) RETURNS void
 LANGUAGE plpgsql AS $task_migration$
 #variable_conflict use_column
 DECLARE
-    _there boolean;
-    _mine record;
-    _newer jsonb;
-    _exists text;
-    _lost jsonb;
-    _let_go jsonb;
-    _take jsonb;
-    _done boolean;
-    _unknown jsonb;
-    _tries int := 0;
+    _tm_there boolean;
+    _tm_mine record;
+    _tm_newer jsonb;
+    _tm_exists text;
+    _tm_lost jsonb;
+    _tm_let_go jsonb;
+    _tm_take jsonb;
+    _tm_done boolean;
+    _tm_unknown jsonb;
+    _tm_tries int := 0;
 BEGIN
     {renamed}
-    IF _vals IS NOT NULL AND _kind <> 'delete' THEN
-        _unknown := _vals - {all_names};
-        IF _unknown <> '{{}}' THEN
-            RAISE EXCEPTION '% of % came with columns that are not known here: %', _kind, {name},
-                (SELECT string_agg(u, ', ') FROM jsonb_object_keys(_unknown) u)
+    IF _tm_vals IS NOT NULL AND _tm_kind <> 'delete' THEN
+        _tm_unknown := _tm_vals - {all_names};
+        IF _tm_unknown <> '{{}}' THEN
+            RAISE EXCEPTION '% of % came with columns that are not known here: %', _tm_kind, {name},
+                (SELECT string_agg(u, ', ') FROM jsonb_object_keys(_tm_unknown) u)
                 USING ERRCODE = 'undefined_column', HINT = 'add them here, then run `task-migration replicate start`';
         END IF;
     END IF;
     LOOP
         -- The row first: who holds it commits, and what he recorded is seen below.
         PERFORM 1 FROM {table} t WHERE {here} FOR UPDATE;
-        _there := FOUND;
-        IF NOT _there AND _kind <> 'insert' THEN
+        _tm_there := FOUND;
+        IF NOT _tm_there AND _tm_kind <> 'insert' THEN
             -- It may be about to be inserted anew here, unseen so far (capture.sql).
-            PERFORM 1 FROM task_migration.keys k WHERE k.bucket = hashtext({name} || _key) & 1023 FOR UPDATE;
+            PERFORM 1 FROM task_migration.keys k WHERE k.bucket = hashtext({name} || _tm_key) & 1023 FOR UPDATE;
             PERFORM 1 FROM {table} t WHERE {here} FOR UPDATE;
-            _there := FOUND;
+            _tm_there := FOUND;
         END IF;
-        _newer := '{{}}';
-        _exists := NULL;
-        FOR _mine IN SELECT w.kind, w.vals FROM {own} w WHERE w.table_name = {name} AND w.key = _key AND w.v > _v ORDER BY w.v LOOP
-            IF _mine.kind = 'update' THEN
-                _newer := _newer || _mine.vals::jsonb;
+        _tm_newer := '{{}}';
+        _tm_exists := NULL;
+        FOR _tm_mine IN SELECT w.kind, w.vals FROM {own} w WHERE w.table_name = {name} AND w.key = _tm_key AND w.v > _tm_v ORDER BY w.v LOOP
+            IF _tm_mine.kind = 'update' THEN
+                _tm_newer := _tm_newer || _tm_mine.vals::jsonb;
             ELSE
-                _exists := _mine.kind;
-                _newer := CASE WHEN _mine.kind = 'insert' THEN _mine.vals::jsonb ELSE '{{}}' END;
+                _tm_exists := _tm_mine.kind;
+                _tm_newer := CASE WHEN _tm_mine.kind = 'insert' THEN _tm_mine.vals::jsonb ELSE '{{}}' END;
             END IF;
         END LOOP;
-        IF _kind = 'delete' THEN
-            IF _exists = 'insert' THEN
-                PERFORM task_migration.tell({name}, _key, 'delete of inserted', _v, NULL, NULL);
-            ELSIF _there THEN
-                IF _cause = 'cascade' OR _cause = 'unique claim'
-                    AND EXISTS (SELECT 1 FROM {own} w WHERE w.table_name = {name} AND w.key = _key) THEN
+        IF _tm_kind = 'delete' THEN
+            IF _tm_exists = 'insert' THEN
+                PERFORM task_migration.tell({name}, _tm_key, 'delete of inserted', _tm_v, NULL, NULL);
+            ELSIF _tm_there THEN
+                IF _tm_cause = 'cascade' OR _tm_cause = 'unique claim'
+                    AND EXISTS (SELECT 1 FROM {own} w WHERE w.table_name = {name} AND w.key = _tm_key) THEN
                     -- What the other side's rules took away, and no rule here had. Who takes the other's row away tells nothing, who takes
                     -- his own has told.
-                    PERFORM task_migration.tell({name}, _key, _cause, _v, (SELECT to_jsonb(t.*) FROM {table} t WHERE {here}), NULL);
+                    PERFORM task_migration.tell({name}, _tm_key, _tm_cause, _tm_v, (SELECT to_jsonb(t.*) FROM {table} t WHERE {here}), NULL);
                 END IF;
                 DELETE FROM {table} t WHERE {here};
             END IF;
             RETURN;
         END IF;
-        IF NOT _there AND (_kind = 'update' OR _exists = 'delete') THEN
-            IF _kind = 'insert' OR _vals - {untold} <> '{{}}' THEN
-                PERFORM task_migration.tell({name}, _key, _kind || ' of deleted', _v, _vals, NULL);
+        IF NOT _tm_there AND (_tm_kind = 'update' OR _tm_exists = 'delete') THEN
+            IF _tm_kind = 'insert' OR _tm_vals - {untold} <> '{{}}' THEN
+                PERFORM task_migration.tell({name}, _tm_key, _tm_kind || ' of deleted', _tm_v, _tm_vals, NULL);
             END IF;
             RETURN;
         END IF;
-        _lost := NULL;
-        _take := _vals;
-        IF _newer <> '{{}}' THEN
+        _tm_lost := NULL;
+        _tm_take := _tm_vals;
+        IF _tm_newer <> '{{}}' THEN
             -- What both wrote without knowing of each other, and differs: this side's is newer and stays.
-            SELECT jsonb_object_agg(i.key, i.value) INTO _lost FROM jsonb_each(_vals) i
-            WHERE _newer ? i.key AND _newer -> i.key IS DISTINCT FROM i.value AND i.key <> ALL({untold});
-            _take := CASE WHEN _there THEN _vals - ARRAY(SELECT jsonb_object_keys(_newer)) ELSE _vals || _newer END;
+            SELECT jsonb_object_agg(i.key, i.value) INTO _tm_lost FROM jsonb_each(_tm_vals) i
+            WHERE _tm_newer ? i.key AND _tm_newer -> i.key IS DISTINCT FROM i.value AND i.key <> ALL({untold});
+            _tm_take := CASE WHEN _tm_there THEN _tm_vals - ARRAY(SELECT jsonb_object_keys(_tm_newer)) ELSE _tm_vals || _tm_newer END;
         END IF;
-        IF _cause = 'cascade' THEN
+        IF _tm_cause = 'cascade' THEN
             -- A reference that the other side's rules emptied, and no rule here had: both came at once, so it was told nowhere yet.
-            SELECT jsonb_object_agg(i.key, i.value) INTO _let_go
+            SELECT jsonb_object_agg(i.key, i.value) INTO _tm_let_go
             FROM (SELECT to_jsonb(t.*) AS row FROM {table} t WHERE {here}) h, jsonb_each_text(h.row) i
-            WHERE _vals ? i.key AND _vals ->> i.key IS DISTINCT FROM i.value AND i.value IS NOT NULL AND NOT EXISTS (
-                SELECT 1 FROM {own} w WHERE w.table_name = {name} AND w.key = _key AND w.vals::jsonb ? i.key);
+            WHERE _tm_vals ? i.key AND _tm_vals ->> i.key IS DISTINCT FROM i.value AND i.value IS NOT NULL AND NOT EXISTS (
+                SELECT 1 FROM {own} w WHERE w.table_name = {name} AND w.key = _tm_key AND w.vals::jsonb ? i.key);
         END IF;
         {write}
-        EXIT WHEN _done;
-        _tries := _tries + 1;
-        IF _tries > 20 THEN
-            RAISE EXCEPTION 'a write of % % cannot be applied: rows that claim the same come up again and again', {name}, _key;
+        EXIT WHEN _tm_done;
+        _tm_tries := _tm_tries + 1;
+        IF _tm_tries > 20 THEN
+            RAISE EXCEPTION 'a write of % % cannot be applied: rows that claim the same come up again and again', {name}, _tm_key;
         END IF;
     END LOOP;
-    IF _let_go IS NOT NULL THEN
-        PERFORM task_migration.tell({name}, _key, 'parent gone', task_migration.newest({name}, _key), _let_go, NULL);
+    IF _tm_let_go IS NOT NULL THEN
+        PERFORM task_migration.tell({name}, _tm_key, 'parent gone', task_migration.newest({name}, _tm_key), _tm_let_go, NULL);
     END IF;
-    IF _lost IS NOT NULL THEN
-        PERFORM task_migration.tell({name}, _key, 'update', _v, _lost,
-            (SELECT jsonb_object_agg(n.key, n.value) FROM jsonb_each(_newer) n WHERE _lost ? n.key));
+    IF _tm_lost IS NOT NULL THEN
+        PERFORM task_migration.tell({name}, _tm_key, 'update', _tm_v, _tm_lost,
+            (SELECT jsonb_object_agg(n.key, n.value) FROM jsonb_each(_tm_newer) n WHERE _tm_lost ? n.key));
     END IF;
 END
 $task_migration$
 
 -- write: the row as it is to be; not done when somebody else inserted the key meanwhile
-_done := true;
-        IF NOT _there THEN
+_tm_done := true;
+        IF NOT _tm_there THEN
             INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values}) {conflict};
-            _done := FOUND;
-        ELSIF _take - {key_names} <> '{{}}' THEN
+            _tm_done := FOUND;
+        ELSIF _tm_take - {key_names} <> '{{}}' THEN
             {update}
         END IF;
 
@@ -188,21 +188,21 @@ _done := true;
 BEGIN
         {write}
         EXCEPTION WHEN unique_violation OR exclusion_violation THEN
-            IF {contest}(_key, _take, _there) = 'self' THEN RETURN; END IF;
-            _done := false;
+            IF {contest}(_tm_key, _tm_take, _tm_there) = 'self' THEN RETURN; END IF;
+            _tm_done := false;
         END;
 
 -- contest: two rows claim the same: the one of the smaller key stays, the other goes, by a write of this side's own
 -- The keys are the same on both sides at any moment, which no count of writes is while some are under way; the source's ids are below the
 -- target's band. Told where the row was at home. Returns which row went: self, rival or none.
-CREATE OR REPLACE FUNCTION {function}(_key text, _take jsonb, _there boolean) RETURNS text
+CREATE OR REPLACE FUNCTION {function}(_tm_key text, _tm_take jsonb, _tm_there boolean) RETURNS text
 LANGUAGE plpgsql AS $task_migration$
 #variable_conflict use_column
 DECLARE
-    _row {table}%ROWTYPE;
-    _rival_key text;
+    _tm_row {table}%ROWTYPE;
+    _tm_rival_key text;
 BEGIN
-    IF _there THEN SELECT t.* INTO _row FROM {table} t WHERE {here}; END IF;
+    IF _tm_there THEN SELECT t.* INTO _tm_row FROM {table} t WHERE {here}; END IF;
     {overlay}
     {rivals}
     RETURN 'none';
@@ -210,55 +210,55 @@ END
 $task_migration$
 
 -- rival: one claim: a row that holds the same as the one at hand
-SELECT {rival_key} INTO _rival_key
-    FROM (SELECT x.*, {expressions} FROM {table} x {condition}) t, (SELECT {expressions} FROM (SELECT (_row).*) y {condition}) n
-    WHERE {clash} AND {rival_key} <> _key LIMIT 1;
+SELECT {rival_key} INTO _tm_rival_key
+    FROM (SELECT x.*, {expressions} FROM {table} x {condition}) t, (SELECT {expressions} FROM (SELECT (_tm_row).*) y {condition}) n
+    WHERE {clash} AND {rival_key} <> _tm_key LIMIT 1;
     IF FOUND THEN
         -- By length first, which is by number for a number.
-        IF (length(_rival_key), _rival_key COLLATE "C") < (length(_key), _key COLLATE "C") THEN
-            PERFORM {remove}(_key, 'unique claim');
+        IF (length(_tm_rival_key), _tm_rival_key COLLATE "C") < (length(_tm_key), _tm_key COLLATE "C") THEN
+            PERFORM {remove}(_tm_key, 'unique claim');
             RETURN 'self';
         END IF;
-        PERFORM task_migration.tell({name}, _rival_key, 'unique claim', task_migration.newest({name}, _rival_key),
-            (SELECT to_jsonb(t.*) FROM {table} t WHERE {rival_here}), _take);
-        PERFORM {remove}(_rival_key, 'unique claim');
+        PERFORM task_migration.tell({name}, _tm_rival_key, 'unique claim', task_migration.newest({name}, _tm_rival_key),
+            (SELECT to_jsonb(t.*) FROM {table} t WHERE {rival_here}), _tm_take);
+        PERFORM {remove}(_tm_rival_key, 'unique claim');
         RETURN 'rival';
     END IF;
 
 -- remove: a row goes, and what hangs on it, as a write of this side's own, which travels
-CREATE OR REPLACE FUNCTION {function}(_key text, _cause text) RETURNS void LANGUAGE plpgsql AS $task_migration$
+CREATE OR REPLACE FUNCTION {function}(_tm_key text, _tm_cause text) RETURNS void LANGUAGE plpgsql AS $task_migration$
 #variable_conflict use_column
 DECLARE
-    _applying text := current_setting('task_migration.applying', true);
-    _before text := current_setting('task_migration.cause', true);
-    _gone {table}%ROWTYPE;
+    _tm_applying text := current_setting('task_migration.applying', true);
+    _tm_before text := current_setting('task_migration.cause', true);
+    _tm_gone {table}%ROWTYPE;
 BEGIN
-    PERFORM set_config('task_migration.applying', '', true), set_config('task_migration.cause', _cause, true);
-    DELETE FROM {table} t WHERE {here} RETURNING t.* INTO _gone;
+    PERFORM set_config('task_migration.applying', '', true), set_config('task_migration.cause', _tm_cause, true);
+    DELETE FROM {table} t WHERE {here} RETURNING t.* INTO _tm_gone;
     IF FOUND THEN
         {gone}
     ELSE
         -- It never was here: the other side must let go of it all the same.
-        INSERT INTO {own} (v, table_name, key, kind, cause) VALUES (nextval('task_migration.clock'), {name}, _key, 'delete', _cause);
+        INSERT INTO {own} (v, table_name, key, kind, cause) VALUES (nextval('task_migration.clock'), {name}, _tm_key, 'delete', _tm_cause);
     END IF;
-    PERFORM set_config('task_migration.applying', coalesce(_applying, ''), true),
-        set_config('task_migration.cause', coalesce(_before, ''), true);
+    PERFORM set_config('task_migration.applying', coalesce(_tm_applying, ''), true),
+        set_config('task_migration.cause', coalesce(_tm_before, ''), true);
 END
 $task_migration$
 
 -- gone: the children here of a row that is gone, as their keys say, by writes of this side's own
-CREATE OR REPLACE FUNCTION {function}(_key text, _vals jsonb) RETURNS void LANGUAGE plpgsql AS $task_migration$
+CREATE OR REPLACE FUNCTION {function}(_tm_key text, _tm_vals jsonb) RETURNS void LANGUAGE plpgsql AS $task_migration$
 #variable_conflict use_column
 DECLARE
-    _child text;
-    _before text := current_setting('task_migration.cause', true);
+    _tm_child text;
+    _tm_before text := current_setting('task_migration.cause', true);
     -- With a row that the rules took away its children vanish unasked as well, and that is told once: a parent is found gone on one side
     -- alone, a unique claim on both.
-    _telling boolean := _before = 'parent gone' OR {telling} AND _before = 'unique claim';
+    _tm_telling boolean := _tm_before = 'parent gone' OR {telling} AND _tm_before = 'unique claim';
 BEGIN
     PERFORM set_config('task_migration.cause', 'cascade', true);
     {children}
-    PERFORM set_config('task_migration.cause', coalesce(_before, ''), true);
+    PERFORM set_config('task_migration.cause', coalesce(_tm_before, ''), true);
 END
 $task_migration$
 
@@ -268,12 +268,12 @@ IF NOT EXISTS (SELECT 1 FROM {table} t WHERE {parent}) THEN
     END IF;
 
 -- child_removed: the child goes too
-FOR _child IN SELECT {child_key} FROM {child} c WHERE {mine} LOOP
-            IF _telling THEN
-                PERFORM task_migration.tell({child_name}, _child, _before, task_migration.newest({child_name}, _child),
+FOR _tm_child IN SELECT {child_key} FROM {child} c WHERE {mine} LOOP
+            IF _tm_telling THEN
+                PERFORM task_migration.tell({child_name}, _tm_child, _tm_before, task_migration.newest({child_name}, _tm_child),
                     (SELECT to_jsonb(t.*) FROM {child} t WHERE {child_here}), NULL);
             END IF;
-            PERFORM {remove}(_child, CASE WHEN _telling THEN _before ELSE 'cascade' END);
+            PERFORM {remove}(_tm_child, CASE WHEN _tm_telling THEN _tm_before ELSE 'cascade' END);
         END LOOP;
 
 -- child_set: the child lets go of it
@@ -286,17 +286,17 @@ PERFORM set_config('session_replication_role', 'origin', true);
         PERFORM set_config('session_replication_role', 'replica', true);
 
 -- keys: at the end of the applying transaction: is what was applied as keys and late claims want it
-CREATE OR REPLACE FUNCTION {function}(_v bigint, _key text, _kind text, _vals jsonb) RETURNS void LANGUAGE plpgsql AS $task_migration$
+CREATE OR REPLACE FUNCTION {function}(_tm_v bigint, _tm_key text, _tm_kind text, _tm_vals jsonb) RETURNS void LANGUAGE plpgsql AS $task_migration$
 #variable_conflict use_column
 DECLARE
-    _row {table}%ROWTYPE;
-    _went text;
+    _tm_row {table}%ROWTYPE;
+    _tm_went text;
 BEGIN
-    IF _kind = 'update' AND NOT _vals ?| {watched} THEN RETURN; END IF;
-    SELECT t.* INTO _row FROM {table} t WHERE {here};
+    IF _tm_kind = 'update' AND NOT _tm_vals ?| {watched} THEN RETURN; END IF;
+    SELECT t.* INTO _tm_row FROM {table} t WHERE {here};
     IF NOT FOUND THEN
         -- Made anew by its writer since: then its children come after that, and are told as they arrive.
-        IF _kind = 'delete' AND NOT EXISTS (SELECT 1 FROM {peer} w WHERE w.table_name = {name} AND w.key = _key AND w.v > _v) THEN {gone} END IF;
+        IF _tm_kind = 'delete' AND NOT EXISTS (SELECT 1 FROM {peer} w WHERE w.table_name = {name} AND w.key = _tm_key AND w.v > _tm_v) THEN {gone} END IF;
         RETURN;
     END IF;
     {parents}
@@ -306,16 +306,16 @@ $task_migration$
 
 -- late: claims that are checked at the end of a transaction
 LOOP
-        _went := {contest}(_key, _vals, true);
-        IF _went = 'self' THEN RETURN; END IF;
-        EXIT WHEN _went = 'none';
+        _tm_went := {contest}(_tm_key, _tm_vals, true);
+        IF _tm_went = 'self' THEN RETURN; END IF;
+        EXIT WHEN _tm_went = 'none';
     END LOOP;
 
 -- parent: one key of the table: the row that it refers to must be here, and stay until this transaction ends
 IF {given} THEN
         PERFORM 1 FROM {parent} t WHERE {match} FOR KEY SHARE;
         IF NOT FOUND THEN
-            PERFORM task_migration.tell({name}, _key, 'parent gone', _v, {lost}, NULL);
+            PERFORM task_migration.tell({name}, _tm_key, 'parent gone', _tm_v, {lost}, NULL);
             {action}
         END IF;
     END IF;

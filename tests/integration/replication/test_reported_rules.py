@@ -74,6 +74,10 @@ SCHEMAS = {
     "place": "CREATE TABLE place{} (at ext.vector(2) PRIMARY KEY, name text, note text); CREATE TABLE visit{} "
     "(id int PRIMARY KEY, at ext.vector(2) REFERENCES place{} ON DELETE CASCADE);"
     "INSERT INTO place{} VALUES ('[1,2]', 'home'), ('[3,4]', 'work'); INSERT INTO visit{} VALUES (1, '[1,2]')",
+    "named": "CREATE TABLE named{} (id int PRIMARY KEY, _key text, _vals jsonb, _take text, _row text, t text, n text, c text, w text, key text);"
+    "CREATE UNIQUE INDEX ON named{} (_key, lower(t)) WHERE _take IS NULL;"
+    "CREATE TABLE part{} (_key int PRIMARY KEY, _vals int REFERENCES named{} ON DELETE CASCADE);"
+    "INSERT INTO named{} VALUES (1, 'a', '[1]'), (2, 'b', '[]'); INSERT INTO part{} VALUES (7, 1), (8, 2)",
     "word": "CREATE TABLE word{} (id int PRIMARY KEY, t text); CREATE UNIQUE INDEX ON word{} (folded(t));"
     "INSERT INTO word{} VALUES (1, 'A')",
 }
@@ -346,6 +350,32 @@ def test_a_replica_identity_of_another_index(pair: Pair) -> None:
         (3, "c", None),
         (4, "d", None),
     ]
+
+
+def test_columns_named_as_the_rules_name_things(pair: Pair) -> None:
+    """A column `_key` was read in the place of the rules' own `_key`: the worker stopped with 42846."""
+    it = Writing(pair)
+    with it.at_once():
+        it.source("UPDATE named SET _key = 'c', _vals = '{\"_key\": 1}', t = 'T' WHERE id = 1")
+        it.target("UPDATE named SET _row = 'r', n = 'N', key = 'k' WHERE id = 1")
+        it.target("INSERT INTO part VALUES (9, 2)")
+    assert it.told("named", "part") == []
+    assert it.rows("SELECT id, _key, _vals, _row, t, n, key FROM named ORDER BY id")[0] == (
+        1,
+        "c",
+        {"_key": 1},
+        "r",
+        "T",
+        "N",
+        "k",
+    )
+    with it.at_once():
+        it.source("INSERT INTO named (id, _key, t) VALUES (3, 'd', 'X')")
+        it.target("INSERT INTO named (id, _key, t) VALUES (4, 'd', 'x')")
+        it.source("DELETE FROM named WHERE id = 2")
+    ((table, _, kind, _),) = it.told("named", "part")
+    assert (table, kind) == ("named", "unique claim")
+    assert it.rows("SELECT _key, _vals FROM part") == [(7, 1)]
 
 
 def test_a_function_without_a_search_path_is_refused(refused: tuple[Pair, list[Check]]) -> None:
