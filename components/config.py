@@ -62,6 +62,14 @@ class MigrationConfig(Model):
     dropped_foreign_keys: tuple[str, ...] = Field(
         DEFAULT_DROPPED_FOREIGN_KEYS, description="Foreign keys across the border that cannot exist on the target."
     )
+    carry_triggers: tuple[str, ...] = Field(
+        (),
+        description="Triggers (`table.trigger`) that the target gets too, after the rows; the others stay behind, and preflight names them.",
+    )
+    leave_behind: tuple[str, ...] = Field(
+        (),
+        description="What the target deliberately lacks (`table.name`): policies, checks, indexes, statistics objects, defaults (by column).",
+    )
     replication_engine: Literal["dms", "native", "none"] = Field(
         "dms",
         description="What carries changes, both ways: AWS DMS, or PostgreSQL logical replication; none once `finalize` has ended it.",
@@ -185,6 +193,18 @@ class MigrationConfig(Model):
             # PostgreSQL, 'Lexical Structure': identifiers are cut at NAMEDATALEN - 1 = 63 bytes.
             if not name or len(name.encode()) > 63 or "\0" in name:
                 raise ValueError(f"{name!r} is no identifier: 1 to 63 bytes; correct the name")
+        if len(set(names)) != len(names):
+            raise ValueError("a name stands in it twice; remove one")
+        return names
+
+    @field_validator("carry_triggers", "leave_behind")
+    @classmethod
+    def _objects(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not all(name.partition(".")[::2]):
+                raise ValueError(
+                    f"{name!r} names nothing of a table; write table.name, for example tasks.tasks_title_check"
+                )
         if len(set(names)) != len(names):
             raise ValueError("a name stands in it twice; remove one")
         return names
