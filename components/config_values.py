@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -36,12 +36,20 @@ def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> Con
     lines = []
     meanings = known_keys(model)
     aliases = {name: field.alias or name for name, field in model.model_fields.items()}
+    fields = {aliases[name]: field for name, field in model.model_fields.items()}
     for item in error.errors(include_url=False):
         top = aliases.get(str(item["loc"][0]), str(item["loc"][0])) if item["loc"] else ""
         key = ".".join([top, *(str(part) for part in item["loc"][1:])]) or "(whole)"
         meaning = meanings.get(top, "")
-        if item["type"] == "missing":
-            text = f"{key}: no value; {meaning} Set it: pulumi config set {PROJECT}:{key} VALUE"
+        field = fields.get(top) if len(item["loc"]) == 1 else None
+        if item["type"] == "missing" or (item["input"] == [] and field is not None and field.is_required()):
+            first = "[0]" if field is not None and get_origin(field.annotation) is tuple else ""
+            text = f"{key}: no value; {meaning} Set it: pulumi config set {_path(top, first)} VALUE"
+        elif item["type"] == "too_short" and item["input"] == []:
+            text = (
+                f"{key}: an empty list, which means none; limit: at least {item['ctx']['min_length']}. {meaning} Correct it in {origin}; "
+                "without the key its default counts"
+            )
         elif item["type"] == "extra_forbidden":
             within = model.model_fields.get(str(item["loc"][0])) if len(item["loc"]) > 1 else None
             text = _unknown(key, within.annotation if within else model)
@@ -74,9 +82,11 @@ def _how(top: str, below: tuple[int | str, ...], value: object, origin: str) -> 
     if isinstance(value, list | dict):
         return f" in {origin}"
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in below)
-    return (
-        f": pulumi config set {f'--path {chr(39)}{PROJECT}:{top}{path}{chr(39)}' if path else f'{PROJECT}:{top}'} VALUE"
-    )
+    return f": pulumi config set {_path(top, path)} VALUE"
+
+
+def _path(top: str, below: str) -> str:
+    return f"--path '{PROJECT}:{top}{below}'" if below else f"{PROJECT}:{top}"
 
 
 def refuse_unknown(values: Iterable[str], model: type[BaseModel], origin: str = "the configuration") -> None:
@@ -91,7 +101,7 @@ M = TypeVar("M", bound=BaseModel)
 def parse(model: type[M], values: Mapping[str, Any], origin: str = "the configuration") -> M:
     """Validate camelCase ``values`` into ``model``.
 
-    An empty string counts as not set, as the stack files list every key that a team has to fill in.
+    An empty string counts as not set, as the stack files list every key that a team has to fill in; an empty list means none.
 
     Raises:
         ConfigError: naming each wrong key, its value, the limit and the remedy.
@@ -99,7 +109,7 @@ def parse(model: type[M], values: Mapping[str, Any], origin: str = "the configur
     # By its alias alone: a model takes a field's name too, and one of two spellings would be passed by.
     refuse_unknown(values, model, origin)
     try:
-        return model.model_validate({key: value for key, value in values.items() if value not in ("", None, [])})
+        return model.model_validate({key: value for key, value in values.items() if value not in ("", None)})
     except ValidationError as error:
         raise _explain(error, model, origin) from None
 
@@ -142,7 +152,8 @@ class _Once(yaml.SafeLoader):
 
 
 def read_stack_file(path: Path) -> dict[str, Any]:
-    """The ``task-migration:`` keys of a ``Pulumi.<stack>.yaml``, without their prefix; the secret ones are left out.
+    """The ``task-migration:`` keys of a ``Pulumi.<stack>.yaml``, without their prefix, as their types have them; the secret ones are
+    left out.
 
     Raises:
         ConfigError: the file is missing or is not YAML of the expected shape.
@@ -168,7 +179,7 @@ def read_stack_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} has no `config:` map; compare it with Pulumi.staging.yaml")
     prefix = f"{PROJECT}:"
     values = {str(key).removeprefix(prefix): value for key, value in config.items() if str(key).startswith(prefix)}
-    return {key: value for key, value in values.items() if key not in SECRET_KEYS}
+    return {key: typed(key, value) for key, value in values.items() if key not in SECRET_KEYS}
 
 
 def migration_config(values: Mapping[str, Any], origin: str = "the configuration") -> MigrationConfig:

@@ -71,7 +71,7 @@ class StackFile:
             UsageError: the file is missing or is no stack's file.
         """
         try:
-            return {key: typed(key, value) for key, value in read_stack_file(self.path).items()}
+            return read_stack_file(self.path)
         except ConfigError as error:
             raise UsageError(str(error)) from None
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from components.config import PROJECT
+from components.config_stack import StackConfig
 from components.config_values import typed
 from scripts.deployment.stack_file import replaced
 from scripts.support.settings import PROJECT_ROOT
@@ -51,14 +52,24 @@ def laid_out(stack: str, text: str) -> str:
 
 
 def values_of(text: str) -> dict[str, Any]:
-    """The project's values in a stack's file (camelCase keys), as their keys' types have them; empty and encrypted ones are left out."""
+    """The project's values in a stack's file (camelCase keys), as their keys' types have them; what is still to be filled in and what is
+    encrypted is left out. An empty list means none where the key has a default of more; else it waits for its first item.
+    """
     config = (yaml.safe_load(text) or {}).get("config") or {}
     prefix = f"{PROJECT}:"
+    values = {
+        key: typed(key, value) for name, value in config.items() if (key := str(name).removeprefix(prefix)) != name
+    }
+    waits = {
+        field.alias or name
+        for name, field in StackConfig.model_fields.items()
+        if field.is_required() or not field.default
+    }
     return {
-        key.removeprefix(prefix): typed(key.removeprefix(prefix), value)
-        for key, value in config.items()
-        if str(key).startswith(prefix)
-        and value not in ("", None, [])
+        key: value
+        for key, value in values.items()
+        if value not in ("", None)
+        and not (value == [] and key in waits)
         and not (isinstance(value, dict) and "secure" in value)
     }
 

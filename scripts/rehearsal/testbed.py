@@ -238,7 +238,7 @@ class Testbed:
         elif self.plan.replication == "native":
             config["canaryStickySeconds"] = 0  # the file's is for DMS
 
-        config = {key: value for key, value in config.items() if value not in ("", [], None)}
+        config = {key: value for key, value in config.items() if value not in ("", None)}
         self.sticky = int(config.get("canaryStickySeconds", 0))
         self._write(config)
         wrong.in_account(self.plan.wrong, self.aws, config)

@@ -146,6 +146,19 @@ CASES: list[Case] = [
         command="preflight",
     ),
     _key(
+        "no table at all",
+        "tables: []",
+        "tables: an empty list, which means none; limit: at least 1",
+        "Correct it in Pulumi.wrong.yaml; without the key its default counts",
+        command="preflight",
+    ),
+    _key(
+        "a ladder without a step, as `pulumi config set` keeps it",
+        "canaryLadder: '[]'",
+        "canaryLadder: an empty list, which means none; limit: at least 1",
+        command="canary status",
+    ),
+    _key(
         "a table that moves and stays",
         "tables: [tasks, users]",
         "users: a table either moves or stays; take it out of one list",

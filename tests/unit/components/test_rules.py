@@ -237,7 +237,8 @@ def test_a_missing_key_is_named_with_the_command_that_sets_it(key: str) -> None:
         declare(**unset)
     assert f"{key}: no value; " in str(caught.value)
     assert "Value error" not in str(caught.value), "whose word is the library's"
-    assert f"pulumi config set task-migration:{key}" in str(caught.value)
+    path = f"--path 'task-migration:{key}[0]'" if isinstance(FILLED[key], list) else f"task-migration:{key}"
+    assert f"pulumi config set {path} VALUE" in str(caught.value)
 
 
 def other_place(region: str = "ap-northeast-1", account: str = "123456789012") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_origin
 from urllib.parse import quote
 
 import pytest
@@ -14,6 +15,8 @@ from components.config import ConfigError, MigrationConfig
 from components.config_stack import StackConfig
 from components.config_values import migration_config, parse, read_stack_file
 from scripts.database import connections as postgres
+from scripts.init.layout import values_of
+from scripts.init.run import value_of
 from scripts.support.aws import conninfo_of
 from scripts.support.errors import MigrationError, TimedOut, UsageError
 from scripts.support.journal import FileJournal
@@ -99,6 +102,33 @@ def test_a_wrong_value_is_named_with_its_limit(key: str, value: object, said: st
 def test_a_missing_listener_is_named_with_the_command_that_sets_it() -> None:
     with pytest.raises(ConfigError, match=r"listenerArn: no value.*pulumi config set task-migration:listenerArn"):
         parse(StackConfig, {"listenerArn": ""})
+
+
+_FIELDS = {field.alias or name: (name, field) for name, field in StackConfig.model_fields.items()}
+LISTS = sorted(key for key, (_, field) in _FIELDS.items() if get_origin(field.annotation) is tuple)
+
+
+@pytest.mark.parametrize("key", LISTS)
+@pytest.mark.parametrize("written", ["[]", "'[]'"], ids=["--path", "text"])
+def test_an_empty_list_means_none_however_it_is_written(key: str, written: str, tmp_path: Path) -> None:
+    """Prevents `droppedForeignKeys: []` that means the eight of the plan; `pulumi config set` keeps a list as a text."""
+    path = tmp_path / "Pulumi.x.yaml"
+    path.write_text(f"config:\n  task-migration:{key}: {written}\n")
+    values = read_stack_file(path)
+    assert values == {key: []}
+    name, field = _FIELDS[key]
+    own = MigrationConfig if name in MigrationConfig.model_fields else StackConfig
+    if any(getattr(one, "min_length", None) for one in field.metadata):
+        said = (
+            f"{key}: no value" if field.is_required() else f"{key}: an empty list, which means none; limit: at least 1"
+        )
+        with pytest.raises(ConfigError, match=said):
+            parse(own, values)
+    elif own is MigrationConfig:
+        assert getattr(migration_config(values), name) == ()
+    # `init` too: it is nobody's gap where the key has a default of more.
+    assert values_of(path.read_text()) == (values if field.default and not field.is_required() else {})
+    assert value_of(key, "") == value_of(key, "[]") == []
 
 
 @pytest.mark.parametrize("stack", ["staging", "prod"])
