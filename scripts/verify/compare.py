@@ -133,7 +133,7 @@ class TableComparison:
 
     def _check_key(self) -> None:
         table, theirs = self.table, self.theirs
-        if not table.key or set(table.key) - set(theirs.stored):
+        if not table.key or set(table.key) - {column.name for column in theirs.columns}:
             raise Refused(
                 f"{table.name}: rows are told apart by the primary key, which is {table.key or 'missing'} on the source and "
                 f"{theirs.key or 'missing'} on the target; make it the same (see `task-migration schema diff`), then verify again"

@@ -40,7 +40,7 @@ class Rules:
             "name": sql.Literal(self._table.name),
             "own": record.table(side),
             "peer": record.table(other(side)),
-            "here": self._at("_tm_key"),
+            "here": self._it.at("_tm_key"),
             "contest": self._named("contest"),
             "remove": self._named("remove"),
             "telling": sql.Literal(side == "source"),
@@ -81,9 +81,6 @@ class Rules:
     def _value(self, source: str, name: str) -> sql.Composed:
         return sql.SQL("({} ->> {})::{}").format(sql.SQL(source), sql.Literal(name), sql.SQL(self._it.types[name]))
 
-    def _at(self, key: str) -> sql.Composed:
-        return _at(self._it, key)
-
     def _apply(self) -> sql.Composed:
         table, it = self._table, self._it
         update: sql.Composable = _NOTHING
@@ -94,7 +91,7 @@ class Rules:
                 )
                 for name in it.settable
             )
-            update = sql.SQL("UPDATE {} t SET {} WHERE {};").format(table.identifier, sets, self._at("_tm_key"))
+            update = sql.SQL("UPDATE {} t SET {} WHERE {};").format(table.identifier, sets, self._it.at("_tm_key"))
         # A key that is checked late can be no arbiter of ON CONFLICT.
         arbiter = sql.SQL("ON CONFLICT ({}) DO NOTHING").format(names(table.key))
         write = sql.SQL(TEMPLATES["write"]).format(
@@ -146,7 +143,7 @@ class Rules:
             sql.SQL(TEMPLATES["rival"]).format(
                 **self._common,
                 rival_key=record.key_of(table, "t"),
-                rival_here=self._at("_tm_rival_key"),
+                rival_here=self._it.at("_tm_rival_key"),
                 expressions=sql.SQL(", ").join(
                     sql.SQL(f"{expression} AS _tm_e{place}") for place, expression in enumerate(claim.expressions)
                 ),
@@ -198,7 +195,7 @@ class Rules:
                     mine=mine,
                     remove=record.function(child.table, "remove"),
                     child_name=sql.Literal(child.table.name),
-                    child_here=_at(child, "_tm_child"),
+                    child_here=child.at("_tm_child"),
                 )
             parts.append(sql.SQL(TEMPLATES["child"]).format(table=self._table.identifier, parent=parent, action=action))
         return parts
@@ -228,7 +225,7 @@ class Rules:
             action = sql.SQL(
                 "PERFORM set_config('task_migration.cause', 'parent gone', true); UPDATE {} t SET {} WHERE {}; "
                 "PERFORM set_config('task_migration.cause', '', true);"
-            ).format(self._table.identifier, _sets(key), self._at("_tm_key"))
+            ).format(self._table.identifier, _sets(key), self._it.at("_tm_key"))
             gone: Sequence[str] = key.sets
         else:
             action = sql.SQL("PERFORM {}(_tm_key, 'parent gone'); RETURN;").format(self._named("remove"))
@@ -244,16 +241,6 @@ class Rules:
             ),
             action=action,
         )
-
-
-def _at(it: Relations, key: str) -> sql.Composed:
-    """The row `t` whose key is the text ``key``."""
-    return sql.SQL(" AND ").join(
-        sql.SQL("t.{} {} ({}::jsonb ->> {})::{}").format(
-            sql.Identifier(name), sql.SQL(operator), sql.SQL(key), sql.Literal(place), sql.SQL(it.types[name])
-        )
-        for place, (name, operator) in enumerate(zip(it.table.key, it.key_operators, strict=True))
-    )
 
 
 def _match(

@@ -34,6 +34,8 @@ def function(relations: Relations, side: Side) -> sql.Composed:
         all_names=literals(table.stored),
         all_values=names(table.stored, "NEW.", "::text"),
         groups=sql.Literal(json.dumps(relations.groups)),
+        heir_row=sql.SQL("_tm_heir {}%ROWTYPE;" if relations.key_late else "").format(table.identifier),
+        heir=_heir(relations, side) if relations.key_late else sql.SQL(""),
     )
 
 
@@ -41,6 +43,15 @@ def trigger(relations: Relations) -> sql.Composed:
     """CREATE TRIGGER for a table's capture, and the one that refuses TRUNCATE."""
     table = relations.table
     return sql.SQL(TEMPLATES["trigger"]).format(table=table.identifier, function=record.function(table, "capture"))
+
+
+def _heir(relations: Relations, side: Side) -> sql.Composed:
+    return sql.SQL(TEMPLATES["heir"]).format(
+        table=relations.table.identifier,
+        here=relations.at("_tm_old_key"),
+        own=record.table(side),
+        name=sql.Literal(relations.table.name),
+    )
 
 
 def _changed(relations: Relations, columns: Iterable[str]) -> sql.Composed:

@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION task_migration.shape(relation oid, OUT key_sql text, 
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $task_migration$
     SELECT (SELECT 'SELECT jsonb_build_array(' || string_agg(format('($1).%I::text', a.attname), ', ' ORDER BY k.i) || ')::text'
             FROM pg_index x, unnest(x.indkey::int2[]) WITH ORDINALITY k(n, i) JOIN pg_attribute a ON a.attnum = k.n
-            WHERE x.indrelid = relation AND x.indisprimary AND a.attrelid = relation),
+            WHERE x.indrelid = relation AND x.indisprimary AND a.attrelid = relation AND k.i <= x.indnkeyatts),
         array_agg(c.attname::text ORDER BY c.attnum),
         'SELECT ARRAY[' || string_agg(format('($1).%I::text', c.attname), ', ' ORDER BY c.attnum) || ']'
     FROM pg_attribute c WHERE c.attrelid = relation AND c.attnum > 0 AND NOT c.attisdropped AND c.attgenerated = ''
@@ -27,11 +27,12 @@ DECLARE
     _vals text[];
     _before text[];
     _key text;
-    _old_key text;
+    _tm_old_key text;
     -- Any role may set this name in its session; what only the rules' sessions have says that it is theirs.
     _made text := CASE WHEN coalesce(current_setting('task_migration.cause', true), '') <> '' AND current_setting('session_replication_role') = 'replica'
                        THEN current_setting('task_migration.cause', true) END;
     _now record;
+    {heir_row}
 BEGIN
     -- What the rules write as a record arrives is no write of this side's. Any role may say that it applies (PostgreSQL, 'Customized
     -- Options'); to set session_replication_role it would need a right to it. Here and not in a WHEN of the trigger, which is made
@@ -43,12 +44,12 @@ BEGIN
         IF (SELECT c.relnatts FROM pg_class c WHERE c.oid = TG_RELID) <> {shape} THEN
             RAISE EXCEPTION USING ERRCODE = 'undefined_column';
         END IF;
-        IF TG_OP <> 'INSERT' THEN _old_key := {old_key}; END IF;
+        IF TG_OP <> 'INSERT' THEN _tm_old_key := {old_key}; END IF;
         IF TG_OP <> 'DELETE' THEN _key := {new_key}; END IF;
         IF TG_OP = 'DELETE' THEN
             _names := {referenced};
             _vals := ARRAY[{referenced_values}]::text[];
-        ELSIF TG_OP = 'UPDATE' AND _key = _old_key THEN
+        ELSIF TG_OP = 'UPDATE' AND _key = _tm_old_key THEN
             {changed}
         ELSE
             _names := {all_names};
@@ -59,14 +60,14 @@ BEGIN
         SELECT s.* INTO _now FROM task_migration.shape(TG_RELID) s;
         _names := _now.names;
         IF TG_OP <> 'INSERT' THEN
-            EXECUTE _now.key_sql INTO _old_key USING OLD;
+            EXECUTE _now.key_sql INTO _tm_old_key USING OLD;
             EXECUTE _now.values_sql INTO _before USING OLD;
         END IF;
         IF TG_OP <> 'DELETE' THEN
             EXECUTE _now.key_sql INTO _key USING NEW;
             EXECUTE _now.values_sql INTO _vals USING NEW;
         END IF;
-        IF TG_OP = 'UPDATE' AND _key = _old_key THEN
+        IF TG_OP = 'UPDATE' AND _key = _tm_old_key THEN
             SELECT array_agg(u.n ORDER BY u.i), array_agg(u.v ORDER BY u.i) INTO _names, _vals
             FROM (SELECT x.*, array_agg(x.n) FILTER (WHERE x.v IS DISTINCT FROM x.o) OVER () AS changed
                   FROM unnest(_names, _vals, _before) WITH ORDINALITY x(n, v, o, i)) u
@@ -77,7 +78,7 @@ BEGIN
             FROM unnest(_names, _before) WITH ORDINALITY u(n, v, i) WHERE u.n = ANY({referenced});
         END IF;
     END;
-    IF TG_OP = 'UPDATE' AND _key = _old_key THEN
+    IF TG_OP = 'UPDATE' AND _key = _tm_old_key THEN
         IF _names IS NOT NULL THEN
             INSERT INTO {own} (v, table_name, key, kind, vals, cause)
             VALUES (nextval('task_migration.clock'), {name}, _key, 'update', json_object(_names, _vals)::text, _made);
@@ -85,9 +86,10 @@ BEGIN
         RETURN NULL;
     END IF;
     IF TG_OP <> 'INSERT' THEN
-        INSERT INTO {own} (v, table_name, key, kind, vals, cause) VALUES (nextval('task_migration.clock'), {name}, _old_key, 'delete',
+        INSERT INTO {own} (v, table_name, key, kind, vals, cause) VALUES (nextval('task_migration.clock'), {name}, _tm_old_key, 'delete',
             CASE WHEN TG_OP = 'DELETE' AND _names <> '{{}}' THEN json_object(_names, _vals)::text END, _made);
     END IF;
+    {heir}
     IF TG_OP <> 'DELETE' THEN
         -- A key that was here before: what arrives for the row that is gone and this insert must see each other (apply.sql).
         -- A thousand rows to lock for all keys, so that a bulk insert writes few; shared, as only what applies is meant.
@@ -102,6 +104,22 @@ BEGIN
     RETURN NULL;
 END
 $task_migration$
+
+-- heir: a key that is checked late: another row may have the old one by now, and is recorded whole after the deletion, as its own
+-- record may be older
+IF TG_OP <> 'INSERT' THEN
+        BEGIN
+            SELECT t.* INTO _tm_heir FROM {table} t WHERE {here} LIMIT 1;
+            IF FOUND THEN
+                SELECT s.* INTO _now FROM task_migration.shape(TG_RELID) s;
+                EXECUTE _now.values_sql INTO _before USING _tm_heir;
+                INSERT INTO {own} (v, table_name, key, kind, vals, cause)
+                VALUES (nextval('task_migration.clock'), {name}, _tm_old_key, 'insert', json_object(_now.names, _before)::text, _made);
+            END IF;
+        EXCEPTION WHEN undefined_column THEN
+            NULL; -- the key was altered since, which `status` tells
+        END;
+    END IF;
 
 -- trigger: fires for whoever writes, also in sessions with session_replication_role = replica
 -- First of the row's triggers, which fire by name: one of the application's own may write the row once more.

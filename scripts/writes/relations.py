@@ -64,11 +64,20 @@ class Relations:
         table = self.table
         return tuple(n for n in table.stored if n not in table.key and table.column(n).identity != "a")
 
+    def at(self, key: str) -> sql.Composed:
+        """The condition of the row `t` whose key is the text that the SQL ``key`` gives."""
+        return sql.SQL(" AND ").join(
+            sql.SQL("t.{} {} ({}::jsonb ->> {})::{}").format(
+                sql.Identifier(name), sql.SQL(operator), sql.SQL(key), sql.Literal(place), sql.SQL(self.types[name])
+            )
+            for place, (name, operator) in enumerate(zip(self.table.key, self.key_operators, strict=True))
+        )
+
     @property
     def referenced(self) -> tuple[str, ...]:
         """Columns outside the key that other tables refer to: a delete's record holds them."""
         found = {name for key in self.children for name in key.parent_columns} - set(self.table.key)
-        return tuple(name for name in self.table.stored if name in found)
+        return tuple(column.name for column in self.table.columns if column.name in found)
 
 
 def together(groups: Iterable[Sequence[str]], columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:

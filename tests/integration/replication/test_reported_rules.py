@@ -74,6 +74,11 @@ SCHEMAS = {
     "place": "CREATE TABLE place{} (at ext.vector(2) PRIMARY KEY, name text, note text); CREATE TABLE visit{} "
     "(id int PRIMARY KEY, at ext.vector(2) REFERENCES place{} ON DELETE CASCADE);"
     "INSERT INTO place{} VALUES ('[1,2]', 'home'), ('[3,4]', 'work'); INSERT INTO visit{} VALUES (1, '[1,2]')",
+    "seat": "CREATE TABLE seat{} (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, v text, w text);"
+    "INSERT INTO seat{} VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd')",
+    "twice": "CREATE TABLE twice{} (x int, id int GENERATED ALWAYS AS (x * 2) STORED PRIMARY KEY, v text);"
+    "CREATE TABLE half{} (id int PRIMARY KEY, twice int REFERENCES twice{} ON DELETE CASCADE);"
+    "INSERT INTO twice{} VALUES (1), (2); INSERT INTO half{} VALUES (2, 4)",
     "named": "CREATE TABLE named{} (id int PRIMARY KEY, _key text, _vals jsonb, _take text, _row text, t text, n text, c text, w text, key text);"
     "CREATE UNIQUE INDEX ON named{} (_key, lower(t)) WHERE _take IS NULL;"
     "CREATE TABLE part{} (_key int PRIMARY KEY, _vals int REFERENCES named{} ON DELETE CASCADE);"
@@ -92,7 +97,7 @@ for _name, _action in ACTIONS.items():
         f"customer_id int NOT NULL REFERENCES customer{{}} ON DELETE {_action}); INSERT INTO customer{{}} VALUES (5), (6)"
     ).replace("{}", f"_{_name}{{}}")
 #: Tried with either side as the first.
-TWICE = ("folder", "message", "author", "project", *(f"customer_{name}" for name in ACTIONS))
+TWICE = ("seat", "folder", "message", "author", "project", *(f"customer_{name}" for name in ACTIONS))
 PLAIN = "CREATE FUNCTION plain(t text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower(t)'"
 FOLDED = "CREATE FUNCTION folded(t text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN plain(t); END'"
 REMEDY = "ALTER FUNCTION folded(text) SET search_path = public"
@@ -350,6 +355,47 @@ def test_a_replica_identity_of_another_index(pair: Pair) -> None:
         (3, "c", None),
         (4, "d", None),
     ]
+
+
+@SIDES
+def test_a_key_that_is_checked_late(pair: Pair, side: Side) -> None:
+    """Rows that swap their keys, or have the same one for a while: the deletion of the old one was the newest of the key's records."""
+    it, write, other = by_side(pair, side)
+    write("UPDATE seat{} SET id = 4 - id WHERE id < 4")
+    other("UPDATE seat{} SET w = 'edited' WHERE id = 4")
+    assert it.told("seat") == []
+    assert it.rows("SELECT id, v FROM seat{} ORDER BY id") == [(1, "c"), (2, "b"), (3, "a"), (4, "d")]
+    write(
+        "BEGIN; INSERT INTO seat{} VALUES (1, 'new'); UPDATE seat{} SET w = 'kept' WHERE v = 'c'; DELETE FROM seat{} WHERE v = 'new'; COMMIT"
+    )
+    write(
+        "BEGIN; INSERT INTO seat{} VALUES (2, 'new'); UPDATE seat{} SET w = 'gone' WHERE v = 'b'; DELETE FROM seat{} WHERE v = 'b'; COMMIT"
+    )
+    write("BEGIN; INSERT INTO seat{} VALUES (3, 'late'); UPDATE seat{} SET id = 9 WHERE v = 'late'; COMMIT")
+    assert it.told("seat") == []
+    assert it.rows("SELECT id, v, w FROM seat{} ORDER BY id") == [
+        (1, "c", "kept"),
+        (2, "new", None),
+        (3, "a", None),
+        (4, "d", "edited"),
+        (9, "late", None),
+    ]
+
+
+def test_a_key_that_is_computed(pair: Pair) -> None:
+    """A generated column as the key: all rows were copied, and verify refused them."""
+    it = Writing(pair)
+    with it.at_once():
+        it.source("UPDATE twice SET v = 'edited' WHERE id = 2")
+        it.source("DELETE FROM twice WHERE id = 4")
+        it.target("UPDATE twice SET x = 3 WHERE id = 2")
+        it.target("INSERT INTO half VALUES (3, 4)")
+    assert {(table, kind) for table, _, kind, _ in it.told("twice", "half")} == {
+        ("twice", "update of deleted"),
+        ("half", "parent gone"),
+    }
+    assert it.rows("SELECT id, x FROM twice") == [(6, 3)]
+    assert it.rows("SELECT id FROM half") == []
 
 
 def test_columns_named_as_the_rules_name_things(pair: Pair) -> None:
