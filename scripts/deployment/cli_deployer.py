@@ -13,11 +13,10 @@ from typing import Any, TypeVar, get_args
 
 from pulumi import automation
 
-from components.config import PROJECT, SECRET_KEYS
 from scripts.deployment.deployer import WEIGHT, Change, Op, UpResult, not_deployed, recurring
 from scripts.deployment.errors import AT_ONCE, CannotDeploy, Killed
 from scripts.deployment.pulumi_cli import Command, Run, left_behind, named
-from scripts.deployment.stack_file import Edit, StackFile, refuse_unknown, text_of
+from scripts.deployment.stack_file import Edit, StackFile, text_of
 from scripts.support.console import say
 from scripts.support.errors import MigrationError
 from scripts.support.outputs import Outputs
@@ -91,7 +90,7 @@ class CliDeployer:
             CannotDeploy: the stack is locked or the backend away; nothing was changed, and the configuration says so.
             TimedOut, MigrationError: with the cause, and with what the configuration says now.
         """
-        edit = self._keep(overrides)
+        edit = self._file.keep(overrides)
         collected = _Collected()
         try:
             state = self._state()
@@ -175,18 +174,6 @@ class CliDeployer:
         with self._named(what):
             return action()
 
-    def _keep(self, overrides: Mapping[str, object]) -> Edit:
-        refuse_unknown(overrides)
-        hidden = {
-            f"{PROJECT}:{key}": automation.ConfigValue(text_of(value), secret=True)
-            for key, value in overrides.items()
-            if key in SECRET_KEYS
-        }
-        if hidden:
-            with self._named("pulumi config set"):
-                self._stack.set_all_config(hidden)
-        return self._file.keep({key: value for key, value in overrides.items() if key not in SECRET_KEYS})
-
 
 def _pending(state: Mapping[str, Any]) -> dict[str, str]:
     found = state.get("pending_operations") or []
@@ -210,7 +197,7 @@ def _after_failure(
     """After a failed ``up``: the configuration as it was when nothing was changed, else kept; what is so, in words."""
     if edit.before == edit.after:
         return None
-    keys = ", ".join(f"{key} {text_of(value)}" for key, value in overrides.items() if key not in SECRET_KEYS)
+    keys = ", ".join(f"{key} {text_of(value)}" for key, value in overrides.items())
     if changes or isinstance(error, Killed):
         begun = ", ".join(change.name for change in changes) or "something, perhaps"
         return (

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ class Edit:
 
     def undo(self) -> bool:
         """Put the text back as it was; False when somebody else changed the file since, which then stays."""
-        if _read(self.path) != self.after:
+        if read(self.path) != self.after:
             return False
         write(self.path, self.before)
         return True
@@ -82,7 +84,7 @@ class StackFile:
             UsageError: a key is unknown or secret (the CLI alone encrypts), or the file is no stack's file.
             MigrationError: the file cannot be written.
         """
-        before = _read(self.path)
+        before = read(self.path)
         after = self._with(overrides)
         if after != before:
             write(self.path, after)
@@ -99,7 +101,7 @@ class StackFile:
         if hidden := sorted(SECRET_KEYS & set(overrides)):
             raise UsageError(f"{', '.join(hidden)}: secret; set it by itself first: pulumi config set --secret")
         self.config()  # a file that is none is refused by name
-        text = _read(self.path)
+        text = read(self.path)
         for key, value in overrides.items():
             text = replaced(text, f"{PROJECT}:{key}", value)
         return text
@@ -109,48 +111,94 @@ def _values(text: str) -> dict[str, Any]:
     return dict((yaml.safe_load(text) or {}).get("config") or {})
 
 
-def replaced(text: str, key: str, value: object) -> str:
-    """The YAML ``text`` with ``config.<key>`` set to ``value``; every other character stays."""
-    wanted = yaml.safe_load(text) or {}
-    wanted["config"] = {**(wanted.get("config") or {}), key: value}
-    with suppress(yaml.YAMLError):
-        changed = _spliced(text, key, value)
-        if changed is not None and yaml.safe_load(changed) == wanted:
-            return changed
-    # A form that is not edited in place (an alias, a flow map): the values are what counts.
-    return _dumped(wanted, flow=False).replace("\n", _line_end(text))
+def replaced(text: str, key: str, value: object, within: str | None = "config") -> str:
+    """The YAML ``text`` with ``config.<key>`` set to ``value``, or the top's ``key`` where ``within`` is None; every other character
+    stays, the mark of a byte order and each line's end too.
+    """
+    before = yaml.safe_load(text) or {}
+    had = before if within is None else before.get(within) or {}
+    if key in had and yaml.safe_dump(had[key]) == yaml.safe_dump(value):
+        return text
+    changed = {**had, key: value}
+    wanted = changed if within is None else {**before, within: changed}
+    mark = _MARK if text.startswith(_MARK) else ""
+    for spliced in _spliced(text.removeprefix(mark), key, value, within):
+        with suppress(yaml.YAMLError):
+            if yaml.safe_load(spliced) == wanted:
+                return mark + spliced
+    # A form that is not edited in place (an anchor that others name): the values are what counts.
+    return mark + _dumped(wanted, flow=False).replace("\n", _line_end(text, 0))
 
 
-def _line_end(text: str) -> str:
-    return "\r\n" if "\r\n" in text else "\n"
+_MARK = "\ufeff"
+#: YAML 1.2, 'Line Break Characters'.
+_BREAK = re.compile(r"\r\n|\r|\n")
+
+
+def _line_end(text: str, at: int) -> str:
+    """The end of the line at ``at``, else of the one before."""
+    found = _BREAK.search(text, at)
+    return found[0] if found else (_BREAK.findall(text) or ["\n"])[-1]
 
 
 def _dumped(value: object, *, flow: bool) -> str:
-    """The value as YAML that reads back as it: PyYAML writes a few controls (U+0085) so that they do not."""
-    for readable in (True, False):
+    """The value as YAML that reads back as it: PyYAML writes a few controls (U+0085) so that they do not. In flow on one line."""
+    for readable, style in product((True, False), (None, '"')):
         text = yaml.safe_dump(
-            value, default_flow_style=flow, allow_unicode=readable, width=float("inf"), sort_keys=False
+            value,
+            default_flow_style=flow,
+            default_style=style,
+            allow_unicode=readable,
+            width=float("inf"),
+            sort_keys=False,
         )
-        if yaml.safe_load(text) == value:
+        if yaml.safe_load(text) == value and not (flow and _BREAK.search(text[:-1])):
             break
     return text
 
 
-def _spliced(text: str, key: str, value: object) -> str | None:
+def _spliced(text: str, key: str, value: object, within: str | None) -> Iterator[str]:
+    """The text with the value at each place where it may be meant; the reader says which is right."""
     # A list keeps to its key's line: as an item of a flow list, without that list's brackets.
-    written, end = _dumped([value], flow=True)[1:-2], _line_end(text)
+    written = _dumped([value], flow=True)[1:-2]
     top = yaml.compose(text, Loader=yaml.SafeLoader)
+    line = f"{key}: {written}"
     if not isinstance(top, yaml.MappingNode):
-        return f"config:{end}  {key}: {written}{end}{text}"
-    config = next((node for name, node in top.value if name.value == "config"), None)
-    if not isinstance(config, yaml.MappingNode) or not config.value:
-        return None
-    for name, node in config.value:
+        end = _line_end(text, 0)
+        yield (f"{line}{end}" if within is None else f"{within}:{end}  {line}{end}") + text
+        return
+    holder = top
+    if within is not None:
+        found = next((pair for pair in top.value if pair[0].value == within), None)
+        if found is None:
+            end = _line_end(text, len(text))
+            ended = bool(_BREAK.search(text[-1:]))
+            yield f"{text}{'' if ended else end}{within}:{end}  {line}{end if ended else ''}"
+            return
+        name, holder = found
+        if not isinstance(holder, yaml.MappingNode) or not holder.value:
+            colon, close = _place(text, name, holder)
+            yield f"{text[:colon]}{_line_end(text, colon)}{' ' * (name.start_mark.column + 2)}{line}{text[close:]}"
+            return
+    for name, node in holder.value:
         if name.value == key:
-            colon = text.index(":", name.end_mark.index) + 1
-            return f"{text[:colon]} {written}{text[max(colon, _last_leaf(node).end_mark.index) :]}"
-    first = config.value[0][0].start_mark
-    return f"{text[: first.index]}{key}: {written}{end}{' ' * first.column}{text[first.index :]}"
+            colon, close = _place(text, name, node)
+            gap = text[colon : max(colon, node.start_mark.index)]
+            yield f"{text[:colon]} {written}{gap.rstrip() if '#' in gap else ''}{text[close:]}"
+            return
+    first = holder.value[0][0].start_mark
+    between = ", " if holder.flow_style else f"{_line_end(text, first.index)}{' ' * first.column}"
+    yield f"{text[: first.index]}{line}{between}{text[first.index :]}"
+
+
+def _place(text: str, name: yaml.Node, node: yaml.Node) -> tuple[int, int]:
+    """Behind a key's colon, and where its value ends."""
+    colon = text.index(":", name.end_mark.index) + 1
+    if node.start_mark.index < colon and (alias := re.compile(r"\s*\*[^\s,\]}]+").match(text, colon)):
+        return colon, alias.end()
+    close = max(colon, _last_leaf(node).end_mark.index)
+    # A block of text says it ends at the next key.
+    return colon, colon + len(text[colon:close].rstrip())
 
 
 def _last_leaf(node: yaml.Node) -> yaml.Node:
@@ -161,7 +209,8 @@ def _last_leaf(node: yaml.Node) -> yaml.Node:
     return node
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """The file's text, its line ends as they are. Raises UsageError when it cannot be read."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return file.read()

@@ -13,7 +13,7 @@ from pulumi import automation
 from components.config import PROJECT
 from scripts.deployment.errors import CannotDeploy
 from scripts.deployment.pulumi_cli import QUICK, Command, named
-from scripts.deployment.stack_file import replaced, write
+from scripts.deployment.stack_file import read, replaced, write
 from scripts.support.errors import Refused
 from scripts.support.redact import remember_secret
 
@@ -65,14 +65,9 @@ def encrypt_new(stack: str, file: Path, provider: str | None) -> None:
 
 def _take(file: Path, written: str) -> None:
     """Bring what the CLI wrote into the file, whose every other character stays."""
-    text, made = file.read_text(encoding="utf-8"), yaml.safe_load(written)
-    text = replaced(text, KEY, made["config"][KEY])
-    had = yaml.safe_load(text)
-    lines = [
-        line
-        for line in text.splitlines(keepends=True)
-        if not any(line.startswith(f"{one}:") for one in _OWN if one in made)
-    ]
-    own = {key: made[key] for key in _OWN if key in made}
-    changed = own != {key: had[key] for key in _OWN if key in had}
-    write(file, yaml.safe_dump(own, sort_keys=False, width=float("inf")) + "".join(lines) if changed else text)
+    made = yaml.safe_load(written)
+    text = replaced(read(file), KEY, made["config"][KEY])
+    for key in reversed(_OWN):
+        if key in made:
+            text = replaced(text, key, made[key], within=None)
+    write(file, text)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from components.config import PROJECT, SECRET_KEYS, ConfigError
 from components.config_stack import StackConfig
 from components.config_values import known_keys, parse, read_stack_file, typed
-from scripts.deployment.stack_file import refuse_unknown, replaced, write
+from scripts.deployment.stack_file import read, refuse_unknown, replaced, write
 from scripts.deployment.stack_secrets import SMOKE, encrypt_new
 from scripts.init.account import survey
 from scripts.init.documents import Init
@@ -54,7 +54,7 @@ def init(
     words = {key: value_of(key, text) for key, text in given.items()}
     if file.exists():
         read_stack_file(file)  # one that is none is named
-    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    before = read(file) if file.exists() else ""
     environment = words.get("environment") or values_of(before).get("environment") or stack
     if environment not in STACKS:
         raise UsageError(f"a stack {stack} is of no known environment; --set environment={' or '.join(STACKS)}")

@@ -222,7 +222,8 @@ def clones(tmp_path: Path) -> dict[str, Path]:
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", "origin.git")
     git(tmp_path, "clone", "--quiet", "origin.git", "colleague")
     colleague = tmp_path / "colleague"
-    (colleague / "Pulumi.staging.yaml").write_text("config:\n  task-migration:canaryWeight: 0\n\n\n\n  a: b\n")
+    text = b"config:\r\n  task-migration:canaryWeight: 0 # percent\r\n\r\n\r\n\r\n  a: b\r\n"  # as an editor on Windows leaves it
+    (colleague / "Pulumi.staging.yaml").write_bytes(text)
     git(colleague, "add", ".")
     git(colleague, "commit", "--quiet", "--message", "first")
     git(colleague, "push", "--quiet", "origin", "HEAD:main")
@@ -261,7 +262,7 @@ def keep_the_weight(
 
 def set_weight(directory: Path, before: int, after: int) -> None:
     file = directory / "Pulumi.staging.yaml"
-    file.write_text(file.read_text().replace(f"canaryWeight: {before}", f"canaryWeight: {after}"))
+    file.write_bytes(file.read_bytes().replace(b"canaryWeight: %d" % before, b"canaryWeight: %d" % after))
 
 
 class Pulls:
@@ -344,12 +345,15 @@ def test_a_way_back_is_the_last_word_over_the_step_that_it_took_over(clones: dic
             git(clones["runner"], "pull", "--quiet", "--rebase", "origin", "main")
     set_weight(clones["runner"], 5, 0)
     file = clones["runner"] / "Pulumi.staging.yaml"
-    file.write_text(file.read_text().replace("a: b", "a: stopped"))
+    before_all = file.read_bytes()
+    file.write_bytes(before_all.replace(b"a: b", b"a: stopped"))
     done = keep_the_weight(clones, action)
     assert done.returncode == 0, done.stderr
-    kept = git(clones["origin"], "show", "main:Pulumi.staging.yaml")
-    assert "canaryWeight: 0" in kept
-    assert "a: stopped" in kept, "what the command wrote beside the weight"
+    git(clones["colleague"], "pull", "--quiet", "--rebase", "origin", "main")
+    kept = (clones["colleague"] / "Pulumi.staging.yaml").read_bytes()
+    assert kept == before_all.replace(b"a: b", b"a: stopped"), (
+        "what the command wrote beside the weight, and every line's end"
+    )
 
 
 @pytest.mark.parametrize("action", ["rollback", "emergency"])
@@ -498,7 +502,8 @@ def test_a_first_deployment_makes_its_stack_under_the_key_of_the_files_secrets(
     tmp_path: Path, stacks: str, kept: str, provider: str, status: int, made: bool
 ) -> None:
     """Fails when the first deployment ends at a stack that is not there, or makes one that cannot read the file's secrets."""
-    (tmp_path / "Pulumi.staging.yaml").write_text(f"{f'secretsprovider: {kept}' if kept else ''}\nconfig:\n  a:b: c\n")
+    text = f"{f'secretsprovider: {kept}' if kept else ''}\r\nconfig:\r\n  a:b: c\r\n"
+    (tmp_path / "Pulumi.staging.yaml").write_bytes(text.encode())
     directory, variables, path = stand_in(tmp_path, f"'stack ls') {stacks}\n'stack init') ;;")
     done = run_step("deploy", "The stack is there", directory, {**variables, "PROVIDER": provider}, path)
     assert done.returncode == status, done.stderr

@@ -471,9 +471,20 @@ def test_the_secret_reaches_the_cli_unseen_and_the_file_keeps_its_comments(
     assert first.secrets == {"smokeHeaderValue": False}
     assert "--secrets-provider does not say by which key it encrypts" in str(first.secrets_remedy)
     provider = f"awskms:///arn:aws:kms:{REGION}:123456789012:key/1?region={REGION}"
-    document = account.init(secrets_provider=provider)
+    # As an editor on Windows left it.
+    windows = b"\xef\xbb\xbf" + account.file.read_bytes().replace(b"\n", b"\r\n")
+    account.file.write_bytes(windows)
+    document = account.init({**SAID, "alarmEmails": "night@myteacher.example"}, secrets_provider=provider)
     assert document.complete
-    text = account.file.read_text()
+    lines = account.file.read_bytes().split(b"\r\n")
+    new = [line for line in lines if line not in windows.split(b"\r\n")]
+    assert [line.partition(b": ")[0].strip() for line in new] == [
+        *(b"secretsprovider", b"encryptedkey", b"task-migration:smokeHeaderValue", b"task-migration:alarmEmails")
+    ]
+    assert [line for line in lines if line in windows.split(b"\r\n")] == [
+        line for line in windows.split(b"\r\n") if b"alarmEmails" not in line
+    ]
+    text = account.file.read_text(encoding="utf-8-sig")
     found = yaml.safe_load(text)
     assert (found["secretsprovider"], found["encryptedkey"]) == (provider, "AQIC")
     value = account.written()["smokeHeaderValue"]["secure"].removeprefix("v1:")[::-1]
@@ -481,8 +492,8 @@ def test_the_secret_reaches_the_cli_unseen_and_the_file_keeps_its_comments(
     assert value not in (command.parent / "asked").read_text()
     assert value not in "".join(capfd.readouterr())
     assert comments(text) == comments(stack_text("staging"))
-    assert account.init().complete
-    assert account.file.read_text() == text
+    assert account.init({}).complete
+    assert account.file.read_text(encoding="utf-8-sig") == text
 
 
 @pytest.mark.engine

@@ -85,7 +85,18 @@ def test_a_lower_weight_is_told_from_a_higher_one(file: StackFile) -> None:
         ("# nothing yet\n", f"config:\n  {WEIGHT}: 7\n# nothing yet\n"),
         ("encryptionsalt: v1:x\n", f"encryptionsalt: v1:x\nconfig:\n  {WEIGHT}: 7\n"),
         ("config: {}\n", f"config:\n  {WEIGHT}: 7\n"),
-        ("config: {a: b}\n", f"config: {{{WEIGHT}: 7\n         a: b}}\n"),
+        ("config: {} # none\nx: y\n", f"config:\n  {WEIGHT}: 7 # none\nx: y\n"),
+        ("config: # none\nx: y\n", f"config:\n  {WEIGHT}: 7 # none\nx: y\n"),
+        ("config: {a: b}\n", f"config: {{{WEIGHT}: 7, a: b}}\n"),
+        (f"config: {{a: b, {WEIGHT}: 5}} # c\n", f"config: {{a: b, {WEIGHT}: 7}} # c\n"),
+        # A block of text, a comment before the value, and a value that stands elsewhere.
+        (f"config:\n  {WEIGHT}: |\n    5\n\n  # of a\n  a: b\n", f"config:\n  {WEIGHT}: 7\n\n  # of a\n  a: b\n"),
+        (f"config:\n  {WEIGHT}: # now\n    5\n  a: b\n", f"config:\n  {WEIGHT}: 7 # now\n  a: b\n"),
+        (f"config:\n  a: &w 5 # a\n  {WEIGHT}: *w # w\n", f"config:\n  a: &w 5 # a\n  {WEIGHT}: 7 # w\n"),
+        ("\ufeff# head\nconfig:\n  a: b\n", f"\ufeff# head\nconfig:\n  {WEIGHT}: 7\n  a: b\n"),
+        ("\ufeff", f"\ufeffconfig:\n  {WEIGHT}: 7\n"),
+        # What it has already stays as it is written.
+        (f"config:\n  {WEIGHT}:   0x7 # seven\n", f"config:\n  {WEIGHT}:   0x7 # seven\n"),
     ],
 )
 def test_every_shape_of_file_ends_with_the_value_in_it(text: str, expected: str) -> None:
@@ -94,10 +105,66 @@ def test_every_shape_of_file_ends_with_the_value_in_it(text: str, expected: str)
     wanted: dict[str, Any] = yaml.safe_load(text) or {}
     wanted["config"] = {**(wanted.get("config") or {}), WEIGHT: 7}
     assert yaml.safe_load(found) == wanted
-    if "{a: b}" not in text:
-        assert found == expected
-        windows = replaced(text.replace("\n", "\r\n"), WEIGHT, 7)
-        assert windows == (expected.replace("\n", "\r\n") if text.count("\n") else expected)
+    assert found == expected
+    for end in ("\r\n", "\r") if "\n" in text else ():
+        assert replaced(text.replace("\n", end), WEIGHT, 7) == expected.replace("\n", end)
+
+
+_ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+_OTHERS = st.sampled_from(
+    [
+        "# a comment: 5 'é",
+        "",
+        "  task-migration:sourceHost:   'a # b'  # why",
+        '  "quoted:key": "x\\n: y"',
+        "  task-migration:tables: [a, 'b']",
+        "  task-migration:gates: {p95Ms: 400, p50Ms: 200} # both",
+        "  task-migration:columnGroups:\n    -   [a, b]\n    # between\n    - - c\n      - d",
+        "  task-migration:text: |\n    canaryWeight: 9\n    # no comment",
+        "  task-migration:smokeHeaderValue:\n    secure: v1:abc/+=",
+        "  7: ~",
+    ]
+)
+
+
+@given(
+    st.lists(_OTHERS, max_size=5, unique=True),
+    st.lists(_OTHERS, max_size=5, unique=True),
+    st.sampled_from(["0", '"0"', "'0'", "0x0", "|\n    0", "\n    - 1\n    - 2", "{a: 1}", ""]),
+    st.sampled_from([7, "a: b", "x\ny", [5, "é # 1"], {"a": [1]}, True]),
+    st.lists(_ENDS, min_size=40, max_size=40),
+    st.booleans(),
+    st.booleans(),
+)
+def test_every_other_byte_of_a_file_stays(
+    above: list[str], below: list[str], had: str, value: Any, ends: list[str], mark: bool, last: bool
+) -> None:
+    """Fails when one value that is set turns a line end, a quote, a comment or the mark of a byte order of another line."""
+    below = [one for one in below if one not in above or one.startswith("#") or not one]
+
+    def file(*lines: str) -> str:
+        rows = "\n".join(("config:", *lines)).split("\n")
+        text = "".join(row + end for row, end in zip(rows, ends, strict=False))
+        return ("\ufeff" if mark else "") + (text if last else text.rstrip("\r\n"))
+
+    written = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=1000)[1:-2]
+    written = '"x\\ny"' if value == "x\ny" else written
+    before = file(*above, f"  {WEIGHT}: {had}".rstrip(" "), "  z: 1", *below)
+    changed = replaced(before, WEIGHT, value)
+    values = yaml.safe_load(before)["config"]
+    assert yaml.safe_load(changed)["config"] == {**values, WEIGHT: value}
+    # Of the file's two parts around the old value nothing is lost, and between them stands the new one.
+    head, _, tail = before.partition(f"  {WEIGHT}:")
+    assert changed.startswith(f"{head}  {WEIGHT}: {written}")
+    rest = changed.removeprefix(f"{head}  {WEIGHT}: {written}")
+    assert tail.endswith(rest)
+    assert tail.removesuffix(rest).split() == had.split()
+    # And a key that it lacks is one line more.
+    added = replaced(before, "task-migration:new", value)
+    at = added.index("task-migration:new")
+    line = added[at:].splitlines(keepends=True)[0]
+    assert line.rstrip("\r\n") == f"task-migration:new: {written}"
+    assert added[:at] + added[at + len(line) :].removeprefix("  ") == before
 
 
 _VALUES = st.one_of(st.integers(0, 100), st.booleans(), st.text(max_size=20), st.lists(st.text(max_size=9), max_size=3))
