@@ -30,6 +30,9 @@ ORDER BY xact_start LIMIT 1
 SELECT quote_literal(slot_name), coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint, wal_status
 FROM pg_replication_slots WHERE NOT active AND slot_name <> ALL(%s) ORDER BY slot_name
 
+-- all_tables: publications of whatever table there is or will be
+SELECT quote_ident(pubname) FROM pg_publication WHERE puballtables ORDER BY 1
+
 -- locale: encoding, collation, character type, provider and ICU locale of this database (PostgreSQL 15 or newer)
 SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text,
        coalesce(to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale', '')

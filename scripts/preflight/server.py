@@ -71,6 +71,14 @@ def server(settings: Settings, side: Side, connection: Connection) -> Iterator[C
     yield from _headroom(settings, side, connection)
     yield from _transactions(side, connection)
     yield from _slots(settings, side, connection)
+    found = [str(row[0]) for row in connection.execute(QUERIES["all_tables"]).fetchall()]
+    yield Check(
+        f"{side}: publications of all tables",
+        "warn" if found else "pass",
+        f"{', '.join(found)} will send the tables of task_migration too, from `copy` to the end" if found else "none",
+        "a subscriber of PostgreSQL stops at a table that it does not have, and its slot keeps the log from then on: name the tables "
+        "(CREATE PUBLICATION ... FOR TABLES IN SCHEMA ..., then ALTER SUBSCRIPTION ... SET PUBLICATION there); others may leave them out",
+    )
 
 
 def _log(side: Side, connection: Connection) -> Check:

@@ -62,6 +62,7 @@ BROKEN: tuple[tuple[str, str, str, str], ...] = (
         "functions without a search_path", "fail", "the index by_low of public.tasks",
     ),
     ("ALTER TABLE scheduled_task_tags SET UNLOGGED", "unlogged tables", "fail", "scheduled_task_tags"),
+    ("CREATE PUBLICATION everything FOR ALL TABLES", "publications of all tables", "warn", "everything will send"),
     ("ALTER TABLE task_tag ADD _tm_key text", "names of columns", "fail", "task_tag._tm_key"),
     ("CREATE TABLE parts (id bigint PRIMARY KEY) PARTITION BY RANGE (id)", "kinds of tables", "fail", "parts (partitioned)"),
     (
