@@ -23,6 +23,8 @@ _QUOTES = re.compile(r"""["'`“”„«»「:：]|\b0x""")
 #: Functions of PL/pgSQL that raise what their author wrote (PostgreSQL's src/pl/plpgsql/src/pl_exec.c), other languages' files.
 _RAISES, _LANGUAGES = ("exec_stmt_raise", "exec_stmt_assert"), ("plperl", "plpy", "pltcl", "plv8")
 _OURS = re.compile(r"\btask_migration\.\w+\(")
+#: A function's name with its types, as CONTEXT has it.
+_FUNCTION = re.compile(r'(?:(?:"[^"]+"|[\w$]+)\.)?(?:"[^"]+"|[\w$]+)\([^()]*\)')
 LEFT_OUT = "(more is left out, as it may quote the row: see --show-values)"
 
 #: In other programs' texts there is no SQLSTATE to go by. These beginnings are those of messages, PostgreSQL's and of our own
@@ -61,7 +63,7 @@ def primary(error: psycopg.Error) -> str:
     theirs = _raised_by_function(error)
     if theirs is False or (theirs is None and _holds_names(error, state)):
         return redact(text)
-    begin = "" if theirs else _QUOTES.split(text, maxsplit=1)[0].strip()
+    begin = _raiser(error) if theirs else _QUOTES.split(text, maxsplit=1)[0].strip()
     return redact(" ".join(part for part in (f"{type(error).__name__}:", begin, LEFT_OUT) if part))
 
 
@@ -145,6 +147,11 @@ def _holds_names(error: psycopg.Error, state: str) -> bool:
         files = (error.diag.message_primary or "").startswith(("could not extend file", "could not write to file"))
         return state[:2] in _NAMES or state in _NAMES_TOO or (state == "XX000" and files)
     return not isinstance(error, psycopg.DataError)
+
+
+def _raiser(error: psycopg.Error) -> str:
+    found = _FUNCTION.search((error.diag.context or "").split("\n", 1)[0])
+    return f"raised by {found[0]}" if found and error.diag.source_function in _RAISES else ""
 
 
 def _raised_by_function(error: psycopg.Error) -> bool | None:

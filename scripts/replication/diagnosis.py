@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import psycopg
 from psycopg import sql
@@ -18,6 +19,7 @@ from psycopg import sql
 from scripts.database import catalog, queries
 from scripts.database.connections import Connection, scalar
 from scripts.database.error_text import primary, told
+from scripts.database.helper_schema import HELPER_SCHEMA
 from scripts.replication import writes
 from scripts.replication.documents import FailingRow
 from scripts.replication.writes import Waiting
@@ -39,8 +41,8 @@ class Attempt:
     cut: bool
 
 
-def failure(write: Waiting, key: Sequence[str], error: psycopg.Error) -> FailingRow:
-    """The failure of one write. ``key``: the names of the key's columns. Pure."""
+def failure(write: Waiting, key: Sequence[str], error: psycopg.Error, at_end: bool = False) -> FailingRow:
+    """The failure of one write. ``key``: the names of the key's columns; ``at_end``: of its transaction. Pure."""
     values = [str(value) for value in json.loads(write.key)]
     return FailingRow(
         table=write.table,
@@ -52,40 +54,76 @@ def failure(write: Waiting, key: Sequence[str], error: psycopg.Error) -> Failing
         constraint=error.diag.constraint_name,
         column=error.diag.column_name,
         v=write.v,
+        at_end=at_end,
     )
 
 
 def attempt(subscriber: Connection, side: Side, waiting: Sequence[Waiting], schema: str) -> Attempt:
     """Bring the writes of ``side`` to the subscriber as its worker would, for :data:`LIMIT_MS` at most, and roll back."""
-    query = arrival_of(side)
-    deadline = time.monotonic() + LIMIT_MS / 1000
-    tried, cut = 0, len(waiting) >= WRITES
-    failed: tuple[Waiting, psycopg.Error] | None = None
+    trial = _Trial(subscriber, side, time.monotonic() + LIMIT_MS / 1000)
     try:
         with subscriber.transaction(force_rollback=True):
-            # As the worker's session is; each change of it makes PostgreSQL plan every statement of the rules anew.
-            subscriber.execute("SET LOCAL session_replication_role = replica")
+            # Each change of how the session is makes PostgreSQL plan every statement of the rules anew.
+            subscriber.execute(_QUERIES["as_worker"], (catalog.quoted(HELPER_SCHEMA, record.table_name(side)),))
             # The server itself ends the session should this process stand still.
             _limit(subscriber, "idle_in_transaction_session_timeout", LIMIT_MS)
-            for write in waiting:
-                left = int(1000 * (deadline - time.monotonic()))
-                cut = cut or left <= 0
-                if left <= 0:
-                    break
-                _limit(subscriber, "statement_timeout", left)
-                tried += 1
-                try:
-                    subscriber.execute(query, write)
-                except psycopg.Error as error:
-                    # Where one takes most of the time alone, it waits for a lock; else there were too many.
-                    cut = isinstance(error, psycopg.errors.QueryCanceled) and left < LIMIT_MS / 2
-                    failed = None if cut else (write, error)
-                    break
+            trial.run(waiting)
     except psycopg.errors.IdleInTransactionSessionTimeout:
-        return Attempt(None, tried, cut=True)
-    return Attempt(
-        failure(failed[0], _key(subscriber, schema, failed[0].table), failed[1]) if failed else None, tried, cut
-    )
+        return Attempt(None, trial.tried, cut=True)
+    if trial.failed is None:
+        return Attempt(None, trial.tried, trial.cut or len(waiting) >= WRITES)
+    write, error, at_end = trial.failed
+    return Attempt(failure(write, _key(subscriber, schema, write.table), error, at_end), trial.tried, cut=False)
+
+
+@dataclass
+class _Trial:
+    """Writes that are brought until one fails or the time is over."""
+
+    subscriber: Connection
+    side: Side
+    deadline: float
+    tried: int = 0
+    cut: bool = False
+    #: The write, its error, and whether that came at its transaction's end.
+    failed: tuple[Waiting, psycopg.Error, bool] | None = None
+
+    def run(self, waiting: Sequence[Waiting]) -> None:
+        """Transaction by transaction, as they arrive; of the last one more may wait than was read, then its end is not tried."""
+        query = arrival_of(self.side)
+        for transaction, writes_ in groupby(waiting, lambda write: write.transaction):
+            made: list[Waiting] = []
+            for write in writes_:
+                made.append(write)
+                if not self._one(lambda write=write: self.subscriber.execute(query, write[:6]), [write], at_end=False):  # type: ignore[misc]
+                    return
+                self.tried += 1
+            if len(waiting) >= WRITES and transaction == waiting[-1].transaction:
+                return
+            if not self._one(self._end, made, at_end=True):
+                return
+
+    def _end(self) -> None:
+        # What is checked at a commit is checked at once, what was put off included (PostgreSQL, 'SET CONSTRAINTS').
+        self.subscriber.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        self.subscriber.execute("SET CONSTRAINTS ALL DEFERRED")
+
+    def _one(self, work: Callable[[], object], made: Sequence[Waiting], at_end: bool) -> bool:
+        left = int(1000 * (self.deadline - time.monotonic()))
+        if left <= 0:
+            self.cut = True
+            return False
+        _limit(self.subscriber, "statement_timeout", left)
+        try:
+            work()
+        except psycopg.Error as error:
+            # Where one takes most of the time alone, it waits for a lock; else there were too many.
+            self.cut = isinstance(error, psycopg.errors.QueryCanceled) and left < LIMIT_MS / 2
+            if not self.cut:
+                named = [write for write in made if write.table == error.diag.table_name]
+                self.failed = ((named or made)[-1], error, at_end)
+            return False
+        return True
 
 
 def arrival_of(side: Side) -> sql.Composed:
@@ -150,6 +188,6 @@ def explain(
         return "no write waits and the publisher can be reached; the worker is about to start", None
     return (
         f"the {found.tried:,} writes that wait can be applied and the publisher be reached: the cause has passed (a deadlock, a "
-        "restart) or shows at the transaction's end alone; the worker starts again within wal_retrieve_retry_interval",
+        "restart); the worker starts again within wal_retrieve_retry_interval",
         None,
     )

@@ -91,10 +91,14 @@ class FailingRow(Document):
     column: str | None
     #: The number of its record.
     v: int
+    #: What failed was a check at the end of the write's transaction; of several writes it is one that the server named the table of, or
+    #: the last.
+    at_end: bool = False
 
     def __str__(self) -> str:
         key = ", ".join(f"{name}={value}" for name, value in self.key.items())
-        return f"{self.operation} of {self.table} ({key}): {self.message} (SQLSTATE {self.sqlstate}, {self.condition})"
+        end = "at its transaction's end: " if self.at_end else ""
+        return f"{self.operation} of {self.table} ({key}): {end}{self.message} (SQLSTATE {self.sqlstate}, {self.condition})"
 
 
 class Runway(Document):

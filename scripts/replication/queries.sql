@@ -95,3 +95,8 @@ SELECT table_name, key, kind, v, columns, lost, kept FROM task_migration.conflic
 INSERT INTO task_migration.conflicts (table_name, key, kind, v, columns, lost, kept)
 SELECT n.* FROM (VALUES (%s::text, %s::text, %s::text, %s::bigint, %s::text[], %s::text, %s::text)) n(name, key, kind, v, columns, lost, kept)
 WHERE NOT EXISTS (SELECT FROM task_migration.conflicts c WHERE (c.table_name, c.key, c.kind, c.v, c.columns) = (n.name, n.key, n.kind, n.v, n.columns))
+
+-- as_worker: from here to the transaction's end this session is as an apply worker's: it applies as the owner of the table (relation) that
+-- records arrive in (PostgreSQL, 'Logical Replication', Security), where this role may become it; nothing is found without its schema
+SELECT set_config('session_replication_role', 'replica', true), set_config('search_path', '', true), CASE WHEN pg_has_role(c.relowner, 'SET')
+    THEN set_config('role', pg_get_userbyid(c.relowner), true) END FROM pg_class c WHERE c.oid = %s::regclass

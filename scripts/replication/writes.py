@@ -66,7 +66,7 @@ class Record(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A record that is not on the other side yet, whole but for its time."""
+    """A record that is not on the other side yet, whole but for its time; records of one ``transaction`` arrive at once."""
 
     v: int
     table: str
@@ -74,6 +74,7 @@ class Waiting(NamedTuple):
     kind: str
     vals: str | None
     cause: str | None
+    transaction: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _lacking(peer: Connection, side: Side, batch: Sequence[Record]) -> list[Reco
 
 
 def waiting(owner: Connection, peer: Connection, side: Side, limit: int) -> list[Waiting]:
-    """The first writes of ``side`` that are not on the other one, fences left out; at most ``limit``."""
+    """The first writes of ``side`` that are not on the other one, fences left out, in the order of their commits; at most ``limit``."""
     with closing(_not_there(owner, peer, side)) as all_:
         first = [one.v for one in islice(all_, limit)]
     return [Waiting(*row) for row in owner.execute(_on("whole", side), (first,)).fetchall()]

@@ -12,8 +12,11 @@ SELECT w.v, {digest} FROM {writes} w ORDER BY w.v DESC LIMIT %s
 SELECT o.v FROM unnest(%s::bigint[], %s::bigint[]) o(v, digest) LEFT JOIN {writes} w ON w.v = o.v
 WHERE w.v IS NULL OR {digest} <> o.digest
 
--- whole: records by number
-SELECT w.v, w.table_name, w.key, w.kind, w.vals, w.cause FROM {writes} w WHERE w.v = ANY(%s) ORDER BY w.v
+-- whole: records by number, in the order in which they were committed, each with what its transaction is told by: all parts of one have one
+-- time of commit, its savepoints too (PostgreSQL, 'Committed Transaction Information'); without these times, the transaction alone
+SELECT x.v, x.table_name, x.key, x.kind, x.vals, x.cause, coalesce(x.committed::text, x.xmin::text)
+FROM (SELECT w.*, w.xmin, CASE WHEN current_setting('track_commit_timestamp') = 'on' THEN pg_xact_commit_timestamp(w.xmin) END AS committed
+      FROM {writes} w WHERE w.v = ANY(%s)) x ORDER BY x.committed NULLS FIRST, x.v
 
 -- digest: one number for all that travels of a record `w`
 hashtextextended(concat_ws(chr(31), w.v::text, w.table_name, w.key, w.kind, coalesce(w.vals, chr(30)),

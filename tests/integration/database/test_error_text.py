@@ -54,7 +54,7 @@ FAILURES = {
     "bytes": (r"SELECT convert_from('\x48616e616b6fff', 'UTF8')", "invalid byte sequence for encoding ("),
     "json": ("""SELECT '{"name": Hanako Yamada}'::json""", "invalid input syntax for type json"),
     "a regular expression": ("SELECT 'x' ~ 'Hanako Yamada('", "invalid regular expression"),
-    "a foreign function's words": ("SELECT class.angry('Hanako Yamada')", "CheckViolation: (more is left out"),
+    "a foreign function's words": ("SELECT class.angry('Hanako Yamada')", "CheckViolation: raised by class.angry(text) (more is left out"),
     "in a foreign function": ("SELECT class.wrong('Hanako Yamada')", "invalid input syntax for type integer (more"),
     "a function of ours": ("SELECT task_migration.ours('tasks')", "TRUNCATE of tasks is refused (SQLSTATE P0001)"),
     "too long": ("INSERT INTO class.pupils VALUES (1, 'x', NULL, 'Hanako Yamada')", "too long for type character varying(5) (SQLSTATE 22001)"),
