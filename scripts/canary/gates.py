@@ -119,7 +119,7 @@ def _writes(observed: Observed) -> Iterator[Finding]:
         yield Finding("writes", "breach", text)
     if observed.halted:
         text = f"replication stands: {observed.halted}"
-        yield Finding("replication", "breach", text)
+        yield Finding("replication stands", "breach", text)
     for text in observed.failing:
         yield Finding("way back", "hold", text)
     if observed.told is not None:

@@ -37,6 +37,7 @@ from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.processes import begin, end
 from scripts.rehearsal.testbed import Testbed
 from scripts.replication.documents import ReplicationRoles, Started, Status, Waited
+from scripts.replication.fence import STANDS
 from scripts.replication.writers import BOTH_SIDES
 from scripts.schema.documents import OperatorRole, SchemaApplied, SchemaDiff
 from scripts.shadow.documents import Shadow
@@ -102,12 +103,14 @@ class Steps:
 
         Raises:
             TimedOut: it did not end in time, or gave a wait up.
-            MigrationError: another exit status than the accepted ones, with the end of what it said; or another document.
+            MigrationError: another exit status than the accepted ones, with the end of what it said, or a direction stands, which no
+                time would have helped; or another document.
         """
         ran = self.run(*arguments, timeout=timeout, variables=variables)
         if ran.status not in accept:
             tail = redact((ran.said + ran.answer.decode(errors="replace"))[-2000:])
-            kind = TimedOut if ran.status == TimedOut.exit_status else MigrationError
+            by_time = ran.status == TimedOut.exit_status and STANDS not in ran.said
+            kind = TimedOut if by_time else MigrationError
             raise kind(f"task-migration {' '.join(arguments)} ended with {ran.status}: {tail}")
         try:
             return document.model_validate_json(ran.answer)

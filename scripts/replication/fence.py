@@ -35,6 +35,10 @@ HALTED_SECONDS = 2.0
 ROUNDS = 6
 
 
+#: What is said of a direction that stands, of which no time is the cause.
+STANDS = "it cannot come through"
+
+
 class Halted(TimedOut):
     """Nothing comes through in a direction until somebody acts: no use in waiting."""
 
@@ -137,7 +141,7 @@ def through(settings: Settings, direction: Direction, timeout: float, progress: 
             if seconds > look:
                 look *= 2
                 if (why := engine_of(settings).halted(settings, direction)) is not None:
-                    raise Halted(f"fence from the {side}: it cannot come through: {why}")
+                    raise Halted(f"fence from the {side}: {STANDS}: {why}")
             if progress is not SILENT:
                 # The fence may come through though this side of the line is cut.
                 with suppress(psycopg.Error):

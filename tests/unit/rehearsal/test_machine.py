@@ -21,7 +21,8 @@ from scripts.rehearsal.documents import Criterion, LedgerCheck, MachineShare, Sc
 from scripts.rehearsal.live import LiveView
 from scripts.rehearsal.machine import Look, share
 from scripts.rehearsal.scenarios.judge import Must, judge
-from scripts.rehearsal.steps import Steps
+from scripts.rehearsal.steps import Ran, Steps
+from scripts.replication.documents import Waited
 from scripts.support.errors import DataDiffer, MigrationError, TimedOut
 from scripts.verify.documents import Verification
 from tests.unit.rehearsal.test_report import LOAD, made, partly, proven
@@ -434,6 +435,26 @@ def test_a_time_out_is_the_machines_only_while_it_was_busy_and_nothing_else_is(
     bed: Any = SimpleNamespace(machine=SimpleNamespace(share=lambda since=0.0: measured))
     steps = Steps(bed, LiveView(lambda moment: None))
     steps.failed(error)
+    assert steps.evidence.by_machine is by_machine
+
+
+@pytest.mark.parametrize(
+    ("said", "by_machine"),
+    [
+        ("fence from the source: not through after 30 s (the limit)", True),
+        ("fence from the source: it cannot come through: the subscription task_service_sub is disabled", False),
+    ],
+)
+def test_a_direction_that_stands_is_not_the_machines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, by_machine: bool
+) -> None:
+    """Prevents a switched off direction that is told as lack of time: both end with 12, and one would have stood for ever."""
+    bed: Any = SimpleNamespace(machine=SimpleNamespace(share=lambda since=0.0: BUSY))
+    steps = Steps(bed, LiveView(lambda moment: None))
+    monkeypatch.setattr(steps, "run", lambda *_, **__: Ran(TimedOut.exit_status, b"", said, tmp_path / "log"))
+    with pytest.raises(MigrationError) as caught:
+        steps.command(Waited, "replicate", "wait")
+    steps.failed(caught.value)
     assert steps.evidence.by_machine is by_machine
 
 
