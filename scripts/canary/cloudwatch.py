@@ -12,6 +12,7 @@ from components.naming import HEALTH_PATH
 from scripts.canary.figures import Observed, Period, Traffic, complete
 from scripts.support.aws import refusals
 from scripts.support.errors import MigrationError
+from scripts.support.figure import figure
 from scripts.support.outputs import Outputs
 
 BALANCER, API, ECS, RDS, DMS = "AWS/ApplicationELB", "AWS/ApiGateway", "AWS/ECS", "AWS/RDS", "AWS/DMS"
@@ -138,9 +139,9 @@ class CloudWatchMetrics:
         data = self._read(begins[0], begins[-1] + self.period)
         return Observed(self.period, tuple(_period(at, data.get(at, {})) for at in begins))
 
-    def _read(self, begin: float, end: float) -> dict[float, dict[str, float]]:
-        """Values by period and query key. Metrics come complete for a complete period, or are missing in it."""
-        found: dict[float, dict[str, float]] = {}
+    def _read(self, begin: float, end: float) -> dict[float, dict[str, float | None]]:
+        """Values by period and query key. Metrics come complete for a complete period, or are missing in it; None is no figure."""
+        found: dict[float, dict[str, float | None]] = {}
         status: dict[str, str] = {}
         by_key = {query.key: query for query in self.queries}
         with refusals("CloudWatch cannot be read", "check cloudwatch:GetMetricData"):
@@ -154,7 +155,8 @@ class CloudWatchMetrics:
                 key = result["Id"]
                 status[key] = result.get("StatusCode", "Complete")
                 for at, value in zip(result["Timestamps"], result["Values"], strict=True):
-                    found.setdefault(at.timestamp(), {})[key] = float(value) * by_key[key].scale
+                    told = figure(value)
+                    found.setdefault(at.timestamp(), {})[key] = None if told is None else told * by_key[key].scale
         # 'PartialData' and 'InternalError': what did not come may be there, so it may not be called missing.
         if short := [key for key, said in status.items() if said != "Complete"]:
             raise MigrationError(
@@ -163,14 +165,19 @@ class CloudWatchMetrics:
         return found
 
 
-def _traffic(side: str, values: Mapping[str, float]) -> Traffic | None:
-    if f"{side}_requests" not in values:
+#: The keys of a side's counts, without its name.
+_COUNTS = ("requests", "successes", "redirects", "refusals", "errors", "failed_connections", "checks")
+
+
+def _traffic(side: str, values: Mapping[str, float | None]) -> Traffic | None:
+    counts = {name: values.get(f"{side}_{name}", 0) for name in _COUNTS}
+    if f"{side}_requests" not in values or None in counts.values():
         # Published while requests flow: a period without is one without requests or without figures, and which is unknown.
         return None
 
     def count(*names: str) -> int:
         # Counts of answers are published only when not zero; beside a count of requests a missing one means none.
-        return int(sum(values.get(f"{side}_{name}", 0) for name in names))
+        return int(sum(counts[name] or 0 for name in names))
 
     requests, errors = count("requests"), count("errors")
     if side == "users":
@@ -183,9 +190,9 @@ def _traffic(side: str, values: Mapping[str, float]) -> Traffic | None:
     return Traffic(max(requests, errors), errors, count("refusals"), **latencies)
 
 
-def _period(at: float, values: Mapping[str, float]) -> Period:
+def _period(at: float, values: Mapping[str, float | None]) -> Period:
     def worst(prefix: str) -> float | None:
-        return max((value for key, value in values.items() if key.startswith(prefix)), default=None)
+        return max((one for key, one in values.items() if key.startswith(prefix) and one is not None), default=None)
 
     task, monolith = _traffic("task", values), _traffic("monolith", values)
     # Published when not zero: where the balancer tells of requests, a missing count is none.

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from components.config_gates import GateLimits
 from scripts.canary.documents import Decided, Explanation
-from scripts.canary.figures import Observed
+from scripts.canary.figures import Observed, observed
 from scripts.canary.gates import decide
 from scripts.support import private
 from scripts.support.errors import MigrationError, Refused
@@ -55,14 +55,13 @@ def keep(settings: Settings, at: str, document: Mapping[str, Any]) -> str:
 
 
 def evidence(settings: Settings, document: str) -> Observed | None:
-    """What the watch saw of the decision at ``document``, as the journal has it; None where nothing was watched.
+    """As :func:`scripts.canary.figures.observed`, of the decision at ``document``, as the journal has it.
 
     Raises:
         MigrationError: it cannot be read.
         ValueError: it is no decision of this version.
     """
-    seen = read(_place(settings, document)).get("evidence")
-    return None if seen is None else TypeAdapter(Observed).validate_python(seen)
+    return observed(read(_place(settings, document)))
 
 
 def _place(settings: Settings, document: str) -> str:
@@ -135,9 +134,8 @@ def explain(settings: Settings) -> Explanation:
 def _explained(kept: Mapping[str, Any], location: str) -> Explanation:
     known = ("at", "from", "to", "decision", "reasons", "findings")
     answer = Explanation(**{key: kept[key] for key in known}, location=location, again=None, same=None)
-    if kept["evidence"] is None:
+    if (seen := observed(kept)) is None:
         return answer
-    observed = TypeAdapter(Observed).validate_python(kept["evidence"])
-    judged = decide(observed, GateLimits.model_validate(kept["limits"]), float(kept["watch_seconds"]))
+    judged = decide(seen, GateLimits.model_validate(kept["limits"]), float(kept["watch_seconds"]))
     same = (judged.verdict, list(judged.reasons)) == (answer.decision, answer.reasons)
     return answer.model_copy(update={"again": judged.verdict, "same": same, "findings": list(judged.findings)})

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, TypeAdapter
 
 from scripts.replication.documents import DeletedRows
+from scripts.support.figure import Figure, figure
+
+LATENCIES = ("p50_ms", "p95_ms", "p99_ms")
+_Count = Annotated[int, Field(strict=True, ge=0)]
 
 
 @dataclass(frozen=True)
@@ -15,12 +22,21 @@ class Traffic:
     ``errors`` are 5xx, and requests that a target was chosen for and that it did not answer; ``refusals`` are 4xx.
     """
 
-    requests: int
-    errors: int = 0
-    refusals: int = 0
-    p50_ms: float | None = None
-    p95_ms: float | None = None
-    p99_ms: float | None = None
+    requests: _Count
+    errors: _Count = 0
+    refusals: _Count = 0
+    p50_ms: Figure = None
+    p95_ms: Figure = None
+    p99_ms: Figure = None
+
+    def __post_init__(self) -> None:
+        for name in LATENCIES:
+            object.__setattr__(self, name, figure(getattr(self, name)))
+
+    @property
+    def told(self) -> bool:
+        """Whether each count is one."""
+        return None not in (figure(self.requests), figure(self.errors), figure(self.refusals))
 
     @property
     def counted(self) -> str:
@@ -35,23 +51,31 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Period:
-    """One whole period, begun at ``at`` (seconds since the epoch). None means that the figure is missing."""
+    """One whole period, begun at ``at`` (seconds since the epoch). None means that the figure is missing, and so is one that is not
+    finite or below 0, and traffic of which a count is.
+    """
 
     at: float
     task_service: Traffic | None = None
     monolith: Traffic | None = None
-    cpu_percent: float | None = None
-    memory_percent: float | None = None
-    database_cpu_percent: float | None = None
-    database_connections: float | None = None
-    database_free_bytes: float | None = None
-    slot_bytes: float | None = None
-    replication_seconds: float | None = None
-    healthy_hosts: float | None = None
+    cpu_percent: Figure = None
+    memory_percent: Figure = None
+    database_cpu_percent: Figure = None
+    database_connections: Figure = None
+    database_free_bytes: Figure = None
+    slot_bytes: Figure = None
+    replication_seconds: Figure = None
+    healthy_hosts: Figure = None
     #: What the API was asked and answered, whichever side and whatever in between did.
     users: Traffic | None = None
     #: 5xx that the load balancer answered in its own name, to everybody whom it serves.
-    balancer_errors: int | None = None
+    balancer_errors: Annotated[int | None, BeforeValidator(figure)] = None
+
+    def __post_init__(self) -> None:
+        for name in (one.name for one in fields(self) if one.name != "at"):
+            value = getattr(self, name)
+            told = (value if value.told else None) if isinstance(value, Traffic) else figure(value)
+            object.__setattr__(self, name, told)
 
 
 @dataclass(frozen=True)
@@ -110,6 +134,19 @@ class Observed:
         return ", ".join(parts) or "no figure yet"
 
 
+_OBSERVED: TypeAdapter[Observed] = TypeAdapter(Observed)
+
+
+def observed(kept: Mapping[str, Any]) -> Observed | None:
+    """What a kept decision rests on; None where nothing was watched. Raises ValueError when that is not to be read."""
+    if kept.get("evidence") is None:
+        return None
+    found = _OBSERVED.validate_python(kept["evidence"])
+    if not figure(found.period_seconds):
+        raise ValueError(f"periods of {found.period_seconds!r} s")
+    return found
+
+
 def complete(since: float, now: float, period_seconds: float, delay_seconds: float) -> list[float]:
     """Begins of the whole periods from ``since`` on whose figures are complete by ``now`` (seconds since the epoch).
 
@@ -129,7 +166,7 @@ def with_replication(observed: Observed, samples: Sequence[tuple[float, float]])
     length = observed.period_seconds
 
     def within(begin: float, end: float) -> list[float]:
-        return [took for at, took in samples if begin <= at < end]
+        return [took for at, took in samples if begin <= at < end and figure(took) is not None]
 
     def worst(period: Period) -> float | None:
         found = within(period.at, period.at + length) or within(period.at - length, period.at + 2 * length)

@@ -16,6 +16,7 @@ from scripts.database import helper_schema, queries
 from scripts.database.connections import Connection, scalar
 from scripts.database.sides import session
 from scripts.support.events import CanaryEvent, RollbackEvent, Step
+from scripts.support.figure import figure
 from scripts.support.settings import Settings
 
 #: What it is called among the source's settings.
@@ -74,18 +75,22 @@ def after(so_far: History, event: Mapping[str, Any]) -> History:
             return replace(so_far, unfinished=going, since=so_far.since or event.get("at"))
         case (Step.CANARY, CanaryEvent.MOVED):
             reached = max(so_far.reached, int(event.get("to", 0)))
-            return replace(so_far, ups=(*ups, float(event["seconds"]))[-UPS_KEPT:], reached=reached)
+            return replace(so_far, ups=_with(ups, event["seconds"]), reached=reached)
         case (Step.CANARY, CanaryEvent.DECIDED) if event.get("decision") == "promote":
             return replace(so_far, unfinished=None)
         case (Step.CANARY, CanaryEvent.DECIDED) if event.get("decision") == "rollback":
             return replace(so_far, unfinished=None, owed=tuple(map(str, event.get("reasons", ()))) or ("decided",))
         case (Step.ROLLBACK, RollbackEvent.BEGUN):
             return replace(so_far, unfinished=None, owed=tuple(map(str, event.get("reasons", ()))) or ("begun",))
-        case (Step.ROLLBACK, RollbackEvent.ROUTED) if event.get("seconds_of_up") is not None:
-            return replace(so_far, ups=(*ups, float(event["seconds_of_up"]))[-UPS_KEPT:])
+        case (Step.ROLLBACK, RollbackEvent.ROUTED):
+            return replace(so_far, ups=_with(ups, event.get("seconds_of_up")))
         case (Step.ROLLBACK, RollbackEvent.DONE):
             return History(ups=ups, back=event.get("at"))
     return so_far
+
+
+def _with(ups: tuple[float, ...], seconds: Any) -> tuple[float, ...]:
+    return ups if (one := figure(seconds)) is None else (*ups, one)[-UPS_KEPT:]
 
 
 def routed(event: Mapping[str, Any]) -> int | None:

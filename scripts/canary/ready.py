@@ -10,6 +10,7 @@ from components.config_gates import GateLimits
 from scripts.canary.gates import Decision, Finding
 from scripts.canary.limits import GB
 from scripts.replication.documents import DirectionState
+from scripts.support.figure import figure
 from scripts.verify.verdict import Verdict
 
 
@@ -35,7 +36,7 @@ class ServiceHealth:
         if not self.wanted:
             return ("no task is wanted",)
         figures = (("run", self.running), ("are healthy", self.healthy))
-        found = [f"{count} tasks {what}, {self.least} must" for what, count in figures if count < self.least]
+        found = [f"{count} tasks {what}, {self.least} must" for what, count in figures if not count >= self.least]
         if self.rollout != "COMPLETED":
             found.append(f"its deployment is {self.rollout}, it must be COMPLETED")
         if self.other:
@@ -86,6 +87,10 @@ class Readiness:
     #: Whether the verification must have compared every row.
     whole: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("probe_seconds", "rollback_seconds"):
+            object.__setattr__(self, name, figure(getattr(self, name)))
+
 
 #: A `shadow` counts for so long.
 SHADOW_HOURS = 24.0
@@ -104,9 +109,11 @@ def rollback_estimate(fence_seconds: float | None, ups: Iterable[float], drain_s
         ups: what earlier deployments of a weight took; without any, :data:`UNMEASURED_UP`.
         drain_seconds: the longest that a request may be under way.
     """
-    if fence_seconds is None:
+    if figure(fence_seconds) is None or fence_seconds is None:
         return None
-    return max(ups, default=UNMEASURED_UP) + drain_seconds + 2 * fence_seconds
+    return (
+        max((one for one in ups if figure(one) is not None), default=UNMEASURED_UP) + drain_seconds + 2 * fence_seconds
+    )
 
 
 def ready(seen: Readiness, config: MigrationConfig) -> Decision:
@@ -130,8 +137,9 @@ def _rule(name: str, good: bool, fine: str, bad: str) -> Finding:
 
 def _replicates(name: str, way: DirectionState, limits: GateLimits) -> Iterator[Finding]:
     """One direction runs, is near, and its slot is safe."""
-    lag, took, slot = limits.replication_lag_seconds, way.lag_seconds, way.slot
-    held, wal = ((slot.retained_bytes or 0) / GB, slot.wal_status) if slot else (0.0, None)
+    lag, took, slot = limits.replication_lag_seconds, figure(way.lag_seconds), way.slot
+    kept, wal = (figure(slot.retained_bytes), slot.wal_status) if slot else (0.0, None)
+    held = "an unknown amount" if kept is None else f"{kept / GB:.3g} GB"
     why = f" ({way.reason})" if way.reason else ""
     yield _rule(
         f"{name} direction",
@@ -148,9 +156,9 @@ def _replicates(name: str, way: DirectionState, limits: GateLimits) -> Iterator[
     )
     yield _rule(
         f"{name} slot",
-        wal in (None, "reserved", "extended") and held < limits.slot_disk_gb,
-        f"the {name} slot is {wal or 'not ours to hold'}, {held:.3g} GB of WAL held",
-        f"the {name} slot is {wal} and holds {held:.3g} GB of WAL, it must be reserved or extended and below "
+        wal in (None, "reserved", "extended") and kept is not None and kept / GB < limits.slot_disk_gb,
+        f"the {name} slot is {wal or 'not ours to hold'}, {held} of WAL held",
+        f"the {name} slot is {wal} and holds {held} of WAL, it must be reserved or extended and below "
         f"{limits.slot_disk_gb:g} GB; see task-migration replicate status for why the worker is behind",
     )
 

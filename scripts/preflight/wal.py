@@ -12,6 +12,7 @@ from components.config_values import read_stack_file
 from scripts.database.connections import Connection, scalar
 from scripts.preflight.documents import Check
 from scripts.preflight.server import QUERIES
+from scripts.support.figure import figure
 from scripts.support.settings import Settings, stack_file
 from scripts.support.sides import Side
 
@@ -59,7 +60,7 @@ def check(
     ]  # fmt: skip
     if side == "source":
         rooms.append(disk(settings))
-    return judge(side, written / max(elapsed, 0.001), float(mean or 0.0), elapsed, rooms)
+    return judge(side, written / max(elapsed, 0.001), figure(float(mean or 0.0)) or 0.0, elapsed, rooms)
 
 
 def judge(side: str, sampled: float, mean: float, seconds: float, rooms: list[Room]) -> Check:
@@ -120,7 +121,7 @@ def free_storage(identifier: str, region: str | None) -> Room:
         return Room(
             None, f"FreeStorageSpace of {identifier} cannot be read: {error}; check cloudwatch:GetMetricStatistics"
         )
-    points = [float(point["Minimum"]) for point in answer.get("Datapoints", [])]
+    points = [one for point in answer.get("Datapoints", []) if (one := figure(point["Minimum"])) is not None]
     if not points:
         return Room(None, f"CloudWatch has no FreeStorageSpace of {identifier} in the last hour")
     return Room(int(min(points)), f"FreeStorageSpace of {identifier}, least of the last hour")

@@ -7,14 +7,12 @@ looks well as long as all goes well, and is missed on the one night that it is n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
-from scripts.canary.figures import Period, Traffic
+from scripts.canary.figures import LATENCIES, Period, Traffic
 
 #: Milliseconds that rounding on either way may make.
 ROUNDING = 0.02
-LATENCIES = [one.name for one in fields(Traffic) if one.name.endswith("_ms")]
 
 
 def differences(

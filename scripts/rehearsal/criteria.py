@@ -14,6 +14,7 @@ from scripts.backup.documents import Backup
 from scripts.canary.documents import Rollback
 from scripts.finish.documents import Finalization
 from scripts.rehearsal.documents import Criterion, Drill, LedgerCheck, LoadFigures, MachineShare, Step
+from scripts.support.figure import figure
 from scripts.verify.documents import ComparedTable, Verification
 
 #: docs/plan.md, 'What must be true at the end'.
@@ -184,8 +185,8 @@ def _load(seen: Evidence, wanted: Wanted) -> Criterion:
         return _judged(name, False, "no load ran", excused=seen.by_machine)
     errors = 100.0 * load.failed / load.requests if load.requests else 100.0
     whole = load.users == wanted.users and errors < ERROR_LIMIT_PERCENT
-    enough = load.requests > 0 and load.rate >= RATE_SHARE * wanted.rate
-    quick = load.p95_ms is not None and load.p95_ms < P95_LIMIT_MS
+    enough = load.requests > 0 and (figure(load.rate) or 0.0) >= RATE_SHARE * wanted.rate
+    quick = (p95 := figure(load.p95_ms)) is not None and p95 < P95_LIMIT_MS
     # Slow while nobody else was there is slow.
     quiet = machine.quiet_p95_ms if machine else None
     slow_anyway = not quick and quiet is not None and quiet >= P95_LIMIT_MS
@@ -301,7 +302,8 @@ def _drilled(seen: Evidence, weight: int, one: Drill | None) -> Criterion:
     proven = one.from_ == weight and one.total > 0 and one.lost == 0 and last is not None
     return _judged(
         name,
-        proven and max(one.proof_seconds, last or 0.0) < ROLLBACK_LIMIT,
+        proven
+        and all((took := figure(part)) is not None and took < ROLLBACK_LIMIT for part in (one.proof_seconds, last)),
         f"last request on the Task Service after {last} s, proof after {one.proof_seconds} s (limit "
         f"{ROLLBACK_LIMIT:g} s, {aim} the aim of {ROLLBACK_AIM:g} s), {one.lost} of {one.total} acknowledged writes lost "
         f"unsaid, {one.told} told, {one.rows_compared} rows compared",

@@ -13,6 +13,7 @@ from typing import Any
 from scripts.rehearsal.documents import LoadFigures, UserReads
 from scripts.rehearsal.processes import Processes
 from scripts.support.errors import MigrationError
+from scripts.support.figure import figure
 from scripts.support.settings import PROJECT_ROOT
 from scripts.support.wait import wait_until
 
@@ -104,7 +105,7 @@ class Load:
         seconds = sum(load["seconds"] for load in self._ended)
         sums = {key: sum(load[key] for load in self._ended) for key in SUMMED}
         worst = {
-            key: max((load[key] for load in self._ended if load[key] is not None), default=None)
+            key: max((one for load in self._ended if (one := figure(load[key])) is not None), default=None)
             for key in ("p50_ms", "p95_ms")
         }
         rate = sum(load["rate"] * load["seconds"] for load in self._ended) / seconds if seconds else 0.0

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from scripts.copy.documents import SlotState
 from scripts.support.document import Document
+from scripts.support.figure import Figure
 from scripts.support.sides import Side
 
 #: The remedy of a finding whose detail says it already.
@@ -108,8 +109,8 @@ class Runway(Document):
     what ``limit_bytes`` comes from.
     """
 
-    hours: float | None
-    rate_bytes_per_second: float | None
+    hours: Figure
+    rate_bytes_per_second: Figure
     measured_over_seconds: float | None
     retained_bytes: int
     limit_bytes: int
@@ -123,7 +124,7 @@ class DirectionState(Document):
     #: Bytes of the publisher's log that the slot's reader has not confirmed.
     lag_bytes: int | None
     #: The time that a fence took; None when none was tried or it did not come through.
-    lag_seconds: float | None = None
+    lag_seconds: Figure = None
     #: Why it does not run, or is late.
     reason: str | None
     apply_errors: int
@@ -139,8 +140,8 @@ class DirectionState(Document):
 class DmsLatency(Document):
     """How far capture and apply are behind (AWS DMS, CDCLatencySource and CDCLatencyTarget); None without figures."""
 
-    source_seconds: float | None
-    target_seconds: float | None
+    source_seconds: Figure
+    target_seconds: Figure
 
 
 class DmsTable(Document):

@@ -142,7 +142,7 @@ def _flow(name: Direction, state: DirectionState) -> Iterator[Finding]:
 
 def slot(config: MigrationConfig, name: Direction, state: DirectionState) -> Iterator[Finding]:
     """What threatens one direction's slot, and the disk that it is on."""
-    if state.stalled_seconds >= config.slot_stalled_seconds:
+    if not state.stalled_seconds < config.slot_stalled_seconds:
         yield Finding(
             status="fail",
             what=f"{name}: slot stalled",

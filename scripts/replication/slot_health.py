@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from scripts.replication.documents import Runway
+from scripts.support.figure import figure
 
 #: A rate is measured over at least so long, and anew after so long (seconds): the present rate, not that of last week.
 SHORTEST_WINDOW, LONGEST_WINDOW = 10.0, 3600.0
@@ -83,7 +84,7 @@ def runway(mark: Mark | None, seen: Observation, allowance_bytes: int) -> Runway
     if seen.keep_bytes is not None and seen.keep_bytes < limit:
         limit, name = seen.keep_bytes, "max_slot_wal_keep_size"
     over: float | None = None
-    rate = seen.average_rate
+    rate = figure(seen.average_rate)
     if mark is not None and seen.at - mark.window_at >= SHORTEST_WINDOW and seen.wal >= mark.window_wal:
         over = seen.at - mark.window_at
         rate = (seen.wal - mark.window_wal) / over

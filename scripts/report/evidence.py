@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from components.config_gates import GateLimits
 from scripts.canary.figures import Observed, Period, Traffic
 from scripts.report.documents import DecisionRow, Limit
+from scripts.support.figure import figure
 
 #: A series' `what` and `of`, and one of its points: seconds since the epoch, and the value.
 Sample = tuple[str, str, float, float | None]
-
-_OBSERVED: TypeAdapter[Observed] = TypeAdapter(Observed)
 
 
 def moment(text: Any) -> float:
@@ -28,19 +24,9 @@ def moment(text: Any) -> float:
 
 
 def number(value: Any) -> float:
-    """A figure of somebody's JSON. Raises ValueError for what is none, NaN and the infinite ones included."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A figure of somebody's JSON. Raises ValueError for what is none, NaN, the infinite ones and those below 0 included."""
+    if (found := figure(value)) is None:
         raise ValueError(f"{value!r} is no figure")
-    return value
-
-
-def observed(kept: Mapping[str, Any]) -> Observed | None:
-    """What a kept decision rests on; None where nothing was watched. Raises ValueError when that is not to be read."""
-    if kept.get("evidence") is None:
-        return None
-    found = _OBSERVED.validate_python(kept["evidence"])
-    if not number(found.period_seconds) > 0:
-        raise ValueError(f"periods of {found.period_seconds!r} s")
     return found
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.config_gates import GateLimits
+from scripts.canary.figures import observed
 from scripts.report import evidence
 from scripts.report.documents import (
     ConflictRow,
@@ -99,7 +100,7 @@ class _Telling:
         if document is None:
             return [evidence.row(event, at, None, "what it was decided by is not there any more")]
         try:
-            seen = evidence.observed(document)
+            seen = observed(document)
             samples = [] if seen is None else list(evidence.samples(seen))
             if any(abs(number(when) - at) > MONTH or number(value or 0.0) < 0 for _, _, when, value in samples):
                 raise ValueError("figures of another time, or below 0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -163,7 +164,7 @@ def _of_the_slot(config: MigrationConfig, side: Side, one: SideSeen, *, alone: b
 
 def _clocks(seen: Seen) -> Iterator[Finding]:
     for side, one in seen.sides.items():
-        if abs(one.ahead) > CLOCKS:
+        if not abs(one.ahead) <= CLOCKS:
             how = "ahead of" if one.ahead > 0 else "behind"
             yield Finding(
                 status="warn",
@@ -238,9 +239,9 @@ def _by_source(seen: Seen, kept: Any, what: str) -> Looked | None:
     )
 
 
-def _age(value: float) -> float:
+def _age(value: float) -> float | None:
     """Not below 0, where a clock went back."""
-    return round(max(0.0, value), 2)
+    return round(max(value, 0.0), 2) if math.isfinite(value) else None
 
 
 def _short(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 
@@ -27,7 +28,8 @@ class _Scalar(float):
 
 
 def calculate(expression: str, series: Mapping[str, Series], periods: Sequence[float]) -> Series:
-    """The value of ``expression`` over ``series`` by their Ids in each of ``periods``, which are all that were asked for.
+    """The value of ``expression`` over ``series`` by their Ids in each of ``periods``, which are all that were asked for. What is not
+    finite is a gap, as CloudWatch takes none.
 
     Raises:
         ValueError: it is no metric math, or more of it than is known here.
@@ -36,8 +38,9 @@ def calculate(expression: str, series: Mapping[str, Series], periods: Sequence[f
         tree = ast.parse(expression.strip(), mode="eval").body
     except SyntaxError as error:
         raise ValueError(f"{expression!r} is no expression: {error.msg}") from None
-    found = {at: _value(tree, {key: one.get(at) for key, one in series.items()}) for at in periods}
-    return {at: float(value) for at, value in found.items() if value is not None}
+    there = {key: {at: value for at, value in one.items() if math.isfinite(value)} for key, one in series.items()}
+    found = {at: _value(tree, {key: one.get(at) for key, one in there.items()}) for at in periods}
+    return {at: float(value) for at, value in found.items() if value is not None and math.isfinite(value)}
 
 
 def _value(node: ast.AST, values: Mapping[str, float | None]) -> float | None:
@@ -64,11 +67,13 @@ def _value(node: ast.AST, values: Mapping[str, float | None]) -> float | None:
 
 
 def _both(of: Callable[[float, float], float], left: float | None, right: float | None) -> float | None:
-    """A gap counts as 0 beside a value of the period, and what is divided by 0 is a gap."""
+    """A gap counts as 0 beside a value of the period, and what is divided by 0, or is not finite, is a gap."""
     if all(one is None or isinstance(one, _Scalar) for one in (left, right)) and None in (left, right):
         return None
     try:
         found = of(left or 0.0, right or 0.0)
     except ZeroDivisionError:
+        return None
+    if not math.isfinite(found):
         return None
     return _Scalar(found) if isinstance(left, _Scalar) and isinstance(right, _Scalar) else float(found)

@@ -6,6 +6,7 @@ math, and lets a period begin where the question does. Here a metric's values ar
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -104,7 +105,12 @@ class Metrics(models.CloudWatchBackend):
         with self._lock:
             for datum in metric_data:
                 dimensions = _pairs(datum.get("Dimensions") or ())
-                values = datum.get("Values") or [datum["Value"]]
+                values = [float(one) for one in datum.get("Values") or [datum["Value"]]]
+                if not all(map(math.isfinite, values)):
+                    # CloudWatch API reference, 'MetricDatum': NaN and the infinite ones are not supported.
+                    raise InvalidParameterValue(
+                        f"The value {values} for parameter MetricData.member.Values is invalid."
+                    )
                 if namespace == FAULTY:
                     self._fault(dimensions[0][1], datum["MetricName"], bool(values[0]))
                     continue
@@ -115,7 +121,7 @@ class Metrics(models.CloudWatchBackend):
                 key = (namespace, datum["MetricName"], frozenset(dimensions))
                 kept = self._values.setdefault(key, {}).setdefault(at - at % self._minute, [])
                 for value, count in zip(values, datum.get("Counts") or [1] * len(values), strict=True):
-                    kept += [float(value)] * int(count)
+                    kept += [value] * int(count)
 
     def _fault(self, namespace: str, fault: str, on: bool) -> None:
         if fault not in FAULTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -33,7 +34,9 @@ class Minute:
         self._values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], Counter[float]]] = {}
 
     def add(self, namespace: str, metric: str, where: Mapping[str, str], value: float) -> None:
-        """One more value; ``where`` are the metric's dimensions."""
+        """One more value, where it is one; ``where`` are the metric's dimensions."""
+        if not math.isfinite(value):
+            return
         key = (metric, tuple(where.items()))
         self._values.setdefault(namespace, {}).setdefault(key, Counter())[value] += 1
 

@@ -13,6 +13,7 @@ from components import dms_settings
 from scripts.replication.directions import Direction
 from scripts.replication.documents import DmsLatency
 from scripts.support.errors import MigrationError, Refused
+from scripts.support.figure import figure
 
 TASKS: Mapping[Direction, str] = {
     "forward": dms_settings.FORWARD_TASK_ID,
@@ -131,7 +132,7 @@ class Observer:
                 Statistics=["Maximum"],
             )
         points = sorted(answer["Datapoints"], key=lambda point: point["Timestamp"])
-        return float(points[-1]["Maximum"]) if points else None
+        return figure(points[-1]["Maximum"]) if points else None
 
     def connection(self, instance: str, endpoint: str) -> Mapping[str, Any] | None:
         """The last test of an instance's connection to an endpoint, both by ARN; None when there was none."""

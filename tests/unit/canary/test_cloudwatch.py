@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,6 +93,14 @@ ANSWERED = [
 ]
 
 
+#: The period's fields that are of one metric.
+FIELDS = {
+    "task_healthy": "healthy_hosts", "balancer_errors": "balancer_errors", "cpu": "cpu_percent", "memory": "memory_percent",
+    "database_cpu": "database_cpu_percent", "database_connections": "database_connections", "database_free": "database_free_bytes",
+    "slot_source": "slot_bytes", "slot_target": "slot_bytes",
+}  # fmt: skip
+
+
 def test_one_call_gives_all_sides_and_all_they_rest_on(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents a figure of another target group, a percentile in seconds, and a missing minute that counts as quiet."""
     seen = observed(client, monkeypatch, ANSWERED)
@@ -110,6 +119,28 @@ def test_one_call_gives_all_sides_and_all_they_rest_on(client: Any, monkeypatch:
     assert (first.database_free_bytes, first.slot_bytes, second.slot_bytes) == (9e10, 9.0, 1.0)
     assert first.replication_seconds is None
     assert observed(client, monkeypatch, []).periods == tuple(Period(NOON + 60 * minute) for minute in range(3))
+
+
+@pytest.mark.parametrize("key", [one["Id"] for one in ANSWERED])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_what_is_no_figure_is_missing_and_no_nought(
+    client: Any, monkeypatch: pytest.MonkeyPatch, key: str, value: float
+) -> None:
+    """Prevents NaN errors that count as none, and a NaN for a figure, which is within every limit."""
+    whole, gone = (
+        observed(client, monkeypatch, [one for one in ANSWERED if one["Id"] != key] + added).periods[0]
+        for added in ([next(one for one in ANSWERED if one["Id"] == key)], [result(key, {0: value})])
+    )
+    side, _, name = key.partition("_")
+    traffic = {"task": "task_service", "monolith": "monolith", "users": "users"}.get(side)
+    change: dict[str, Any]
+    if traffic and name.startswith("p"):
+        change = {traffic: replace(getattr(whole, traffic), **{f"{name}_ms": None})}
+    elif traffic and name != "healthy":
+        change = {traffic: None}
+    else:
+        change = {FIELDS[key]: 9.0 if key == "slot_source" else 7.0 if key == "slot_target" else None}
+    assert gone == replace(whole, **change)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from random import Random
 from typing import Any
 
@@ -18,6 +19,7 @@ from components.config_gates import GateLimits
 from components.config_values import parse
 from scripts.canary.comparison import fisher_exact, sign_test
 from scripts.canary.figures import Observed, Period, Traffic, complete, weighted_median, with_replication
+from scripts.canary.figures import observed as kept_observed
 from scripts.canary.gates import Decision, decide
 from scripts.rehearsal import waits
 from scripts.replication.documents import DeletedRows
@@ -565,12 +567,89 @@ def test_more_deletes_never_give_a_better_verdict(
         assert verdicts[-1] != "promote"
 
 
+#: What no metric measured, whatever gives it out.
+NO_FIGURES: list[Any] = [float("nan"), float("inf"), float("-inf"), -1.0, 10**400, "NaN", "80.0", True, None]
+
+
+def without(observed: Observed, number: int, name: str, value: Any) -> Observed:
+    """The same watch with ``value`` for a figure, named by its field, of a period's or of one of its sides."""
+    side, _, field = name.rpartition(".")
+    period = observed.periods[number]
+    if side:
+        traffic = getattr(period, side)
+        changed: dict[str, Any] = {side: None if traffic is None else replace(traffic, **{field: value})}
+    else:
+        changed = {field: value}
+    period = replace(period, **changed)
+    return replace(observed, periods=(*observed.periods[:number], period, *observed.periods[number + 1 :]))
+
+
+COUNTS = [f"{side}.{name}" for side in ("task_service", "users") for name in ("requests", "errors", "refusals")]
+FIGURES = [
+    *COUNTS, "task_service.p50_ms", "task_service.p95_ms", "users.p95_ms", "cpu_percent", "memory_percent", "database_cpu_percent",
+    "database_connections", "database_free_bytes", "slot_bytes", "replication_seconds", "healthy_hosts", "balancer_errors",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_that_is_none_throughout_never_promotes(name: str) -> None:
+    """Prevents a promotion over a metric that says NaN, which is within every limit that it is compared with."""
+    for value in NO_FIGURES:
+        seen = watched()
+        for number in EVERY:
+            seen = without(seen, number, name, value)
+        decision = judged(seen)
+        assert decision.verdict != "promote", (value, decision.reasons)
+
+
+@settings(max_examples=500)
+@given(
+    watches,
+    st.integers(0, 11),
+    st.sampled_from([*FIGURES, "monolith.errors", "monolith.p50_ms", "task_service.p99_ms"]),
+    st.sampled_from(NO_FIGURES),
+    st.sampled_from([1.0, 180.0, 480.0]),
+)
+def test_what_is_no_figure_is_judged_as_a_missing_one(
+    observed: Observed, number: int, name: str, value: Any, watch: float
+) -> None:
+    """Prevents a better verdict for a figure that is not finite; read back from a kept decision it is missing as well, or refused."""
+    assume(number < len(observed.periods))
+    side, _, field = name.rpartition(".")
+    gone = side if f"{side}.{field}" in (*COUNTS, "monolith.errors") else name
+    missing, broken = without(observed, number, gone, None), without(observed, number, name, value)
+    wanted = decide(missing, SMALL, watch)
+    assert decide(broken, SMALL, watch) == wanted
+    kept = json.loads(json.dumps({"evidence": asdict(observed)}))
+    at = kept["evidence"]["periods"][number]
+    if side and at[side] is not None:
+        at[side][field] = value
+    elif not side:
+        at[field] = value
+    with suppress(ValueError):
+        read = kept_observed(json.loads(json.dumps(kept)))
+        assert read is not None
+        assert decide(read, SMALL, watch) == wanted
+
+
+def test_a_fence_of_no_length_hides_no_other() -> None:
+    """Prevents a NaN among the fences that takes the worst one's place."""
+    bare = Observed(60.0, (Period(0.0), Period(60.0)))
+    for value in NO_FIGURES:
+        found = with_replication(bare, [(1.0, value), (2.0, 0.4), (3.0, value)])
+        assert [period.replication_seconds for period in found.periods] == [0.4, 0.4]
+
+
 def test_evidence_is_read_back_as_it_was_kept() -> None:
     """Prevents an explanation of other figures than those that decided."""
     observed = watched(changed=(3,), task_service=None, cpu_percent=None)
-    kept = TypeAdapter(Observed)
+    kept = json.loads(TypeAdapter(Observed).dump_json(observed))
     # A former version kept its length as well.
-    assert kept.validate_python({**json.loads(kept.dump_json(observed)), "watched_seconds": 60.0}) == observed
+    assert kept_observed({"evidence": {**kept, "watched_seconds": 60.0}}) == observed
+    assert kept_observed({"evidence": None}) is None
+    for seconds in (0, -60.0, "NaN"):
+        with pytest.raises(ValueError, match="periods of"):
+            kept_observed({"evidence": {**kept, "period_seconds": seconds}})
 
 
 def test_only_whole_settled_periods_count() -> None:

@@ -87,6 +87,24 @@ def test_each_thing_that_a_rollback_needs_refuses_when_it_is_gone(change: dict[s
     assert len(decision.findings) == len(ready(GOOD, CONFIG).findings)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -1.0, True, "NaN"])
+def test_what_is_no_figure_refuses_as_a_missing_one(value: Any) -> None:
+    """Prevents a step up where a fence, a write or a slot says NaN, and an estimate that a deployment of NaN seconds makes short."""
+    slot = SLOT.model_copy(update={"retained_bytes": value})
+    for change in (
+        *({"probe_seconds": value}, {"rollback_seconds": value}, {"forward": way(lag_seconds=value)}),
+        *({"reverse": way(lag_seconds=value)}, {"reverse": way(slot=slot)}),
+    ):
+        assert ready(replace(GOOD, **change), CONFIG).verdict == "refused", change
+    for name in ("age_seconds", "whole_seconds") if value not in (True, -1.0, "NaN") else ():
+        assert ready(replace(GOOD, verified=replace(VERIFIED, **{name: value})), CONFIG).verdict == "refused"
+    assert rollback_estimate(value, (20.0,), 40.0) is None
+    assert rollback_estimate(0.5, (value, 45.0, value), 40.0) == 86.0
+    assert rollback_estimate(0.5, (value,), 40.0) == UNMEASURED_UP + 41.0
+    assert history([_begun(0, 5), {**MOVED, "seconds": value}]).ups == ()
+    assert history([_begun(0, 5), {**ROUTED, "seconds_of_up": value}]).ups == ()
+
+
 @given(st.booleans(), st.booleans(), st.floats(-1e6, 1e6), st.floats(0.01, 1000))
 def test_a_verification_counts_when_it_matched_is_of_this_copy_and_is_young(
     match: bool, of_this_copy: bool, age: float, hours: float

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scripts.canary.figures import Period, Traffic
-from scripts.rehearsal.agreement import LATENCIES, differences
+from scripts.canary.figures import LATENCIES, Period, Traffic
+from scripts.rehearsal.agreement import differences
 
 TASK, MONOLITH = Traffic(50, 1, 3, 12.0, 40.0), Traffic(900, 0, 20, 9.0, 30.0)
 USERS = Traffic(951, 1, 24, 11.0, 33.0)

@@ -125,6 +125,8 @@ def spoil(path: str, value: Any) -> Evidence:
         ("api_check.endpoints.endpoint 3", False, "8 API endpoints healthy"),
         ("load.p95_ms", 500, "load test passed"),
         ("load.rate", 44.9, "load test passed"),
+        *(("load.p95_ms", value, "load test passed") for value in (None, float("nan"), float("-inf"), -1.0)),
+        *(("load.rate", value, "load test passed") for value in (float("nan"), float("inf"), True)),
         ("load.users", 9, "load test passed"),
         ("load.failed", 10, "load test passed"),
         ("load.failed", 1, "zero downtime"),
@@ -184,6 +186,11 @@ def drilled(weight: int, change: Mapping[str, Any] | None = None) -> Drill:
         ({"last_request_seconds": 300.0}, "rollback from 5 %"),
         ({"last_request_seconds": None}, "rollback from 5 %"),
         ({"weight": 7}, "rollback from 5 %"),
+        *(
+            ({name: float(value)}, "rollback from 5 %")
+            for name in ("last_request_seconds", "proof_seconds")
+            for value in ("nan", "inf", "-1")
+        ),
     ],
 )
 def test_a_drill_passes_only_when_each_weight_was_left_in_time_without_a_loss(

@@ -31,6 +31,7 @@ ROOM |= {"measured_over_seconds": None}
         ({"reason": "fence late", "blocked_by": [17]}, "ok", [], [("fail", "forward: late")]),
         ({"stalled_seconds": 59.9}, "ok", [], []),
         ({"stalled_seconds": 60.0}, "ok", [], [("fail", "forward: slot stalled")]),
+        ({"stalled_seconds": float("nan")}, "ok", [], [("fail", "forward: slot stalled")]),
         ({"runway": ROOM}, "ok", [], [("warn", "forward: log runway")]),
         ({"runway": {**ROOM, "hours": 25.0}}, "ok", [], []),
         ({"runway": {**ROOM, "hours": None}}, "ok", [], []),

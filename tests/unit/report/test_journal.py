@@ -185,7 +185,7 @@ def test_the_curves_hold_every_request_of_the_evidence_and_a_gap_where_nobody_wa
         ({"evidence": {"period_seconds": 0}}, "what it was decided by cannot be read"),
         ({"evidence": asdict(watched(-86_400.0 * 365))}, "what it was decided by cannot be read"),
         ({"evidence": {"period_seconds": 60, "periods": [{"at": float("nan")}]}}, "what it was decided by cannot be read"),
-        ({"evidence": asdict(watched(115, errors=-1))}, "what it was decided by cannot be read"),
+        ({"evidence": {"period_seconds": 60, "periods": [{"at": 115.0, "task_service": {"requests": 7, "errors": -1}}]}}, "what it was decided by cannot be read"),
     ],
 )  # fmt: skip
 def test_a_decision_without_readable_evidence_says_so_and_stays_a_decision(document: Any, evidence: str) -> None:

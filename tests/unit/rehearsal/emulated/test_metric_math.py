@@ -57,6 +57,16 @@ def test_if_is_asked_period_by_period(expression: str, expected: tuple[float | N
     assert calculate(expression, given, PERIODS) == series(*expected)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_finite_is_a_gap(value: float) -> None:
+    """Prevents an alarm that is quiet as NaN is below no limit, and a sum that is gone as one part of it is none."""
+    given = {"one": {0.0: value, 60.0: 30.0}, "two": series(20, 20)}
+    assert calculate("one < 40", given, PERIODS) == series(None, 1)
+    assert calculate("one + two", given, PERIODS) == series(20, 50)
+    assert calculate("two * 1e308", given, PERIODS) == {}
+    assert calculate("IF(two > 1e999, 1, 0)", given, PERIODS) == series(0, 0)
+
+
 @pytest.mark.parametrize(
     ("expression", "problem"),
     [

@@ -76,6 +76,15 @@ def test_statistics_are_of_the_values_of_a_period_and_a_gap_is_left_out(account:
     assert set(found["s0"]) == {0, 2}
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_refused_by_the_account_and_never_published(account: Metrics, value: float) -> None:
+    """Prevents a whole minute without figures as one of its values is none, and one that CloudWatch would not have."""
+    publish(account, 0, "RequestCount", 1.0, value, 1.0)
+    with pytest.raises(InvalidParameterValue, match="is invalid"):
+        account.put_metric_data(ELB, [{"MetricName": "RequestCount", "Value": value}])
+    assert ask(account, query("m", "RequestCount", "Sum")) == {"m": {0: 2.0}}
+
+
 def test_periods_are_whole_and_begin_where_the_account_says(account: Metrics) -> None:
     """Prevents periods that begin where the question does, and an end that is answered too."""
     for minute in range(6):
