@@ -57,10 +57,12 @@ class MigrationConfig(Model):
         DEFAULT_TABLES, min_length=1, description="The tables that move, in the plan's order."
     )
     referenced_tables: tuple[str, ...] = Field(
-        DEFAULT_REFERENCED_TABLES, description="Tables that stay behind and are only referenced."
+        DEFAULT_REFERENCED_TABLES,
+        description="Tables that stay behind and are only referenced; of another schema `schema.table`.",
     )
     dropped_foreign_keys: tuple[str, ...] = Field(
-        DEFAULT_DROPPED_FOREIGN_KEYS, description="Foreign keys across the border that cannot exist on the target."
+        DEFAULT_DROPPED_FOREIGN_KEYS,
+        description="Foreign keys across the border that cannot exist on the target; `table.name` where two tables have a key of one name.",
     )
     carry_triggers: tuple[str, ...] = Field(
         (),
@@ -188,10 +190,12 @@ class MigrationConfig(Model):
 
     @field_validator("tables", "referenced_tables", "dropped_foreign_keys")
     @classmethod
-    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _names(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for name in names:
+            # Of a schema or a table and a name in it, the first may have no dot.
+            parts = [name] if info.field_name == "tables" else name.split(".", 1)
             # PostgreSQL, 'Lexical Structure': identifiers are cut at NAMEDATALEN - 1 = 63 bytes.
-            if not name or len(name.encode()) > 63 or "\0" in name:
+            if any(not part or len(part.encode()) > 63 or "\0" in part for part in parts):
                 raise ValueError(f"{name!r} is no identifier: 1 to 63 bytes; correct the name")
         if len(set(names)) != len(names):
             raise ValueError("a name stands in it twice; remove one")
@@ -220,10 +224,17 @@ class MigrationConfig(Model):
     @field_validator("referenced_tables")
     @classmethod
     def _disjoint(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        both = sorted(set(info.data.get("tables", ())) & set(names))
+        schema = info.data.get("db_schema", "public")
+        moved = {form for table in info.data.get("tables", ()) for form in (table, f"{schema}.{table}")}
+        both = sorted(moved & set(names))
         if both:
             raise ValueError(f"{', '.join(both)}: a table either moves or stays; take it out of one list")
         return names
+
+    def qualified(self, name: str) -> tuple[str, str]:
+        """Schema and name of an entry of ``referenced_tables``: `schema.table`, or a table of the moved ones' schema."""
+        schema, dot, table = name.partition(".")
+        return (schema, table) if dot else (self.db_schema, name)
 
     @property
     def reverse_publication(self) -> str:

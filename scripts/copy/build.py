@@ -27,7 +27,7 @@ class Index:
 
 @dataclass(frozen=True)
 class Link:
-    """A foreign key: ``bind`` adds it unchecked in no time, ``check`` (None: the source has it unchecked too) checks the rows."""
+    """A foreign key between moved tables, which are of one schema: ``references`` is the name; ``bind`` adds it unchecked in no time, ``check`` (None: the source has it unchecked too) checks the rows."""
 
     references: str
     bind: Statement
@@ -52,8 +52,9 @@ def read(source: Connection, tables: Mapping[str, Table], theirs: Mapping[str, T
     """
     owned, sizes = _indexes(source, tables)
     after = After()
+    moved = {table.full_name for table in tables.values()}
     for name, table in tables.items():
-        for stage, item, statement in statements.after_rows(table, theirs[name], tables):
+        for stage, item, statement in statements.after_rows(table, theirs[name], moved):
             if stage == 2:
                 after.links.setdefault(name, []).append(_link(table, item, statement))
                 after.made.append(["link", name, item])
@@ -102,7 +103,7 @@ def _link(table: Table, name: str, statement: Statement) -> Link:
     unchecked = constraint.definition.endswith(_NOT_VALID)
     check = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table.identifier, sql.Identifier(name))
     return Link(
-        references=constraint.references or "",
+        references=constraint.references[1] if constraint.references else "",
         bind=statement if unchecked else sql.SQL("{}{}").format(statement, sql.SQL(_NOT_VALID)),
         check=None if unchecked else check,
     )

@@ -8,8 +8,8 @@ from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.database import helper_schema
-from scripts.database.catalog import QUERIES
 from scripts.database.connections import Connection
+from scripts.database.queries import QUERIES
 
 #: How the line of a table's comment begins that says so; only a table's owner can write it.
 MARK = "task-migration finalized: "

@@ -12,9 +12,10 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from components.config import MigrationConfig
-from scripts.database.catalog import QUERIES, quoted
+from scripts.database.catalog import quoted
 from scripts.database.connections import Connection, scalar
 from scripts.database.error_text import told
+from scripts.database.queries import QUERIES
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.sides import BOTH
 

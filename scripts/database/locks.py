@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from scripts.database.catalog import QUERIES
 from scripts.database.connections import Connection
+from scripts.database.queries import QUERIES
 from scripts.support.errors import TimedOut
 
 #: How long somebody else may hold the row of a lock, milliseconds.

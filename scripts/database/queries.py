@@ -28,3 +28,7 @@ def load(package: str, file: str = "queries.sql") -> Mapping[str, str]:
             raise ValueError(f"{package}/{file}: {name} is {'empty' if not statement else 'there twice'}")
         found[name] = statement
     return MappingProxyType(found)
+
+
+#: The statements of this room.
+QUERIES = load("scripts.database")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
-from scripts.database.catalog import QUERIES
 from scripts.database.connections import Connection
+from scripts.database.queries import QUERIES
 from scripts.support.errors import Refused
 from scripts.support.redact import remember_secret
 

@@ -96,10 +96,11 @@ WHERE c.contype = 'c' AND c.conrelid = ANY(%(oids)s)
 UNION ALL SELECT d.adrelid::regclass::text, 'the column ' || a.attname, pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d
 JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE a.attgenerated <> '' AND d.adrelid = ANY(%(oids)s)
 
--- referenced: tables that keys of the moved ones refer to and that do not move themselves, with a column of each key, quoted
-SELECT DISTINCT ON (c.confrelid) c.confrelid::regclass::text, quote_ident(a.attname) FROM pg_constraint c
+-- referenced: tables that keys of the moved ones refer to and that do not move themselves, with a column of each key and the schema, quoted
+SELECT DISTINCT ON (c.confrelid) c.confrelid::regclass::text, quote_ident(a.attname), quote_ident(m.nspname) FROM pg_constraint c
 JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = c.confkey[1]
+JOIN pg_class r ON r.oid = c.confrelid JOIN pg_namespace m ON m.oid = r.relnamespace
 WHERE c.contype = 'f' AND n.nspname = %(schema)s AND t.relname = ANY(%(tables)s)
 AND NOT EXISTS (SELECT 1 FROM pg_class p WHERE p.oid = c.confrelid AND p.relnamespace = n.oid AND p.relname = ANY(%(tables)s))
 ORDER BY c.confrelid

@@ -202,13 +202,13 @@ def _referenced(settings: Settings, connection: Connection, role: str) -> Iterat
     parents = connection.execute(
         QUERIES["referenced"], {"schema": config.db_schema, "tables": list(config.tables)}
     ).fetchall()
-    for table, columns in parents:
+    for table, columns, schema in parents:
         yield _try(
             f"source: hold rows of {table}",
             connection,
             [sql.SQL(f"SELECT 1 FROM {table} FOR KEY SHARE SKIP LOCKED LIMIT 1")],
             # FOR KEY SHARE asks for UPDATE of one column at least (PostgreSQL, 'SELECT').
-            f"GRANT SELECT, UPDATE ({columns}) ON {table} TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS",
+            f"GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT, UPDATE ({columns}) ON {table} TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS",
         )
 
 

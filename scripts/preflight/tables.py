@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from scripts.database import catalog, strangers
+from scripts.database import catalog, queries, strangers
 from scripts.database.catalog import Table, quoted
 from scripts.database.connections import Connection
 from scripts.database.error_text import told
@@ -155,7 +155,7 @@ def truncation(settings: Settings, side: Side, connection: Connection, tables: d
 def statements_like(connection: Connection, tables: dict[str, Table], pattern: str) -> list[tuple[str, str]]:
     """Statements of this database that pg_stat_statements has seen, that match ``pattern`` and name one of the tables;
     none where that extension is not there."""
-    row = connection.execute(catalog.QUERIES["statements_schema"]).fetchone()
+    row = connection.execute(queries.QUERIES["statements_schema"]).fetchone()
     if row is None:
         return []
     query = sql.SQL(QUERIES["statements_like"]).format(schema=sql.Identifier(str(row[0])))
@@ -165,10 +165,16 @@ def statements_like(connection: Connection, tables: dict[str, Table], pattern: s
 
 def border(settings: Settings, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
     """The foreign keys across the border are exactly the dropped ones, and none leads back over it."""
-    found = {key.name for _, key in catalog.crossing(tables)}
-    wanted = set(settings.config.dropped_foreign_keys)
-    wrong = [f"not listed: {name}" for name in sorted(found - wanted)]
-    wrong += [f"listed, not found: {name}" for name in sorted(wanted - found)]
+    config, crossing = settings.config, catalog.crossing(tables)
+    # A name stands for every key of that name; one is told apart by its table.
+    wanted = set(config.dropped_foreign_keys)
+    wrong = [
+        f"not listed: {key.name} of {table.name}"
+        for table, key in crossing
+        if not wanted & {key.name, f"{table.name}.{key.name}"}
+    ]
+    there = {form for table, key in crossing for form in (key.name, f"{table.name}.{key.name}")}
+    wrong += [f"listed, not found: {name}" for name in sorted(wanted - there)]
     yield named(
         "source: foreign keys across the border",
         wrong,
@@ -176,10 +182,11 @@ def border(settings: Settings, connection: Connection, tables: dict[str, Table])
         "fail",
         "correct droppedForeignKeys, or `tables`",
     )
-    stays = set(settings.config.referenced_tables)
+    referenced = {str(key.references and ".".join(key.references)): key.references for _, key in crossing}
+    stays = {config.qualified(name) for name in config.referenced_tables}
     yield named(
         "source: referenced tables",
-        sorted({str(key.references) for _, key in catalog.crossing(tables)} - stays),
+        sorted(text for text, name in referenced.items() if name not in stays),
         "all are listed in referencedTables",
         "warn",
         "add them to referencedTables, or move them as well",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from scripts.database.catalog import Column, Constraint, Table, quoted
+from scripts.database.catalog import Column, Constraint, Table, TableName, quoted
 from scripts.schema import statements
 from scripts.schema.documents import Difference, Kind
 from scripts.schema.statements import Enums, normal
@@ -66,7 +66,7 @@ def compare(
             texts = [s.as_string(None) for s in statements.tables_sql([table])]
             items.append(Drift(name, "table", name, "present", None, tuple(texts), CREATE))
             other = replace(table, constraints=tuple(c for c in table.constraints if c.kind == "c"), indexes=())
-        items += _table(table, other, set(wanted), band)
+        items += _table(table, other, {one.full_name for one in wanted.values()}, band)
     items += _leaning(items, wanted, found)
     return sorted(items, key=lambda item: item.stage)
 
@@ -90,7 +90,7 @@ def _enums(wanted: Mapping[str, Table], ours: Enums, theirs: Enums) -> Iterator[
         yield Drift(user, "type", name, ", ".join(labels), ", ".join(have) if have else None, tuple(texts), CREATE)
 
 
-def _table(wanted: Table, found: Table, moved: set[str], band: int | None) -> Iterator[Drift]:
+def _table(wanted: Table, found: Table, moved: set[TableName], band: int | None) -> Iterator[Drift]:
     if wanted.persistence != found.persistence:
         words = {"p": "LOGGED", "u": "UNLOGGED"}
         text = f"ALTER TABLE {name_of(wanted)} SET {words.get(wanted.persistence, 'LOGGED')}"
@@ -192,8 +192,8 @@ def _gone_with_column(wanted: Table, found: Table, column: str) -> Iterator[str]
     for constraint in wanted.constraints:
         if column in constraint.columns and (constraint.kind, normal(constraint.definition)) in have:
             yield _add_constraint(wanted, constraint)
-    shapes = {statements.index_shape(index) for index in found.indexes}
-    for index in wanted.indexes:
+    shapes = {statements.index_shape(index) for index in found.plain_indexes}
+    for index in wanted.plain_indexes:
         if column in index.uses and statements.index_shape(index) in shapes:
             yield index.definition
 
@@ -247,7 +247,7 @@ def _add_constraint(table: Table, constraint: Constraint) -> str:
     return f"ALTER TABLE {name_of(table)} ADD CONSTRAINT {quoted(constraint.name)} {constraint.definition}"
 
 
-def _constraints(wanted: Table, found: Table, moved: set[str]) -> Iterator[Drift]:
+def _constraints(wanted: Table, found: Table, moved: set[TableName]) -> Iterator[Drift]:
     # Keys and checks are compared by what they say, not by their names: another migration tool names them otherwise.
     kept = [c for c in wanted.constraints if c.kind != "f" or c.references in moved]
     have = {(c.kind, normal(c.definition)) for c in found.constraints}
@@ -267,12 +267,12 @@ def _constraints(wanted: Table, found: Table, moved: set[str]) -> Iterator[Drift
 
 
 def _indexes(wanted: Table, found: Table) -> Iterator[Drift]:
-    ours = {statements.index_shape(i): i for i in wanted.indexes}
-    others = {statements.index_shape(i) for i in found.indexes}
+    ours = {statements.index_shape(i): i for i in wanted.plain_indexes}
+    others = {statements.index_shape(i) for i in found.plain_indexes}
     for shape, index in ours.items():
         if shape not in others:
             yield Drift(wanted.name, "index", index.name, index.definition, None, (index.definition,), INDEX, True)
-    for index in found.indexes:
+    for index in found.plain_indexes:
         if statements.index_shape(index) not in ours:
             mend = (f"DROP INDEX IF EXISTS {quoted(found.schema)}.{quoted(index.name)}",)
             yield Drift(wanted.name, "index", index.name, None, index.definition, mend, DROP)
@@ -284,11 +284,11 @@ def _leaning(items: list[Drift], wanted: Mapping[str, Table], found: Mapping[str
     gone = []
     for table in found.values():
         keys = [(c.name, c.columns) for c in table.constraints if c.kind in "pu"]
-        keys += [(i.name, i.columns) for i in table.indexes if i.unique]
-        gone += [(table.name, frozenset(columns)) for name, columns in keys if (table.name, name) in dropped]
+        keys += [(i.name, i.columns) for i in table.plain_indexes if i.unique]
+        gone += [(table.full_name, frozenset(columns)) for name, columns in keys if (table.name, name) in dropped]
     for table in found.values():
         for key in table.constraints:
-            if key.kind != "f" or (str(key.references), frozenset(key.references_columns)) not in gone:
+            if key.kind != "f" or (key.references, frozenset(key.references_columns)) not in gone:
                 continue
             if not any(
                 c.kind == "f" and normal(c.definition) == normal(key.definition) for c in wanted[table.name].constraints

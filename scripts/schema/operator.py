@@ -141,13 +141,18 @@ def _parts(connection: Connection, config: MigrationConfig) -> Iterator[str]:
 def rights(
     part: str, connection: Connection, config: MigrationConfig, operator: str, table: str = ""
 ) -> list[sql.Composed]:
-    """The statements of one part of ``operator.sql``, by which a master gives ``operator`` his rights; ``table`` is one of the schema's."""
+    """The statements of one part of ``operator.sql``, by which a master gives ``operator`` his rights.
+
+    Args:
+        table: one of ``tables``, or of ``referencedTables`` for the part `stays`.
+    """
+    schema, name = config.qualified(table) if part == "stays" else (config.db_schema, table)
     names = {
         "operator": sql.Identifier(operator),
         "database": sql.Identifier(connection.info.dbname),
-        "schema": sql.Identifier(config.db_schema),
+        "schema": sql.Identifier(schema),
         "service": sql.Identifier(config.target_role),
         "application": sql.Identifier(config.source_role),
-        "table": sql.Identifier(config.db_schema, table),
+        "table": sql.Identifier(schema, name),
     }
     return [sql.SQL(text).format(**names) for text in _RIGHTS[part].split(";")]

@@ -36,4 +36,5 @@ ALTER TABLE {table} OWNER TO {operator};
 GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {application}
 
 -- stays: of each table that stays behind and is referred to
+GRANT USAGE ON SCHEMA {schema} TO {operator};
 GRANT SELECT, UPDATE (id) ON {table} TO {operator}

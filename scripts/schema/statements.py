@@ -9,8 +9,8 @@ from dataclasses import replace
 import psycopg
 from psycopg import sql
 
-from scripts.database import queries
-from scripts.database.catalog import Column, Index, OwnedSequence, Table, quoted
+from scripts.database import catalog, queries
+from scripts.database.catalog import Column, Index, Table, TableName, quoted
 from scripts.database.connections import Connection
 
 QUERIES = queries.load("scripts.schema")
@@ -65,7 +65,7 @@ def using(column: Column, other: Column) -> str:
     return f" USING {quoted(column.name)}::text::{column.type}"
 
 
-def option_parts(sequence: OwnedSequence) -> list[str]:
+def option_parts(sequence: catalog.Sequence) -> list[str]:
     """Its options as ALTER SEQUENCE takes them; where it starts and stands is not among them, as that is the band's."""
     return [
         f"INCREMENT BY {sequence.increment}",
@@ -76,12 +76,12 @@ def option_parts(sequence: OwnedSequence) -> list[str]:
     ]
 
 
-def sequence_options(sequence: OwnedSequence) -> str:
+def sequence_options(sequence: catalog.Sequence) -> str:
     """The options in one text."""
     return " ".join(option_parts(sequence))
 
 
-def same_options(one: OwnedSequence, other: OwnedSequence) -> bool:
+def same_options(one: catalog.Sequence, other: catalog.Sequence) -> bool:
     """Whether both hand out the same numbers from the same place."""
     return option_parts(one) == option_parts(other)
 
@@ -89,7 +89,7 @@ def same_options(one: OwnedSequence, other: OwnedSequence) -> bool:
 _LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 
 
-def identity_text(column: Column, sequence: OwnedSequence | None) -> str:
+def identity_text(column: Column, sequence: catalog.Sequence | None) -> str:
     """GENERATED .. AS IDENTITY, with the options of its sequence where they are not the defaults."""
     text = f"GENERATED {'ALWAYS' if column.identity == 'a' else 'BY DEFAULT'} AS IDENTITY"
     if sequence is None:
@@ -98,7 +98,7 @@ def identity_text(column: Column, sequence: OwnedSequence | None) -> str:
     return text if same_options(sequence, plain) else f"{text} ({sequence_options(sequence)})"
 
 
-def owned_by(sequence: OwnedSequence, table: Table) -> str:
+def owned_by(sequence: catalog.Sequence, table: Table) -> str:
     """The ALTER SEQUENCE that binds it to its column."""
     return (
         f"ALTER SEQUENCE {sequence.identifier.as_string(None)} OWNED BY "
@@ -106,7 +106,7 @@ def owned_by(sequence: OwnedSequence, table: Table) -> str:
     )
 
 
-def into_band(sequence: OwnedSequence, table: Table, band: int | None) -> list[str]:
+def into_band(sequence: catalog.Sequence, table: Table, band: int | None) -> list[str]:
     """The statement that sets a sequence made by a mend into the target's band, above every id there is."""
     if band is None or not sequence.minimum <= band < sequence.maximum:
         return []
@@ -117,7 +117,7 @@ def into_band(sequence: OwnedSequence, table: Table, band: int | None) -> list[s
     ]
 
 
-def column_text(column: Column, sequence: OwnedSequence | None = None) -> str:
+def column_text(column: Column, sequence: catalog.Sequence | None = None) -> str:
     """A column's definition as it stands in CREATE TABLE; an identity's options only when ``sequence`` is given."""
     parts = [quoted(column.name), column.type]
     if column.collation:
@@ -152,7 +152,7 @@ def enums_there(connection: Connection, wanted: Enums) -> Enums:
     return {(row[0], row[1]): tuple(row[2]) for row in rows}
 
 
-def create_sequence(sequence: OwnedSequence) -> sql.Composed:
+def create_sequence(sequence: catalog.Sequence) -> sql.Composed:
     """CREATE SEQUENCE IF NOT EXISTS."""
     return sql.SQL("CREATE SEQUENCE IF NOT EXISTS {} AS {} START WITH {} {}").format(
         sequence.identifier,
@@ -194,11 +194,13 @@ def tables_sql(tables: Sequence[Table]) -> list[sql.Composed | sql.SQL]:
     return statements
 
 
-def after_rows(wanted: Table, found: Table, moved: Iterable[str]) -> list[tuple[int, str, sql.Composed | sql.SQL]]:
+def after_rows(
+    wanted: Table, found: Table, moved: Iterable[TableName]
+) -> list[tuple[int, str, sql.Composed | sql.SQL]]:
     """Keys (stage 0), indexes (stage 1) and foreign keys (stage 2) that the target's table still lacks."""
     moved = set(moved)
     have = {(constraint.kind, normal(constraint.definition)) for constraint in found.constraints}
-    shapes = {index_shape(index) for index in found.indexes}
+    shapes = {index_shape(index) for index in found.plain_indexes}
     todo: list[tuple[int, str, sql.Composed | sql.SQL]] = []
     for constraint in wanted.constraints:
         if (constraint.kind, normal(constraint.definition)) in have or constraint.kind == "c":
@@ -209,7 +211,9 @@ def after_rows(wanted: Table, found: Table, moved: Iterable[str]) -> list[tuple[
             wanted.identifier, sql.Identifier(constraint.name), _raw(constraint.definition)
         )
         todo.append((2 if constraint.kind == "f" else 0, constraint.name, statement))
-    todo += [(1, index.name, _raw(index.definition)) for index in wanted.indexes if index_shape(index) not in shapes]
+    todo += [
+        (1, index.name, _raw(index.definition)) for index in wanted.plain_indexes if index_shape(index) not in shapes
+    ]
     return todo
 
 

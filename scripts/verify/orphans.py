@@ -64,7 +64,7 @@ def dangling(pair: Pair, table: Table, key: Constraint) -> Orphans | None:
             given=sql.SQL(" AND ").join(
                 sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(name)) for name in key.columns
             ),
-            parent=sql.Identifier(table.schema, str(key.references)),
+            parent=sql.Identifier(*(key.references or ())),
             match=sql.SQL(" AND ").join(
                 sql.SQL("p.{} {} t.{}").format(sql.Identifier(theirs), sql.SQL(operator), sql.Identifier(own))
                 for theirs, operator, own in zip(key.references_columns, key.operators, key.columns, strict=True)
@@ -79,10 +79,15 @@ def _told(table: Table, key: Constraint, lost: int, samples: list[Value]) -> Orp
         constraint=key.name,
         table=table.name,
         columns=list(key.columns),
-        references=f"{key.references}({', '.join(key.references_columns)})",
+        references=f"{_parent(table, key)}({', '.join(key.references_columns)})",
         count=lost,
         samples=[dict(zip(key.columns, value, strict=True)) for value in samples],
     )
+
+
+def _parent(table: Table, key: Constraint) -> str:
+    schema, name = key.references or ("", "")
+    return name if schema == table.schema else f"{schema}.{name}"
 
 
 def crossing(tables: dict[str, Table], theirs: dict[str, Table]) -> list[tuple[Table, Constraint]]:
@@ -136,7 +141,7 @@ def _without_parent(source: Connection, table: Table, key: Constraint, values: l
     query = sql.SQL("SELECT {} FROM {} WHERE NOT EXISTS (SELECT 1 FROM {} p WHERE {})").format(
         sql.SQL(", ").join(sql.SQL("v.{}").format(sql.Identifier(name)) for name in names),
         _values(values, len(names)),
-        sql.Identifier(table.schema, str(key.references)),
+        sql.Identifier(*(key.references or ())),
         match,
     )
     return [tuple(row) for row in source.execute(query).fetchall()]

@@ -46,7 +46,7 @@ def repair(
     counts = dict.fromkeys(differences, 0)
     with both(settings, "repair", "repair", install.LOCK_MS) as (source, target):
         sides: dict[Side, Connection] = {"source": source, "target": target}
-        found = relations.read(source, tables, settings.config.column_groups)
+        found = relations.of(tables, settings.config.column_groups)
         rows = [
             _Row(sides, found[table.name], shared(table, theirs[table.name]), difference)
             for table in parents_first(tables.values())
@@ -66,17 +66,17 @@ def repair(
 def parents_first(tables: Iterable[Table]) -> list[Table]:
     """The tables ordered so that a referenced one comes before those that refer to it; cycles in the given order."""
     rest = list(tables)
-    names = {table.name for table in rest}
+    names = {table.full_name for table in rest}
     done: list[Table] = []
     while rest:
-        placed = {table.name for table in done}
+        placed = {table.full_name for table in done}
         ready = [
             table
             for table in rest
             if all(
-                c.references in placed or c.references == table.name
-                for c in table.constraints
-                if c.kind == "f" and c.references in names
+                key.references in placed or key.references == table.full_name
+                for key in table.foreign_keys
+                if key.references in names
             )
         ] or rest[:1]
         done += ready
@@ -121,7 +121,7 @@ class _Row:
     @property
     def clashes(self) -> bool:
         """Whether another row that differs may hold a unique value of this one: it then has to go before it comes."""
-        claimed = {name for claim in self.relations.claims for name in claim.columns}
+        claimed = {name for claim in self.table.claims for name in claim.uses}
         return bool(claimed) and (self.difference.kind != "different" or bool(claimed & set(self.difference.columns)))
 
     def leave(self, best: Side) -> sql.Composed:

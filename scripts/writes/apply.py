@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from psycopg import sql
 
 from scripts.database import queries
+from scripts.database.catalog import Constraint, Index
 from scripts.support.sides import Side, other
 from scripts.writes import record
-from scripts.writes.relations import Claim, ForeignKey, Relations, literals, names
+from scripts.writes.relations import Relations, literals, names
 
 TEMPLATES = queries.load("scripts.writes", "apply.sql")
 _NOTHING = sql.SQL("NULL;")
@@ -48,9 +49,9 @@ class Rules:
 
     def functions(self) -> list[sql.Composed]:
         """CREATE FUNCTION for each, in an order in which they can be made."""
-        made = [self._make("gone", children=_LINE.join(self._children()))] if self._it.children else []
+        made = [self._make("gone", children=_LINE.join(self._children()))] if self._table.children else []
         made.append(self._make("remove", gone=self._gone(self._referenced("_tm_gone"))))
-        if self._it.claims:
+        if self._table.claims:
             made.append(self._contest())
         made.append(self._apply())
         if self.watches:
@@ -60,17 +61,17 @@ class Rules:
     @property
     def watches(self) -> bool:
         """Whether anything is left to look at when the applying transaction ends."""
-        return bool(self._it.parents or self._it.children or self._late)
+        return bool(self._table.foreign_keys or self._table.children or self._late)
 
     @property
     def watched(self) -> set[str]:
         """The columns whose update is looked at when the applying transaction ends."""
-        columns = [key.columns for key in self._it.parents] + [claim.columns for claim in self._late]
+        columns = [key.columns for key in self._table.foreign_keys] + [claim.uses for claim in self._late]
         return {name for one in columns for name in one}
 
     @property
-    def _late(self) -> list[Claim]:
-        return [claim for claim in self._it.claims if claim.late]
+    def _late(self) -> list[Index]:
+        return [claim for claim in self._table.claims if claim.late]
 
     def _named(self, what: str) -> sql.Identifier:
         return record.function(self._table, what)
@@ -79,7 +80,9 @@ class Rules:
         return sql.SQL(TEMPLATES[what]).format(**{**self._common, "function": self._named(what), **holes})
 
     def _value(self, source: str, name: str) -> sql.Composed:
-        return sql.SQL("({} ->> {})::{}").format(sql.SQL(source), sql.Literal(name), sql.SQL(self._it.types[name]))
+        return sql.SQL("({} ->> {})::{}").format(
+            sql.SQL(source), sql.Literal(name), sql.SQL(self._table.column(name).cast)
+        )
 
     def _apply(self) -> sql.Composed:
         table, it = self._table, self._it
@@ -102,7 +105,7 @@ class Rules:
             key_names=literals(table.key),
             update=update,
         )
-        if it.claims:
+        if table.claims:
             write = sql.SQL(TEMPLATES["guarded"]).format(write=write, contest=self._named("contest"))
         return self._make(
             "apply",
@@ -145,23 +148,23 @@ class Rules:
                 rival_key=record.key_of(table, "t"),
                 rival_here=self._it.at("_tm_rival_key"),
                 expressions=sql.SQL(", ").join(
-                    sql.SQL(f"{expression} AS _tm_e{place}") for place, expression in enumerate(claim.expressions)
+                    sql.SQL(f"{element.compared} AS _tm_e{place}") for place, element in enumerate(claim.elements)
                 ),
                 condition=sql.SQL(f"WHERE {claim.condition}" if claim.condition else ""),
                 clash=sql.SQL(" AND ").join(
                     sql.SQL(
-                        f"(t._tm_e{place} {operator} n._tm_e{place}"
+                        f"(t._tm_e{place} {element.operator} n._tm_e{place}"
                         + (f" OR t._tm_e{place} IS NULL AND n._tm_e{place} IS NULL)" if claim.nulls_equal else ")")
                     )
-                    for place, operator in enumerate(claim.operators)
+                    for place, element in enumerate(claim.elements)
                 ),
             )
-            for claim in self._it.claims
+            for claim in self._table.claims
         ]
         return self._make("contest", overlay=_LINE.join(overlay), rivals=_LINE.join(rivals))
 
     def _gone(self, values: sql.Composable) -> sql.Composable:
-        if not self._it.children:
+        if not self._table.children:
             return _NOTHING
         return sql.SQL("PERFORM {}(_tm_key, {});").format(self._named("gone"), values)
 
@@ -174,23 +177,23 @@ class Rules:
 
     def _children(self) -> list[sql.Composed]:
         parts = []
-        for key in self._it.children:
-            values = [self._parent_value(name) for name in key.parent_columns]
-            parent = _match("t", key.parent_columns, key.operators, values)
+        for key in self._table.children:
+            values = [self._parent_value(name) for name in key.references_columns]
+            parent = _match("t", key.references_columns, key.operators, values)
             mine = sql.SQL(" AND ").join(
                 sql.SQL("{} {} c.{}").format(value, sql.SQL(operator), sql.Identifier(name))
                 for value, operator, name in zip(values, key.operators, key.columns, strict=True)
             )
-            child = self._all.get(key.child[1])
-            if child is None or child.table.schema != key.child[0]:
+            child = self._all.get(key.table[1])
+            if child is None or child.table.full_name != key.table:
                 action = _outside(key, mine)
             elif key.on_delete in "nd":
                 action = sql.SQL(TEMPLATES["child_set"]).format(
-                    child=sql.Identifier(*key.child), sets=_sets(key), mine=mine
+                    child=sql.Identifier(*key.table), sets=_sets(key), mine=mine
                 )
             else:
                 action = sql.SQL(TEMPLATES["child_removed"]).format(
-                    child=sql.Identifier(*key.child),
+                    child=sql.Identifier(*key.table),
                     child_key=record.key_of(child.table, "c"),
                     mine=mine,
                     remove=record.function(child.table, "remove"),
@@ -203,7 +206,7 @@ class Rules:
     def _parent_value(self, name: str) -> sql.Composed:
         if name in self._table.key:
             return sql.SQL("(_tm_key::jsonb ->> {})::{}").format(
-                sql.Literal(self._table.key.index(name)), sql.SQL(self._it.types[name])
+                sql.Literal(self._table.key.index(name)), sql.SQL(self._table.column(name).cast)
             )
         return self._value("_tm_vals", name)
 
@@ -215,11 +218,11 @@ class Rules:
             "keys",
             watched=literals(sorted(self.watched)),
             gone=self._gone(sql.SQL("_tm_vals")),
-            parents=_LINE.join(self._parent(key) for key in self._it.parents),
+            parents=_LINE.join(self._parent(key) for key in self._table.foreign_keys),
             late=late,
         )
 
-    def _parent(self, key: ForeignKey) -> sql.Composed:
+    def _parent(self, key: Constraint) -> sql.Composed:
         values = [sql.SQL("_tm_row.{}").format(sql.Identifier(name)) for name in key.columns]
         if key.on_delete in "nd":
             action = sql.SQL(
@@ -234,8 +237,8 @@ class Rules:
         return sql.SQL(TEMPLATES["parent"]).format(
             name=sql.Literal(self._table.name),
             given=sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(value) for value in values),
-            parent=sql.Identifier(*key.parent),
-            match=_match("t", key.parent_columns, key.operators, values),
+            parent=sql.Identifier(*(key.references or ())),
+            match=_match("t", key.references_columns, key.operators, values),
             lost=sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(
                 literals(gone), names(gone, "_tm_row.", "::text")
             ),
@@ -252,13 +255,13 @@ def _match(
     )
 
 
-def _sets(key: ForeignKey) -> sql.Composed:
+def _sets(key: Constraint) -> sql.Composed:
     return names(key.sets, after=" = NULL" if key.on_delete == "n" else " = DEFAULT")
 
 
-def _outside(key: ForeignKey, mine: sql.Composable) -> sql.Composable:
+def _outside(key: Constraint, mine: sql.Composable) -> sql.Composable:
     """A table that stays behind and refers to one that moves. Where its key forbids the deletion nothing can be done here."""
-    child = sql.Identifier(*key.child)
+    child = sql.Identifier(*key.table)
     if key.on_delete == "c":
         statement = sql.SQL("DELETE FROM {} c WHERE {};").format(child, mine)
     elif key.on_delete in "nd":

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from psycopg import sql
 
 from scripts.database import queries
+from scripts.database.catalog import Table
 from scripts.support.sides import Side
 from scripts.writes import record
 from scripts.writes.relations import Relations, literals, names
@@ -20,10 +21,10 @@ def function(relations: Relations, side: Side) -> sql.Composed:
     table = relations.table
     grouped = {name for group in relations.groups for name in group}
     units = [(name,) for name in table.stored if name not in table.key and name not in grouped]
-    changed = [_changed(relations, unit) for unit in [*units, *relations.groups]]
+    changed = [_changed(table, unit) for unit in [*units, *relations.groups]]
     return sql.SQL(TEMPLATES["function"]).format(
         function=record.function(table, "capture"),
-        shape=sql.Literal(relations.shape),
+        shape=sql.Literal(table.shape),
         own=record.table(side),
         name=sql.Literal(table.name),
         old_key=record.key_of(table, "OLD"),
@@ -54,14 +55,14 @@ def _heir(relations: Relations, side: Side) -> sql.Composed:
     )
 
 
-def _changed(relations: Relations, columns: Iterable[str]) -> sql.Composed:
+def _changed(table: Table, columns: Iterable[str]) -> sql.Composed:
     """The columns join the record when one of them changed."""
     tests = []
     for name in columns:
         # `=` calls numeric 1.0 and 1.00, or texts under some collations, equal that are not the same to who looks.
         form = (
             "NEW.{0} IS DISTINCT FROM OLD.{0}"
-            if name in relations.exact
+            if table.column(name).exact
             else "ROW(NEW.{0}) OPERATOR(pg_catalog.*<>) ROW(OLD.{0})"
         )
         tests.append(sql.SQL(form).format(sql.Identifier(name)))

@@ -13,12 +13,13 @@ import psycopg
 from psycopg import sql
 
 from components.config import MigrationConfig
-from scripts.database import catalog, helper_schema, locks
+from scripts.database import catalog, helper_schema, locks, queries
 from scripts.database.connections import NO_VIEWS, Connection, keeps_views_out
 from scripts.support.sides import Side
 from scripts.writes import apply, capture, record, relations
-from scripts.writes.relations import QUERIES, Relations
+from scripts.writes.relations import Relations
 
+QUERIES = queries.load("scripts.writes")
 #: Where the helper schema keeps, by table, what its functions were made for; see :func:`fingerprint`.
 SHAPES = "shapes"
 #: Where it keeps what runs in it, as it was made; see :func:`code`.
@@ -38,8 +39,7 @@ def capture_on(connection: Connection, config: MigrationConfig, side: Side, cloc
         Refused: a configured table is not there.
     """
     helper_schema.install(connection)
-    tables = catalog.read(connection, config.db_schema, config.tables, side)
-    found = relations.read(connection, tables, config.column_groups)
+    found = relations.of(catalog.read(connection, config.db_schema, config.tables, side), config.column_groups)
     even = side == "source"
     start = (clock_start or 1) // 2 * 2 + (2 if even else 1)
     statements: list[sql.Composed | sql.SQL] = [
@@ -65,8 +65,7 @@ def rules_on(connection: Connection, config: MigrationConfig, side: Side) -> Non
         TimedOut: the lock of the table that records arrive in was not to be had.
         Refused: a configured table is not there.
     """
-    tables = catalog.read(connection, config.db_schema, config.tables, side)
-    found = relations.read(connection, tables, config.column_groups)
+    found = relations.of(catalog.read(connection, config.db_schema, config.tables, side), config.column_groups)
     former = {name: _former(one) for name, one in (helper_schema.get(connection, SHAPES) or {}).items()}
     rules = {
         name: apply.Rules(one, found, side, config.bookkeeping_columns, former.get(name, {}))
@@ -117,7 +116,7 @@ def fingerprint(
                 columns[str(number)] = [*names, column]
         found[name] = {
             "columns": columns,
-            "types": dict(one.types),
+            "types": {column.name: column.cast for column in one.table.columns},
             "triggers": {row[1]: [row[2], row[3]] for row in rows if row[0] == one.table.oid},
         }
     return found

@@ -11,7 +11,6 @@ from scripts.database import catalog, helper_schema
 from scripts.database.connections import Connection
 from scripts.support.sides import Side
 from scripts.writes import install, record, relations
-from scripts.writes.relations import QUERIES
 
 #: Where a side's settings keep that writes may have left no record, and why; a verification that finds no difference ends it.
 UNRECORDED = "unrecorded"
@@ -37,7 +36,7 @@ def changed(connection: Connection, config: MigrationConfig, side: Side) -> Chan
     if made is None:
         return Changed()
     there = catalog.existing(connection, config.db_schema, config.tables)
-    found = relations.read(connection, catalog.read(connection, config.db_schema, there, side), config.column_groups)
+    found = relations.of(catalog.read(connection, config.db_schema, there, side), config.column_groups)
     now = install.fingerprint(connection, found, made)
     triggers = [text for name in config.tables for text in _triggers(name, made.get(name), now.get(name))]
     triggers += _code(helper_schema.get(connection, install.CODE), install.code(connection))
@@ -89,6 +88,6 @@ def _columns(name: str, made: Mapping[str, Any], now: Mapping[str, Any]) -> Iter
 
 
 def _clock(connection: Connection) -> Iterator[str]:
-    row = connection.execute(QUERIES["clock_behind"]).fetchone()
+    row = connection.execute(install.QUERIES["clock_behind"]).fetchone()
     if row is not None:
         yield f"the clock stands at {row[0]}, behind the write {row[1]} that is recorded here"

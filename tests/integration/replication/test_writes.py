@@ -19,7 +19,7 @@ from scripts.database import helper_schema
 from scripts.replication import fence, writes
 from scripts.support.sides import BOTH, Side, other
 from scripts.support.wait import wait_until
-from scripts.writes.relations import QUERIES
+from scripts.writes.install import QUERIES
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count
 

@@ -20,7 +20,7 @@ def column(name: str, kind: str, base: str, not_null: bool = False) -> Column:
 def table(*columns: Column, key: tuple[str, ...] = ("id",)) -> Table:
     return Table(
         schema="public", name="t", oid=1, kind="r", persistence="p", rows_estimate=0, pages=0,
-        columns=columns, constraints=(Constraint("t_pkey", "p", "", key),), key=key,
+        columns=columns, constraints=(Constraint(("public", "t"), "t_pkey", "p", "", key),),
     )  # fmt: skip
 
 
