@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from scripts.support.figure import counted
+
 Shape = Callable[[Any], str | None]
 """What is wrong with a document, or None."""
 
@@ -70,7 +72,7 @@ def task_list(holds: int | None = None, at_most: int | None = None, without: int
         if ids != sorted(ids, reverse=True):
             return "the newest task must be the first"
         if at_most is not None and len(ids) > at_most:
-            return f"{len(ids)} tasks, at most {at_most} were asked for"
+            return f"{counted(len(ids), 'task')}, at most {at_most} were asked for"
         if holds is not None and holds not in ids:
             return "a task that was just made is not in the list"
         return "a task that is not the user's is in the list" if without in ids else None

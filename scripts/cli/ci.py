@@ -64,6 +64,7 @@ def ci_roles(
 
 def _view(document: CiRoles, script: Path | None) -> View:
     from scripts.cli.view import Column, View, finding, table
+    from scripts.support.figure import counted
 
     rows = [
         (role.name, role.environment, sum(policy.document.count('"Sid"') for policy in role.policies))
@@ -72,7 +73,7 @@ def _view(document: CiRoles, script: Path | None) -> View:
     parts: list[RenderableType] = [table(["role", "environment", Column("grants", True)], rows)]
     parts += [finding("bad", f"{one.what}: {one.found}", one.remedy) for one in document.findings]
     if document.findings:
-        verdict = f"{len(document.findings)} differences: the workflows may do otherwise than declared."
+        verdict = f"{counted(len(document.findings), 'difference')}: the workflows may do otherwise than declared."
         return View(verdict, "bad", parts, "mend them, then task-migration ci-roles --check again")
     if document.checked:
         return View(f"As declared: {', '.join(document.checked)}.", "good", parts, "pulumi up, by deploy.yml")

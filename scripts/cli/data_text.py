@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from scripts.cli.view import Column, View, counted, finding, table
+from scripts.cli.view import Column, View, finding, table
 from scripts.support import commands
+from scripts.support.figure import counted
 from scripts.verify.documents import ComparedTable, RowDifference, Verification
 
 #: Rows that differ which are named; the JSON document has more of them.

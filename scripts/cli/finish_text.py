@@ -6,9 +6,10 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from scripts.cli.view import Column, View, counted, finding, table
+from scripts.cli.view import Column, View, finding, table
 from scripts.finish.documents import Abandonment, Finalization, StartOver
 from scripts.support import commands
+from scripts.support.figure import counted
 from scripts.support.sides import other
 from scripts.verify.documents import WritesProof
 
@@ -52,7 +53,7 @@ def abandonment(document: Abandonment) -> View:
     verdict = {
         "abandoned": "Given up: replication and everything of this migration is gone from both sides.",
         "nothing-there": "Nothing of this migration is on either side.",
-        "dry-run": f"Nothing was changed: {len(document.removed)} things of this migration would be removed."
+        "dry-run": f"Nothing was changed: {counted(len(document.removed), 'thing')} of this migration would be removed."
         if document.removed
         else "Nothing was changed: nothing of this migration is on either side.",
     }[document.status]

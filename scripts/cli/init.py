@@ -106,7 +106,8 @@ def _view(document: Init, stack: str) -> View:
     from rich.console import Group
     from rich.text import Text
 
-    from scripts.cli.view import View, counted, facts, finding
+    from scripts.cli.view import View, facts, finding
+    from scripts.support.figure import counted
 
     def shown(one: InitKey) -> str:
         """The value as the file has it, and below it where it is from."""

@@ -9,11 +9,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scripts.backup.documents import Backup, Restored, TableSum
-from scripts.cli.view import Column, State, View, cell, counted, facts, finding, mebibytes, table, verbatim
+from scripts.cli.view import Column, State, View, cell, facts, finding, mebibytes, table, verbatim
 from scripts.copy.documents import Copy
 from scripts.preflight.documents import Check, Preflight, Status
 from scripts.schema.documents import Difference, OperatorRole, SchemaApplied, SchemaDiff
 from scripts.support import commands
+from scripts.support.figure import counted
 
 STATES: dict[Status, State] = {"pass": "good", "warn": "warning", "fail": "bad"}
 

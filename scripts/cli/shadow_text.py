@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rich.console import Group, RenderableType
 
-from scripts.cli.view import Column, View, counted, finding, table
+from scripts.cli.view import Column, View, finding, table
 from scripts.shadow.documents import Shadow, ShadowEndpoint
 from scripts.support import commands
+from scripts.support.figure import counted
 
 
 def shadow(document: Shadow) -> View:

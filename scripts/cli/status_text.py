@@ -6,9 +6,10 @@ from datetime import datetime
 
 from rich.console import Group, RenderableType
 
-from scripts.cli.view import WIDTH, View, counted, facts, finding
+from scripts.cli.view import WIDTH, View, facts, finding
 from scripts.replication.documents import REMEDY_IN_DETAIL
 from scripts.status.documents import Looked, MigrationStatus
+from scripts.support.figure import counted
 
 #: Characters of all the findings that are shown, and of one text of theirs, so that it stays one screen; writers that are named.
 ROOM, LONGEST, NAMED = 1000, 230, 3
@@ -99,7 +100,11 @@ def _weight(document: MigrationStatus) -> str:
     declared = "not known" if weight.declared is None else f"{weight.declared} % declared"
     if weight.watched is None or weight.minutes_ago is None:
         return f"{declared}; no watch is kept here"
-    share = "nothing" if weight.measured is None else f"{weight.measured:.1f} % of {weight.requests:,} requests"
+    share = (
+        "nothing"
+        if weight.measured is None
+        else f"{weight.measured:.1f} % of {counted(weight.requests or 0, 'request')}"
+    )
     return f"{declared}; the watch of {weight.watched} % ended {_ago(weight.minutes_ago / 60)} ago and saw {share}"
 
 

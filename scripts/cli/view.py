@@ -72,11 +72,6 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """``1 table``, ``2 tables``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def finding(state: State, text: str, remedy: str | None = None) -> RenderableType:
     """One finding with its limit, and below it, set in, the remedy."""
     mark = {"good": "ok", "warning": "warn", "bad": "FAIL", "plain": "-"}[state]

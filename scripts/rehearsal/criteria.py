@@ -14,7 +14,7 @@ from scripts.backup.documents import Backup
 from scripts.canary.documents import Rollback
 from scripts.finish.documents import Finalization
 from scripts.rehearsal.documents import Criterion, Drill, LedgerCheck, LoadFigures, MachineShare, Step
-from scripts.support.figure import figure
+from scripts.support.figure import counted, figure
 from scripts.verify.documents import ComparedTable, Verification
 
 #: docs/plan.md, 'What must be true at the end'.
@@ -141,7 +141,7 @@ def _backup(seen: Evidence) -> Criterion:
         backup is not None and backup.restore_verified,
         "backup did not end"
         if backup is None
-        else f"{backup.bytes:,} bytes, {len(backup.tables)} tables, sha256 {backup.sha256[:12]}",
+        else f"{backup.bytes:,} bytes, {counted(len(backup.tables), 'table')}, sha256 {backup.sha256[:12]}",
         excused=backup is None and seen.by_machine,
     )
 
@@ -257,7 +257,7 @@ def _climbed(seen: Evidence, ladder: Sequence[int]) -> list[Criterion]:
         _judged(
             "each weight moved by one resource",
             bool(seen.changed) and all(len(names) == 1 for names in seen.changed),
-            f"{len(seen.changed)} deployments changed {', '.join(sorted(changed)) or 'nothing'} in all",
+            f"{counted(len(seen.changed), 'deployment')} changed {', '.join(sorted(changed)) or 'nothing'} in all",
             excused=not seen.changed and seen.by_machine,
         ),
     ]
@@ -267,7 +267,7 @@ def _figures(seen: Evidence) -> Criterion:
     return _judged(
         "the gate's figures are the gateway's",
         seen.periods > 0 and not seen.differing,
-        f"{seen.periods} periods by CloudWatch"
+        f"{counted(seen.periods, 'period')} by CloudWatch"
         + (f"; {len(seen.differing)} differ: {seen.differing[0]}" if seen.differing else ""),
         excused=not seen.differing and seen.by_machine,
     )

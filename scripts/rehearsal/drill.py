@@ -34,7 +34,7 @@ def _raise_to(steps: Steps, weight: int) -> None:
     document = steps.command(CanaryStep, "canary", "step", *forced, accept=(0, Refused.exit_status))
     # A short watch may have too few requests for a promotion; the drill needs the traffic there, not the verdict.
     if document.to != weight or document.decision not in ("promote", "hold"):
-        raise MigrationError(f"the drill's step to {weight} % was {document.decision}: {document.reasons}")
+        raise MigrationError(f"the drill's step to {weight} % was {document.decision}: {'; '.join(document.reasons)}")
     steps.note(weight, begun, document.seconds, document.decision)
 
 

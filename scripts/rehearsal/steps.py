@@ -217,7 +217,7 @@ class Steps:
         if checked.not_checked:
             raise MigrationError(f"the generated data leaves clauses unchecked: {'; '.join(checked.not_checked)}")
         if checked.served_by != ["task-service"]:
-            raise MigrationError(f"the smoke rule led to {checked.served_by}, not to the Task Service alone")
+            raise MigrationError(f"the smoke rule led to {', '.join(checked.served_by)}, not to the Task Service alone")
         self.evidence.api_check = checked
         self.view.event(f"api-check: {len(checked.checks)} checks of {len(checked.endpoints)} endpoints at weight 0")
 
@@ -275,7 +275,7 @@ class Steps:
         self._check_figures(document)
         self.evidence.changed.append(changed)
         if document.decision != "promote" or document.to != weight:
-            text = f"the step to {weight} % was not promoted: {document.decision}: {document.reasons}"
+            text = f"the step to {weight} % was not promoted: {document.decision}: {'; '.join(document.reasons)}"
             if waits.explain(document.findings) and criteria.busy(step.machine):
                 raise NotJudged(text)
             raise MigrationError(text)

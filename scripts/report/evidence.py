@@ -9,7 +9,7 @@ from typing import Any
 from components.config_gates import GateLimits
 from scripts.canary.figures import Observed, Period, Traffic
 from scripts.report.documents import DecisionRow, Limit
-from scripts.support.figure import figure
+from scripts.support.figure import counted, figure
 
 #: A series' `what` and `of`, and one of its points: seconds since the epoch, and the value.
 Sample = tuple[str, str, float, float | None]
@@ -50,12 +50,14 @@ def row(
 
 
 def _line(seen: Observed) -> str:
-    parts = [f"{len(seen.periods)} periods of {seen.period_seconds:g} s"]
+    parts = [f"{counted(len(seen.periods), 'period')} of {seen.period_seconds:g} s"]
     for name, traffic in seen.sides():
-        parts.append(f"{name} {traffic.requests:,} requests, {traffic.errors:,} errors{_latencies(traffic)}")
+        parts.append(
+            f"{name} {counted(traffic.requests, 'request')}, {counted(traffic.errors, 'error')}{_latencies(traffic)}"
+        )
     if lag := [one.replication_seconds for one in seen.periods if one.replication_seconds is not None]:
         parts.append(f"replication at most {max(lag):.2g} s")
-    parts.append(f"{seen.missing:,} writes missing")
+    parts.append(f"{counted(seen.missing, 'write')} missing")
     parts += [] if seen.told is None else [f"{seen.told:,} told as lost"]
     return "; ".join(parts)
 

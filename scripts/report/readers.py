@@ -29,6 +29,7 @@ from scripts.support.events import (
     Step,
     VerifyEvent,
 )
+from scripts.support.figure import counted
 
 Event = Mapping[str, Any]
 #: What damaged facts raise when they are read; pydantic's ValidationError is a ValueError.
@@ -141,7 +142,7 @@ def _copied(event: Event, at: float) -> Iterator[Item]:
         yield "copied", one["table"], at - number(event["seconds"]), 0
         yield "copied", one["table"], at, number(one["rows"])
     rows = sum(one["rows"] for one in event["tables"])
-    yield Mark(at=at, kind="copied", text=f"{rows:,} rows of {len(event['tables'])} tables copied")
+    yield Mark(at=at, kind="copied", text=f"{counted(rows, 'row')} of {counted(len(event['tables']), 'table')} copied")
 
 
 @_of(Step.VERIFY, VerifyEvent.COMPARED)
@@ -153,7 +154,7 @@ def _compared(event: Event, at: float) -> Iterator[Item]:
         # Of what was written since alone, counts are no table's.
         counts = {"source_rows": rows, "target_rows": event.get("target_rows", {}).get(table)} if whole else {}
         yield Table(str(table), {**counts, "equal": bool(equal)})
-    what = "every row" if whole else f"{event['written']:,} rows written since"
+    what = "every row" if whole else f"{counted(event['written'], 'row')} written since"
     yield Mark(
         at=at, kind="other", text=f"verify, {what}: {'both sides equal' if event['match'] else 'the sides DIFFER'}"
     )
@@ -171,7 +172,9 @@ def _shadowed(event: Event, at: float) -> Iterator[Item]:
         ]
     )
     alike = "alike" if event["match"] else "NOT alike"
-    yield Mark(at=at, kind="other", text=f"shadow: {sum(event['answers'].values()):,} answers of both sides, {alike}")
+    yield Mark(
+        at=at, kind="other", text=f"shadow: {counted(sum(event['answers'].values()), 'answer')} of both sides, {alike}"
+    )
 
 
 @_of(Step.CANARY, CanaryEvent.MOVED)
@@ -222,7 +225,9 @@ def _rolled_back(event: Event, at: float) -> Iterator[Item]:
         proven=proven,
     )
     yield from _told(proof, at)
-    found = f"{proof['checked']:,} rows compared" if proven else "NOT proven that every write is on the monolith"
+    found = (
+        f"{counted(proof['checked'], 'row')} compared" if proven else "NOT proven that every write is on the monolith"
+    )
     yield Mark(at=at, kind="rollback", text=f"rollback ended after {number(event['seconds']):.1f} s: {found}")
 
 

@@ -1,4 +1,4 @@
-"""What counts as a figure: anything else that a metric, a document or a database says was not measured."""
+"""What counts as a figure: anything else that a metric, a document or a database says was not measured; and counts in words."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def figure(value: Any) -> float | None:
 
 #: A field of a document or a dataclass that takes what was not measured as None.
 Figure = Annotated[float | None, BeforeValidator(figure)]
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """``1 table``, ``2 tables``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

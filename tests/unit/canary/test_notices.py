@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from scripts.canary import notices
 from scripts.canary.documents import CanaryStep
+from scripts.canary.figures import Observed, Period, Traffic
 from scripts.canary.notices import LONGEST, Notices
 from scripts.support.settings import Environment, Settings
 from tests.unit.canary.test_step import FAILING, Cloud, stage, stepped
@@ -122,6 +123,9 @@ def test_a_decision_leads_to_its_document_and_shows_both_sides(tmp_path: Path) -
     assert "- s3://state/a b/x.json\n" in text
     assert "- https://eu-west-1.console.aws.amazon.com/s3/object/state?region=eu-west-1&prefix=a%20b/x.json\n" in text
     assert "canary status --explain" in text
+    one = Observed(60.0, (Period(0.0, Traffic(1, 0, 0, 10.0)),))
+    alone = notices.decided(kept.model_copy(update={"decision": "hold", "evidence": one}))
+    assert "- Task Service: 1 request, 0 % errors, typical P50 10 ms\n" in alone
 
 
 def test_many_reasons_are_told_by_their_number() -> None:

@@ -93,6 +93,12 @@ def test_no_evidence_fails_every_criterion_that_needs_some() -> None:
     assert passed == set()
 
 
+def test_a_count_of_one_is_no_plural() -> None:
+    evidence = spoil("changed", [["live"]])
+    (moved,) = [one for one in made(evidence).criteria if one.name == "each weight moved by one resource"]
+    assert moved.evidence == "1 deployment changed live in all"
+
+
 def replaced(at: Any, keys: list[str], value: Any) -> Any:
     """``at`` with what stands at the end of ``keys`` replaced: indexes, names in a dict, fields of a model."""
     if not keys:
