@@ -21,9 +21,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from scripts.database import queries
+from scripts.database import catalog, queries
 from scripts.rehearsal.documents import LedgerCheck, LostWrite
 from scripts.rehearsal.ledger import Entry, Row, Values, key_of, text_of
+from scripts.writes import record
 
 SQL = queries.load("scripts.rehearsal")
 Cell = tuple[str, str, str]
@@ -109,12 +110,9 @@ def check_ledger(
 
 def _rows(connection: psycopg.Connection[Any], table: str, keys: list[str]) -> dict[str, Values]:
     """The rows of a table with these keys, by key."""
-    columns = [row[0] for row in connection.execute(SQL["key_columns"].encode(), (table,))]
-    key = sql.SQL("jsonb_build_array({})::text").format(
-        sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(column)) for column in columns)
-    )
-    query = sql.SQL("SELECT {key} AS {name}, * FROM {table} WHERE {key} = ANY(%s)").format(
-        key=key, name=sql.Identifier(EXISTENCE), table=sql.Identifier(table)
+    described = catalog.read(connection, "public", [table], "rehearsal's database")[table]
+    query = sql.SQL("SELECT {key} AS {name}, t.* FROM {table} t WHERE {key} = ANY(%s)").format(
+        key=record.key_of(described, "t"), name=sql.Identifier(EXISTENCE), table=described.identifier
     )
     with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
         found = cursor.execute(query, (keys,)).fetchall()

@@ -1,10 +1,3 @@
--- key_columns: the columns of a table's primary key, in the key's order
-SELECT a.attname
-FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
-JOIN pg_attribute a ON a.attnum = k.attnum
-WHERE i.indisprimary AND i.indrelid = %s::regclass AND a.attrelid = i.indrelid
-ORDER BY k.place
-
 -- conflicts_told: every loss that this side's conflict log tells
 SELECT table_name, key, kind, lost FROM task_migration.conflicts
 

@@ -137,9 +137,9 @@ def _limit(connection: Connection, name: str, milliseconds: int) -> None:
 
 
 def _key(connection: Connection, schema: str, table: str) -> list[str]:
-    """The names of a table's key columns, in their order."""
-    rows = connection.execute(_QUERIES["primary_key"], (catalog.quoted(schema, table),)).fetchall()
-    return [str(row[0]) for row in rows]
+    """The names of a table's key columns, in their order; none of a table that is not there."""
+    there = catalog.existing(connection, schema, [table])
+    return [name for one in catalog.read(connection, schema, there, "subscriber").values() for name in one.key]
 
 
 def applied_lsn(subscriber: Connection, subscription: str) -> str | None:

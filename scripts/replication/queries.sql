@@ -34,10 +34,6 @@ SELECT pg_replication_origin_progress(o.roname, false)::text FROM pg_subscriptio
 JOIN pg_database d ON d.oid = s.subdbid JOIN pg_replication_origin o ON o.roname = 'pg_' || s.oid
 WHERE d.datname = current_database() AND s.subname = %s
 
--- primary_key: a table's key columns in their order
-SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
-WHERE i.indrelid = to_regclass(%s) AND i.indisprimary ORDER BY array_position(i.indkey::int2[], a.attnum)
-
 -- fence: a record that stands for nothing but its place among the writes of a side; its transaction has an id before it draws a
 -- number, as every write's has (scripts/replication/writes.py)
 INSERT INTO {own} (v, table_name, key, kind) SELECT nextval('task_migration.clock'), '', '', 'fence'
