@@ -66,13 +66,6 @@ SELECT conrelid::regclass::text, conname FROM pg_constraint
 WHERE contype = 'f' AND confrelid = ANY(%(tables)s) AND conrelid <> ALL(%(tables)s)
 ORDER BY 1, 2
 
--- types: types of columns that `schema apply` does not make: neither built in nor enums
-SELECT DISTINCT format('%%I.%%I', n.nspname, t.typname) FROM pg_attribute a JOIN pg_type c ON c.oid = a.atttypid
-JOIN pg_type t ON t.oid = CASE WHEN c.typelem <> 0 AND c.typcategory = 'A' THEN c.typelem ELSE c.oid END
-JOIN pg_namespace n ON n.oid = t.typnamespace
-WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped AND n.nspname <> 'pg_catalog' AND t.typtype <> 'e'
-ORDER BY 1
-
 -- strange_sequences: defaults that take from a sequence which the column does not own
 SELECT c.relname, a.attname, s.oid::regclass::text
 FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import get_args
 
 from scripts.database import catalog, engines, helper_schema, strangers
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, NotConnected, connect, domain_errors, keeps_views_out
 from scripts.database.strangers import Stranger
-from scripts.preflight import dms, rights, server, tables, values, wal
+from scripts.preflight import dms, needs, rights, server, tables, trials, values, wal
 from scripts.preflight.documents import Check, Preflight
-from scripts.schema import ownership
+from scripts.schema import ownership, statements
 from scripts.support.errors import MigrationError
 from scripts.support.events import PreflightEvent, Step
 from scripts.support.redact import redact
@@ -83,6 +84,39 @@ class _Run:
             self.take(f"{side}: hours of WAL", partial(self.wal, side, connection, before[side]))
         for side, connection in self.connections.items():
             self.take(f"{side}: rights", partial(self.rights, side, connection))
+        if len(self.tables) == 2:
+            self.trials(self.connections["source"], self.connections["target"], self.tables["source"])
+
+    def trials(self, source: Connection, target: Connection, found: dict[str, Table]) -> None:
+        """What later steps do, done: not where code of others would run."""
+        config, records = self.settings.config, dict[str, list[trials.Record]]()
+        enums = statements.read_enums(source, found)
+        self.take(needs.USED, lambda: needs.checks(config, source, target, found.values(), enums))
+
+        def live() -> Iterator[Check]:
+            for table in found.values():
+                if table.kind == "r":
+                    tried = trials.live(self.settings, source, table)
+                    records[table.name] = tried.records
+                    yield trials.judge_live(table.name, tried)
+
+        def made() -> Iterator[Check]:
+            lacks = any(check.name == needs.USED and check.status == "fail" for check in self.checks)
+            others = strangers.find_called(source, target, config)
+            if lacks or others or any(table.kind != "r" for table in found.values()):
+                yield Check(
+                    "target: make the tables",
+                    "warn",
+                    "not tried, as others of these checks failed",
+                    "mend those, then run it again",
+                )
+            else:
+                yield from trials.made(self.settings, source, target, found, records)
+
+        self.take("source: write", lambda: self.runs("source", "write", get_args(strangers.Kind), live))
+        self.take(
+            "target: make the tables", lambda: self.runs("target", "make the tables", get_args(strangers.Kind), made)
+        )
 
     def look_for_others(self, side: Side, connection: Connection) -> Iterator[Check]:
         config = self.settings.config
@@ -148,7 +182,6 @@ class _Run:
             yield "sequences", lambda: tables.sequences(settings, connection, found)
             target = self.connections.get("target")
             if target is not None:
-                yield "types", lambda: tables.types(connection, target, found)
                 yield "what `copy` calls", lambda: tables.called(connection, target, settings)
             yield "values", lambda: self.values(connection, found)
         yield "what DMS needs", lambda: dms.checks(settings, side, connection)

@@ -224,25 +224,6 @@ def functions(side: Side, connection: Connection, tables: dict[str, Table]) -> I
     )
 
 
-def types(source: Connection, target: Connection, tables: dict[str, Table]) -> Iterator[Check]:
-    """Types and collations that `schema apply` does not make: extensions', domains, composites."""
-    kinds = [str(r[0]) for r in source.execute(QUERIES["types"], ([t.oid for t in tables.values()],)).fetchall()]
-    collations = sorted({c.collation for t in tables.values() for c in t.columns if c.collation})
-    missing = [
-        f"{what} {name}"
-        for what, function, names in (("type", "to_regtype", kinds), ("collation", "to_regcollation", collations))
-        for name in names
-        if target.execute(sql.SQL("SELECT {}(%s) IS NULL").format(sql.SQL(function)), (name,)).fetchone() == (True,)
-    ]
-    yield named(
-        "both: types and collations",
-        missing,
-        "the target has all that the columns use",
-        "fail",
-        "CREATE EXTENSION, CREATE DOMAIN, CREATE TYPE or CREATE COLLATION on the target, as the source has them",
-    )
-
-
 def called(source: Connection, target: Connection, settings: Settings) -> Iterator[Check]:
     """Functions on the target that the source's indexes and keys name: `copy` makes these there."""
     found = strangers.find_called(source, target, settings.config)

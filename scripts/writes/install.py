@@ -40,14 +40,7 @@ def capture_on(connection: Connection, config: MigrationConfig, side: Side, cloc
     """
     helper_schema.install(connection)
     found = relations.of(catalog.read(connection, config.db_schema, config.tables, side), config.column_groups)
-    even = side == "source"
-    start = (clock_start or 1) // 2 * 2 + (2 if even else 1)
-    statements: list[sql.Composed | sql.SQL] = [
-        sql.SQL(QUERIES["clock"]).format(start=sql.Literal(start)),
-        sql.SQL(capture.TEMPLATES["shared"]),
-        *(capture.function(one, side) for one in found.values()),
-    ]
-    _make(connection, statements, f"capture on the {side}")
+    _make(connection, recording(found, side, clock_start), f"capture on the {side}")
     before = helper_schema.get(connection, SHAPES)
     now = fingerprint(connection, found, before)
     for name, one in found.items():
@@ -56,6 +49,19 @@ def capture_on(connection: Connection, config: MigrationConfig, side: Side, cloc
             _put(connection, capture.trigger(one), f"capture of {one.table.name} on the {side}")
     helper_schema.put(connection, SHAPES, fingerprint(connection, found, before))
     helper_schema.put(connection, CODE, code(connection))
+
+
+def recording(
+    found: Mapping[str, Relations], side: Side, clock_start: int | None = None
+) -> list[sql.Composed | sql.SQL]:
+    """The side's clock, and the functions that record writes; the tables' triggers call them. Arguments as :func:`capture_on`."""
+    even = side == "source"
+    start = (clock_start or 1) // 2 * 2 + (2 if even else 1)
+    return [
+        sql.SQL(QUERIES["clock"]).format(start=sql.Literal(start)),
+        sql.SQL(capture.TEMPLATES["shared"]),
+        *(capture.function(one, side) for one in found.values()),
+    ]
 
 
 def rules_on(connection: Connection, config: MigrationConfig, side: Side) -> None:

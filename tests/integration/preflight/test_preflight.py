@@ -149,7 +149,7 @@ def test_every_finding_of_the_tables_and_the_remedies_mend(
         "source: oid large objects": ("warn", "tasks.scan"),
         "source: create subscription": ("fail", "port 1 failed"),
         "target: create subscription": ("fail", "port 1 failed"),
-        "both: types and collations": ("fail", "type public.span"),
+        "both: what the tables use": ("fail", "type public.span"),
         "target: tables": ("fail", "scheduled_task_tags"),
         "target: triggers that fire on apply": ("fail", "the trigger t of public.tasks fires on REPLICA"),
     }

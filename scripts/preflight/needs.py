@@ -1,0 +1,195 @@
+"""Preflight of what the tables use beside each other: functions, types, extensions, collations. What the target lacks is told as the SQL that
+makes it, in an order in which it can be carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+import psycopg
+
+from components.config import MigrationConfig
+from scripts.database import queries
+from scripts.database.catalog import Table, quoted
+from scripts.database.connections import Connection
+from scripts.preflight.documents import Check
+from scripts.preflight.tables import named
+
+QUERIES = queries.load("scripts.preflight", "trials.sql")
+#: The check that must pass before the tables can be made.
+USED = "both: what the tables use"
+
+
+@dataclass(frozen=True)
+class Need:
+    """An object of the source.
+
+    ``users`` are the tables' parts that use it directly, ``parts`` (table.name) those of them that may stay behind; ``needs`` are keys of what
+    it needs itself, ``names`` of what the text of a function calls; ``definition`` is SQL, empty where it comes with what it needs, None where
+    this program knows none."""
+
+    key: str
+    kind: str
+    identity: str
+    names_parts: tuple[str, ...]
+    argument_parts: tuple[str, ...]
+    extension: str | None
+    users: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    definition: str | None = None
+
+    @property
+    def what(self) -> str:
+        """In words, with what uses it."""
+        used = f" ({', '.join(self.users)})" if self.users else ""
+        return f"{self.kind} {self.identity}{used}"
+
+
+def read(source: Connection, config: MigrationConfig, tables: Collection[Table]) -> dict[str, Need]:
+    """All that the source's tables use, by key; not what only parts use that stay behind (`leaveBehind`)."""
+    asked = {
+        "oids": [table.oid for table in tables],
+        "left": list(config.leave_behind),
+        "carried": list(config.carry_triggers),
+    }
+    found = {}
+    for key, kind, identity, names, arguments, extension, users, parts, needs, called, text in source.execute(
+        QUERIES["needs"], asked
+    ):
+        address, uses = (tuple(names), tuple(arguments)), (tuple(users), tuple(parts), tuple(needs), tuple(called))
+        found[key] = Need(key, kind, identity, *address, extension, *uses, text)
+    return found
+
+
+def absent(connection: Connection, needs: Mapping[str, Need]) -> set[str]:
+    """The keys of those that are not there on this side."""
+    keys = set()
+    for key, need in needs.items():
+        address = need.kind, list(need.names_parts), list(need.argument_parts)
+        try:
+            with connection.transaction():
+                connection.execute("SELECT pg_get_object_address(%s, %s, %s)", address)
+        except psycopg.Error:
+            keys.add(key)
+    return keys
+
+
+def hard(needs: Mapping[str, Need], roots: Iterable[str] | None = None) -> set[str]:
+    """The keys of ``roots`` (those that the tables use) and all that they need: without them a statement fails that makes the tables. What the
+    text of a function alone calls is not among them. Pure."""
+    todo = [need.key for need in needs.values() if need.users] if roots is None else [*roots]
+    seen = set[str]()
+    while todo:
+        key = todo.pop()
+        if key in needs and key not in seen:
+            seen.add(key)
+            todo += needs[key].needs
+    return seen
+
+
+def ordered(needs: Mapping[str, Need], absent: Collection[str], wanted: Iterable[str]) -> list[Need]:
+    """``wanted`` ones with all ``absent`` ones that they need, in an order in which they can be made. Pure."""
+    graph: dict[str, set[str]] = {}
+    todo = [key for key in wanted if key in absent]
+    while todo:
+        key = todo.pop()
+        if key not in graph:
+            below = {other for other in needs[key].needs if other in absent and other in needs}
+            # A cast is found by its function, and made after it. What the text of a function calls may come later.
+            graph[key] = {other for other in below if needs[other].kind != "cast"}
+            todo += [*below, *(other for other in needs[key].names if other in absent)]
+    try:
+        return [needs[key] for key in TopologicalSorter(graph).static_order()]
+    except CycleError:
+        return [needs[key] for key in graph]
+
+
+def users(needs: Mapping[str, Need], key: str) -> set[str]:
+    """The parts (table.name) that use the object, be it through others; a column cannot stay behind and is none. Pure."""
+    return {part for one in needs.values() if key in hard(needs, [one.key]) for part in one.parts}
+
+
+def checks(
+    config: MigrationConfig,
+    source: Connection,
+    target: Connection,
+    tables: Collection[Table],
+    made: Collection[tuple[str, str]],
+) -> Iterator[Check]:
+    """What the target lacks of all that the tables use.
+
+    Args:
+        made: types (schema, name) that `schema apply` makes.
+    """
+    needs = read(source, config, tables)
+    lacking, used = absent(target, needs), hard(needs)
+    rows = _keys(source, [(table.schema, table.name) for table in tables])
+    own = rows | _keys(source, made) | {key for key, need in needs.items() if need.names_parts == (config.db_schema,)}
+    missing = sorted(used & lacking - own)
+    offered = {row[0] for row in target.execute("SELECT name FROM pg_available_extensions")}
+    yield named(
+        USED,
+        list(dict.fromkeys(_what(needs[key]) for key in missing if needs[key].definition != "")),
+        "the target has every type, function, operator, collation and extension",
+        "fail",
+        _remedy(needs, ordered(needs, lacking, missing), offered, rows & lacking),
+    )
+    called = sorted(lacking - used - own) if not missing else []
+    yield named(
+        "both: what functions call",
+        [_what(needs[key]) for key in called],
+        "the target has what the texts of these functions name" if not missing else "looked at when those are there",
+        "warn",
+        _remedy(needs, ordered(needs, lacking, called), offered, rows & lacking),
+    )
+    casts = source.execute(QUERIES["text_casts"], {"oids": [table.oid for table in tables]}).fetchall()
+    yield named(
+        "source: casts of text",
+        [f"{row[1]} by the cast {row[0]}" for row in casts],
+        "every value becomes text, and a value again, by its type alone",
+        "fail",
+        "values travel as text, which such a cast makes another one: "
+        + "; ".join(dict.fromkeys(f"DROP CAST {row[0]}" for row in casts)),
+    )
+
+
+def _keys(source: Connection, types: Collection[tuple[str, str]]) -> set[str]:
+    """The keys of types (schema, name)."""
+    names = [space for space, _ in types], [name for _, name in types]
+    return {row[0] for row in source.execute(QUERIES["type_keys"], names)}
+
+
+def _what(need: Need) -> str:
+    return f"extension {need.extension}" if need.extension else need.what
+
+
+def _remedy(needs: Mapping[str, Need], todo: list[Need], offered: Collection[str], rows: Collection[str]) -> str:
+    """What makes them: SQL, and a sentence for each that no SQL makes. ``rows``: types of rows of tables that are not there yet."""
+    texts, said = list[str](), list[str]()
+    for need in todo:
+        if need.key in rows:
+            continue
+        if not hard(needs, [need.key]).isdisjoint(rows):
+            parts = ", ".join(sorted(users(needs, need.key)))
+            said.append(
+                f"{need.kind} {need.identity} takes a row of a table that is not there yet: leaveBehind: [{parts}]"
+            )
+        elif need.extension:
+            # A member alone is missing where the extension is there in another version.
+            if not any(one.kind == "extension" and one.names_parts == (need.extension,) for one in todo):
+                texts.append(f"ALTER EXTENSION {quoted(need.extension)} UPDATE")
+        elif need.kind == "extension" and need.names_parts[0] not in offered:
+            said.append(
+                f"the target's server does not offer the extension {need.identity}: install its package there (RDS: SHOW rds.extensions)"
+            )
+        elif need.definition:
+            texts.append(need.definition)
+        elif need.definition is None:
+            said.append(f"{need.kind} {need.identity}: make it on the target as it is on the source")
+    texts = list(dict.fromkeys(texts))
+    if any(need.kind in ("function", "procedure") and need.definition in texts for need in todo):
+        texts.insert(0, "SET check_function_bodies = off")
+    return "; ".join([*said, *(["on the target, as the source has them: " + ";\n".join(texts)] if texts else [])])

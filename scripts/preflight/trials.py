@@ -1,0 +1,317 @@
+"""Preflight of the steps themselves: what `schema apply`, `copy` and `replicate start` do is done in transactions that are rolled back, with what an
+apply worker has: nothing but pg_catalog in the search_path, session_replication_role replica.
+
+On the live side the table's lock is asked for once, for 300 ms at most, and held for the writes of a few rows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import psycopg
+from psycopg import sql
+
+from components.config import MigrationConfig
+from scripts.database import catalog, helper_schema
+from scripts.database.catalog import Table, identifiers
+from scripts.database.connections import Connection, scalar
+from scripts.database.error_text import told
+from scripts.preflight.documents import Check
+from scripts.preflight.needs import QUERIES
+from scripts.schema import statements
+from scripts.support.errors import MigrationError
+from scripts.support.settings import Settings
+from scripts.writes import capture, install, record, relations
+from scripts.writes.relations import Relations, literals, names
+
+#: Rows of each table that are written: that many of the smallest keys, and of the largest.
+ROWS = 3
+#: How long what is tried with one table may take, with the live application's writes to it behind.
+TABLE_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `copy` would record of a row: its key, and its values as JSON of texts."""
+
+    key: str
+    vals: str
+
+
+@dataclass
+class Tried:
+    """What trying one table brought: the records, what was refused, and in seconds how long the table's lock was held."""
+
+    records: list[Record] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    #: Why nothing was tried.
+    untried: str = ""
+
+
+def live(settings: Settings, source: Connection, table: Table) -> Tried:
+    """The table is recorded as `copy` has it recorded, and rows of it are written, as a live application would."""
+    tried = Tried()
+    if helper_schema.get(source, install.SHAPES):
+        return Tried(untried="it is recorded already")
+    try:
+        with source.transaction(force_rollback=True):
+            helper_schema.install(source)
+            _limits(source)
+            found = relations.read(source, {table.name: table}, settings.config.column_groups)
+            for statement in install.recording(found, "source"):
+                source.execute(statement)
+            places = _places(source, table)
+            began = time.monotonic()
+            source.execute(capture.trigger(found[table.name]))
+            for place in places:
+                _rewrite(source, found[table.name], place, tried)
+            tried.seconds = time.monotonic() - began
+    except (
+        psycopg.errors.LockNotAvailable,
+        psycopg.errors.QueryCanceled,
+        psycopg.errors.InsufficientPrivilege,
+    ) as error:
+        tried.untried = told(error)
+    except (psycopg.Error, MigrationError) as error:
+        tried.refused.append(told(error))
+    return tried
+
+
+def judge_live(name: str, tried: Tried) -> Check:
+    """The verdict on one live table. Pure."""
+    check = f"source: write {name}"
+    if tried.refused:
+        return Check(
+            check,
+            "fail",
+            f"refused while it is recorded: {'; '.join(dict.fromkeys(tried.refused))}",
+            "from `copy` on the application's own writes would be refused as well, or could not be applied: mend what the detail names, or take "
+            "the table out of `tables`",
+        )
+    if tried.untried:
+        return Check(check, "warn", f"could not be tried: {tried.untried}", "mend that, then run it again")
+    rows = f"{len(tried.records)} rows written as `copy` records them" if tried.records else "recorded; no row to write"
+    return Check(check, "pass", f"{rows}; rolled back, the table was locked for {tried.seconds * 1000:.0f} ms")
+
+
+def _limits(connection: Connection) -> None:
+    """An apply worker's settings, and what keeps the live application from waiting (scripts/writes/apply.sql)."""
+    for name, value in (
+        ("lock_timeout", f"{install.LOCK_MS}ms"),
+        ("statement_timeout", f"{TABLE_SECONDS}s"),
+        ("session_replication_role", "replica"),
+        ("intervalstyle", "postgres"),
+    ):
+        connection.execute("SELECT set_config(%s, %s, true)", (name, value))
+
+
+def _places(connection: Connection, table: Table) -> list[str]:
+    """Where a few rows stand: those of the smallest keys, and of the largest."""
+    first, last = (
+        sql.SQL(", ").join(sql.SQL(f"{{}} {way}").format(sql.Identifier(name)) for name in table.key)
+        for way in ("ASC", "DESC")
+    )
+    query = sql.SQL(QUERIES["places" if table.key else "places_keyless"])
+    holes = {"table": table.identifier, "first": first, "last": last, "rows": sql.Literal(ROWS)}
+    return [str(row[0]) for row in connection.execute(query.format(**holes))]
+
+
+def _rewrite(source: Connection, found: Relations, place: str, tried: Tried) -> None:
+    """A row goes and comes again, then is updated to itself; what is recorded of it, or what refuses it, is kept in ``tried``."""
+    table, unchecked = (
+        found.table,
+        {one.name for one in found.table.constraints if one.definition.endswith("NOT VALID")},
+    )
+    holes = {"table": table.identifier, "place": sql.Literal(place), "columns": identifiers(table.stored)}
+    same = sql.SQL(", ").join(sql.SQL("{0} = {0}").format(sql.Identifier(name)) for name in found.settable)
+    try:
+        with source.transaction():
+            if source.execute(sql.SQL(QUERIES["hold"]).format(**holes)).fetchone() is None:
+                return
+            anew = scalar(source, sql.SQL(QUERIES["rewrite"]).format(**holes))
+            if found.settable:
+                update = sql.SQL("UPDATE {} SET {} WHERE ctid = {}::tid")
+                source.execute(update.format(table.identifier, same, sql.Literal(anew)))
+            row = source.execute(QUERIES["recorded"]).fetchone()
+            if row:
+                tried.records.append(Record(*row))
+    except psycopg.errors.CheckViolation as error:
+        # A row that was there before its check was.
+        if error.diag.constraint_name not in unchecked:
+            tried.refused.append(told(error))
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
+        raise
+    except psycopg.Error as error:
+        tried.refused.append(told(error))
+
+
+def made(
+    settings: Settings,
+    source: Connection,
+    target: Connection,
+    tables: Mapping[str, Table],
+    records: Mapping[str, Sequence[Record]],
+) -> Iterator[Check]:
+    """What `schema apply` makes, what `copy` makes after the rows, and the source's records applied to it: on the target, rolled back."""
+    config = settings.config
+    with target.transaction(force_rollback=True):
+        _limits(target)
+        try:
+            failed = _make(config, source, target, tables)
+        except psycopg.errors.InsufficientPrivilege as error:
+            yield Check(
+                "target: make the tables", "warn", f"could not be tried: {told(error)}", "mend that, then run it again"
+            )
+            return
+        yield Check(
+            "target: make the tables",
+            "fail" if failed else "pass",
+            "; ".join(failed) or f"{len(tables)} tables with what comes after the rows, rolled back",
+            "mend what it names; or what the target can do without stays behind: leaveBehind: "
+            f"[{', '.join(text.split(': ')[0] for text in failed if '.' in text.split(': ')[0])}]",
+        )
+        if not failed:
+            there = catalog.read(target, config.db_schema, tuple(tables), "target")
+            yield from _applied(config, target, there, records)
+
+
+class _Attempts:
+    """Statements that are tried one by one, with what was refused."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self.failed = connection, list[str]()
+
+    def take(self, what: str, *tried: sql.Composed | sql.SQL) -> bool:
+        """Whether all of ``tried`` could be carried out; else none of it was, and ``what`` is among the failed."""
+        try:
+            with self._connection.transaction():
+                for statement in tried:
+                    self._connection.execute(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            raise
+        except psycopg.Error as error:
+            self.failed.append(f"{what}: {told(error)}")
+            return False
+        return True
+
+
+def _make(config: MigrationConfig, source: Connection, target: Connection, tables: Mapping[str, Table]) -> list[str]:
+    """Make what is not there; returns what was refused, with its name."""
+    attempts = _Attempts(target)
+    enums = statements.read_enums(source, tables)
+    attempts.take("types", *statements.pre_data([], config.db_schema, enums, statements.enums_there(target, enums)))
+    before = catalog.existing(target, config.db_schema, tuple(tables))
+    for name, table in tables.items():
+        if name not in before:
+            _create(attempts, table)
+    found = catalog.read(target, config.db_schema, catalog.existing(target, config.db_schema, tuple(tables)), "target")
+    after = [
+        (stage, name, item, statement)
+        for name, table in found.items()
+        if _empty(target, table)
+        for stage, item, statement in statements.after_rows(tables[name], table, tables)
+    ]
+    for _, name, item, statement in sorted(after, key=lambda one: one[0]):
+        attempts.take(f"{name}.{item}", statement)
+    return attempts.failed
+
+
+def _empty(connection: Connection, table: Table) -> bool:
+    return not scalar(connection, sql.SQL("SELECT EXISTS (SELECT 1 FROM {})").format(table.identifier))
+
+
+def _create(attempts: _Attempts, table: Table) -> None:
+    """Make a table; where that is refused, what of its defaults and checks is."""
+    count = len(attempts.failed)
+    if attempts.take(table.name, *statements.tables_sql([table])):
+        return
+    checks = [one for one in table.constraints if one.kind == "c"]
+    bare = replace(
+        table,
+        columns=tuple(column if column.generated else replace(column, default=None) for column in table.columns),
+        constraints=tuple(one for one in table.constraints if one.kind != "c"),
+    )
+    whole = attempts.failed.pop()
+    if not attempts.take(table.name, *statements.tables_sql([bare])):
+        return
+    for column in table.columns:
+        if column.default is not None and not column.generated:
+            text = f"ALTER TABLE {{}} ALTER {{}} SET DEFAULT {column.default}"
+            attempts.take(
+                f"{table.name}.{column.name}", sql.SQL(text).format(table.identifier, sql.Identifier(column.name))
+            )
+    for check in checks:
+        text = f"ALTER TABLE {{}} ADD CONSTRAINT {{}} {check.definition}"
+        attempts.take(f"{table.name}.{check.name}", sql.SQL(text).format(table.identifier, sql.Identifier(check.name)))
+    if len(attempts.failed) == count:
+        attempts.failed.append(whole)
+
+
+def _applied(
+    config: MigrationConfig, target: Connection, tables: Mapping[str, Table], records: Mapping[str, Sequence[Record]]
+) -> Iterator[Check]:
+    """Records as `copy` would make them arrive in tables that are empty, each with its table's rules, and must leave what they say."""
+    helper_schema.install(target)
+    for statement in install.recording({}, "target"):
+        target.execute(statement)
+    install.rules_on(target, config, "target")
+    for name, one in relations.read(target, tables, config.column_groups).items():
+        if not records.get(name) or not _empty(target, one.table):
+            continue
+        wrong = list[str]()
+        for row in records[name]:
+            try:
+                with target.transaction(force_rollback=True):
+                    wrong += _arrive(target, one, row)
+            except psycopg.Error as error:
+                wrong.append(told(error))
+        yield Check(
+            f"target: apply to {name}",
+            "fail" if wrong else "pass",
+            f"what arrives is not what was written: {'; '.join(dict.fromkeys(wrong))}"
+            if wrong
+            else f"{len(records[name])} rows arrived as inserts, updates and deletes, and left what they say",
+            "mend what it names on both sides, give the column another type (ALTER TABLE ... ALTER COLUMN ... TYPE text), or take the table "
+            "out of `tables`",
+        )
+
+
+def _arrive(target: Connection, one: Relations, row: Record) -> Iterator[str]:
+    """Insert a row by its record, update all of it, delete it, insert it again and end the transaction. Yields what is wrong."""
+    table, values = one.table, json.loads(row.vals)
+    kept = sql.SQL(QUERIES["values"]).format(
+        names=literals(table.stored),
+        values=sql.SQL("ARRAY[{}]::text[]").format(names(table.stored, after="::text")),
+        table=table.identifier,
+    )
+    changed = {name: values[name] for name in one.settable if name in values}
+    for kind, sent in (("insert", values), ("update", changed), ("delete", None), ("insert", values)):
+        target.execute(
+            sql.SQL(QUERIES["arrive"]).format(
+                records=record.table("source"),
+                name=sql.Literal(table.name),
+                key=sql.Literal(row.key),
+                kind=sql.Literal(kind),
+                vals=sql.Literal(None if sent is None else json.dumps(sent)),
+            )
+        )
+        there = scalar(target, kept)
+        if kind == "delete" and there is not None:
+            yield f"the row of a key is not found by it ({', '.join(table.key)})"
+        if kind != "delete":
+            now = json.loads(there) if there else {}
+            yield from (
+                f"{kind}: {name} came back as another text"
+                for name in table.stored
+                if now.get(name) != values.get(name)
+            )
+        if kind == "insert" and one.claims:
+            contest = sql.SQL("SELECT {}({}, {}::jsonb, true)").format(
+                record.function(table, "contest"), sql.Literal(row.key), sql.Literal(row.vals)
+            )
+            target.execute(contest)
+    target.execute("SET CONSTRAINTS ALL IMMEDIATE")

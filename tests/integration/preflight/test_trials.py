@@ -1,0 +1,93 @@
+"""What later steps do, tried by preflight on real servers: what cannot be carried is told with a remedy, after which the chain goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scripts.copy import run as copy
+from scripts.preflight import run as preflight
+from scripts.preflight.documents import Check
+from scripts.schema import run as schema
+from scripts.support.settings import Settings
+from tests.conftest import Pair
+
+MakePair = Callable[..., Pair]
+
+#: What tables use beside each other: types of each kind, functions that call functions, operators and their classes, casts, a collation, a
+#: text search of its own, an extension in a schema of its own, names that need quotes.
+USES = """
+CREATE SCHEMA util; CREATE SCHEMA "We ird"; CREATE EXTENSION vector SCHEMA "We ird";
+CREATE DOMAIN util.pos AS int DEFAULT 3 CHECK (value > 0);
+CREATE TYPE mood AS ENUM ('sad', 'o''k');
+CREATE TYPE pt AS (x int, "Y y" util.pos);
+CREATE TYPE "We ird"."R" AS RANGE (subtype = float8, subtype_diff = float8mi);
+CREATE FUNCTION util.base(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2';
+CREATE FUNCTION util.twice(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN util.base($1); END';
+CREATE FUNCTION def() RETURNS int LANGUAGE sql AS 'SELECT util.twice(3)';
+CREATE FUNCTION ok(mood) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT $1 IS NOT NULL';
+CREATE FUNCTION moodnum(mood) RETURNS int IMMUTABLE LANGUAGE sql AS $$SELECT CASE $1 WHEN 'sad' THEN 1 ELSE 2 END$$;
+CREATE CAST (mood AS int) WITH FUNCTION moodnum(mood);
+CREATE COLLATION util.german (provider = libc, locale = 'C');
+CREATE TEXT SEARCH DICTIONARY util.dict (TEMPLATE = pg_catalog.simple, accept = false);
+CREATE TEXT SEARCH CONFIGURATION util.conf (COPY = pg_catalog.simple);
+ALTER TEXT SEARCH CONFIGURATION util.conf ALTER MAPPING FOR word, asciiword WITH util.dict, pg_catalog.simple;
+CREATE FUNCTION util.eq(pt, pt) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT ($1).x = ($2).x';
+CREATE OPERATOR util.=== (FUNCTION = util.eq, LEFTARG = pt, RIGHTARG = pt, COMMUTATOR = OPERATOR(util.===));
+CREATE FUNCTION util.cmpdesc(int, int) RETURNS int IMMUTABLE LANGUAGE sql AS
+    'SELECT CASE WHEN $1 > $2 THEN -1 WHEN $1 < $2 THEN 1 ELSE 0 END';
+CREATE OPERATOR CLASS util.rev FOR TYPE int USING btree AS
+    OPERATOR 1 >, OPERATOR 2 >=, OPERATOR 3 =, OPERATOR 4 <=, OPERATOR 5 <, FUNCTION 1 util.cmpdesc(int, int);
+CREATE TABLE shape (n int, m mood);
+CREATE TABLE uses (
+    id int PRIMARY KEY DEFAULT def(), p util.pos, m mood[] DEFAULT '{sad}', c pt, r "We ird"."R", t text COLLATE util.german, s shape,
+    v tsvector GENERATED ALWAYS AS (to_tsvector('util.conf', coalesce(t, ''))) STORED, w "We ird".vector(2) UNIQUE, n mood,
+    CONSTRAINT okn CHECK (ok(n)), CONSTRAINT same CHECK (c OPERATOR(util.===) c), CONSTRAINT num CHECK (n::int > 0), "Q u" int DEFAULT util.twice(1));
+CREATE INDEX reversed ON uses (p util.rev); CREATE INDEX computed ON uses (util.twice(p)); CREATE INDEX near ON uses USING hnsw (w "We ird".vector_l2_ops);
+INSERT INTO uses (id, m, n, p, t, c, s, w, r) VALUES (1, '{sad,o''k}', 'o''k', 1, 'hello world', '(1,2)', '(1,sad)', '[1,2]', '[1,2)');
+"""
+
+
+def looked(settings: Settings) -> dict[str, Check]:
+    return {check.name: check for check in preflight.run(settings, wal_seconds=0).checks}
+
+
+def failed(found: dict[str, Check]) -> dict[str, tuple[str, str]]:
+    return {name: (check.detail, check.remedy) for name, check in found.items() if check.status == "fail"}
+
+
+def test_what_the_target_lacks_is_told_as_the_sql_that_makes_it_and_then_the_rows_can_be_moved(
+    make_pair: MakePair,
+) -> None:
+    """Prevents a `schema apply`, or an index after all rows, that fails with a server's words alone."""
+    pair = make_pair(rows=None)
+    pair.source.execute(USES.encode())
+    pair.config(tables=["uses"], droppedForeignKeys=[], referencedTables=[])
+    found = looked(pair.settings)
+    lacking = found["both: what the tables use"]
+    assert list(failed(found)) == [lacking.name]
+    for what in (
+        *(
+            'function util.twice(integer) (default value for public.uses."Q u", index public.computed)',
+            "extension vector",
+        ),
+        *(
+            "operator util.===(public.pt,public.pt) (table constraint same on public.uses)",
+            "collation util.german",
+            "table public.shape",
+        ),
+        *("operator class util.rev USING btree (index public.reversed)", "text search configuration util.conf"),
+    ):
+        assert what in lacking.detail
+    assert found["target: make the tables"].status == "warn"
+    script = lacking.remedy.removeprefix("on the target, as the source has them: ")
+    assert script.startswith("SET check_function_bodies = off;\nCREATE ")
+    pair.target.execute(script.encode())
+    mended = looked(pair.settings)
+    assert failed(mended) == {}
+    assert mended["both: what functions call"].status == "pass"
+    assert "1 rows arrived" in mended["target: apply to uses"].detail
+    assert schema.apply(pair.settings).match
+    copy.run(pair.settings)
+    assert schema.diff(pair.settings).match
+    rows = "SELECT u::text FROM uses u"
+    assert pair.source.execute(rows).fetchall() == pair.target.execute(rows).fetchall() != []
