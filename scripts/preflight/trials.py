@@ -50,13 +50,15 @@ class Tried:
     seconds: float = 0.0
     #: Why nothing was tried.
     untried: str = ""
+    #: It is recorded already, so nothing had to be tried.
+    recorded: bool = False
 
 
 def live(settings: Settings, source: Connection, table: Table) -> Tried:
     """The table is recorded as `copy` has it recorded, and rows of it are written, as a live application would."""
     tried = Tried()
     if helper_schema.get(source, install.SHAPES):
-        return Tried(untried="it is recorded already")
+        return Tried(recorded=True)
     try:
         with source.transaction(force_rollback=True):
             helper_schema.install(source)
@@ -94,6 +96,8 @@ def judge_live(name: str, tried: Tried) -> Check:
         )
     if tried.untried:
         return Check(check, "warn", f"could not be tried: {tried.untried}", "mend that, then run it again")
+    if tried.recorded:
+        return Check(check, "pass", "its writes are recorded already")
     rows = f"{len(tried.records)} rows written as `copy` records them" if tried.records else "recorded; no row to write"
     return Check(check, "pass", f"{rows}; rolled back, the table was locked for {tried.seconds * 1000:.0f} ms")
 
@@ -174,7 +178,7 @@ def made(
             "mend what it names; or what the target can do without stays behind: leaveBehind: "
             f"[{', '.join(text.split(': ')[0] for text in failed if '.' in text.split(': ')[0])}]",
         )
-        if not failed:
+        if not failed and any(records.values()) and not helper_schema.get(target, install.SHAPES):
             there = catalog.read(target, config.db_schema, tuple(tables), "target")
             yield from _applied(config, target, there, records)
 
