@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 import psycopg
 
 from components.config import MigrationConfig
-from scripts.database import queries
+from scripts.database import catalog, queries
 from scripts.database.catalog import Table, quoted
 from scripts.database.connections import Connection
 from scripts.preflight.documents import Check
@@ -55,12 +55,16 @@ def read(source: Connection, config: MigrationConfig, tables: Collection[Table])
         "left": list(config.leave_behind),
         "carried": list(config.carry_triggers),
     }
+    rows = source.execute(QUERIES["needs"], asked).fetchall()
+    types = {
+        (one.schema, one.name): one.definition
+        for one in catalog.types_of(source, [row[0] for row in rows if row[2] == "type"])
+    }
+    made = {key: types[name] for name, key in _keys(source, types).items()}
     found = {}
-    for key, kind, identity, names, arguments, extension, users, parts, needs, called, text in source.execute(
-        QUERIES["needs"], asked
-    ):
+    for _, key, kind, identity, names, arguments, extension, users, parts, needs, called, text in rows:
         address, uses = (tuple(names), tuple(arguments)), (tuple(users), tuple(parts), tuple(needs), tuple(called))
-        found[key] = Need(key, kind, identity, *address, extension, *uses, text)
+        found[key] = Need(key, kind, identity, *address, extension, *uses, made.get(key) or text)
     return found
 
 
@@ -126,8 +130,12 @@ def checks(
     """
     needs = read(source, config, tables)
     lacking, used = absent(target, needs), hard(needs)
-    rows = _keys(source, [(table.schema, table.name) for table in tables])
-    own = rows | _keys(source, made) | {key for key, need in needs.items() if need.names_parts == (config.db_schema,)}
+    rows = set(_keys(source, [table.full_name for table in tables]).values())
+    own = (
+        rows
+        | set(_keys(source, made).values())
+        | {key for key, need in needs.items() if need.names_parts == (config.db_schema,)}
+    )
     missing = sorted(used & lacking - own)
     offered = {row[0] for row in target.execute("SELECT name FROM pg_available_extensions")}
     yield named(
@@ -156,10 +164,10 @@ def checks(
     )
 
 
-def _keys(source: Connection, types: Collection[tuple[str, str]]) -> set[str]:
+def _keys(source: Connection, types: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """The keys of types (schema, name)."""
     names = [space for space, _ in types], [name for _, name in types]
-    return {row[0] for row in source.execute(QUERIES["type_keys"], names)}
+    return {(row[0], row[1]): row[2] for row in source.execute(QUERIES["type_keys"], names)}
 
 
 def _what(need: Need) -> str:

@@ -63,7 +63,7 @@ def live(settings: Settings, source: Connection, table: Table) -> Tried:
         with source.transaction(force_rollback=True):
             helper_schema.install(source)
             _limits(source)
-            found = relations.read(source, {table.name: table}, settings.config.column_groups)
+            found = relations.of({table.name: table}, settings.config.column_groups)
             for statement in install.recording(found, "source"):
                 source.execute(statement)
             places = _places(source, table)
@@ -128,7 +128,7 @@ def _rewrite(source: Connection, found: Relations, place: str, tried: Tried) -> 
     """A row goes and comes again, then is updated to itself; what is recorded of it, or what refuses it, is kept in ``tried``."""
     table, unchecked = (
         found.table,
-        {one.name for one in found.table.constraints if one.definition.endswith("NOT VALID")},
+        {one.name for one in found.table.constraints if not one.valid},
     )
     holes = {"table": table.identifier, "place": sql.Literal(place), "columns": identifiers(table.stored)}
     same = sql.SQL(", ").join(sql.SQL("{0} = {0}").format(sql.Identifier(name)) for name in found.settable)
@@ -217,7 +217,9 @@ def _make(config: MigrationConfig, source: Connection, target: Connection, table
         (stage, name, item, statement)
         for name, table in found.items()
         if _empty(target, table)
-        for stage, item, statement in statements.after_rows(tables[name], table, tables)
+        for stage, item, statement in statements.after_rows(
+            tables[name], table, {one.full_name for one in tables.values()}
+        )
     ]
     for _, name, item, statement in sorted(after, key=lambda one: one[0]):
         attempts.take(f"{name}.{item}", statement)
@@ -263,7 +265,7 @@ def _applied(
     for statement in install.recording({}, "target"):
         target.execute(statement)
     install.rules_on(target, config, "target")
-    for name, one in relations.read(target, tables, config.column_groups).items():
+    for name, one in relations.of(tables, config.column_groups).items():
         if not records.get(name) or not _empty(target, one.table):
             continue
         wrong = list[str]()
@@ -313,7 +315,7 @@ def _arrive(target: Connection, one: Relations, row: Record) -> Iterator[str]:
                 for name in table.stored
                 if now.get(name) != values.get(name)
             )
-        if kind == "insert" and one.claims:
+        if kind == "insert" and one.table.claims:
             contest = sql.SQL("SELECT {}({}, {}::jsonb, true)").format(
                 record.function(table, "contest"), sql.Literal(row.key), sql.Literal(row.vals)
             )

@@ -1,4 +1,4 @@
--- needs: what the tables (oids), their parts but those `left` and triggers that are `carried` (table.name) use beside each other: of each object its key, what it is, its address, the extension that it is part of, who of
+-- needs: what the tables (oids), their parts but those `left` and triggers that are `carried` (table.name) use beside each other: of each object its oid, its key, what it is, its address, the extension that it is part of, who of
 -- the tables uses it, which of these may stay behind, the keys of what it needs itself, of what its text alone names, and SQL that makes it
 -- Followed by pg_depend (PostgreSQL, 'Dependency Tracking'), which knows nothing of a function's text: there a name before a bracket counts.
 WITH RECURSIVE own(classid, objid, name, part) AS (
@@ -48,7 +48,7 @@ reach(classid, objid, byclass, byobj, named) AS (
         AND strpos(lower(f.prosrc), lower(g.proname)) > 0
         AND f.prosrc ~* ('(^|\W)' || regexp_replace(g.proname, '(\W)', '\\\1', 'g') || '"?\s*\(')
         AND NOT EXISTS (SELECT 1 FROM pg_depend m WHERE m.classid = r.classid AND m.objid = r.objid AND m.deptype = 'e')) x(classid, objid, named))
-SELECT concat(r.classid, '/', r.objid), i.type, i.identity, a.object_names, a.object_args,
+SELECT r.objid, concat(r.classid, '/', r.objid), i.type, i.identity, a.object_names, a.object_args,
     (SELECT x.extname FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid
      WHERE d.classid = r.classid AND d.objid = r.objid AND d.deptype = 'e'),
     ARRAY(SELECT DISTINCT concat(u.type, ' ', u.identity) FROM own o JOIN pg_depend d ON d.classid = o.classid AND d.objid = o.objid
@@ -61,24 +61,7 @@ SELECT concat(r.classid, '/', r.objid), i.type, i.identity, a.object_names, a.ob
     CASE r.classid
     WHEN 'pg_namespace'::regclass THEN (SELECT format('CREATE SCHEMA %%I', nspname) FROM pg_namespace WHERE oid = r.objid)
     WHEN 'pg_type'::regclass THEN (SELECT CASE WHEN t.typcategory = 'A' OR t.typtype = 'm' OR EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = t.typrelid AND c.relkind <> 'c') THEN ''
-            ELSE CASE t.typtype
-            WHEN 'e' THEN format('CREATE TYPE %%s AS ENUM (%%s)', t.oid::regtype,
-                (SELECT string_agg(quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid))
-            WHEN 'd' THEN format('CREATE DOMAIN %%s AS %%s%%s%%s%%s%%s', t.oid::regtype, format_type(t.typbasetype, t.typtypmod),
-                (SELECT format(' COLLATE %%I.%%I', n.nspname, l.collname) FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
-                 WHERE l.oid = t.typcollation AND l.oid <> (SELECT b.typcollation FROM pg_type b WHERE b.oid = t.typbasetype)),
-                ' DEFAULT ' || t.typdefault, CASE WHEN t.typnotnull THEN ' NOT NULL' END,
-                (SELECT string_agg(format(' CONSTRAINT %%I %%s', c.conname, regexp_replace(pg_get_constraintdef(c.oid), ' NOT VALID$', '')), '' ORDER BY c.conname)
-                 FROM pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c'))
-            WHEN 'c' THEN (SELECT format('CREATE TYPE %%s AS (%%s)', t.oid::regtype, string_agg(format('%%I %%s', a.attname, format_type(a.atttypid, a.atttypmod)),
-                ', ' ORDER BY a.attnum)) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-                WHERE c.oid = t.typrelid AND c.relkind = 'c' AND a.attnum > 0 AND NOT a.attisdropped HAVING count(*) > 0)
-            WHEN 'r' THEN (SELECT format('CREATE TYPE %%s AS RANGE (SUBTYPE = %%s, SUBTYPE_OPCLASS = %%I.%%I%%s%%s, MULTIRANGE_TYPE_NAME = %%s)', t.oid::regtype,
-                g.rngsubtype::regtype, n.nspname, k.opcname,
-                (SELECT format(', COLLATION = %%I.%%I', m.nspname, l.collname) FROM pg_collation l JOIN pg_namespace m ON m.oid = l.collnamespace WHERE l.oid = g.rngcollation),
-                ', SUBTYPE_DIFF = ' || nullif(g.rngsubdiff, 0)::regproc, g.rngmultitypid::regtype)
-                FROM pg_range g JOIN pg_opclass k ON k.oid = g.rngsubopc JOIN pg_namespace n ON n.oid = k.opcnamespace WHERE g.rngtypid = t.oid)
-            END END FROM pg_type t WHERE t.oid = r.objid)
+            END FROM pg_type t WHERE t.oid = r.objid)
     -- Its shape is all that a type or an expression needs of a table that stays behind.
     WHEN 'pg_class'::regclass THEN (SELECT CASE WHEN c.relkind = 'c' THEN '' ELSE format('CREATE TABLE %%s (%%s)', c.oid::regclass, (SELECT string_agg(format('%%I %%s', a.attname,
             format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)) END
@@ -129,7 +112,7 @@ SELECT concat(r.classid, '/', r.objid), i.type, i.identity, a.object_names, a.ob
         JOIN pg_namespace m ON m.oid = p.prsnamespace WHERE c.oid = r.objid)
     END
 FROM (SELECT DISTINCT classid, objid FROM reach) r CROSS JOIN LATERAL pg_identify_object(r.classid, r.objid, 0) i CROSS JOIN LATERAL pg_identify_object_as_address(r.classid, r.objid, 0) a
-ORDER BY 2, 3
+ORDER BY 3, 4
 
 -- places: where a few rows stand: those of the smallest keys and those of the largest
 SELECT DISTINCT ctid::text FROM ((SELECT ctid FROM {table} ORDER BY {first} LIMIT {rows}) UNION ALL (SELECT ctid FROM {table} ORDER BY {last} LIMIT {rows})) x
@@ -153,8 +136,8 @@ INSERT INTO {records} (v, table_name, key, kind, vals) SELECT c.last_value + 2, 
 -- values: a row's values as a record has them; the table holds no other
 SELECT json_object({names}, {values})::text FROM {table}
 
--- type_keys: types by schema and name, as the keys of `needs`
-SELECT concat('pg_type'::regclass::oid, '/', t.oid) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+-- type_keys: types by schema and name, with their keys in `needs`
+SELECT n.nspname, t.typname, concat('pg_type'::regclass::oid, '/', t.oid) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 JOIN unnest(%s::text[], %s::text[]) w(space, name) ON w.space = n.nspname AND w.name = t.typname
 
 -- text_casts: functions that turn a type of the tables' (oids) columns into text, or text into it, in the place of the type's own

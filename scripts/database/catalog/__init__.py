@@ -1,7 +1,7 @@
 """What the catalogs say of the configured tables, with the schema of every name. Nothing about columns, keys or sequences is listed
 anywhere else, and nothing is decided by a bare name or a list of columns.
 
-`read` describes tables, `types` the types that they need; `objects` is what both return.
+`read` describes tables, `types` the types that they need, `types_of` others; `objects` is what both return.
 """
 
 from scripts.database.catalog.objects import (
@@ -17,7 +17,7 @@ from scripts.database.catalog.objects import (
     Trigger,
     Type,
 )
-from scripts.database.catalog.reading import crossing, existing, identifiers, last_value, quoted, read, types
+from scripts.database.catalog.reading import crossing, existing, identifiers, last_value, quoted, read, types, types_of
 
 __all__ = [
     "Column",
@@ -38,4 +38,5 @@ __all__ = [
     "quoted",
     "read",
     "types",
+    "types_of",
 ]

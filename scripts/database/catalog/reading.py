@@ -140,8 +140,13 @@ def types(connection: Connection, tables: abc.Iterable[Table]) -> tuple[Type, ..
     """Every type outside pg_catalog that the tables need, in an order in which they can be made; not those that come with another
     one, as arrays, multiranges and tables' rows do."""
     rows = connection.execute(_QUERIES["types"], {"oids": [table.oid for table in tables]}).fetchall()
+    return types_of(connection, [row[0] for row in rows])
+
+
+def types_of(connection: Connection, oids: abc.Iterable[int]) -> tuple[Type, ...]:
+    """As :func:`types`, of types by their oids."""
     left: dict[int, tuple[set[int], bool, list[Any]]] = {}
-    look = [row[0] for row in rows]
+    look = [*oids]
     while look:
         rows = connection.execute(_QUERIES["type"], {"oids": look}).fetchall()
         left |= {oid: (set(parts) - {oid}, own, values) for oid, parts, own, *values in rows}
