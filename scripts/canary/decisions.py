@@ -16,6 +16,7 @@ from scripts.canary.gates import decide
 from scripts.support import private
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CanaryEvent, Step
+from scripts.support.figure import figure
 from scripts.support.journal import passed_by
 from scripts.support.redact import redact
 from scripts.support.settings import Settings
@@ -136,6 +137,8 @@ def _explained(kept: Mapping[str, Any], location: str) -> Explanation:
     answer = Explanation(**{key: kept[key] for key in known}, location=location, again=None, same=None)
     if (seen := observed(kept)) is None:
         return answer
-    judged = decide(seen, GateLimits.model_validate(kept["limits"]), float(kept["watch_seconds"]))
+    if not (seconds := figure(kept["watch_seconds"])):
+        raise ValueError(f"a watch of {kept['watch_seconds']!r} s")
+    judged = decide(seen, GateLimits.model_validate(kept["limits"]), seconds)
     same = (judged.verdict, list(judged.reasons)) == (answer.decision, answer.reasons)
     return answer.model_copy(update={"again": judged.verdict, "same": same, "findings": list(judged.findings)})

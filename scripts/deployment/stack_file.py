@@ -165,7 +165,8 @@ def _spliced(text: str, key: str, value: object, within: str | None) -> Iterator
     line = f"{key}: {written}"
     if not isinstance(top, yaml.MappingNode):
         end = _line_end(text, 0)
-        yield (f"{line}{end}" if within is None else f"{within}:{end}  {line}{end}") + text
+        block = f"{line}{end}" if within is None else f"{within}:{end}  {line}{end}"
+        yield from (block + text, text + block)  # behind the mark of a document's begin
         return
     holder = top
     if within is not None:

@@ -62,7 +62,7 @@ def observe(settings: Settings) -> Seen:
             why, remedy = error_text.told(error), error_text.remedy(error.sqlstate or "")
         except (MigrationError, OSError) as error:
             why, remedy = str(error), REMEDY_IN_DETAIL
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             # What another version of this program has kept has another shape.
             why, remedy = f"it is not as this program keeps it ({error!r})", "use the version that kept it"
         unseen.append(Unseen(what=what, why=" ".join(why.split()), remedy=remedy))

@@ -254,6 +254,11 @@ def test_an_explanation_says_when_todays_rules_would_judge_otherwise(tmp_path: P
     location.write_text(location.read_text().replace('"errors": 0', '"errors": 50'))
     answer = decisions.explain(at.settings)
     assert (answer.again, answer.same) == ("rollback", False)
+    whole = json.loads(location.read_text())
+    for value in (float("nan"), float("inf"), 0, "long"):
+        location.write_text(json.dumps({**whole, "watch_seconds": value}))
+        with pytest.raises(MigrationError, match=r"is no decision \(a watch of"):
+            decisions.explain(at.settings)
 
 
 @pytest.mark.parametrize("changes", [(RULE, OTHER), (OTHER,)])

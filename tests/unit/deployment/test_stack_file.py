@@ -94,6 +94,7 @@ def test_a_lower_weight_is_told_from_a_higher_one(file: StackFile) -> None:
         (f"config:\n  {WEIGHT}: # now\n    5\n  a: b\n", f"config:\n  {WEIGHT}: 7 # now\n  a: b\n"),
         (f"config:\n  a: &w 5 # a\n  {WEIGHT}: *w # w\n", f"config:\n  a: &w 5 # a\n  {WEIGHT}: 7 # w\n"),
         ("\ufeff# head\nconfig:\n  a: b\n", f"\ufeff# head\nconfig:\n  {WEIGHT}: 7\n  a: b\n"),
+        ("---\n", f"---\nconfig:\n  {WEIGHT}: 7\n"),
         ("\ufeff", f"\ufeffconfig:\n  {WEIGHT}: 7\n"),
         # What it has already stays as it is written.
         (f"config:\n  {WEIGHT}:   0x7 # seven\n", f"config:\n  {WEIGHT}:   0x7 # seven\n"),

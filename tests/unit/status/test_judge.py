@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from components.config import MigrationConfig
 from scripts.replication.documents import Finding
+from scripts.status import told
 from scripts.status.documents import Unseen
 from scripts.status.seen import Seen
 from scripts.support import commands
@@ -279,3 +280,10 @@ def test_one_more_failure_is_never_safe(name: str) -> None:
     seen = STATES[name][0]
     if seen.running is not None:
         assert not judged(replace(seen, running=running(STALLED))).safe
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "x", None])
+def test_an_event_whose_figure_is_none_is_passed_by(value: Any) -> None:
+    """Prevents a traceback of `status` over what somebody else wrote into the journal."""
+    moved = {"at": "2026-11-27T00:00:00+00:00", "step": "canary", "event": "moved", "to": value, "seconds": 3.0}
+    assert told.of([moved]).weight is None
