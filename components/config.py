@@ -49,6 +49,11 @@ class ConfigError(Exception):
     """The stack's configuration is not usable. The text names each key, its value, the limit and the remedy."""
 
 
+def _qualified(schema: str, name: str) -> tuple[str, str]:
+    first, dot, table = name.partition(".")
+    return (first, table) if dot else (schema, name)
+
+
 class MigrationConfig(Model):
     """What the database commands need: with both database URLs set, nothing of AWS is asked for."""
 
@@ -224,17 +229,16 @@ class MigrationConfig(Model):
     @field_validator("referenced_tables")
     @classmethod
     def _disjoint(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        schema = info.data.get("db_schema", "public")
-        moved = {form for table in info.data.get("tables", ()) for form in (table, f"{schema}.{table}")}
-        both = sorted(moved & set(names))
+        schema = str(info.data.get("db_schema"))
+        moved = {(schema, name) for name in info.data.get("tables", ())}
+        both = sorted(name for name in names if _qualified(schema, name) in moved)
         if both:
             raise ValueError(f"{', '.join(both)}: a table either moves or stays; take it out of one list")
         return names
 
     def qualified(self, name: str) -> tuple[str, str]:
         """Schema and name of an entry of ``referenced_tables``: `schema.table`, or a table of the moved ones' schema."""
-        schema, dot, table = name.partition(".")
-        return (schema, table) if dot else (self.db_schema, name)
+        return _qualified(self.db_schema, name)
 
     @property
     def reverse_publication(self) -> str:

@@ -61,11 +61,6 @@ SELECT DISTINCT t.name, left(regexp_replace(regexp_replace(s.query, '''[^'']*'''
 FROM {schema}.pg_stat_statements(true) s JOIN unnest(%s::text[]) t(name) ON s.query ~* ('\m' || t.name || '\M')
 WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query ~* %s LIMIT 20
 
--- keys_from_outside: foreign keys of other tables that refer to the moved ones
-SELECT conrelid::regclass::text, conname FROM pg_constraint
-WHERE contype = 'f' AND confrelid = ANY(%(tables)s) AND conrelid <> ALL(%(tables)s)
-ORDER BY 1, 2
-
 -- strange_sequences: defaults that take from a sequence which the column does not own
 SELECT c.relname, a.attname, s.oid::regclass::text
 FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid

@@ -178,7 +178,7 @@ class _Run:
         yield "functions", lambda: self.runs(side, "functions without a search_path", code, work)
         yield "truncate", lambda: tables.truncation(settings, side, connection, found)
         if side == "source":
-            yield "the border", lambda: tables.border(settings, connection, found)
+            yield "the border", lambda: tables.border(settings, found)
             yield "sequences", lambda: tables.sequences(settings, connection, found)
             target = self.connections.get("target")
             if target is not None:

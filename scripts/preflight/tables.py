@@ -163,7 +163,7 @@ def statements_like(connection: Connection, tables: dict[str, Table], pattern: s
     return [(str(name), str(text)) for name, text in seen]
 
 
-def border(settings: Settings, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
+def border(settings: Settings, tables: dict[str, Table]) -> Iterator[Check]:
     """The foreign keys across the border are exactly the dropped ones, and none leads back over it."""
     config, crossing = settings.config, catalog.crossing(tables)
     # A name stands for every key of that name; one is told apart by its table.
@@ -182,24 +182,24 @@ def border(settings: Settings, connection: Connection, tables: dict[str, Table])
         "fail",
         "correct droppedForeignKeys, or `tables`",
     )
-    referenced = {str(key.references and ".".join(key.references)): key.references for _, key in crossing}
     stays = {config.qualified(name) for name in config.referenced_tables}
     yield named(
         "source: referenced tables",
-        sorted(text for text, name in referenced.items() if name not in stays),
+        sorted({key.parent for _, key in crossing if key.references not in stays}),
         "all are listed in referencedTables",
         "warn",
         "add them to referencedTables, or move them as well",
     )
-    oids = [table.oid for table in tables.values()]
-    rows = connection.execute(QUERIES["keys_from_outside"], {"tables": oids}).fetchall()
+    moved = {table.full_name for table in tables.values()}
+    outside = [key for table in tables.values() for key in table.children if key.table not in moved]
     yield named(
         "source: foreign keys from outside",
-        [f"{row[1]} of {row[0]}" for row in rows],
+        [f"{key.name} of {'.'.join(key.table)}" for key in outside],
         "none",
         "fail",
         "a task deleted by the Task Service cascades to nobody there, and a new one is unknown there after the end; move those "
-        "tables too, or: " + "; ".join(f"ALTER TABLE {row[0]} DROP CONSTRAINT {quoted(row[1])}" for row in rows),
+        "tables too, or: "
+        + "; ".join(f"ALTER TABLE {quoted(*key.table)} DROP CONSTRAINT {quoted(key.name)}" for key in outside),
     )
 
 

@@ -79,15 +79,10 @@ def _told(table: Table, key: Constraint, lost: int, samples: list[Value]) -> Orp
         constraint=key.name,
         table=table.name,
         columns=list(key.columns),
-        references=f"{_parent(table, key)}({', '.join(key.references_columns)})",
+        references=f"{key.parent}({', '.join(key.references_columns)})",
         count=lost,
         samples=[dict(zip(key.columns, value, strict=True)) for value in samples],
     )
-
-
-def _parent(table: Table, key: Constraint) -> str:
-    schema, name = key.references or ("", "")
-    return name if schema == table.schema else f"{schema}.{name}"
 
 
 def crossing(tables: dict[str, Table], theirs: dict[str, Table]) -> list[tuple[Table, Constraint]]:

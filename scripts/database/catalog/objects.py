@@ -68,6 +68,12 @@ class Constraint:
     deferred: bool = False
     comment: str | None = None
 
+    @property
+    def parent(self) -> str:
+        """The table that a foreign key refers to, as `referencedTables` names it."""
+        schema, name = self.references or ("", "")
+        return name if schema == self.table[0] and "." not in name else f"{schema}.{name}"
+
 
 @dataclass(frozen=True)
 class Element:

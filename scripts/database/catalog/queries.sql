@@ -117,7 +117,7 @@ ORDER BY f.rel, a.attnum, c.relname
 -- policies: row security policies of the tables; the role PUBLIC is `public`, which no role can be named
 SELECT p.polrelid, p.polname, p.polpermissive,
        CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
-       ARRAY(SELECT coalesce(r.rolname::text, 'public') FROM unnest(p.polroles) o(oid) LEFT JOIN pg_roles r ON r.oid = o.oid ORDER BY 1),
+       ARRAY(SELECT CASE o.oid WHEN 0 THEN 'public' ELSE pg_get_userbyid(o.oid)::text END FROM unnest(p.polroles) o(oid) ORDER BY 1),
        pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid), d.description
 FROM pg_policy p LEFT JOIN pg_description d ON d.classoid = 'pg_policy'::regclass AND d.objoid = p.oid
 WHERE p.polrelid = ANY(%(oids)s) ORDER BY p.polrelid, p.polname

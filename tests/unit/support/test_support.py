@@ -88,6 +88,8 @@ def test_a_wait_ends_at_its_deadline_and_says_what_it_saw() -> None:
         ("canaryLadder", [5, 50], "must rise and end at 100"),
         ("tables", ["tasks", "tasks"], "stands in it twice"),
         ("tables", ["users"], "either moves or stays"),
+        ("referencedTables", ["public.tasks", "auth.tasks"], "public.tasks: a table either moves or stays"),
+        ("referencedTables", ["auth."], "is no identifier"),
         ("bogusKey", 1, "unknown key"),
     ],
 )
