@@ -10,7 +10,7 @@ from scripts.database import catalog, engines, helper_schema, strangers
 from scripts.database.catalog import Table
 from scripts.database.connections import Connection, NotConnected, connect, domain_errors, keeps_views_out
 from scripts.database.strangers import Stranger
-from scripts.preflight import dms, needs, rights, server, tables, trials, values, wal
+from scripts.preflight import dms, needs, rights, server, shapes, tables, trials, values, wal
 from scripts.preflight.documents import Check, Preflight
 from scripts.schema import ownership, statements
 from scripts.support.errors import MigrationError
@@ -95,7 +95,7 @@ class _Run:
 
         def live() -> Iterator[Check]:
             for table in found.values():
-                if table.kind == "r":
+                if table.kind == "r" and table.key:
                     tried = trials.live(self.settings, source, table)
                     records[table.name] = tried.records
                     yield trials.judge_live(table.name, tried)
@@ -171,8 +171,7 @@ class _Run:
         if found is None:
             return
         settings = self.settings
-        yield "shapes", lambda: tables.shape(side, found, side == "source" or self.copied(connection))
-        yield "inheritance", lambda: tables.inheritance(side, connection, found)
+        yield "shapes", lambda: shapes.checks(side, connection, found, side == "source" or self.copied(connection))
         code: tuple[strangers.Kind, ...] = ("owner", "schema", "function", "type")
         work = partial(tables.functions, side, connection, found)
         yield "functions", lambda: self.runs(side, "functions without a search_path", code, work)
@@ -184,6 +183,7 @@ class _Run:
             if target is not None:
                 yield "what `copy` calls", lambda: tables.called(connection, target, settings)
             yield "values", lambda: self.values(connection, found)
+            yield "unchecked rows", lambda: shapes.unchecked(connection, found)
         yield "what DMS needs", lambda: dms.checks(settings, side, connection)
 
     def copied(self, connection: Connection) -> bool:

@@ -17,69 +17,12 @@ from scripts.preflight.server import QUERIES
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
-#: How the variables in scripts/writes/apply.sql begin: of two things of one name PL/pgSQL takes the column.
-OURS = "_tm_"
-
 
 def named(check: str, wrong: list[str], fine: str, status: Status, remedy: str) -> Check:
     """A check that passes when nothing is wrong, and else names all that is."""
     if wrong:
         return Check(check, status, ", ".join(wrong), remedy)
     return Check(check, "pass", fine)
-
-
-def shape(side: Side, tables: dict[str, Table], filled: bool) -> Iterator[Check]:
-    """Primary keys, kinds of tables and columns.
-
-    Args:
-        filled: the rows are there, so the keys must be; on the target they come after the rows.
-    """
-    every = list(tables.values())
-    keyless = [t for t in every if not t.key] if filled else []
-    yield named(
-        f"{side}: primary keys",
-        [t.name for t in keyless],
-        "every table has one" if filled else "made by `copy`, after the rows",
-        "fail",
-        "updates and deletes cannot be replicated without: "
-        + "; ".join(f"ALTER TABLE {quoted(t.schema, t.name)} ADD PRIMARY KEY (...)" for t in keyless),
-    )
-    yield named(
-        f"{side}: kinds of tables",
-        [f"{t.name} ({'partitioned' if t.kind == 'p' else f'relkind {t.kind}'})" for t in every if t.kind != "r"],
-        "ordinary tables",
-        "fail",
-        "partitioned tables are not moved; take them out of `tables`",
-    )
-    unlogged = [t for t in every if t.persistence != "p"]
-    yield named(
-        f"{side}: unlogged tables",
-        [t.name for t in unlogged],
-        "none",
-        "fail",
-        "unlogged tables are not replicated: "
-        + "; ".join(f"ALTER TABLE {quoted(t.schema, t.name)} SET LOGGED" for t in unlogged),
-    )
-    yield named(
-        f"{side}: names of columns",
-        [f"{t.name}.{c.name}" for t in every for c in t.columns if c.name.startswith(OURS)],
-        f"none begins with {OURS}",
-        "fail",
-        f"what applies a write has names of its own that begin with {OURS}: ALTER TABLE ... RENAME COLUMN",
-    )
-    generated = [f"{t.name}.{c.name}" for t in every for c in t.columns if c.generated]
-    note = f"{', '.join(generated)}: computed again by the target" if generated else "none"
-    yield Check(f"{side}: generated columns", "pass", note)
-    yield named(
-        f"{side}: oid large objects",
-        [f"{t.name}.{c.name}" for t in every for c in t.columns if c.base_type in ("oid", "lo")],
-        "none",
-        "warn",
-        "the number travels, what it points to stays behind: move the content into a bytea column (lo_get)",
-    )
-    found = [f"{t.name}.{c.name}" for t in every for c in t.columns if c.base_type == "json"]
-    note = f"{', '.join(found)}: no equality, so compared and hashed by their text" if found else "none"
-    yield Check(f"{side}: json columns", "pass", note)
 
 
 def others(side: Side, found: list[Stranger], takes: bool) -> Iterator[Check]:
@@ -108,27 +51,6 @@ def others(side: Side, found: list[Stranger], takes: bool) -> Iterator[Check]:
             "warn" if mended else "fail",
             "`task-migration schema apply` takes them" if mended else remedy,
         )
-
-
-def inheritance(side: Side, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
-    """Inheritance, and policies that hide rows."""
-    oids = [table.oid for table in tables.values()]
-    rows = connection.execute(
-        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhrelid = ANY(%s) OR inhparent = ANY(%s)", (oids, oids)
-    ).fetchall()
-    yield named(
-        f"{side}: inheritance", [row[0] for row in rows], "none", "fail", "take inherited tables out of `tables`"
-    )
-    rows = connection.execute(
-        "SELECT relname FROM pg_class WHERE oid = ANY(%s) AND (relrowsecurity OR relforcerowsecurity)", (oids,)
-    ).fetchall()
-    yield named(
-        f"{side}: row security",
-        [row[0] for row in rows],
-        "none",
-        "warn",
-        "copy and replication must run as a role with BYPASSRLS, or rows are missing",
-    )
 
 
 def truncation(settings: Settings, side: Side, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:

@@ -40,6 +40,8 @@ followed AS (
 reach(classid, objid, byclass, byobj, named) AS (
     SELECT e.refclassid, e.refobjid, o.classid, o.objid, false FROM own o JOIN edges e ON e.classid = o.classid AND e.objid = o.objid
     WHERE (e.refclassid, e.refobjid) NOT IN (SELECT classid, objid FROM own)
+    -- A parent is no part of a table, which is refused for it.
+    AND NOT (o.classid = 'pg_class'::regclass AND e.refclassid = 'pg_class'::regclass)
     UNION SELECT x.classid, x.objid, r.classid, r.objid, x.named FROM reach r CROSS JOIN LATERAL (
         SELECT e.refclassid, e.refobjid, false FROM followed e WHERE e.classid = r.classid AND e.objid = r.objid
         AND (e.refclassid, e.refobjid) NOT IN (SELECT classid, objid FROM own)
@@ -145,3 +147,16 @@ SELECT DISTINCT format('(%%s AS %%s)', c.castsource::regtype, c.casttarget::regt
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 JOIN pg_cast c ON 'text'::regtype = c.casttarget AND c.castsource = t.oid OR 'text'::regtype = c.castsource AND c.casttarget = t.oid
 WHERE a.attrelid = ANY(%(oids)s) AND a.attnum > 0 AND NOT a.attisdropped AND c.castmethod = 'f' AND c.oid >= 16384 ORDER BY 1, 2
+
+-- unlogged: the tables (oids) that are unlogged with those that they refer to, parents first: a logged one refers to no other
+WITH RECURSIVE found(oid, depth) AS (
+    SELECT oid, 0 FROM pg_class WHERE oid = ANY(%s) AND relpersistence = 'u'
+    UNION SELECT c.oid, f.depth + 1 FROM found f JOIN pg_constraint k ON k.conrelid = f.oid AND k.contype = 'f' AND k.confrelid <> k.conrelid
+    JOIN pg_class c ON c.oid = k.confrelid AND c.relpersistence = 'u' WHERE f.depth < 50)
+SELECT oid::regclass::text FROM found GROUP BY oid ORDER BY max(depth) DESC, 1
+
+-- heirs: who of the tables (oids) inherits, or is inherited from: child, parent, SQL that parts them
+SELECT i.inhrelid::regclass::text, i.inhparent::regclass::text, CASE WHEN c.relispartition
+    THEN format('ALTER TABLE %%s DETACH PARTITION %%s', i.inhparent::regclass, i.inhrelid::regclass)
+    ELSE format('ALTER TABLE %%s NO INHERIT %%s', i.inhrelid::regclass, i.inhparent::regclass) END
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid, (SELECT %s::oid[]) t(oids) WHERE i.inhrelid = ANY(t.oids) OR i.inhparent = ANY(t.oids) ORDER BY 1, 2

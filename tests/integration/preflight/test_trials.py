@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from scripts.copy import run as copy
+from scripts.database import catalog
 from scripts.preflight import run as preflight
+from scripts.preflight import shapes
 from scripts.preflight.documents import Check
 from scripts.schema import run as schema
 from scripts.support.settings import Settings
@@ -91,3 +94,68 @@ def test_what_the_target_lacks_is_told_as_the_sql_that_makes_it_and_then_the_row
     assert schema.diff(pair.settings).match
     rows = "SELECT u::text FROM uses u"
     assert pair.source.execute(rows).fetchall() == pair.target.execute(rows).fetchall() != []
+
+
+#: Tables whose shape stops a migration. The remedies of the first are SQL that runs as it is printed.
+SHAPES = """
+CREATE TABLE by_index (id int NOT NULL, b text NOT NULL); CREATE UNIQUE INDEX "By it" ON by_index (b, id) INCLUDE (id);
+CREATE TABLE by_constraint (id int NOT NULL UNIQUE, v text); INSERT INTO by_constraint VALUES (1), (2);
+CREATE TABLE by_order (id int NOT NULL); CREATE UNIQUE INDEX ON by_order (id DESC);
+CREATE TABLE by_nulls (id int, p int); CREATE UNIQUE INDEX nulled ON by_nulls (id); INSERT INTO by_nulls VALUES (1);
+CREATE TABLE by_nothing ("id" text, row_id int); CREATE UNIQUE INDEX ON by_nothing (lower(id)); CREATE UNIQUE INDEX ON by_nothing (id) WHERE id > '';
+INSERT INTO by_nothing VALUES ('x', 1), (NULL, 2);
+CREATE UNLOGGED TABLE above (id int PRIMARY KEY); CREATE UNLOGGED TABLE below (id int PRIMARY KEY REFERENCES above, up int REFERENCES below);
+CREATE TABLE parent (id int); CREATE TABLE heir (PRIMARY KEY (id)) INHERITS (parent);
+CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF parts FOR VALUES FROM (0) TO (9);
+CREATE TABLE named (id int PRIMARY KEY, "_tm_row" int);
+"""
+MOVED = ("by_index", "by_constraint", "by_order", "by_nulls", "by_nothing", "below", "heir", "part", "named")
+
+
+def test_a_shape_that_cannot_be_moved_has_a_remedy_that_leads_on(make_pair: MakePair) -> None:
+    """Prevents a remedy with dots in it, and one that PostgreSQL refuses: an index of a constraint makes no key, a logged table refers to
+    no unlogged one."""
+    pair = make_pair(rows=None)
+    pair.source.execute(SHAPES.encode())
+    pair.config(tables=MOVED, droppedForeignKeys=["below_id_fkey"], referencedTables=["above"])
+    found = looked(pair.settings)
+    wrong = {name: check for name, check in found.items() if name in {
+        *("source: primary keys", "source: unlogged tables", "source: inheritance", "source: names of columns"),
+    }}  # fmt: skip
+    assert {name: check.detail for name, check in wrong.items()} == {
+        "source: primary keys": "by_index, by_constraint, by_order, by_nulls, by_nothing",
+        "source: unlogged tables": "below",
+        "source: inheritance": "public.heir of public.parent, public.part of public.parts",
+        "source: names of columns": "named._tm_row",
+    }
+    assert set(failed(found)) == set(wrong)
+    for check in wrong.values():
+        for statement in re.split("; ", check.remedy[check.remedy.rindex(": ") + 2 :]):
+            pair.source.execute(re.sub(r" \([a-z ,A-Z]*\)$", "", statement).encode())
+    assert failed(looked(pair.settings)) == {}
+    assert schema.apply(pair.settings).match
+    copy.run(pair.settings)
+
+
+def test_rows_that_are_hidden_or_were_never_checked_are_counted(make_pair: MakePair) -> None:
+    """Prevents a copy of what one role sees, and a verification that differs for rows that were wrong before."""
+    pair = make_pair(rows=None)
+    pair.source.execute(
+        "CREATE TABLE up (a int, b int, PRIMARY KEY (a, b)); INSERT INTO up VALUES (1, 1);"
+        "CREATE TABLE low (id int PRIMARY KEY, a int, b int, v int); INSERT INTO low VALUES (1, 1, 1, 1), (2, 1, 2, -1), (3, NULL, 2, NULL), (4, 2, NULL, 0);"
+        "ALTER TABLE low ADD CONSTRAINT simple FOREIGN KEY (a, b) REFERENCES up NOT VALID, "
+        "ADD CONSTRAINT whole FOREIGN KEY (a, b) REFERENCES up MATCH FULL NOT VALID, ADD CONSTRAINT positive CHECK (v > 0) NOT VALID;"
+        "ALTER TABLE low ENABLE ROW LEVEL SECURITY; ALTER TABLE low FORCE ROW LEVEL SECURITY; ALTER TABLE low OWNER TO myteacher_app_user"
+    )
+    tables = catalog.read(pair.source, "public", ["up", "low"], "source")
+    (broken,) = shapes.unchecked(pair.source, tables)
+    assert broken.status == "warn"
+    assert set(broken.detail.split(", ")) == {"simple of low: 1", "whole of low: 3", "positive of low: 2"}
+    seen = {check.name: check for check in shapes.checks("source", pair.source, tables, True)}
+    assert seen["source: row security"].status == "pass"
+    pair.source.execute("SET ROLE myteacher_app_user")
+    hidden = {check.name: check for check in shapes.checks("source", pair.source, tables, True)}["source: row security"]
+    assert (hidden.status, hidden.detail) == ("fail", "low")
+    pair.source.execute(hidden.remedy.split(", or: ")[1].encode())
+    mended = {check.name: check for check in shapes.checks("source", pair.source, tables, True)}
+    assert mended["source: row security"].status == "pass"
