@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-import yaml
 from pydantic import ValidationError
 
-from components.config import PROJECT
 from scripts.canary.documents import CanaryStep, Rollback
 from scripts.copy.documents import Copy
+from scripts.deployment.stack_file import StackFile
 from scripts.rehearsal.app.faults import Fault
 from scripts.rehearsal.databases import SOURCE_DATABASE, TARGET_DATABASE
 from scripts.rehearsal.documents import Criterion, ScenarioOutcome, Users
+from scripts.rehearsal.plan import STACK
 from scripts.rehearsal.steps import Ran, Steps
 from scripts.rehearsal.testbed import PATIENT
 from scripts.replication.documents import Started, Waited
@@ -96,11 +96,9 @@ class Night:
 
     def configure(self, **config: Any) -> None:
         """Other values for the commands; of `gates` those that are named, beside what is patient with a busy machine."""
-        file = yaml.safe_load(self.bed.stack_file.read_text())
-        values = file["config"]
-        gates = {**values[f"{PROJECT}:gates"], **PATIENT, "tailRequests": 20, **config.pop("gates", {})}
-        file["config"] = {**values, **{f"{PROJECT}:{key}": value for key, value in {**config, "gates": gates}.items()}}
-        private.write(self.bed.stack_file, yaml.safe_dump(file, allow_unicode=True))
+        file = StackFile(STACK, self.bed.directory)
+        gates = {**file.config()["gates"], **PATIENT, "tailRequests": 20, **config.pop("gates", {})}
+        file.keep({**config, "gates": gates})
 
     # -- the fault and what follows it --------------------------------------------------------------------------------
 
