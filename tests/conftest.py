@@ -195,7 +195,7 @@ class Pair:
 
 
 def _drop_subscriptions(server: EmbeddedPostgres, database: str) -> None:
-    with psycopg.connect(server.url(database), autocommit=True) as connection:
+    with psycopg.connect(server.url(database), autocommit=True, client_encoding="UTF8") as connection:
         for (name,) in connection.execute(
             "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = current_database()"
         ).fetchall():
@@ -245,16 +245,18 @@ def _drop_cast(server: EmbeddedPostgres) -> None:
 def pairs(
     source_server: EmbeddedPostgres, target_server: EmbeddedPostgres, directory: Path
 ) -> Iterator[Callable[..., Pair]]:
-    """Makes pairs of fresh databases: ``make_pair(rows=200)``, or ``rows=None`` for empty databases."""
+    """Makes pairs of fresh databases: ``make_pair(rows=200)``, or ``rows=None`` for empty databases; of another encoding by its name."""
     made: list[tuple[Pair, str]] = []
 
-    def make(rows: int | None = 200, seed: int = 1, **config: Any) -> Pair:
+    def make(rows: int | None = 200, seed: int = 1, encoding: str = "UTF8", **config: Any) -> Pair:
         source_server.start()
         target_server.start()
         number = next(_numbers)
         name = f'myteacher "prod" {number}'
         for server in (source_server, target_server):
-            server.execute(f'CREATE DATABASE "{name.replace(chr(34), chr(34) * 2)}"')
+            server.execute(
+                f"CREATE DATABASE \"{name.replace(chr(34), chr(34) * 2)}\" TEMPLATE template0 ENCODING '{encoding}'"
+            )
             for role in ("myteacher_app_user", "task_service_user"):
                 with psycopg.connect(server.url(), autocommit=True) as connection:
                     there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
@@ -263,8 +265,10 @@ def pairs(
                     connection.execute(
                         sql.SQL("{} ROLE {} LOGIN PASSWORD 'secret-of-role'").format(verb, sql.Identifier(role))
                     )
-        source = psycopg.connect(source_server.url(name), autocommit=True)
-        target = psycopg.connect(target_server.url(name), autocommit=True)
+        source, target = (
+            psycopg.connect(server.url(name), autocommit=True, client_encoding="UTF8")
+            for server in (source_server, target_server)
+        )
         # Slots and roles are unique per server, so each pair has names of its own.
         values = {
             "replicationEngine": "native",

@@ -38,6 +38,13 @@ PINNED_SETTINGS = {
     "client_encoding": "UTF8",
 }
 
+#: Of them what libpq asks for after the options, so that it counts, when PGCLIENTENCODING, PGDATESTYLE or PGTZ is set or the URL says it
+#: (PostgreSQL, 'libpq', Environment Variables); by the name by which the server tells what is in force.
+_ASKED_LATER = {"client_encoding": "client_encoding", "datestyle": "DateStyle", "timezone": "TimeZone"}
+#: A database of this encoding takes any bytes and converts none. As LATIN1 each byte is one character, there and back; as UTF8 the
+#: server would refuse to send what is none, and without an encoding psycopg would give bytes in the place of text.
+_NO_ENCODING, _BYTE_BY_BYTE = "SQL_ASCII", "LATIN1"
+
 #: With it a view or a foreign table is an error, whoever put it in the place of a table that we read: what it computes would run with
 #: our rights (PostgreSQL, 'restrict_nonsystem_relation_kind', for CVE-2024-7348). By major version, the minor one that brought it.
 NO_VIEWS = "SET restrict_nonsystem_relation_kind = 'view, foreign-table'"
@@ -106,6 +113,8 @@ def connect(
 ) -> Connection:
     """Open a connection named ``task-migration <step>``, with TCP keepalives that notice a cut line within 20 s.
 
+    Text comes and goes as UTF8, from and to a database of SQL_ASCII byte by byte: a character for each byte.
+
     Args:
         replication: open it for replication commands (``replication=database``).
         statement_timeout_ms: None leaves it as the role has it.
@@ -130,6 +139,7 @@ def connect(
     values["options"] = f"{values.get('options', '')} {pinned}".strip()
     try:
         connection = psycopg.connect(conninfo.make_conninfo("", **values), autocommit=True)
+        _pin_again(connection)
         if not replication and keeps_views_out(connection):
             connection.execute(NO_VIEWS)
         connection.autocommit = autocommit
@@ -140,6 +150,17 @@ def connect(
         found = reach.kind(error)
         cause = f"cannot connect for {step} with {name}: {told(error)}"
         raise NotConnected(cause, found, reach.remedy(found, name, values)) from None
+
+
+def _pin_again(connection: Connection) -> None:
+    """Pin what libpq or the database has otherwise than it is meant; nothing is sent where all is as it should be."""
+    status = connection.info.parameter_status
+    for name, shown in _ASKED_LATER.items():
+        value = PINNED_SETTINGS[name]
+        if name == "client_encoding" and status("server_encoding") == _NO_ENCODING:
+            value = _BYTE_BY_BYTE
+        if status(shown) != value:
+            connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
 
 
 class NotConnected(DatabaseError):
