@@ -31,6 +31,9 @@ NULL_UUID = "0d5ad2c2-3c1c-4d44-b6a0-0d2a71a5bb11"
 NULL_TIMESTAMP = "198437-05-17 03:41:52.847261"
 NULL_NUMERIC = "-86173502914.640271953"
 NULL_INTEGER = 2459565876494606882
+#: Columns whose calls stand in each other: servers and Python follow nested calls by their stacks (PostgreSQL, 'max_stack_depth').
+#: A wider table has a chain for each so many, begun differently and mixed in one after the other.
+LINKS = 100
 _FIXED_NUMERIC = re.compile(r"numeric\(\d+,-?\d+\)")
 
 
@@ -67,10 +70,19 @@ def row_hash(table: Table, algorithm: Algorithm, theirs: Table | None = None) ->
 
 def hash_of(table: Table, names: Sequence[str], theirs: Table) -> sql.Composable:
     """The chain over some columns of a row ``t``, the key's for example; never NULL."""
+    chains = [_chain_of(table, names[start : start + LINKS], theirs, start) for start in range(0, len(names), LINKS)]
+    state = chains[0]
+    for further in chains[1:]:
+        state = sql.SQL("hashint8extended(0, {})").format(_xor(state, further))
+    return state
+
+
+def _chain_of(table: Table, names: Sequence[str], theirs: Table, first: int) -> sql.Composable:
+    """The chain over as many columns as one expression may hold in each other; ``first`` is the place of the first of them."""
     numbers: list[sql.Composable] = []
     flags: list[sql.Composable] = []
     rounds: list[Round] = []
-    for place, name in enumerate(names):
+    for place, name in enumerate(names, first):
         column, other = table.column(name), theirs.column(name)
         filled = column.not_null and other.not_null
         if column.builtin and other.builtin and column.is_integer and other.is_integer:
@@ -79,12 +91,14 @@ def hash_of(table: Table, names: Sequence[str], theirs: Table) -> sql.Composable
             flags.append(_flag(column, place, filled))
         else:
             rounds.append(_round(column, other, filled))
-    return _chain(numbers, flags, rounds)
+    return _chain(numbers, flags, rounds, _constant(f"seed {first}" if first else "seed"))
 
 
-def _chain(numbers: list[sql.Composable], flags: list[sql.Composable], rounds: list[Round]) -> sql.Composable:
+def _chain(
+    numbers: list[sql.Composable], flags: list[sql.Composable], rounds: list[Round], seed: int
+) -> sql.Composable:
     """One number is mixed into the state before each round, whole; a hash in between keeps two from cancelling."""
-    state: sql.Composable = sql.Literal(_constant("seed"))
+    state: sql.Composable = sql.Literal(seed)
     for flag in flags:
         state = _xor(state, flag)
     waiting = list(numbers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from psycopg import sql
 
@@ -22,7 +23,7 @@ class Relations:
         """Whether the key may be checked at the end of a transaction only."""
         return bool(self.table.primary and self.table.primary.late)
 
-    @property
+    @cached_property
     def settable(self) -> tuple[str, ...]:
         """Columns that an update may set: not the key, nothing computed, no GENERATED ALWAYS AS IDENTITY."""
         table = self.table
