@@ -18,7 +18,7 @@ from scripts.copy.documents import Copied, Copy, SequenceSet, TableCopied
 from scripts.copy.state import Made
 from scripts.copy.workers import Assignment, Workers
 from scripts.database import catalog, end_mark, engines, helper_schema, strangers
-from scripts.database.catalog import Table
+from scripts.database.catalog import Table, parts
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.error_text import told
 from scripts.database.pace import Pace
@@ -200,8 +200,9 @@ class _Copy:
                 after.keys,
                 {table: {link.references for link in links} for table, links in after.links.items()},
             )
+            by_text = frozenset(part.table.name for part in parts.read(self.source, tables.values()) if part.by_text)
             assignment = Assignment(
-                self.settings, tables, after, freezable, slot.snapshot, self.name, self.jobs, self.pace
+                self.settings, tables, after, freezable, by_text, slot.snapshot, self.name, self.jobs, self.pace
             )
             with Workers(assignment, plan.Queue(steps), self._record) as workers:
                 workers.wait_for_rows(self.progress, {name: size.bytes for name, size in sizes.items()})

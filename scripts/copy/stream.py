@@ -1,4 +1,4 @@
-"""Moving rows: parts of tables, read under one snapshot and written by binary COPY, with flat memory."""
+"""Moving rows: parts of tables, read under one snapshot and written by COPY, binary where all values allow it, with flat memory."""
 
 from __future__ import annotations
 
@@ -61,14 +61,13 @@ def sizes(guard: Connection, tables: dict[str, Table]) -> dict[str, Size]:
     return {name: found[table.oid] for name, table in tables.items()}
 
 
-def statements(table: Table, part: Part, freeze: bool) -> tuple[sql.Composed, sql.Composed]:
-    """The COPY that reads the part, and the one that writes it."""
+def statements(table: Table, part: Part, freeze: bool, by_text: bool) -> tuple[sql.Composed, sql.Composed]:
+    """The COPY that reads the part, and the one that writes it; ``by_text``: some of its values come over as themselves so alone."""
     names = identifiers(table.stored)
     pages = sql.SQL("WHERE ctid >= {}::tid").format(sql.Literal(f"({part.first},0)"))
     if part.last is not None:
         pages += sql.SQL(" AND ctid < {}::tid").format(sql.Literal(f"({part.last},0)"))
-    # Types made by CREATE TYPE have other oids on the other server, which binary arrays would carry along.
-    form = sql.SQL("BINARY" if all(column.builtin for column in table.columns) else "TEXT")
+    form = sql.SQL("TEXT" if by_text else "BINARY")
     out = sql.SQL("COPY (SELECT {} FROM {} {}) TO STDOUT (FORMAT {})").format(
         names, table.identifier, sql.SQL("") if part.whole else pages, form
     )
@@ -85,17 +84,19 @@ def move(
     part: Part,
     *,
     freeze: bool,
+    by_text: bool,
     admit: Callable[[], None],
     moved: Callable[[int], None],
 ) -> Moved:
     """Copy one part; committed on the target as a whole, together with the emptying of a table that is loaded frozen.
 
     Args:
+        by_text: as :func:`statements` takes it.
         admit: called once the table is locked on the target; raises when this run may not write any more.
         moved: called with the number of bytes of each chunk that was handed on.
     """
     started = time.monotonic()
-    out, into = statements(table, part, freeze)
+    out, into = statements(table, part, freeze, by_text)
     with target.transaction(), source.cursor() as reader, target.cursor() as writer:
         lock = "TRUNCATE {}" if freeze else "LOCK TABLE {} IN ROW EXCLUSIVE MODE"
         target.execute(sql.SQL(lock).format(table.identifier))

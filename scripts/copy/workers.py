@@ -40,12 +40,14 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class Assignment:
-    """What the workers need to know; ``freezable`` are tables that may be emptied and loaded frozen in one transaction."""
+    """What the workers need to know; ``freezable`` are tables that may be emptied and loaded frozen in one transaction,
+    ``by_text`` those with values that have no binary form of their own."""
 
     settings: Settings
     tables: Mapping[str, Table]
     after: After
     freezable: frozenset[str]
+    by_text: frozenset[str]
     snapshot: str
     run: str
     jobs: int
@@ -232,6 +234,7 @@ class Workers:
             self.assignment.tables[part.table],
             part,
             freeze=part.whole and part.table in self.assignment.freezable,
+            by_text=part.table in self.assignment.by_text,
             admit=lambda: self._admit(target),
             moved=lambda count: self._passed(part.table, count),
         )

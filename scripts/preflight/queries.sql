@@ -92,3 +92,14 @@ JOIN pg_class r ON r.oid = c.confrelid JOIN pg_namespace m ON m.oid = r.relnames
 WHERE c.contype = 'f' AND n.nspname = %(schema)s AND t.relname = ANY(%(tables)s)
 AND NOT EXISTS (SELECT 1 FROM pg_class p WHERE p.oid = c.confrelid AND p.relnamespace = n.oid AND p.relname = ANY(%(tables)s))
 ORDER BY c.confrelid
+
+-- large_objects: how many large objects a column's values are
+SELECT count(DISTINCT m.oid) FROM ({values}) x JOIN pg_largeobject_metadata m ON m.oid = x.v
+
+-- other_large_objects: how many large objects of the database none of the values is
+SELECT count(*) FROM pg_largeobject_metadata m WHERE NOT EXISTS (SELECT FROM ({values}) x WHERE x.v = m.oid)
+
+-- unknown_names: those of the texts `names` that a type does not take, or gives out otherwise; and where it is one of names, bare numbers
+-- By way of an array, as a cast of a text alone to regclass takes no `-`, which is what it writes for none.
+SELECT n FROM unnest(%(names)s::text[]) n
+WHERE CASE WHEN pg_input_is_valid(n, {kind}) THEN ((ARRAY[n]::text)::{type}[])[1]::text <> n OR {named} AND n ~ '^[1-9]' ELSE true END ORDER BY n

@@ -7,10 +7,10 @@ from functools import partial
 from typing import get_args
 
 from scripts.database import catalog, engines, helper_schema, strangers
-from scripts.database.catalog import Table
+from scripts.database.catalog import Table, parts
 from scripts.database.connections import Connection, NotConnected, connect, domain_errors, keeps_views_out
 from scripts.database.strangers import Stranger
-from scripts.preflight import dms, needs, rights, server, shapes, tables, trials, values, wal
+from scripts.preflight import dms, meanings, needs, rights, server, shapes, tables, trials, values, wal
 from scripts.preflight.documents import Check, Preflight
 from scripts.schema import ownership, statements
 from scripts.support.errors import MigrationError
@@ -182,6 +182,11 @@ class _Run:
             target = self.connections.get("target")
             if target is not None:
                 yield "what `copy` calls", lambda: tables.called(connection, target, settings)
+                yield (
+                    "names in columns",
+                    lambda: meanings.names(connection, target, found, parts.read(connection, found.values())),
+                )
+            yield "large objects", lambda: meanings.large_objects(connection, parts.read(connection, found.values()))
             yield "values", lambda: self.values(connection, found)
             yield "unchecked rows", lambda: shapes.unchecked(connection, found)
         yield "what DMS needs", lambda: dms.checks(settings, side, connection)

@@ -17,6 +17,10 @@ from scripts.support.settings import Settings
 
 #: pgoutput builds a change in memory whole; larger rows than this want a look first.
 LARGE_ROW_BYTES = 16 * 1024 * 1024
+#: What applies a write reads it as jsonb, whose strings and objects end here (PostgreSQL, its `JENTRY_OFFLENMASK`).
+JSONB_BYTES = 2**28 - 1
+#: No value of PostgreSQL is longer, the text of a record neither ('Limits': field size).
+FIELD_BYTES = 2**30 - 1
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,10 @@ class Measured:
     """What a table's rows hold."""
 
     table: str
-    #: Of the largest row's values as JSON text.
+    #: Of the largest row's values as JSON text; more than :data:`FIELD_BYTES` where there can be no such text.
     largest: int = 0
+    #: Columns with text that UTF8, in which all commands read, has no characters for.
+    unsayable: tuple[str, ...] = ()
     #: Why it was not read to its end, else None.
     unread: str | None = None
 
@@ -45,9 +51,30 @@ def _measure(connection: Connection, table: Table) -> Measured:
     try:
         with connection.transaction():
             found = connection.execute(query).fetchone()
+            unsayable = _unsayable(connection, table)
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
         return Measured(table.name, unread=told(error))
-    return Measured(table.name, int(found[0]) if found else 0)
+    except (psycopg.errors.ProgramLimitExceeded, psycopg.errors.InternalError_):
+        # 54000 for the text, XX000 for what is asked of memory before it comes to that.
+        return Measured(table.name, FIELD_BYTES + 1)
+    return Measured(table.name, int(found[0]) if found else 0, unsayable)
+
+
+def _unsayable(connection: Connection, table: Table) -> tuple[str, ...]:
+    """Columns with text that cannot be converted to UTF8; a database of UTF8 has none, and of SQL_ASCII nothing is converted."""
+    if connection.info.parameter_status("server_encoding") in ("UTF8", "SQL_ASCII"):
+        return ()
+    wrong = []
+    for name in table.stored:
+        query = sql.SQL("SELECT count(convert_to({}::text, 'UTF8')) FROM {}").format(
+            sql.Identifier(name), table.identifier
+        )
+        try:
+            with connection.transaction():
+                connection.execute(query)
+        except psycopg.errors.UntranslatableCharacter:
+            wrong.append(name)
+    return tuple(wrong)
 
 
 def largest(found: list[Measured]) -> list[LargestRow]:
@@ -66,6 +93,14 @@ def judge(settings: Settings, found: list[Measured]) -> Iterator[Check]:
         "warn",
         "its rows are not known: run it again, or look yourself with SET statement_timeout = 0",
     )
+    yield named(
+        "source: text that UTF8 can say",
+        [f"{entry.table}.{name}" for entry in found for name in entry.unsayable],
+        "all of it",
+        "fail",
+        "every command reads text as UTF8: write these values in characters that it has; which rows they are, a conversion says: "
+        "SELECT convert_to(column, 'UTF8') FROM table, by ranges of the key until one fails",
+    )
     large = [f"{entry.table} ({entry.largest} bytes)" for entry in found if entry.largest > limit]
     near = [f"{entry.table} ({entry.largest} bytes)" for entry in found if limit // 2 < entry.largest <= limit]
     tops = "; ".join(f"{entry.table} {entry.largest} bytes" for entry in found)
@@ -75,6 +110,16 @@ def judge(settings: Settings, found: list[Measured]) -> Iterator[Check]:
         if dms
         else "each such change is built in memory, on both servers; see that there is room for a few at once"
     )
+    broken = [f"{entry.table} ({_size(entry)})" for entry in found if entry.largest > JSONB_BYTES]
+    if broken:
+        yield Check(
+            "source: largest rows",
+            "fail",
+            f"{', '.join(broken)}, the limit is {JSONB_BYTES} bytes as JSON text, which is jsonb's",
+            "a write of such a row could not be applied, or not even be made: move its content out of the row (into rows of parts, or to S3), "
+            "or take the table out of `tables`",
+        )
+        return
     yield Check(
         "source: largest rows",
         ("fail" if dms else "warn") if large else ("warn" if near and dms else "pass"),
@@ -83,3 +128,7 @@ def judge(settings: Settings, found: list[Measured]) -> Iterator[Check]:
         else f"the limit is {says}; {tops}",
         remedy,
     )
+
+
+def _size(entry: Measured) -> str:
+    return f"more than {FIELD_BYTES} bytes" if entry.largest > FIELD_BYTES else f"{entry.largest} bytes"

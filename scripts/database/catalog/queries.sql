@@ -189,3 +189,22 @@ SELECT t.oid, ARRAY(
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND t.oid = ANY(%(oids)s)
 ORDER BY n.nspname, t.typname
+
+-- parts: what the stored columns of the tables (oids) are made of, as far as it needs a closer look: table, column, the way to it
+-- (`each` element of an array or a multirange, the `ends` of a range, the `field` of a composite, by name), the type, and whether it is made
+-- by CREATE TYPE, has a binary form, and is a number of this database that is written as a name: what PostgreSQL takes for an oid
+-- without any work (pg_cast) is one, but integer, which is just a number
+WITH RECURSIVE inside (relation, place, name, type, steps) AS (
+    SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, ARRAY[]::text[] FROM pg_attribute a
+    WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+    UNION ALL
+    SELECT i.relation, i.place, i.name, n.type, i.steps || n.step FROM inside i JOIN pg_type t ON t.oid = i.type, LATERAL (
+        SELECT t.typbasetype, ARRAY[]::text[] WHERE t.typtype = 'd'
+        UNION ALL SELECT t.typelem, ARRAY['each'] WHERE t.typsubscript = 'pg_catalog.array_subscript_handler'::regproc
+        UNION ALL SELECT a.atttypid, ARRAY['field', a.attname::text COLLATE "default"] FROM pg_attribute a
+                  WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        UNION ALL SELECT r.rngsubtype, ARRAY['ends'] FROM pg_range r WHERE r.rngtypid = t.oid
+        UNION ALL SELECT r.rngtypid, ARRAY['each'] FROM pg_range r WHERE r.rngmultitypid = t.oid) n (type, step))
+SELECT i.relation, i.name, i.steps, format_type(t.oid, NULL), t.oid >= 16384, t.typsend <> 0 AND t.typreceive <> 0,
+       t.oid <> 'integer'::regtype AND EXISTS (SELECT FROM pg_cast c WHERE c.castsource = t.oid AND c.casttarget = 'oid'::regtype AND c.castmethod = 'b')
+FROM inside i JOIN pg_type t ON t.oid = i.type ORDER BY i.relation, i.place, i.steps

@@ -145,7 +145,7 @@ def test_every_finding_of_the_tables_and_the_remedies_mend(
         "source: long transactions": ("warn", "pid"),
         "source: existing slot": ("warn", name),
         "source: largest rows": ("warn", "tasks ("),
-        "source: oid large objects": ("warn", "tasks.scan"),
+        "source: oid columns": ("warn", "tasks.scan"),
         "source: create subscription": ("fail", "port 1 failed"),
         "target: create subscription": ("fail", "port 1 failed"),
         "both: what the tables use": ("fail", "type public.span"),
