@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -165,11 +166,16 @@ def several(connection: Connection, names: Collection[str]) -> dict[str, Any]:
     return dict(connection.execute(query, (list(names),)).fetchall())
 
 
+def _plain(value: Any) -> str:
+    """JSON without escapes, of which a database of another encoding than UTF8 takes few (PostgreSQL, 'JSON Types')."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def put(connection: Connection, name: str, value: Any) -> None:
     """Keep a JSON value in the helper schema."""
     connection.execute(
         "INSERT INTO task_migration.settings (name, value) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (name, Jsonb(value)),
+        (name, Jsonb(value, dumps=_plain)),
     )
 
 

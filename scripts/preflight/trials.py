@@ -302,7 +302,7 @@ def _arrive(target: Connection, one: Relations, row: Record) -> Iterator[str]:
                 name=sql.Literal(table.name),
                 key=sql.Literal(row.key),
                 kind=sql.Literal(kind),
-                vals=sql.Literal(None if sent is None else json.dumps(sent)),
+                vals=sql.Literal(None if sent is None else json.dumps(sent, ensure_ascii=False)),
             )
         )
         there = scalar(target, kept)

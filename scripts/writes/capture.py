@@ -34,7 +34,7 @@ def function(relations: Relations, side: Side) -> sql.Composed:
         changed=sql.SQL("\n            ").join(changed) if changed else sql.SQL("NULL;"),
         all_names=literals(table.stored),
         all_values=names(table.stored, "NEW.", "::text"),
-        groups=sql.Literal(json.dumps(relations.groups)),
+        groups=sql.Literal(json.dumps(relations.groups, ensure_ascii=False)),
         heir_row=sql.SQL("_tm_heir {}%ROWTYPE;" if relations.key_late else "").format(table.identifier),
         heir=_heir(relations, side) if relations.key_late else sql.SQL(""),
     )
