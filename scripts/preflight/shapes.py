@@ -80,13 +80,6 @@ def columns(side: Side, tables: list[Table]) -> Iterator[Check]:
     generated = [f"{t.name}.{c.name}" for t in tables for c in t.columns if c.generated]
     note = f"{', '.join(generated)}: computed again by the target" if generated else "none"
     yield Check(f"{side}: generated columns", "pass", note)
-    yield named(
-        f"{side}: oid large objects",
-        [f"{t.name}.{c.name}" for t in tables for c in t.columns if c.base_type in ("oid", "lo")],
-        "none",
-        "warn",
-        "the number travels, what it points to stays behind: move the content into a bytea column (lo_get)",
-    )
     found = [f"{t.name}.{c.name}" for t in tables for c in t.columns if c.base_type == "json"]
     note = f"{', '.join(found)}: no equality, so compared and hashed by their text" if found else "none"
     yield Check(f"{side}: json columns", "pass", note)
