@@ -15,7 +15,8 @@ Category = Literal["base", "composite", "domain", "enum", "multirange", "pseudo"
 
 @dataclass(frozen=True)
 class Column:
-    """One column; ``type`` as format_type writes it, ``default`` as pg_get_expr writes it."""
+    """One column; ``type`` as format_type writes it, ``default`` as pg_get_expr writes it; ``base_type`` is pg_type.typname, with its
+    schema where that is not pg_catalog, so that another's `int4` is none."""
 
     name: str
     type: str

@@ -18,14 +18,16 @@ WITH RECURSIVE made(outer_type, oid) AS (
     SELECT DISTINCT a.atttypid, a.atttypid FROM pg_attribute a WHERE a.attrelid = ANY(%(oids)s) AND a.attnum > 0 AND NOT a.attisdropped
     UNION SELECT m.outer_type, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END FROM made m JOIN pg_type t ON t.oid = m.oid
     WHERE t.typtype = 'd' OR t.typcategory = 'A' AND t.typelem <> 0)
-SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), t.typname, a.attnotnull,
+SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod),
+       CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text ELSE format('%%s.%%s', t.typnamespace::regnamespace, t.typname) END, a.attnotnull,
        pg_get_expr(d.adbin, d.adrelid), a.attgenerated <> '', a.attidentity::text, t.typnamespace = 'pg_catalog'::regnamespace,
        CASE WHEN a.attcollation <> t.typcollation
             THEN (SELECT format('%%I.%%I', n.nspname, l.collname) FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
                   WHERE l.oid = a.attcollation) END,
        format_type(a.atttypid, -1),
-       t.typname IN ('int2', 'int4', 'int8', 'bool', 'uuid', 'date', 'timestamp', 'timestamptz', 'oid', 'bytea')
-       OR t.typname IN ('text', 'varchar') AND (SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation),
+       t.typnamespace = 'pg_catalog'::regnamespace AND (
+           t.typname IN ('int2', 'int4', 'int8', 'bool', 'uuid', 'date', 'timestamp', 'timestamptz', 'oid', 'bytea')
+           OR t.typname IN ('text', 'varchar') AND (SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation)),
        k.kinds ->> t.typtype::text, r.typname, r.typnamespace = 'pg_catalog'::regnamespace, k.kinds ->> r.typtype::text,
        CASE WHEN a.attstorage <> t.typstorage THEN CASE a.attstorage WHEN 'p' THEN 'plain' WHEN 'e' THEN 'external'
             WHEN 'm' THEN 'main' ELSE 'extended' END END,

@@ -23,13 +23,14 @@ ALTER DOMAIN small ADD CONSTRAINT big CHECK (VALUE > 5) NOT VALID;
 CREATE DOMAIN "Some Smalls" AS small[];
 CREATE TYPE auth.point AS (x "Some Smalls", y varchar(9) COLLATE "C");
 CREATE TYPE spans AS RANGE (SUBTYPE = mood, MULTIRANGE_TYPE_NAME = multi);
+CREATE DOMAIN int4 AS text;
 CREATE TYPE unused AS ENUM ('x');
 CREATE SEQUENCE free MINVALUE -5;
 CREATE TABLE auth.users (id bigint PRIMARY KEY);
 CREATE TABLE users (
     id bigint PRIMARY KEY REFERENCES auth.users, number bigserial, ticket text DEFAULT 'T' || nextval('users_number_seq'),
     other int DEFAULT nextval('free'), tenant int NOT NULL, boss bigint, at timestamptz, moods mood[], p auth.point, s "Some Smalls",
-    word varchar(20) COLLATE "C", spans int4multirange, v int GENERATED ALWAYS AS (tenant + 1) STORED,
+    fake public.int4, word varchar(20) COLLATE "C", spans int4multirange, v int GENERATED ALWAYS AS (tenant + 1) STORED,
     gone int, UNIQUE (tenant, id), UNIQUE (boss) INCLUDE (word) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT apart EXCLUDE USING btree (number WITH =) WHERE (number > 7)
 );
@@ -87,6 +88,7 @@ def test_everything_is_read_with_its_schema(pair: Pair) -> None:
         "main", 7, "what", None, 'pg_catalog."C"', "character varying", True,
     )  # fmt: skip
     assert columns["ticket"].compression == "pglz"
+    assert fields(columns["fake"], "base_type", "is_integer", "exact", "root") == ("public.int4", False, False, "text")
     kinds = {
         name: fields(one, "category", "root", "root_builtin", "root_category")
         for name, one in columns.items()
@@ -167,13 +169,13 @@ def test_types_come_in_the_order_in_which_they_can_be_made(pair: Pair) -> None:
         target.execute("CREATE SCHEMA auth")
         for one in found:
             target.execute(str(one.definition).encode())
-        pair.target.execute("CREATE TABLE same (moods mood[], p auth.point, s multi)")
+        pair.target.execute("CREATE TABLE same (moods mood[], p auth.point, s multi, i public.int4)")
         again = catalog.types(target, catalog.read(target, "public", ["same"], "target").values())
     assert [(one.schema, one.name, one.kind) for one in found] == [
-        ("public", "mood", "enum"), ("public", "small", "domain"), ("public", "spans", "range"),
+        ("public", "int4", "domain"), ("public", "mood", "enum"), ("public", "small", "domain"), ("public", "spans", "range"),
         ("public", "Some Smalls", "domain"), ("auth", "point", "composite"),
     ]  # fmt: skip
-    assert found[0] == Type(
+    assert found[1] == Type(
         "public", "mood", "enum", None, "CREATE TYPE public.mood AS ENUM ('so', 'la la')", ("so", "la la"), "mood"
     )
     assert [replace(one, comment=None) for one in again] == [replace(one, comment=None) for one in found]
