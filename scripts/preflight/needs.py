@@ -13,10 +13,14 @@ from components.config import MigrationConfig
 from scripts.database import catalog, queries
 from scripts.database.catalog import Table, quoted
 from scripts.database.connections import Connection
+from scripts.database.error_text import told
 from scripts.preflight.documents import Check
 from scripts.preflight.tables import named
+from scripts.support.sides import Side
 
 QUERIES = queries.load("scripts.preflight", "trials.sql")
+#: Of each table so many rows are tried.
+ROWS = 100
 #: The check that must pass before the tables can be made.
 USED = "both: what the tables use"
 
@@ -162,6 +166,45 @@ def checks(
         "values travel as text, which such a cast makes another one: "
         + "; ".join(dict.fromkeys(f"DROP CAST {row[0]}" for row in casts)),
     )
+
+
+def functions(
+    config: MigrationConfig, side: Side, connection: Connection, tables: Collection[Table]
+) -> Iterator[Check]:
+    """Functions in indexes, checks and generated columns that need a `search_path`: what applies a change has none."""
+    wrong, parts = list[str](), set[str]()
+    with connection.transaction(force_rollback=True):
+        oids = [table.oid for table in tables]
+        for table, what, part, expression in connection.execute(
+            QUERIES["table_expressions"], {"oids": oids}
+        ).fetchall():
+            try:
+                with connection.transaction():
+                    # For some rows: a function is called where there is one.
+                    connection.execute(f"SELECT ({expression}) IS NULL FROM {table} LIMIT {ROWS}".encode())
+            except psycopg.Error as error:
+                wrong.append(f"{what} of {table}: {told(error)}")
+                parts.add(part)
+    yield named(
+        f"{side}: functions without a search_path",
+        wrong,
+        "indexes, checks and generated columns work without one",
+        "fail",
+        "what arrives could not be written; name the schema inside of the function, or: "
+        + "; ".join(with_path(read(connection, config, tables), parts) if wrong else []),
+    )
+
+
+def with_path(needs: Mapping[str, Need], parts: Collection[str] | None = None) -> list[str]:
+    """SQL that gives the functions that ``parts`` (table.name; None: any) use a search_path: the schemas of all that they call. Pure."""
+    texts = []
+    for need in needs.values():
+        if need.kind == "function" and set(need.parts) & set(need.parts if parts is None else parts):
+            calls = {other for key in hard(needs, [need.key]) for other in needs[key].names}
+            schemas = dict.fromkeys(needs[key].names_parts[0] for key in [need.key, *sorted(calls)] if key in needs)
+            path = ", ".join(quoted(schema) for schema in schemas)
+            texts.append(f"ALTER FUNCTION {need.identity} SET search_path = pg_catalog, {path}, pg_temp")
+    return texts
 
 
 def _keys(source: Connection, types: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:

@@ -75,15 +75,6 @@ ORDER BY 1, 2
 -- mean_wal: bytes of WAL a second since the statistics were reset, which may have been a busier time than this one
 SELECT (wal_bytes / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 60))::float FROM pg_stat_wal
 
--- table_expressions: what is computed when a row of the tables (oids) is written: table, what computes it, the expression
-SELECT i.indrelid::regclass::text, 'the index ' || x.relname, e.expression FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid,
-LATERAL (SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnkeyatts) k WHERE i.indkey[k - 1] = 0
-         UNION ALL SELECT pg_get_expr(i.indpred, i.indrelid) WHERE i.indpred IS NOT NULL) e(expression) WHERE i.indrelid = ANY(%(oids)s)
-UNION ALL SELECT c.conrelid::regclass::text, 'the check ' || c.conname, pg_get_expr(c.conbin, c.conrelid) FROM pg_constraint c
-WHERE c.contype = 'c' AND c.conrelid = ANY(%(oids)s)
-UNION ALL SELECT d.adrelid::regclass::text, 'the column ' || a.attname, pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d
-JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE a.attgenerated <> '' AND d.adrelid = ANY(%(oids)s)
-
 -- referenced: tables that keys of the moved ones refer to and that do not move themselves, with a column of each key and the schema, quoted
 SELECT DISTINCT ON (c.confrelid) c.confrelid::regclass::text, quote_ident(a.attname), quote_ident(m.nspname) FROM pg_constraint c
 JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace

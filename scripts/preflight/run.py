@@ -98,7 +98,8 @@ class _Run:
                 if table.kind == "r" and table.key:
                     tried = trials.live(self.settings, source, table)
                     records[table.name] = tried.records
-                    yield trials.judge_live(table.name, tried)
+                    paths = needs.with_path(needs.read(source, config, [table])) if tried.refused else []
+                    yield trials.judge_live(table.name, tried, paths)
 
         def made() -> Iterator[Check]:
             lacks = any(check.name == needs.USED and check.status == "fail" for check in self.checks)
@@ -173,7 +174,7 @@ class _Run:
         settings = self.settings
         yield "shapes", lambda: shapes.checks(side, connection, found, side == "source" or self.copied(connection))
         code: tuple[strangers.Kind, ...] = ("owner", "schema", "function", "type")
-        work = partial(tables.functions, side, connection, found)
+        work = partial(needs.functions, settings.config, side, connection, found.values())
         yield "functions", lambda: self.runs(side, "functions without a search_path", code, work)
         yield "truncate", lambda: tables.truncation(settings, side, connection, found)
         if side == "source":

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import psycopg
 from psycopg import sql
 
 from scripts.database import catalog, queries, strangers
 from scripts.database.catalog import Table, quoted
 from scripts.database.connections import Connection
-from scripts.database.error_text import told
 from scripts.database.strangers import Kind, Stranger
 from scripts.preflight.documents import Check, Status
 from scripts.preflight.server import QUERIES
@@ -102,15 +100,16 @@ def border(settings: Settings, tables: dict[str, Table]) -> Iterator[Check]:
         wrong,
         f"exactly the {len(wanted)} of droppedForeignKeys",
         "fail",
-        "correct droppedForeignKeys, or `tables`",
+        f"correct `tables`, or droppedForeignKeys: [{', '.join(sorted({key.name for _, key in crossing}))}]",
     )
     stays = {config.qualified(name) for name in config.referenced_tables}
+    lacking = sorted({key.parent for _, key in crossing if key.references not in stays})
     yield named(
         "source: referenced tables",
-        sorted({key.parent for _, key in crossing if key.references not in stays}),
+        lacking,
         "all are listed in referencedTables",
         "warn",
-        "add them to referencedTables, or move them as well",
+        f"move them as well, or referencedTables: [{', '.join([*config.referenced_tables, *lacking])}]",
     )
     moved = {table.full_name for table in tables.values()}
     outside = [key for table in tables.values() for key in table.children if key.table not in moved]
@@ -122,27 +121,6 @@ def border(settings: Settings, tables: dict[str, Table]) -> Iterator[Check]:
         "a task deleted by the Task Service cascades to nobody there, and a new one is unknown there after the end; move those "
         "tables too, or: "
         + "; ".join(f"ALTER TABLE {quoted(*key.table)} DROP CONSTRAINT {quoted(key.name)}" for key in outside),
-    )
-
-
-def functions(side: Side, connection: Connection, tables: dict[str, Table]) -> Iterator[Check]:
-    """Functions in indexes, checks and generated columns that need a `search_path`: what applies a change has none."""
-    wrong = []
-    with connection.transaction(force_rollback=True):
-        oids = [table.oid for table in tables.values()]
-        for table, what, expression in connection.execute(QUERIES["table_expressions"], {"oids": oids}).fetchall():
-            try:
-                with connection.transaction():
-                    # Where there is a row: the function is called then.
-                    connection.execute(sql.SQL(f"SELECT {expression} FROM {table} LIMIT 1"))
-            except psycopg.Error as error:
-                wrong.append(f"{what} of {table}: {told(error)}")
-    yield named(
-        f"{side}: functions without a search_path",
-        wrong,
-        "indexes, checks and generated columns work without one",
-        "fail",
-        "what arrives could not be written; ALTER FUNCTION ... SET search_path = ..., or name the schema inside it",
     )
 
 

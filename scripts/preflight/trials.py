@@ -31,6 +31,10 @@ from scripts.writes.relations import Relations, literals, names
 ROWS = 3
 #: How long what is tried with one table may take, with the live application's writes to it behind.
 TABLE_SECONDS = 5
+#: PostgreSQL 16, 'pg_input_is_valid'.
+SAMPLES_SINCE = 160000
+#: Classes of SQLSTATE that speak of names which are not known: a function's, a type's, a schema's.
+UNKNOWN = ("42", "3F")
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ def live(settings: Settings, source: Connection, table: Table) -> Tried:
             source.execute(capture.trigger(found[table.name]))
             for place in places:
                 _rewrite(source, found[table.name], place, tried)
+            if not places and source.info.server_version >= SAMPLES_SINCE:
+                _sample(source, table, tried)
             tried.seconds = time.monotonic() - began
     except (
         psycopg.errors.LockNotAvailable,
@@ -83,8 +89,8 @@ def live(settings: Settings, source: Connection, table: Table) -> Tried:
     return tried
 
 
-def judge_live(name: str, tried: Tried) -> Check:
-    """The verdict on one live table. Pure."""
+def judge_live(name: str, tried: Tried, paths: Sequence[str] = ()) -> Check:
+    """The verdict on one live table; ``paths`` is SQL that gives its functions a search_path. Pure."""
     check = f"source: write {name}"
     if tried.refused:
         return Check(
@@ -92,7 +98,7 @@ def judge_live(name: str, tried: Tried) -> Check:
             "fail",
             f"refused while it is recorded: {'; '.join(dict.fromkeys(tried.refused))}",
             "from `copy` on the application's own writes would be refused as well, or could not be applied: mend what the detail names, or take "
-            "the table out of `tables`",
+            "the table out of `tables`" + "".join(f"; {text}" for text in paths),
         )
     if tried.untried:
         return Check(check, "warn", f"could not be tried: {tried.untried}", "mend that, then run it again")
@@ -151,6 +157,20 @@ def _rewrite(source: Connection, found: Relations, place: str, tried: Tried) -> 
         raise
     except psycopg.Error as error:
         tried.refused.append(told(error))
+
+
+def _sample(source: Connection, table: Table, tried: Tried) -> None:
+    """A table that is empty gets a row of any values, so that what is called for a row is called; whether they are allowed is not asked."""
+    values = [scalar(source, QUERIES["sample"], {"type": table.column(name).type}) for name in table.stored]
+    insert = sql.SQL(QUERIES["insert"]).format(
+        table=table.identifier, columns=identifiers(table.stored), values=sql.SQL(", ").join(map(sql.Literal, values))
+    )
+    try:
+        with source.transaction():
+            source.execute(insert)
+    except psycopg.Error as error:
+        if (error.sqlstate or "")[:2] in UNKNOWN:
+            tried.refused.append(told(error))
 
 
 def made(

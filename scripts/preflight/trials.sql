@@ -160,3 +160,24 @@ SELECT i.inhrelid::regclass::text, i.inhparent::regclass::text, CASE WHEN c.reli
     THEN format('ALTER TABLE %%s DETACH PARTITION %%s', i.inhparent::regclass, i.inhrelid::regclass)
     ELSE format('ALTER TABLE %%s NO INHERIT %%s', i.inhrelid::regclass, i.inhparent::regclass) END
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid, (SELECT %s::oid[]) t(oids) WHERE i.inhrelid = ANY(t.oids) OR i.inhparent = ANY(t.oids) ORDER BY 1, 2
+
+-- table_expressions: what is computed when a row of the tables (oids) is written: table, what computes it, that as table.name, the expression
+SELECT i.indrelid::regclass::text, 'the index ' || x.relname, concat(t.relname, '.', x.relname), e.expression
+FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid,
+LATERAL (SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnkeyatts) k WHERE i.indkey[k - 1] = 0
+         UNION ALL SELECT pg_get_expr(i.indpred, i.indrelid) WHERE i.indpred IS NOT NULL) e(expression)
+WHERE i.indrelid = ANY(%(oids)s) AND i.indisready
+UNION ALL SELECT c.conrelid::regclass::text, 'the check ' || c.conname, concat(t.relname, '.', c.conname), pg_get_expr(c.conbin, c.conrelid)
+FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid WHERE c.contype = 'c' AND c.conrelid = ANY(%(oids)s)
+UNION ALL SELECT d.adrelid::regclass::text, 'the column ' || a.attname, concat(t.relname, '.', a.attname), pg_get_expr(d.adbin, d.adrelid)
+FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum JOIN pg_class t ON t.oid = d.adrelid
+WHERE a.attgenerated <> '' AND d.adrelid = ANY(%(oids)s)
+
+-- sample: a text that a type (its name) takes: of some, or of an enum's labels
+SELECT coalesce((SELECT s.text FROM unnest(ARRAY['1', 'a', '{}', '2000-01-01', '00000000-0000-4000-8000-000000000001', '(1,1)', '[1,2)', 't', '127.0.0.1',
+    '08:00:2b:01:02:03', '((0,0),(1,1))', '{1,1,1}', '0/1', '1:1:', '[1]', '<a/>']) WITH ORDINALITY s(text, place)
+    WHERE pg_input_is_valid(s.text, %(type)s) ORDER BY s.place LIMIT 1),
+    (SELECT enumlabel FROM pg_enum WHERE enumtypid = to_regtype(%(type)s) ORDER BY enumsortorder LIMIT 1))
+
+-- insert: a row of texts
+INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values})

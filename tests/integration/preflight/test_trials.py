@@ -159,3 +159,34 @@ def test_rows_that_are_hidden_or_were_never_checked_are_counted(make_pair: MakeP
     pair.source.execute(hidden.remedy.split(", or: ")[1].encode())
     mended = {check.name: check for check in shapes.checks("source", pair.source, tables, True)}
     assert mended["source: row security"].status == "pass"
+
+
+#: A function that calls another one without its schema, where there are rows and where there are none; a sample does not suit every check.
+CALLS = """
+CREATE SCHEMA util; CREATE FUNCTION util.inner_(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT lower($1)';
+CREATE FUNCTION util.outer_(text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = util AS 'BEGIN RETURN inner_($1); END';
+ALTER FUNCTION util.outer_(text) RESET search_path;
+CREATE TABLE filled (id int PRIMARY KEY, v text); SET search_path = util; INSERT INTO public.filled VALUES (1, 'A'); CREATE INDEX low ON public.filled (util.outer_(v));
+CREATE TABLE public.empty (id uuid PRIMARY KEY, v text, r int4range, n int[], CONSTRAINT low CHECK (util.outer_(v) <> 'zz')); RESET search_path;
+CREATE TABLE strict (id int PRIMARY KEY CHECK (id > 100), b box, t timestamptz, p point NOT NULL);
+"""
+
+
+def test_a_function_that_needs_a_search_path_is_given_one_though_no_row_calls_it_yet(make_pair: MakePair) -> None:
+    """Prevents a worker that stops at the first row of a table that was empty."""
+    pair = make_pair(rows=None)
+    pair.source.execute(CALLS.encode())
+    pair.target.execute("CREATE SCHEMA util; " + CALLS[CALLS.index("CREATE FUNCTION") : CALLS.index("ALTER FUNCTION")])
+    pair.config(tables=["filled", "empty", "strict"], droppedForeignKeys=[], referencedTables=[])
+    found = looked(pair.settings)
+    path = 'ALTER FUNCTION util.outer_(pg_catalog.text) SET search_path = pg_catalog, "util", pg_temp'
+    assert set(failed(found)) == {
+        "source: functions without a search_path",
+        "source: write filled",
+        "source: write empty",
+    }
+    for check in failed(found).values():
+        assert "function inner_(text) does not exist" in check[0]
+        assert check[1].endswith(path)
+    pair.source.execute(path.encode())
+    assert failed(looked(pair.settings)) == {}
