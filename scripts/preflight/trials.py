@@ -132,10 +132,10 @@ def _places(connection: Connection, table: Table) -> list[str]:
 
 def _rewrite(source: Connection, found: Relations, place: str, tried: Tried) -> None:
     """A row goes and comes again, then is updated to itself; what is recorded of it, or what refuses it, is kept in ``tried``."""
-    table, unchecked = (
-        found.table,
-        {one.name for one in found.table.constraints if not one.valid},
-    )
+    table = found.table
+    unchecked = {one.name for one in table.constraints if not one.valid} | {
+        one.name for one in table.indexes if not one.valid
+    }
     holes = {"table": table.identifier, "place": sql.Literal(place), "columns": identifiers(table.stored)}
     same = sql.SQL(", ").join(sql.SQL("{0} = {0}").format(sql.Identifier(name)) for name in found.settable)
     try:
@@ -149,8 +149,8 @@ def _rewrite(source: Connection, found: Relations, place: str, tried: Tried) -> 
             row = source.execute(QUERIES["recorded"]).fetchone()
             if row:
                 tried.records.append(Record(*row))
-    except psycopg.errors.CheckViolation as error:
-        # A row that was there before its check was.
+    except (psycopg.errors.CheckViolation, psycopg.errors.UniqueViolation) as error:
+        # A row that was there before its check was, or an index that could not be built for it.
         if error.diag.constraint_name not in unchecked:
             tried.refused.append(told(error))
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
