@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup engine browser rehearsal test lint code workflows secrets known-secrets dependencies audit sbom docs bench lock clean
+.PHONY: setup engine browser rehearsal test fuzz lint code workflows secrets known-secrets dependencies audit sbom docs bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -46,6 +46,11 @@ rehearsal: setup
 # Each worker has servers of its own (tests/conftest.py); ARGS='-n 0 tests/unit' runs a part in this process alone.
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+# Schemas and writes that Hypothesis draws, through the whole chain, for an hour; each failure as the smallest SQL that still fails.
+FUZZ_SECONDS ?= 3600
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
 # The workflows last: without Go the rest is looked at all the same, and the last line says what was not.
 lint: secrets dependencies code workflows

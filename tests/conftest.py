@@ -46,6 +46,7 @@ GROUPS = (
     ("tests/integration/replication/test_two_writers.py", "two writers"),
     ("tests/integration/replication/test_protocol.py", "protocol"),
     ("tests/integration/replication/test_reported_rules.py", "reported rules"),
+    ("tests/fuzz/", "fuzz"),
     ("tests/integration/rehearsal/app/test_", "applications"),
     ("tests/integration/rehearsal/gateway/", "applications"),
     ("tests/integration/rehearsal/test_ways.py", "ways"),

@@ -51,7 +51,7 @@ class Rules:
         """CREATE FUNCTION for each, in an order in which they can be made."""
         made = [self._make("gone", children=_LINE.join(self._children()))] if self._table.children else []
         made.append(self._make("remove", gone=self._gone(self._referenced("_tm_gone"))))
-        if self._table.claims:
+        if self._it.claims:
             made.append(self._contest())
         made.append(self._apply())
         if self.watches:
@@ -95,17 +95,22 @@ class Rules:
                 for name in it.settable
             )
             update = sql.SQL("UPDATE {} t SET {} WHERE {};").format(table.identifier, sets, self._it.at("_tm_key"))
-        # A key that is checked late can be no arbiter of ON CONFLICT.
+        # What is checked late can be no arbiter of ON CONFLICT, and every unique index on these columns is one (PostgreSQL, 'INSERT').
+        no_arbiter = (
+            it.alike
+            or it.key_late
+            or any(claim.columns and set(claim.columns) == set(table.key) for claim in self._late)
+        )
         arbiter = sql.SQL("ON CONFLICT ({}) DO NOTHING").format(names(table.key))
         write = sql.SQL(TEMPLATES["write"]).format(
             table=table.identifier,
             columns=names(table.stored),
             values=sql.SQL(", ").join(self._value("_tm_take", name) for name in table.stored),
-            conflict=sql.SQL("") if it.key_late else arbiter,
+            conflict=sql.SQL("") if no_arbiter else arbiter,
             key_names=literals(table.key),
             update=update,
         )
-        if table.claims:
+        if it.claims:
             write = sql.SQL(TEMPLATES["guarded"]).format(write=write, contest=self._named("contest"))
         return self._make(
             "apply",
@@ -159,7 +164,7 @@ class Rules:
                     for place, element in enumerate(claim.elements)
                 ),
             )
-            for claim in self._table.claims
+            for claim in self._it.claims
         ]
         return self._make("contest", overlay=_LINE.join(overlay), rivals=_LINE.join(rivals))
 

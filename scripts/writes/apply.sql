@@ -17,7 +17,7 @@ $task_migration$
 -- Without sequential scans, here and in all that is called: a plan is kept for a session, and one that was made while the record of
 -- writes was short reads all of it for each write of a bulk job (measured: 49 s for 6,000, 4 s so).
 CREATE OR REPLACE FUNCTION task_migration.arrive() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET bytea_output = 'hex'
 SET session_replication_role = 'replica' SET row_security = off SET enable_seqscan = off SET lc_monetary = 'C' SET lock_timeout = '300ms' {deadlock} {no_views} AS $task_migration$
 DECLARE
     _tm_known bigint;
@@ -59,7 +59,7 @@ $task_migration$
 
 -- arrived: at the end of the applying transaction, what keys and late claims ask for, by writes of this side's own
 CREATE OR REPLACE FUNCTION task_migration.arrived() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET bytea_output = 'hex'
 SET session_replication_role = 'replica' SET row_security = off SET enable_seqscan = off SET lc_monetary = 'C' SET lock_timeout = '300ms' {deadlock} {no_views} AS $task_migration$
 BEGIN
     {dispatch}

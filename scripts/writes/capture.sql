@@ -20,7 +20,7 @@ $task_migration$
 -- AFTER the row, so that only what happened is recorded and the statement's own answer is as without us; with rights and settings
 -- of its own, as the values' text must not depend on the writing session. Without sequential scans for the reason of apply.sql.
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = '3' SET lc_monetary = 'C'
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET bytea_output = 'hex' SET extra_float_digits = '3' SET lc_monetary = 'C'
 SET enable_seqscan = off AS $task_migration$
 DECLARE
     _names text[];

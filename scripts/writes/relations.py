@@ -8,7 +8,7 @@ from functools import cached_property
 
 from psycopg import sql
 
-from scripts.database.catalog import Table
+from scripts.database.catalog import Index, Table
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,26 @@ class Relations:
         table = self.table
         return tuple(n for n in table.stored if n not in table.key and table.column(n).identity != "a")
 
+    @property
+    def alike(self) -> bool:
+        """Whether `=` calls keys the same that are not written the same, as 1.0 and 1.00 are: two rows, of which one can be there."""
+        return not all(self.table.column(name).exact for name in self.table.key)
+
+    @property
+    def claims(self) -> tuple[Index, ...]:
+        """What no two rows may both hold, the key among it where it is more than what a row is told by."""
+        table = self.table
+        return (table.primary, *table.claims) if self.alike and table.primary else table.claims
+
     def at(self, key: str) -> sql.Composed:
         """The condition of the row `t` whose key is the text that the SQL ``key`` gives."""
         table = self.table
         elements = table.primary.elements if table.primary else ()
         return sql.SQL(" AND ").join(
-            sql.SQL("t.{} {} ({}::jsonb ->> {})::{}").format(
+            sql.SQL(
+                "t.{0} {1} ({2}::jsonb ->> {3})::{4}"
+                + ("" if table.column(name).exact else " AND t.{0}::text = {2}::jsonb ->> {3}")
+            ).format(
                 sql.Identifier(name),
                 sql.SQL(str(element.operator)),
                 sql.SQL(key),
