@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import psycopg
 from psycopg import sql
@@ -22,15 +23,19 @@ from scripts.database.error_text import told
 from scripts.preflight.documents import Check
 from scripts.preflight.needs import QUERIES
 from scripts.schema import statements
-from scripts.support.errors import MigrationError
+from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.settings import Settings
 from scripts.writes import capture, install, record, relations
 from scripts.writes.relations import Relations, literals, names
 
 #: Rows of each table that are written: that many of the smallest keys, and of the largest.
 ROWS = 3
-#: How long what is tried with one table may take, with the live application's writes to it behind.
-TABLE_SECONDS = 5
+#: A live table is locked for so long at most: then no further row of it is tried. A statement may take as long.
+LOCKED_SECONDS = 1
+#: Its lock is asked for, 300 ms at a time, for so long.
+LOCK_SECONDS = 3
+#: So long may a statement take on the target, where nobody waits.
+TARGET_SECONDS = 30
 #: PostgreSQL 16, 'pg_input_is_valid'.
 SAMPLES_SINCE = 160000
 #: Classes of SQLSTATE that speak of names which are not known: a function's, a type's, a schema's.
@@ -60,32 +65,34 @@ class Tried:
 
 def live(settings: Settings, source: Connection, table: Table) -> Tried:
     """The table is recorded as `copy` has it recorded, and rows of it are written, as a live application would."""
-    tried = Tried()
     if helper_schema.get(source, install.SHAPES):
         return Tried(recorded=True)
     try:
-        with source.transaction(force_rollback=True):
-            helper_schema.install(source)
-            _limits(source)
-            found = relations.of({table.name: table}, settings.config.column_groups)
-            for statement in install.recording(found, "source"):
-                source.execute(statement)
-            places = _places(source, table)
-            began = time.monotonic()
-            source.execute(capture.trigger(found[table.name]))
-            for place in places:
-                _rewrite(source, found[table.name], place, tried)
-            if not places and source.info.server_version >= SAMPLES_SINCE:
-                _sample(source, table, tried)
-            tried.seconds = time.monotonic() - began
-    except (
-        psycopg.errors.LockNotAvailable,
-        psycopg.errors.QueryCanceled,
-        psycopg.errors.InsufficientPrivilege,
-    ) as error:
-        tried.untried = told(error)
+        work = partial(_live, settings.config, source, table)
+        return helper_schema.with_lock_retries(work, f"locking {table.name}", LOCK_SECONDS)
+    except (TimedOut, psycopg.errors.QueryCanceled, psycopg.errors.InsufficientPrivilege) as error:
+        return Tried(untried=told(error))
     except (psycopg.Error, MigrationError) as error:
-        tried.refused.append(told(error))
+        return Tried(refused=[told(error)])
+
+
+def _live(config: MigrationConfig, source: Connection, table: Table) -> Tried:
+    tried = Tried()
+    with source.transaction(force_rollback=True):
+        helper_schema.install(source)
+        _limits(source, LOCKED_SECONDS)
+        found = relations.of({table.name: table}, config.column_groups)[table.name]
+        for statement in install.recording({table.name: found}, "source"):
+            source.execute(statement)
+        places = _places(source, table)
+        began = time.monotonic()
+        source.execute(capture.trigger(found))
+        for place in places:
+            if time.monotonic() - began < LOCKED_SECONDS:
+                _rewrite(source, found, place, tried)
+        if not places and source.info.server_version >= SAMPLES_SINCE:
+            _sample(source, table, tried)
+        tried.seconds = time.monotonic() - began
     return tried
 
 
@@ -108,11 +115,11 @@ def judge_live(name: str, tried: Tried, paths: Sequence[str] = ()) -> Check:
     return Check(check, "pass", f"{rows}; rolled back, the table was locked for {tried.seconds * 1000:.0f} ms")
 
 
-def _limits(connection: Connection) -> None:
+def _limits(connection: Connection, seconds: int) -> None:
     """An apply worker's settings, and what keeps the live application from waiting (scripts/writes/apply.sql)."""
     for name, value in (
         ("lock_timeout", f"{install.LOCK_MS}ms"),
-        ("statement_timeout", f"{TABLE_SECONDS}s"),
+        ("statement_timeout", f"{seconds}s"),
         ("session_replication_role", "replica"),
         ("intervalstyle", "postgres"),
     ):
@@ -125,7 +132,7 @@ def _places(connection: Connection, table: Table) -> list[str]:
         sql.SQL(", ").join(sql.SQL(f"{{}} {way}").format(sql.Identifier(name)) for name in table.key)
         for way in ("ASC", "DESC")
     )
-    query = sql.SQL(QUERIES["places" if table.key else "places_keyless"])
+    query = sql.SQL(QUERIES["places"])
     holes = {"table": table.identifier, "first": first, "last": last, "rows": sql.Literal(ROWS)}
     return [str(row[0]) for row in connection.execute(query.format(**holes))]
 
@@ -153,7 +160,7 @@ def _rewrite(source: Connection, found: Relations, place: str, tried: Tried) -> 
         # A row that was there before its check was, or an index that could not be built for it.
         if error.diag.constraint_name not in unchecked:
             tried.refused.append(told(error))
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.QueryCanceled):
         raise
     except psycopg.Error as error:
         tried.refused.append(told(error))
@@ -183,7 +190,7 @@ def made(
     """What `schema apply` makes, what `copy` makes after the rows, and the source's records applied to it: on the target, rolled back."""
     config = settings.config
     with target.transaction(force_rollback=True):
-        _limits(target)
+        _limits(target, TARGET_SECONDS)
         try:
             failed = _make(config, source, target, tables)
         except psycopg.errors.InsufficientPrivilege as error:

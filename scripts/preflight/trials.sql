@@ -119,9 +119,6 @@ ORDER BY 3, 4
 -- places: where a few rows stand: those of the smallest keys and those of the largest
 SELECT DISTINCT ctid::text FROM ((SELECT ctid FROM {table} ORDER BY {first} LIMIT {rows}) UNION ALL (SELECT ctid FROM {table} ORDER BY {last} LIMIT {rows})) x
 
--- places_keyless: the same of a table without a key
-SELECT ctid::text FROM {table} LIMIT {rows}
-
 -- hold: a row by its place, unless somebody has it
 SELECT 1 FROM {table} WHERE ctid = {place}::tid FOR UPDATE SKIP LOCKED
 

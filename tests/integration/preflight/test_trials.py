@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import psycopg
+import pytest
+
 from scripts.copy import run as copy
 from scripts.database import catalog
 from scripts.preflight import run as preflight
-from scripts.preflight import shapes
+from scripts.preflight import shapes, trials
 from scripts.preflight.documents import Check
 from scripts.schema import run as schema
 from scripts.support.settings import Settings
@@ -184,7 +187,9 @@ CREATE TABLE strict (id int PRIMARY KEY CHECK (id > 100), b box, t timestamptz, 
 """
 
 
-def test_a_function_that_needs_a_search_path_is_given_one_though_no_row_calls_it_yet(make_pair: MakePair) -> None:
+def test_a_function_that_needs_a_search_path_is_given_one_though_no_row_calls_it_yet(
+    make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Prevents a worker that stops at the first row of a table that was empty."""
     pair = make_pair(rows=None)
     pair.source.execute(CALLS.encode())
@@ -202,3 +207,14 @@ def test_a_function_that_needs_a_search_path_is_given_one_though_no_row_calls_it
         assert check[1].endswith(path)
     pair.source.execute(path.encode())
     assert failed(looked(pair.settings)) == {}
+    # A writer that does not commit: nobody is kept waiting behind the trial, which says that it was none.
+    monkeypatch.setattr(trials, "LOCK_SECONDS", 0)
+    with psycopg.connect(pair.settings.source()) as writer:
+        writer.execute("UPDATE filled SET v = 'B'")
+        busy = looked(pair.settings)["source: write filled"]
+    assert busy.status == "warn"
+    assert "locking filled: no lock after 0 s" in busy.detail
+    assert pair.source.execute("SELECT v FROM filled").fetchall() == [("B",)]
+    assert pair.source.execute(
+        "SELECT to_regnamespace('task_migration'), count(*) FROM pg_trigger WHERE NOT tgisinternal"
+    ).fetchall() == [(None, 0)]
