@@ -75,15 +75,6 @@ ORDER BY 1, 2
 -- mean_wal: bytes of WAL a second since the statistics were reset, which may have been a busier time than this one
 SELECT (wal_bytes / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 60))::float FROM pg_stat_wal
 
--- referenced: tables that keys of the moved ones refer to and that do not move themselves, with a column of each key and the schema, quoted
-SELECT DISTINCT ON (c.confrelid) c.confrelid::regclass::text, quote_ident(a.attname), quote_ident(m.nspname) FROM pg_constraint c
-JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = c.confkey[1]
-JOIN pg_class r ON r.oid = c.confrelid JOIN pg_namespace m ON m.oid = r.relnamespace
-WHERE c.contype = 'f' AND n.nspname = %(schema)s AND t.relname = ANY(%(tables)s)
-AND NOT EXISTS (SELECT 1 FROM pg_class p WHERE p.oid = c.confrelid AND p.relnamespace = n.oid AND p.relname = ANY(%(tables)s))
-ORDER BY c.confrelid
-
 -- large_objects: how many large objects a column's values are
 SELECT count(DISTINCT m.oid) FROM ({values}) x JOIN pg_largeobject_metadata m ON m.oid = x.v
 

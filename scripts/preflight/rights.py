@@ -6,12 +6,13 @@ pg_create_subscription and CREATE on the database, SET on session_replication_ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import psycopg
 from psycopg import sql
 
-from scripts.database.catalog import quoted
+from scripts.database import catalog
+from scripts.database.catalog import Table, quoted
 from scripts.database.connections import Connection, scalar
 from scripts.database.error_text import told
 from scripts.database.sides import open_side
@@ -30,8 +31,8 @@ Statement = sql.Composed | sql.SQL
 PEER_SECONDS = 10
 
 
-def rights(settings: Settings, side: Side, connection: Connection) -> Iterator[Check]:
-    """What the role of this side's URL has to do."""
+def rights(settings: Settings, side: Side, connection: Connection, tables: Mapping[str, Table]) -> Iterator[Check]:
+    """What the role of this side's URL has to do, with the ``tables`` that are there."""
     config = settings.config
     native = config.replication_engine == "native"
     role = str(scalar(connection, "SELECT quote_ident(current_user)"))
@@ -57,7 +58,7 @@ def rights(settings: Settings, side: Side, connection: Connection) -> Iterator[C
         yield _peer(settings, side, connection, role, database)
     yield from _tables(settings, side, connection, role)
     if side == "source":
-        yield from _referenced(settings, connection, role)
+        yield from _referenced(tables, connection, role)
         yield _everything(connection, role)
     else:
         yield from _new_tables(settings, connection, role)
@@ -196,19 +197,18 @@ def _tables(settings: Settings, side: Side, connection: Connection, role: str) -
         yield _try(name, connection, [sql.SQL("SELECT 1 FROM {} LIMIT 1").format(identifier)], remedy)
 
 
-def _referenced(settings: Settings, connection: Connection, role: str) -> Iterator[Check]:
+def _referenced(tables: Mapping[str, Table], connection: Connection, role: str) -> Iterator[Check]:
     """Tables that stay behind: the row that one which arrives refers to is held until that is committed, as its key would."""
-    config = settings.config
-    parents = connection.execute(
-        QUERIES["referenced"], {"schema": config.db_schema, "tables": list(config.tables)}
-    ).fetchall()
-    for table, columns, schema in parents:
+    parents = {key.references: key for _, key in catalog.crossing(tables) if key.references}
+    for parent, key in parents.items():
+        table = quoted(*parent)
         yield _try(
-            f"source: hold rows of {table}",
+            f"source: hold rows of {'.'.join(parent)}",
             connection,
             [sql.SQL(f"SELECT 1 FROM {table} FOR KEY SHARE SKIP LOCKED LIMIT 1")],
             # FOR KEY SHARE asks for UPDATE of one column at least (PostgreSQL, 'SELECT').
-            f"GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT, UPDATE ({columns}) ON {table} TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS",
+            f"GRANT USAGE ON SCHEMA {quoted(parent[0])} TO {role}; GRANT SELECT, UPDATE ({quoted(key.references_columns[0])}) ON {table} "
+            f"TO {role}; where a policy hides rows: ALTER ROLE {role} BYPASSRLS",
         )
 
 

@@ -145,7 +145,7 @@ class _Run:
             yield from work()
 
     def rights(self, side: Side, connection: Connection) -> Iterator[Check]:
-        work = partial(rights.rights, self.settings, side, connection)
+        work = partial(rights.rights, self.settings, side, connection, self.tables.get(side, {}))
         yield from self.runs(side, "rights", ("event trigger",), work)
 
     def wal(self, side: Side, connection: Connection, before: wal.Position) -> Iterator[Check]:

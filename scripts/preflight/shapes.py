@@ -167,8 +167,7 @@ def unchecked(connection: Connection, tables: Mapping[str, Table]) -> Iterator[C
 
 
 def _breaking(table: Table, check: Constraint) -> sql.Composed:
-    expression = check.definition.removeprefix("CHECK ").removesuffix(" NOT VALID").removesuffix(" NO INHERIT")
-    return sql.SQL(f"SELECT count(*) FROM {{}} WHERE NOT {expression}").format(table.identifier)
+    return sql.SQL(f"SELECT count(*) FROM {{}} WHERE NOT ({check.expression})").format(table.identifier)
 
 
 def _dangling(table: Table, key: Constraint) -> sql.Composed:

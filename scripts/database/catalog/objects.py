@@ -68,6 +68,8 @@ class Constraint:
     valid: bool = True
     deferrable: bool = False
     deferred: bool = False
+    #: Of a check.
+    expression: str | None = None
     comment: str | None = None
 
     @property

@@ -54,7 +54,8 @@ SELECT c.confrelid, c.conrelid, ARRAY[s.nspname, o.relname]::text[], c.conname, 
        ARRAY(SELECT a.attname::text FROM unnest(coalesce((SELECT array_agg(d.n::int2) FROM
                  jsonb_array_elements_text(nullif(to_jsonb(c) -> 'confdelsetcols', 'null')) d(n)), c.conkey)) WITH ORDINALITY k(n, i)
              JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.n WHERE c.confdeltype IN ('n', 'd') ORDER BY k.i),
-       c.confmatchtype = 'f', c.convalidated, c.condeferrable, c.condeferred, d.description
+       c.confmatchtype = 'f', c.convalidated, c.condeferrable, c.condeferred,
+       pg_get_expr(c.conbin, c.conrelid), d.description
 FROM pg_constraint c JOIN pg_class o ON o.oid = c.conrelid JOIN pg_namespace s ON s.oid = o.relnamespace
 LEFT JOIN pg_class r ON r.oid = c.confrelid LEFT JOIN pg_namespace m ON m.oid = r.relnamespace
 LEFT JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = c.oid AND d.objsubid = 0

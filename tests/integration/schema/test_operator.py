@@ -126,7 +126,7 @@ def test_preflight_finds_each_right_that_commands_need(target: Target) -> None:
         url = SecretStr(target.operator())
         settings = dataclasses.replace(target.settings, source_url=url, target_url=url)
         with connect(target.operator(), step="preflight") as session:
-            found = {check.name: check for check in rights(settings, "target", session)}
+            found = {check.name: check for check in rights(settings, "target", session, {})}
         assert found["target: session_replication_role"].status == "pass"
         assert {name: check.detail for name, check in found.items() if check.status != "pass"} == {}
     finally:
