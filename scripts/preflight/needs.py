@@ -135,16 +135,14 @@ def checks(
     needs = read(source, config, tables)
     lacking, used = absent(target, needs), hard(needs)
     rows = set(_keys(source, [table.full_name for table in tables]).values())
-    own = (
-        rows
-        | set(_keys(source, made).values())
-        | {key for key, need in needs.items() if need.names_parts == (config.db_schema,)}
-    )
+    own = rows | set(_keys(source, made).values())
+    # What comes with something else is not looked for itself.
+    own |= {key for key, need in needs.items() if need.names_parts == (config.db_schema,) or need.definition == ""}
     missing = sorted(used & lacking - own)
     offered = {row[0] for row in target.execute("SELECT name FROM pg_available_extensions")}
     yield named(
         USED,
-        list(dict.fromkeys(_what(needs[key]) for key in missing if needs[key].definition != "")),
+        list(dict.fromkeys(_what(needs[key]) for key in missing)),
         "the target has every type, function, operator, collation and extension",
         "fail",
         _remedy(needs, ordered(needs, lacking, missing), offered, rows & lacking),
@@ -156,6 +154,15 @@ def checks(
         "the target has what the texts of these functions name" if not missing else "looked at when those are there",
         "warn",
         _remedy(needs, ordered(needs, lacking, called), offered, rows & lacking),
+    )
+    others = {key: text for key, text in _functions(target, needs, lacking).items() if text != needs[key].definition}
+    yield named(
+        "both: functions that differ",
+        [_what(needs[key]) for key in sorted(others)],
+        "those that the tables use are the same on both sides",
+        "warn",
+        "a default, a check or an index would not compute the same; on the target, as the source has them: "
+        + ";\n".join(str(needs[key].definition) for key in sorted(others)),
     )
     casts = source.execute(QUERIES["text_casts"], {"oids": [table.oid for table in tables]}).fetchall()
     yield named(
@@ -193,6 +200,13 @@ def functions(
         "what arrives could not be written; name the schema inside of the function, or: "
         + "; ".join(with_path(read(connection, config, tables), parts) if wrong else []),
     )
+
+
+def _functions(target: Connection, needs: Mapping[str, Need], lacking: Collection[str]) -> dict[str, str]:
+    """The target's definitions of functions that are no extension's, by key."""
+    keys = [key for key, one in needs.items() if one.kind == "function" and not one.extension and key not in lacking]
+    rows = target.execute(QUERIES["functions"], ([needs[key].identity for key in keys],)).fetchall()
+    return {key: str(row[0]) for key, row in zip(keys, rows, strict=True)}
 
 
 def with_path(needs: Mapping[str, Need], parts: Collection[str] | None = None) -> list[str]:

@@ -178,3 +178,6 @@ SELECT coalesce((SELECT s.text FROM unnest(ARRAY['1', 'a', '{}', '2000-01-01', '
 
 -- insert: a row of texts
 INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values})
+
+-- functions: the definitions of functions by their names with arguments, in that order
+SELECT rtrim(pg_get_functiondef(n.name::regprocedure), E'\n') FROM unnest(%s::text[]) WITH ORDINALITY n(name, place) ORDER BY n.place

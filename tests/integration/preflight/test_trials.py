@@ -88,9 +88,22 @@ def test_what_the_target_lacks_is_told_as_the_sql_that_makes_it_and_then_the_row
     script = lacking.remedy.removeprefix("on the target, as the source has them: ")
     assert script.startswith("SET check_function_bodies = off;\nCREATE ")
     pair.target.execute(script.encode())
+    # A function that another one names in its text alone, and one that is not the source's.
+    pair.target.execute(
+        "DROP FUNCTION util.base(int); CREATE OR REPLACE FUNCTION def() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    )
+    mended = looked(pair.settings)
+    assert list(failed(mended)) == ["target: apply to uses"]
+    for name, what in (
+        ("both: what functions call", "function util.base(integer)"),
+        ("both: functions that differ", "function public.def()"),
+    ):
+        assert mended[name].status == "warn"
+        assert what in mended[name].detail
+        pair.target.execute(mended[name].remedy.partition("as the source has them: ")[2].encode())
     mended = looked(pair.settings)
     assert failed(mended) == {}
-    assert mended["both: what functions call"].status == "pass"
+    assert mended["both: functions that differ"].status == "pass"
     assert "1 rows arrived" in mended["target: apply to uses"].detail
     assert schema.apply(pair.settings).match
     copy.run(pair.settings)
@@ -110,7 +123,7 @@ INSERT INTO by_nothing VALUES ('x', 1), (NULL, 2);
 CREATE UNLOGGED TABLE above (id int PRIMARY KEY); CREATE UNLOGGED TABLE below (id int PRIMARY KEY REFERENCES above, up int REFERENCES below);
 CREATE TABLE parent (id int); CREATE TABLE heir (PRIMARY KEY (id)) INHERITS (parent);
 CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF parts FOR VALUES FROM (0) TO (9);
-CREATE TABLE named (id int PRIMARY KEY, "_tm_row" int);
+CREATE TABLE named (id int PRIMARY KEY, "_tm_row" int); CREATE RULE kept AS ON DELETE TO named DO INSTEAD NOTHING;
 """
 MOVED = ("by_index", "by_constraint", "by_order", "by_nulls", "by_nothing", "below", "heir", "part", "named")
 
@@ -124,12 +137,14 @@ def test_a_shape_that_cannot_be_moved_has_a_remedy_that_leads_on(make_pair: Make
     found = looked(pair.settings)
     wrong = {name: check for name, check in found.items() if name in {
         *("source: primary keys", "source: unlogged tables", "source: inheritance", "source: names of columns"),
+        "source: triggers that fire on apply",
     }}  # fmt: skip
     assert {name: check.detail for name, check in wrong.items()} == {
         "source: primary keys": "by_index, by_constraint, by_order, by_nulls, by_nothing",
         "source: unlogged tables": "below",
         "source: inheritance": "public.heir of public.parent, public.part of public.parts",
         "source: names of columns": "named._tm_row",
+        "source: triggers that fire on apply": "the rule kept rewrites statements on public.named",
     }
     assert set(failed(found)) == set(wrong)
     for check in wrong.values():
