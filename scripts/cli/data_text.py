@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -10,7 +10,7 @@ from rich.text import Text
 from scripts.cli.view import Column, View, finding, table
 from scripts.support import commands
 from scripts.support.figure import counted
-from scripts.verify.documents import ComparedTable, RowDifference, Verification
+from scripts.verify.documents import ComparedTable, Orphans, RowDifference, Verification
 
 #: Rows that differ which are named; the JSON document has more of them.
 NAMED = 20
@@ -37,7 +37,11 @@ def _verdict(document: Verification) -> str:
         return f"Both sides are equal: {rows} in {counted(len(document.tables), 'table')}{after}."
     tables = [entry for entry in document.tables if not entry.match]
     rows = counted(sum(entry.differences_total for entry in tables), "row") + " in " if not repaired else ""
-    lost, places, failed = (sum(e.count for e in document.orphans), len(document.schema_differences), _failed(document))
+    lost, places, failed = (
+        sum(e.count for e in document.orphans if not e.known),
+        len(document.schema_differences),
+        _failed(document),
+    )
     spoilt = [
         rows + counted(len(tables), "table") if tables else "",
         counted(lost, "reference") + " to no row" if lost else "",
@@ -68,13 +72,11 @@ def _parts(document: Verification) -> Iterator[RenderableType]:
             yield Text(f"and {more:,} more; --json lists the first 1,000 of each table")
     if any(one.values for _, one in named):
         yield table(("row", "column", "source", "target"), _values(named[:NAMED]), "Their values")
-    for orphans in document.orphans:
-        yield finding(
-            "bad",
-            f"{orphans.table}.{', '.join(orphans.columns)} has {counted(orphans.count, 'value')} that no row of {orphans.references} has, "
-            f"the limit is 0: {'; '.join(_pairs(sample) for sample in orphans.samples)}",
-            "bring those rows back on the source, or change the rows that refer to them",
-        )
+    for text in document.undecided:
+        yield finding("bad", text, None)
+    for text in document.followed:
+        yield finding("warning", text, None)
+    yield from map(_orphans, document.orphans)
     for text in document.recording:
         yield finding("bad", text, "task-migration replicate start puts ours back; then verify again")
     for item in document.schema_differences:
@@ -98,6 +100,18 @@ def _parts(document: Verification) -> Iterator[RenderableType]:
             "replication does not run both ways: a row that only one side has yet counts as a difference",
             "task-migration replicate status says why",
         )
+
+
+def _orphans(found: Orphans) -> RenderableType:
+    whose = "both sides" if found.side == "both" else f"the {found.side}"
+    text = f"{found.table}.{', '.join(found.columns)} of {whose} has {counted(found.count, 'value')} that no row of {found.references} has"
+    samples = "; ".join(_pairs(sample) for sample in found.samples)
+    if found.known:
+        text = f"{text}, as the key {found.constraint} is NOT VALID on the source: {samples}"
+        return finding("warning", text, "nothing, or mend them on the source and validate the key there")
+    return finding(
+        "bad", f"{text}, the limit is 0: {samples}", "bring those rows back, or change the rows that refer to them"
+    )
 
 
 def _tables(tables: list[ComparedTable]) -> RenderableType:
@@ -128,7 +142,7 @@ def _tables(tables: list[ComparedTable]) -> RenderableType:
     )
 
 
-def _pairs(values: dict[str, str] | dict[str, int | str]) -> str:
+def _pairs(values: Mapping[str, str | int | None]) -> str:
     return " ".join(f"{name}={value}" for name, value in values.items())
 
 
@@ -160,7 +174,7 @@ def _next(document: Verification) -> str:
         return f"{commands.START}, then {commands.VERIFY}"
     if document.schema_differences:
         return "task-migration schema diff"
-    if any(entry.differences_total > entry.repaired for entry in document.tables):
+    if not document.undecided and any(entry.differences_total > entry.repaired for entry in document.tables):
         return "task-migration verify --repair newest"
     if any(entry.unsettled for entry in document.tables):
         return "task-migration verify, when less is written to these rows"

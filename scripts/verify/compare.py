@@ -23,7 +23,7 @@ from scripts.support.errors import Refused
 from scripts.support.progress import Work
 from scripts.verify.buckets import WIDTH, Buckets
 from scripts.verify.hash import Algorithm, row_hash
-from scripts.verify.rows import BATCH, Difference, Found, Key, Observations, Reader, Recheck, differing, order
+from scripts.verify.rows import BATCH, Difference, Found, Key, Observations, Reader, Recheck, at_keys, differing, order
 from scripts.verify.sessions import CatchUp, Pair
 from scripts.verify.slices import about, slices
 
@@ -124,7 +124,7 @@ class TableComparison:
         for start in range(0, len(written), BATCH):
             self.pace.gate()
             batch = written[start : start + BATCH]
-            ours, others = self.pair.both(partial(self._sums, None, reader.rows(batch)))
+            ours, others = self.pair.both(partial(self._sums, None, at_keys(self.table, batch)))
             if ours[0] != others[0]:
                 recheck.rows([key for key in batch if key not in seen])
             self.told.advance(ours[0][0] + others[0][0])

@@ -54,14 +54,18 @@ class ComparedTable(Document):
 
 
 class Orphans(Document):
-    """Values of a foreign key that lead to no row: of the source where it crosses the border, else of the target."""
+    """Values of a foreign key that lead to no row, which of the source is meant where the key crosses the border."""
 
     constraint: str
     table: str
     columns: list[str]
     references: str
+    #: Whose rows refer so; of ``both``, the same values on both sides.
+    side: Side | Literal["both"]
+    #: The key is NOT VALID on the source and both sides have them: it never promised more, and the match is not spoilt.
+    known: bool
     count: int
-    samples: list[dict[str, str]]
+    samples: list[dict[str, str | None]]
 
 
 class Verification(Document):
@@ -72,6 +76,11 @@ class Verification(Document):
     tables: list[ComparedTable]
     sequences: list[SequenceBand]
     orphans: list[Orphans]
+    #: After a repair, what of the rows that are left a person has to decide, a sentence each; at most
+    #: ``scripts.verify.run.LISTED``.
+    undecided: list[str] = Field(default_factory=list)
+    #: After a repair, what became of rows that were the same on both sides and referred to one that it deleted, as their keys say; likewise.
+    followed: list[str] = Field(default_factory=list)
     schema_match: bool
     schema_differences: list[Difference] = Field(alias="schema")
     #: Triggers and functions of ours that are gone, switched off or changed, in words; each begins with its side.

@@ -43,13 +43,13 @@ def shared(table: Table, theirs: Table) -> tuple[str, ...]:
     return tuple(name for name in table.stored if name in have)
 
 
-def as_text(column: Column) -> sql.Composable:
-    """The column of row ``t`` as text, everything that can be seen of it; NULL stays NULL."""
-    name = sql.Identifier(column.name)
+def as_text(column: Column, row: str = "t") -> sql.Composable:
+    """The column of a row as text, everything that can be seen of it; NULL stays NULL."""
+    name = sql.SQL("{}.{}").format(sql.SQL(row), sql.Identifier(column.name))
     if column.builtin and column.type == "bpchar":
         # Without a length, blanks at the end are kept, and a cast to text would drop them.
-        return sql.SQL("CASE WHEN t.{0} IS NOT NULL THEN concat(t.{0}) END").format(name)
-    return sql.SQL("t.{}::text").format(name)
+        return sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({0}) END").format(name)
+    return sql.SQL("{}::text").format(name)
 
 
 def row_hash(table: Table, algorithm: Algorithm, theirs: Table | None = None) -> sql.Composable:

@@ -5,7 +5,7 @@ SELECT k.key,
         WHERE w.table_name = {name} AND w.key = k.key
           AND w.v > coalesce((SELECT (s.value ->> 'v')::bigint FROM task_migration.settings s WHERE s.name = 'known'), 0)),
        (SELECT json_agg(w.v) FROM {peer} w WHERE w.table_name = {name} AND w.key = k.key)
-FROM unnest(%s::text[]) k(key)
+FROM unnest({keys}) k(key)
 
 -- pair_part: what of a side a base is bound to: its server, its database, and of the tables (oids) the file, the key and the columns. TRUNCATE
 -- and whatever writes a table anew without triggers give it another file (PostgreSQL, 'pg_class').
@@ -25,3 +25,21 @@ WHERE k.table_name = ANY(%s) LIMIT %s
 
 -- answered: forget keys of before a verification that matched. Nobody is waited for: who holds one's row is keeping it anew
 DELETE FROM task_migration.written w USING (SELECT o.ctid FROM task_migration.written o WHERE o.xid < %s FOR UPDATE SKIP LOCKED) o WHERE w.ctid = o.ctid
+
+-- referring: of the rows `t` that are meant, the key and the values of a foreign key, where it refers to something
+SELECT {key}, ARRAY[{values}]::text[] {rows} WHERE {given}
+
+-- holders: values of a foreign key, each with the key of a row that holds it
+SELECT ARRAY[{values}]::text[], {key} FROM {given} JOIN {parent} t ON {match}
+
+-- held: of the rows `t` that are meant, the key and the values by which a foreign key refers to it, each with the key of a row that does
+SELECT {key}, ARRAY[{values}]::text[], {child_key} {rows} JOIN {child} c ON {match}
+
+-- texts: of the rows `t` that are meant, the key, and all values by their names
+SELECT {key}, json_object({names}, ARRAY[{values}]::text[])::text {rows}
+
+-- rivals: of rows given by their values, each one's place and the key of a row here that claims the same
+SELECT n._tm_place, {key} FROM (SELECT t.*, {expressions} FROM {table} t {condition}) t,
+    (SELECT y._tm_place, {expressions} FROM (SELECT z.* {generated} FROM (SELECT g.i AS _tm_place, {values}
+        FROM (SELECT s.i, s.v::jsonb AS v FROM unnest({texts}) WITH ORDINALITY s(v, i)) g) z) y {condition}) n
+WHERE {clash}

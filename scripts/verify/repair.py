@@ -6,10 +6,12 @@ they were compared, and the other side's clock is moved past that number, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain
 
+import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
@@ -20,8 +22,10 @@ from scripts.database.sides import both
 from scripts.support.events import Step, VerifyEvent
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side, other
+from scripts.verify.bindings import Bindings
+from scripts.verify.bindings import Row as Name
 from scripts.verify.hash import as_text, shared
-from scripts.verify.rows import Difference, Values
+from scripts.verify.rows import Difference, Values, of_key
 from scripts.writes import install, record, relations
 from scripts.writes.relations import Relations, literals
 
@@ -31,36 +35,65 @@ BATCH = 200
 _CLOCK_PAST = "SELECT max(nextval('task_migration.clock')) FROM task_migration.clock, generate_series(1, (%s::bigint - last_value) / 2 + 1)"
 
 
+@dataclass(frozen=True)
+class Repaired:
+    """The rows sent; what a person has to decide of others, a sentence each; and what follows rows that went, as its key says."""
+
+    sent: list[Name]
+    undecided: list[str]
+    followed: list[str]
+
+
 def repair(
     settings: Settings,
     tables: dict[str, Table],
     theirs: dict[str, Table],
     differences: dict[str, list[Difference]],
     rule: str,
-) -> dict[str, int]:
-    """Have the winner of each row send it again, or its deletion; returns rows by table. They arrive with the next fence.
+) -> Repaired:
+    """Have the winner of each row send it again, or its deletion. They arrive with the next fence.
 
     ``tables`` are as the source's catalog describes them, ``theirs`` as the target's; columns that one lacks are left out. A row that
-    was written since it was compared is left alone. Deletions go first, children before their parents, then rows, parents first.
+    was written since it was compared is left alone, with those that need it, and so is one that cannot stand on the other side
+    (:mod:`scripts.verify.bindings`). In a transaction deletions go first, children before their parents, then rows, parents first.
     """
-    counts = dict.fromkeys(differences, 0)
+    done = Repaired([], [], [])
     with both(settings, "repair", "repair", install.LOCK_MS) as (source, target):
         sides: dict[Side, Connection] = {"source": source, "target": target}
         found = relations.of(tables, settings.config.column_groups)
-        rows = [
-            _Row(sides, found[table.name], shared(table, theirs[table.name]), difference)
+        rows = {
+            (table.name, difference.key): _Row(sides, found[table.name], shared(table, theirs[table.name]), difference)
             for table in parents_first(tables.values())
             for difference in differences.get(table.name, [])
-        ]
-        plan = [(row, row.winner(rule)) for row in rows]
-        gone = [item for item in reversed(plan) if item[0].is_deleted(item[1])]
-        rest = [item for item in plan if not item[0].is_deleted(item[1])]
-        for batch in (*_batches(gone), *_batches(rest)):
-            table = batch.rows[0].table.name
-            # Whoever holds one of the rows is waited for shortly, again and again.
-            counts[table] += helper_schema.with_lock_retries(batch.send, f"repairing {table}")
-    settings.journal.record(Step.VERIFY, VerifyEvent.REPAIRED, rule=rule, rows=counts)
-    return counts
+        }
+        winners = {name: row.winner(rule) for name, row in rows.items()}
+        for best in BOTH:
+            sent = {name: row for name, row in rows.items() if winners[name] == best}
+            bound = Bindings(
+                sides,
+                {"source": tables, "target": theirs},
+                best,
+                coming={name: row.difference for name, row in sent.items() if not row.is_deleted(best)},
+                leaving={name for name, row in sent.items() if row.is_deleted(best)},
+                vacating={
+                    name for name, row in sent.items() if set(row.difference.columns) - set(row.relations.settable)
+                },
+            )
+            bound.look()
+            done.undecided.extend(why for why in bound.refused.values() if why and why not in done.undecided)
+            done.followed.extend(bound.followed())
+            for batch in _batches(sent, bound, best):
+                # Whoever holds one of the rows is waited for shortly, again and again.
+                done.sent.extend(helper_schema.with_lock_retries(batch.send, "repairing rows"))
+    counts = Counter(name for name, _ in done.sent)
+    settings.journal.record(
+        Step.VERIFY,
+        VerifyEvent.REPAIRED,
+        rule=rule,
+        rows={name: counts[name] for name in differences},
+        undecided=len(done.undecided),
+    )
+    return done
 
 
 def parents_first(tables: Iterable[Table]) -> list[Table]:
@@ -84,7 +117,7 @@ def parents_first(tables: Iterable[Table]) -> list[Table]:
     return done
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Row:
     """A row that differs, with a session on each side."""
 
@@ -118,12 +151,6 @@ class _Row:
         row = self._row(side, query.format(self.table.identifier, self._where))
         return (row[0] if row else None) == (seen[0] if seen else None)
 
-    @property
-    def clashes(self) -> bool:
-        """Whether another row that differs may hold a unique value of this one: it then has to go before it comes."""
-        claimed = {name for claim in self.table.claims for name in claim.uses}
-        return bool(claimed) and (self.difference.kind != "different" or bool(claimed & set(self.difference.columns)))
-
     def leave(self, best: Side) -> sql.Composed:
         """INSERT of the record that deletes the row, with what other tables refer to of it."""
         here = best if self.difference.kind == "different" else other(best)
@@ -136,11 +163,11 @@ class _Row:
             )
         return self._record(best, "delete", given, sql.SQL("(SELECT {}) t").format(self._key_values))
 
-    def come(self, best: Side) -> sql.Composed:
-        """INSERT of the record with the whole row: an edit where the other side has the row, so that no row comes back that
-        somebody deletes there."""
-        insert = self.difference.kind != "different" or self.clashes
-        names = [name for name in self.names if insert or name in self.relations.settable]
+    def come(self, best: Side, again: bool) -> sql.Composed:
+        """INSERT of the record with the row: an edit of what differs where the other side has the row, so that no row comes back that
+        somebody deletes there; the whole row where it has none, or lets go of it before it comes ``again``."""
+        insert = again or self.difference.kind != "different"
+        names = [name for name in self.names if insert or name in self.difference.columns]
         texts = sql.SQL(", ").join(as_text(self.table.column(name)) for name in names)
         vals = sql.SQL("json_object({}, ARRAY[{}]::text[])::text").format(literals(names), texts)
         at = sql.SQL("{} t WHERE {}").format(self.table.identifier, self._where)
@@ -169,10 +196,7 @@ class _Row:
 
     @property
     def _where(self) -> sql.Composed:
-        return sql.SQL(" AND ").join(
-            sql.SQL("t.{} = {}").format(sql.Identifier(name), self._literal(name, value))
-            for name, value in zip(self.table.key, self.difference.key, strict=True)
-        )
+        return of_key(self.table, [sql.Literal(part) + sql.SQL("::text") for part in self.difference.key])
 
     def _literal(self, name: str, value: str | None) -> sql.Composed:
         # A literal, not a parameter: with parameters a percent sign in a name would count as one.
@@ -188,7 +212,10 @@ class _Row:
             return None
         # The server compares: it knows infinity, years before Christ and whatever type the column has.
         both = (self._literal("updated_at", ours), self._literal("updated_at", theirs))
-        row = self._row("source", sql.SQL("SELECT {} > {}").format(*both))
+        try:
+            row = self._row("source", sql.SQL("SELECT {} > {}").format(*both))
+        except psycopg.errors.UndefinedFunction:  # of a type that has no order
+            return None
         return "source" if row and row[0] else "target"
 
     def _values(self, side: Side, names: Sequence[str]) -> Values | None:
@@ -203,47 +230,56 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows of one table that one side sends in one transaction."""
+    """Rows that one side sends in one transaction, in groups of those that need each other, parents first; ``again``: those that go
+    before they come."""
 
-    rows: Sequence[_Row]
+    groups: Sequence[Sequence[_Row]]
     best: Side
+    again: Collection[_Row]
 
-    def send(self) -> int:
-        """Send those that are as they were compared; returns how many."""
-        first = self.rows[0]
+    def send(self) -> list[Name]:
+        """Send the groups whose rows all are as they were compared; returns the rows."""
+        first = self.groups[0][0]
         worst = other(self.best)
         here, there = first.sides[self.best], first.sides[worst]
         with there.transaction(), here.transaction():
-            if first.is_deleted(self.best):
+            for table in sorted(
+                {row.table.name: row.table.identifier for row in self._deleted(chain(*self.groups))}.items()
+            ):
                 # What is not there cannot be held, but who would insert it waits for this.
-                here.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(first.table.identifier))
-            rows = [row for row in self.rows if row.unchanged(worst) and row.unchanged(self.best)]
+                here.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(table[1]))
+            rows = [row for group in self.groups if all(map(self._unchanged, group)) for row in group]
             numbers = [here.execute(statement).fetchone() for statement in self._statements(rows)]
             newest = max((int(number[0]) for number in numbers if number), default=None)
             if newest is not None:
                 there.execute(_CLOCK_PAST, (newest,))
-        return len(rows)
+        return [(row.table.name, row.difference.key) for row in rows]
+
+    def _unchanged(self, row: _Row) -> bool:
+        return row.unchanged(other(self.best)) and row.unchanged(self.best)
+
+    def _deleted(self, rows: Iterable[_Row]) -> list[_Row]:
+        return [row for row in rows if row.is_deleted(self.best)]
 
     def _statements(self, rows: Sequence[_Row]) -> Iterator[sql.Composed]:
         """Rows that claim what others of them hold go first, and come again."""
-        if rows and rows[0].is_deleted(self.best):
-            yield from (row.leave(self.best) for row in rows)
-            return
-        yield from (row.leave(self.best) for row in rows if row.difference.kind == "different" and row.clashes)
-        yield from (row.come(self.best) for row in rows)
+        gone = self._deleted(rows)
+        yield from (row.leave(self.best) for row in reversed(rows) if row in gone or row in self.again)
+        yield from (row.come(self.best, row in self.again) for row in rows if row not in gone)
 
 
-def _batches(plan: Sequence[tuple[_Row, Side]]) -> Iterator[_Batch]:
-    """The rows by table and winner, :data:`BATCH` at a time; those that may hold each other's unique values all at once."""
-    for _, items in groupby(plan, lambda item: item[0].table.name):
-        of_table = list(items)
-        for best in BOTH:
-            yield from _of_side([row for row, winner in of_table if winner == best], best)
-
-
-def _of_side(rows: Sequence[_Row], best: Side) -> Iterator[_Batch]:
-    together = [row for row in rows if row.clashes and not row.is_deleted(best)]
-    if together:
-        yield _Batch(together, best)
-    single = [row for row in rows if row.is_deleted(best) or not row.clashes]
-    yield from (_Batch(single[start : start + BATCH], best) for start in range(0, len(single), BATCH))
+def _batches(rows: Mapping[Name, _Row], bound: Bindings, best: Side) -> Iterator[_Batch]:
+    """Of ``rows``, given parents first, those that are sent: :data:`BATCH` at a time, and a group whole."""
+    order = {name: place for place, name in enumerate(rows)}
+    again = {rows[name] for name in bound.vacating}
+    groups = sorted(
+        (sorted(group, key=order.__getitem__) for group in bound.groups()), key=lambda group: order[group[0]]
+    )
+    batch: list[list[Name]] = []
+    for group in groups:
+        if batch and sum(map(len, batch)) + len(group) > BATCH:
+            yield _Batch([[rows[name] for name in one] for one in batch], best, again)
+            batch = []
+        batch.append(group)
+    if batch:
+        yield _Batch([[rows[name] for name in one] for one in batch], best, again)

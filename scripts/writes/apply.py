@@ -10,7 +10,7 @@ from scripts.database import queries
 from scripts.database.catalog import Constraint, Index
 from scripts.support.sides import Side, other
 from scripts.writes import record
-from scripts.writes.relations import Relations, literals, names
+from scripts.writes.relations import Relations, clashing, literals, names, refers
 
 TEMPLATES = queries.load("scripts.writes", "apply.sql")
 _NOTHING = sql.SQL("NULL;")
@@ -152,17 +152,7 @@ class Rules:
                 **self._common,
                 rival_key=record.key_of(table, "t"),
                 rival_here=self._it.at("_tm_rival_key"),
-                expressions=sql.SQL(", ").join(
-                    sql.SQL(f"{element.compared} AS _tm_e{place}") for place, element in enumerate(claim.elements)
-                ),
-                condition=sql.SQL(f"WHERE {claim.condition}" if claim.condition else ""),
-                clash=sql.SQL(" AND ").join(
-                    sql.SQL(
-                        f"(t._tm_e{place} {element.operator} n._tm_e{place}"
-                        + (f" OR t._tm_e{place} IS NULL AND n._tm_e{place} IS NULL)" if claim.nulls_equal else ")")
-                    )
-                    for place, element in enumerate(claim.elements)
-                ),
+                **clashing(claim),
             )
             for claim in self._it.claims
         ]
@@ -184,7 +174,7 @@ class Rules:
         parts = []
         for key in self._table.children:
             values = [self._parent_value(name) for name in key.references_columns]
-            parent = _match("t", key.references_columns, key.operators, values)
+            parent = refers(key, "t", values)
             mine = sql.SQL(" AND ").join(
                 sql.SQL("{} {} c.{}").format(value, sql.SQL(operator), sql.Identifier(name))
                 for value, operator, name in zip(values, key.operators, key.columns, strict=True)
@@ -243,21 +233,12 @@ class Rules:
             name=sql.Literal(self._table.name),
             given=sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(value) for value in values),
             parent=sql.Identifier(*(key.references or ())),
-            match=_match("t", key.references_columns, key.operators, values),
+            match=refers(key, "t", values),
             lost=sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(
                 literals(gone), names(gone, "_tm_row.", "::text")
             ),
             action=action,
         )
-
-
-def _match(
-    row: str, columns: Sequence[str], operators: Sequence[str], values: Sequence[sql.Composable]
-) -> sql.Composed:
-    return sql.SQL(" AND ").join(
-        sql.SQL("{}.{} {} {}").format(sql.SQL(row), sql.Identifier(name), sql.SQL(operator), value)
-        for name, operator, value in zip(columns, operators, values, strict=True)
-    )
 
 
 def _sets(key: Constraint) -> sql.Composed:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from psycopg import sql
 
-from scripts.database.catalog import Index, Table
+from scripts.database.catalog import Constraint, Index, Table
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,19 @@ class Relations:
     def at(self, key: str) -> sql.Composed:
         """The condition of the row `t` whose key is the text that the SQL ``key`` gives."""
         table = self.table
-        elements = table.primary.elements if table.primary else ()
-        return sql.SQL(" AND ").join(
-            sql.SQL(
-                "t.{0} {1} ({2}::jsonb ->> {3})::{4}"
-                + ("" if table.column(name).exact else " AND t.{0}::text = {2}::jsonb ->> {3}")
-            ).format(
-                sql.Identifier(name),
-                sql.SQL(str(element.operator)),
-                sql.SQL(key),
-                sql.Literal(place),
-                sql.SQL(table.column(name).cast),
-            )
-            for place, (name, element) in enumerate(zip(table.key, elements, strict=True))
+        parts = [
+            sql.SQL("{}::jsonb ->> {}").format(sql.SQL(key), sql.Literal(place)) for place in range(len(table.key))
+        ]
+        same = [
+            sql.SQL("t.{}::text = {}").format(sql.Identifier(name), part)
+            for name, part in zip(table.key, parts, strict=True)
+            if not table.column(name).exact
+        ]
+        casts = (
+            sql.SQL("({})::{}").format(part, sql.SQL(table.column(name).cast))
+            for name, part in zip(table.key, parts, strict=True)
         )
+        return sql.SQL(" AND ").join([key_is(table, casts), *same])
 
     @property
     def referenced(self) -> tuple[str, ...]:
@@ -87,6 +86,39 @@ def of(tables: Mapping[str, Table], column_groups: Sequence[Sequence[str]]) -> d
         groups = [*column_groups, *(one.columns for one in table.constraints if one.kind in ("c", "f"))]
         found[name] = Relations(table, together(groups, [n for n in table.stored if n not in table.key]))
     return found
+
+
+def key_is(table: Table, values: Iterable[sql.Composable]) -> sql.Composed:
+    """The condition of the row ``t`` whose key the SQL ``values`` give, compared as the key's index does: an extension's `=` may stand
+    where no session of ours looks."""
+    elements = table.primary.elements if table.primary else ()
+    return sql.SQL(" AND ").join(
+        sql.SQL("t.{} {} {}").format(sql.Identifier(name), sql.SQL(str(element.operator)), value)
+        for name, element, value in zip(table.key, elements, values, strict=True)
+    )
+
+
+def refers(key: Constraint, parent: str, values: Iterable[sql.Composable]) -> sql.Composed:
+    """The condition of the row ``parent`` to which the SQL ``values`` of a foreign key's columns refer."""
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} {} {}").format(sql.Identifier(parent, name), sql.SQL(operator), value)
+        for name, operator, value in zip(key.references_columns, key.operators, values, strict=True)
+    )
+
+
+def clashing(claim: Index) -> dict[str, sql.Composable]:
+    """Of rows ``t`` and ``n`` the `expressions` of a claim, the `condition` under which it holds for one, and whether they `clash`."""
+    expressions = [f"{element.compared} AS _tm_e{place}" for place, element in enumerate(claim.elements)]
+    clash = [
+        f"(t._tm_e{place} {element.operator} n._tm_e{place}"
+        + (f" OR t._tm_e{place} IS NULL AND n._tm_e{place} IS NULL)" if claim.nulls_equal else ")")
+        for place, element in enumerate(claim.elements)
+    ]
+    return {
+        "expressions": sql.SQL(", ").join(map(sql.SQL, expressions)),
+        "condition": sql.SQL(f"WHERE {claim.condition}" if claim.condition else ""),
+        "clash": sql.SQL(" AND ").join(map(sql.SQL, clash)),
+    }
 
 
 def names(columns: Iterable[str], before: str = "", after: str = "") -> sql.Composed:

@@ -336,6 +336,8 @@ def test_the_command_says_which_rows_and_never_what_they_hold(make_pair: MakePai
         "tables",
         "sequences",
         "orphans",
+        "undecided",
+        "followed",
         "schema_match",
         "schema",
         "recording",

@@ -155,7 +155,7 @@ def test_what_is_written_while_a_repair_runs_stays(
 
     real_repair = repairing.repair
 
-    def written_before(*given: Any) -> dict[str, int]:
+    def written_before(*given: Any) -> repairing.Repaired:
         if not threads:
             write(ids[:10])
         return real_repair(*given)

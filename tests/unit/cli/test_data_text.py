@@ -145,6 +145,8 @@ def test_what_else_spoils_the_match() -> None:
         table="task_tag",
         columns=["tag_id"],
         references="tags(id)",
+        side="target",
+        known=False,
         count=2,
         samples=[{"tag_id": "987654"}, {"tag_id": "987655"}],
     )
@@ -164,7 +166,11 @@ def test_what_else_spoils_the_match() -> None:
     view = verification(
         document(
             EXECUTIONS,
-            orphans=[orphans],
+            orphans=[orphans, orphans.model_copy(update={"known": True, "side": "both", "count": 9})],
+            undecided=[
+                "tags 1 of the source and tags 2 of the target both claim tags_name_key (name), which one row may: change one"
+            ],
+            followed=["task_tag 5/6 of both sides refers to tasks 5, which goes, and goes too"],
             schema_match=False,
             schema_differences=[column],
             sequences=[band],
@@ -180,10 +186,19 @@ def test_what_else_spoils_the_match() -> None:
     assert (
         "FAIL" + rest
         == """\
-FAIL  task_tag.tag_id has 2 values that no row of tags(id) has, the limit is 0:
-      tag_id=987654; tag_id=987655
-      remedy: bring those rows back on the source, or change the rows that refer
-      to them
+FAIL  tags 1 of the source and tags 2 of the target both claim tags_name_key
+      (name), which one row may: change one
+
+warn  task_tag 5/6 of both sides refers to tasks 5, which goes, and goes too
+
+FAIL  task_tag.tag_id of the target has 2 values that no row of tags(id) has,
+      the limit is 0: tag_id=987654; tag_id=987655
+      remedy: bring those rows back, or change the rows that refer to them
+
+warn  task_tag.tag_id of both sides has 9 values that no row of tags(id) has, as
+      the key task_tag_tag_id_foreign is NOT VALID on the source: tag_id=987654;
+      tag_id=987655
+      remedy: nothing, or mend them on the source and validate the key there
 
 FAIL  tasks: column title: source varchar(255), target none
       remedy: task-migration schema diff prints the SQL that mends it
