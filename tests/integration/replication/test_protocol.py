@@ -103,7 +103,7 @@ def test_the_comparison_sees_a_fault_of_the_servers(servers: Servers) -> None:
         (definition,) = worker.execute("SELECT pg_get_functiondef('task_migration.arrive'::regproc)").fetchone() or (
             "",
         )
-        advances = "WHILE _clock < NEW.v LOOP"
+        advances = "WHILE _tm_clock < NEW.v LOOP"
         assert advances in definition
         worker.execute(definition.replace(advances, "WHILE false LOOP").encode())
     try:
