@@ -115,9 +115,10 @@ def ordered(needs: Mapping[str, Need], absent: Collection[str], wanted: Iterable
         return [needs[key] for key in graph]
 
 
-def users(needs: Mapping[str, Need], key: str) -> set[str]:
-    """The parts (table.name) that use the object, be it through others; a column cannot stay behind and is none. Pure."""
-    return {part for one in needs.values() if key in hard(needs, [one.key]) for part in one.parts}
+def users(needs: Mapping[str, Need], key: str) -> tuple[set[str], set[str]]:
+    """What of the tables uses the object, be it through others, in words; and of that what is a part (table.name). Pure."""
+    ways = [one for one in needs.values() if key in hard(needs, [one.key])]
+    return {user for one in ways for user in one.users}, {part for one in ways for part in one.parts}
 
 
 def checks(
@@ -233,19 +234,22 @@ def _what(need: Need) -> str:
 
 def _remedy(needs: Mapping[str, Need], todo: list[Need], offered: Collection[str], rows: Collection[str]) -> str:
     """What makes them: SQL, and a sentence for each that no SQL makes. ``rows``: types of rows of tables that are not there yet."""
-    texts, said = list[str](), list[str]()
+    texts, later, said = list[str](), list[str](), list[str]()
+    extensions = {need.names_parts[0] for need in todo if need.kind == "extension"}
     for need in todo:
         if need.key in rows:
             continue
         if not hard(needs, [need.key]).isdisjoint(rows):
-            parts = ", ".join(sorted(users(needs, need.key)))
-            said.append(
-                f"{need.kind} {need.identity} takes a row of a table that is not there yet: leaveBehind: [{parts}]"
-            )
+            words, parts = users(needs, need.key)
+            if need.definition and all(word.startswith("index ") for word in words):
+                later.append(need.definition)
+            else:
+                said.append(
+                    f"{need.what} takes a row of a table that is not there yet: leaveBehind: [{', '.join(sorted(parts))}]"
+                )
         elif need.extension:
             # A member alone is missing where the extension is there in another version.
-            if not any(one.kind == "extension" and one.names_parts == (need.extension,) for one in todo):
-                texts.append(f"ALTER EXTENSION {quoted(need.extension)} UPDATE")
+            texts += [f"ALTER EXTENSION {quoted(need.extension)} UPDATE"] * (need.extension not in extensions)
         elif need.kind == "extension" and need.names_parts[0] not in offered:
             said.append(
                 f"the target's server does not offer the extension {need.identity}: install its package there (RDS: SHOW rds.extensions)"
@@ -254,7 +258,14 @@ def _remedy(needs: Mapping[str, Need], todo: list[Need], offered: Collection[str
             texts.append(need.definition)
         elif need.definition is None:
             said.append(f"{need.kind} {need.identity}: make it on the target as it is on the source")
-    texts = list(dict.fromkeys(texts))
-    if any(need.kind in ("function", "procedure") and need.definition in texts for need in todo):
-        texts.insert(0, "SET check_function_bodies = off")
-    return "; ".join([*said, *(["on the target, as the source has them: " + ";\n".join(texts)] if texts else [])])
+    scripts = (
+        ("on the target, as the source has them: ", texts),
+        ("once `schema apply` has made the tables, on the target: ", later),
+    )
+    return "; ".join([*said, *(when + _script(found) for when, found in scripts if found)])
+
+
+def _script(texts: list[str]) -> str:
+    """Statements, each once; the text of a function may call what is made later."""
+    code = any(text.startswith(("CREATE OR REPLACE FUNCTION", "CREATE OR REPLACE PROCEDURE")) for text in texts)
+    return ";\n".join(dict.fromkeys([*["SET check_function_bodies = off"] * code, *texts]))

@@ -14,6 +14,7 @@ from scripts.preflight.documents import Check
 from scripts.preflight.needs import QUERIES
 from scripts.preflight.tables import named
 from scripts.support.sides import Side
+from scripts.writes.relations import refers
 
 #: How the variables in scripts/writes/apply.sql begin: of two things of one name PL/pgSQL takes the column.
 OURS = "_tm_"
@@ -171,14 +172,11 @@ def _breaking(table: Table, check: Constraint) -> sql.Composed:
 
 
 def _dangling(table: Table, key: Constraint) -> sql.Composed:
-    match = sql.SQL(" AND ").join(
-        sql.SQL("p.{} {} c.{}").format(sql.Identifier(there), sql.SQL(operator), sql.Identifier(here))
-        for there, operator, here in zip(key.references_columns, key.operators, key.columns, strict=True)
-    )
-    nulls = sql.SQL(", ").join(sql.SQL("c.{}").format(sql.Identifier(name)) for name in key.columns)
+    own = [sql.SQL("c.{}").format(sql.Identifier(name)) for name in key.columns]
+    nulls = sql.SQL(", ").join(own)
     partly = sql.SQL("OR num_nulls({0}) BETWEEN 1 AND {1} - 1" if key.match_full else "").format(
         nulls, sql.Literal(len(key.columns))
     )
     return sql.SQL(
         "SELECT count(*) FROM {} c WHERE num_nulls({}) = 0 AND NOT EXISTS (SELECT 1 FROM {} p WHERE {}) {}"
-    ).format(table.identifier, nulls, sql.Identifier(*(key.references or ())), match, partly)
+    ).format(table.identifier, nulls, sql.Identifier(*(key.references or ())), refers(key, "p", own), partly)

@@ -30,6 +30,8 @@ from scripts.writes.relations import Relations, literals, names
 
 #: Rows of each table that are written: that many of the smallest keys, and of the largest.
 ROWS = 3
+#: A row with a value of so many bytes, as they are stored, is not tried: it would take long.
+LARGE_BYTES = 100_000
 #: A live table is locked for so long at most: then no further row of it is tried. A statement may take as long.
 LOCKED_SECONDS = 1
 #: Its lock is asked for, 300 ms at a time, for so long.
@@ -143,7 +145,13 @@ def _rewrite(source: Connection, found: Relations, place: str, tried: Tried) -> 
     unchecked = {one.name for one in table.constraints if not one.valid} | {
         one.name for one in table.indexes if not one.valid
     }
-    holes = {"table": table.identifier, "place": sql.Literal(place), "columns": identifiers(table.stored)}
+    holes = {
+        "table": table.identifier,
+        "place": sql.Literal(place),
+        "columns": identifiers(table.stored),
+        "sizes": names(table.stored, "pg_column_size(", ")"),
+        "limit": sql.Literal(LARGE_BYTES),
+    }
     same = sql.SQL(", ").join(sql.SQL("{0} = {0}").format(sql.Identifier(name)) for name in found.settable)
     try:
         with source.transaction():
@@ -153,7 +161,7 @@ def _rewrite(source: Connection, found: Relations, place: str, tried: Tried) -> 
             if found.settable:
                 update = sql.SQL("UPDATE {} SET {} WHERE ctid = {}::tid")
                 source.execute(update.format(table.identifier, same, sql.Literal(anew)))
-            row = source.execute(QUERIES["recorded"]).fetchone()
+            row = source.execute(sql.SQL(QUERIES["recorded"]).format(**holes)).fetchone()
             if row:
                 tried.records.append(Record(*row))
     except (psycopg.errors.CheckViolation, psycopg.errors.UniqueViolation) as error:

@@ -119,15 +119,15 @@ ORDER BY 3, 4
 -- places: where a few rows stand: those of the smallest keys and those of the largest
 SELECT DISTINCT ctid::text FROM ((SELECT ctid FROM {table} ORDER BY {first} LIMIT {rows}) UNION ALL (SELECT ctid FROM {table} ORDER BY {last} LIMIT {rows})) x
 
--- hold: a row by its place, unless somebody has it
-SELECT 1 FROM {table} WHERE ctid = {place}::tid FOR UPDATE SKIP LOCKED
+-- hold: a row by its place, unless somebody has it or one of its values is large as it is stored
+SELECT 1 FROM {table} WHERE ctid = {place}::tid AND coalesce(greatest({sizes}), 0) < {limit} FOR UPDATE SKIP LOCKED
 
 -- rewrite: a row that goes and comes again as it was, by its place
 WITH gone AS (DELETE FROM {table} WHERE ctid = {place}::tid RETURNING *)
 INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM gone RETURNING ctid::text
 
--- recorded: the newest of what was recorded
-SELECT w.key, w.vals FROM task_migration.source_writes w WHERE w.kind = 'insert' ORDER BY w.v DESC LIMIT 1
+-- recorded: the newest of what was recorded, unless it is large
+SELECT w.key, w.vals FROM (SELECT * FROM task_migration.source_writes WHERE kind = 'insert' ORDER BY v DESC LIMIT 1) w WHERE octet_length(w.vals) < 20 * {limit}
 
 -- arrive: a record of the other side's arrives, as the newest
 INSERT INTO {records} (v, table_name, key, kind, vals) SELECT c.last_value + 2, {name}, {key}, {kind}, {vals} FROM task_migration.clock c

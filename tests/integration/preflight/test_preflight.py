@@ -298,6 +298,8 @@ def test_an_operator_who_is_no_superuser_gets_every_right_named_and_carries_the_
                 connection.execute(statements(found[name]["remedy"]).encode())
             found = looked(settings)
         assert statuses(found, status="fail") == set(), [c for c in found.values() if c["status"] == "fail"]
+        for name in ("source: write tasks", "target: make the tables", "target: apply to tasks"):
+            assert found[name]["status"] == "pass", found[name]
         # On the target the service's role may be given tables by the owner of the schema.
         assert backup.run(settings, str(tmp_path / "backup")).restore_verified
         assert schema.apply(settings).match
