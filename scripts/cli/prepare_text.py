@@ -110,6 +110,8 @@ def schema_applied(document: SchemaApplied, dry_run: bool) -> View:
         state: State = "plain"
     elif document.match:
         verdict, state = f"{made}; the two schemas agree", "good"
+    elif not document.drift:
+        verdict, state = f"{made}; the two schemas differ in nothing that is about rows", "warning"
     else:
         verdict, state = f"{made}; the two schemas differ", "bad"
     role = {"created": "was made" if not dry_run else "would be made", "password": "got its password"}
@@ -125,13 +127,13 @@ def schema_applied(document: SchemaApplied, dry_run: bool) -> View:
                     if document.role
                     else "does not exist",
                 ),
-                *_pending(document),
+                *_later(document),
             ),
             *(finding("warning", warning) for warning in document.warnings),
             *_differences(document.differences),
             *([verbatim("".join(f"{statement};\n" for statement in document.statements))] if dry_run else []),
         ),
-        commands.SCHEMA if dry_run else commands.COPY if document.match else "task-migration schema diff",
+        commands.SCHEMA if dry_run else commands.COPY if not document.drift else "task-migration schema diff",
     )
 
 
@@ -153,15 +155,17 @@ def operator_role(document: OperatorRole, dry_run: bool) -> View:
 
 def schema_diff(document: SchemaDiff) -> View:
     """Each difference, then all the SQL for the target, in the order in which it can be run."""
+    later = [facts(*pairs)] if (pairs := list(_later(document))) else []
     if document.match:
-        pending = list(_pending(document))
-        return View("The two schemas agree", "good", [facts(*pending)] if pending else (), commands.COPY)
+        return View("The two schemas agree", "good", later, commands.COPY)
     tables = len({item.table for item in document.differences})
+    rows = "" if document.drift else ", none of which is about rows: `copy` and the canary go on all the same"
     return View(
-        f"The two schemas differ: {counted(len(document.differences), 'difference')} in {counted(tables, 'table')}",
-        "bad",
+        f"The two schemas differ: {counted(len(document.differences), 'difference')} in {counted(tables, 'table')}{rows}",
+        "bad" if document.drift else "warning",
         (
             *_differences(document.differences),
+            *later,
             Text("\nRun on the target, in this order:"),
             verbatim(document.mend),
         ),
@@ -169,15 +173,18 @@ def schema_diff(document: SchemaDiff) -> View:
     )
 
 
-def _pending(document: SchemaDiff) -> Iterable[tuple[str, str]]:
+def _later(document: SchemaDiff) -> Iterable[tuple[str, str]]:
     if document.pending:
-        yield "later", f"{counted(len(document.pending), 'key or index', 'keys and indexes')}, which `copy` makes"
+        yield "later", f"{counted(len(document.pending), 'object')}, which `copy` makes after the rows"
+    if document.left:
+        yield "left behind", "; ".join(f"{one.kind} {one.table}.{one.name} ({one.why})" for one in document.left)
 
 
 def _differences(items: Sequence[Difference]) -> Iterable[RenderableType]:
     for item in items:
         sides = facts(("source", item.source or "has none"), ("target", item.target or "has none"), indent=6)
-        yield Group(finding("bad", f"{item.table}: {item.kind} {item.name}"), sides)
+        state: State = "bad" if item.of_rows else "warning"
+        yield Group(finding(state, f"{item.table}: {item.kind} {item.name}"), sides)
 
 
 def copied(document: Copy) -> View:

@@ -14,7 +14,6 @@ from scripts.database.connections import Connection
 from scripts.schema import statements
 
 Statement = sql.Composed | sql.SQL
-_NOT_VALID = " NOT VALID"
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,8 @@ class Index:
 
 @dataclass(frozen=True)
 class Link:
-    """A foreign key between moved tables, which are of one schema: ``references`` is the name; ``bind`` adds it unchecked in no time, ``check`` (None: the source has it unchecked too) checks the rows."""
+    """A foreign key to a moved table (``references``): ``bind`` adds it unchecked in no time, ``check`` (None: the source has it
+    unchecked too) checks the rows."""
 
     references: str
     bind: Statement
@@ -45,75 +45,66 @@ class After:
 
 
 def read(source: Connection, tables: Mapping[str, Table], theirs: Mapping[str, Table]) -> After:
-    """What the target's tables (``theirs``) lack of the source's (``tables``).
+    """What the target's tables (``theirs``) lack of the source's (``tables``), both :func:`scripts.schema.choice.chosen`.
 
     A primary or unique key is built as an index first: CREATE INDEX lets other indexes of the table be built beside it, which
     ALTER TABLE ADD PRIMARY KEY does not (PostgreSQL, ALTER TABLE: ADD table_constraint_using_index).
     """
-    owned, sizes = _indexes(source, tables)
+    rows = source.execute(QUERIES["index_sizes"], ([table.oid for table in tables.values()],)).fetchall()
+    sizes = {(int(oid), str(index)): int(size) for oid, index, size in rows}
     after = After()
-    moved = {table.full_name for table in tables.values()}
     for name, table in tables.items():
-        for stage, item, statement in statements.after_rows(table, theirs[name], moved):
-            if stage == 2:
-                after.links.setdefault(name, []).append(_link(table, item, statement))
-                after.made.append(["link", name, item])
-            elif stage == 0 and (name, item) in owned:
-                definition, suffix = owned[name, item]
-                after.indexes.setdefault(name, {})[item] = Index(sql.SQL(definition), sizes.get((name, item), 0))
-                after.keys.setdefault(name, []).append(
-                    sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} USING INDEX {}{}").format(
-                        table.identifier,
-                        sql.Identifier(item),
-                        sql.SQL(_KINDS[next(c.kind for c in table.constraints if c.name == item)]),
-                        sql.Identifier(item),
-                        sql.SQL(suffix),
-                    )
-                )
-                after.made.extend([["key", name, item], ["index", name, item]])
-            elif stage == 0:
-                after.keys.setdefault(name, []).append(statement)
-                after.made.append(["key", name, item])
-            else:
-                after.indexes.setdefault(name, {})[item] = Index(statement, sizes.get((name, item), 0))
+        under = {index.constraint: index for index in table.indexes if index.constraint and not index.exclusion}
+        for stage, item, statement in statements.after_rows(table, theirs[name]):
+            size = sizes.get((table.oid, item), 0)
+            if stage in ("link", "remark"):
+                after.links.setdefault(name, []).append(_link(table, item, statement, stage == "remark"))
+            elif stage == "index":
+                after.indexes.setdefault(name, {})[item] = Index(statement, size)
+            elif stage == "key" and item in under:
+                after.indexes.setdefault(name, {})[item] = Index(sql.SQL(under[item].definition), size)
+                after.keys.setdefault(name, []).append(_using(table, item))
                 after.made.append(["index", name, item])
+            else:
+                after.keys.setdefault(name, []).append(statement)
+            if stage in _TAKEN_AWAY:
+                after.made.append([_TAKEN_AWAY[stage], name, item])
     return after
 
 
+#: What kind each stage makes; the others go with their table's.
+_TAKEN_AWAY: Mapping[str, str] = {"link": "link", "key": "key", "check": "key", "index": "index", "trigger": "trigger"}
 _KINDS = {"p": "PRIMARY KEY", "u": "UNIQUE"}
 
 
-def _indexes(
-    source: Connection, tables: Mapping[str, Table]
-) -> tuple[dict[tuple[str, str], tuple[str, str]], dict[tuple[str, str], int]]:
-    """The source's indexes under primary and unique keys (definition, suffix of the constraint), and all indexes' sizes."""
-    rows = source.execute(QUERIES["indexes"], ([table.oid for table in tables.values()],)).fetchall()
-    names = {table.oid: name for name, table in tables.items()}
-    owned, sizes = {}, {}
-    for oid, index, size, definition, kind, deferrable, deferred in rows:
-        sizes[names[oid], str(index)] = int(size)
-        if kind:
-            suffix = (" DEFERRABLE" if deferrable else "") + (" INITIALLY DEFERRED" if deferred else "")
-            owned[names[oid], str(index)] = (str(definition), suffix)
-    return owned, sizes
-
-
-def _link(table: Table, name: str, statement: Statement) -> Link:
-    constraint = next(item for item in table.constraints if item.name == name and item.kind == "f")
-    unchecked = constraint.definition.endswith(_NOT_VALID)
-    check = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table.identifier, sql.Identifier(name))
-    return Link(
-        references=constraint.references[1] if constraint.references else "",
-        bind=statement if unchecked else sql.SQL("{}{}").format(statement, sql.SQL(_NOT_VALID)),
-        check=None if unchecked else check,
+def _using(table: Table, name: str) -> Statement:
+    """The key made of the index of its name."""
+    key = next(c for c in table.constraints if c.name == name)
+    suffix = (" DEFERRABLE" if key.deferrable else "") + (" INITIALLY DEFERRED" if key.deferred else "")
+    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} USING INDEX {}{}").format(
+        table.identifier, sql.Identifier(name), sql.SQL(_KINDS[key.kind]), sql.Identifier(name), sql.SQL(suffix)
     )
+
+
+def _link(table: Table, name: str, statement: Statement, said: bool) -> Link:
+    """``said``: the statement is no key but what is said of it."""
+    key = next(item for item in table.foreign_keys if item.name == name)
+    references = key.references[1] if key.references else ""
+    if said or not key.valid:
+        return Link(references, statement, None)
+    check = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table.identifier, sql.Identifier(name))
+    return Link(references, sql.SQL("{} NOT VALID").format(statement), check)
 
 
 def take_away(target: Connection, schema: str, made: Iterable[list[str]]) -> None:
     """Drop what an unfinished copy of ours added (``made`` of its :class:`After`), as far as it is there."""
-    order = {"link": 0, "key": 1, "index": 2}
+    order = {"trigger": 0, "link": 1, "key": 2, "index": 3}
     for kind, table, name in sorted(made, key=lambda item: order[item[0]]):
-        if kind == "index":
+        if kind == "trigger":
+            # IF EXISTS is about the trigger and its table.
+            drop = sql.SQL("DROP TRIGGER IF EXISTS {} ON {}")
+            target.execute(drop.format(sql.Identifier(name), sql.Identifier(schema, table)))
+        elif kind == "index":
             target.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(schema, name)))
         else:
             target.execute(

@@ -1,10 +1,7 @@
 -- What a copy asks of the catalogs.
 
--- indexes: indexes of the tables with size and definition, and of those under a primary or unique key the constraint's kind
-SELECT i.indrelid, x.relname, pg_relation_size(x.oid), pg_get_indexdef(x.oid), c.contype::text, c.condeferrable, c.condeferred
-FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-LEFT JOIN pg_constraint c ON c.conindid = x.oid AND c.contype IN ('p', 'u') AND c.conrelid = i.indrelid
-WHERE i.indrelid = ANY(%s)
+-- index_sizes: indexes of the tables (oids) and their bytes
+SELECT i.indrelid, x.relname, pg_relation_size(x.oid) FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = ANY(%s)
 
 -- slot: a slot of this server by name, and whether it is of this database
 SELECT active, active_pid, wal_status, confirmed_flush_lsn::text,

@@ -23,7 +23,7 @@ from scripts.database.connections import Connection, domain_errors
 from scripts.database.error_text import told
 from scripts.database.pace import Pace
 from scripts.database.sides import open_side, refuse_same
-from scripts.schema import role
+from scripts.schema import choice, role, sequences
 from scripts.support.errors import MigrationError, Refused
 from scripts.support.events import CopyEvent, Step
 from scripts.support.progress import SILENT, Progress
@@ -121,7 +121,9 @@ class _Copy:
         config = self.settings.config
         self._empty(tables, left)
         theirs = catalog.read(self.target, config.db_schema, list(tables), "target")
-        after = build.read(self.source, tables, theirs)
+        after = build.read(
+            self.source, choice.chosen(tables, config, "source"), choice.chosen(theirs, config, "target")
+        )
         self._mark(after.made)
         slots.drop_leftover(self.source, config.subscription)
         self._publish()
@@ -222,19 +224,19 @@ class _Copy:
     def _sequences(self, theirs: Mapping[str, Table]) -> list[SequenceSet]:
         """The target's sequences start in their band: above every id that the source will hand out."""
         done = []
-        for table in theirs.values():
-            for sequence in table.sequences:
-                # After an abandoned attempt the source holds ids of the band too.
-                top = self.target.execute(
-                    sql.SQL("SELECT coalesce(max({}), 0) FROM {}").format(
-                        sql.Identifier(sequence.column), table.identifier
-                    )
-                ).fetchone()
-                start = max(self.settings.config.sequence_band_start, sequence.minimum, int(top[0]) + 1 if top else 0)
-                self.target.execute(
-                    "SELECT setval(%s::regclass, %s, false)", (sequence.identifier.as_string(self.target), start)
+        for one in sequences.taken(theirs.values()):
+            sequence, start = one.sequence, self.settings.config.sequence_band_start
+            # After an abandoned attempt the source holds ids of the band too.
+            top, last = self.target.execute(
+                sql.SQL("SELECT ({})::bigint, CASE WHEN is_called THEN last_value ELSE 0 END FROM {}").format(
+                    sql.SQL(one.top), sequence.identifier
                 )
-                done.append(SequenceSet(sequence=sequence.name, value=start))
+            ).fetchone() or (0, 0)  # fmt: skip
+            start = max(start, sequence.minimum, top + 1, 0 if one.numbers else last + 1)
+            self.target.execute(
+                "SELECT setval(%s::regclass, %s, false)", (sequence.identifier.as_string(self.target), start)
+            )
+            done.append(SequenceSet(sequence=sequence.name, value=start))
         return done
 
     def _complete(self, slot: slots.Slot, made: Made, facts: Copied) -> None:

@@ -22,7 +22,7 @@ from scripts.support.wait import wait_until
 
 #: How long a copy that was just killed may hold its lock.
 LOCK_SECONDS = 10.0
-#: Kind (link, key, index), table and name of what a copy added to the target's tables.
+#: Kind (link, key, index, trigger), table and name of what a copy added to the target's tables.
 Made = list[list[str]]
 
 
@@ -143,7 +143,7 @@ def check(
     keyless = [table.name for table in tables.values() if not table.key]
     if keyless:
         raise Refused(f"{', '.join(keyless)}: no primary key, so updates cannot be replicated; add one on the source")
-    if not found.match and not all(_made_here(item, made) for item in found.differences):
+    if not all(_made_here(item, made) for item in found.drift):
         lacking = sorted(set(tables) - set(catalog.existing(target, config.db_schema, config.tables)))
         how = (
             f"the target has no table {', '.join(lacking)}: run `task-migration schema apply`"
@@ -179,7 +179,7 @@ def check(
 
 def _made_here(difference: Difference, made: Made) -> bool:
     """Whether a copy brings it about itself."""
-    if difference.kind not in ("constraint", "index"):
+    if difference.kind not in ("constraint", "index", "trigger"):
         return False
     # After a lost slot the state still says complete, so keys dropped since are differences that a copy mends itself.
     return difference.target is None or any(name == difference.name for _, _, name in made)

@@ -127,18 +127,21 @@ def checks(
     target: Connection,
     tables: Collection[Table],
     made: Collection[tuple[str, str]],
+    schemas: Collection[str],
 ) -> Iterator[Check]:
     """What the target lacks of all that the tables use.
 
     Args:
         made: types (schema, name) that `schema apply` makes.
+        schemas: those that it makes.
     """
     needs = read(source, config, tables)
     lacking, used = absent(target, needs), hard(needs)
     rows = set(_keys(source, [table.full_name for table in tables]).values())
     own = rows | set(_keys(source, made).values())
+    own |= {key for key, need in needs.items() if need.kind == "schema" and need.names_parts[0] in schemas}
     # What comes with something else is not looked for itself.
-    own |= {key for key, need in needs.items() if need.names_parts == (config.db_schema,) or need.definition == ""}
+    own |= {key for key, need in needs.items() if need.definition == ""}
     missing = sorted(used & lacking - own)
     offered = {row[0] for row in target.execute("SELECT name FROM pg_available_extensions")}
     yield named(

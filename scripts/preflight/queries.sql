@@ -61,17 +61,6 @@ SELECT DISTINCT t.name, left(regexp_replace(regexp_replace(s.query, '''[^'']*'''
 FROM {schema}.pg_stat_statements(true) s JOIN unnest(%s::text[]) t(name) ON s.query ~* ('\m' || t.name || '\M')
 WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query ~* %s LIMIT 20
 
--- strange_sequences: defaults that take from a sequence which the column does not own
-SELECT c.relname, a.attname, s.oid::regclass::text
-FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid
-JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refclassid = 'pg_class'::regclass
-JOIN pg_class s ON s.oid = p.refobjid AND s.relkind = 'S'
-WHERE d.adrelid = ANY(%s) AND NOT EXISTS (
-  SELECT 1 FROM pg_depend o WHERE o.classid = 'pg_class'::regclass AND o.objid = s.oid AND o.refobjid = d.adrelid
-  AND o.refobjsubid = d.adnum AND o.deptype IN ('a', 'i'))
-ORDER BY 1, 2
-
 -- mean_wal: bytes of WAL a second since the statistics were reset, which may have been a busier time than this one
 SELECT (wal_bytes / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 60))::float FROM pg_stat_wal
 

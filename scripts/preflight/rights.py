@@ -250,7 +250,7 @@ def _new_tables(settings: Settings, connection: Connection, operator: str) -> It
     yield _try("target: create tables", connection, statements, remedy)
     given = sql.Identifier(target_role)
     if scalar(connection, "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = %s)", (target_role,)):
-        statements += role.grants([], target_role, schema)
+        statements += role.grants([], target_role, [schema])
         statements.append(sql.SQL("GRANT SELECT ON {} TO {}").format(table, given))
         remedy = f"GRANT USAGE, CREATE ON SCHEMA {name} TO {operator} WITH GRANT OPTION"
         if settings.config.hand_over_ownership:

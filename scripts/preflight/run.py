@@ -10,7 +10,7 @@ from scripts.database import catalog, engines, helper_schema, strangers
 from scripts.database.catalog import Table, parts
 from scripts.database.connections import Connection, NotConnected, connect, domain_errors, keeps_views_out
 from scripts.database.strangers import Stranger
-from scripts.preflight import dms, meanings, needs, rights, server, shapes, tables, trials, values, wal
+from scripts.preflight import dms, meanings, needs, objects, rights, server, shapes, tables, trials, values, wal
 from scripts.preflight.documents import Check, Preflight
 from scripts.schema import ownership, statements
 from scripts.support.errors import MigrationError
@@ -90,8 +90,13 @@ class _Run:
     def trials(self, source: Connection, target: Connection, found: dict[str, Table]) -> None:
         """What later steps do, done: not where code of others would run."""
         config, records = self.settings.config, dict[str, list[trials.Record]]()
-        enums = statements.read_enums(source, found)
-        self.take(needs.USED, lambda: needs.checks(config, source, target, found.values(), enums))
+
+        def used() -> Iterator[Check]:
+            types = catalog.types(source, found.values())
+            made = [(one.schema, one.name) for one in types if one.definition]
+            return needs.checks(config, source, target, found.values(), made, statements.schemas(found.values(), types))
+
+        self.take(needs.USED, used)
 
         def live() -> Iterator[Check]:
             for table in found.values():
@@ -180,6 +185,7 @@ class _Run:
         if side == "source":
             yield "the border", lambda: tables.border(settings, found)
             yield "sequences", lambda: tables.sequences(settings, connection, found)
+            yield "objects", lambda: objects.checks(settings.config, found, self.connections.get("target"))
             target = self.connections.get("target")
             if target is not None:
                 yield "what `copy` calls", lambda: tables.called(connection, target, settings)
@@ -189,7 +195,9 @@ class _Run:
                 )
             yield "large objects", lambda: meanings.large_objects(connection, parts.read(connection, found.values()))
             yield "values", lambda: self.values(connection, found)
-            yield "unchecked rows", lambda: shapes.unchecked(connection, found)
+            # Checks call functions.
+            rows = partial(shapes.unchecked, connection, found)
+            yield "unchecked rows", lambda: self.runs(side, "rows that break a check", code, rows)
         yield "what DMS needs", lambda: dms.checks(settings, side, connection)
 
     def copied(self, connection: Connection) -> bool:

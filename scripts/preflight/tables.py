@@ -12,6 +12,8 @@ from scripts.database.connections import Connection
 from scripts.database.strangers import Kind, Stranger
 from scripts.preflight.documents import Check, Status
 from scripts.preflight.server import QUERIES
+from scripts.schema import choice
+from scripts.schema.sequences import taken
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
@@ -144,20 +146,20 @@ def sequences(settings: Settings, connection: Connection, tables: dict[str, Tabl
     start = settings.config.sequence_band_start
     warn = start * settings.config.sequence_band_warn_percent // 100
     wrong, near, odd, kinds = [], [], [], []
-    for table in tables.values():
-        for sequence in table.sequences:
-            last = catalog.last_value(connection, sequence)
-            column = table.column(sequence.column)
-            end = min(sequence.maximum, _BOUNDS.get(column.base_type, sequence.maximum))
-            if last >= start or end <= start:
-                wrong.append(f"{sequence.name} (at {last}, ends at {end})")
-            elif last >= warn:
-                near.append(f"{sequence.name} (at {last})")
-            if sequence.increment < 1 or sequence.cycle:
-                odd.append(
-                    f"{sequence.name} (increment {sequence.increment}, {'cycles' if sequence.cycle else 'ends'})"
-                )
-            how = {"a": "identity always", "d": "identity by default"}.get(column.identity, "serial")
+    for one in taken(choice.chosen(tables, settings.config, "source").values()):
+        sequence, columns = one.sequence, [column for _, column in one.columns]
+        last = catalog.last_value(connection, sequence)
+        end = min([sequence.maximum, *(_BOUNDS[column.root] for column in columns if column.root in _BOUNDS)])
+        if last >= start or end <= start:
+            wrong.append(f"{sequence.name} (at {last}, ends at {end})")
+        elif last >= warn:
+            near.append(f"{sequence.name} (at {last})")
+        if sequence.increment < 1 or sequence.cycle:
+            odd.append(f"{sequence.name} (increment {sequence.increment}, {'cycles' if sequence.cycle else 'ends'})")
+        for table, column in one.columns:
+            how = {"a": "identity always", "d": "identity by default"}.get(
+                column.identity, f"takes from {sequence.name}"
+            )
             kinds.append(f"{table.name}.{column.name} {how}")
     yield named(
         "source: sequence band",
@@ -175,13 +177,4 @@ def sequences(settings: Settings, connection: Connection, tables: dict[str, Tabl
         "; ".join(kinds) or "none",
         "fail",
         "bands need rising sequences: ALTER SEQUENCE ... INCREMENT 1 NO CYCLE",
-    )
-    oids = [table.oid for table in tables.values()]
-    rows = connection.execute(QUERIES["strange_sequences"], (oids,)).fetchall()
-    yield named(
-        "source: sequences of columns",
-        [f"{row[0]}.{row[1]} takes from {row[2]}, which it does not own" for row in rows],
-        "every default takes from a sequence of its own",
-        "fail",
-        "; ".join(f"ALTER SEQUENCE {row[2]} OWNED BY {quoted(row[0])}.{quoted(row[1])}" for row in rows),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import psycopg
@@ -17,12 +17,13 @@ from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.database import catalog, helper_schema
-from scripts.database.catalog import Table, identifiers
+from scripts.database.catalog import Table, identifiers, quoted
 from scripts.database.connections import Connection, scalar
 from scripts.database.error_text import told
 from scripts.preflight.documents import Check
 from scripts.preflight.needs import QUERIES
-from scripts.schema import statements
+from scripts.schema import choice, role, sequences, statements
+from scripts.schema.parts import parts
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.settings import Settings
 from scripts.writes import capture, install, record, relations
@@ -240,21 +241,21 @@ class _Attempts:
 
 def _make(config: MigrationConfig, source: Connection, target: Connection, tables: Mapping[str, Table]) -> list[str]:
     """Make what is not there; returns what was refused, with its name."""
-    attempts = _Attempts(target)
-    enums = statements.read_enums(source, tables)
-    attempts.take("types", *statements.pre_data([], config.db_schema, enums, statements.enums_there(target, enums)))
+    attempts, wanted = _Attempts(target), choice.chosen(tables, config, "source")
+    types = catalog.types(source, tables.values())
+    if not role.exists(target, config.target_role):
+        # Policies name it, and `schema apply` makes it first.
+        target.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(config.target_role)))
+    there = statements.types_there(target, types)
+    attempts.take("types", *statements.before_tables(wanted.values(), types, there))
     before = catalog.existing(target, config.db_schema, tuple(tables))
-    for name, table in tables.items():
-        if name not in before:
-            _create(attempts, table)
+    _create(attempts, [table for name, table in wanted.items() if name not in before])
     found = catalog.read(target, config.db_schema, catalog.existing(target, config.db_schema, tuple(tables)), "target")
     after = [
-        (stage, name, item, statement)
-        for name, table in found.items()
+        (statements.STAGES.index(stage), name, item, statement)
+        for name, table in choice.chosen(found, config, "target").items()
         if _empty(target, table)
-        for stage, item, statement in statements.after_rows(
-            tables[name], table, {one.full_name for one in tables.values()}
-        )
+        for stage, item, statement in statements.after_rows(wanted[name], table)
     ]
     for _, name, item, statement in sorted(after, key=lambda one: one[0]):
         attempts.take(f"{name}.{item}", statement)
@@ -265,29 +266,32 @@ def _empty(connection: Connection, table: Table) -> bool:
     return not scalar(connection, sql.SQL("SELECT EXISTS (SELECT 1 FROM {})").format(table.identifier))
 
 
-def _create(attempts: _Attempts, table: Table) -> None:
-    """Make a table; where that is refused, what of its defaults and checks is."""
+def _create(attempts: _Attempts, tables: Sequence[Table]) -> None:
+    """Make tables; where that is refused, what of their sequences, defaults, checks and parts is."""
     count = len(attempts.failed)
-    if attempts.take(table.name, *statements.tables_sql([table])):
+    if attempts.take("tables", *statements.tables_sql(tables)):
         return
-    checks = [one for one in table.constraints if one.kind == "c"]
-    bare = replace(
-        table,
-        columns=tuple(column if column.generated else replace(column, default=None) for column in table.columns),
-        constraints=tuple(one for one in table.constraints if one.kind != "c"),
-    )
     whole = attempts.failed.pop()
-    if not attempts.take(table.name, *statements.tables_sql([bare])):
-        return
-    for column in table.columns:
-        if column.default is not None and not column.generated:
-            text = f"ALTER TABLE {{}} ALTER {{}} SET DEFAULT {column.default}"
-            attempts.take(
-                f"{table.name}.{column.name}", sql.SQL(text).format(table.identifier, sql.Identifier(column.name))
-            )
-    for check in checks:
-        text = f"ALTER TABLE {{}} ADD CONSTRAINT {{}} {check.definition}"
-        attempts.take(f"{table.name}.{check.name}", sql.SQL(text).format(table.identifier, sql.Identifier(check.name)))
+    for one in sequences.taken(tables):
+        if not one.sequence.identity:
+            table, column = one.columns[0]
+            attempts.take(f"{table.name}.{column.name}", sequences.create(one.sequence))
+    bare = [table for table in tables if attempts.take(table.name, *statements.tables_sql([statements.naked(table)]))]
+    for table in bare:
+        name = table.identifier.as_string(None)
+        todo = [
+            (column.name, f"ALTER TABLE {name} ALTER {quoted(column.name)} SET DEFAULT {column.default}")
+            for column in table.columns
+            if column.default is not None and not column.generated
+        ]
+        todo += [
+            (one.name, statements.add_constraint(table, one))
+            for one in table.constraints
+            if one.kind == "c" and one.valid
+        ]
+        todo += [(part.name, part.make) for part in parts(table) if not part.late]
+        for item, text in todo:
+            attempts.take(f"{table.name}.{item}", sql.SQL(text))
     if len(attempts.failed) == count:
         attempts.failed.append(whole)
 

@@ -135,7 +135,7 @@ def _drift(settings: Settings) -> list[str]:
     try:
         return [
             f"{item.table}: {item.kind} {item.name}: source {item.source or 'has none'}, target {item.target or 'has none'}"
-            for item in schema.diff(settings).differences
+            for item in schema.diff(settings).drift
         ]
     except MigrationError as error:
         return [f"the catalogs cannot be compared: {error}"]

@@ -2,95 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scripts.database.catalog import Column, Constraint, Table, TableName, quoted
-from scripts.schema import statements
-from scripts.schema.documents import Difference, Kind
-from scripts.schema.statements import Enums, normal
-
-#: The order in which mends are carried out: what others lean on goes last and comes first.
-DROP_FOREIGN_KEY, DROP, CREATE, COLUMN, SEQUENCE, KEY, INDEX, FOREIGN_KEY = range(8)
+from scripts.database.catalog import Column, Table, TableName, Type, quoted
+from scripts.schema import compare_sequences, sequences, statements
+from scripts.schema.compare_sequences import identity, identity_into_band
+from scripts.schema.documents import Kind
+from scripts.schema.drift import COLUMN, CREATE, DROP, DROP_FOREIGN_KEY, FOREIGN_KEY, INDEX, KEY, PART, REMADE, Drift
+from scripts.schema.parts import objects, parts
+from scripts.schema.sequences import literal
+from scripts.schema.statements import add_constraint, normal
 
 
 @dataclass(frozen=True)
-class Drift:
-    """One difference; ``sql`` mends it on the target when all are run in the order of their ``stage``."""
+class Types:
+    """Types that the moved tables need: the source's, the target's own of them, and the names of those that are there."""
 
-    table: str
-    kind: Kind
-    name: str
-    source: str | None
-    target: str | None
-    sql: tuple[str, ...]
-    stage: int
-    #: `copy` makes it after the rows, so it is missing until then.
-    after_rows: bool = False
-
-    def document(self) -> Difference:
-        """As ``schema diff`` prints it."""
-        return Difference(
-            table=self.table,
-            kind=self.kind,
-            name=self.name,
-            source=self.source,
-            target=self.target,
-            sql=";\n".join(self.sql),
-        )
-
-    def line(self) -> str:
-        """In words, for a refusal."""
-        said = f"{self.table}: {self.kind} {self.name}: source {self.source or 'has none'}; target {self.target or 'has none'}"
-        return said + "".join(f"\n  mend on the target: {statement};" for statement in self.sql)
+    wanted: Sequence[Type] = ()
+    found: Sequence[Type] = ()
+    there: Collection[TableName] = ()
 
 
 def compare(
-    wanted: Mapping[str, Table],
-    found: Mapping[str, Table],
-    wanted_enums: Enums | None = None,
-    found_enums: Enums | None = None,
-    band: int | None = None,
+    wanted: Mapping[str, Table], found: Mapping[str, Table], types: Types, band: int | None = None
 ) -> list[Drift]:
     """Every difference of the moved tables, in the order in which its SQL can be run.
 
     Args:
-        wanted: the source's tables; their foreign keys to other tables are left out of the comparison.
-        found: those that the target has.
+        wanted: the source's tables, :func:`scripts.schema.choice.chosen`.
+        found: those that the target has, likewise.
         band: where sequences that a mend makes on the target start (``sequenceBandStart``).
     """
-    items = list(_enums(wanted, wanted_enums or {}, found_enums or {}))
+    items = list(_types(wanted, types))
+    missing = [table for name, table in wanted.items() if name not in found]
+    made = statements.pre_data(missing, (), ()) if missing else []
     for name, table in wanted.items():
         other = found.get(name)
         if other is None:
-            texts = [s.as_string(None) for s in statements.tables_sql([table])]
-            items.append(Drift(name, "table", name, "present", None, tuple(texts), CREATE))
-            other = replace(table, constraints=tuple(c for c in table.constraints if c.kind == "c"), indexes=())
-        items += _table(table, other, {one.full_name for one in wanted.values()}, band)
+            # What several of them need stands with the first.
+            texts, made = tuple(s.as_string(None) for s in made), []
+            items.append(Drift(name, "table", name, "present", None, texts, CREATE))
+            other = statements.bare(table)
+        items += _names(table, other)
+        items += _table(statements.aligned(table, other), other, band)
+    items += compare_sequences.shared(wanted, {**{table.name: table for table in missing}, **found}, band)
     items += _leaning(items, wanted, found)
     return sorted(items, key=lambda item: item.stage)
 
 
-def _enums(wanted: Mapping[str, Table], ours: Enums, theirs: Enums) -> Iterator[Drift]:
-    for (schema, name), labels in ours.items():
-        have = theirs.get((schema, name))
-        if have == labels:
+def _types(wanted: Mapping[str, Table], types: Types) -> Iterator[Drift]:
+    theirs = {(one.schema, one.name): one for one in types.found}
+    for one in types.wanted:
+        have = theirs.get((one.schema, one.name))
+        if one.definition is None or (have is None and (one.schema, one.name) in types.there):
             continue
-        user = next((t.name for t in wanted.values() for c in t.columns if not c.builtin), "")
-        full = f"{quoted(schema)}.{quoted(name)}"
-        if have is None:
-            texts = [f"CREATE TYPE {full} AS ENUM ({', '.join(map(statements.literal, labels))})"]
-        else:
-            texts = [
-                f"ALTER TYPE {full} ADD VALUE IF NOT EXISTS {statements.literal(label)}"
-                + (f" AFTER {statements.literal(labels[i - 1])}" if i else f" BEFORE {statements.literal(have[0])}")
-                for i, label in enumerate(labels)
-                if label not in have
-            ] or [f"-- {full} has labels that the source lacks: {', '.join(have)}; a label cannot be dropped"]
-        yield Drift(user, "type", name, ", ".join(labels), ", ".join(have) if have else None, tuple(texts), CREATE)
+        if have is not None and (have.definition is None or normal(have.definition) == normal(one.definition)):
+            continue
+        user = next((t.name for t in wanted.values() for c in t.columns if c.root == one.name), "")
+        user = user or next((t.name for t in wanted.values() for c in t.columns if not c.builtin), "")
+        made = [f"CREATE SCHEMA IF NOT EXISTS {quoted(one.schema)}", *statements.type_texts(one)]
+        texts = made if have is None else _type_mend(one, have)
+        shown = None if have is None else have.definition
+        yield Drift(user, "type", one.name, one.definition, shown, tuple(texts), CREATE)
 
 
-def _table(wanted: Table, found: Table, moved: set[TableName], band: int | None) -> Iterator[Drift]:
+def _type_mend(one: Type, have: Type) -> list[str]:
+    full, labels = quoted(one.schema, one.name), one.labels
+    lacking = [
+        f"ALTER TYPE {full} ADD VALUE IF NOT EXISTS {literal(label)}"
+        + (f" AFTER {literal(labels[i - 1])}" if i else f" BEFORE {literal(have.labels[0])}" if have.labels else "")
+        for i, label in enumerate(labels)
+        if label not in have.labels
+    ]
+    if lacking and one.kind == have.kind:
+        return lacking
+    if one.kind == "enum":
+        return [f"-- {full} has labels that the source lacks: {', '.join(have.labels)}; a label cannot be dropped"]
+    return [
+        f"-- {full} is {have.definition}; ALTER {'DOMAIN' if one.kind == 'domain' else 'TYPE'} it on the target until it is the source's"
+    ]
+
+
+def _table(wanted: Table, found: Table, band: int | None) -> Iterator[Drift]:
     if wanted.persistence != found.persistence:
         words = {"p": "LOGGED", "u": "UNLOGGED"}
         text = f"ALTER TABLE {name_of(wanted)} SET {words.get(wanted.persistence, 'LOGGED')}"
@@ -104,9 +98,10 @@ def _table(wanted: Table, found: Table, moved: set[TableName], band: int | None)
             COLUMN,
         )
     yield from _columns(wanted, found, band)
-    yield from _sequences(wanted, found, band)
-    yield from _constraints(wanted, found, moved)
+    yield from compare_sequences.identities(wanted, found)
+    yield from _constraints(wanted, found)
     yield from _indexes(wanted, found)
+    yield from _parts(wanted, found)
 
 
 def name_of(table: Table) -> str:
@@ -134,14 +129,8 @@ def _columns(wanted: Table, found: Table, band: int | None) -> Iterator[Drift]:
 
 
 def _add_column(table: Table, column: Column, band: int | None) -> tuple[str, ...]:
-    identity = next((s for s in table.sequences if s.identity and s.column == column.name), None)
-    texts = [f"ALTER TABLE {name_of(table)} ADD COLUMN {statements.column_text(column, identity)}"]
-    for sequence in table.sequences:
-        if sequence.column == column.name:
-            if not sequence.identity:
-                texts.append(statements.owned_by(sequence, table))
-            texts += statements.into_band(sequence, table, band)
-    return tuple(texts)
+    text = statements.column_text(column, identity(table, column.name))
+    return f"ALTER TABLE {name_of(table)} ADD COLUMN {text}", *identity_into_band(table, column.name, band)
 
 
 def _column_mend(wanted: Table, found: Table, column: Column, other: Column, band: int | None) -> Iterator[str]:
@@ -172,16 +161,9 @@ def _column_mend(wanted: Table, found: Table, column: Column, other: Column, ban
         yield f"{alter} SET NOT NULL"
     if column.default is not None and not default_stays:
         yield f"{alter} SET DEFAULT {column.default}"
-    if column.type != other.type:
-        have = {(sequence.schema, sequence.name) for sequence in found.sequences if not sequence.identity}
-        for serial in wanted.sequences:
-            if serial.column == column.name and not serial.identity and (serial.schema, serial.name) not in have:
-                yield from statements.into_band(serial, wanted, band)
     if column.identity and not other.identity:
-        sequence = next((s for s in wanted.sequences if s.identity and s.column == column.name), None)
-        yield f"{alter} ADD {statements.identity_text(column, sequence)}"
-        if sequence is not None:
-            yield from statements.into_band(sequence, wanted, band)
+        yield f"{alter} ADD {sequences.identity_text(column, identity(wanted, column.name))}"
+        yield from identity_into_band(wanted, column.name, band)
     elif column.identity != other.identity and column.identity:
         yield f"{alter} SET GENERATED {'ALWAYS' if column.identity == 'a' else 'BY DEFAULT'}"
 
@@ -191,74 +173,26 @@ def _gone_with_column(wanted: Table, found: Table, column: str) -> Iterator[str]
     have = {(c.kind, normal(c.definition)) for c in found.constraints}
     for constraint in wanted.constraints:
         if column in constraint.columns and (constraint.kind, normal(constraint.definition)) in have:
-            yield _add_constraint(wanted, constraint)
+            yield add_constraint(wanted, constraint)
     shapes = {statements.index_shape(index) for index in found.plain_indexes}
     for index in wanted.plain_indexes:
         if column in index.uses and statements.index_shape(index) in shapes:
             yield index.definition
+    for part in parts(wanted):
+        if part.of == f"column {column}":
+            yield part.make
 
 
-def _sequences(wanted: Table, found: Table, band: int | None) -> Iterator[Drift]:
-    columns = {column.name: column for column in found.columns}
-    identities = {s.column: s for s in found.sequences if s.identity}
-    plain = {(s.schema, s.name): s for s in found.sequences if not s.identity}
-    for sequence in wanted.sequences:
-        text = statements.sequence_options(sequence)
-        if sequence.identity:
-            # Its name is PostgreSQL's choice, and its type the column's.
-            other = identities.get(sequence.column)
-            if other is not None and not statements.same_options(sequence, other):
-                sets = " ".join(f"SET {part}" for part in statements.option_parts(sequence))
-                mend: tuple[str, ...] = (
-                    f"ALTER TABLE {name_of(wanted)} ALTER COLUMN {quoted(sequence.column)} {sets}",
-                )
-                shown = statements.sequence_options(other)
-                yield Drift(wanted.name, "sequence", sequence.name, text, shown, mend, SEQUENCE)
-            continue
-        other = plain.pop((sequence.schema, sequence.name), None)
-        same_column = other is not None and (other.column, other.type) == (sequence.column, sequence.type)
-        if other is not None and same_column and statements.same_options(sequence, other):
-            continue
-        full = sequence.identifier.as_string(None)
-        if other is not None:
-            mend = (f"ALTER SEQUENCE {full} AS {sequence.type} {text}", statements.owned_by(sequence, wanted))
-            shown = f"{other.type} {statements.sequence_options(other)}"
-            yield Drift(wanted.name, "sequence", sequence.name, f"{sequence.type} {text}", shown, mend, SEQUENCE)
-            continue
-        column = columns.get(sequence.column)
-        create = [statements.create_sequence(sequence).as_string(None)]
-        if column is not None:
-            if column.identity:
-                # The identity's own sequence may have the very name.
-                create.insert(
-                    0, f"ALTER TABLE {name_of(wanted)} ALTER COLUMN {quoted(column.name)} DROP IDENTITY IF EXISTS"
-                )
-            create.append(statements.owned_by(sequence, wanted))
-            if column.type == wanted.column(sequence.column).type:
-                # Else when the column has its type: what is no number has no largest one.
-                create += statements.into_band(sequence, wanted, band)
-        yield Drift(wanted.name, "sequence", sequence.name, f"{sequence.type} {text}", None, tuple(create), CREATE)
-    for extra in plain.values():
-        mend = (f"DROP SEQUENCE IF EXISTS {extra.identifier.as_string(None)}",)
-        yield Drift(wanted.name, "sequence", extra.name, None, statements.sequence_options(extra), mend, SEQUENCE)
-
-
-def _add_constraint(table: Table, constraint: Constraint) -> str:
-    return f"ALTER TABLE {name_of(table)} ADD CONSTRAINT {quoted(constraint.name)} {constraint.definition}"
-
-
-def _constraints(wanted: Table, found: Table, moved: set[TableName]) -> Iterator[Drift]:
+def _constraints(wanted: Table, found: Table) -> Iterator[Drift]:
     # Keys and checks are compared by what they say, not by their names: another migration tool names them otherwise.
-    kept = [c for c in wanted.constraints if c.kind != "f" or c.references in moved]
     have = {(c.kind, normal(c.definition)) for c in found.constraints}
-    want = {(c.kind, normal(c.definition)): c for c in kept}
+    want = {(c.kind, normal(c.definition)): c for c in wanted.constraints}
     for key, constraint in want.items():
         if key not in have:
             stage = FOREIGN_KEY if constraint.kind == "f" else KEY
-            mend = (_add_constraint(wanted, constraint),)
-            yield Drift(
-                wanted.name, "constraint", constraint.name, constraint.definition, None, mend, stage, constraint.kind != "c"
-            )  # fmt: skip
+            mend = (add_constraint(wanted, constraint),)
+            late = constraint.kind != "c" or not constraint.valid
+            yield Drift(wanted.name, "constraint", constraint.name, constraint.definition, None, mend, stage, late)
     for constraint in found.constraints:
         if (constraint.kind, normal(constraint.definition)) not in want:
             stage = DROP_FOREIGN_KEY if constraint.kind == "f" else DROP
@@ -268,14 +202,68 @@ def _constraints(wanted: Table, found: Table, moved: set[TableName]) -> Iterator
 
 def _indexes(wanted: Table, found: Table) -> Iterator[Drift]:
     ours = {statements.index_shape(i): i for i in wanted.plain_indexes}
-    others = {statements.index_shape(i) for i in found.plain_indexes}
+    others = {statements.index_shape(i) for i in found.plain_indexes if i.valid}
     for shape, index in ours.items():
         if shape not in others:
             yield Drift(wanted.name, "index", index.name, index.definition, None, (index.definition,), INDEX, True)
     for index in found.plain_indexes:
-        if statements.index_shape(index) not in ours:
-            mend = (f"DROP INDEX IF EXISTS {quoted(found.schema)}.{quoted(index.name)}",)
-            yield Drift(wanted.name, "index", index.name, None, index.definition, mend, DROP)
+        if statements.index_shape(index) not in ours or not index.valid:
+            mend = (f"DROP INDEX IF EXISTS {quoted(found.schema, index.name)}",)
+            shown = index.definition + ("" if index.valid else " (not valid)")
+            yield Drift(wanted.name, "index", index.name, None, shown, mend, DROP)
+
+
+def _names(wanted: Table, found: Table) -> Iterator[Drift]:
+    """Names of what the target lacks that are taken there by something else of the source's: that is given another one first."""
+    constraints = {(c.kind, normal(c.definition)) for c in wanted.constraints}
+    shapes = {statements.index_shape(i) for i in wanted.plain_indexes}
+    stays = {
+        c.name: (c.kind, normal(c.definition))
+        for c in found.constraints
+        if (c.kind, normal(c.definition)) in constraints
+    }
+    others = {i.name: statements.index_shape(i) for i in found.plain_indexes if statements.index_shape(i) in shapes}
+    lacking = [
+        (c.name, c.definition) for c in wanted.constraints if (c.kind, normal(c.definition)) not in stays.values()
+    ]
+    lacking += [
+        (i.name, i.definition) for i in wanted.plain_indexes if statements.index_shape(i) not in others.values()
+    ]
+    used = {
+        name
+        for table in (wanted, found)
+        for name in (*(c.name for c in table.constraints), *(i.name for i in table.indexes))
+    }
+    for name, definition in lacking:
+        if name not in stays and name not in others:
+            continue
+        free = next(new for n in range(1, len(used) + 2) if (new := f"{name[:50]}_{n}") not in used)
+        used.add(free)
+        kind: Kind = "constraint" if name in stays else "index"
+        what = f"ALTER TABLE {name_of(found)} RENAME CONSTRAINT {quoted(name)}"
+        what = what if name in stays else f"ALTER INDEX {quoted(found.schema, name)} RENAME"
+        yield Drift(
+            wanted.name, kind, name, definition, "the name of something else", (f"{what} TO {quoted(free)}",), DROP
+        )
+
+
+def _parts(wanted: Table, found: Table) -> Iterator[Drift]:
+    theirs = {(part.kind, part.name): part for part in parts(found)}
+    for part in parts(wanted):
+        other = theirs.pop((part.kind, part.name), None)
+        if other is not None and normal(other.shown) == normal(part.shown):
+            continue
+        mend = (other.drop, part.make) if other is not None and part.kind in REMADE else (part.make,)
+        shown = None if other is None else other.shown
+        yield Drift(wanted.name, part.kind, part.name, part.shown, shown, mend, PART, part.late, part.of_rows)
+    kept = {of for of, *_ in objects(wanted)}
+    for extra in theirs.values():
+        # What goes takes along what is said of it.
+        if not extra.of or extra.of in kept:
+            stage = DROP if extra.kind in REMADE else PART
+            yield Drift(
+                wanted.name, extra.kind, extra.name, None, extra.shown, (extra.drop,), stage, of_rows=extra.of_rows
+            )
 
 
 def _leaning(items: list[Drift], wanted: Mapping[str, Table], found: Mapping[str, Table]) -> Iterator[Drift]:
@@ -297,5 +285,5 @@ def _leaning(items: list[Drift], wanted: Mapping[str, Table], found: Mapping[str
             drop = (f"ALTER TABLE {name_of(table)} DROP CONSTRAINT IF EXISTS {quoted(key.name)}",)
             shown = f"{key.definition} (leans on a key that goes)"
             yield Drift(table.name, "constraint", key.name, key.definition, shown, drop, DROP_FOREIGN_KEY)
-            back = (_add_constraint(table, key),)
+            back = (add_constraint(table, key),)
             yield Drift(table.name, "constraint", key.name, key.definition, shown, back, FOREIGN_KEY)

@@ -6,7 +6,10 @@ from typing import Literal
 
 from scripts.support.document import Document
 
-Kind = Literal["table", "type", "column", "sequence", "constraint", "index"]
+Kind = Literal[
+    "table", "type", "column", "sequence", "constraint", "index", "storage", "statistics", "row security", "policy", "replica identity",
+    "trigger", "comment",
+]  # fmt: skip
 
 
 class Difference(Document):
@@ -21,6 +24,18 @@ class Difference(Document):
     target: str | None
     #: What mends it on the target, in the place that ``mend`` has for it.
     sql: str
+    #: Whether it can decide what a row holds, whether one is taken or who sees it: `copy`, `verify` and the canary stop at these alone.
+    of_rows: bool = True
+
+
+class Left(Document):
+    """Something of a table that the target does not get, which is no difference."""
+
+    table: str
+    kind: Literal["check", "default", "index", "policy", "statistics", "trigger"]
+    name: str
+    #: `leaveBehind`, not in `carryTriggers`, or that the source does not use it either.
+    why: str
 
 
 class SchemaDiff(Document):
@@ -30,10 +45,17 @@ class SchemaDiff(Document):
     differences: list[Difference]
     #: Keys and indexes that `copy` makes after the rows; they spoil the match only once the copy is done.
     pending: list[Difference]
+    #: What stays behind.
+    left: list[Left]
     #: Each difference in words.
     text: str
     #: The whole SQL for the target, in the order in which it can be run.
     mend: str
+
+    @property
+    def drift(self) -> list[Difference]:
+        """The differences that are about rows."""
+        return [one for one in self.differences if one.of_rows]
 
 
 class SchemaApplied(SchemaDiff):

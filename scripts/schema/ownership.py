@@ -35,7 +35,7 @@ def take_over(settings: Settings, dry_run: bool) -> list[sql.Composed]:
         for name, writes in target.execute(QUERIES["others"], names).fetchall():
             table = catalog.read(target, config.db_schema, [name], "target")[name]
             steps: list[sql.Composed] = [sql.SQL("ALTER TABLE {} OWNER TO CURRENT_USER").format(table.identifier)]
-            steps += grants([table], config.target_role, config.db_schema, bool(writes)) if there else []
+            steps += grants([table], config.target_role, [config.db_schema], bool(writes)) if there else []
             if not dry_run:
                 helper_schema.with_lock_retries(partial(execute_all, target, steps), f"taking {name} over")
             done += steps

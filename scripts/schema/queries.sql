@@ -1,19 +1,8 @@
 -- What the schema's step asks of the catalogs.
 
--- enums: enum types that columns of the tables use, with their labels in order
-SELECT DISTINCT n.nspname, t.typname,
-       ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)
-FROM pg_attribute a JOIN pg_type c ON c.oid = a.atttypid
-JOIN pg_type t ON t.oid = CASE WHEN c.typelem <> 0 AND c.typcategory = 'A' THEN c.typelem ELSE c.oid END
-JOIN pg_namespace n ON n.oid = t.typnamespace
-WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND t.typtype = 'e'
-
--- enums_named: those enum types of the given schemas and names that are there, with their labels in order
-SELECT n.nspname, t.typname,
-       ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)
-FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+-- types_there: schema and name of the given types (schemas, names) that are there
+SELECT n.nspname, t.typname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 JOIN unnest(%s::text[], %s::text[]) w(space, name) ON w.space = n.nspname AND w.name = t.typname
-WHERE t.typtype = 'e'
 
 -- giving: whether this session's role is a superuser, and whether the new owner may make tables in the schema
 SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),

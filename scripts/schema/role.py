@@ -84,10 +84,10 @@ def logs_in(url: str, name: str, password: SecretStr) -> bool:
     return True
 
 
-def grants(tables: Iterable[Table], role: str, schema: str, writes: bool = False) -> list[sql.Composed]:
-    """The role may read the tables; with ``writes`` also write to them and take ids. Never what lets it put code or keys on them."""
+def grants(tables: Iterable[Table], role: str, schemas: Iterable[str], writes: bool = False) -> list[sql.Composed]:
+    """The role may look into the schemas and read the tables; with ``writes`` also write to them and take ids. Never what lets it put code or keys on them."""
     to = sql.Identifier(role)
-    statements = [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), to)]
+    statements = [sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), to) for schema in schemas]
     rights = sql.SQL("SELECT, INSERT, UPDATE, DELETE" if writes else "SELECT")
     for table in tables:
         statements += [
@@ -107,7 +107,9 @@ def grant_writes(settings: Settings) -> None:
     with session(settings, "target", "grant", "granting the Task Service its rights") as target:
         if exists(target, config.target_role):
             tables = catalog.read(target, config.db_schema, config.tables, "target").values()
-            execute_all(target, grants(tables, config.target_role, config.db_schema, writes=True))
+            # A sequence's schema may be another one than the tables'.
+            schemas = {config.db_schema, *(s.schema for table in tables for s in table.sequences)}
+            execute_all(target, grants(tables, config.target_role, sorted(schemas), writes=True))
 
 
 def withhold_writes(target: Connection, config: MigrationConfig) -> None:
@@ -127,7 +129,7 @@ def withhold_writes(target: Connection, config: MigrationConfig) -> None:
         for table in tables
         for sequence in table.sequences
     ]
-    execute_all(target, statements + grants(tables, config.target_role, config.db_schema))
+    execute_all(target, statements + grants(tables, config.target_role, [config.db_schema]))
     given = {"role": config.target_role, "oids": [table.oid for table in tables]}
     still = [row[0] for row in target.execute(QUERIES["may_write"], given)]
     if still:

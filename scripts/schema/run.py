@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from psycopg import sql
 from pydantic import SecretStr
 
 from components.config import MigrationConfig
 from scripts.database import catalog, helper_schema, strangers
+from scripts.database.catalog import Table
 from scripts.database.connections import Connection, domain_errors
 from scripts.database.sides import both, session
-from scripts.schema import compare, ownership, role, statements
+from scripts.schema import choice, compare, ownership, role, statements
 from scripts.schema.documents import SchemaApplied, SchemaDiff
 from scripts.support.errors import Refused
 from scripts.support.events import SchemaEvent, Step
@@ -44,7 +47,9 @@ def apply(
     config = settings.config
     with both(settings, "schema", "schema apply") as (source, _):
         tables = catalog.read(source, config.db_schema, config.tables, "source")
-        enums = statements.read_enums(source, tables)
+        types = catalog.types(source, tables.values())
+        behind = choice.left(tables, config)
+        tables = choice.chosen(tables, config, "source")
     unmovable = [f"{t.name} (relkind {t.kind})" for t in tables.values() if t.kind != "r"]
     if unmovable:
         raise Refused(f"{', '.join(unmovable)}: only ordinary tables can be moved; take them out of `tables`")
@@ -54,10 +59,12 @@ def apply(
         missing = [table for table in tables.values() if table.name not in there]
         todo: list[sql.Composed | sql.SQL] = []
         if missing:
-            todo += statements.pre_data(missing, config.db_schema, enums, statements.enums_there(target, enums))
+            todo += statements.pre_data(missing, types, statements.types_there(target, types))
         service = role.ensure(settings, target, config.target_role, role_password, dry_run, force)
         if service.name:
-            todo += role.grants(tables.values(), service.name, config.db_schema)
+            todo += role.grants(tables.values(), service.name, statements.schemas(tables.values(), types))
+        elif not dry_run:
+            _refuse_roleless(missing, config)
         taken = ownership.take_over(settings, dry_run)
         texts = [statement.as_string(target) for statement in (*taken, *todo)]
         if not dry_run:
@@ -67,7 +74,7 @@ def apply(
             helper_schema.install(target)
     created = [table.name for table in missing]
     if dry_run:
-        found = SchemaDiff(match=not missing, differences=[], pending=[], text="", mend="")
+        found = SchemaDiff(match=not missing, differences=[], pending=[], left=behind, text="", mend="")
     else:
         settings.journal.record(Step.SCHEMA, SchemaEvent.APPLIED, created=created, role=service.changed)
         found = diff(settings)
@@ -79,6 +86,17 @@ def apply(
         warnings=service.warnings,
         **dict(found),
     )
+
+
+def _refuse_roleless(missing: Sequence[Table], config: MigrationConfig) -> None:
+    """Raises Refused where a policy is for the Task Service's role, which is not there."""
+    for table in missing:
+        names = [policy.name for policy in table.policies if config.target_role in policy.roles]
+        if names:
+            raise Refused(
+                f"{table.name}: the policy {', '.join(names)} is for {config.target_role}, a role that the target lacks; export "
+                "TARGET_ROLE_PASSWORD, or run with --stack where its secret has a value, and run it again"
+            )
 
 
 def diff(settings: Settings) -> SchemaDiff:
@@ -94,9 +112,8 @@ def diff(settings: Settings) -> SchemaDiff:
 def between(config: MigrationConfig, source: Connection, target: Connection) -> SchemaDiff:
     """Compare the two catalogs of the configured tables, over two open sessions; reads catalogs only.
 
-    This is the tripwire against DDL while rows move: it looks at columns, types (and the labels of enums), defaults,
-    nullability, keys, checks, foreign keys, indexes and sequences of the moved tables. Other tables, comments, rights,
-    storage, statistics and our own triggers are no drift.
+    This is the tripwire against DDL while rows move. Compared is all that `apply` and `copy` make of the moved tables, and what nobody
+    made there; what is about rows is told apart (``Difference.of_rows``). Other tables, rights and our own triggers are no difference.
 
     Raises:
         Refused: the source lacks one of the tables.
@@ -104,22 +121,26 @@ def between(config: MigrationConfig, source: Connection, target: Connection) -> 
     """
     with domain_errors("comparing the two schemas"):
         wanted = catalog.read(source, config.db_schema, config.tables, "source")
-        enums = statements.read_enums(source, wanted)
+        types = catalog.types(source, wanted.values())
+        behind = choice.left(wanted, config)
+        wanted = choice.chosen(wanted, config, "source")
         there = catalog.existing(target, config.db_schema, config.tables)
         found = catalog.read(target, config.db_schema, there, "target")
-        theirs = statements.enums_there(target, enums) if enums else {}
+        theirs = compare.Types(types, catalog.types(target, found.values()), statements.types_there(target, types))
+        found = choice.chosen(found, config, "target")
         state = helper_schema.get(target, helper_schema.COPY)
         for name, table in list(found.items()):
             if _checks(wanted[name]) != _checks(table):
                 wanted[name] = statements.with_canonical_checks(target, wanted[name], table)
                 found[name] = statements.with_canonical_checks(target, table, table)
     copied = bool(state and state.get("status") == "complete")
-    everything = compare.compare(wanted, found, enums, theirs, config.sequence_band_start)
+    everything = compare.compare(wanted, found, theirs, config.sequence_band_start)
     differences = [item for item in everything if copied or not item.after_rows]
     return SchemaDiff(
         match=not differences,
         differences=[item.document() for item in differences],
         pending=[item.document() for item in everything if item.after_rows and not copied],
+        left=behind,
         text="\n".join(item.line() for item in differences),
         mend="".join(f"{statement};\n" for item in differences for statement in item.sql),
     )

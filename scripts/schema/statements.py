@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import Literal, TypeVar, get_args
 
 import psycopg
 from psycopg import sql
 
-from scripts.database import catalog, queries
-from scripts.database.catalog import Column, Index, Table, TableName, quoted
+from scripts.database import queries
+from scripts.database.catalog import Column, Constraint, Index, Table, TableName, Type, quoted
+from scripts.database.catalog import Sequence as Catalogued
 from scripts.database.connections import Connection
+from scripts.schema import sequences
+from scripts.schema.parts import parts
+from scripts.schema.sequences import literal
 
 QUERIES = queries.load("scripts.schema")
-Enums = Mapping[tuple[str, str], tuple[str, ...]]
+Statement = sql.Composed | sql.SQL
+Named = TypeVar("Named", Constraint, Index)
 
 
 def _raw(text: str) -> sql.SQL:
     # Text of the catalog's own functions (format_type, pg_get_expr, pg_get_indexdef), which is SQL already.
     return sql.SQL(text)
-
-
-def literal(text: str) -> str:
-    """``text`` as an SQL literal."""
-    return sql.Literal(text).as_string(None)
 
 
 _ELEMENT = r"'(?:[^']|'')*'::[a-z_][a-z_ ]*(?:\(\d+\))?"
@@ -65,59 +66,7 @@ def using(column: Column, other: Column) -> str:
     return f" USING {quoted(column.name)}::text::{column.type}"
 
 
-def option_parts(sequence: catalog.Sequence) -> list[str]:
-    """Its options as ALTER SEQUENCE takes them; where it starts and stands is not among them, as that is the band's."""
-    return [
-        f"INCREMENT BY {sequence.increment}",
-        f"MINVALUE {sequence.minimum}",
-        f"MAXVALUE {sequence.maximum}",
-        f"CACHE {sequence.cache}",
-        "CYCLE" if sequence.cycle else "NO CYCLE",
-    ]
-
-
-def sequence_options(sequence: catalog.Sequence) -> str:
-    """The options in one text."""
-    return " ".join(option_parts(sequence))
-
-
-def same_options(one: catalog.Sequence, other: catalog.Sequence) -> bool:
-    """Whether both hand out the same numbers from the same place."""
-    return option_parts(one) == option_parts(other)
-
-
-_LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
-
-
-def identity_text(column: Column, sequence: catalog.Sequence | None) -> str:
-    """GENERATED .. AS IDENTITY, with the options of its sequence where they are not the defaults."""
-    text = f"GENERATED {'ALWAYS' if column.identity == 'a' else 'BY DEFAULT'} AS IDENTITY"
-    if sequence is None:
-        return text
-    plain = replace(sequence, increment=1, minimum=1, maximum=_LARGEST.get(column.type, 0), cache=1, cycle=False)
-    return text if same_options(sequence, plain) else f"{text} ({sequence_options(sequence)})"
-
-
-def owned_by(sequence: catalog.Sequence, table: Table) -> str:
-    """The ALTER SEQUENCE that binds it to its column."""
-    return (
-        f"ALTER SEQUENCE {sequence.identifier.as_string(None)} OWNED BY "
-        f"{table.identifier.as_string(None)}.{quoted(sequence.column)}"
-    )
-
-
-def into_band(sequence: catalog.Sequence, table: Table, band: int | None) -> list[str]:
-    """The statement that sets a sequence made by a mend into the target's band, above every id there is."""
-    if band is None or not sequence.minimum <= band < sequence.maximum:
-        return []
-    name, column = table.identifier.as_string(None), quoted(sequence.column)
-    return [
-        f"SELECT setval(pg_get_serial_sequence({literal(name)}, {literal(sequence.column)}), "
-        f"greatest({band}, (SELECT coalesce(max({column}), 0) + 1 FROM {name})), false)"
-    ]
-
-
-def column_text(column: Column, sequence: catalog.Sequence | None = None) -> str:
+def column_text(column: Column, sequence: Catalogued | None = None) -> str:
     """A column's definition as it stands in CREATE TABLE; an identity's options only when ``sequence`` is given."""
     parts = [quoted(column.name), column.type]
     if column.collation:
@@ -125,7 +74,7 @@ def column_text(column: Column, sequence: catalog.Sequence | None = None) -> str
     if column.generated:
         parts.append(f"GENERATED ALWAYS AS ({column.default}) STORED")
     elif column.identity:
-        parts.append(identity_text(column, sequence))
+        parts.append(sequences.identity_text(column, sequence))
     elif column.default is not None:
         parts.append(f"DEFAULT {column.default}")
     if column.not_null:
@@ -138,83 +87,152 @@ def index_shape(index: Index) -> str:
     return normal(re.sub(r"^(CREATE (?:UNIQUE )?INDEX )(?:\"(?:[^\"]|\"\")+\"|\S+)( ON )", r"\1\2", index.definition))
 
 
-def read_enums(connection: Connection, tables: Mapping[str, Table]) -> Enums:
-    """Enum types that the columns use, with their labels in order."""
-    oids = [table.oid for table in tables.values()]
-    rows = connection.execute(QUERIES["enums"], (oids,)).fetchall()
-    return {(row[0], row[1]): tuple(row[2]) for row in rows}
-
-
-def enums_there(connection: Connection, wanted: Enums) -> Enums:
-    """Those of ``wanted`` that this side has, with its own labels in order."""
-    names = ([space for space, _ in wanted], [name for _, name in wanted])
-    rows = connection.execute(QUERIES["enums_named"], names).fetchall()
-    return {(row[0], row[1]): tuple(row[2]) for row in rows}
-
-
-def create_sequence(sequence: catalog.Sequence) -> sql.Composed:
-    """CREATE SEQUENCE IF NOT EXISTS."""
-    return sql.SQL("CREATE SEQUENCE IF NOT EXISTS {} AS {} START WITH {} {}").format(
-        sequence.identifier,
-        _raw(sequence.type),
-        sql.Literal(sequence.start),
-        _raw(sequence_options(sequence)),
-    )
-
-
-def pre_data(tables: Sequence[Table], schema: str, enums: Enums, there: Enums) -> list[sql.Composed | sql.SQL]:
-    """Schema, enum types that are not ``there``, sequences and bare tables with their defaults and checks, in order."""
-    statements: list[sql.Composed | sql.SQL] = [
-        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
-    ]
-    for (space, name), labels in enums.items():
-        if (space, name) not in there:
-            members = sql.SQL(", ").join(map(sql.Literal, labels))
-            statements.append(sql.SQL("CREATE TYPE {} AS ENUM ({})").format(sql.Identifier(space, name), members))
-    return statements + tables_sql(tables)
-
-
-def tables_sql(tables: Sequence[Table]) -> list[sql.Composed | sql.SQL]:
-    """Sequences and bare tables with their defaults and checks, in order."""
-    statements: list[sql.Composed | sql.SQL] = []
+def schemas(tables: Iterable[Table], types: Iterable[Type]) -> list[str]:
+    """The schemas in which something of ``tables`` is made, or a type that they need."""
+    made = {one.schema for one in types if one.definition}
     for table in tables:
-        serials = [sequence for sequence in table.sequences if not sequence.identity]
+        made |= {table.schema, *(one.schema for one in table.statistics)}
+        made |= {one.schema for one in table.sequences if not one.identity}
+    return sorted(made)
+
+
+def pre_data(tables: Sequence[Table], types: Sequence[Type], there: Collection[TableName]) -> list[Statement]:
+    """Schemas, types that are not ``there``, sequences, bare tables with their defaults and checks, and what hangs on them that does not
+    come after the rows, in order. ``tables`` are :func:`scripts.schema.choice.chosen`."""
+    return before_tables(tables, types, there) + tables_sql(tables)
+
+
+def before_tables(tables: Iterable[Table], types: Iterable[Type], there: Collection[TableName]) -> list[Statement]:
+    """Schemas and types that are not ``there``."""
+    missing = [one for one in types if (one.schema, one.name) not in there]
+    made: list[Statement] = [
+        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(name)) for name in schemas(tables, missing)
+    ]
+    return made + [_raw(text) for one in missing for text in type_texts(one)]
+
+
+def type_texts(one: Type) -> list[str]:
+    """What makes a type; nothing where an extension does."""
+    if one.definition is None:
+        return []
+    kind = "DOMAIN" if one.kind == "domain" else "TYPE"
+    comment = [f"COMMENT ON {kind} {quoted(one.schema, one.name)} IS {literal(one.comment)}"] if one.comment else []
+    return [one.definition, *comment]
+
+
+def tables_sql(tables: Sequence[Table]) -> list[Statement]:
+    """As :func:`pre_data`, without schemas and types."""
+    taken = sequences.taken(tables)
+    plain = [one.sequence for one in taken if not one.sequence.identity]
+    made: list[Statement] = [sequences.create(sequence) for sequence in plain]
+    defaults: list[Statement] = []
+    for table in tables:
         identities = {sequence.column: sequence for sequence in table.sequences if sequence.identity}
-        statements += [create_sequence(sequence) for sequence in serials]
         checks = [
             f"CONSTRAINT {quoted(constraint.name)} {constraint.definition}"
             for constraint in table.constraints
-            if constraint.kind == "c"
+            if constraint.kind == "c" and constraint.valid
         ]
-        columns = [column_text(column, identities.get(column.name)) for column in table.columns]
+        late = sequences.from_identities(table, taken)
+        alter = f"ALTER TABLE {table.identifier.as_string(None)} ALTER COLUMN"
+        defaults += [_raw(f"{alter} {quoted(c.name)} SET DEFAULT {c.default}") for c in table.columns if c.name in late]
+        columns = [
+            column_text(replace(c, default=None) if c.name in late else c, identities.get(c.name))
+            for c in table.columns
+        ]
         body = ",\n  ".join(columns + checks)
         unlogged = "UNLOGGED " if table.persistence == "u" else ""
-        statements.append(sql.SQL("CREATE {}TABLE {} (\n  {}\n)").format(_raw(unlogged), table.identifier, _raw(body)))
-        statements += [_raw(owned_by(sequence, table)) for sequence in serials]
-    return statements
+        made.append(sql.SQL("CREATE {}TABLE {} (\n  {}\n)").format(_raw(unlogged), table.identifier, _raw(body)))
+        made += [_raw(part.make) for part in parts(table) if not part.late]
+    return [*made, *defaults, *(_raw(sequences.owned_by(sequence)) for sequence in plain if sequence.owner)]
 
 
-def after_rows(
-    wanted: Table, found: Table, moved: Iterable[TableName]
-) -> list[tuple[int, str, sql.Composed | sql.SQL]]:
-    """Keys (stage 0), indexes (stage 1) and foreign keys (stage 2) that the target's table still lacks."""
-    moved = set(moved)
+def bare(table: Table) -> Table:
+    """What :func:`tables_sql` makes of it."""
+    checks = tuple(c for c in table.constraints if c.kind == "c" and c.valid)
+    return replace(table, constraints=checks, indexes=(), triggers=(), replica_identity="d", identity_index=None)
+
+
+def naked(table: Table) -> Table:
+    """Its columns alone, with identities and what is computed: what can be added one by one is not there."""
+    columns = (replace(c, storage=None, compression=None, statistics=None, comment=None) for c in table.columns)
+    return replace(
+        bare(table),
+        columns=tuple(c if c.generated else replace(c, default=None) for c in columns),
+        constraints=(),
+        sequences=tuple(sequence for sequence in table.sequences if sequence.identity),
+        row_security=False,
+        force_row_security=False,
+        policies=(),
+        statistics=(),
+        options=(),
+        comment=None,
+    )
+
+
+#: What comes after the rows, in the order in which it can be made: keys, indexes, foreign keys and comments on these, checks that the
+#: source has NOT VALID, triggers, all else.
+Stage = Literal["key", "index", "link", "remark", "check", "trigger", "part"]
+
+
+STAGES = get_args(Stage)
+
+
+def after_rows(wanted: Table, found: Table) -> list[tuple[Stage, str, Statement]]:
+    """What the target's table (``found``) still lacks of the chosen one of the source: stage, name, statement."""
+    wanted = aligned(wanted, found)
     have = {(constraint.kind, normal(constraint.definition)) for constraint in found.constraints}
-    shapes = {index_shape(index) for index in found.plain_indexes}
-    todo: list[tuple[int, str, sql.Composed | sql.SQL]] = []
+    shapes = {index_shape(index) for index in found.plain_indexes if index.valid}
+    todo: list[tuple[Stage, str, Statement]] = []
     for constraint in wanted.constraints:
-        if (constraint.kind, normal(constraint.definition)) in have or constraint.kind == "c":
-            continue
-        if constraint.kind == "f" and constraint.references not in moved:
-            continue
-        statement = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
-            wanted.identifier, sql.Identifier(constraint.name), _raw(constraint.definition)
-        )
-        todo.append((2 if constraint.kind == "f" else 0, constraint.name, statement))
+        if (constraint.kind, normal(constraint.definition)) not in have and (
+            constraint.kind != "c" or not constraint.valid
+        ):
+            stage: Stage = "link" if constraint.kind == "f" else "check" if constraint.kind == "c" else "key"
+            todo.append((stage, constraint.name, _raw(add_constraint(wanted, constraint))))
     todo += [
-        (1, index.name, _raw(index.definition)) for index in wanted.plain_indexes if index_shape(index) not in shapes
+        ("index", index.name, _raw(index.definition))
+        for index in wanted.plain_indexes
+        if index_shape(index) not in shapes
     ]
-    return todo
+    there = {(part.kind, part.name): normal(part.shown) for part in parts(found)}
+    links = {f"constraint {key.name}" for key in wanted.foreign_keys}
+    for part in parts(wanted):
+        if part.late and there.get((part.kind, part.name)) != normal(part.shown):
+            stage = "remark" if part.of in links else "trigger" if part.kind == "trigger" else "part"
+            name = part.of.removeprefix("constraint ") if stage == "remark" else part.name
+            todo.append((stage, name, _raw(part.make)))
+    return sorted(todo, key=lambda item: STAGES.index(item[0]))
+
+
+def add_constraint(table: Table, constraint: Constraint) -> str:
+    """The ALTER TABLE that adds it."""
+    return f"ALTER TABLE {table.identifier.as_string(None)} ADD CONSTRAINT {quoted(constraint.name)} {constraint.definition}"
+
+
+def aligned(wanted: Table, found: Table) -> Table:
+    """``wanted`` with the names that the other side has for the same constraints and indexes: another migration tool names them otherwise."""
+    constraints = _renamed(wanted.constraints, found.constraints, lambda one: (one.kind, normal(one.definition)))
+    indexes = _renamed(wanted.indexes, found.indexes, lambda one: (one.constraint is None, index_shape(one)))
+    names = {old.name: new.name for old, new in zip(wanted.indexes, indexes, strict=True)}
+    identity = names.get(wanted.identity_index or "", wanted.identity_index)
+    return replace(wanted, constraints=constraints, indexes=indexes, identity_index=identity)
+
+
+def _renamed(ours: Sequence[Named], theirs: Sequence[Named], says: Callable[[Named], object]) -> tuple[Named, ...]:
+    there = {(says(one), one.name) for one in theirs}
+    names = dict(reversed([(says(one), one.name) for one in theirs]))
+    return tuple(
+        one if (says(one), one.name) in there else replace(one, name=names.get(says(one), one.name)) for one in ours
+    )
+
+
+def types_there(connection: Connection, types: Sequence[Type]) -> set[TableName]:
+    """Schema and name of those of ``types`` that this side has, used or not."""
+    if not types:
+        return set()
+    names = [one.schema for one in types], [one.name for one in types]
+    return {(str(space), str(name)) for space, name in connection.execute(QUERIES["types_there"], names)}
 
 
 def with_canonical_checks(connection: Connection, table: Table, like: Table) -> Table:

@@ -123,7 +123,7 @@ def run(
         first, (sequences, drift, *lost) = verifier.compare(
             [
                 partial(_sequences, settings),
-                lambda _: schema.diff(settings).differences,
+                lambda _: schema.diff(settings).drift,
                 *verifier.references(),
             ]
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -23,8 +24,9 @@ from scripts.schema import password as schema_password
 from scripts.schema import role
 from scripts.schema import run as schema
 from scripts.schema.documents import SchemaDiff
-from scripts.support.errors import DataDiffer, MigrationError
+from scripts.support.errors import DatabaseError, DataDiffer, MigrationError
 from scripts.support.settings import Settings
+from scripts.support.wait import wait_until
 from tests.conftest import Pair
 
 MakePair = Callable[..., Pair]
@@ -107,6 +109,20 @@ STATEMENTS = (
     "ALTER SEQUENCE {t}_id_seq INCREMENT BY 2 CACHE 10 CYCLE",
     "ALTER SEQUENCE {t}_id_seq AS integer",
     "CREATE TYPE {x}_mood AS ENUM ('sad', 'so so'); ALTER TABLE {t} ADD COLUMN {x} {x}_mood DEFAULT 'sad'",
+    "CREATE DOMAIN {x}_few AS int CHECK (VALUE < 9); ALTER TABLE {t} ADD COLUMN {x} {x}_few",
+    "CREATE SEQUENCE {x}_free; ALTER TABLE {t} ADD COLUMN {x} bigint DEFAULT nextval('{x}_free')",
+    "ALTER TABLE {t} ALTER COLUMN id SET DEFAULT nextval('tags_id_seq')",
+    "ALTER SEQUENCE {t}_id_seq OWNED BY NONE",
+    "COMMENT ON TABLE {t} IS 'it''s {x}'; COMMENT ON COLUMN {t}.{c} IS '{x}'; COMMENT ON CONSTRAINT {t}_pkey ON {t} IS 'key'",
+    "ALTER TABLE {t} ALTER COLUMN {c} SET STATISTICS 7",
+    "ALTER TABLE {t} ALTER COLUMN {c} SET STORAGE plain",
+    "ALTER TABLE {t} SET (fillfactor = 70)",
+    "ALTER TABLE {t} ENABLE ROW LEVEL SECURITY; CREATE POLICY {x} ON {t} TO myteacher_app_user USING ({c} IS NOT NULL)",
+    "CREATE POLICY {x} ON {t} FOR INSERT TO task_service_user WITH CHECK ({c}::text IN ('a', 'b'))",
+    "ALTER TABLE {t} FORCE ROW LEVEL SECURITY",
+    "CREATE STATISTICS {x} ON id, {c} FROM {t}; COMMENT ON STATISTICS {x} IS '{x}'",
+    "ALTER TABLE {t} REPLICA IDENTITY FULL",
+    "ALTER TABLE {t} REPLICA IDENTITY USING INDEX {t}_pkey",
 )  # fmt: skip
 
 
@@ -147,6 +163,14 @@ def test_the_printed_sql_mends_whatever_was_changed(equal: Pair) -> None:
         [("source", "ALTER TABLE tasks ADD COLUMN x1 int"), ("target", "ALTER TABLE tasks ADD COLUMN x1 timestamptz")]
     )
     @example([("target", f"ALTER TABLE tasks ADD CONSTRAINT x{i} CHECK (title IN ('a', 'b'))") for i in (1, 2)])
+    # What one side calls x1 is the other's x2: names that are taken.
+    @example(
+        [
+            ("source", "ALTER TABLE tasks ADD CONSTRAINT x1 CHECK (span > 1), ADD CONSTRAINT x2 CHECK (span > 2)"),
+            ("source", "CREATE INDEX x3 ON tasks (span); CREATE INDEX x4 ON tasks (priority)"),
+            ("target", "ALTER TABLE tasks ADD CONSTRAINT x1 CHECK (span > 2); CREATE INDEX x3 ON tasks (priority)"),
+        ]
+    )
     def mends(changes: list[tuple[str, str]]) -> None:
         with rolled_back(equal.source), rolled_back(equal.target):
             for side, statement in changes:
@@ -178,6 +202,13 @@ KINDS = (
     ("ALTER SEQUENCE tasks_id_seq INCREMENT BY 2", "sequence", "INCREMENT BY 2"),
     ("ALTER TABLE task_images DROP CONSTRAINT task_images_task_id_foreign", "constraint", "REFERENCES"),
     ("ALTER TABLE tasks ADD FOREIGN KEY (user_id) REFERENCES task_images (id)", "constraint", "REFERENCES"),
+    ("COMMENT ON COLUMN tasks.title IS 'what'", "comment", "what"),
+    ("ALTER TABLE tasks ALTER COLUMN title SET STORAGE external", "storage", "SET STORAGE external"),
+    ("ALTER TABLE tasks SET (fillfactor = 70)", "storage", "fillfactor=70"),
+    ("CREATE STATISTICS st ON span, priority FROM tasks", "statistics", "CREATE STATISTICS"),
+    ("ALTER TABLE tasks ENABLE ROW LEVEL SECURITY", "row security", "ENABLE ROW LEVEL SECURITY"),
+    ("CREATE POLICY p ON tasks TO myteacher_app_user USING (true)", "policy", 'TO "task_service_user" USING (true)'),
+    ("ALTER TABLE tasks REPLICA IDENTITY FULL", "replica identity", "FULL"),
 )
 
 
@@ -209,12 +240,14 @@ def test_what_does_not_matter_trips_no_wire(equal: Pair) -> None:
         "ALTER TABLE tasks OWNER TO task_service_user",
         "SELECT setval('tasks_id_seq', 4711)",
         "ALTER TABLE tasks REPLICA IDENTITY FULL",
+        "CREATE STATISTICS st ON span, priority FROM tasks",
+        "ALTER TABLE tasks SET (fillfactor = 70)",
         "ANALYZE tasks",
     ):
         with rolled_back(equal.source):
             equal.source.execute(statement.encode())
             found = schema.between(equal.settings.config, equal.source, equal.target)
-            assert found.match, (statement, found.text)
+            assert found.drift == [], (statement, found.text)
 
 
 def test_enum_labels_and_lost_sequences_are_drift(equal: Pair) -> None:
@@ -238,6 +271,45 @@ def test_enum_labels_and_lost_sequences_are_drift(equal: Pair) -> None:
     labels = equal.target.execute("SELECT enum_range(NULL::mood)::text").fetchone()
     assert labels == ('{sad,"so so",happy}',)
     assert equal.target.execute("SELECT nextval('tasks_id_seq')").fetchone() == (1000000042,)
+
+
+def test_apply_that_was_killed_half_way_leaves_nothing(make_pair: MakePair) -> None:
+    """Prevents a second run that meets half of the first one."""
+    pair = make_pair(rows=None)
+    pair.source.execute(
+        "CREATE DOMAIN few AS int; CREATE SEQUENCE s; CREATE TABLE a (id int PRIMARY KEY DEFAULT nextval('s'), f few);"
+        "CREATE TABLE b (id int PRIMARY KEY); COMMENT ON TABLE a IS 'x'"
+    )
+    pair.config(tables=["a", "b"], referencedTables=[], droppedForeignKeys=[])
+    failed: list[Exception] = []
+
+    def apply() -> None:
+        try:
+            schema.apply(pair.settings)
+        except DatabaseError as error:
+            failed.append(error)
+
+    with psycopg.connect(pair.target_server.url(pair.target.info.dbname)) as other:
+        other.execute("CREATE TABLE b (x int)")
+        worker = threading.Thread(target=apply)
+        worker.start()
+        # It has made all of `a` by then, and waits for the name of `b`.
+        wait_until(
+            lambda: pair.target.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid' "
+                "AND query LIKE 'CREATE TABLE%'"
+            ).fetchall(),
+            bool,
+            what="schema apply to wait",
+            timeout=20,
+        )
+        worker.join()
+        other.rollback()
+    assert len(failed) == 1
+    there: list[Any] = pair.target.execute("SELECT to_regclass('a'), to_regclass('s'), to_regtype('few')").fetchall()
+    assert there == [(None, None, None)]
+    found = schema.apply(pair.settings)
+    assert (found.match, found.created) == (True, ["a", "b"])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from scripts.backup.documents import Backup, Restored, TableSum
 from scripts.cli import prepare_text
 from scripts.copy.documents import Copied, Copy, SequenceSet, TableCopied
 from scripts.preflight.documents import Check, Preflight
-from scripts.schema.documents import Difference, SchemaApplied, SchemaDiff
+from scripts.schema.documents import Difference, Left, SchemaApplied, SchemaDiff
 from tests.unit.cli.shown import shown
 
 SUMS = [
@@ -58,8 +58,15 @@ INDEX = Difference(
     table="tasks", kind="index", name="tasks_span", source="CREATE INDEX", target=None, sql="CREATE INDEX tasks_span"
 )
 LONG = 'ALTER TABLE "public"."scheduled_group_tasks" ADD COLUMN "due_duration_hours" integer DEFAULT 0 NOT NULL;'
-DIFF = SchemaDiff(match=False, differences=[TITLE], pending=[], text="", mend=f"{TITLE.sql};\n{LONG}\n")
-AGREED = SchemaDiff(match=True, differences=[], pending=[INDEX], text="", mend="")
+BEHIND = [Left(table="tasks", kind="trigger", name="audit", why="not in carryTriggers")]
+DIFF = SchemaDiff(match=False, differences=[TITLE], pending=[], left=[], text="", mend=f"{TITLE.sql};\n{LONG}\n")
+AGREED = SchemaDiff(match=True, differences=[], pending=[INDEX], left=BEHIND, text="", mend="")
+COMMENT = Difference(
+    table="tasks", kind="comment", name="table", source="new", target=None, sql="COMMENT ON TABLE tasks", of_rows=False
+)
+BESIDES = SchemaDiff(
+    match=False, differences=[COMMENT], pending=[], left=[], text="", mend="COMMENT ON TABLE tasks IS 'new';\n"
+)
 APPLIED = SchemaApplied(
     created=["tasks", "task_images"],
     statements=['CREATE TABLE "public"."tasks" ()', 'CREATE TABLE "public"."task_images" ()'],
@@ -169,9 +176,10 @@ Next: task-migration status""",
         """\
 2 tables made on the target; the two schemas agree
 
-tables  tasks, task_images
-role    task_service_user, which was made
-later   1 key or index, which `copy` makes
+tables       tasks, task_images
+role         task_service_user, which was made
+later        1 object, which `copy` makes after the rows
+left behind  trigger tasks.audit (not in carryTriggers)
 Next: task-migration copy""",
     ),
     "schema tried": (
@@ -179,9 +187,10 @@ Next: task-migration copy""",
         """\
 Dry run, nothing was changed: 2 tables to be made by 2 statements
 
-tables  tasks, task_images
-role    task_service_user, which would be made
-later   1 key or index, which `copy` makes
+tables       tasks, task_images
+role         task_service_user, which would be made
+later        1 object, which `copy` makes after the rows
+left behind  trigger tasks.audit (not in carryTriggers)
 
 CREATE TABLE "public"."tasks" ();
 CREATE TABLE "public"."task_images" ();
@@ -223,8 +232,24 @@ Next: task-migration schema diff, once that SQL was run""",
         """\
 The two schemas agree
 
-later  1 key or index, which `copy` makes
+later        1 object, which `copy` makes after the rows
+left behind  trigger tasks.audit (not in carryTriggers)
 Next: task-migration copy""",
+    ),
+    "schema differs beside the rows": (
+        prepare_text.schema_diff(BESIDES),
+        """\
+The two schemas differ: 1 difference in 1 table, none of which is about rows:
+`copy` and the canary go on all the same
+
+warn  tasks: comment table
+      source  new
+      target  has none
+
+Run on the target, in this order:
+
+COMMENT ON TABLE tasks IS 'new';
+Next: task-migration schema diff, once that SQL was run""",
     ),
     "copied": (
         prepare_text.copied(COPY),
