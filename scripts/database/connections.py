@@ -31,7 +31,7 @@ PINNED_SETTINGS = {
     "row_security": "off",
     "timezone": "UTC",
     "datestyle": "ISO, YMD",
-    "intervalstyle": "iso_8601",
+    "intervalstyle": "postgres",
     "extra_float_digits": "3",
     "bytea_output": "hex",
     "lc_monetary": "C",

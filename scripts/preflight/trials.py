@@ -27,7 +27,7 @@ from scripts.schema.parts import parts
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.settings import Settings
 from scripts.writes import capture, install, record, relations
-from scripts.writes.relations import Relations, literals, names
+from scripts.writes.relations import Relations, literals
 
 #: Rows of each table that are written: that many of the smallest keys, and of the largest.
 ROWS = 3
@@ -330,7 +330,7 @@ def _arrive(target: Connection, one: Relations, row: Record) -> Iterator[str]:
     table, values = one.table, json.loads(row.vals)
     kept = sql.SQL(QUERIES["values"]).format(
         names=literals(table.stored),
-        values=sql.SQL("ARRAY[{}]::text[]").format(names(table.stored, after="::text")),
+        values=sql.SQL("ARRAY[{}]::text[]").format(record.texts(table, table.stored, "t")),
         table=table.identifier,
     )
     changed = {name: values[name] for name in one.settable if name in values}

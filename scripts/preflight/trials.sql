@@ -133,7 +133,7 @@ SELECT w.key, w.vals FROM (SELECT * FROM task_migration.source_writes WHERE kind
 INSERT INTO {records} (v, table_name, key, kind, vals) SELECT c.last_value + 2, {name}, {key}, {kind}, {vals} FROM task_migration.clock c
 
 -- values: a row's values as a record has them; the table holds no other
-SELECT json_object({names}, {values})::text FROM {table}
+SELECT json_object({names}, {values})::text FROM {table} t
 
 -- type_keys: types by schema and name, with their keys in `needs`
 SELECT n.nspname, t.typname, concat('pg_type'::regclass::oid, '/', t.oid) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace

@@ -14,6 +14,7 @@ from scripts.database.error_text import told
 from scripts.preflight.documents import Check, LargestRow
 from scripts.preflight.tables import named
 from scripts.support.settings import Settings
+from scripts.writes import record
 
 #: pgoutput builds a change in memory whole; larger rows than this want a look first.
 LARGE_ROW_BYTES = 16 * 1024 * 1024
@@ -45,9 +46,9 @@ def _measure(connection: Connection, table: Table) -> Measured:
     # As scripts/writes/capture.sql writes it when a row is inserted: each value as text, escaped for JSON.
     row = sql.SQL("json_object(ARRAY[{}]::text[], ARRAY[{}]::text[])").format(
         sql.SQL(", ").join(sql.Literal(name) for name in table.stored),
-        sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in table.stored),
+        record.texts(table, table.stored, "t"),
     )
-    query = sql.SQL("SELECT coalesce(max(octet_length({}::text)), 0) FROM {}").format(row, table.identifier)
+    query = sql.SQL("SELECT coalesce(max(octet_length({}::text)), 0) FROM {} t").format(row, table.identifier)
     try:
         with connection.transaction():
             found = connection.execute(query).fetchone()

@@ -21,6 +21,7 @@ from typing import Literal
 from psycopg import sql
 
 from scripts.database.catalog import Column, Table
+from scripts.writes import record
 
 Algorithm = Literal["hash", "md5"]
 Round = Callable[[sql.Composable], sql.Composable]
@@ -45,11 +46,7 @@ def shared(table: Table, theirs: Table) -> tuple[str, ...]:
 
 def as_text(column: Column, row: str = "t") -> sql.Composable:
     """The column of a row as text, everything that can be seen of it; NULL stays NULL."""
-    name = sql.SQL("{}.{}").format(sql.SQL(row), sql.Identifier(column.name))
-    if column.builtin and column.type == "bpchar":
-        # Without a length, blanks at the end are kept, and a cast to text would drop them.
-        return sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({0}) END").format(name)
-    return sql.SQL("{}::text").format(name)
+    return record.text_of(column, sql.SQL("{}.{}").format(sql.SQL(row), sql.Identifier(column.name)))
 
 
 def row_hash(table: Table, algorithm: Algorithm, theirs: Table | None = None) -> sql.Composable:

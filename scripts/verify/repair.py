@@ -25,7 +25,7 @@ from scripts.support.sides import BOTH, Side, other
 from scripts.verify.bindings import Bindings
 from scripts.verify.bindings import Row as Name
 from scripts.verify.hash import as_text, shared
-from scripts.verify.rows import Difference, Values, of_key
+from scripts.verify.rows import Difference, Values
 from scripts.writes import install, record, relations
 from scripts.writes.relations import Relations, literals
 
@@ -196,11 +196,11 @@ class _Row:
 
     @property
     def _where(self) -> sql.Composed:
-        return of_key(self.table, [sql.Literal(part) + sql.SQL("::text") for part in self.difference.key])
+        return record.at(self.table, [sql.Literal(value) + sql.SQL("::text") for value in self.difference.key])
 
-    def _literal(self, name: str, value: str | None) -> sql.Composed:
+    def _literal(self, name: str, value: str | None) -> sql.Composable:
         # A literal, not a parameter: with parameters a percent sign in a name would count as one.
-        return sql.SQL("{}::text::{}").format(sql.Literal(value), sql.SQL(self.table.column(name).type))
+        return record.value_of(self.table.column(name), sql.Literal(value) + sql.SQL("::text"))
 
     def _newer(self) -> Side | None:
         """The side whose updated_at is later; None when that does not tell."""

@@ -65,12 +65,9 @@ def _text(key: Key) -> str:
 def _history(
     connection: Connection, side: Side, table: Table, keys: Sequence[Key]
 ) -> dict[str, tuple[Row | None, Records, set[int]]]:
-    def of_row(name: str) -> sql.Composable:
-        return sql.SQL("t.{}::text").format(sql.Identifier(name))
-
     query = sql.SQL(_HISTORY).format(
         names=literals(table.stored),
-        values=sql.SQL(", ").join(map(of_row, table.stored)),
+        values=record.texts(table, table.stored, "t"),
         table=table.identifier,
         match=Relations(table).at("k.key"),
         own=record.table(side),

@@ -17,7 +17,7 @@ from scripts.replication.directions import Direction
 from scripts.verify.documents import Kind
 from scripts.verify.hash import Algorithm, as_text, row_hash, shared
 from scripts.verify.sessions import CatchUp, Pair
-from scripts.writes.relations import key_is
+from scripts.writes import record
 
 Key = tuple[str, ...]
 #: What was seen of a row: its version (xmin) and its hash.
@@ -120,22 +120,12 @@ class Reader:
 def at_keys(table: Table, keys: Sequence[Key]) -> sql.Composed:
     """FROM that gives the rows ``t`` of ``keys``."""
     names = [f"k{i}" for i in range(len(table.key))]
-    match = of_key(table, [sql.SQL("k.{}").format(sql.Identifier(name)) for name in names])
+    match = record.at(table, [sql.Identifier("k", name) for name in names])
     # Literals, not parameters: with parameters a percent sign in a column's name would count as one.
     columns = [sql.Literal([key[i] for key in keys]) + sql.SQL("::text[]") for i in range(len(names))]
     return sql.SQL("FROM unnest({}) k({}) JOIN {} t ON {}").format(
         sql.SQL(", ").join(columns), identifiers(names), table.identifier, match
     )
-
-
-def of_key(table: Table, parts: Sequence[sql.Composable]) -> sql.Composed:
-    """The condition of the row ``t`` whose key's values are these texts, to the last byte."""
-    columns = [table.column(name) for name in table.key]
-    typed = (sql.SQL("{}::{}").format(part, sql.SQL(one.type)) for part, one in zip(parts, columns, strict=True))
-    same = [
-        sql.SQL("{} = {}").format(as_text(one), part) for part, one in zip(parts, columns, strict=True) if not one.exact
-    ]
-    return sql.SQL(" AND ").join([key_is(table, typed), *same])
 
 
 def differing(before: tuple[Observations, Observations]) -> list[Key]:

@@ -79,10 +79,9 @@ class Rules:
     def _make(self, what: str, **holes: sql.Composable) -> sql.Composed:
         return sql.SQL(TEMPLATES[what]).format(**{**self._common, "function": self._named(what), **holes})
 
-    def _value(self, source: str, name: str) -> sql.Composed:
-        return sql.SQL("({} ->> {})::{}").format(
-            sql.SQL(source), sql.Literal(name), sql.SQL(self._table.column(name).cast)
-        )
+    def _value(self, source: str, name: str) -> sql.Composable:
+        text = sql.SQL("{} ->> {}").format(sql.SQL(source), sql.Literal(name))
+        return record.value_of(self._table.column(name), text)
 
     def _apply(self) -> sql.Composed:
         table, it = self._table, self._it
@@ -167,7 +166,7 @@ class Rules:
         """The values of a row outside its key that other tables refer to, as JSON of texts."""
         columns = self._it.referenced
         return sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(
-            literals(columns), names(columns, f"{row}.", "::text")
+            literals(columns), record.texts(self._table, columns, row)
         )
 
     def _children(self) -> list[sql.Composed]:
@@ -198,11 +197,10 @@ class Rules:
             parts.append(sql.SQL(TEMPLATES["child"]).format(table=self._table.identifier, parent=parent, action=action))
         return parts
 
-    def _parent_value(self, name: str) -> sql.Composed:
+    def _parent_value(self, name: str) -> sql.Composable:
         if name in self._table.key:
-            return sql.SQL("(_tm_key::jsonb ->> {})::{}").format(
-                sql.Literal(self._table.key.index(name)), sql.SQL(self._table.column(name).cast)
-            )
+            text = sql.SQL("_tm_key::jsonb ->> {}").format(sql.Literal(self._table.key.index(name)))
+            return record.value_of(self._table.column(name), text)
         return self._value("_tm_vals", name)
 
     def _keys(self) -> sql.Composed:
@@ -235,7 +233,7 @@ class Rules:
             parent=sql.Identifier(*(key.references or ())),
             match=refers(key, "t", values),
             lost=sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(
-                literals(gone), names(gone, "_tm_row.", "::text")
+                literals(gone), record.texts(self._table, gone, "_tm_row")
             ),
             action=action,
         )

@@ -11,7 +11,7 @@ from scripts.database import queries
 from scripts.database.catalog import Table
 from scripts.support.sides import Side
 from scripts.writes import record
-from scripts.writes.relations import Relations, literals, names
+from scripts.writes.relations import Relations, literals
 
 TEMPLATES = queries.load("scripts.writes", "capture.sql")
 
@@ -30,10 +30,10 @@ def function(relations: Relations, side: Side) -> sql.Composed:
         old_key=record.key_of(table, "OLD"),
         new_key=record.key_of(table, "NEW"),
         referenced=literals(relations.referenced),
-        referenced_values=names(relations.referenced, "OLD.", "::text"),
+        referenced_values=record.texts(table, relations.referenced, "OLD"),
         changed=sql.SQL("\n            ").join(changed) if changed else sql.SQL("NULL;"),
         all_names=literals(table.stored),
-        all_values=names(table.stored, "NEW.", "::text"),
+        all_values=record.texts(table, table.stored, "NEW"),
         groups=sql.Literal(json.dumps(relations.groups, ensure_ascii=False)),
         heir_row=sql.SQL("_tm_heir {}%ROWTYPE;" if relations.key_late else "").format(table.identifier),
         heir=_heir(relations, side) if relations.key_late else sql.SQL(""),
@@ -68,4 +68,4 @@ def _changed(table: Table, columns: Iterable[str]) -> sql.Composed:
         tests.append(sql.SQL(form).format(sql.Identifier(name)))
     return sql.SQL(
         "IF {tests} THEN _names := _names || {names}; _vals := _vals || ARRAY[{values}]::text[]; END IF;"
-    ).format(tests=sql.SQL(" OR ").join(tests), names=literals(columns), values=names(columns, "NEW.", "::text"))
+    ).format(tests=sql.SQL(" OR ").join(tests), names=literals(columns), values=record.texts(table, columns, "NEW"))

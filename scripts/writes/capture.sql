@@ -2,12 +2,18 @@
 -- by what the catalog says now
 CREATE OR REPLACE FUNCTION task_migration.shape(relation oid, OUT key_sql text, OUT names text[], OUT values_sql text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $task_migration$
-    SELECT (SELECT 'SELECT jsonb_build_array(' || string_agg(format('($1).%I::text', a.attname), ', ' ORDER BY k.i) || ')::text'
-            FROM pg_index x, unnest(x.indkey::int2[]) WITH ORDINALITY k(n, i) JOIN pg_attribute a ON a.attnum = k.n
-            WHERE x.indrelid = relation AND x.indisprimary AND a.attrelid = relation AND k.i <= x.indnkeyatts),
+    -- Each value as scripts/writes/record.py has it (`text_of`).
+    WITH form (number, sql) AS (
+        SELECT a.attnum, format(CASE WHEN t.typbasetype = 'bpchar'::regtype OR t.oid = 'bpchar'::regtype AND a.atttypmod = -1
+            THEN 'CASE WHEN ($1).%1$I IS NOT NULL THEN concat(($1).%1$I) END' ELSE '($1).%1$I::text' END, a.attname)
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = relation)
+    SELECT (SELECT 'SELECT jsonb_build_array(' || string_agg(f.sql, ', ' ORDER BY k.i) || ')::text'
+            FROM pg_index x, unnest(x.indkey::int2[]) WITH ORDINALITY k(n, i) JOIN form f ON f.number = k.n
+            WHERE x.indrelid = relation AND x.indisprimary AND k.i <= x.indnkeyatts),
         array_agg(c.attname::text ORDER BY c.attnum),
-        'SELECT ARRAY[' || string_agg(format('($1).%I::text', c.attname), ', ' ORDER BY c.attnum) || ']'
-    FROM pg_attribute c WHERE c.attrelid = relation AND c.attnum > 0 AND NOT c.attisdropped AND c.attgenerated = ''
+        'SELECT ARRAY[' || string_agg(f.sql, ', ' ORDER BY c.attnum) || ']'
+    FROM pg_attribute c JOIN form f ON f.number = c.attnum
+    WHERE c.attrelid = relation AND c.attnum > 0 AND NOT c.attisdropped AND c.attgenerated = ''
 $task_migration$;
 CREATE OR REPLACE FUNCTION task_migration.no_truncate() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $task_migration$
 BEGIN

@@ -9,6 +9,7 @@ from functools import cached_property
 from psycopg import sql
 
 from scripts.database.catalog import Constraint, Index, Table
+from scripts.writes import record
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,7 @@ class Relations:
 
     def at(self, key: str) -> sql.Composed:
         """The condition of the row `t` whose key is the text that the SQL ``key`` gives."""
-        table = self.table
-        parts = [
-            sql.SQL("{}::jsonb ->> {}").format(sql.SQL(key), sql.Literal(place)) for place in range(len(table.key))
-        ]
-        same = [
-            sql.SQL("t.{}::text = {}").format(sql.Identifier(name), part)
-            for name, part in zip(table.key, parts, strict=True)
-            if not table.column(name).exact
-        ]
-        casts = (
-            sql.SQL("({})::{}").format(part, sql.SQL(table.column(name).cast))
-            for name, part in zip(table.key, parts, strict=True)
-        )
-        return sql.SQL(" AND ").join([key_is(table, casts), *same])
+        return record.at(self.table, [sql.SQL(f"{key}::jsonb ->> {place}") for place in range(len(self.table.key))])
 
     @property
     def referenced(self) -> tuple[str, ...]:
@@ -86,16 +74,6 @@ def of(tables: Mapping[str, Table], column_groups: Sequence[Sequence[str]]) -> d
         groups = [*column_groups, *(one.columns for one in table.constraints if one.kind in ("c", "f"))]
         found[name] = Relations(table, together(groups, [n for n in table.stored if n not in table.key]))
     return found
-
-
-def key_is(table: Table, values: Iterable[sql.Composable]) -> sql.Composed:
-    """The condition of the row ``t`` whose key the SQL ``values`` give, compared as the key's index does: an extension's `=` may stand
-    where no session of ours looks."""
-    elements = table.primary.elements if table.primary else ()
-    return sql.SQL(" AND ").join(
-        sql.SQL("t.{} {} {}").format(sql.Identifier(name), sql.SQL(str(element.operator)), value)
-        for name, element, value in zip(table.key, elements, values, strict=True)
-    )
 
 
 def refers(key: Constraint, parent: str, values: Iterable[sql.Composable]) -> sql.Composed:
