@@ -113,7 +113,7 @@ def close(connection: Connection, *kinds: str) -> None:
     DEFAULT PRIVILEGES')."""
     for one in holdings(connection):
         if one.rights is not None and one.kind in ("ROUTINE", "SEQUENCE", *kinds):
-            connection.execute(_revoke(one).encode())
+            connection.execute(sql.SQL(_revoke(one)))
 
 
 def holdings(connection: Connection) -> list[Holding]:

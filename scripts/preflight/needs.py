@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 import psycopg
+from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.database import catalog, queries
@@ -192,7 +193,7 @@ def functions(
             try:
                 with connection.transaction():
                     # For some rows: a function is called where there is one.
-                    connection.execute(f"SELECT ({expression}) IS NULL FROM {table} LIMIT {ROWS}".encode())
+                    connection.execute(sql.SQL(f"SELECT ({expression}) IS NULL FROM {table} LIMIT {ROWS}"))
             except psycopg.Error as error:
                 wrong.append(f"{what} of {table}: {told(error)}")
                 parts.add(part)
