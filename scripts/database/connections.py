@@ -25,7 +25,7 @@ COPY_WRITER = "copy write"
 #: What the program's own checksums and dumps of values depend on, so it is pinned on every session. With nothing but pg_catalog in
 #: the path no function, operator or type that somebody else made is ever looked up, and names in definitions come out with their
 #: schemas (PostgreSQL, 'search_path': a pg_temp that is not named is looked into first). A policy is never asked, as its expression
-#: would run with our rights: rows that one would hide are an error.
+#: would run with our rights: rows that one would hide are an error. Texts come out as the record of writes has them (scripts/writes/capture.sql).
 PINNED_SETTINGS = {
     "search_path": "pg_catalog,pg_temp",
     "row_security": "off",

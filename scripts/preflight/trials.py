@@ -27,7 +27,7 @@ from scripts.schema.parts import parts
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.settings import Settings
 from scripts.writes import capture, install, record, relations
-from scripts.writes.relations import Relations, literals
+from scripts.writes.relations import Relations, literals, names
 
 #: Rows of each table that are written: that many of the smallest keys, and of the largest.
 ROWS = 3
@@ -124,7 +124,6 @@ def _limits(connection: Connection, seconds: int) -> None:
         ("lock_timeout", f"{install.LOCK_MS}ms"),
         ("statement_timeout", f"{seconds}s"),
         ("session_replication_role", "replica"),
-        ("intervalstyle", "postgres"),
     ):
         connection.execute("SELECT set_config(%s, %s, true)", (name, value))
 
