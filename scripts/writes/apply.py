@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from psycopg import sql
 
 from scripts.database import queries
-from scripts.database.catalog import Constraint, Index
+from scripts.database.catalog import Constraint, Index, Table
 from scripts.support.sides import Side, other
 from scripts.writes import record
 from scripts.writes.relations import Relations, clashing, literals, names, refers
@@ -164,7 +164,10 @@ class Rules:
 
     def _referenced(self, row: str) -> sql.Composable:
         """The values of a row outside its key that other tables refer to, as JSON of texts."""
-        columns = self._it.referenced
+        return self._texts(self._it.referenced, row)
+
+    def _texts(self, columns: Sequence[str], row: str) -> sql.Composed:
+        """Values of a row variable as JSON of texts."""
         return sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(
             literals(columns), record.texts(self._table, columns, row)
         )
@@ -181,21 +184,26 @@ class Rules:
             child = self._all.get(key.table[1])
             if child is None or child.table.full_name != key.table:
                 action = _outside(key, mine)
-            elif key.on_delete in "nd":
-                action = sql.SQL(TEMPLATES["child_set"]).format(
-                    child=sql.Identifier(*key.table), sets=_sets(key), mine=mine
-                )
             else:
-                action = sql.SQL(TEMPLATES["child_removed"]).format(
-                    child=sql.Identifier(*key.table),
-                    child_key=record.key_of(child.table, "c"),
-                    mine=mine,
-                    remove=record.function(child.table, "remove"),
-                    child_name=sql.Literal(child.table.name),
-                    child_here=child.at("_tm_child"),
-                )
+                action = self._child(key, child, mine)
             parts.append(sql.SQL(TEMPLATES["child"]).format(table=self._table.identifier, parent=parent, action=action))
         return parts
+
+    def _child(self, key: Constraint, child: Relations, mine: sql.Composable) -> sql.Composed:
+        """What becomes of the children that ``mine`` finds, of a table that moves."""
+        holes = {"child": child.table.identifier, "mine": mine, "child_key": record.key_of(child.table, "c")}
+        if key.on_delete in "nd" and _free(key, child.table):
+            return sql.SQL(TEMPLATES["child_set"]).format(sets=_sets(key), **holes)
+        remove = sql.SQL(TEMPLATES["remove_child"]).format(
+            remove=record.function(child.table, "remove"),
+            child_name=sql.Literal(child.table.name),
+            child_here=child.at("_tm_child"),
+            **holes,
+        )
+        if key.on_delete in "nd":
+            let_go = _let_go(key, child, "_tm_child", sql.SQL(""), remove)
+            return sql.SQL(TEMPLATES["child_set_or_removed"]).format(let_go=let_go, **holes)
+        return sql.SQL(TEMPLATES["child_removed"]).format(remove=remove, **holes)
 
     def _parent_value(self, name: str) -> sql.Composable:
         if name in self._table.key:
@@ -217,30 +225,57 @@ class Rules:
 
     def _parent(self, key: Constraint) -> sql.Composed:
         values = [sql.SQL("_tm_row.{}").format(sql.Identifier(name)) for name in key.columns]
+        # Whole: an update that led it to this parent brought a part of it only.
+        action = sql.SQL("{} PERFORM {}(_tm_key, 'parent gone'); RETURN;").format(
+            self._tell_gone(self._table.stored), self._named("remove")
+        )
         if key.on_delete in "nd":
-            action = sql.SQL(
-                "PERFORM set_config('task_migration.cause', 'parent gone', true); UPDATE {} t SET {} WHERE {}; "
-                "PERFORM set_config('task_migration.cause', '', true);"
-            ).format(self._table.identifier, _sets(key), self._it.at("_tm_key"))
-            gone: Sequence[str] = key.sets
-        else:
-            action = sql.SQL("PERFORM {}(_tm_key, 'parent gone'); RETURN;").format(self._named("remove"))
-            # Whole: an update that led it to this parent brought a part of it only.
-            gone = self._table.stored
+            remove = sql.SQL("PERFORM set_config('task_migration.cause', '', true); {}").format(action)
+            let_go = _let_go(key, self._it, "_tm_key", self._tell_gone(key.sets), remove)
+            action = sql.SQL(TEMPLATES["let_go_of_parent"]).format(let_go=let_go)
         return sql.SQL(TEMPLATES["parent"]).format(
             name=sql.Literal(self._table.name),
-            given=sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(value) for value in values),
+            given=_given(values),
             parent=sql.Identifier(*(key.references or ())),
             match=refers(key, "t", values),
-            lost=sql.SQL("jsonb_object({}, ARRAY[{}]::text[])").format(
-                literals(gone), record.texts(self._table, gone, "_tm_row")
-            ),
             action=action,
         )
+
+    def _tell_gone(self, columns: Sequence[str]) -> sql.Composed:
+        return sql.SQL(TEMPLATES["tell_parent_gone"]).format(lost=self._texts(columns, "_tm_row"), **self._common)
 
 
 def _sets(key: Constraint) -> sql.Composed:
     return names(key.sets, after=" = NULL" if key.on_delete == "n" else " = DEFAULT")
+
+
+def _free(key: Constraint, child: Table) -> bool:
+    """Whether SET NULL can never be refused. Pure."""
+    checked = [one.columns for one in child.constraints if one.kind == "c"]
+    bound = {name for names in (*checked, *(claim.uses for claim in child.claims)) for name in names}
+    columns = [child.column(name) for name in key.sets]
+    return key.on_delete == "n" and not any(
+        one.not_null or one.category == "domain" or one.identity or one.name in bound for one in columns
+    )
+
+
+def _let_go(key: Constraint, child: Relations, row: str, tell: sql.Composable, remove: sql.Composable) -> sql.Composed:
+    """A row whose key is the text of the SQL ``row`` sets what its key says, and ``tell``; where it cannot, ``remove``."""
+    values = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in key.columns]
+    return sql.SQL(TEMPLATES["let_go"]).format(
+        child=child.table.identifier,
+        child_here=child.at(row),
+        sets=_sets(key),
+        given=_given(values),
+        parent=sql.Identifier(*(key.references or ())),
+        match=refers(key, "p", values),
+        tell=tell,
+        remove=remove,
+    )
+
+
+def _given(values: Sequence[sql.Composable]) -> sql.Composed:
+    return sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(value) for value in values)
 
 
 def _outside(key: Constraint, mine: sql.Composable) -> sql.Composable:

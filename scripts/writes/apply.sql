@@ -269,15 +269,35 @@ IF NOT EXISTS (SELECT 1 FROM {table} t WHERE {parent}) THEN
 
 -- child_removed: the child goes too
 FOR _tm_child IN SELECT {child_key} FROM {child} c WHERE {mine} LOOP
-            IF _tm_telling THEN
+            {remove}
+        END LOOP;
+
+-- remove_child: what happens to one child
+IF _tm_telling THEN
                 PERFORM task_migration.tell({child_name}, _tm_child, _tm_before, task_migration.newest({child_name}, _tm_child),
                     (SELECT to_jsonb(t.*) FROM {child} t WHERE {child_here}), NULL);
             END IF;
             PERFORM {remove}(_tm_child, CASE WHEN _tm_telling THEN _tm_before ELSE 'cascade' END);
-        END LOOP;
 
 -- child_set: the child lets go of it
 UPDATE {child} c SET {sets} WHERE {mine};
+
+-- child_set_or_removed: as `child_set`, child by child, where one may not be able to
+FOR _tm_child IN SELECT {child_key} FROM {child} c WHERE {mine} LOOP
+            {let_go}
+        END LOOP;
+
+-- let_go: a row lets go of its parent; one that cannot goes, as with a key that neither cascades nor sets: NOT NULL, a check, another
+-- claim, a default that leads nowhere
+BEGIN
+            {tell}
+            UPDATE {child} t SET {sets} WHERE {child_here};
+            IF EXISTS (SELECT 1 FROM {child} t WHERE {child_here} AND {given} AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE {match})) THEN
+                RAISE foreign_key_violation;
+            END IF;
+        EXCEPTION WHEN integrity_constraint_violation OR generated_always THEN
+            {remove}
+        END;
 
 -- child_outside: a child that does not move: its own triggers and keys act, as if the application had deleted; what they write to a
 -- table that moves counts as a write of the application's
@@ -315,7 +335,14 @@ LOOP
 IF {given} THEN
         PERFORM 1 FROM {parent} t WHERE {match} FOR KEY SHARE;
         IF NOT FOUND THEN
-            PERFORM task_migration.tell({name}, _tm_key, 'parent gone', _tm_v, {lost}, NULL);
             {action}
         END IF;
     END IF;
+
+-- let_go_of_parent: the row that arrived and refers to a parent that is gone
+PERFORM set_config('task_migration.cause', 'parent gone', true);
+            {let_go}
+            PERFORM set_config('task_migration.cause', '', true);
+
+-- tell_parent_gone: once, with what is lost
+PERFORM task_migration.tell({name}, _tm_key, 'parent gone', _tm_v, {lost}, NULL);

@@ -149,7 +149,9 @@ class Builder:
         made = Column(f"{name}{len(table.columns)}" if name in taken else name, of_type, some, nullable=not key)
         made.nullable = made.nullable and not self.chance(3)
         more = "" if made.nullable else " NOT NULL"
-        if not key and self.chance(4):
+        if not key and of_type in ("integer", "bigint") and self.chance(6):
+            made.values, more = (), f" {self.one(COUNTED[:3])}"
+        elif not key and self.chance(4):
             more += f" DEFAULT {self.default(made)}"
         if of_type in ("text", "jsonb", "bytea") and self.chance(8):
             more = " STORAGE EXTERNAL" + more

@@ -12,6 +12,16 @@ from tests.fuzz.values import literal
 
 #: PostgreSQL, 'Transaction Isolation'; most applications stay with the first.
 ISOLATIONS = ("READ COMMITTED", "READ COMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+#: What a session may have set, and how it shows values with it.
+SESSIONS = (
+    "SET LOCAL timezone = 'Asia/Tokyo'",
+    "SET LOCAL bytea_output = 'escape'",
+    "SET LOCAL intervalstyle = 'iso_8601'",
+    "SET LOCAL datestyle = 'German'",
+    "SET LOCAL extra_float_digits = -5",
+    "SET LOCAL quote_all_identifiers = on",
+    "SET LOCAL search_path = ''",
+)
 SCHEMAS = ("public", "public", "tasks", 'We"ird %s')
 
 
@@ -90,7 +100,11 @@ def rounds(it: Builder) -> tuple[Round, ...]:
     """What is written once replication runs."""
     return tuple(
         tuple(
-            Transaction(it.one(BOTH), it.one(ISOLATIONS), tuple(statement(it) for _ in range(it.number_of(1, 3))))
+            Transaction(
+                it.one(BOTH),
+                it.one(ISOLATIONS),
+                (*([it.one(SESSIONS)] if it.chance(4) else []), *(statement(it) for _ in range(it.number_of(1, 3)))),
+            )
             for _ in range(it.number_of(1, 4))
         )
         for _ in range(it.number_of(1, 3))
