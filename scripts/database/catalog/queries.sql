@@ -208,6 +208,8 @@ WITH RECURSIVE inside (relation, place, name, type, steps) AS (
                   WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
         UNION ALL SELECT r.rngsubtype, ARRAY['ends'] FROM pg_range r WHERE r.rngtypid = t.oid
         UNION ALL SELECT r.rngtypid, ARRAY['each'] FROM pg_range r WHERE r.rngmultitypid = t.oid) n (type, step))
-SELECT i.relation, i.name, i.steps, format_type(t.oid, NULL), t.oid >= 16384, t.typsend <> 0 AND t.typreceive <> 0,
+SELECT i.relation, i.name, i.steps, format_type(t.oid, NULL), t.oid >= 16384,
+       -- An array with a function of its own (oidvector, int2vector) does not take what it sends of an empty one.
+       t.typsend <> 0 AND t.typreceive <> 0 AND (t.typsubscript <> 'pg_catalog.array_subscript_handler'::regproc OR t.typreceive = 'pg_catalog.array_recv'::regproc),
        t.oid <> 'integer'::regtype AND EXISTS (SELECT FROM pg_cast c WHERE c.castsource = t.oid AND c.casttarget = 'oid'::regtype AND c.castmethod = 'b')
 FROM inside i JOIN pg_type t ON t.oid = i.type ORDER BY i.relation, i.place, i.steps

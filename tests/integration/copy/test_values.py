@@ -40,6 +40,8 @@ NAMED = {
         "o": ("regclass", "-"),
         "p": ("oid", "4711"),
         "r": ("bpchar", "blanks  "),
+        "s": ("oidvector", ""),
+        "t": ("int2vector", ""),
     },
     "inside": {
         "a": ("regclass[]", "{public.stays,NULL,pg_class}"),
