@@ -25,6 +25,8 @@ class Dump(Document):
     server_major: int
     #: Major version of pg_dump; an archive is read by it or a newer one.
     client_version: int
+    #: Of the source's database; another one would hold other bytes.
+    encoding: str = "UTF8"
     tables: list[TableSum]
     #: How many the database has of each kind, without those of extensions.
     objects: dict[str, int]

@@ -72,7 +72,7 @@ def run(
             with progress.work("read it back", size / 2**20, "MiB") as work:
                 place.get(name, back, lambda count: work.advance(count / 2**20))
             _same_file(back, facts["sha256"], size)
-            with scratch.database(scratch_url) as tried:
+            with scratch.database(scratch_url, dump.encoding) as tried:
                 if tried.empower is None:
                     _restore(back, tried.url, dump, progress=progress)
                 else:
@@ -139,8 +139,7 @@ def restore(
             f"{manifest_location} says SHA-256 {manifest.sha256}, but {'--sha256' if sha256 else 'the journal'} has {expected}: manifest or "
             "dump was changed after the backup. Nothing was restored; choose another backup"
         )
-    if not force:
-        scratch.refuse_filled(url, "the database to restore into")
+    scratch.refuse_unfit(url, "the database to restore into", manifest.encoding, force)
     with scratch.directory() as home:
         local = home / "dump"
         with progress.work("bring the dump", manifest.bytes / 2**20, "MiB") as work:
@@ -195,7 +194,8 @@ def _dump(settings: Settings, local: Path, plain_inserts: bool, progress: Progre
     with session(settings, "source", "backup", "backup", autocommit=False) as source:
         source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         row = source.execute(
-            "SELECT pg_export_snapshot(), current_database(), version(), current_setting('server_version_num')::int / 10000"
+            "SELECT pg_export_snapshot(), current_database(), version(), current_setting('server_version_num')::int / 10000, "
+            "current_setting('server_encoding')"
         ).fetchone()
         if row is None:
             raise DatabaseError("backup: the source exported no snapshot")
@@ -221,6 +221,7 @@ def _dump(settings: Settings, local: Path, plain_inserts: bool, progress: Progre
             server_version=row[2],
             server_major=row[3],
             client_version=tools.version(program),
+            encoding=row[4],
             tables=compare.checksums(source, "checksums of the source", progress, size=pace.rows, gate=pace.gate),
             objects=compare.objects(source),
         )

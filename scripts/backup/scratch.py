@@ -93,16 +93,16 @@ class Place:
 
 
 @contextmanager
-def database(url: str | None) -> Iterator[Place]:
-    """An empty database: the one given, or one on a server that lives as long as this.
+def database(url: str | None, encoding: str) -> Iterator[Place]:
+    """An empty database of an encoding: the one given, or one on a server that lives as long as this.
 
     That server has a directory of its own: its user has to get through to its data, and must not find the dump on the way.
 
     Raises:
-        Refused: the given database is not empty.
+        Refused: the given database is not empty, or of another encoding.
     """
     if url is not None:
-        refuse_filled(url, "the scratch database")
+        refuse_unfit(url, "the scratch database", encoding)
         yield Place(url)
         return
     with directory() as home:
@@ -111,7 +111,7 @@ def database(url: str | None) -> Iterator[Place]:
         with EmbeddedPostgres(home, "scratch", settings=QUICK) as server:
             password = secrets.token_urlsafe(18)
             server.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'")
-            server.execute(f"CREATE DATABASE restored OWNER {ROLE}")
+            server.execute(f"CREATE DATABASE restored OWNER {ROLE} TEMPLATE template0 ENCODING '{encoding}'")
             # Our own functions, which a backup made after `copy` holds, set these (scripts/writes/apply.sql).
             server.execute(f"GRANT SET ON PARAMETER session_replication_role, deadlock_timeout TO {ROLE}")
             yield Place(
@@ -120,11 +120,17 @@ def database(url: str | None) -> Iterator[Place]:
             )
 
 
-def refuse_filled(url: str, what: str) -> None:
-    """Raises Refused when the database holds tables, views or sequences of its own."""
+def refuse_unfit(url: str, what: str, encoding: str, force: bool = False) -> None:
+    """Raises Refused when the database is of another encoding, or, without ``force``, holds tables, views or sequences of its own."""
     with domain_errors(f"looking into {what}"), connect(url, step="restore", name=what) as connection:
-        held = compare.own_relations(connection)
+        held = [] if force else compare.own_relations(connection)
         name = connection.info.dbname
+        found = connection.info.parameter_status("server_encoding")
+    if found != encoding:
+        raise Refused(
+            f"{what} {name!r} is of encoding {found}, the backup's is {encoding}: its texts would be other bytes; name one of the same: "
+            f"CREATE DATABASE ... TEMPLATE template0 ENCODING '{encoding}'"
+        )
     if held:
         shown = ", ".join(held[:5]) + (f" and {len(held) - 5} more" if len(held) > 5 else "")
         raise Refused(

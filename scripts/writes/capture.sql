@@ -3,15 +3,15 @@
 CREATE OR REPLACE FUNCTION task_migration.shape(relation oid, OUT key_sql text, OUT names text[], OUT values_sql text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $task_migration$
     -- Each value as scripts/writes/record.py has it (`text_of`).
-    WITH form (number, sql) AS (
+    WITH form (number, text) AS (
         SELECT a.attnum, format(CASE WHEN t.typbasetype = 'bpchar'::regtype OR t.oid = 'bpchar'::regtype AND a.atttypmod = -1
             THEN 'CASE WHEN ($1).%1$I IS NOT NULL THEN concat(($1).%1$I) END' ELSE '($1).%1$I::text' END, a.attname)
         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = relation)
-    SELECT (SELECT 'SELECT jsonb_build_array(' || string_agg(f.sql, ', ' ORDER BY k.i) || ')::text'
+    SELECT (SELECT 'SELECT jsonb_build_array(' || string_agg(f.text, ', ' ORDER BY k.i) || ')::text'
             FROM pg_index x, unnest(x.indkey::int2[]) WITH ORDINALITY k(n, i) JOIN form f ON f.number = k.n
             WHERE x.indrelid = relation AND x.indisprimary AND k.i <= x.indnkeyatts),
         array_agg(c.attname::text ORDER BY c.attnum),
-        'SELECT ARRAY[' || string_agg(f.sql, ', ' ORDER BY c.attnum) || ']'
+        'SELECT ARRAY[' || string_agg(f.text, ', ' ORDER BY c.attnum) || ']'
     FROM pg_attribute c JOIN form f ON f.number = c.attnum
     WHERE c.attrelid = relation AND c.attnum > 0 AND NOT c.attisdropped AND c.attgenerated = ''
 $task_migration$;

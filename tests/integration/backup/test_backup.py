@@ -266,6 +266,23 @@ def test_inserts_into_a_folder_and_a_scratch_database_that_is_named(
     drop(pair, name)
 
 
+def test_a_database_of_another_encoding_is_tried_out_in_its_own(make_pair: MakePair, tmp_path: Path) -> None:
+    """Prevents a backup that cannot be restored into UTF8, and one whose texts come out as other bytes and so differ."""
+    pair = make_pair(rows=None, encoding="SQL_ASCII")
+    pair.source.execute(
+        r"CREATE TABLE words (word text); INSERT INTO words VALUES (convert_from('\xff80', 'SQL_ASCII'))"
+    )
+    saved = backup.run(pair.settings, str(tmp_path))
+    assert (saved.encoding, saved.restore_verified) == ("SQL_ASCII", True)
+    for work in (
+        lambda: backup.run(pair.settings, str(tmp_path / "b"), scratch_url=pair.target_server.url("postgres")),
+        lambda: backup.restore(pair.settings, saved.manifest, pair.target_server.url("postgres"), force=True),
+    ):
+        with pytest.raises(Refused, match="is of encoding UTF8, the backup's is SQL_ASCII"):
+            work()
+    assert backup.restore(pair.settings, saved.manifest, pair.settings.target()).restored
+
+
 def test_a_full_disk_fails_and_says_so(make_pair: MakePair, tmp_path: Path) -> None:
     """Prevents status 0, or a traceback, where the disk took only a part."""
     pair = make_pair(rows=400)
