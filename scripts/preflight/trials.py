@@ -24,6 +24,7 @@ from scripts.preflight.documents import Check
 from scripts.preflight.needs import QUERIES
 from scripts.schema import choice, role, sequences, statements
 from scripts.schema.parts import parts
+from scripts.schema.sequences import literal
 from scripts.support.errors import MigrationError, TimedOut
 from scripts.support.settings import Settings
 from scripts.writes import capture, install, record, relations
@@ -248,7 +249,17 @@ def _make(config: MigrationConfig, source: Connection, target: Connection, table
     there = statements.types_there(target, types)
     attempts.take("types", *statements.before_tables(wanted.values(), types, there))
     before = catalog.existing(target, config.db_schema, tuple(tables))
-    _create(attempts, [table for name, table in wanted.items() if name not in before])
+    missing = [table for name, table in wanted.items() if name not in before]
+    # What a sequence hands out is not rolled back, unless the sequence itself is.
+    old = {
+        (one.sequence.schema, one.sequence.name) for one in sequences.taken(missing) if _is_there(target, one.sequence)
+    }
+    _create(attempts, missing)
+    _take_ids(
+        attempts,
+        [t for t in missing if not old & {(s.schema, s.name) for s in t.sequences}],
+        config.sequence_band_start,
+    )
     found = catalog.read(target, config.db_schema, catalog.existing(target, config.db_schema, tuple(tables)), "target")
     after = [
         (statements.STAGES.index(stage), name, item, statement)
@@ -263,6 +274,12 @@ def _make(config: MigrationConfig, source: Connection, target: Connection, table
 
 def _empty(connection: Connection, table: Table) -> bool:
     return not scalar(connection, sql.SQL("SELECT EXISTS (SELECT 1 FROM {})").format(table.identifier))
+
+
+def _is_there(connection: Connection, sequence: catalog.Sequence) -> bool:
+    return (
+        scalar(connection, "SELECT to_regclass(%s) IS NOT NULL", (sequence.identifier.as_string(connection),)) is True
+    )
 
 
 def _create(attempts: _Attempts, tables: Sequence[Table]) -> None:
@@ -293,6 +310,28 @@ def _create(attempts: _Attempts, tables: Sequence[Table]) -> None:
             attempts.take(f"{table.name}.{item}", sql.SQL(text))
     if len(attempts.failed) == count:
         attempts.failed.append(whole)
+
+
+def _take_ids(attempts: _Attempts, tables: Sequence[Table], band: int) -> None:
+    """Columns of tables just made that take an id of the target's band: one that is no integer may have no place for it."""
+    for one in sequences.taken(tables):
+        name = literal(one.sequence.identifier.as_string(None))
+        for table, column in one.columns:
+            what = f"{table.name}.{column.name}"
+            if (
+                column.default is None
+                or column.is_integer
+                or any(text.startswith(f"{what}: ") for text in attempts.failed)
+            ):
+                continue
+            text = (
+                f"SELECT setval({name}, greatest({band}, {one.sequence.minimum}), false); CREATE TEMPORARY TABLE task_migration_id (id {column.type}) "
+                f"ON COMMIT DROP; INSERT INTO pg_temp.task_migration_id VALUES ({column.default}); DROP TABLE pg_temp.task_migration_id"
+            )
+            if not attempts.take(f"{table.name}.{column.name}", sql.SQL(text)):
+                attempts.failed[-1] += (
+                    f": the target's ids begin at {band} (sequenceBandStart); widen the column on the source"
+                )
 
 
 def _applied(

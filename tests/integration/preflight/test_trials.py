@@ -233,3 +233,29 @@ def test_a_function_that_needs_a_search_path_is_given_one_though_no_row_calls_it
     assert pair.source.execute(
         "SELECT to_regnamespace('task_migration'), count(*) FROM pg_trigger WHERE NOT tgisinternal"
     ).fetchall() == [(None, 0)]
+
+
+def test_ids_that_do_not_fit_and_roles_that_are_not_there_are_refused_and_the_remedies_lead_on(
+    make_pair: MakePair,
+) -> None:
+    """Prevents a service whose first insert is refused, as an id of its band is longer, and a policy that cannot be made."""
+    pair = make_pair(rows=None)
+    pair.source.execute(
+        "CREATE SEQUENCE s; CREATE TABLE short (id varchar(6) PRIMARY KEY DEFAULT 'T' || nextval('s'), v int);"
+        "CREATE ROLE night_shift; CREATE TABLE asked (id int PRIMARY KEY); CREATE POLICY for_it ON asked TO night_shift USING (true)"
+    )
+    try:
+        pair.config(tables=["short", "asked"], droppedForeignKeys=[], referencedTables=[])
+        found = failed(looked(pair.settings))
+        assert set(found) == {"target: make the tables", "target: roles of policies"}
+        assert "short.id: value too long for type character varying(6)" in found["target: make the tables"][0]
+        pair.source.execute("ALTER TABLE short ALTER id TYPE varchar(20)")
+        left = re.findall(r"leaveBehind: \[(.*)\]", found["target: roles of policies"][1])
+        assert left == ["asked.for_it"]
+        pair.config(leaveBehind=left)
+        assert failed(looked(pair.settings)) == {}
+        made = schema.apply(pair.settings)
+        assert (made.match, [(one.kind, one.name) for one in made.left]) == (True, [("policy", "for_it")])
+        assert pair.target.execute("SELECT last_value, is_called FROM s").fetchone() == (1, False)
+    finally:
+        pair.source.execute("DROP TABLE asked; DROP ROLE night_shift")
