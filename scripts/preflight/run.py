@@ -13,6 +13,7 @@ from scripts.database.strangers import Stranger
 from scripts.preflight import dms, meanings, needs, objects, rights, server, shapes, tables, trials, values, wal
 from scripts.preflight.documents import Check, Preflight
 from scripts.schema import ownership, statements
+from scripts.schema import run as schema
 from scripts.support.errors import MigrationError
 from scripts.support.events import PreflightEvent, Step
 from scripts.support.redact import redact
@@ -85,6 +86,7 @@ class _Run:
         for side, connection in self.connections.items():
             self.take(f"{side}: rights", partial(self.rights, side, connection))
         if len(self.tables) == 2:
+            self.take("both: schema", self.differences)
             self.trials(self.connections["source"], self.connections["target"], self.tables["source"])
 
     def trials(self, source: Connection, target: Connection, found: dict[str, Table]) -> None:
@@ -122,6 +124,23 @@ class _Run:
         self.take("source: write", lambda: self.runs("source", "write", get_args(strangers.Kind), live))
         self.take(
             "target: make the tables", lambda: self.runs("target", "make the tables", get_args(strangers.Kind), made)
+        )
+
+    def differences(self) -> Iterator[Check]:
+        """What `copy` would refuse of tables that are on the target already."""
+        if not self.tables["target"]:
+            yield Check("both: schema", "pass", "no table on the target yet")
+            return
+        found = schema.between(self.settings.config, self.connections["source"], self.connections["target"])
+        yield tables.named(
+            "both: schema",
+            [
+                f"{one.table}: {one.kind} {one.name} (source {one.source or 'none'}; target {one.target or 'none'})"
+                for one in found.differences
+            ],
+            "the target's tables are as the source's",
+            "fail",
+            f"on the target, where the source is right: {found.mend}",
         )
 
     def look_for_others(self, side: Side, connection: Connection) -> Iterator[Check]:

@@ -259,3 +259,22 @@ def test_ids_that_do_not_fit_and_roles_that_are_not_there_are_refused_and_the_re
         assert pair.target.execute("SELECT last_value, is_called FROM s").fetchone() == (1, False)
     finally:
         pair.source.execute("DROP TABLE asked; DROP ROLE night_shift")
+
+
+def test_tables_that_are_on_the_target_already_are_the_sources_or_are_said_not_to_be(make_pair: MakePair) -> None:
+    """Prevents a `copy` that refuses what preflight let pass, and a row that arrives where its column is missing."""
+    pair = make_pair(rows=None)
+    pair.source.execute(
+        "CREATE TABLE one (id int PRIMARY KEY, v text NOT NULL, n numeric); INSERT INTO one VALUES (1, 'x', 1.50)"
+    )
+    pair.target.execute("CREATE TABLE one (id bigint NOT NULL, v text DEFAULT 'y', CHECK (id < 9))")
+    pair.config(tables=["one"], droppedForeignKeys=[], referencedTables=[])
+    found = looked(pair.settings)["both: schema"]
+    assert found.status == "fail"
+    for what in ("column id (source", "column n (source", "constraint one_id_check (source none"):
+        assert what in found.detail
+    pair.target.execute(found.remedy.partition(": ")[2].encode())
+    mended = looked(pair.settings)
+    assert failed(mended) == {}
+    assert mended["both: schema"].status == "pass"
+    assert "1 rows arrived" in mended["target: apply to one"].detail
