@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 
 import psycopg
@@ -17,6 +18,7 @@ from scripts.database.connections import Connection
 from scripts.database.error_text import told
 from scripts.preflight.documents import Check
 from scripts.preflight.tables import named
+from scripts.schema import choice
 from scripts.support.sides import Side
 
 QUERIES = queries.load("scripts.preflight", "trials.sql")
@@ -145,12 +147,15 @@ def checks(
     own |= {key for key, need in needs.items() if need.definition == ""}
     missing = sorted(used & lacking - own)
     offered = {row[0] for row in target.execute("SELECT name FROM pg_available_extensions")}
+    remedy = partial(
+        _remedy, needs=needs, offered=offered, rows=rows & lacking, tables={table.name: table for table in tables}
+    )
     yield named(
         USED,
         list(dict.fromkeys(_what(needs[key]) for key in missing)),
         "the target has every type, function, operator, collation and extension",
         "fail",
-        _remedy(needs, ordered(needs, lacking, missing), offered, rows & lacking),
+        remedy(ordered(needs, lacking, missing)),
     )
     called = sorted(lacking - used - own) if not missing else []
     yield named(
@@ -158,7 +163,7 @@ def checks(
         [_what(needs[key]) for key in called],
         "the target has what the texts of these functions name" if not missing else "looked at when those are there",
         "warn",
-        _remedy(needs, ordered(needs, lacking, called), offered, rows & lacking),
+        remedy(ordered(needs, lacking, called)),
     )
     others = {key: text for key, text in _functions(target, needs, lacking).items() if text != needs[key].definition}
     yield named(
@@ -236,7 +241,13 @@ def _what(need: Need) -> str:
     return f"extension {need.extension}" if need.extension else need.what
 
 
-def _remedy(needs: Mapping[str, Need], todo: list[Need], offered: Collection[str], rows: Collection[str]) -> str:
+def _remedy(
+    todo: list[Need],
+    needs: Mapping[str, Need],
+    offered: Collection[str],
+    rows: Collection[str],
+    tables: Mapping[str, Table],
+) -> str:
     """What makes them: SQL, and a sentence for each that no SQL makes. ``rows``: types of rows of tables that are not there yet."""
     texts, later, said = list[str](), list[str](), list[str]()
     extensions = {need.names_parts[0] for need in todo if need.kind == "extension"}
@@ -248,9 +259,7 @@ def _remedy(needs: Mapping[str, Need], todo: list[Need], offered: Collection[str
             if need.definition and all(word.startswith("index ") for word in words):
                 later.append(need.definition)
             else:
-                said.append(
-                    f"{need.what} takes a row of a table that is not there yet: leaveBehind: [{', '.join(sorted(parts))}]"
-                )
+                said.append(f"{need.what} takes a row of a table that is not there yet{choice.may_stay(tables, parts)}")
         elif need.extension:
             # A member alone is missing where the extension is there in another version.
             texts += [f"ALTER EXTENSION {quoted(need.extension)} UPDATE"] * (need.extension not in extensions)

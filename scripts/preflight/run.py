@@ -10,7 +10,7 @@ from scripts.database import catalog, engines, helper_schema, strangers
 from scripts.database.catalog import Table, parts
 from scripts.database.connections import Connection, NotConnected, connect, domain_errors, keeps_views_out
 from scripts.database.strangers import Stranger
-from scripts.preflight import dms, meanings, needs, objects, rights, server, shapes, tables, trials, values, wal
+from scripts.preflight import dms, making, meanings, needs, objects, rights, server, shapes, tables, trials, values, wal
 from scripts.preflight.documents import Check, Preflight
 from scripts.schema import ownership, statements
 from scripts.schema import run as schema
@@ -119,7 +119,7 @@ class _Run:
                     "mend those, then run it again",
                 )
             else:
-                yield from trials.made(self.settings, source, target, found, records)
+                yield from making.made(self.settings, source, target, found, records)
 
         self.take("source: write", lambda: self.runs("source", "write", get_args(strangers.Kind), live))
         self.take(

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from scripts.database import catalog, queries, strangers
-from scripts.database.catalog import Table, quoted
-from scripts.database.connections import Connection
+from scripts.database.catalog import Column, Sequence, Table, quoted
+from scripts.database.connections import Connection, scalar
 from scripts.database.strangers import Kind, Stranger
 from scripts.preflight.documents import Check, Status
 from scripts.preflight.server import QUERIES
 from scripts.schema import choice
-from scripts.schema.sequences import taken
+from scripts.schema.sequences import Taken, taken
 from scripts.support.settings import Settings
 from scripts.support.sides import Side
 
@@ -145,36 +145,76 @@ def sequences(settings: Settings, connection: Connection, tables: dict[str, Tabl
     """Kinds of sequences and identities, and how far each is from the target's band."""
     start = settings.config.sequence_band_start
     warn = start * settings.config.sequence_band_warn_percent // 100
-    wrong, near, odd, kinds = [], [], [], []
-    for one in taken(choice.chosen(tables, settings.config, "source").values()):
-        sequence, columns = one.sequence, [column for _, column in one.columns]
+    near, odd, kinds = [], [], []
+    wrong: dict[str, str] = {}
+    chosen = choice.chosen(tables, settings.config, "source")
+    for one in taken(chosen.values()):
+        sequence, name, holders = one.sequence, one.sequence.name, _holders(one, chosen)
         last = catalog.last_value(connection, sequence)
-        end = min([sequence.maximum, *(_BOUNDS[column.root] for column in columns if column.root in _BOUNDS)])
-        if last >= start or end <= start:
-            wrong.append(f"{sequence.name} (at {last}, ends at {end})")
-        elif last >= warn:
-            near.append(f"{sequence.name} (at {last})")
+        end = min([sequence.maximum, *(_BOUNDS[column.root] for _, column in holders)])
         if sequence.increment < 1 or sequence.cycle:
-            odd.append(f"{sequence.name} (increment {sequence.increment}, {'cycles' if sequence.cycle else 'ends'})")
+            odd.append((f"{name} (increment {sequence.increment}, {'cycles' if sequence.cycle else 'ends'})", one))
+        elif last >= start:
+            wrong[f"{name} (at {last}, ends at {end})"] = f"sequenceBandStart: {10 ** (len(str(last)) + 1)}"
+        elif end <= start:
+            wrong[f"{name} (at {last}, ends at {end})"] = _widened(sequence, holders, start)
+        elif last >= warn:
+            near.append(f"{name} (at {last})")
         for table, column in one.columns:
-            how = {"a": "identity always", "d": "identity by default"}.get(
-                column.identity, f"takes from {sequence.name}"
-            )
+            how = {"a": "identity always", "d": "identity by default"}.get(column.identity, f"takes from {name}")
             kinds.append(f"{table.name}.{column.name} {how}")
     yield named(
         "source: sequence band",
-        wrong,
+        list(wrong),
         f"all below {start}, and the band within their range",
         "fail",
-        "choose sequenceBandStart above every id and below the ends: ALTER TABLE ... ALTER COLUMN ... TYPE bigint for a narrow one",
+        "choose sequenceBandStart above every id and below the ends, or give a narrow column room (rewrites the table, locked): "
+        + "; ".join(dict.fromkeys(wrong.values())),
     )
     yield named(
         "source: distance to the band", near, f"far: below {warn}", "warn", "raise sequenceBandStart before the copy"
     )
     yield named(
         "source: kinds of sequences",
-        odd,
+        [text for text, _ in odd],
         "; ".join(kinds) or "none",
         "fail",
-        "bands need rising sequences: ALTER SEQUENCE ... INCREMENT 1 NO CYCLE",
+        "bands need rising sequences: " + "; ".join(_rising(connection, one) for _, one in odd),
+    )
+
+
+def _holders(one: Taken, tables: dict[str, Table]) -> list[tuple[Table, Column]]:
+    """The narrow columns that take its ids, and those of keys that refer to them."""
+    by_name = {table.full_name: table for table in tables.values()}
+    found = list(one.columns)
+    for table, column in one.columns:
+        for key in table.children:
+            if key.table in by_name and column.name in key.references_columns:
+                child = by_name[key.table]
+                found.append((child, child.column(key.columns[key.references_columns.index(column.name)])))
+    return [(table, column) for table, column in found if column.root in _BOUNDS]
+
+
+def _widened(sequence: Sequence, holders: list[tuple[Table, Column]], start: int) -> str:
+    """SQL after which the band is within the range."""
+    texts = [
+        f"ALTER TABLE {quoted(table.schema, table.name)} ALTER COLUMN {quoted(column.name)} TYPE bigint"
+        for table, column in holders
+        if _BOUNDS[column.root] <= start
+    ]
+    if sequence.maximum <= start:
+        # An identity's type is its column's.
+        kind = "" if sequence.identity else " AS bigint"
+        texts.append(f"ALTER SEQUENCE {sequence.identifier.as_string(None)}{kind} NO MAXVALUE")
+    return "; ".join(texts)
+
+
+def _rising(connection: Connection, one: Taken) -> str:
+    """SQL after which the sequence rises, above every id there is."""
+    name = one.sequence.identifier.as_string(None)
+    if one.sequence.increment >= 1:
+        return f"ALTER SEQUENCE {name} NO CYCLE"
+    first = max(1, int(scalar(connection, f"SELECT {one.top}")) + 1)
+    return (
+        f"ALTER SEQUENCE {name} INCREMENT BY 1 NO MINVALUE NO MAXVALUE START WITH {first} RESTART WITH {first} NO CYCLE"
     )

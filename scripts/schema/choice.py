@@ -108,7 +108,17 @@ def _leavable(table: Table) -> Iterator[tuple[Leavable, str]]:
 def unknown(tables: Tables, config: MigrationConfig) -> list[str]:
     """Entries of the two lists that name nothing of the source's ``tables``, in words."""
     there = {f"{name}.{trigger.name}" for name, table in tables.items() for trigger in table.triggers}
-    may = {f"{name}.{one}" for name, table in tables.items() for _, one in _leavable(table)}
+    may = _may(tables)
     return [f"carryTriggers: {entry}" for entry in config.carry_triggers if entry not in there] + [
         f"leaveBehind: {entry}" for entry in config.leave_behind if entry not in may
     ]
+
+
+def may_stay(tables: Tables, entries: Iterable[str]) -> str:
+    """What is said of ``entries`` (table.name) that `leaveBehind` may name; nothing where it may name none."""
+    found = sorted(_may(tables) & set(entries))
+    return f"; or what the target can do without stays behind: leaveBehind: [{', '.join(found)}]" if found else ""
+
+
+def _may(tables: Tables) -> set[str]:
+    return {f"{name}.{one}" for name, table in tables.items() for _, one in _leavable(table)}
