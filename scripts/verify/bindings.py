@@ -18,8 +18,8 @@ from scripts.database import queries
 from scripts.database.catalog import Constraint, Index, Table, TableName
 from scripts.database.connections import Connection
 from scripts.support.sides import Side, other
-from scripts.verify.hash import as_text
 from scripts.verify.rows import BATCH, Difference, Key, at_keys
+from scripts.writes import record
 from scripts.writes.relations import Relations, clashing, literals, names, refers
 
 _SQL = queries.load("scripts.verify")
@@ -99,9 +99,15 @@ class Bindings:
     def _refuse(self, row: Row, why: str) -> None:
         self.refused.setdefault(row, why)
 
+    def _used(self, table: Table, claim: Index) -> Collection[str]:
+        """The columns by which a row claims; all where a function is given the whole row."""
+        whole = any(".*" in text for text in (*(one.expression for one in claim.elements), claim.condition or ""))
+        return table.stored if whole else self._from(table.name, claim.uses)
+
     def _claims(self, table: Table, claim: Index) -> None:
         """Rows that come and claim what a row there has: it must be one that goes, or changes."""
-        rows = (row for row in self.coming if row[0] == table.name and self._changing(row, claim.uses))
+        uses = self._used(table, claim)
+        rows = (row for row in self.coming if row[0] == table.name and self._changing(row, uses))
         for keys in self._keys(table.name, rows):
             for own, rival in self._rivals(table, claim, keys):
                 row, holder = (table.name, own), (table.name, rival)
@@ -119,27 +125,23 @@ class Bindings:
 
     def _rivals(self, table: Table, claim: Index, keys: Sequence[Key]) -> Iterator[tuple[Key, Key]]:
         here, there = self.found[self.best][table.name], table
-        wanted = set(self._from(table.name, claim.uses)) & set(here.stored)
+        wanted = set(self._used(table, claim)) & set(here.stored)
         stored = [name for name in there.stored if name in wanted]
         given = self._ask(
             self.best,
             "texts",
             len(here.key),
-            key=_texts(here.key, here, "t"),
+            key=record.texts(here, here.key, "t"),
             names=literals(stored),
-            values=_texts(stored, here, "t"),
+            values=record.texts(here, stored, "t"),
             rows=at_keys(here, keys),
         )
         if not given:
             return
-        columns = [
-            sql.SQL("(g.v ->> {})::{} AS {}").format(
-                sql.Literal(name), sql.SQL(there.column(name).cast), sql.Identifier(name)
-            )
-            for name in stored
-        ]
         generated = [
-            sql.SQL(", ({}) AS {}").format(sql.SQL(str(column.default)), sql.Identifier(column.name))
+            sql.SQL("{}::text, {}").format(
+                sql.Literal(column.name), record.text_of(column, sql.SQL(f"({column.default})"))
+            )
             for column in there.columns
             if column.generated and column.name in claim.uses
         ]
@@ -147,10 +149,10 @@ class Bindings:
             self._worst,
             "rivals",
             1,
-            key=_texts(there.key, there, "t"),
+            key=record.texts(there, there.key, "t"),
             table=there.identifier,
-            generated=sql.SQL("").join(generated),
-            values=sql.SQL(", ").join(columns),
+            row=sql.Identifier(there.name),
+            generated=sql.SQL(", ").join(generated),
             texts=literals([values for _, (values,) in given]),
             **clashing(claim),
         ):
@@ -167,8 +169,8 @@ class Bindings:
                 self.best,
                 "referring",
                 len(here.key),
-                key=_texts(here.key, here, "t"),
-                values=names(key.columns, "t.", "::text"),
+                key=record.texts(here, here.key, "t"),
+                values=record.texts(here, key.columns, "t"),
                 rows=at_keys(here, keys),
                 given=sql.SQL(" AND ").join(
                     sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(column)) for column in key.columns
@@ -198,9 +200,9 @@ class Bindings:
                 self._worst,
                 "held",
                 len(table.key),
-                key=_texts(table.key, table, "t"),
-                values=names(key.columns, "c.", "::text"),
-                child_key=_texts(child.key, child, "c") if child else sql.SQL("NULL::text"),
+                key=record.texts(table, table.key, "t"),
+                values=record.texts(child, key.columns, "c") if child else names(key.columns, "c.", "::text"),
+                child_key=record.texts(child, child.key, "c") if child else sql.SQL("NULL::text"),
                 rows=at_keys(table, keys),
                 child=sql.Identifier(*key.table),
                 match=refers(key, "t", [sql.SQL("c.{}").format(sql.Identifier(name)) for name in key.columns]),
@@ -260,7 +262,7 @@ class Bindings:
     def _holders(self, side: Side, key: Constraint, values: Collection[Value]) -> Iterator[tuple[Value, Row]]:
         child, parent = self.found[side][key.table[1]], self._moved(side, key.references)
         casts = [
-            sql.SQL("v.{}::{}").format(sql.Identifier(f"v{place}"), sql.SQL(child.column(name).cast))
+            record.value_of(child.column(name), sql.Identifier("v", f"v{place}"))
             for place, name in enumerate(key.columns)
         ]
         places = [f"v{place}" for place in range(len(key.columns))]
@@ -270,7 +272,7 @@ class Bindings:
             rows = self.sides[side].execute(
                 sql.SQL(_SQL["holders"]).format(
                     values=names(places, "v."),
-                    key=_texts(parent.key, parent, "t") if parent else sql.SQL("NULL"),
+                    key=record.texts(parent, parent.key, "t") if parent else sql.SQL("NULL"),
                     given=sql.SQL("unnest({}) v({})").format(
                         sql.SQL(", ").join(literals([value[place] for value in piece]) for place in range(len(places))),
                         names(places),
@@ -325,10 +327,6 @@ def needing(rows: Iterable[Row], needs: Mapping[Row, Collection[Row]]) -> set[Ro
         found.update(more)
         waiting += more
     return found
-
-
-def _texts(columns: Iterable[str], table: Table, row: str) -> sql.Composed:
-    return sql.SQL(", ").join(as_text(table.column(name), row) for name in columns)
 
 
 def _named(row: Row) -> str:

@@ -16,6 +16,7 @@ from scripts.support.sides import BOTH, Side
 from scripts.verify.documents import Orphans
 from scripts.verify.sessions import Pair
 from scripts.verify.slices import slices
+from scripts.writes import record
 from scripts.writes.relations import refers
 
 BATCH = 10_000
@@ -147,7 +148,10 @@ def _references(side: Connection, table: Table, key: Constraint, given: sql.Comp
         sql.SQL("{} IS NOT NULL").format(name) for name in names
     )
     places = [f"v{i}" for i in range(len(names))]
-    texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(place)) for place in places)
+    texts = sql.SQL(", ").join(
+        record.text_of(table.column(name), sql.Identifier(place))
+        for name, place in zip(key.columns, places, strict=True)
+    )
     query = sql.SQL("SELECT {} FROM (SELECT DISTINCT {} FROM {} t WHERE ({}) AND {}) AS d({})").format(
         texts, sql.SQL(", ").join(names), table.identifier, filled, given, catalog.identifiers(places)
     )
@@ -163,8 +167,8 @@ def _among(table: Table, key: Constraint, values: list[Value]) -> sql.Composed:
     parts = []
     for place, name in enumerate(key.columns):
         column, own, value = table.column(name), sql.Identifier("t", name), sql.Identifier("v", f"v{place}")
-        form = "{} {} {}::{}" if column.root_builtin else "{}::text {} {}"
-        parts.append(sql.SQL(form).format(own, same, value, sql.SQL(column.type)))
+        pair = (own, record.value_of(column, value)) if column.root_builtin else (record.text_of(column, own), value)
+        parts.append(sql.SQL("{} {} {}").format(pair[0], same, pair[1]))
     return sql.SQL("EXISTS (SELECT 1 FROM {} WHERE {})").format(
         _values(values, len(key.columns)), sql.SQL(" AND ").join(parts)
     )

@@ -38,8 +38,11 @@ SELECT {key}, ARRAY[{values}]::text[], {child_key} {rows} JOIN {child} c ON {mat
 -- texts: of the rows `t` that are meant, the key, and all values by their names
 SELECT {key}, json_object({names}, ARRAY[{values}]::text[])::text {rows}
 
--- rivals: of rows given by their values, each one's place and the key of a row here that claims the same
-SELECT n._tm_place, {key} FROM (SELECT t.*, {expressions} FROM {table} t {condition}) t,
-    (SELECT y._tm_place, {expressions} FROM (SELECT z.* {generated} FROM (SELECT g.i AS _tm_place, {values}
-        FROM (SELECT s.i, s.v::jsonb AS v FROM unnest({texts}) WITH ORDINALITY s(v, i)) g) z) y {condition}) n
+-- rivals: of rows given by their values, each one's place and the key of a row here that claims the same. A row has the table's name and
+-- type where the claim is computed, as a function of the whole row is written so
+SELECT n._tm_place, {key} FROM (SELECT {row}.*, {expressions} FROM {table} {row} {condition}) t,
+    (SELECT s._tm_place, e.* FROM unnest({texts}) WITH ORDINALITY s(_tm_text, _tm_place) CROSS JOIN LATERAL (SELECT {expressions}
+        FROM (SELECT jsonb_populate_record(NULL::{table}, s._tm_text::jsonb) AS _tm_row) g CROSS JOIN LATERAL
+            (SELECT jsonb_populate_record(g._tm_row, jsonb_build_object({generated})) AS _tm_whole FROM unnest(ARRAY[g._tm_row]) {row}) h
+            CROSS JOIN LATERAL unnest(ARRAY[h._tm_whole]) {row} {condition}) e) n
 WHERE {clash}

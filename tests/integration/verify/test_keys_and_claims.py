@@ -32,6 +32,7 @@ CLAIMS = {
     "cond": "CREATE UNIQUE INDEX ON cond (email) WHERE kind = 0",
     "nulls": "ALTER TABLE nulls ADD UNIQUE NULLS NOT DISTINCT (kind, email)",
     "excl": "ALTER TABLE excl ADD EXCLUDE USING gist (int4range(n, n + 5) WITH &&)",
+    "whole": "CREATE UNIQUE INDEX ON whole (said(whole))",
     "made": 'ALTER TABLE made ADD "g%" text GENERATED ALWAYS AS (email || kind) STORED UNIQUE',
 }
 #: The fourth's email is NULL, as NULLS NOT DISTINCT takes it for a value.
@@ -39,6 +40,7 @@ TABLE = (
     "CREATE TABLE {} (id int PRIMARY KEY, email text, kind int NOT NULL DEFAULT 0, n int NOT NULL, updated_at timestamp);"
     "INSERT INTO {} SELECT i, CASE WHEN i <> 4 THEN 'e' || i END, 0, i * 10, '2020-01-01' FROM generate_series(1, 9) i;"
 )
+SAID = "CREATE FUNCTION said(whole) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ($1).email'"
 KEYS = """
 CREATE TABLE parent (id int PRIMARY KEY, code text UNIQUE);
 CREATE TABLE goes (id int PRIMARY KEY, p int REFERENCES parent ON DELETE CASCADE);
@@ -106,10 +108,12 @@ def pair(
             connection.execute("CREATE SCHEMA ext; CREATE EXTENSION vector SCHEMA ext; CREATE SCHEMA o")
         made.source.execute("CREATE TABLE o.owner (id int PRIMARY KEY)")
         for name, claim in CLAIMS.items():
-            made.source.execute(f"{TABLE.replace('{}', name)}{claim}".encode())
+            own = f"{SAID};" if name == "whole" else ""
+            made.source.execute(f"{TABLE.replace('{}', name)}{own}{claim}".encode())
         made.source.execute(f"{KEYS}{ROWS}".encode())
         made.config(tables=TABLES, referencedTables=["o.owner"], droppedForeignKeys=["thing_owner_fkey"])
         assert schema.apply(made.settings).match
+        made.target.execute(SAID.encode())
         copy.run(made.settings)
         replicate.start(made.settings)
         yield made
