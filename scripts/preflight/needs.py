@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from graphlib import CycleError, TopologicalSorter
 
 import psycopg
 from psycopg import sql
@@ -19,6 +18,7 @@ from scripts.database.error_text import told
 from scripts.preflight.documents import Check
 from scripts.preflight.tables import named
 from scripts.schema import choice
+from scripts.support.order import in_order
 from scripts.support.sides import Side
 
 QUERIES = queries.load("scripts.preflight", "trials.sql")
@@ -112,10 +112,7 @@ def ordered(needs: Mapping[str, Need], absent: Collection[str], wanted: Iterable
             # A cast is found by its function, and made after it. What the text of a function calls may come later.
             graph[key] = {other for other in below if needs[other].kind != "cast"}
             todo += [*below, *(other for other in needs[key].names if other in absent)]
-    try:
-        return [needs[key] for key in TopologicalSorter(graph).static_order()]
-    except CycleError:
-        return [needs[key] for key in graph]
+    return [needs[key] for key in in_order(graph)]
 
 
 def users(needs: Mapping[str, Need], key: str) -> tuple[set[str], set[str]]:

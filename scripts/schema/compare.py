@@ -59,7 +59,7 @@ def _types(wanted: Mapping[str, Table], types: Types) -> Iterator[Drift]:
             continue
         if have is not None and (have.definition is None or normal(have.definition) == normal(one.definition)):
             continue
-        user = next((t.name for t in wanted.values() for c in t.columns if c.root == one.name), "")
+        user = next((t.name for t in wanted.values() for c in t.columns if c.root == f"{one.schema}.{one.name}"), "")
         user = user or next((t.name for t in wanted.values() for c in t.columns if not c.builtin), "")
         made = [f"CREATE SCHEMA IF NOT EXISTS {quoted(one.schema)}", *statements.type_texts(one)]
         texts = made if have is None else _type_mend(one, have)

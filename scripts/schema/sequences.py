@@ -90,7 +90,7 @@ class Taken:
 
 
 def _is_number(column: Column) -> bool:
-    return column.root in _INTEGERS | {"numeric"} and not column.base_type.startswith("_")
+    return column.root in _INTEGERS | {"numeric"} and not column.many
 
 
 def taken(tables: Iterable[Table]) -> list[Taken]:

@@ -17,6 +17,7 @@ from scripts.database.connections import Connection
 from scripts.schema import sequences
 from scripts.schema.parts import parts
 from scripts.schema.sequences import literal
+from scripts.support.order import in_order
 
 QUERIES = queries.load("scripts.schema")
 Statement = sql.Composed | sql.SQL
@@ -126,7 +127,9 @@ def tables_sql(tables: Sequence[Table]) -> list[Statement]:
     plain = [one.sequence for one in taken if not one.sequence.identity]
     made: list[Statement] = [sequences.create(sequence) for sequence in plain]
     defaults: list[Statement] = []
-    for table in tables:
+    named = {table.full_name: table for table in tables}
+    rows = {name: [c.rows_of for c in table.columns if c.rows_of] for name, table in named.items()}
+    for table in (named[name] for name in in_order(rows)):
         identities = {sequence.column: sequence for sequence in table.sequences if sequence.identity}
         checks = [
             f"CONSTRAINT {quoted(constraint.name)} {constraint.definition}"

@@ -20,6 +20,7 @@ from scripts.database.catalog import Table
 from scripts.database.connections import Connection
 from scripts.database.sides import both
 from scripts.support.events import Step, VerifyEvent
+from scripts.support.order import in_order
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side, other
 from scripts.verify.bindings import Bindings
@@ -98,23 +99,11 @@ def repair(
 
 def parents_first(tables: Iterable[Table]) -> list[Table]:
     """The tables ordered so that a referenced one comes before those that refer to it; cycles in the given order."""
-    rest = list(tables)
-    names = {table.full_name for table in rest}
-    done: list[Table] = []
-    while rest:
-        placed = {table.full_name for table in done}
-        ready = [
-            table
-            for table in rest
-            if all(
-                key.references in placed or key.references == table.full_name
-                for key in table.foreign_keys
-                if key.references in names
-            )
-        ] or rest[:1]
-        done += ready
-        rest = [table for table in rest if table not in ready]
-    return done
+    known = {table.full_name: table for table in tables}
+    order = in_order(
+        {name: [key.references for key in table.foreign_keys if key.references] for name, table in known.items()}
+    )
+    return [known[name] for name in order]
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,11 +31,15 @@ class Column:
     cast: str = ""
     #: Whether `=` says equal only of what is the same to the last byte.
     exact: bool = False
-    #: Of the type itself, where an array is a base type; and what it is made of in the end, below domains and arrays.
+    #: Of the type itself, where an array is a base type; and what it is made of in the end, below domains and arrays: ``root`` as ``base_type``.
     category: Category = "base"
     root: str = ""
     root_builtin: bool = True
     root_category: Category = "base"
+    #: Whether there is an array on the way to that.
+    many: bool = False
+    #: The table whose rows that is.
+    rows_of: TableName | None = None
     #: Where they are not the type's own, or the default.
     storage: Literal["plain", "external", "extended", "main"] | None = None
     compression: Literal["pglz", "lz4"] | None = None

@@ -14,12 +14,12 @@ WHERE n.nspname = %s AND c.relname = ANY(%s)
 
 -- columns: each column of the tables, in order, and what its type is made of in the end
 -- Without length a cast cuts nothing. `=` calls numeric 1.0 and 1.00, or texts under some collations, equal that are not the same.
-WITH RECURSIVE made(outer_type, oid) AS (
-    SELECT DISTINCT a.atttypid, a.atttypid FROM pg_attribute a WHERE a.attrelid = ANY(%(oids)s) AND a.attnum > 0 AND NOT a.attisdropped
-    UNION SELECT m.outer_type, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END FROM made m JOIN pg_type t ON t.oid = m.oid
+WITH RECURSIVE made(outer_type, oid, many) AS (
+    SELECT DISTINCT a.atttypid, a.atttypid, false FROM pg_attribute a WHERE a.attrelid = ANY(%(oids)s) AND a.attnum > 0 AND NOT a.attisdropped
+    UNION SELECT m.outer_type, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END, m.many OR t.typtype <> 'd' FROM made m JOIN pg_type t ON t.oid = m.oid
     WHERE t.typtype = 'd' OR t.typcategory = 'A' AND t.typelem <> 0)
 SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod),
-       CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text ELSE format('%%s.%%s', t.typnamespace::regnamespace, t.typname) END, a.attnotnull,
+       CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text ELSE format('%%s.%%s', q.nspname, t.typname) END, a.attnotnull,
        pg_get_expr(d.adbin, d.adrelid), a.attgenerated <> '', a.attidentity::text, t.typnamespace = 'pg_catalog'::regnamespace,
        CASE WHEN a.attcollation <> t.typcollation
             THEN (SELECT format('%%I.%%I', n.nspname, l.collname) FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
@@ -28,13 +28,17 @@ SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod),
        t.typnamespace = 'pg_catalog'::regnamespace AND (
            t.typname IN ('int2', 'int4', 'int8', 'bool', 'uuid', 'date', 'timestamp', 'timestamptz', 'oid', 'bytea')
            OR t.typname IN ('text', 'varchar') AND (SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation)),
-       k.kinds ->> t.typtype::text, r.typname, r.typnamespace = 'pg_catalog'::regnamespace, k.kinds ->> r.typtype::text,
+       k.kinds ->> t.typtype::text,
+       CASE WHEN r.typnamespace = 'pg_catalog'::regnamespace THEN r.typname::text ELSE format('%%s.%%s', s.nspname, r.typname) END,
+       r.typnamespace = 'pg_catalog'::regnamespace, k.kinds ->> r.typtype::text, m.many,
+       (SELECT ARRAY[n.nspname, w.relname]::text[] FROM pg_class w JOIN pg_namespace n ON n.oid = w.relnamespace
+        WHERE w.oid = r.typrelid AND w.relkind <> 'c'),
        CASE WHEN a.attstorage <> t.typstorage THEN CASE a.attstorage WHEN 'p' THEN 'plain' WHEN 'e' THEN 'external'
             WHEN 'm' THEN 'main' ELSE 'extended' END END,
        CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END, nullif(a.attstattarget, -1)::int, c.description
-FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace q ON q.oid = t.typnamespace
 JOIN made m ON m.outer_type = a.atttypid
-JOIN pg_type r ON r.oid = m.oid AND r.typtype <> 'd' AND NOT (r.typcategory = 'A' AND r.typelem <> 0)
+JOIN pg_type r ON r.oid = m.oid AND r.typtype <> 'd' AND NOT (r.typcategory = 'A' AND r.typelem <> 0) JOIN pg_namespace s ON s.oid = r.typnamespace
 CROSS JOIN (SELECT '{"b": "base", "c": "composite", "d": "domain", "e": "enum", "m": "multirange", "p": "pseudo", "r": "range"}'::jsonb AS kinds) k
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_description c ON c.classoid = 'pg_class'::regclass AND c.objoid = a.attrelid AND c.objsubid = a.attnum

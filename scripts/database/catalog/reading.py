@@ -26,6 +26,7 @@ from scripts.database.catalog.objects import (
 )
 from scripts.database.connections import Connection, domain_errors, scalar
 from scripts.support.errors import Refused
+from scripts.support.order import in_order
 
 _QUERIES = queries.load("scripts.database.catalog")
 _T = TypeVar("_T")
@@ -138,28 +139,22 @@ def _column(names: tuple[str, str, str]) -> tuple[TableName, str]:
 
 def types(connection: Connection, tables: abc.Iterable[Table]) -> tuple[Type, ...]:
     """Every type outside pg_catalog that the tables need, in an order in which they can be made; not those that come with another
-    one, as arrays, multiranges and tables' rows do."""
+    one, as arrays and multiranges do. Rows of a table have no ``definition``."""
     rows = connection.execute(_QUERIES["types"], {"oids": [table.oid for table in tables]}).fetchall()
     return types_of(connection, [row[0] for row in rows])
 
 
 def types_of(connection: Connection, oids: abc.Iterable[int]) -> tuple[Type, ...]:
     """As :func:`types`, of types by their oids."""
-    left: dict[int, tuple[set[int], bool, list[Any]]] = {}
+    parts: dict[int, list[int]] = {}
+    found: dict[int, Type] = {}
     look = [*oids]
     while look:
         rows = connection.execute(_QUERIES["type"], {"oids": look}).fetchall()
-        left |= {oid: (set(parts) - {oid}, own, values) for oid, parts, own, *values in rows}
-        look = [part for _, parts, *_ in rows for part in parts if part not in left]
-    found: list[Type] = []
-    while left:
-        # A circle by a domain's check is begun anywhere.
-        ready = [oid for oid, (parts, *_) in left.items() if not parts & left.keys()] or [next(iter(left))]
-        for oid in ready:
-            _, own, values = left.pop(oid)
-            if own:
-                found.append(Type(*_frozen(values)))
-    return tuple(found)
+        parts |= {row[0]: row[1] for row in rows}
+        found |= {oid: Type(*_frozen(values)) for oid, _, own, *values in rows if own}
+        look = [part for row in rows for part in row[1] if part not in parts]
+    return tuple(found[oid] for oid in in_order(parts) if oid in found)
 
 
 def crossing(tables: abc.Mapping[str, Table]) -> list[tuple[Table, Constraint]]:

@@ -57,6 +57,8 @@ SCHEMAS = {
     "CREATE TYPE span AS RANGE (subtype = float8, multirange_type_name = kinds.spans); CREATE DOMAIN lower_text AS text COLLATE \"C\" CHECK (VALUE = lower(VALUE));"
     "CREATE TABLE typed (id int PRIMARY KEY, few kinds.few, moods moods, p point3[], s span, ss kinds.spans, t lower_text DEFAULT 'a'::lower_text);"
     "INSERT INTO typed VALUES (1, 2, '{sad,\"so so\"}', '{\"(1,2,{sad})\"}', '[1,2)', '{[1,2)}', 'x')",
+    "holder": "CREATE TABLE holder (id int PRIMARY KEY); CREATE TABLE held (id int PRIMARY KEY, x text); ALTER TABLE holder ADD r held, ADD rr held[];"
+    "INSERT INTO holder VALUES (1, '(1,a)', '{\"(2,)\"}')",
     "fired": "CREATE TABLE fired (id int PRIMARY KEY, n int); CREATE TRIGGER up BEFORE UPDATE OF n ON fired FOR EACH ROW EXECUTE FUNCTION count_up();"
     "CREATE TRIGGER off BEFORE UPDATE ON fired FOR EACH ROW EXECUTE FUNCTION count_up(); ALTER TABLE fired DISABLE TRIGGER off;"
     "CREATE TRIGGER stays AFTER DELETE ON fired FOR EACH ROW EXECUTE FUNCTION count_up(); COMMENT ON TRIGGER up ON fired IS 'counts';"
