@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from psycopg import sql
 
@@ -112,13 +111,3 @@ def take_away(target: Connection, schema: str, made: Iterable[list[str]]) -> Non
                     sql.Identifier(schema, table), sql.Identifier(name)
                 )
             )
-
-
-def referenced(target: Connection, theirs: Mapping[str, Table]) -> set[str]:
-    """Tables that a foreign key on the target refers to: they cannot be emptied alone (PostgreSQL, TRUNCATE)."""
-    rows: list[Any] = target.execute(
-        "SELECT DISTINCT confrelid FROM pg_constraint WHERE contype = 'f' AND confrelid = ANY(%s)",
-        ([table.oid for table in theirs.values()],),
-    ).fetchall()
-    found = {int(row[0]) for row in rows}
-    return {name for name, table in theirs.items() if table.oid in found}

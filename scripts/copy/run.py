@@ -189,7 +189,8 @@ class _Copy:
     ) -> tuple[slots.Slot, list[TableCopied]]:
         """Rows under a new slot's snapshot, then keys, indexes, foreign keys and statistics, by the workers."""
         config = self.settings.config
-        freezable = frozenset(tables) - build.referenced(self.target, theirs)
+        # What a key refers to cannot be emptied alone (PostgreSQL, 'TRUNCATE').
+        freezable = frozenset(name for name, table in theirs.items() if not table.children)
         with ExitStack() as view:
             plugin = engines.plugin(config)
             slot = view.enter_context(slots.create(self.settings.source(), config.subscription, plugin))
