@@ -8,6 +8,7 @@ transaction that is rolled back and that ends, with all its locks, after :data:`
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from scripts.writes import record
 _QUERIES = queries.load("scripts.replication")
 #: Writes that are tried at most, and the longest that the attempt may hold locks on the live side, in all.
 WRITES, LIMIT_MS = 1_000, 300
+#: A function of ours for a table, as an error's context has it.
+_OURS = re.compile(r"\btask_migration\.[a-z]+_([0-9a-f]{12})\(")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def failure(write: Waiting, key: Sequence[str], error: psycopg.Error, at_end: bo
 
 def attempt(subscriber: Connection, side: Side, waiting: Sequence[Waiting], schema: str) -> Attempt:
     """Bring the writes of ``side`` to the subscriber as its worker would, for :data:`LIMIT_MS` at most, and roll back."""
-    trial = _Trial(subscriber, side, time.monotonic() + LIMIT_MS / 1000)
+    trial = _Trial(subscriber, side, schema, time.monotonic() + LIMIT_MS / 1000)
     try:
         with subscriber.transaction(force_rollback=True):
             # Each change of how the session is makes PostgreSQL plan every statement of the rules anew.
@@ -82,6 +85,7 @@ class _Trial:
 
     subscriber: Connection
     side: Side
+    schema: str
     deadline: float
     tried: int = 0
     cut: bool = False
@@ -120,10 +124,17 @@ class _Trial:
             # Where one takes most of the time alone, it waits for a lock; else there were too many.
             self.cut = isinstance(error, psycopg.errors.QueryCanceled) and left < LIMIT_MS / 2
             if not self.cut:
-                named = [write for write in made if write.table == error.diag.table_name]
-                self.failed = ((named or made)[-1], error, at_end)
+                self.failed = (_at_fault(made, self.schema, error), error, at_end)
             return False
         return True
+
+
+def _at_fault(made: Sequence[Waiting], schema: str, error: psycopg.Error) -> Waiting:
+    """Of a transaction's writes the last one of the table whose rules failed, by their function's name in the error's context; else of the
+    table that the server names; else the last."""
+    called = _OURS.findall(error.diag.context or "")
+    of_rules = [write for write in made if called and record.digest(schema, write.table) == called[-1]]
+    return (of_rules or [write for write in made if write.table == error.diag.table_name] or made)[-1]
 
 
 def arrival_of(side: Side) -> sql.Composed:

@@ -92,8 +92,7 @@ class FailingRow(Document):
     column: str | None
     #: The number of its record.
     v: int
-    #: What failed was a check at the end of the write's transaction; of several writes it is one that the server named the table of, or
-    #: the last.
+    #: What failed was a check at the end of the write's transaction; of several writes it is the last one of the table at fault.
     at_end: bool = False
 
     def __str__(self) -> str:

@@ -30,8 +30,12 @@ def table(side: Side) -> sql.Identifier:
 
 def function(table: Table, what: str) -> sql.Identifier:
     """A function of ours for a table; hashed, as a name of 63 bytes leaves no room for a prefix."""
-    digest = hashlib.sha256(f"{table.schema}.{table.name}".encode()).hexdigest()[:12]
-    return sql.Identifier(HELPER_SCHEMA, f"{what}_{digest}")
+    return sql.Identifier(HELPER_SCHEMA, f"{what}_{digest(table.schema, table.name)}")
+
+
+def digest(schema: str, name: str) -> str:
+    """What the names of our functions for a table end with."""
+    return hashlib.sha256(f"{schema}.{name}".encode()).hexdigest()[:12]
 
 
 def text_of(column: Column, value: sql.Composable) -> sql.Composable:
