@@ -186,6 +186,12 @@ def domain_errors(what: str) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise refusal(what, error) from error
+    except UnicodeEncodeError as error:
+        # Of what comes from such a database each character is a byte; so it is a name of the configuration.
+        raise Refused(
+            f"{what}: {error.object[error.start : error.end]!r} of a name of the configuration cannot be said to a database of "
+            f"{_NO_ENCODING}, of which nobody knows the encoding: rename what has it in ASCII there, or move that database to UTF8 first"
+        ) from None
 
 
 def refusal(what: str, error: psycopg.Error) -> DatabaseError:

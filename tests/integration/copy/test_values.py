@@ -14,6 +14,7 @@ from scripts.preflight.documents import Check
 from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.schema import run as schema
+from scripts.support.errors import Refused
 from scripts.verify import run as verify
 from scripts.verify.hash import Algorithm
 from tests.conftest import Pair
@@ -185,7 +186,7 @@ def test_a_table_is_as_wide_as_postgresql_allows(make_pair: MakePair) -> None:
     _copied(pair)
     pair.source.execute("UPDATE wide SET c1 = true, c1598 = '2020-01-01' WHERE id = 1")
     pair.target.execute("UPDATE wide SET c3 = 'y' WHERE id = 1; INSERT INTO wide (id, c1599) VALUES (6, 'x')")
-    _same(pair)
+    fence.both(pair.settings, 30)
     _unrecorded(pair, "UPDATE wide SET c98 = 1, c101 = 's', c1599 = 't' WHERE id = 2")
     for algorithm in ALGORITHMS:
         (table,) = verify.run(pair.settings, algorithm=algorithm).tables
@@ -240,6 +241,17 @@ def test_text_of_any_encoding(
     assert verify.run(pair.settings, repair="source").match
     _same(pair)
     assert set(pair.target.execute(held).fetchall()) == wanted
+
+
+def test_a_name_that_sql_ascii_cannot_be_told_is_refused(make_pair: MakePair) -> None:
+    """Prevents a traceback of Python's for a name that the configuration has in UTF8."""
+    pair = make_pair(rows=None, encoding="SQL_ASCII")
+    pair.source.execute("CREATE TABLE 生徒 (id int PRIMARY KEY)")
+    _tables(pair, "生徒")
+    said = "'生徒' of a name of the configuration cannot be said to a database of SQL_ASCII"
+    assert said in _failed(pair)["source: catalog"]
+    with pytest.raises(Refused, match=said):
+        schema.diff(pair.settings)
 
 
 def test_text_that_utf8_cannot_say_is_told_before(make_pair: MakePair) -> None:
