@@ -1,6 +1,6 @@
 """`make fuzz`: cases for an hour (`FUZZ_SECONDS`), each failure as the smallest SQL that still fails.
 
-`python -m tests.fuzz [--seconds N] [--seed N] [--keep DIRECTORY] [FILE.sql ...]`: with files these are played, one by one, and nothing is drawn.
+`python -m tests.fuzz [--seconds N] [--seed N] [--keep DIRECTORY] [FILE ...]`: with files these are played, one by one, and nothing is drawn.
 Exit status 1: something was found.
 """
 
@@ -59,9 +59,10 @@ class Fuzz:
             transactions=outcome.written,
             told=outcome.told,
         )
-        self.refused.update(
-            said.partition(":")[2].partition(":")[0].strip() for one in outcome.refused.values() for said in one[:1]
-        )
+        for said in {said for one in outcome.refused.values() for said in one}:
+            if (check := _bare(said.partition(" -> ")[0])) not in self.refused:
+                say(f"refused: {said:.500}")
+            self.refused[check] += 1
         for problem in outcome.problems:
             if kind(problem) not in self.found:
                 self.found[kind(problem)] = ""
@@ -90,7 +91,11 @@ def say(line: str) -> None:
 
 def kind(problem: Problem) -> str:
     """What makes two failures one: their words without names, numbers and values."""
-    return re.sub(r"\"[^\"]*\"|'[^']*'|\S*\d\S*|\(.*", "", f"{problem.kind} {problem.what}")[:90]
+    return _bare(f"{problem.kind} {problem.what}")
+
+
+def _bare(words: str) -> str:
+    return re.sub(r"\"[^\"]*\"|'[^']*'|\S*\d\S*|\(.*", "", words)[:90]
 
 
 @contextmanager

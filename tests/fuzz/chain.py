@@ -17,6 +17,7 @@ from scripts.replication import run as replicate
 from scripts.schema import run as schema
 from scripts.support.errors import MigrationError
 from scripts.support.sides import BOTH, Side, other
+from scripts.verify import rollback_proof
 from scripts.verify import run as verify
 from tests.conftest import Pair
 from tests.fuzz import ledger, sound
@@ -298,6 +299,11 @@ class Chain:
             said = f"{unlike}, {found.orphans}, {found.schema_differences}, {found.recording}, {found.sequences}"
             named = self._named(said if not unlike else str(unlike))
             self._problem("verify", named[0] if named else None, said)
+        for side in BOTH:
+            with self._step("proof"):
+                proof = rollback_proof.prove(self.pair.settings, side, FENCE_SECONDS)
+            if not proof.proven:
+                self._problem("proof", None, f"{proof}")
         with self._step("diff"):
             self._diff("in the end", schema.diff(self.pair.settings).text)
         state = replicate.status(self.pair.settings)

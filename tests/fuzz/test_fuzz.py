@@ -18,7 +18,7 @@ from tests.fuzz.case import Case, Island, Transaction
 from tests.fuzz.writing import drawn
 
 #: Chains of the fixed seed: about 40 s on an idle machine.
-EXAMPLES = 10
+EXAMPLES = 8
 #: Two tables, and edits of one row that do not know of each other.
 SMALL = Case(
     "public",

@@ -119,8 +119,9 @@ def island(draw: st.DrawFn, schema: str, number: int) -> Island:
         # A parent that stays behind: of the same schema, or of another one.
         elsewhere = it.chance(2)
         if elsewhere:
-            it.source.append("CREATE SCHEMA IF NOT EXISTS auth")
+            it.source += ["CREATE SCHEMA IF NOT EXISTS auth", "GRANT USAGE ON SCHEMA auth TO myteacher_app_user"]
         outside = tables.table(it, "auth" if elsewhere else schema)
+        it.source.append(f"GRANT SELECT ON {outside.q} TO myteacher_app_user")
         it.left.append(outside.name)
         parents = [outside]
     for _ in range(it.number_of(1, 3)):
