@@ -100,6 +100,12 @@ class _Run:
 
         self.take(needs.USED, used)
 
+        def names() -> Iterator[Check]:
+            yield from meanings.names(source, target, found, parts.read(source, found.values()))
+
+        # It makes tables there, by their names alone.
+        self.take("names in columns", lambda: self.runs("target", "names in columns", ("event trigger",), names))
+
         def live() -> Iterator[Check]:
             for table in found.values():
                 if table.kind == "r" and table.key:
@@ -208,10 +214,6 @@ class _Run:
             target = self.connections.get("target")
             if target is not None:
                 yield "what `copy` calls", lambda: tables.called(connection, target, settings)
-                yield (
-                    "names in columns",
-                    lambda: meanings.names(connection, target, found, parts.read(connection, found.values())),
-                )
             yield "large objects", lambda: meanings.large_objects(connection, parts.read(connection, found.values()))
             yield "values", lambda: self.values(connection, found)
             # Checks call functions.
