@@ -20,7 +20,7 @@ from scripts.database.connections import Connection
 from scripts.support.sides import Side, other
 from scripts.verify.rows import BATCH, Difference, Key, at_keys
 from scripts.writes import record
-from scripts.writes.relations import Relations, clashing, literals, names, refers
+from scripts.writes.relations import Relations, clashing, lets_go, literals, names, refers
 
 _SQL = queries.load("scripts.verify")
 #: A table's name and a key's values as text.
@@ -239,9 +239,7 @@ class Bindings:
             return False
         if key.on_delete == "c":
             self._following.add(child)
-        elif key.on_delete not in "nd" or any(
-            key.on_delete == "n" and table.column(name).not_null for name in key.sets
-        ):
+        elif not lets_go(key, table):
             return False
         what = "goes too" if key.on_delete == "c" else f"lets go of it ({', '.join(key.sets)})"
         self._followed.append((row, f"{_named(child)} of both sides refers to {_named(row)}, which goes, and {what}"))

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from psycopg import sql
 
 from scripts.database import queries
-from scripts.database.catalog import Constraint, Index, Table
+from scripts.database.catalog import Constraint, Index
 from scripts.support.sides import Side, other
 from scripts.writes import record
-from scripts.writes.relations import Relations, clashing, literals, names, refers
+from scripts.writes.relations import Relations, clashing, lets_go, literals, names, refers
 
 TEMPLATES = queries.load("scripts.writes", "apply.sql")
 _NOTHING = sql.SQL("NULL;")
@@ -192,7 +192,7 @@ class Rules:
     def _child(self, key: Constraint, child: Relations, mine: sql.Composable) -> sql.Composed:
         """What becomes of the children that ``mine`` finds, of a table that moves."""
         holes = {"child": child.table.identifier, "mine": mine, "child_key": record.key_of(child.table, "c")}
-        if key.on_delete in "nd" and _free(key, child.table):
+        if key.on_delete in "nd" and lets_go(key, child.table):
             return sql.SQL(TEMPLATES["child_set"]).format(sets=_sets(key), **holes)
         remove = sql.SQL(TEMPLATES["remove_child"]).format(
             remove=record.function(child.table, "remove"),
@@ -247,16 +247,6 @@ class Rules:
 
 def _sets(key: Constraint) -> sql.Composed:
     return names(key.sets, after=" = NULL" if key.on_delete == "n" else " = DEFAULT")
-
-
-def _free(key: Constraint, child: Table) -> bool:
-    """Whether SET NULL can never be refused. Pure."""
-    checked = [one.columns for one in child.constraints if one.kind == "c"]
-    bound = {name for names in (*checked, *(claim.uses for claim in child.claims)) for name in names}
-    columns = [child.column(name) for name in key.sets]
-    return key.on_delete == "n" and not any(
-        one.not_null or one.category == "domain" or one.identity or one.name in bound for one in columns
-    )
 
 
 def _let_go(key: Constraint, child: Relations, row: str, tell: sql.Composable, remove: sql.Composable) -> sql.Composed:

@@ -84,6 +84,16 @@ def refers(key: Constraint, parent: str, values: Iterable[sql.Composable]) -> sq
     )
 
 
+def lets_go(key: Constraint, child: Table) -> bool:
+    """Whether SET NULL can never be refused. Pure."""
+    checked = [one.columns for one in child.constraints if one.kind == "c"]
+    bound = {name for names in (*checked, *(claim.uses for claim in child.claims)) for name in names}
+    columns = [child.column(name) for name in key.sets]
+    return key.on_delete == "n" and not any(
+        one.not_null or one.category == "domain" or one.identity or one.name in bound for one in columns
+    )
+
+
 def clashing(claim: Index) -> dict[str, sql.Composable]:
     """Of rows ``t`` and ``n`` the `expressions` of a claim, the `condition` under which it holds for one, and whether they `clash`."""
     expressions = [f"{element.compared} AS _tm_e{place}" for place, element in enumerate(claim.elements)]
