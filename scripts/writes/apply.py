@@ -149,6 +149,7 @@ class Rules:
         rivals = [
             sql.SQL(TEMPLATES["rival"]).format(
                 **self._common,
+                alias=sql.Identifier(table.name),
                 rival_key=record.key_of(table, "t"),
                 rival_here=self._it.at("_tm_rival_key"),
                 **clashing(claim),

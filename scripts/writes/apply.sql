@@ -210,8 +210,9 @@ END
 $task_migration$
 
 -- rival: one claim: a row that holds the same as the one at hand
+-- By the table's own name, as an expression may take the whole row, and of a row variable that is a row of its type only so.
 SELECT {rival_key} INTO _tm_rival_key
-    FROM (SELECT x.*, {expressions} FROM {table} x {condition}) t, (SELECT {expressions} FROM (SELECT (_tm_row).*) y {condition}) n
+    FROM (SELECT {alias}.*, {expressions} FROM {table} {alias} {condition}) t, (SELECT {expressions} FROM unnest(ARRAY[_tm_row]) {alias} {condition}) n
     WHERE {clash} AND {rival_key} <> _tm_key LIMIT 1;
     IF FOUND THEN
         -- By length first, which is by number for a number.

@@ -119,7 +119,7 @@ def test_a_function_of_a_tables_own_row_is_made_between_apply_and_copy_or_what_c
     pair = make_pair(rows=None)
     pair.source.execute(
         "CREATE TABLE own (id int PRIMARY KEY, v text); INSERT INTO own VALUES (1, 'x');"
-        "CREATE FUNCTION whole(own) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT ($1).v'; CREATE INDEX one_whole ON own (whole(own));"
+        "CREATE FUNCTION whole(own) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT ($1).v'; CREATE UNIQUE INDEX one_whole ON own (whole(own));"
         "CREATE FUNCTION good(own) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT true'; ALTER TABLE own ADD CONSTRAINT fine CHECK (good(own))"
     )
     pair.config(tables=["own"], droppedForeignKeys=[], referencedTables=[])

@@ -426,7 +426,8 @@ def test_columns_named_as_the_rules_name_things(pair: Pair) -> None:
 
 def test_a_function_without_a_search_path_is_refused(refused: tuple[Pair, list[Check]]) -> None:
     """An index on a function that calls another without its schema stopped the worker: preflight names it, and what to do."""
-    (found,) = refused[1]
+    found, tried = refused[1]
+    assert (found.name, tried.name) == ("source: functions without a search_path", "source: write word")
     assert "folded" in found.detail
     assert "SET search_path" in str(found.remedy)
 
