@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from scripts.database.catalog import Sequence, Table, quoted
 from scripts.schema import sequences
@@ -16,20 +17,22 @@ def identity(table: Table, column: str) -> Sequence | None:
 
 
 def identity_into_band(table: Table, column: str, band: int | None) -> list[str]:
-    """What sets the identity that a mend gives the column into the band."""
+    """What gives the identity that a mend gives the column its own options, and sets it into the band."""
     sequence = identity(table, column)
-    return [] if sequence is None else sequences.into_band(Taken(sequence, [(table, table.column(column))]), band)
+    if sequence is None:
+        return []
+    one = Taken(sequence, [(table, table.column(column))])
+    return [*sequences.retyped(table.column(column), sequence), *sequences.into_band(one, band)]
 
 
 def identities(wanted: Table, found: Table) -> Iterator[Drift]:
     """Of identities: its name is PostgreSQL's choice, and its type the column's."""
     for sequence in (one for one in wanted.sequences if one.identity):
         other = identity(found, sequence.column)
-        if other is not None and sequences.options(other) != sequences.options(sequence):
-            sets = " ".join(f"SET {part}" for part in sequences.option_parts(sequence))
-            mend = (f"ALTER TABLE {wanted.identifier.as_string(None)} ALTER COLUMN {quoted(sequence.column)} {sets}",)
-            said = sequences.options(sequence), sequences.options(other)
-            yield Drift(wanted.name, "sequence", sequence.name, *said, mend, SEQUENCE)
+        if other is not None:
+            yield from _altered(
+                Taken(sequence, [(wanted, wanted.column(sequence.column))]), replace(other, owner=sequence.owner)
+            )
 
 
 def shared(wanted: Mapping[str, Table], found: Mapping[str, Table], band: int | None) -> Iterator[Drift]:
@@ -67,7 +70,7 @@ def _altered(one: Taken, other: Sequence) -> Iterator[Drift]:
     sequence, mend = one.sequence, list[str]()
     text, shown = (f"{each.type} {sequences.options(each)}" for each in (sequence, other))
     if text != shown:
-        mend.append(f"ALTER SEQUENCE {sequence.identifier.as_string(None)} AS {text}")
+        mend.append(sequences.as_is(sequence, other))
     if other.owner != sequence.owner:
         mend.append(sequences.owned_by(sequence))
         text, shown = (f"{said} {_owner(each)}" for said, each in ((text, sequence), (shown, other)))

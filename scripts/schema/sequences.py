@@ -42,9 +42,20 @@ def identity_text(column: Column, sequence: Sequence | None) -> str:
         return text
     plain = replace(sequence, increment=1, minimum=1, maximum=_LARGEST.get(column.type, 0), cache=1, cycle=False)
     # As pg_dump writes it.
-    said = [f"SEQUENCE NAME {sequence.identifier.as_string(None)}"] * bool(sequence.shared)
-    said += [options(sequence)] * (options(sequence) != options(plain))
+    other = sequence.type != column.type
+    said = [f"SEQUENCE NAME {sequence.identifier.as_string(None)}"] * (bool(sequence.shared) or other)
+    said += [options(sequence)] * (options(sequence) != options(plain) and not other)
     return f"{text} ({' '.join(said)})" if said else text
+
+
+def retyped(column: Column, sequence: Sequence | None) -> list[str]:
+    """What gives an identity's sequence its own type and options, where the type is not the column's."""
+    return [] if sequence is None or sequence.type == column.type else [as_is(sequence, sequence)]
+
+
+def as_is(sequence: Sequence, other: Sequence) -> str:
+    """The ALTER SEQUENCE that gives ``other`` type and options of ``sequence``."""
+    return f"ALTER SEQUENCE {other.identifier.as_string(None)} AS {sequence.type} {options(sequence)}"
 
 
 def create(sequence: Sequence) -> sql.Composed:

@@ -146,6 +146,7 @@ def tables_sql(tables: Sequence[Table]) -> list[Statement]:
         body = ",\n  ".join(columns + checks)
         unlogged = "UNLOGGED " if table.persistence == "u" else ""
         made.append(sql.SQL("CREATE {}TABLE {} (\n  {}\n)").format(_raw(unlogged), table.identifier, _raw(body)))
+        made += [_raw(t) for c in table.columns for t in sequences.retyped(c, identities.get(c.name))]
         made += [_raw(part.make) for part in parts(table) if not part.late]
     return [*made, *defaults, *(_raw(sequences.owned_by(sequence)) for sequence in plain if sequence.owner)]
 

@@ -113,6 +113,7 @@ STATEMENTS = (
     "CREATE SEQUENCE {x}_free; ALTER TABLE {t} ADD COLUMN {x} bigint DEFAULT nextval('{x}_free')",
     "ALTER TABLE {t} ALTER COLUMN id SET DEFAULT nextval('tags_id_seq')",
     "ALTER SEQUENCE {t}_id_seq OWNED BY NONE",
+    "ALTER TABLE {t} ADD COLUMN {x} int GENERATED ALWAYS AS IDENTITY; ALTER SEQUENCE {t}_{x}_seq AS bigint NO MAXVALUE",
     "COMMENT ON TABLE {t} IS 'it''s {x}'; COMMENT ON COLUMN {t}.{c} IS '{x}'; COMMENT ON CONSTRAINT {t}_pkey ON {t} IS 'key'",
     "ALTER TABLE {t} ALTER COLUMN {c} SET STATISTICS 7",
     "ALTER TABLE {t} ALTER COLUMN {c} SET STORAGE plain",
@@ -163,6 +164,14 @@ def test_the_printed_sql_mends_whatever_was_changed(equal: Pair) -> None:
         [("source", "ALTER TABLE tasks ADD COLUMN x1 int"), ("target", "ALTER TABLE tasks ADD COLUMN x1 timestamptz")]
     )
     @example([("target", f"ALTER TABLE tasks ADD CONSTRAINT x{i} CHECK (title IN ('a', 'b'))") for i in (1, 2)])
+    @example(
+        [
+            (
+                "source",
+                "ALTER TABLE tasks ADD COLUMN x1 int GENERATED ALWAYS AS IDENTITY; ALTER SEQUENCE tasks_x1_seq AS bigint NO MAXVALUE",
+            )
+        ]
+    )
     # What one side calls x1 is the other's x2: names that are taken.
     @example(
         [
