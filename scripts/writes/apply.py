@@ -85,15 +85,7 @@ class Rules:
 
     def _apply(self) -> sql.Composed:
         table, it = self._table, self._it
-        update: sql.Composable = _NOTHING
-        if it.settable:
-            sets = sql.SQL(", ").join(
-                sql.SQL("{0} = CASE WHEN _tm_take ? {1} THEN {2} ELSE t.{0} END").format(
-                    sql.Identifier(name), sql.Literal(name), self._value("_tm_take", name)
-                )
-                for name in it.settable
-            )
-            update = sql.SQL("UPDATE {} t SET {} WHERE {};").format(table.identifier, sets, self._it.at("_tm_key"))
+        update = self._update()
         # What is checked late can be no arbiter of ON CONFLICT, and every unique index on these columns is one (PostgreSQL, 'INSERT').
         no_arbiter = (
             it.alike
@@ -118,6 +110,32 @@ class Rules:
             untold=literals(self._untold),
             renamed=_LINE.join(self._renamed()),
         )
+
+    def _update(self) -> sql.Composable:
+        """The row as it is, with what is taken over it."""
+        table, it = self._table, self._it
+
+        def laid(names_: Sequence[str], form: str) -> sql.Composed:
+            take = "CASE WHEN _tm_take ? {1} THEN {2} ELSE t.{0} END"
+            return sql.SQL(", ").join(
+                sql.SQL(form + take).format(sql.Identifier(name), sql.Literal(name), self._value("_tm_take", name))
+                for name in names_
+            )
+
+        update: sql.Composable = _NOTHING
+        if it.settable:
+            update = sql.SQL("UPDATE {} t SET {} WHERE {};").format(
+                table.identifier, laid(it.settable, "{0} = "), self._it.at("_tm_key")
+            )
+        if always := [name for name in table.stored if name not in table.key and table.column(name).identity == "a"]:
+            update = sql.SQL(TEMPLATES["made_anew"]).format(
+                always=literals(always),
+                values=laid(table.stored, ""),
+                columns=names(table.stored),
+                update=update,
+                **self._common,
+            )
+        return update
 
     def _renamed(self) -> list[sql.Composed]:
         """A record under way may hold a column by the name that it had, or one that is dropped."""

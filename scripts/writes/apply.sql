@@ -184,6 +184,14 @@ _tm_done := true;
             {update}
         END IF;
 
+-- made_anew: no UPDATE may give a GENERATED ALWAYS AS IDENTITY column a value (PostgreSQL, 'UPDATE'), though SET ... = DEFAULT gives it one
+IF _tm_take ?| {always} THEN
+                WITH gone AS (DELETE FROM {table} t WHERE {here} RETURNING t.*)
+                INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values} FROM gone t;
+            ELSE
+                {update}
+            END IF;
+
 -- guarded: as `write`, where rows claim what only one may have
 BEGIN
         {write}
