@@ -257,7 +257,28 @@ class Rules:
             given=_given(values),
             parent=sql.Identifier(*(key.references or ())),
             match=refers(key, "t", values),
+            deleted=sql.SQL("") if key.valid else self._deleted(key),
             action=action,
+        )
+
+    def _deleted(self, key: Constraint) -> sql.Composable:
+        """Of a key that is NOT VALID, whose rows may refer to what never was there: that a row like the one referred to went here."""
+        parent = self._all.get((key.references or ("", ""))[1])
+        if parent is None or parent.table.full_name != key.references:
+            return sql.SQL("AND false")
+        at = dict(zip(key.references_columns, key.columns, strict=True))
+        if set(at) == set(parent.table.key):
+            texts = record.texts(self._table, [at[name] for name in parent.table.key], "_tm_row")
+            same = sql.SQL("w.key = jsonb_build_array({})::text").format(texts)
+        else:
+            same = sql.SQL(" AND ").join(
+                sql.SQL("w.vals::jsonb ->> {} = {}").format(
+                    sql.Literal(to), record.texts(self._table, [name], "_tm_row")
+                )
+                for to, name in at.items()
+            )
+        return sql.SQL(TEMPLATES["deleted"]).format(
+            own=self._common["own"], parent_name=sql.Literal(parent.table.name), same=same
         )
 
     def _tell_gone(self, columns: Sequence[str]) -> sql.Composed:

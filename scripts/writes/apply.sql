@@ -343,7 +343,7 @@ LOOP
 -- parent: one key of the table: the row that it refers to must be here, and stay until this transaction ends
 IF {given} THEN
         PERFORM 1 FROM {parent} t WHERE {match} FOR KEY SHARE;
-        IF NOT FOUND THEN
+        IF NOT FOUND {deleted} THEN
             {action}
         END IF;
     END IF;
@@ -355,3 +355,6 @@ PERFORM set_config('task_migration.cause', 'parent gone', true);
 
 -- tell_parent_gone: once, with what is lost
 PERFORM task_migration.tell({name}, _tm_key, 'parent gone', _tm_v, {lost}, NULL);
+
+-- deleted: both sides know a deletion that is pruned, and who refers to what went has seen that it is allowed
+AND EXISTS (SELECT 1 FROM {own} w WHERE w.table_name = {parent_name} AND w.kind = 'delete' AND {same})
