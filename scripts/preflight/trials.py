@@ -27,8 +27,10 @@ from scripts.writes.relations import Relations, names
 ROWS = 3
 #: A row with a value of so many bytes, as they are stored, is not tried: it would take long.
 LARGE_BYTES = 100_000
-#: A live table is locked for so long at most: then no further row of it is tried. A statement may take as long.
-LOCKED_SECONDS = 1
+#: A live table is locked for so long at most, seconds: what is not tried by then is not tried.
+LOCKED_SECONDS = install.LOCK_MS / 1000
+#: What comes before that lock may take so long, seconds.
+STATEMENT_SECONDS = 1
 #: Its lock is asked for, 300 ms at a time, for so long.
 LOCK_SECONDS = 3
 #: PostgreSQL 16, 'pg_input_is_valid'.
@@ -75,7 +77,7 @@ def _live(config: MigrationConfig, source: Connection, table: Table) -> Tried:
     tried = Tried()
     with source.transaction(force_rollback=True):
         helper_schema.install(source)
-        limits(source, LOCKED_SECONDS)
+        limits(source, STATEMENT_SECONDS)
         found = relations.of({table.name: table}, config.column_groups)[table.name]
         for statement in install.recording({table.name: found}, "source"):
             source.execute(statement)
@@ -83,8 +85,15 @@ def _live(config: MigrationConfig, source: Connection, table: Table) -> Tried:
         began = time.monotonic()
         source.execute(capture.trigger(found))
         for place in places:
-            if time.monotonic() - began < LOCKED_SECONDS:
+            left = int(1000 * (LOCKED_SECONDS - (time.monotonic() - began)))
+            if left <= 0:
+                break
+            source.execute("SELECT set_config('statement_timeout', %s, true)", (str(left),))
+            try:
                 _rewrite(source, found, place, tried)
+            except psycopg.errors.QueryCanceled:
+                if not tried.records and not tried.refused:
+                    raise
         if not places and source.info.server_version >= SAMPLES_SINCE:
             _sample(source, table, tried)
         tried.seconds = time.monotonic() - began
