@@ -54,7 +54,9 @@ def made(
         )
         if not failed and any(records.values()) and not helper_schema.get(target, install.SHAPES):
             there = catalog.read(target, config.db_schema, tuple(tables), "target")
-            yield from _applied(config, target, there, records)
+            # Without a key there are no rules: that is a check of its own.
+            if all(table.key for table in there.values()):
+                yield from _applied(config, target, there, records)
 
 
 class _Attempts:

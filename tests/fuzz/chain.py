@@ -291,7 +291,11 @@ class Chain:
                 )
 
     def _look(self) -> None:
-        """What the product says in the end, and what PostgreSQL does."""
+        """What PostgreSQL says in the end, and what the product does."""
+        for side in BOTH:
+            for one, mine in self.islands.items():
+                for what in sound.broken(self._connection(side), self.case.schema, list(mine)):
+                    self._problem("unsound", one, f"{side}: {what}")
         with self._step("verify"):
             found = verify.run(self.pair.settings)
         if not found.match:
@@ -310,10 +314,6 @@ class Chain:
         for name, direction in (("forward", state.forward), ("reverse", state.reverse)):
             if not direction.running:
                 self._problem("status", None, f"{name}: {direction}")
-        for side in BOTH:
-            for one, mine in self.islands.items():
-                for what in sound.broken(self._connection(side), self.case.schema, list(mine)):
-                    self._problem("unsound", one, f"{side}: {what}")
 
 
 def run(case: Case, make: Callable[..., Pair], broken: Callable[[Pair], object] = lambda _: None) -> Outcome:
