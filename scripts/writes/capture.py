@@ -59,11 +59,12 @@ def _changed(table: Table, columns: Iterable[str]) -> sql.Composed:
     """The columns join the record when one of them changed."""
     tests = []
     for name in columns:
-        # `=` calls numeric 1.0 and 1.00, or texts under some collations, equal that are not the same to who looks.
+        # `=` calls numeric 1.0 and 1.00, or texts under some collations, equal that are not the same to who looks. The function, as `*<>`
+        # between two ROW(...) is asked of what stands in them: NULL of a composite type, whatever was there.
         form = (
             "NEW.{0} IS DISTINCT FROM OLD.{0}"
             if table.column(name).exact
-            else "ROW(NEW.{0}) OPERATOR(pg_catalog.*<>) ROW(OLD.{0})"
+            else "pg_catalog.record_image_ne(ROW(NEW.{0}), ROW(OLD.{0}))"
         )
         tests.append(sql.SQL(form).format(sql.Identifier(name)))
     return sql.SQL(
