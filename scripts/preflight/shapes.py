@@ -168,7 +168,7 @@ def unchecked(connection: Connection, tables: Mapping[str, Table]) -> Iterator[C
 
 
 def _breaking(table: Table, check: Constraint) -> sql.Composed:
-    return sql.SQL(f"SELECT count(*) FROM {{}} WHERE NOT ({check.expression})").format(table.identifier)
+    return sql.SQL("SELECT count(*) FROM {} WHERE NOT ({})").format(table.identifier, sql.SQL(str(check.expression)))
 
 
 def _dangling(table: Table, key: Constraint) -> sql.Composed:
