@@ -183,7 +183,7 @@ class Chain:
     def _step(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (MigrationError, psycopg.Error, ValueError, TypeError, KeyError, RecursionError) as error:
+        except Exception as error:
             named = self._named(str(error))
             self._problem(name, named[0] if len(named) == 1 else None, f"{type(error).__name__}: {error}")
             raise Stopped from error
