@@ -279,9 +279,8 @@ class Chain:
                     self._problem("unequal", one, what)
         for what in written.lost(rows["source"], [(entry[1], entry[2], entry[4]) for entry in told]):
             self._problem("lost", one, f"{when}: {what}")
-        alone = [side for side in BOTH if written.written[side]]
         # A parent that stays behind is looked for on the source alone, where the other side may have named one that is not there.
-        if len(alone) < 2 and not (one in self._crossing and told):
+        if len(written.writers) < 2 and not (one in self._crossing and told):
             for entry in told:
                 self._problem("told", one, f"{when}: nobody else wrote: {entry}")
             side = alone[0] if alone else BOTH[0]

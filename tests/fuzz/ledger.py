@@ -63,8 +63,12 @@ class Ledger:
 
     written: dict[Side, dict[tuple[str, Key], Row | None]] = field(default_factory=lambda: {side: {} for side in BOTH})
 
+    #: Who wrote, be it what the same transaction took back.
+    writers: set[Side] = field(default_factory=set)
+
     def note(self, side: Side, before: Rows, after: Rows) -> None:
         """A transaction of ``side`` was acknowledged."""
+        self.writers.add(side)
         mine = self.written[side]
         for table in after:
             for key in before[table].keys() | after[table].keys():
