@@ -283,7 +283,7 @@ class Chain:
         if len(written.writers) < 2 and not (one in self._crossing and told):
             for entry in told:
                 self._problem("told", one, f"{when}: nobody else wrote: {entry}")
-            side = alone[0] if alone else BOTH[0]
+            side = next(iter(written.writers), BOTH[0])
             if rows[side] != shows[side]:
                 self._problem(
                     "changed", one, f"{when}: what the {side} alone wrote is another: {shows[side]}, {rows[side]}"
