@@ -219,6 +219,8 @@ class _Run:
             # Checks call functions.
             rows = partial(shapes.unchecked, connection, found)
             yield "unchecked rows", lambda: self.runs(side, "rows that break a check", code, rows)
+            domains = partial(shapes.refused_by_domains, connection, found)
+            yield "domains", lambda: self.runs(side, "values that their domains refuse", code, domains)
         yield "what DMS needs", lambda: dms.checks(settings, side, connection)
 
     def copied(self, connection: Connection) -> bool:

@@ -14,6 +14,7 @@ from scripts.preflight.documents import Check
 from scripts.preflight.needs import QUERIES
 from scripts.preflight.tables import named
 from scripts.support.sides import Side
+from scripts.writes import record
 from scripts.writes.relations import refers
 
 #: How the variables in scripts/writes/apply.sql begin: of two things of one name PL/pgSQL takes the column.
@@ -164,6 +165,32 @@ def unchecked(connection: Connection, tables: Mapping[str, Table]) -> Iterator[C
         "warn",
         "they are moved as they are, and told by `verify`; each write to one is refused as before: correct them, then ALTER TABLE ... VALIDATE "
         "CONSTRAINT ...",
+    )
+
+
+def refused_by_domains(connection: Connection, tables: Mapping[str, Table]) -> Iterator[Check]:
+    """Values that their column's domain does not allow: it got a check NOT VALID, or a subquery without a row gave NULL (PostgreSQL,
+    'CREATE DOMAIN'). COPY asks the domain anew."""
+    found = []
+    for table in tables.values():
+        for column in table.columns:
+            if column.category == "domain":
+                text = record.text_of(column, sql.SQL("t.{}").format(sql.Identifier(column.name)))
+                query = sql.SQL("SELECT count({}) FROM {} t").format(record.value_of(column, text), table.identifier)
+                try:
+                    with connection.transaction():
+                        # Each row is read, however long that takes.
+                        connection.execute("SET LOCAL statement_timeout = 0")
+                        connection.execute(query)
+                except psycopg.Error as error:
+                    found.append(f"{table.name}.{column.name} ({column.type}): {told(error)}")
+    yield named(
+        "source: values that their domains refuse",
+        found,
+        "none",
+        "fail",
+        "`copy` could not write these rows: correct them (PostgreSQL 16: SELECT ... WHERE NOT pg_input_is_valid(column::text, 'domain'), "
+        "or where the column IS NULL), or take from the domain what they break: ALTER DOMAIN ... DROP CONSTRAINT ..., or DROP NOT NULL",
     )
 
 

@@ -80,8 +80,12 @@ class Rules:
         return sql.SQL(TEMPLATES[what]).format(**{**self._common, "function": self._named(what), **holes})
 
     def _value(self, source: str, name: str) -> sql.Composable:
-        text = sql.SQL("{} ->> {}").format(sql.SQL(source), sql.Literal(name))
-        return record.value_of(self._table.column(name), text)
+        column, text = self._table.column(name), sql.SQL("{} ->> {}").format(sql.SQL(source), sql.Literal(name))
+        if column.category == "domain":
+            # NULL gets past a domain that is NOT NULL by a subquery without a row (PostgreSQL, 'CREATE DOMAIN'), here as there.
+            some = sql.SQL("(SELECT {} FROM (SELECT {}) r(v) WHERE r.v IS NOT NULL)")
+            return some.format(record.value_of(column, sql.SQL("r.v")), text)
+        return record.value_of(column, text)
 
     def _apply(self) -> sql.Composed:
         table, it = self._table, self._it

@@ -13,8 +13,11 @@ from scripts.database import catalog
 from scripts.preflight import run as preflight
 from scripts.preflight import shapes, trials
 from scripts.preflight.documents import Check
+from scripts.replication import fence
+from scripts.replication import run as replicate
 from scripts.schema import run as schema
 from scripts.support.settings import Settings
+from scripts.verify import run as verify
 from tests.conftest import Pair
 
 MakePair = Callable[..., Pair]
@@ -240,6 +243,32 @@ def test_rows_that_are_hidden_or_were_never_checked_are_counted(make_pair: MakeP
     pair.source.execute(hidden.remedy.split(", or: ")[1].encode())
     mended = {check.name: check for check in shapes.checks("source", pair.source, tables, True)}
     assert mended["source: row security"].status == "pass"
+
+
+def test_what_a_domain_refuses_is_told_before_copy_does(make_pair: MakePair) -> None:
+    """A check of a domain that came NOT VALID, and a NULL that a subquery without a row gave: COPY ended at the first such row."""
+    pair = make_pair(rows=None)
+    pair.source.execute(
+        "CREATE DOMAIN positive AS int NOT NULL; CREATE TABLE sums (id int PRIMARY KEY, v positive, w positive);"
+        "INSERT INTO sums SELECT n, n - 5, n FROM generate_series(1, 20) n; ALTER DOMAIN positive ADD CONSTRAINT up CHECK (VALUE > 0) NOT VALID;"
+        "INSERT INTO sums SELECT 30, 1, (SELECT w FROM sums WHERE false)"
+    )
+    pair.config(tables=["sums"], droppedForeignKeys=[], referencedTables=[])
+    found = looked(pair.settings)["source: values that their domains refuse"]
+    assert found.status == "fail"
+    assert "sums.v (public.positive): value for domain public.positive violates check constraint" in found.detail
+    assert "sums.w (public.positive): domain public.positive does not allow null values" in found.detail
+    pair.source.execute(
+        "UPDATE sums SET v = 1 WHERE NOT pg_input_is_valid(v::text, 'positive'); DELETE FROM sums WHERE w IS NULL"
+    )
+    assert failed(looked(pair.settings)) == {}
+    schema.apply(pair.settings)
+    copy.run(pair.settings)
+    replicate.start(pair.settings)
+    pair.source.execute("INSERT INTO sums SELECT 31, 1, (SELECT w FROM sums WHERE false)")
+    fence.both(pair.settings, 60)
+    assert pair.target.execute("SELECT v, w FROM sums WHERE id = 31").fetchall() == [(1, None)]
+    assert verify.run(pair.settings).match
 
 
 #: A function that calls another one without its schema, where there are rows and where there are none; a sample does not suit every check.
