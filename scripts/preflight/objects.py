@@ -13,7 +13,7 @@ from scripts.schema import choice
 
 
 def checks(config: MigrationConfig, tables: dict[str, Table], target: Connection | None) -> Iterator[Check]:
-    """Triggers, indexes that are not valid, lists, and what policies ask of the ``target``; ``tables`` are the source's."""
+    """Triggers, policies, indexes that are not valid, lists, and what policies ask of the ``target``; ``tables`` are the source's."""
     left = choice.left(tables, config)
     triggers = [f"{one.table}.{one.name}" for one in left if one.kind == "trigger"]
     yield named(
@@ -23,6 +23,15 @@ def checks(config: MigrationConfig, tables: dict[str, Table], target: Connection
         "warn",
         "what they do on the monolith the Task Service does itself, or the target gets them too: make their functions there, then "
         f"carryTriggers: [{', '.join(triggers)}]",
+    )
+    policies = [f"{t.name}.{p.name}" for t in choice.chosen(tables, config, "source").values() for p in t.policies]
+    yield named(
+        "source: policies",
+        policies,
+        "none, or left behind",
+        "warn",
+        f"the target gets them, with {config.target_role} in the place of {config.source_role}: see that the Task Service is and sets what they ask "
+        f"(current_user, current_setting), or it sees no row; or leaveBehind: [{', '.join(policies)}]",
     )
     invalid = [one for one in left if one.kind == "index" and one.why != choice.LEFT]
     yield named(

@@ -192,6 +192,7 @@ def test_what_stays_behind_is_said(chain: Chain) -> None:
     }
     warned = {check.name: check.detail for check in chain.checks if check.status == "warn"}
     assert warned["source: triggers"] == "fired.stays (calls public.count_up)"
+    assert warned["source: policies"] == "rooms.all_of_them, rooms.app"
     assert warned["source: indexes that are not valid"] == "broken.broken_index"
     assert warned["source: left behind"].startswith("behind.behind_v (check), behind.behind_index (index)")
     gone = chain.pair.target.execute(
