@@ -37,8 +37,10 @@ ASKED = {
 TOTAL = sum(sum(asked.values()) for asked in ASKED.values())
 #: Each side's own, so that no latency of one is taken for the other's.
 SLOW_SECONDS = {"task": 0.03, "monolith": 0.06}
-#: Of every answer, so that both sides' medians are never within rounding of each other.
-PAUSE_SECONDS = {"task": 0.0, "monolith": 0.01}
+#: Of every other answer, and how much longer each slow one takes than the one before: no percentile is within rounding of another one, nor
+#: of a count.
+PAUSE_SECONDS, LONGER_SECONDS = {"task": 0.0, "monolith": 0.0145}, 0.02
+_slow = dict.fromkeys(PAUSE_SECONDS, 0)
 #: Seconds of the account's minute, in which all are asked.
 MINUTE = 3
 DELAY = 2.0
@@ -49,7 +51,11 @@ def behave(side: str, handler: BaseHTTPRequestHandler) -> bool:
     name = handler.path.rpartition("/")[2]
     if name == "cut":
         return drop(handler)
-    time.sleep(SLOW_SECONDS[side] if name == "slow" else PAUSE_SECONDS[side])
+    if name == "slow":
+        time.sleep(SLOW_SECONDS[side] + LONGER_SECONDS * _slow[side])
+        _slow[side] += 1
+    else:
+        time.sleep(PAUSE_SECONDS[side])
     if not name.isdigit() or name == "1":
         return False
     handler.send_response(int(name))
