@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import psycopg
@@ -94,12 +95,11 @@ class _Trial:
 
     def run(self, waiting: Sequence[Waiting]) -> None:
         """Transaction by transaction, as they arrive; of the last one more may wait than was read, then its end is not tried."""
-        query = arrival_of(self.side)
         for transaction, writes_ in groupby(waiting, lambda write: write.transaction):
             made: list[Waiting] = []
             for write in writes_:
                 made.append(write)
-                if not self._one(lambda write=write: self.subscriber.execute(query, write[:6]), [write], at_end=False):  # type: ignore[misc]
+                if not self._one(partial(bring, self.subscriber, self.side, write), [write], at_end=False):
                     return
                 self.tried += 1
             if len(waiting) >= WRITES and transaction == waiting[-1].transaction:
@@ -137,10 +137,15 @@ def _at_fault(made: Sequence[Waiting], schema: str, error: psycopg.Error) -> Wai
     return (of_rules or [write for write in made if write.table == error.diag.table_name] or made)[-1]
 
 
-def arrival_of(side: Side) -> sql.Composed:
-    """What brings one :class:`Waiting` write of ``side`` to the other one, in a session of the worker's kind."""
+def bring(subscriber: Connection, side: Side, write: Waiting) -> None:
+    """Bring one write of ``side`` to the other one, in a session of the worker's kind.
+
+    Raises:
+        psycopg.Error: it cannot be applied there.
+    """
     statement = "INSERT INTO {} (v, table_name, key, kind, vals, cause) VALUES (%s, %s, %s, %s, %s, %s)"
-    return sql.SQL(statement).format(record.table(side))
+    values = (write.v, write.table, write.key, write.kind, write.vals, write.cause)
+    subscriber.execute(sql.SQL(statement).format(record.table(side)), values)
 
 
 def _limit(connection: Connection, name: str, milliseconds: int) -> None:

@@ -39,8 +39,10 @@ def tell(settings: Settings) -> int:
             for write in waiting:
                 try:
                     with target.transaction():
-                        target.execute(diagnosis.arrival_of("source"), write)
-                except psycopg.Error:
+                        diagnosis.bring(target, "source", write)
+                except psycopg.Error as error:
+                    if error.sqlstate is None:
+                        raise  # ours, and not the server's: nobody knows what was lost
                     continue  # what cannot be applied there has lost nothing here
             losses = target.execute(_QUERIES["told_since"], (before,)).fetchall()
         return sum(source.execute(_QUERIES["tell_once"], loss).rowcount for loss in losses)

@@ -319,5 +319,5 @@ def test_the_command_checks_and_says_what_differs(iam: Any, tmp_path: Path, monk
     )
     bad = CliRunner().invoke(app, words)
     assert bad.exit_code == 10
-    assert "1 differences" in bad.stdout
+    assert "1 difference:" in bad.stdout
     assert "AmazonDMSVPCManagementRole: attached" in " ".join(bad.stdout.split())
