@@ -258,7 +258,7 @@ class Rules:
             action = sql.SQL(TEMPLATES["let_go_of_parent"]).format(let_go=let_go)
         return sql.SQL(TEMPLATES["parent"]).format(
             name=sql.Literal(self._table.name),
-            given=_given(values),
+            given=_given(key, values),
             parent=sql.Identifier(*(key.references or ())),
             match=refers(key, "t", values),
             deleted=sql.SQL("") if key.valid else self._deleted(key),
@@ -300,7 +300,7 @@ def _let_go(key: Constraint, child: Relations, row: str, tell: sql.Composable, r
         child=child.table.identifier,
         child_here=child.at(row),
         sets=_sets(key),
-        given=_given(values),
+        given=_given(key, values),
         parent=sql.Identifier(*(key.references or ())),
         match=refers(key, "p", values),
         tell=tell,
@@ -308,8 +308,10 @@ def _let_go(key: Constraint, child: Relations, row: str, tell: sql.Composable, r
     )
 
 
-def _given(values: Sequence[sql.Composable]) -> sql.Composed:
-    return sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(value) for value in values)
+def _given(key: Constraint, values: Sequence[sql.Composable]) -> sql.Composed:
+    """Whether a row refers by the key: one that is MATCH FULL allows no NULL beside a value (PostgreSQL, 'CREATE TABLE')."""
+    parts = (sql.SQL("{} IS NOT NULL").format(value) for value in values)
+    return sql.SQL("({})").format(sql.SQL(" OR " if key.match_full else " AND ").join(parts))
 
 
 def _outside(key: Constraint, mine: sql.Composable) -> sql.Composable:
