@@ -20,7 +20,7 @@ from scripts.database.connections import Connection
 from scripts.support.sides import Side, other
 from scripts.verify.rows import BATCH, Difference, Key, at_keys
 from scripts.writes import record
-from scripts.writes.relations import Relations, clashing, lets_go, literals, names, refers
+from scripts.writes.relations import Relations, clashing, filled, lets_go, literals, names, refers
 
 _SQL = queries.load("scripts.verify")
 #: A table's name and a key's values as text.
@@ -172,9 +172,7 @@ class Bindings:
                 key=record.texts(here, here.key, "t"),
                 values=record.texts(here, key.columns, "t"),
                 rows=at_keys(here, keys),
-                given=sql.SQL(" AND ").join(
-                    sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(column)) for column in key.columns
-                ),
+                given=filled(key, [sql.SQL("t.{}").format(sql.Identifier(column)) for column in key.columns]),
             )
             held = self._held(key, {value for _, (value,) in referring})
             for own, (value,) in referring:

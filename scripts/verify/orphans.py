@@ -17,7 +17,7 @@ from scripts.verify.documents import Orphans
 from scripts.verify.sessions import Pair
 from scripts.verify.slices import slices
 from scripts.writes import record
-from scripts.writes.relations import refers
+from scripts.writes.relations import filled, refers
 
 BATCH = 10_000
 SAMPLES = 10
@@ -141,19 +141,15 @@ def _parent(key: Constraint) -> sql.Identifier:
 
 
 def _references(side: Connection, table: Table, key: Constraint, given: sql.Composable) -> Iterator[list[Value]]:
-    """The different values of a foreign key's columns in a side's rows ``t`` that are ``given``, in batches. With MATCH FULL a part of
-    them that is NULL refers to nothing that there could be."""
+    """The different values of a foreign key's columns in a side's rows ``t`` that are ``given``, in batches."""
     names = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in key.columns]
-    filled = sql.SQL(" OR " if key.match_full else " AND ").join(
-        sql.SQL("{} IS NOT NULL").format(name) for name in names
-    )
     places = [f"v{i}" for i in range(len(names))]
     texts = sql.SQL(", ").join(
         record.text_of(table.column(name), sql.Identifier(place))
         for name, place in zip(key.columns, places, strict=True)
     )
-    query = sql.SQL("SELECT {} FROM (SELECT DISTINCT {} FROM {} t WHERE ({}) AND {}) AS d({})").format(
-        texts, sql.SQL(", ").join(names), table.identifier, filled, given, catalog.identifiers(places)
+    query = sql.SQL("SELECT {} FROM (SELECT DISTINCT {} FROM {} t WHERE {} AND {}) AS d({})").format(
+        texts, sql.SQL(", ").join(names), table.identifier, filled(key, names), given, catalog.identifiers(places)
     )
     with side.transaction(), side.cursor(name="orphans") as cursor:
         cursor.execute(query)

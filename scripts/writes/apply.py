@@ -10,7 +10,7 @@ from scripts.database import queries
 from scripts.database.catalog import Constraint, Index
 from scripts.support.sides import Side, other
 from scripts.writes import record
-from scripts.writes.relations import Relations, clashing, lets_go, literals, names, refers
+from scripts.writes.relations import Relations, clashing, filled, lets_go, literals, names, refers
 
 TEMPLATES = queries.load("scripts.writes", "apply.sql")
 _NOTHING = sql.SQL("NULL;")
@@ -258,7 +258,7 @@ class Rules:
             action = sql.SQL(TEMPLATES["let_go_of_parent"]).format(let_go=let_go)
         return sql.SQL(TEMPLATES["parent"]).format(
             name=sql.Literal(self._table.name),
-            given=_given(key, values),
+            given=filled(key, values),
             parent=sql.Identifier(*(key.references or ())),
             match=refers(key, "t", values),
             deleted=sql.SQL("") if key.valid else self._deleted(key),
@@ -300,18 +300,12 @@ def _let_go(key: Constraint, child: Relations, row: str, tell: sql.Composable, r
         child=child.table.identifier,
         child_here=child.at(row),
         sets=_sets(key),
-        given=_given(key, values),
+        given=filled(key, values),
         parent=sql.Identifier(*(key.references or ())),
         match=refers(key, "p", values),
         tell=tell,
         remove=remove,
     )
-
-
-def _given(key: Constraint, values: Sequence[sql.Composable]) -> sql.Composed:
-    """Whether a row refers by the key: one that is MATCH FULL allows no NULL beside a value (PostgreSQL, 'CREATE TABLE')."""
-    parts = (sql.SQL("{} IS NOT NULL").format(value) for value in values)
-    return sql.SQL("({})").format(sql.SQL(" OR " if key.match_full else " AND ").join(parts))
 
 
 def _outside(key: Constraint, mine: sql.Composable) -> sql.Composable:

@@ -84,6 +84,13 @@ def refers(key: Constraint, parent: str, values: Iterable[sql.Composable]) -> sq
     )
 
 
+def filled(key: Constraint, values: Iterable[sql.Composable]) -> sql.Composed:
+    """Whether a row whose foreign key's columns are the SQL ``values`` has to find a parent: one that is MATCH FULL allows no NULL beside
+    a value, and then there is none to find (PostgreSQL, 'CREATE TABLE')."""
+    parts = (sql.SQL("{} IS NOT NULL").format(value) for value in values)
+    return sql.SQL("({})").format(sql.SQL(" OR " if key.match_full else " AND ").join(parts))
+
+
 def lets_go(key: Constraint, child: Table) -> bool:
     """Whether SET NULL can never be refused. Pure."""
     checked = [one.columns for one in child.constraints if one.kind == "c"]

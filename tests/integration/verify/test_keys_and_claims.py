@@ -168,6 +168,17 @@ def test_a_part_of_a_key_is_judged_as_the_key_does_and_each_side_by_its_own_rows
         damage(pair, side, "DELETE FROM full_ WHERE id > 2")
 
 
+def test_a_row_with_a_part_of_a_key_is_left_to_a_person(pair: Pair) -> None:
+    """Prevents a repair that sends a row which the rules of the other side take away, on both sides."""
+    damage(pair, "source", "INSERT INTO full_ VALUES (3, 1, NULL)")
+    found = verify.run(pair.settings, repair="source")
+    (said,) = found.undecided
+    assert said.startswith("full_ 3 of the source refers to pair with a 1, b None, which the target has not")
+    assert "(3,1,)" in rows(pair.source)["full_"]
+    damage(pair, "source", "DELETE FROM full_ WHERE id = 3")
+    assert verify.run(pair.settings).match
+
+
 @pytest.mark.parametrize("rule", ["source", "target"])
 def test_rows_that_need_each_other_or_claim_the_same_are_repaired(
     pair: Pair, rule: Literal["source", "target"]
