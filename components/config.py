@@ -54,6 +54,12 @@ def _qualified(schema: str, name: str) -> tuple[str, str]:
     return (first, table) if dot else (schema, name)
 
 
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError("a name stands in it twice; remove one")
+    return names
+
+
 class MigrationConfig(Model):
     """What the database commands need: with both database URLs set, nothing of AWS is asked for."""
 
@@ -202,9 +208,7 @@ class MigrationConfig(Model):
             # PostgreSQL, 'Lexical Structure': identifiers are cut at NAMEDATALEN - 1 = 63 bytes.
             if any(not part or len(part.encode()) > 63 or "\0" in part for part in parts):
                 raise ValueError(f"{name!r} is no identifier: 1 to 63 bytes; correct the name")
-        if len(set(names)) != len(names):
-            raise ValueError("a name stands in it twice; remove one")
-        return names
+        return _once(names)
 
     @field_validator("carry_triggers", "leave_behind")
     @classmethod
@@ -214,9 +218,7 @@ class MigrationConfig(Model):
                 raise ValueError(
                     f"{name!r} names nothing of a table; write table.name, for example tasks.tasks_title_check"
                 )
-        if len(set(names)) != len(names):
-            raise ValueError("a name stands in it twice; remove one")
-        return names
+        return _once(names)
 
     @field_validator("canary_ladder")
     @classmethod

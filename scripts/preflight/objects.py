@@ -24,7 +24,8 @@ def checks(config: MigrationConfig, tables: dict[str, Table], target: Connection
         "what they do on the monolith the Task Service does itself, or the target gets them too: make their functions there, then "
         f"carryTriggers: [{', '.join(triggers)}]",
     )
-    policies = [f"{t.name}.{p.name}" for t in choice.chosen(tables, config, "source").values() for p in t.policies]
+    chosen = choice.chosen(tables, config, "source")
+    policies = [f"{t.name}.{p.name}" for t in chosen.values() for p in t.policies]
     yield named(
         "source: policies",
         policies,
@@ -60,16 +61,15 @@ def checks(config: MigrationConfig, tables: dict[str, Table], target: Connection
         "behind: correct the list",
     )
     if target is not None:
-        yield from _roles(config, tables, target)
+        yield from _roles(config, chosen, target)
 
 
 def _trigger(tables: dict[str, Table], name: str) -> str:
     return next(g.function for t in tables.values() for g in t.triggers if f"{t.name}.{g.name}" == name)
 
 
-def _roles(config: MigrationConfig, tables: dict[str, Table], target: Connection) -> Iterator[Check]:
+def _roles(config: MigrationConfig, chosen: dict[str, Table], target: Connection) -> Iterator[Check]:
     """The roles of policies, and whether the operator would see the rows of a table that has row security for its owner too."""
-    chosen = choice.chosen(tables, config, "source")
     roles = {role for table in chosen.values() for policy in table.policies for role in policy.roles} - {"public"}
     # `schema apply` makes the Task Service's own.
     wanted = sorted(roles - {config.target_role})

@@ -210,8 +210,8 @@ class _Run:
         if side == "source":
             yield "the border", lambda: tables.border(settings, found)
             yield "sequences", lambda: tables.sequences(settings, connection, found)
-            yield "objects", lambda: objects.checks(settings.config, found, self.connections.get("target"))
             target = self.connections.get("target")
+            yield "objects", lambda: objects.checks(settings.config, found, target)
             if target is not None:
                 yield "what `copy` calls", lambda: tables.called(connection, target, settings)
             yield "large objects", lambda: meanings.large_objects(connection, parts.read(connection, found.values()))
