@@ -10,6 +10,7 @@ import typer
 
 from scripts.cli.app import app
 from scripts.support.errors import FULL, MigrationError, UsageError, failure
+from scripts.support.process import ignore_interrupts
 
 #: 128 + SIGINT, as shells report a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -33,6 +34,8 @@ def _say(message: str, style: str) -> None:
 
 
 def _stopped() -> int:
+    # Python ends by the signal itself where a second one comes now (Python documentation, 'sys.exit', 'signal').
+    ignore_interrupts()
     _say("stopped by the operator; the command is safe to run again", "yellow")
     return INTERRUPTED
 

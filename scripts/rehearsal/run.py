@@ -26,7 +26,7 @@ from scripts.rehearsal.steps import Steps
 from scripts.rehearsal.testbed import Testbed
 from scripts.support import private
 from scripts.support.errors import MigrationError, UsageError
-from scripts.support.process import SIGNALS
+from scripts.support.process import SIGNALS, ignore_interrupts
 
 #: Tells the directory of a rehearsal.
 _MARK = "of-a-rehearsal"
@@ -43,7 +43,7 @@ def rehearse(plan: Plan) -> Report:
     _clear(plan.output)
     with _interruptible(), ExitStack() as cleanup:
         testbed = cleanup.enter_context(Testbed(plan))
-        cleanup.callback(_undisturbed)
+        cleanup.callback(ignore_interrupts)
         sampler = Sampler(testbed)
         with LiveView(sampler) as view:
             steps = Steps(testbed, view)
@@ -122,21 +122,19 @@ def _carry_out(steps: Steps) -> Played | None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the rehearsal as Ctrl-C does, so that nothing outlives it."""
+    """SIGTERM and SIGHUP end the rehearsal as Ctrl-C does, so that nothing outlives it. After one, no other is heard any more."""
+
+    stopped = False
 
     def interrupt(*_: object) -> None:
-        _undisturbed()
+        nonlocal stopped
+        stopped = True
+        ignore_interrupts()
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in before.items() if not stopped else ():
             signal.signal(number, handler)
-
-
-def _undisturbed() -> None:
-    """From here on everything is being stopped: an impatient second Ctrl-C must not leave half of it running."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)

@@ -36,6 +36,13 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(number)
 
 
+def ignore_interrupts() -> None:
+    """From here on those signals do nothing: everything is being stopped, or has been, and an impatient second Ctrl-C must neither
+    leave half of it running nor take the exit status away."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process of this number runs on this machine."""
     try:

@@ -148,7 +148,7 @@ def test_a_drill_rolls_back_from_every_weight_and_loses_no_write(tmp_path: Path,
     assert report["requests"]["failed"] == 0
 
 
-def test_an_interrupt_while_servers_start_and_a_second_one_leave_nothing(tmp_path: Path, temporary: Path) -> None:
+def test_an_interrupt_while_servers_start_and_impatient_ones_leave_nothing(tmp_path: Path, temporary: Path) -> None:
     output = tmp_path / "rehearsal"
     with subprocess.Popen(
         command(output), cwd=ROOT, env=environment(temporary), stderr=subprocess.PIPE, text=True
