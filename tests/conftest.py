@@ -16,6 +16,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, core
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 from pydantic import SecretStr
 from xdist.scheduler import LoadScopeScheduling
@@ -38,7 +40,12 @@ _numbers = itertools.count(1)
 CAST = ["operator_at_night", "reporting"]
 #: Errors are found in the logs by what explains them. The tests kill servers and never the machine: what PostgreSQL handed to the kernel outlives a `kill -9` unsynced.
 UNSYNCED = {"fsync": "off", "log_error_verbosity": "default"}
-#: Tests below these paths run on one worker, in their order: the rehearsals as each takes both cores and has figures of its
+# No verdict of a property depends on how busy the machine is, and each failure says how it is played again.
+hypothesis_settings.register_profile(
+    "suite", deadline=None, print_blob=True, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("suite")
+#: Tests below these paths run on one worker, one after the other: the rehearsals as each takes both cores and has figures of its
 #: own, the others as their fixtures are dear. Every other test goes to whichever worker is free.
 GROUPS = (
     ("tests/rehearsal/", "tests/rehearsal"),
@@ -87,22 +94,34 @@ def _left_out() -> dict[str, str]:
     return found
 
 
+def _seed(config: pytest.Config) -> int | None:
+    """The seed of this run's order, by pytest-randomly; None where it is not loaded (`-p no:randomly`)."""
+    return getattr(config.option, "randomly_seed", None)
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """What is demanded (`make test ENGINE=required BROWSER=required`, as .ci/run does) has to be there, or nothing runs."""
+    """What is demanded (`make test ENGINE=required BROWSER=required`, as .ci/run does) has to be there, or nothing runs. What
+    Hypothesis draws follows the order's seed, unless `--hypothesis-seed` gives another.
+    """
+    if config.option.hypothesis_seed is None and (seed := _seed(config)) is not None:
+        core.global_force_seed = seed  # type: ignore[assignment]  # as `--hypothesis-seed` does
     for mark, missing in _left_out().items():
         if os.environ.get(mark.upper()) == "required":
             raise pytest.UsageError(missing)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """A line for each kind of test that was left out."""
+    """A line for each kind of test that was left out, and how to run the rest in this order again."""
+    if (seed := _seed(terminalreporter.config)) is not None:
+        terminalreporter.write_line(f"order and drawn examples of this run: --randomly-seed={seed} plays them again")
     for missing in _left_out().values():
         terminalreporter.write_line(missing, yellow=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what cannot run here. For workers: the groups first, as they take longest, the short unit tests last, to fill
-    the end evenly.
+    the end evenly; within a rank the order is pytest-randomly's.
     """
     if left_out := [item for item in items if any(item.get_closest_marker(mark) for mark in _left_out())]:
         items[:] = [item for item in items if item not in left_out]
