@@ -224,6 +224,10 @@ KEPT = st.dictionaries(
 )
 
 
+#: Made once: pydantic builds their models at the first, which a draw has no time for on a busy machine.
+RUNS = [running(), running(STALLED), running(verified=None), running(forward=DOWN)]
+
+
 @st.composite
 def looks(draw: Any) -> Seen:
     """Anything that databases and journal may hold, of this version, of another one, or by somebody's hand."""
@@ -240,9 +244,7 @@ def looks(draw: Any) -> Seen:
         )
         for make in (source, target)
     ]
-    runs = draw(
-        st.none() | st.sampled_from([running(), running(STALLED), running(verified=None), running(forward=DOWN)])
-    )
+    runs = draw(st.none() | st.sampled_from(RUNS))
     return look(*sides, events=draw(st.none() | EVENTS.map(tuple)), running=runs if all(sides) else None)
 
 
