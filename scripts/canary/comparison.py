@@ -26,10 +26,10 @@ def fisher_exact(events: int, total: int, other_events: int, other_total: int) -
         raise ValueError(f"{events} of {total} and {other_events} of {other_total}: more events than requests")
     everyone, marked = total + other_total, events + other_events
     whole = _log_choose(everyone, total)
-    tail = 0.0
-    for count in range(events, min(marked, total) + 1):
-        if total - count <= everyone - marked:
-            tail += exp(_log_choose(marked, count) + _log_choose(everyone - marked, total - count) - whole)
+    tail = sum(
+        exp(_log_choose(marked, count) + _log_choose(everyone - marked, total - count) - whole)
+        for count in range(events, min(marked, total) + 1)
+    )
     return min(1.0, tail)
 
 
