@@ -43,6 +43,13 @@ def test_the_database_has_the_figures_of_the_plan(stack: tuple[str, Declared]) -
         "dbName": "task_service_production",
         "publiclyAccessible": False,
         "manageMasterUserPassword": True,
+        "port": 5432,
+        "parameterGroupName": declared.one("aws:rds/parameterGroup:ParameterGroup").inputs["name"],
+        "dbSubnetGroupName": declared.one("aws:rds/subnetGroup:SubnetGroup").inputs["name"],
+        "monitoringRoleArn": f"arn:aws:iam:{REGION}:{ACCOUNT}:database-monitoring-role",
+        # A slot that nobody reads fills it: it grows before it is full.
+        "maxAllocatedStorage": 200,
+        "deleteAutomatedBackups": False,
     }
     assert {key: inputs.get(key) for key in expected} == expected
     key = declared.one("aws:kms/key:Key", "database-key")
@@ -60,7 +67,10 @@ def test_protection_deletion_protection_and_final_snapshot_stand_together(stack:
     assert database.inputs["skipFinalSnapshot"] is False
     assert database.inputs["finalSnapshotIdentifier"] == f"{database.inputs['identifier']}-final"
     protected = {resource.name for resource in declared.custom() if resource.protect}
-    assert {"database-key", "backups-key", "backups-bucket", "state-key", "state-bucket"} <= protected
+    assert protected == {
+        *("database-instance", "database-key", "backups-key", "backups-bucket", "state-key", "state-bucket"),
+        *("replication-forward-task", "replication-reverse-task"),
+    }
     kept = {resource.name for resource in declared.custom() if resource.retain}
     assert {"database-key", "backups-key", "backups-bucket", "backups-policy", "state-key", "state-bucket"} <= kept
     unguarded = declare(protected=False)
@@ -124,10 +134,12 @@ def test_endpoints_take_secrets_by_arn_and_require_tls(stack: tuple[str, Declare
         assert inputs["engineName"] == "postgres"
         assert inputs["sslMode"] == "verify-full"
         assert inputs["certificateArn"] == f"arn:aws:dms:{REGION}:{ACCOUNT}:cert:rds"
-        assert inputs["secretsManagerAccessRoleArn"]
+        assert inputs["secretsManagerAccessRoleArn"] == f"arn:aws:iam:{REGION}:{ACCOUNT}:replication-secrets-role"
         assert not {"password", "username", "serverName"} & set(inputs)
     assert endpoints["myteacher-source"]["secretsManagerArn"] == SOURCE_SECRET
     assert endpoints["myteacher-target"]["secretsManagerArn"] == SOURCE_SECRET
+    own = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:replication-target-secret"
+    assert {endpoints[name]["secretsManagerArn"] for name in ("task-service-source", "task-service-target")} == {own}
 
 
 def test_targets_apply_as_replica_and_sources_fail_on_a_cut_lob(stack: tuple[str, Declared]) -> None:

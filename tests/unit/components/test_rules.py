@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,7 +113,28 @@ def test_ways_lead_from_group_to_group_and_nothing_is_public(stack: Declared) ->
     )
     rules = [rule for kind in kinds for rule in stack.all(kind)]
     anywhere = {rule.name for rule in rules if "referencedSecurityGroupId" not in rule.inputs}
-    assert anywhere - {"service-https-egress", "replication-https-egress"} == set()
+    native = not stack.all("aws:dms/endpoint:Endpoint")
+    assert anywhere == {"service-https-egress"} | (set() if native else {"replication-https-egress"})
+    link, service, database, dms = (
+        f"{name}-security-group-id" for name in ("routes", "service", "database", "replication")
+    )
+    balancer, source = FILLED["loadBalancerSecurityGroupId"], FILLED["sourceSecurityGroupId"]
+    ways = {(link, balancer, 443), (balancer, service, 3001), (service, database, 5432)}
+    ways |= (
+        {(database, source, 5432), (source, database, 5432)} if native else {(dms, source, 5432), (dms, database, 5432)}
+    )
+    # Each end says it of the other: out of the one and into the other.
+    for kind, (of, to) in zip(kinds, ((1, 0), (0, 1)), strict=True):
+        found = [
+            ((one.inputs["securityGroupId"], one.inputs["referencedSecurityGroupId"]), one.inputs["fromPort"])
+            for one in stack.all(kind)
+            if one.name not in anywhere
+        ]
+        assert {(ends[of], ends[to], port) for ends, port in found} == ways
+        assert len(found) == len(ways)
+    assert {rule.inputs["securityGroupId"] for rule in rules if rule.name in anywhere} == {service} | (
+        set() if native else {dms}
+    )
     for rule in rules:
         assert rule.inputs["ipProtocol"] == "tcp", rule.name
         assert rule.inputs["fromPort"] == rule.inputs["toPort"], rule.name
@@ -125,6 +147,49 @@ def test_ways_lead_from_group_to_group_and_nothing_is_public(stack: Declared) ->
             key for key in ("publiclyAccessible", "assignPublicIp", "mapPublicIpOnLaunch") if resource.inputs.get(key)
         ]
     assert stack.one("aws:ecs/service:Service").inputs["networkConfiguration"]["assignPublicIp"] is False
+
+
+def test_parts_are_those_of_the_thing_that_their_component_declares(stack: Declared) -> None:
+    """Prevents a bucket that is not versioned as the other one is twice, a role without its rights, a database in another group."""
+    named = {
+        item.name: item.inputs.get("bucket") or item.inputs.get("name")
+        for item in stack.custom()
+        if item.type in ("aws:s3/bucket:Bucket", "aws:iam/role:Role")
+    }
+    for item in stack.custom():
+        component, inputs = item.name.split("-")[0], item.inputs
+        wanted: dict[str, Any] = {
+            "bucket": named.get(f"{component}-bucket"),
+            "apiId": "routes-api-id",
+            "role": named.get(re.sub("(-role)?-policy$", "-role", item.name)),
+            "targetKeyId": f"{component}-key-id",
+            "replicationInstanceArn": f"arn:aws:dms:{REGION}:{ACCOUNT}:replication-instance",
+            "vpcId": FILLED["vpcId"],
+            "subnetIds": FILLED["privateSubnetIds"],
+            # Of the database, the replication instance and the link.
+            "vpcSecurityGroupIds": [f"{component}-security-group-id"],
+            "securityGroupIds": [f"{component}-security-group-id"],
+            "forceDestroy": False,
+            "autoMinorVersionUpgrade": False,
+            "allowMajorVersionUpgrade": False,
+            "applyImmediately": False,
+        }
+        found = {key: value for key, value in inputs.items() if key in wanted}
+        assert found == {key: wanted[key] for key in found}, item.name
+    service = stack.one("aws:ecs/service:Service").inputs["networkConfiguration"]
+    assert (service["subnets"], service["securityGroups"]) == (
+        FILLED["privateSubnetIds"],
+        ["service-security-group-id"],
+    )
+    managed = {item.inputs["policyArn"] for item in stack.all("aws:iam/rolePolicyAttachment:RolePolicyAttachment")}
+    dms = (
+        {"AmazonDMSVPCManagementRole", "AmazonDMSCloudWatchLogsRole"}
+        if stack.all("aws:dms/endpoint:Endpoint")
+        else set()
+    )
+    assert managed == {
+        f"arn:aws:iam::aws:policy/service-role/{name}" for name in {"AmazonRDSEnhancedMonitoringRole", *dms}
+    }
 
 
 def test_what_keeps_something_is_encrypted_with_a_key_of_ours(stack: Declared) -> None:
@@ -285,7 +350,8 @@ def test_a_wrong_value_is_named(overrides: dict[str, Any], part: str) -> None:
 
 @pytest.mark.parametrize(("cpu", "memory"), [(256, 512), (256, 2048), (512, 4096), (1024, 2048), (4096, 30720)])
 def test_a_pair_that_fargate_has_is_taken(cpu: int, memory: int) -> None:
-    assert declare(serviceCpu=cpu, serviceMemoryMb=memory).one("aws:ecs/taskDefinition:TaskDefinition")
+    made = declare(serviceCpu=cpu, serviceMemoryMb=memory).one("aws:ecs/taskDefinition:TaskDefinition").inputs
+    assert (made["cpu"], made["memory"]) == (str(cpu), str(memory))
 
 
 def test_another_account_than_the_provider_may_use_is_named() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tests.unit.components.declared_helpers import ACCOUNT, REGION, Declared, declare
+from tests.unit.components.declared_helpers import ACCOUNT, MONOLITH, REGION, Declared, declare
 
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 
@@ -22,8 +23,10 @@ def test_the_repository_is_scanned_encrypted_and_trimmed(stack: Declared) -> Non
     assert inputs["name"] == "myteacher-task-service"
     assert inputs["imageScanningConfiguration"] == {"scanOnPush": True}
     assert inputs["imageTagMutability"] == "IMMUTABLE"
-    assert inputs["encryptionConfigurations"][0]["encryptionType"] == "KMS"
-    assert stack.one("aws:ecr/lifecyclePolicy:LifecyclePolicy").json("policy")["rules"]
+    (encryption,) = inputs["encryptionConfigurations"]
+    assert encryption == {"encryptionType": "KMS", "kmsKey": f"arn:aws:kms:{REGION}:{ACCOUNT}:service-key"}
+    assert inputs["forceDelete"] is False
+    assert stack.one("aws:ecr/lifecyclePolicy:LifecyclePolicy").inputs["repository"] == "myteacher-task-service"
 
 
 def test_the_service_has_the_names_and_figures_of_the_plan(stack: Declared) -> None:
@@ -36,6 +39,10 @@ def test_the_service_has_the_names_and_figures_of_the_plan(stack: Declared) -> N
     assert inputs["networkConfiguration"]["assignPublicIp"] is False
     (balancer,) = inputs["loadBalancers"]
     assert (balancer["containerName"], balancer["containerPort"]) == ("task-service", 3001)
+    assert balancer["targetGroupArn"] == stack.stack_outputs["taskTargetGroupArn"]
+    # No task ends before another one answers in its place, and nobody gets a shell in one.
+    assert (inputs["deploymentMinimumHealthyPercent"], inputs["deploymentMaximumPercent"]) == (100, 200)
+    assert inputs["enableExecuteCommand"] is False
 
 
 def test_the_service_waits_for_the_smoke_rule(stack: Declared) -> None:
@@ -102,9 +109,16 @@ def test_the_service_scales_from_2_to_10_on_cpu_70_and_memory_80() -> None:
     stack = declare(serviceEnabled=True)
     target = stack.one("aws:appautoscaling/target:Target").inputs
     assert (target["minCapacity"], target["maxCapacity"]) == (2, 10)
-    assert target["resourceId"] == "service/myteacher-cluster/task-service"
+    counted = {
+        "resourceId": "service/myteacher-cluster/task-service",
+        "scalableDimension": "ecs:service:DesiredCount",
+        "serviceNamespace": "ecs",
+    }
     goals = {}
+    for item in (target, *(policy.inputs for policy in stack.all("aws:appautoscaling/policy:Policy"))):
+        assert {key: item[key] for key in counted} == counted
     for policy in stack.all("aws:appautoscaling/policy:Policy"):
+        assert policy.inputs["policyType"] == "TargetTrackingScaling"
         tracking = policy.inputs["targetTrackingScalingPolicyConfiguration"]
         goals[tracking["predefinedMetricSpecification"]["predefinedMetricType"]] = tracking["targetValue"]
     assert goals == {"ECSServiceAverageCPUUtilization": 70, "ECSServiceAverageMemoryUtilization": 80}
@@ -126,6 +140,8 @@ def test_the_container_takes_its_secrets_by_arn(stack: Declared) -> None:
         "task-service/cognito-config",
     }
     environment = {item["name"]: item["value"] for item in container["environment"]}
+    assert (environment["DB_HOST"], environment["DB_PORT"]) == ("task-service.example.internal", "5432")
+    assert environment["PORT"] == "3001"
     assert environment["DB_NAME"] == "task_service_production"
     assert environment["DB_USER"] == "task_service_user"
     assert environment["DB_SSLMODE"] == "verify-full"
@@ -133,24 +149,23 @@ def test_the_container_takes_its_secrets_by_arn(stack: Declared) -> None:
     assert not [name for name in environment if "PASSWORD" in name or "SECRET" in name]
     assert definition.inputs["requiresCompatibilities"] == ["FARGATE"]
     assert definition.inputs["networkMode"] == "awsvpc"
-
-
-def test_the_log_group_of_the_plan_is_kept_for_a_time_and_encrypted(stack: Declared) -> None:
-    inputs = stack.one("aws:cloudwatch/logGroup:LogGroup", "service-log").inputs
-    assert inputs["name"] == "/ecs/task-service"
-    assert inputs["retentionInDays"] in (30, 90)
-    assert inputs["kmsKeyId"]
+    for role, name in (("executionRoleArn", "service-execution-role"), ("taskRoleArn", "service-task-role")):
+        assert definition.inputs[role] == f"arn:aws:iam:{REGION}:{ACCOUNT}:{name}"
 
 
 def test_the_six_alarms_of_the_plan(stack: Declared) -> None:
     topic = stack.one("aws:sns/topic:Topic")
     assert topic.inputs["name"] == "myteacher-alerts"
     assert topic.inputs["kmsMasterKeyId"]
+    assert stack.one("aws:sns/topicPolicy:TopicPolicy").inputs["arn"] == stack.stack_outputs["alarmTopicArn"]
     limits = {}
-    for alarm in stack.all(ALARM):
+    for alarm in (*stack.all(ALARM), *declare(serviceEnabled=True).all(ALARM)):
         inputs = alarm.inputs
         assert inputs["comparisonOperator"] == "GreaterThanThreshold"
         assert inputs["alarmActions"] == inputs["okActions"] == [stack.stack_outputs["alarmTopicArn"]]
+        # Without traffic a figure is missing, and nobody has to be called.
+        assert inputs["treatMissingData"] == "notBreaching"
+        assert inputs["evaluationPeriods"] == inputs["datapointsToAlarm"]
         limits[alarm.name.removeprefix("monitoring-alarm-")] = (inputs["threshold"], inputs["tags"]["Severity"])
     planned = {
         "ecs-cpu": (80, "warning"),
@@ -159,19 +174,63 @@ def test_the_six_alarms_of_the_plan(stack: Declared) -> None:
         "rds-connections": (80, "critical"),
         "api-errors": (1, "critical"),
         "api-p95": (500, "warning"),
+        # Ours: what would fill the monolith's disk, whose slot holds back (10 GiB); whoever met no healthy target; what is late (s).
+        **dict.fromkeys(
+            [f"{side}-slot-{what}" for side in ("source", "target") for what in ("lag", "disk")],
+            (10 * 2**30, "critical"),
+        ),
+        **dict.fromkeys(
+            [f"replication-{way}-{side}-latency" for way in ("forward", "reverse") for side in ("source", "target")],
+            (10, "critical"),
+        ),
+        "balancer-errors": (1, "critical"),
+        "no-healthy-target": (0, "critical"),
     }
-    assert {name: limits[name] for name in planned} == planned
+    assert limits == planned
 
 
-def test_error_rate_is_a_rate_and_p95_a_percentile(stack: Declared) -> None:
-    """A count of errors would alarm on load, an average would hide the slow twentieth."""
+def test_each_alarm_reads_the_figure_that_it_is_named_for(stack: Declared) -> None:
+    """Prevents an alarm of the CPU that reads the memory, the other database's, or a mean in which nobody sees a slot grow."""
+    prefix = stack.one("aws:rds/instance:Instance").inputs["identifier"]
+    ecs = {"ClusterName": "myteacher-cluster", "ServiceName": "task-service"}
+    target, source = ({"DBInstanceIdentifier": name} for name in (prefix, "myteacher-production"))
+    wanted: dict[str, tuple[str, str, str, Mapping[str, str]]] = {
+        "ecs-cpu": ("AWS/ECS", "CPUUtilization", "Average", ecs),
+        "ecs-memory": ("AWS/ECS", "MemoryUtilization", "Average", ecs),
+        "rds-cpu": ("AWS/RDS", "CPUUtilization", "Average", target),
+        "rds-connections": ("AWS/RDS", "DatabaseConnections", "Maximum", target),
+        "api-p95": ("AWS/ApiGateway", "Latency", "p95", {"ApiId": "routes-api-id"}),
+    }
+    for side, of_side in (("source", source), ("target", target)):
+        # A slot that nobody reads fills the monolith's disk; that is the outage this move could cause.
+        wanted[f"{side}-slot-lag"] = ("AWS/RDS", "OldestReplicationSlotLag", "Maximum", of_side)
+        wanted[f"{side}-slot-disk"] = ("AWS/RDS", "TransactionLogsDiskUsage", "Maximum", of_side)
+    for way in ("forward", "reverse"):
+        for side in ("source", "target"):
+            wanted[f"replication-{way}-{side}-latency"] = (
+                *("AWS/DMS", f"CDCLatency{side.capitalize()}", "Maximum"),
+                {
+                    "ReplicationInstanceIdentifier": "myteacher-task-replication",
+                    # DMS names a task in its metrics by the end of its ARN.
+                    "ReplicationTaskIdentifier": f"RESOURCE-replication-{way}-task",
+                },
+            )
+    found = {}
+    for alarm in stack.all(ALARM):
+        if "metricQueries" not in (inputs := alarm.inputs):
+            assert inputs["period"] == 60
+            statistic = inputs.get("statistic") or inputs.get("extendedStatistic")
+            figure = (inputs["namespace"], inputs["metricName"], statistic, inputs["dimensions"])
+            found[alarm.name.removeprefix("monitoring-alarm-")] = figure
+    assert found == wanted
+
+
+def test_error_rate_is_a_rate(stack: Declared) -> None:
+    """A count of errors would alarm on load."""
     errors = stack.one(ALARM, "monitoring-alarm-api-errors").inputs
     returned = [query for query in errors["metricQueries"] if query["returnData"]]
     assert [query["expression"] for query in returned] == ["IF(requests > 0, 100 * FILL(errors, 0) / requests, 0)"]
     assert measured(errors) == {"errors": ("5xx", "Sum", ["ApiId"]), "requests": ("Count", "Sum", ["ApiId"])}
-    p95 = stack.one(ALARM, "monitoring-alarm-api-p95").inputs
-    assert (p95["extendedStatistic"], p95["metricName"]) == ("p95", "Latency")
-    assert "statistic" not in p95
 
 
 def measured(alarm: Mapping[str, Any]) -> dict[str, tuple[str, str, list[str]]]:
@@ -206,23 +265,6 @@ def test_what_no_target_answered_is_watched() -> None:
         assert inputs["tags"]["Severity"] == "critical"
 
 
-def test_replication_latency_and_slot_disk_are_watched(stack: Declared) -> None:
-    """A slot that nobody reads fills the monolith's disk; that is the outage this move could cause."""
-    for suffix, metric in (("lag", "OldestReplicationSlotLag"), ("disk", "TransactionLogsDiskUsage")):
-        inputs = stack.one(ALARM, f"monitoring-alarm-source-slot-{suffix}").inputs
-        assert inputs["metricName"] == metric
-        assert inputs["dimensions"] == {"DBInstanceIdentifier": "myteacher-production"}
-    for way in ("forward", "reverse"):
-        for side, metric in (("source", "CDCLatencySource"), ("target", "CDCLatencyTarget")):
-            inputs = stack.one(ALARM, f"monitoring-alarm-replication-{way}-{side}-latency").inputs
-            assert inputs["metricName"] == metric
-            assert inputs["dimensions"] == {
-                "ReplicationInstanceIdentifier": "myteacher-task-replication",
-                # DMS names a task in its metrics by the end of its ARN.
-                "ReplicationTaskIdentifier": f"RESOURCE-replication-{way}-task",
-            }
-
-
 def test_the_dashboard_has_both_sides_beside_each_other(stack: Declared) -> None:
     widgets = stack.one("aws:cloudwatch/dashboard:Dashboard").json("dashboardBody")["widgets"]
     sides: dict[str, dict[str, tuple[int, int]]] = {}
@@ -230,6 +272,25 @@ def test_the_dashboard_has_both_sides_beside_each_other(stack: Declared) -> None
         side, _, what = widget["properties"]["title"].partition(": ")
         sides.setdefault(what, {})[side] = (widget["x"], widget["y"])
     both = [places for places in sides.values() if {"Monolith", "Task Service"} <= set(places)]
+    # A figure of one side is one of the other's, of its own target group.
+    shown: dict[str, list[tuple[str, str]]] = {"Monolith": [], "Task Service": []}
+    for widget in widgets:
+        side = widget["properties"]["title"].partition(": ")[0]
+        for _, name, *where, how in (
+            widget["properties"]["metrics"] if side in shown and "CPU" not in str(widget) else ()
+        ):
+            assert where == [
+                *("LoadBalancer", "app/myteacher/50dc6c495c0c9188", "TargetGroup"),
+                {"Monolith": MONOLITH.rpartition(":")[2], "Task Service": "targetgroup/routes-target-group/0"}[side],
+            ]
+            shown[side].append((name, how["stat"]))
+    figures = {
+        *(("RequestCount", "Sum"), ("HTTPCode_Target_5XX_Count", "Sum"), ("HTTPCode_Target_4XX_Count", "Sum")),
+        *(("TargetResponseTime", "p50"), ("TargetResponseTime", "p95")),
+        *(("HealthyHostCount", "Minimum"), ("UnHealthyHostCount", "Maximum")),
+    }
+    assert shown["Monolith"] == shown["Task Service"]
+    assert set(shown["Monolith"]) == figures
     assert len(both) == 3
     for places in both:
         assert places["Monolith"][0] < places["Task Service"][0]
@@ -240,16 +301,21 @@ def test_the_dashboard_has_both_sides_beside_each_other(stack: Declared) -> None
 
 def test_the_two_saved_queries(stack: Declared) -> None:
     queries = [item.inputs for item in stack.all("aws:cloudwatch/queryDefinition:QueryDefinition")]
-    assert len(queries) == 2
+    assert [inputs["logGroupNames"] for inputs in queries] == [["/ecs/task-service"]] * 2
+    # What is counted of which lines, per 5 minutes: the plan's words.
+    found = {}
     for inputs in queries:
-        assert inputs["logGroupNames"] == ["/ecs/task-service"]
-        assert "bin(5m)" in inputs["queryString"]
-    texts = " ".join(inputs["queryString"] for inputs in queries)
-    for part in ("/ERROR/", "count(*)", "avg(responseTime)", "max(responseTime)", "pct(responseTime, 95)"):
-        assert part in texts
+        (lines,) = re.findall(r"filter (.+)", inputs["queryString"])
+        ((counted, each),) = re.findall(r"stats (.+) by (.+)", inputs["queryString"])
+        found[lines] = ({re.sub(" as .*", "", one) for one in re.split(r", (?=\w+\()", counted)}, each)
+    assert found == {
+        "@message like /ERROR/": ({"count(*)"}, "bin(5m)"),
+        "ispresent(responseTime)": ({"avg(responseTime)", "max(responseTime)", "pct(responseTime, 95)"}, "bin(5m)"),
+    }
 
 
 def test_mails_of_alarms_go_to_the_configured_addresses() -> None:
     declared = declare(alarmEmails=["oncall@example.com"])
     inputs = declared.one("aws:sns/topicSubscription:TopicSubscription").inputs
-    assert (inputs["protocol"], inputs["endpoint"]) == ("email", "oncall@example.com")
+    topic = declared.stack_outputs["alarmTopicArn"]
+    assert inputs == {"protocol": "email", "endpoint": "oncall@example.com", "topic": topic}
