@@ -24,8 +24,10 @@ class Model(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
-        # YAML reads `yes` and `on` as true, which counts as 1 where a number is wanted.
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+        # YAML reads `yes` and `on` as true, which counts as 1 where a number is wanted; no list has any.
+        wanted = cls.model_fields[str(info.field_name)].annotation in (int, float)
+        given = value if isinstance(value, list) else [value] if wanted else []
+        if any(isinstance(one, bool) for one in given):
             raise ValueError("a number, not yes or no")
         return value
 

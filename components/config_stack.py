@@ -172,6 +172,8 @@ class StackConfig(MigrationConfig, PlaceConfig):
             cls._one_place(one, info)
         if not isinstance(value, str) or not value.startswith("arn:"):
             return value
+        if value.count(":") < 5:
+            raise ValueError("no whole ARN: arn:aws:SERVICE:REGION:ACCOUNT:NAME; copy it anew")
         _, _, _, region, account, _ = value.split(":", 5)
         wanted = info.data.get("region", region)
         if region and region != wanted:

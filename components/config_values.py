@@ -21,15 +21,21 @@ def known_keys(model: type[BaseModel]) -> dict[str, str]:
     return {field.alias or name: field.description or "" for name, field in model.model_fields.items()}
 
 
+#: So much of a wrong value is shown, characters.
+_LONGEST = 200
+
+
 def typed(key: str, value: Any) -> Any:
     """A configuration value as its key's type has it: Pulumi keeps lists, maps, numbers and booleans as JSON texts."""
     field = next((one for name, one in StackConfig.model_fields.items() if key == (one.alias or name)), None)
     if field is None or not isinstance(value, str) or field.annotation in (str, str | None):
         return value
     try:
-        return json.loads(value)
-    except json.JSONDecodeError:
+        found = json.loads(value)
+    except (ValueError, RecursionError):  # also of more digits, or more brackets, than Python reads
         return value
+    # As nothing at all it would count as not set, and the default would be taken.
+    return value if found is None else found
 
 
 def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> ConfigError:
@@ -57,11 +63,19 @@ def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> Con
             # Left out it would count as not set, and the default would be taken.
             text = f"{key}: encrypted; limit: plain text, as the commands have no key. Correct it: pulumi config set --plaintext {PROJECT}:{key} VALUE"
         else:
-            value = "no value" if item["input"] is None else f"value {item['input']!r}"
+            value = "no value" if item["input"] is None else f"value {_shown(item['input'])}"
             limit = item["msg"].removeprefix("Value error, ")
             text = f"{key}: {value}; limit: {limit}. {meaning} Correct it{_how(top, item['loc'][1:], item['input'], origin)}"
         lines.append(text)
     return ConfigError(f"{origin} is not usable:\n  " + "\n  ".join(lines))
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        return "of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
 
 
 def _unknown(key: str, model: Any) -> str:
@@ -140,15 +154,56 @@ def check_smoke_value(value: str, *, secret: bool) -> None:
         raise ConfigError(f"smokeHeaderValue: too few different characters; limit: 8. {_SMOKE_REMEDY}")
 
 
-class _Once(yaml.SafeLoader):
-    """A key that stands twice in a map is an error, as YAML says; PyYAML takes the last one."""
+#: Kinds that JSON has not; the items of a set would come in any order.
+_NO_VALUE = frozenset(f"tag:yaml.org,2002:{name}" for name in ("binary", "omap", "pairs", "set"))
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+
+class _Once(yaml.SafeLoader):
+    """A key that stands twice in a map is an error, as YAML says; PyYAML takes the last one. So is what stands in itself, what is of
+    a kind that no value has, and what is none of its kind (`2026-13-01`, `!!int x`), for which PyYAML raises whatever comes up.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        node: Any = super().compose_node(parent, index)
+        if node.end_mark is None:  # of a list or map whose end has not come yet
+            raise yaml.MarkedYAMLError(problem="it stands in itself", problem_mark=node.start_mark)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node: Any = super().compose_mapping_node(anchor)
         names = [name.value for name, _ in node.value]
         for at, (name, _) in enumerate(node.value):
             if name.value in names[:at]:
                 raise yaml.MarkedYAMLError(problem=f"{name.value} stands in it twice", problem_mark=name.start_mark)
-        return super().construct_mapping(node, deep)
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        if node.tag in _NO_VALUE:
+            raise yaml.MarkedYAMLError(problem=f"{node.tag} is no kind of a value here", problem_mark=node.start_mark)
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError):
+            problem = f"{_shown(node.value)} is no {node.tag.rpartition(':')[2]}; a text like that stands in quotes"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
+
+def stack_text(path: Path) -> str:
+    """The text of a stack's file, its line ends as they are. Raises ConfigError when it cannot be read."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} does not exist; name another stack with --stack, or make it: task-migration init"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is no text in UTF-8: {error.reason} at byte {error.start}; save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}; it has to be a file that this user may read"
+        ) from None
 
 
 def read_stack_file(path: Path) -> dict[str, Any]:
@@ -159,21 +214,13 @@ def read_stack_file(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing or is not YAML of the expected shape.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Once) or {}
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path} does not exist; name another stack with --stack, or make it: task-migration init"
-        ) from None
+        document = yaml.load(stack_text(path), _Once)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}; correct it") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path} is no text in UTF-8: {error.reason} at byte {error.start}; save it as UTF-8"
-        ) from None
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror}; it has to be a file that this user may read"
-        ) from None
+    except RecursionError:
+        raise ConfigError(f"{path} has lists or maps in each other, too many to be read; correct it") from None
+    if document is None:  # nothing but comments
+        return {}
     config = document.get("config", {}) if isinstance(document, dict) else None
     if not isinstance(config, dict):
         raise ConfigError(f"{path} has no `config:` map; compare it with Pulumi.staging.yaml")

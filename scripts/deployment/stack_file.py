@@ -22,7 +22,7 @@ import yaml
 
 from components.config import PROJECT, SECRET_KEYS, ConfigError
 from components.config_stack import StackConfig
-from components.config_values import known_keys, read_stack_file, typed
+from components.config_values import known_keys, read_stack_file, stack_text, typed
 from scripts.support.errors import MigrationError, UsageError
 
 
@@ -49,7 +49,7 @@ class Edit:
     def lowers(self, key: str) -> bool:
         """Whether a number became smaller, compared with 0 where there was none."""
         was, now = (typed(key, _values(text).get(f"{PROJECT}:{key}", 0)) for text in (self.before, self.after))
-        return isinstance(was, int) and isinstance(now, int) and now < was
+        return isinstance(was, int | float) and isinstance(now, int | float) and now < was
 
     def undo(self) -> bool:
         """Put the text back as it was; False when somebody else changed the file since, which then stays."""
@@ -211,12 +211,11 @@ def _last_leaf(node: yaml.Node) -> yaml.Node:
 
 
 def read(path: Path) -> str:
-    """The file's text, its line ends as they are. Raises UsageError when it cannot be read."""
+    """As :func:`components.config_values.stack_text`; raises UsageError."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return file.read()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); name another stack with --stack") from None
+        return stack_text(path)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
 
 
 def write(path: Path, text: str) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scripts.deployment.stack_file import StackFile, replaced
 from scripts.support.errors import MigrationError, UsageError
+from tests.foreign import read
 
 ROOT = Path(__file__).parents[3]
 WEIGHT = "task-migration:canaryWeight"
@@ -184,6 +185,41 @@ def test_any_value_in_any_file_is_what_yaml_reads_back(
     text = yaml.safe_dump({"config": values, "encryptionsalt": "v1:x"}, default_flow_style=flow)
     found = yaml.safe_load(replaced(text, key, value))
     assert found == {"config": {**values, key: value}, "encryptionsalt": "v1:x"}
+
+
+#: How a file may begin, and pieces of which some make no YAML, some make YAML of a kind that no value has, and some stand twice.
+_BEGINS = st.sampled_from(
+    ["", "config:\n  ", f"config:\n  {WEIGHT}: ", "config:\n  task-migration:tables:\n    - ", "config: {", "x: &x {a: 1}\nconfig:\n  <<: ", "---\n"]
+)  # fmt: skip
+_PIECES = st.sampled_from(
+    ["config:", "\n", "\n  ", "\n    - ", "canaryWeight: ", "a: ", "[", "]", "{", "}", ", ", ": ", "&x ", "*x", "<<: ", "? ", "!!int ", "!!set ",
+     "!!binary ", "'", '"', "\\ud800", "|", ">", "# c", "---\n", "\t", "\r\n", "\x00", "\ufeff", "\xff", "0b_", "1_0", "2001-99-99", ".nan", "~", "0x1f",
+     "1:30", "yes", "null", "\u2028", "é", "7" * 4301]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_BEGINS, st.lists(_PIECES, max_size=6).map("".join))
+def test_any_text_is_the_values_that_yaml_has_or_no_file(tmp_path: Path, begin: str, text: str) -> None:
+    """Prevents a traceback for a date that is none, a set whose tables come in any order, and a file that is changed in spite of it."""
+    file = StackFile("x", tmp_path)
+    before = (begin + text).encode(
+        "latin-1" if "\xff" in text and "\u2028" not in text and "\ufeff" not in text else "utf-8"
+    )
+    file.path.write_bytes(before)
+    found, refused = read(file.config)
+    if found is None:
+        assert refused.startswith(f"{file.path} ")
+        assert read(lambda: file.keep({"canaryWeight": 7})) == (None, refused)
+        assert file.path.read_bytes() == before
+        return
+    written = yaml.safe_load(before) or {}
+    values = {str(key): value for key, value in written.get("config", {}).items()}
+    ours = {key: value for name, value in values.items() if (key := name.removeprefix("task-migration:")) != name}
+    assert found.keys() == ours.keys()
+    assert all(typed == ours[key] or typed == yaml.safe_load(ours[key]) for key, typed in found.items())
+    file.keep({"canaryWeight": 7})
+    assert yaml.safe_load(file.path.read_bytes()) == {**written, "config": {**written.get("config", {}), WEIGHT: 7}}
 
 
 def test_what_cannot_be_kept_is_refused_and_nothing_is_written(file: StackFile, tmp_path: Path) -> None:
