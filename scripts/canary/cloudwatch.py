@@ -80,7 +80,7 @@ def queries(outputs: Mapping[str, Any]) -> tuple[Query, ...]:
     made += _group("monolith", str(outputs["monolithTargetGroupArn"]), balancer)
     made += _users(str(outputs["apiId"]))
     service = {
-        "ClusterName": str(outputs["clusterArn"]).rsplit("/", 1)[-1],
+        "ClusterName": str(outputs["clusterArn"]).rpartition("/")[2],
         "ServiceName": str(outputs["serviceName"]),
     }
     source = {"DBInstanceIdentifier": str(outputs["sourceInstanceIdentifier"])}
@@ -101,7 +101,7 @@ def queries(outputs: Mapping[str, Any]) -> tuple[Query, ...]:
             # DMS names a task in its metrics by the last part of its ARN (AWS DMS, 'Monitoring AWS DMS tasks').
             where = {
                 "ReplicationInstanceIdentifier": str(instance),
-                "ReplicationTaskIdentifier": str(task).rsplit(":", 1)[-1],
+                "ReplicationTaskIdentifier": str(task).rpartition(":")[2],
             }
             made += [
                 Query(f"latency_{way.lower()}_{end.lower()}", DMS, f"CDCLatency{end}", "Maximum", where)
@@ -120,9 +120,7 @@ class CloudWatchMetrics:
         delay_seconds: how old a period must be for its figures to be complete.
     """
 
-    def __init__(
-        self, client: Any, outputs: Mapping[str, Any], period_seconds: float = 60.0, delay_seconds: float = 120.0
-    ) -> None:
+    def __init__(self, client: Any, outputs: Mapping[str, Any], period_seconds: float, delay_seconds: float) -> None:
         self._client = client
         self.period, self.delay = period_seconds, delay_seconds
         self.queries = queries(outputs)

@@ -84,7 +84,7 @@ def _periodwise(figure: Figure, observed: Observed, limits: GateLimits, wanted: 
             )
             return Finding(rule, "breach", text)
     covered = sum(figure.seen(period) for period in observed.periods)
-    share = 100.0 * min(covered, wanted) / wanted
+    share = 100.0 * covered / wanted
     if share < limits.coverage_percent and len(observed.periods) >= wanted:
         text = (
             f"{rule} is there for {covered} of {wanted} periods ({share:.0f} %), at least {limits.coverage_percent:g} % are "

@@ -109,11 +109,10 @@ def rollback_estimate(fence_seconds: float | None, ups: Iterable[float], drain_s
         ups: what earlier deployments of a weight took; without any, :data:`UNMEASURED_UP`.
         drain_seconds: the longest that a request may be under way.
     """
-    if figure(fence_seconds) is None or fence_seconds is None:
+    took = figure(fence_seconds)
+    if took is None:
         return None
-    return (
-        max((one for one in ups if figure(one) is not None), default=UNMEASURED_UP) + drain_seconds + 2 * fence_seconds
-    )
+    return max((one for one in ups if figure(one) is not None), default=UNMEASURED_UP) + drain_seconds + 2 * took
 
 
 def ready(seen: Readiness, config: MigrationConfig) -> Decision:
@@ -190,8 +189,6 @@ def _agrees(seen: Readiness, lag: float) -> Iterator[Finding]:
 
 def _verified(last: Verdict | None, limit: float, *, whole: bool) -> Finding:
     """Both sides were found equal, since the copy and not too long ago (``limit`` in hours); in every row if ``whole``."""
-    hours = last.age_seconds / 3600 if last else 0.0
-    all_hours = last.whole_seconds / 3600 if last else 0.0
     if last is None:
         bad = "nothing was verified yet; remedy: task-migration verify"
     elif not last.of_this_copy:
@@ -199,14 +196,15 @@ def _verified(last: Verdict | None, limit: float, *, whole: bool) -> Finding:
     elif not last.match:
         bad = "the last verification found differences; mend them: task-migration verify --repair newest, then verify"
     elif not -BACK_SECONDS <= last.age_seconds < 3600 * limit:
-        bad = f"the last verification began {hours:,.1f} h ago, the limit is below {limit:g} h (verifyMaxAgeHours); remedy: task-migration verify"
+        bad = f"the last verification began {last.age_seconds / 3600:,.1f} h ago, the limit is below {limit:g} h (verifyMaxAgeHours); remedy: task-migration verify"
     elif whole and not -BACK_SECONDS <= last.whole_seconds < 3600 * limit:
         bad = (
-            f"the last verification of every row began {all_hours:,.1f} h ago, the limit is below {limit:g} h (verifyMaxAgeHours), and "
+            f"the last verification of every row began {last.whole_seconds / 3600:,.1f} h ago, the limit is below {limit:g} h (verifyMaxAgeHours), and "
             "an incremental one does not stand for it; remedy: task-migration verify"
         )
     else:
-        return Finding("verification", "good", f"both sides were found equal {hours:.1f} h ago, below {limit:g} h")
+        text = f"both sides were found equal {last.age_seconds / 3600:.1f} h ago, below {limit:g} h"
+        return Finding("verification", "good", text)
     return Finding("verification", "breach", bad)
 
 
@@ -214,7 +212,7 @@ def _answers_alike(seen: Shadowed | None) -> Iterator[Finding]:
     """Before the first user: what users will read is what they read."""
     if seen is None:
         return
-    young = -BACK_SECONDS <= 3600 * seen.hours < 3600 * SHADOW_HOURS
+    young = -BACK_SECONDS / 3600 <= seen.hours < SHADOW_HOURS
     if seen.match is None:
         bad = "nobody has compared the two sides' answers yet"
     elif not seen.match:

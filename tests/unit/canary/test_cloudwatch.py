@@ -57,7 +57,7 @@ def observed(client: Any, monkeypatch: pytest.MonkeyPatch, *pages: list[dict[str
             more = {"NextToken": f"page {number + 1}"} if number < len(pages) else {}
             stub.add_response("get_metric_data", {"MetricDataResults": page, **more}, dict(asked))
             asked |= more
-        seen = CloudWatchMetrics(client, OUTPUTS).observe(NOON - 30)
+        seen = CloudWatchMetrics(client, OUTPUTS, 60.0, 120.0).observe(NOON - 30)
         stub.assert_no_pending_responses()
     return seen
 
@@ -175,10 +175,19 @@ def test_an_answer_in_part_is_no_missing_figure(client: Any, monkeypatch: pytest
     assert observed(client, monkeypatch, cut, [result("cpu", {1: 11.0})]) == observed(client, monkeypatch, ANSWERED)
 
 
-def test_nothing_is_asked_before_a_period_has_settled(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.time", lambda: NOON + 170)
-    with Stubber(client):
-        assert CloudWatchMetrics(client, OUTPUTS).observe(NOON).periods == ()
+@pytest.mark.parametrize(("now", "minutes"), [(179.9, 0), (180.0, 1), (239.9, 1)])
+def test_nothing_is_asked_before_a_period_has_settled(
+    client: Any, monkeypatch: pytest.MonkeyPatch, now: float, minutes: int
+) -> None:
+    """Prevents a judgement by the first half of a minute's figures: the plan's minute, and two for it to be whole."""
+    monkeypatch.setattr("time.time", lambda: NOON + now)
+    with Stubber(client) as stub:
+        if minutes:
+            # A result of which nothing else is said is a whole one.
+            answer = {"Id": "cpu", "Timestamps": [datetime.fromtimestamp(NOON, UTC)], "Values": [10.0]}
+            stub.add_response("get_metric_data", {"MetricDataResults": [answer]})
+        seen = CloudWatchMetrics(client, OUTPUTS, 60.0, 120.0).observe(NOON)
+    assert seen == Observed(60.0, (Period(NOON, cpu_percent=10.0),) * minutes)
 
 
 TASKS = {"TargetGroup": "targetgroup/task-service/0123", "LoadBalancer": "app/myteacher/aa"}
@@ -255,5 +264,5 @@ def test_a_stack_without_an_output_and_a_service_without_rights_are_named(client
         cloudwatch.queries({key: value for key, value in OUTPUTS.items() if key != "serviceName"})
     with Stubber(client) as stub:
         stub.add_client_error("get_metric_data", "AccessDenied")
-        with pytest.raises(MigrationError, match="check cloudwatch:GetMetricData"):
-            CloudWatchMetrics(client, OUTPUTS).observe(NOON)
+        with pytest.raises(MigrationError, match=r"^CloudWatch cannot be read: .*; check cloudwatch:GetMetricData: "):
+            CloudWatchMetrics(client, OUTPUTS, 60.0, 120.0).observe(NOON)
