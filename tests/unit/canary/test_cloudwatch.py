@@ -57,7 +57,7 @@ def observed(client: Any, monkeypatch: pytest.MonkeyPatch, *pages: list[dict[str
             more = {"NextToken": f"page {number + 1}"} if number < len(pages) else {}
             stub.add_response("get_metric_data", {"MetricDataResults": page, **more}, dict(asked))
             asked |= more
-        seen = CloudWatchMetrics(client, OUTPUTS, 60.0, 120.0).observe(NOON - 30)
+        seen = CloudWatchMetrics(client, {**OUTPUTS, **DMS}, 60.0, 120.0).observe(NOON - 30)
         stub.assert_no_pending_responses()
     return seen
 
@@ -90,35 +90,67 @@ ANSWERED = [
     result("database_free", {0: 9e10}),
     result("slot_source", {0: 7.0}),
     result("slot_target", {0: 9.0, 1: 1.0}),
+    result("latency_forward_source", {0: 3.0}),
+    result("latency_reverse_target", {0: 4.0, 2: 1.0}),
 ]
 
 
 #: The period's fields that are of one metric.
 FIELDS = {
-    "task_healthy": "healthy_hosts", "balancer_errors": "balancer_errors", "cpu": "cpu_percent", "memory": "memory_percent",
-    "database_cpu": "database_cpu_percent", "database_connections": "database_connections", "database_free": "database_free_bytes",
-    "slot_source": "slot_bytes", "slot_target": "slot_bytes",
-}  # fmt: skip
+    "task_healthy": "healthy_hosts",
+    "balancer_errors": "balancer_errors",
+    "cpu": "cpu_percent",
+    "memory": "memory_percent",
+    "database_cpu": "database_cpu_percent",
+    "database_connections": "database_connections",
+    "database_free": "database_free_bytes",
+    "slot_source": "slot_bytes",
+    "slot_target": "slot_bytes",
+    "latency_forward_source": "replication_seconds",
+    "latency_reverse_target": "replication_seconds",
+}
+#: What is left of the worst of two.
+OTHER = {"slot_source": 9.0, "slot_target": 7.0, "latency_forward_source": 4.0, "latency_reverse_target": 3.0}  # fmt: skip
 
 
 def test_one_call_gives_all_sides_and_all_they_rest_on(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents a figure of another target group, a percentile in seconds, and a missing minute that counts as quiet."""
     seen = observed(client, monkeypatch, ANSWERED)
-    first, second, third = seen.periods
     assert seen.watched_seconds == 180
-    assert first.task_service == Traffic(100, 3, 0, 100.0, 300.0, 2500.0)
-    assert first.monolith == Traffic(1900, 0, 0, None, 400.0)
-    # API Gateway's latency is in milliseconds; whoever asks /health is no user.
-    assert first.users == Traffic(2000, 4, 7, 30.0, 90.0)
-    assert second.task_service == Traffic(50, 0, 4, 120.0, 250.0, 500.0)
-    assert (second.monolith, third.task_service, third.healthy_hosts) == (None, None, 0.0)
-    assert (second.users, third.users) == (Traffic(60), None)
-    # Nobody counts zeros: beside a count of requests a missing one is none, and without one it is unknown.
-    assert [period.balancer_errors for period in seen.periods] == [3, 0, 9]
-    assert (first.cpu_percent, second.cpu_percent, second.memory_percent) == (10.0, 11.0, None)
-    assert (first.database_free_bytes, first.slot_bytes, second.slot_bytes) == (9e10, 9.0, 1.0)
-    assert first.replication_seconds is None
+    assert seen.periods == (
+        Period(
+            NOON,
+            task_service=Traffic(100, 3, 0, 100.0, 300.0, 2500.0),
+            monolith=Traffic(1900, 0, 0, None, 400.0),
+            cpu_percent=10.0,
+            memory_percent=20.0,
+            database_cpu_percent=5.0,
+            database_connections=12.0,
+            database_free_bytes=9e10,
+            slot_bytes=9.0,
+            replication_seconds=4.0,
+            healthy_hosts=2.0,
+            # API Gateway's latency is in milliseconds; whoever asks /health is no user.
+            users=Traffic(2000, 4, 7, 30.0, 90.0),
+            balancer_errors=3,
+        ),
+        Period(
+            NOON + 60,
+            task_service=Traffic(50, 0, 4, 120.0, 250.0, 500.0),
+            cpu_percent=11.0,
+            slot_bytes=1.0,
+            healthy_hosts=1.0,
+            users=Traffic(60),
+            # Nobody counts zeros: beside a count of requests a missing one is none.
+            balancer_errors=0,
+        ),
+        Period(NOON + 120, replication_seconds=1.0, healthy_hosts=0.0, balancer_errors=9),
+    )
     assert observed(client, monkeypatch, []).periods == tuple(Period(NOON + 60 * minute) for minute in range(3))
+    # Without a count of requests that the balancer took it is unknown whether it refused any.
+    for side, errors in (("task", 0), ("monolith", 0), ("users", None)):
+        alone = observed(client, monkeypatch, [result(f"{side}_requests", {0: 10.0})]).periods[0]
+        assert alone.balancer_errors == errors
 
 
 @pytest.mark.parametrize("key", [one["Id"] for one in ANSWERED])
@@ -139,7 +171,7 @@ def test_what_is_no_figure_is_missing_and_no_nought(
     elif traffic and name != "healthy":
         change = {traffic: None}
     else:
-        change = {FIELDS[key]: 9.0 if key == "slot_source" else 7.0 if key == "slot_target" else None}
+        change = {FIELDS[key]: OTHER.get(key)}
     assert gone == replace(whole, **change)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 
 from components.config import MigrationConfig
 from scripts.canary.gates import Decision
-from scripts.canary.history import History, history
 from scripts.canary.ready import (
     UNMEASURED_UP,
     Readiness,
@@ -156,8 +154,6 @@ def test_what_is_no_figure_refuses_as_a_missing_one(value: Any) -> None:
     assert rollback_estimate(value, (20.0,), 40.0) is None
     assert rollback_estimate(0.5, (value, 45.0, value), 40.0) == 86.0
     assert rollback_estimate(0.5, (value,), 40.0) == UNMEASURED_UP + 41.0
-    assert history([_begun(0, 5), {**MOVED, "seconds": value}]).ups == ()
-    assert history([_begun(0, 5), {**ROUTED, "seconds_of_up": value}]).ups == ()
 
 
 @given(st.booleans(), st.booleans(), st.floats(-1e6, 1e6), st.floats(0.01, 1000))
@@ -222,51 +218,3 @@ def test_only_the_ladders_next_weight_without_force(
 @pytest.mark.parametrize(("current", "following"), [(0, 5), (4, 5), (5, 25), (26, 50), (99, 100), (100, None)])
 def test_next_weight_rises_until_the_end(current: int, following: int | None) -> None:
     assert next_weight(current, LADDER) == following
-
-
-def _begun(begin: int, to: int, at: str = "t1") -> dict[str, Any]:
-    return {"step": "canary", "event": "begun", "from": begin, "to": to, "at": at}
-
-
-def _decided(decision: str) -> dict[str, Any]:
-    return {"step": "canary", "event": "decided", "decision": decision, "reasons": ["because"]}
-
-
-MOVED = {"step": "canary", "event": "moved", "seconds": 3.0}
-BACK = {"step": "rollback", "event": "begun", "reasons": []}
-ROUTED = {"step": "rollback", "event": "routed", "seconds_of_up": 2.0}
-AT = "2026-11-26T01:00:00+00:00"
-DONE = {"step": "rollback", "event": "done", "at": AT}
-
-
-@pytest.mark.parametrize(
-    ("events", "expected"),
-    [
-        ([], History()),
-        ([_begun(0, 5)], History((0, 5), None, "t1")),
-        ([_begun(0, 5), MOVED], History((0, 5), None, "t1", (3.0,))),
-        ([_begun(0, 5), MOVED, _decided("hold")], History((0, 5), None, "t1", (3.0,))),
-        ([_begun(0, 5), _decided("refused")], History((0, 5), None, "t1")),
-        ([_begun(0, 5), MOVED, _decided("promote")], History(None, None, "t1", (3.0,))),
-        ([_begun(0, 5), _decided("promote"), _begun(5, 25, "t2")], History((5, 25), None, "t1")),
-        # Killed between the decision and the rollback: it is owed, and nothing goes up before it.
-        ([_begun(0, 5), MOVED, _decided("rollback")], History(None, ("because",), "t1", (3.0,))),
-        ([_begun(0, 5), _decided("rollback"), BACK, ROUTED], History(None, ("begun",), "t1", (2.0,))),
-        ([_begun(0, 5), _decided("rollback"), BACK, DONE], History(back=AT)),
-        ([_begun(0, 5), BACK, DONE, _begun(0, 5, "t9")], History((0, 5), None, "t9", back=AT)),
-    ],
-)
-def test_the_journal_tells_what_was_left(events: list[dict[str, Any]], expected: History) -> None:
-    """Prevents a step up while a rollback is owed, and one that forgets where it came from."""
-    assert history(events) == expected
-
-
-def test_no_step_up_while_cookies_of_before_the_rollback_count() -> None:
-    """Prevents half of the users on the Task Service at 5 %, right after a rollback from 50 %."""
-    back, at = History(back=AT), datetime.fromisoformat(AT)
-    assert History().bound(60, at) is None
-    assert back.bound(0, at) is None
-    assert back.bound(60, at + timedelta(seconds=60)) is None
-    text = back.bound(60, at + timedelta(seconds=18))
-    assert text is not None
-    assert "by a cookie that counts for 42 s more (canaryStickySeconds 60); step again after that" in text
