@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup engine browser rehearsal test fuzz lint code workflows secrets known-secrets dependencies audit sbom docs bench lock clean
+.PHONY: setup engine browser rehearsal test fuzz mutants lint code workflows secrets known-secrets dependencies audit sbom docs bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -51,6 +51,11 @@ test: setup
 FUZZ_SECONDS ?= 3600
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+# Small faults put into the decision code one at a time, each of which a test has to notice (docs/testing.md); an hour.
+# ARGS=scripts/canary/gates.py takes one file.
+mutants: setup
+	$(BIN)/python -m tests.mutants --workers $(WORKERS) $(ARGS)
 
 # The workflows last: without Go the rest is looked at all the same, and the last line says what was not.
 lint: secrets dependencies code workflows
@@ -116,4 +121,4 @@ lock:
 		--quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) build mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,51 @@
+"""The files that are mutated, and by which tests: those that claim something about the file, fast ones first."""
+
+from __future__ import annotations
+
+_CANARY, _WRITES = "tests/unit/canary", "tests/integration/replication"
+#: Left out is what only words or carries: documents, texts, readers of AWS, and SQL files, which mutmut does not know
+#: (tests/model/ and tests/fuzz/ look after the rules' SQL).
+SCOPE: dict[str, tuple[str, ...]] = {
+    "components/buckets.py": ("tests/unit/components/test_buckets.py", "tests/unit/components/test_logs.py"),
+    "components/config.py": ("tests/unit/support",),
+    "components/config_gates.py": ("tests/unit/support",),
+    "components/config_stack.py": ("tests/unit/support", "tests/unit/components"),
+    "components/config_values.py": ("tests/unit/support",),
+    "scripts/canary/cloudwatch.py": (f"{_CANARY}/test_cloudwatch.py",),
+    "scripts/canary/comparison.py": (f"{_CANARY}/test_gates.py",),
+    "scripts/canary/decisions.py": (_CANARY,),
+    "scripts/canary/figures.py": (f"{_CANARY}/test_gates.py", f"{_CANARY}/test_cloudwatch.py"),
+    "scripts/canary/gates.py": (f"{_CANARY}/test_gates.py",),
+    "scripts/canary/guard.py": (f"{_CANARY}/test_guard.py",),
+    "scripts/canary/history.py": (_CANARY,),
+    "scripts/canary/limits.py": (f"{_CANARY}/test_gates.py",),
+    "scripts/canary/notices.py": (f"{_CANARY}/test_notices.py",),
+    "scripts/canary/operator_lock.py": (_CANARY, "tests/integration/canary/test_locks.py"),
+    "scripts/canary/readiness.py": (_CANARY,),
+    "scripts/canary/ready.py": (f"{_CANARY}/test_ready.py",),
+    "scripts/canary/rollback.py": (_CANARY, "tests/integration/canary/test_databases.py"),
+    "scripts/canary/service_control.py": (_CANARY, "tests/integration/canary/test_service.py"),
+    "scripts/canary/step.py": (_CANARY, "tests/integration/canary/test_databases.py"),
+    "scripts/canary/watch.py": (_CANARY,),
+    "scripts/canary/way_back.py": (_CANARY, "tests/integration/canary/test_databases.py"),
+    "scripts/copy/plan.py": ("tests/unit/copy",),
+    "scripts/copy/state.py": ("tests/unit/copy", "tests/integration/copy/test_copy.py"),
+    "scripts/rehearsal/criteria.py": ("tests/unit/rehearsal",),
+    "scripts/replication/fence.py": ("tests/unit/replication", f"{_WRITES}/test_writes.py"),
+    "scripts/replication/findings.py": ("tests/unit/replication",),
+    "scripts/replication/slot_health.py": ("tests/unit/replication",),
+    "scripts/schema/statements.py": ("tests/unit/schema", "tests/integration/schema/test_schema.py"),
+    "scripts/status/judge.py": ("tests/unit/status",),
+    "scripts/support/listener_rules.py": ("tests/unit/support/test_listener_rules.py",),
+    "scripts/verify/bindings.py": ("tests/unit/verify", "tests/integration/verify/test_keys_and_claims.py"),
+    "scripts/verify/buckets.py": ("tests/unit/verify",),
+    "scripts/verify/hash.py": ("tests/unit/verify", "tests/integration/verify/test_verify.py"),
+    "scripts/verify/replay.py": ("tests/unit/verify",),
+    "scripts/verify/rows.py": ("tests/unit/verify",),
+    "scripts/verify/slices.py": ("tests/unit/verify", "tests/integration/verify/test_verify.py"),
+    "scripts/verify/verdict.py": ("tests/unit/verify", "tests/integration/verify/test_verify.py"),
+    "scripts/writes/apply.py": ("tests/unit/writes", f"{_WRITES}/test_reported_rules.py"),
+    "scripts/writes/relations.py": ("tests/unit/writes", f"{_WRITES}/test_reported_rules.py"),
+    "tests/model/judge.py": ("tests/model",),
+    "tests/model/world.py": ("tests/model",),
+}
