@@ -30,16 +30,24 @@ from tests.journal import last
 def test_a_remembered_password_is_redacted_plain_and_encoded(password: str) -> None:
     marked = f"Zq{password}"
     remember_secret(marked)
-    assert marked not in redact(f"could not connect: {marked}!")
-    url = f"postgresql://app:{quote(marked, safe='')}@db:5432/x"
-    assert quote(marked, safe="") not in redact(url)
+    for written in (marked, quote(marked, safe="")):
+        remember_secret(written)
+        assert redact(f"could not connect: {written}!") == "could not connect: ***!"
+        url = f"postgresql://app:{quote(marked, safe='')}@db:5432/x"
+        assert redact(url) == "postgresql://app:***@db:5432/x"
 
 
 @pytest.mark.parametrize(
-    "text", ["postgresql://u:hunter22@h/db", "host=h password=hunter22 user=u", "password = 'hunter22' x"]
+    ("text", "shown"),
+    [
+        ("postgresql://u:hunter22@h/db", "postgresql://u:***@h/db"),
+        ("host=h password=hunter22 user=u", "host=h password=*** user=u"),
+        (r"PASSWORD = 'hun''ter \' 22' x", r"PASSWORD = ***'ter \' 22' x"),
+        ("nobody's secret", "nobody's secret"),
+    ],
 )
-def test_a_password_nobody_remembered_is_redacted_by_its_place(text: str) -> None:
-    assert "hunter22" not in redact(text)
+def test_a_password_nobody_remembered_is_redacted_by_its_place(text: str, shown: str) -> None:
+    assert redact(text) == shown
 
 
 def test_a_bad_url_is_refused_without_its_text() -> None:
@@ -166,7 +174,7 @@ def test_a_secret_of_another_shape_is_named_without_its_text(secret: str) -> Non
     with pytest.raises(MigrationError) as caught:
         conninfo_of("target", {**OUTPUTS, "targetSecretArn": "arn:x"}, secret)
     assert "arn:x" in str(caught.value)
-    assert "hunter2222" not in str(caught.value)
+    assert secret not in str(caught.value)
 
 
 def test_without_urls_and_stack_a_command_says_what_to_export(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,8 +60,33 @@ class Stubs:
             "ReplicationInstanceStatus": status,
             "AllocatedStorage": 50,
         }
-        self.dms.add_response("describe_replication_instances", {"ReplicationInstances": [described]})
+        self.dms.add_response(
+            "describe_replication_instances",
+            {"ReplicationInstances": [described]},
+            {"Filters": [{"Name": "replication-instance-id", "Values": [dms_settings.INSTANCE_ID]}]},
+        )
         self.metric("FreeStorageSpace", [] if free_gb is None else [free_gb * 2**30], {})
+
+    def tested(self, *answers: dict[str, Any], refused: bool = False) -> None:
+        """DescribeEndpoints and TestConnection of the endpoint e, then DescribeConnections until the last of ``answers``."""
+        self.dms.add_response(
+            "describe_endpoints",
+            {"Endpoints": [{"EndpointIdentifier": "e", "EndpointArn": ENDPOINT_ARN}]},
+            {"Filters": [{"Name": "endpoint-id", "Values": ["e"]}]},
+        )
+        both = {"ReplicationInstanceArn": INSTANCE_ARN, "EndpointArn": ENDPOINT_ARN}
+        if refused:
+            self.dms.add_client_error(
+                "test_connection", "InvalidResourceStateFault", "is being tested", expected_params=both
+            )
+        else:
+            self.dms.add_response("test_connection", {"Connection": {"Status": "testing"}}, both)
+        for one in answers:
+            self.dms.add_response(
+                "describe_connections",
+                {"Connections": [{**both, **one}]},
+                {"Filters": [{"Name": "endpoint-arn", "Values": [ENDPOINT_ARN]}]},
+            )
 
     def metric(self, name: str, values: list[float], dimensions: dict[str, str]) -> None:
         """The next GetMetricStatistics, one value a minute."""
@@ -172,29 +197,15 @@ def test_a_task_that_is_not_deployed(stubs: Stubs) -> None:
         stubs.operator.task("forward")
 
 
-def _connection(status: str, **more: str) -> dict[str, Any]:
-    entry = {"ReplicationInstanceArn": INSTANCE_ARN, "EndpointArn": ENDPOINT_ARN, "Status": status, **more}
-    return {"Connections": [entry]}
-
-
 def test_connections_are_tested_and_waited_for(stubs: Stubs) -> None:
     stubs.instance()
-    stubs.dms.add_response(
-        "describe_endpoints", {"Endpoints": [{"EndpointIdentifier": "e", "EndpointArn": ENDPOINT_ARN}]}
-    )
-    stubs.dms.add_response("test_connection", {"Connection": {"Status": "testing"}})
-    stubs.dms.add_response("describe_connections", _connection("testing"))
-    stubs.dms.add_response("describe_connections", _connection("successful"))
+    stubs.tested({"Status": "testing"}, {"Status": "successful"})
     assert stubs.operator.test_connections(["e"]) == {"e": "successful"}
 
 
 def test_an_endpoint_out_of_reach_is_an_error_with_its_cause(stubs: Stubs) -> None:
     stubs.instance()
-    stubs.dms.add_response(
-        "describe_endpoints", {"Endpoints": [{"EndpointIdentifier": "e", "EndpointArn": ENDPOINT_ARN}]}
-    )
-    stubs.dms.add_client_error("test_connection", "InvalidResourceStateFault", "is being tested")
-    stubs.dms.add_response("describe_connections", _connection("failed", LastFailureMessage="no pg_hba.conf entry"))
+    stubs.tested({"Status": "failed", "LastFailureMessage": "no pg_hba.conf entry"}, refused=True)
     with pytest.raises(Refused, match=r"endpoint e cannot be reached.*no pg_hba.conf entry.*access role"):
         stubs.operator.test_connections(["e"])
 
