@@ -38,11 +38,11 @@ def stack_text(stack: str, environment: str | None = None) -> str:
     return text
 
 
-def laid_out(stack: str, text: str) -> str:
-    """A stack's file with the template's comments and order, and every value that ``text`` has."""
+def laid_out(stack: str, text: str, environment: str | None = None) -> str:
+    """A stack's file with the template's comments and order, and every value that ``text`` has; ``environment`` as for :func:`stack_text`."""
     had: dict[str, Any] = yaml.safe_load(text) or {}
     config = had.pop("config", None) or {}
-    made = stack_text(stack, config.get(f"{PROJECT}:environment"))
+    made = stack_text(stack, config.get(f"{PROJECT}:environment", environment))
     declared = yaml.safe_load(made)["config"]
     for key, value in reversed(config.items()):  # a key that the template lacks is put first
         if key not in declared or declared[key] != value:

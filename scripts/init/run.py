@@ -17,7 +17,7 @@ from scripts.deployment.stack_file import read, refuse_unknown, replaced, write
 from scripts.deployment.stack_secrets import SMOKE, encrypt_new
 from scripts.init.account import survey
 from scripts.init.documents import Init
-from scripts.init.layout import STACKS, stack_text, values_of
+from scripts.init.layout import STACKS, laid_out, stack_text, values_of
 from scripts.init.survey import Ask, Survey
 from scripts.preflight.account.asking import Clients, clients
 from scripts.support.errors import MigrationError, UsageError
@@ -59,7 +59,9 @@ def init(
     if environment not in STACKS:
         raise UsageError(f"a stack {stack} is of no known environment; --set environment={' or '.join(STACKS)}")
     template = stack_text(stack, environment)
-    text, defaults = before or template, values_of(template)
+    # `pulumi stack init` leaves a file without configuration: what encrypts the secrets, and nothing else.
+    configured = (yaml.safe_load(before) or {}).get("config")
+    text, defaults = before if configured else laid_out(stack, before, environment), values_of(template)
     had = values_of(text)
     region = words.get("region") or had.get("region") or defaults["region"]
     ask_aws = aws or clients(region)

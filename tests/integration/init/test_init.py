@@ -166,6 +166,20 @@ def test_a_second_run_finds_the_same_and_writes_nothing(account: Account) -> Non
     assert {one.state for one in again.keys if one.value is not None} <= {"kept", "found"}
 
 
+@pytest.mark.parametrize(
+    "left", ["encryptionsalt: v1:abc=:v1:def\n", "# by hand\n", "config: {}\nsecretsprovider: awskms://alias/x\n"]
+)
+def test_a_file_without_configuration_gets_the_templates(account: Account, left: str) -> None:
+    """Prevents a traceback behind `pulumi stack init`, whose file says how secrets are encrypted and nothing else."""
+    account.file.write_text(left)
+    assert account.init().written
+    beside = {name: value for name, value in (yaml.safe_load(left) or {}).items() if name != "config"}
+    after = yaml.safe_load(account.file.read_text())
+    assert {name: value for name, value in after.items() if name != "config"} == beside
+    assert account.written()["vpcId"] == account.vpc
+    assert set(comments(stack_text("staging"))) <= set(comments(account.file.read_text()))
+
+
 def test_what_the_file_has_stays_until_somebody_says_otherwise(account: Account) -> None:
     """Fails when a value that a person wrote is replaced by what a program found."""
     account.file.write_text(
