@@ -72,7 +72,7 @@ def parameters(url: str, name: str) -> dict[str, Any]:
     """
     try:
         values = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+    except (psycopg.ProgrammingError, UnicodeError):  # bytes that are no text, as they are or percent-encoded
         raise UsageError(
             f"{name} is not a PostgreSQL connection string; write postgresql://user:password@host:5432/database with "
             "special characters of the password percent-encoded"

@@ -21,12 +21,17 @@ BUNDLE = "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
 
 
 def address(values: Mapping[str, Any]) -> dict[str, str]:
-    """Where libpq would go with these parameters: host, hostaddr, port and dbname, those from the environment among them."""
+    """Where libpq would go with these parameters: host, hostaddr, port and dbname, those from the environment among them.
+
+    Raises UsageError for one that the environment has in bytes that are no text.
+    """
     known = {entry.keyword.decode(): entry.val for entry in pq.Conninfo.get_defaults()}
     found = {}
     for key in _PLACE:
-        default = known.get(key)
-        value = values.get(key) or (default.decode() if default else "")
+        try:
+            value = values.get(key) or (known.get(key) or b"").decode()
+        except UnicodeDecodeError:
+            raise UsageError(f"PG{key.upper()} is no text in UTF-8; correct it, or unset it") from None
         if value:
             found[key] = str(value)
     if found.get("host") == "localhost" and "hostaddr" not in found:

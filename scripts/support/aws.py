@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -34,6 +33,8 @@ def client(service: str, region: str | None = None, *, patient: bool = False) ->
     """
     try:
         return boto3.client(service, region_name=region, config=None if patient else QUICK)  # type: ignore[call-overload]
+    except BotoCoreError as error:  # no region, or none of AWS
+        raise refusal(f"no client of AWS {service}", error, "correct the region") from None
     except ValueError as error:  # botocore's own, of an endpoint that is no URL
         raise UsageError(f"no client of AWS {service}: {error}; correct AWS_ENDPOINT_URL, or unset it") from None
 
@@ -135,9 +136,12 @@ def login_of(secret: str, arn: str) -> tuple[str, str]:
     """``(username, password)`` of a database secret's text. Raises MigrationError when it is another; the text is not in it."""
     try:
         values = json.loads(secret)
-        username, password = str(values["username"]), str(values["password"])
-    except (ValueError, KeyError, TypeError):
-        raise Refused(f"the secret {arn} is no JSON object with `username` and `password`; put them in") from None
+        username, password = values["username"], values["password"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        username = password = None
+    # PostgreSQL's texts have no byte 0; libpq would take what stands before it.
+    if not all(isinstance(one, str) and one and "\0" not in one for one in (username, password)):
+        raise Refused(f"the secret {arn} is no JSON object with the texts `username` and `password`; put them in")
     remember_secret(password)
     return username, password
 
@@ -194,7 +198,8 @@ def put_login(arn: str, username: str, password: str, host: str, port: int) -> N
 
 def bucket_and_prefix(url: str) -> tuple[str, str]:
     """``s3://bucket/prefix`` in two parts. Raises UsageError for anything else."""
-    parts = urlsplit(url)
-    if parts.scheme != "s3" or not parts.netloc:
+    # Not as a URL: in a key # and ? are letters like others (Amazon S3, 'Naming Amazon S3 objects').
+    parts = re.fullmatch(r"s3://([A-Za-z0-9._-]+)(/.*)?", url)
+    if parts is None:
         raise UsageError(f"{url!r} is no S3 location; write s3://bucket/prefix")
-    return parts.netloc, parts.path.strip("/")
+    return parts[1], (parts[2] or "").strip("/")

@@ -17,12 +17,13 @@ from components.config_values import migration_config, parse, read_stack_file
 from scripts.database import connections as postgres
 from scripts.init.layout import values_of
 from scripts.init.run import value_of
-from scripts.support.aws import conninfo_of
+from scripts.support.aws import bucket_and_prefix, client, conninfo_of
 from scripts.support.errors import MigrationError, TimedOut, UsageError
 from scripts.support.journal import FileJournal
 from scripts.support.redact import redact, remember_secret
 from scripts.support.settings import load_settings
 from scripts.support.wait import wait_until
+from tests.foreign import read
 from tests.journal import last
 
 
@@ -175,6 +176,28 @@ def test_a_secret_of_another_shape_is_named_without_its_text(secret: str) -> Non
         conninfo_of("target", {**OUTPUTS, "targetSecretArn": "arn:x"}, secret)
     assert "arn:x" in str(caught.value)
     assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("s3://b", ("b", "")),
+        ("s3://b/", ("b", "")),
+        # Letters of a key like others: as a URL's they would cut it off, and two states be one.
+        ("s3://b/a/run#2?x", ("b", "a/run#2?x")),
+        ("s3://b/%41", ("b", "%41")),
+        *((url, None) for url in ("s3://", "s3:///x", "s3://[x", "s3://b\n/x", "s3://u@b/x", "https://b/x")),
+    ],
+)
+def test_a_place_in_s3_is_the_bucket_and_the_whole_key(url: str, place: tuple[str, str] | None) -> None:
+    found, refused = read(lambda: bucket_and_prefix(url))
+    assert found == place
+    assert refused == ("" if place else f"{url!r} is no S3 location; write s3://bucket/prefix")
+
+
+def test_a_region_that_is_none_is_named_as_that() -> None:
+    with pytest.raises(MigrationError, match=r"no client of AWS dms: .*'x y' .*none of AWS: export AWS_REGION"):
+        client("dms", "x y")
 
 
 def test_without_urls_and_stack_a_command_says_what_to_export(monkeypatch: pytest.MonkeyPatch) -> None:
