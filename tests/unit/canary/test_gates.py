@@ -151,6 +151,8 @@ def test_a_direction_that_stands_until_somebody_acts_rolls_back_at_the_first_loo
         ({"replication_seconds": 10.0}, "task-migration replicate status says why"),
         ({"slot_bytes": 10e9}, "task-migration replicate status says why"),
         ({"database_cpu_percent": 70.0}, "look at the target database"),
+        ({"database_connections": 81.0}, "look at the target database"),
+        ({"database_free_bytes": 1e9}, "look at the target database"),
         ({"balancer_errors": 21}, "HTTPCode_ELB_50x_Count"),
         ({"api": {"errors": 21}}, "see by the figures of both sides whose they are"),
         ({"task_service": None}, "aws ecs describe-services"),
@@ -242,6 +244,7 @@ def test_a_breach_counts_when_it_is_in_three_of_five_periods(change: dict[str, A
     assert judged(watched(changed=(29,), **change)).verdict == "hold"
 
 
+UNTOLD = "requests without a healthy target or figures of the Task Service"
 #: Each figure at the last value that is good by docs/plan.md, Step 2, and by the defaults of the others.
 BRINK = Period(
     0.0, Traffic(1000, 9, 0, 199.9, 499.9, 1999.9), None, 69.9, 79.9, 69.9, 80.0, 10.01e9, 9.99e9, 9.99, 1.0,
@@ -266,10 +269,7 @@ def test_a_promotion_says_each_rule_and_the_worst_that_it_saw() -> None:
         ("users' P95", "users' P95 499.9 ms at worst, below 500 ms"),
         ("P99", "P99 2000 ms at worst, below 2000 ms"),
         ("load balancer's own errors", "load balancer's own errors 0.9 % at worst, below 1 %"),
-        (
-            "requests without a healthy target or figures of the Task Service",
-            "requests without a healthy target or figures of the Task Service 0 at worst, below 20",
-        ),
+        (UNTOLD, f"{UNTOLD} 0 at worst, below 20"),
         ("healthy targets", "healthy targets 1 at worst, above 0"),
         ("CPU", "CPU 69.9 % at worst, below 70 %"),
         ("memory", "memory 79.9 % at worst, below 80 %"),
@@ -331,6 +331,11 @@ ONE_RULE: list[tuple[str, Observed, str, str]] = [
     # Twenty requests are judged by themselves, nineteen are not.
     ("P50", watched(changed=EVERY[-3:], task={"requests": 20, "p50_ms": 200.0}), "breach", "P50 is 200 ms in 3"),
     ("P50", watched(changed=EVERY[-3:], task={"requests": 19, "p50_ms": 200.0}), "good", "P50 20 ms at worst"),
+    # A minute without a request lacks no latency; one with a single request does.
+    ("P50", watched(changed=EVERY[:7], task={"requests": 0, "refusals": 0, "p50_ms": None}), "good", "P50 20 ms at worst"),
+    ("P50", watched(changed=EVERY[:7], task={"requests": 1, "refusals": 0, "p50_ms": None}), "hold", "P50 is there for 23 of 30"),
+    # Refused in one minute, asked for in the one before.
+    (UNTOLD, watched(changed=EVERY, task_service=None, users=Traffic(10, 0, 15)), "good", f"{UNTOLD} 0 at worst, below 20"),
     ("load balancer's own errors", watched(changed=EVERY[-3:], api={"requests": 19}, balancer_errors=19), "good", "errors 0.04975 % at worst"),
     ("P99", watched(changed=EVERY[-3:], task={"requests": 100, "p99_ms": 2000.0}), "breach", "P99 is 2000 ms in 3"),
     ("P99", watched(changed=EVERY[-3:], task={"requests": 99, "p99_ms": 2000.0}), "good", "P99 200 ms at worst"),
