@@ -19,7 +19,7 @@ from scripts.preflight import run as preflight
 from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.schema import run as schema
-from scripts.support.errors import DataDiffer, Refused, UsageError
+from scripts.support.errors import DataDiffer, Refused
 from scripts.support.progress import Progress, Work
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
@@ -286,15 +286,6 @@ def test_verify_finds_every_kind_and_repairs_it(make_pair: MakePair) -> None:
     assert verify.run(pair.settings).match
 
 
-def test_verify_is_quiet_while_both_sides_write(make_pair: MakePair) -> None:
-    """Prevents false alarms: rows under way are no differences."""
-    pair = running(make_pair, rows=1000)
-    with Writer(pair.settings.source()), Writer(pair.settings.target()):
-        for _ in range(3):
-            found = verify.run(pair.settings)
-            assert found.match, [table for table in found.tables if not table.match]
-
-
 def test_finalize_refuses_differences_and_leaves_nothing(make_pair: MakePair) -> None:
     """Prevents an end that loses a write of the monolith or leaves a slot that fills its disk."""
     pair = running(make_pair)
@@ -308,15 +299,18 @@ def test_finalize_refuses_differences_and_leaves_nothing(make_pair: MakePair) ->
     with pytest.raises(Refused, match=r"public.tasks belongs to myteacher_app_user") as refused:
         finalize.run(pair.settings)
     pair.source.execute(re.findall(r"BEGIN; .*?; COMMIT", str(refused.value))[0].encode())
-    with Writer(pair.settings.target()):
+    with Writer(pair.settings.target()) as service:
+        service.more()
+        before = list(service.ids)
         done = finalize.run(pair.settings)
+        assert len(service.ids) > len(before)
     assert done.leftovers == []
     assert all(entry.select and not entry.insert and not entry.update for entry in done.privileges)
     pair.source.execute("SET ROLE myteacher_app_user")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         pair.source.execute("UPDATE tasks SET title = 'x'")
-    # Read while the target wrote on: what came back until the end is there.
-    assert count(pair.source, "SELECT count(*) FROM tasks") >= 200
+    # Read while the target wrote on: what it had acknowledged before is there.
+    assert set(before) <= {row[0] for row in pair.source.execute("SELECT id FROM tasks")}
     pair.source.execute("RESET ROLE")
     assert finalize.run(pair.settings).status == "already-finalized"
     with pytest.raises(Refused, match="not emptied"):
@@ -332,6 +326,7 @@ def test_finalize_stops_at_a_difference(make_pair: MakePair) -> None:
         pair.target.execute("DELETE FROM task_images WHERE id = (SELECT min(id) FROM task_images)")
     with pytest.raises(DataDiffer, match="nothing was changed"):
         finalize.run(pair.settings)
+    assert fence.available(pair.settings)
     pair.source.execute("SET ROLE myteacher_app_user")
     pair.source.execute("UPDATE tasks SET title = title")
 
@@ -352,12 +347,3 @@ def test_abandon_brings_writes_back_and_copy_starts_again(make_pair: MakePair) -
     assert {entry.value for entry in again.sequences} >= {max(writer.ids) + 1}
     replicate.start(pair.settings)
     assert verify.run(pair.settings).match
-
-
-def test_messages_without_urls(make_pair: MakePair) -> None:
-    """Prevents a password in the error of a server that cannot be reached."""
-    pair = make_pair(rows=None)
-    with pytest.raises(Refused, match="no table"):
-        schema.apply(pair.settings)
-    with pytest.raises(UsageError):
-        backup.run(pair.settings, "ftp://nowhere/x")

@@ -419,6 +419,8 @@ def test_unlogged_tables_are_refused(make_pair: MakePair) -> None:
     schema.apply(pair.settings)
     with pytest.raises(Refused, match="task_tag on the source, task_tag on the target.*SET LOGGED"):
         copy.run(pair.settings)
+    assert count(pair.source, "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 0
+    assert count(pair.target, "SELECT count(*) FROM tasks") == 0
 
 
 def test_a_run_that_was_overtaken_writes_no_more(make_pair: MakePair) -> None:
@@ -438,6 +440,7 @@ def test_a_run_that_was_overtaken_writes_no_more(make_pair: MakePair) -> None:
             copy.run(pair.settings, jobs=2)
     assert count(pair.target, "SELECT count(*) FROM tasks") == 0
     copy.run(pair.settings, jobs=2)
+    equal(pair)
     equal(pair)
 
 

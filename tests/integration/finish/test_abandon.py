@@ -116,8 +116,10 @@ def test_a_half_done_finalize_is_not_given_up(make_pair: MakePair, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         finalize.run(pair.settings)
     monkeypatch.undo()
+    before = removal.leftovers(pair.settings)
     with pytest.raises(Refused, match="cannot write on the source since `finalize` began"):
         abandon.run(pair.settings)
+    assert removal.leftovers(pair.settings) == before != []
     # Forced, it leaves the only side that is written to its rights.
     abandon.run(pair.settings, force=True, reason="the target is current")
     assert pair.target.execute("SELECT has_table_privilege('task_service_user', 'tasks', 'INSERT')").fetchone() == (

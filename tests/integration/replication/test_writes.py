@@ -17,6 +17,7 @@ from psycopg import sql
 
 from scripts.database import helper_schema
 from scripts.replication import fence, writes
+from scripts.support.progress import Work
 from scripts.support.sides import BOTH, Side, other
 from scripts.support.wait import wait_until
 from scripts.writes.install import QUERIES
@@ -302,3 +303,43 @@ def test_a_commit_that_is_seen_at_home_later_than_abroad_is_not_taken_for_a_rest
     )
     monkeypatch.setattr(writes, "SEEN", 0.0)
     assert writes.forgotten(source, target, "source") == 1
+
+
+def test_the_log_still_to_come_is_the_progress(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a bar of a quick fence, and one that runs back or ahead while more is written; PostgreSQL's own positions say how far it is."""
+    monkeypatch.setattr(fence, "LOOK_SECONDS", 0.0)
+    source, slot = wire.sides["source"], wire.settings.config.subscription
+    source.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
+
+    def written() -> str:
+        source.execute("SELECT pg_logical_emit_message(true, 'x', repeat('y', 1048576)) FROM generate_series(1, 3)")
+        row = source.execute("SELECT pg_current_wal_lsn()::text").fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def read(upto: str) -> str:
+        row = source.execute("SELECT end_lsn::text FROM pg_replication_slot_advance(%s, %s)", (slot, upto)).fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def apart(later: str, earlier: str) -> float:
+        return count(source, f"SELECT pg_wal_lsn_diff('{later}', '{earlier}')::bigint") / 2**20
+
+    begun: list[Work] = []
+
+    def begin() -> Work:
+        begun.append(Work("forward", None, "MiB"))
+        return begun[-1]
+
+    begin_at, halfway, goal = read(written()), written(), written()
+    backlog = fence._Backlog(source, slot, begin)
+    assert not begun
+    for upto, more in ((begin_at, False), (halfway, True), (goal, True)):
+        at = read(upto) if upto != begin_at else begin_at
+        if more:
+            written()  # which the fence does not wait for
+        backlog.tell()
+        assert (begun[0].done, begun[0].total) == (apart(at, begin_at), apart(goal, begin_at))
+    assert apart(goal, begin_at) > 6
+    assert len(begun) == 1
+    assert backlog.look()[0]["lag_bytes"] >= 6 * 2**20

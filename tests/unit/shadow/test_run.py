@@ -231,10 +231,17 @@ def test_differences_of_which_none_is_there_each_time_are_none(
 def test_what_the_monolith_never_says_twice_is_named_and_fails_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
 ) -> None:
-    sides = Sides(lambda path, body: {**body, "now": 0}, lambda number, body: {**body, "now": number})
+    sides = Sides(
+        lambda path, body: {**body, "now": 0, "random": [{"id": 0}]},
+        lambda number, body: {**body, "now": number, "random": [{"id": number}]},
+    )
     found = looked(sides, tmp_path, monkeypatch)
     assert found.match
-    assert all("now" in one.unseen for one in found.endpoints)
+    # Beside what these tasks have not.
+    always = {one.endpoint: set(one.unseen) for one in looked(Sides(), tmp_path, monkeypatch).endpoints}
+    assert {one.endpoint: set(one.unseen) - always[one.endpoint] for one in found.endpoints} == {
+        name: {"now", "random[]"} for name in always
+    }
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_a_program_that_fails_deletes_nothing(make: Make, account: EmulatedAws) 
         make("1 / 0\naws.cloudwatch.LogGroup('group', name='/g')").up({})
     with pytest.raises(UsageError, match="weight is wrong"):
         make("raise pulumi.RunError('weight is wrong')").up({})
-    assert len(account.client("logs").describe_log_groups()["logGroups"]) == 1
+    assert [group["logGroupName"] for group in account.client("logs").describe_log_groups()["logGroups"]] == ["/g"]
 
 
 def test_preview_calls_nothing_and_carries_unknown_outputs(make: Make, account: EmulatedAws) -> None:
@@ -293,13 +293,13 @@ def test_kill_at_any_moment_leaves_a_true_state(make: Make, account: EmulatedAws
 
 def test_foreign_thing_of_the_same_name_is_not_taken_over(make: Make, account: EmulatedAws) -> None:
     """Fails when `up` adopts, and `destroy` then deletes, what somebody else made."""
-    account.client("logs").create_log_group(logGroupName="/g")
+    account.client("logs").create_log_group(logGroupName="/g", tags={"whose": "theirs"})
     program = "aws.cloudwatch.LogGroup('group', name='/g')"
     for _ in range(2):
         with pytest.raises(MigrationError, match=r"resource group.*AlreadyExists"):
             make(program).up({})
     take_down(make(program))
-    assert len(account.client("logs").describe_log_groups()["logGroups"]) == 1
+    assert account.client("logs").list_tags_log_group(logGroupName="/g")["tags"] == {"whose": "theirs"}
 
 
 def test_a_killed_caller_takes_the_operation_along_and_a_killed_helper_is_replaced(
