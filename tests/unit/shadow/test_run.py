@@ -232,7 +232,7 @@ def test_what_the_monolith_never_says_twice_is_named_and_fails_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
 ) -> None:
     sides = Sides(
-        lambda path, body: {**body, "now": 0, "random": [{"id": 0}]},
+        lambda path, body: {**body, "now": 0, "random": []},
         lambda number, body: {**body, "now": number, "random": [{"id": number}]},
     )
     found = looked(sides, tmp_path, monkeypatch)
