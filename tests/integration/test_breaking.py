@@ -80,10 +80,15 @@ def test_copy_killed_at_random_then_run_again(make_pair: MakePair, seed: int) ->
         for attempt in range(2):
             process = copy_process(pair.settings)
             # Its imports take most of a second; what is worth a kill happens after it has begun.
-            deadline = time.monotonic() + 20
-            while _begun(pair.settings) <= attempt and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.005)
-            time.sleep(random.Random(seed * 10 + attempt).uniform(0, 0.3))
+            wait_until(
+                lambda n=attempt, copying=process: _begun(pair.settings) > n or copying.poll() is not None,  # type: ignore[misc]
+                bool,
+                what="the copy to begin",
+                timeout=60,
+                interval=0.005,
+            )
+            # The time itself: whatever it does at that moment.
+            time.sleep(random.Random(seed * 10 + attempt).uniform(0, 0.3))  # noqa: TID251
             process.kill()
             process.wait()
         done = copy.run(pair.settings, jobs=2)
@@ -207,18 +212,19 @@ def test_the_worker_gives_way_to_the_application(make_pair: MakePair) -> None:
     """Prevents a request that fails as a deadlock's victim because replication takes the same rows in another order."""
     pair = running(make_pair)
     ids = [row[0] for row in pair.source.execute("SELECT id FROM tasks ORDER BY id LIMIT 120")]
-    end = time.monotonic() + 5
     done = {"application": 0, "victim": 0}
     database = pair.target.info.dbname
     service = pair.target_server.url(database, "task_service_user", "secret-of-role")
 
+    over = threading.Event()
+
     def application() -> None:
         with psycopg.connect(service, autocommit=True) as connection:
-            while time.monotonic() < end:
+            while not over.is_set():
                 try:
                     with connection.transaction():
                         connection.execute("UPDATE tasks SET priority = 1 WHERE id = %s", (ids[110],))
-                        time.sleep(0.01)
+                        time.sleep(0.01)  # noqa: TID251  # as a request does other things between two statements
                         connection.execute("UPDATE tasks SET priority = 1 WHERE id = %s", (ids[10],))
                     done["application"] += 1
                 except psycopg.errors.DeadlockDetected:
@@ -226,12 +232,23 @@ def test_the_worker_gives_way_to_the_application(make_pair: MakePair) -> None:
 
     bulk = threading.Thread(target=application)
     bulk.start()
-    while time.monotonic() < end:
+    name = pair.settings.config.subscription
+    deadlocks = f"SELECT apply_error_count FROM pg_stat_subscription_stats WHERE subname = '{name}'"
+
+    def met() -> tuple[int, int]:
+        """One more update of all of them; how often the application was served, and the worker the victim."""
         pair.source.execute("UPDATE tasks SET reward = 7 WHERE id BETWEEN %s AND %s", (ids[0], ids[-1]))
-        time.sleep(0.02)
-    bulk.join()
-    assert done["victim"] == 0, done
-    assert done["application"] > 20
+        return done["application"], count(pair.target, deadlocks)
+
+    try:
+        # Without a deadlock this test proves nothing.
+        enough = wait_until(
+            met, lambda seen: seen[0] > 150 and seen[1] > 1, what="deadlocks", timeout=60, interval=0.02
+        )
+    finally:
+        over.set()
+        bulk.join()
+    assert done["victim"] == 0, (done, enough)
     # A long transaction of the application makes the worker late, and loses nothing.
     with psycopg.connect(service) as long:
         long.execute("UPDATE tasks SET span = 3 WHERE id = %s", (ids[50],))
@@ -241,7 +258,6 @@ def test_the_worker_gives_way_to_the_application(make_pair: MakePair) -> None:
         long.commit()
     state = replicate.status(pair.settings)
     replicate.wait(pair.settings, 60)
-    # It has met deadlocks, else this test proves nothing.
     assert state.forward.apply_errors > 0, state
     # What each side acknowledged last is on both, without a repair; each had columns of its own, so nothing was to be told.
     for connection in (pair.source, pair.target):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -80,14 +79,13 @@ class Writer:
             insert = f"INSERT INTO tasks (user_id, title, updated_at) SELECT {users} RETURNING id"
             update = f"UPDATE tasks SET {self.column} = %s WHERE id = %s"
             edited = [row[0] for row in connection.execute("SELECT id FROM tasks ORDER BY id LIMIT 10")]
-            while not self._stop.is_set():
+            while not self._stop.wait(0.001):
                 row = connection.execute(insert.encode()).fetchone()
                 assert row is not None
                 self.ids.append(row[0])
                 for number in edited[len(self.ids) % 10 :][:1]:
                     if connection.execute(update.encode(), (len(self.ids), number)).rowcount:
                         self.values[number] = len(self.ids)
-                time.sleep(0.001)
 
     def lost(self, *connections: psycopg.Connection[Any]) -> list[str]:
         """What was acknowledged and is not on one of these sides, in words."""

@@ -87,8 +87,8 @@ class Storm:
                 with self._noting:
                     self.written += mine.written
                     self.read |= mine.read
-                if rate is not None:
-                    time.sleep(max(0.0, started + self.done[side] / rate - time.monotonic()))
+                if rate is not None:  # the rate itself
+                    time.sleep(max(0.0, started + self.done[side] / rate - time.monotonic()))  # noqa: TID251
 
     def check(self) -> int:
         """No acknowledged value is lost unsaid, and both sides are equal. Returns how many lost writes were told."""

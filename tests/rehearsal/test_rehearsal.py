@@ -153,13 +153,18 @@ def test_an_interrupt_while_servers_start_and_impatient_ones_leave_nothing(tmp_p
     with subprocess.Popen(
         command(output), cwd=ROOT, env=environment(temporary), stderr=subprocess.PIPE, text=True
     ) as running:
-        while len(left_behind(temporary)) < 2:
-            assert running.poll() is None, running.communicate()
-            time.sleep(0.05)
+        wait_until(
+            lambda: len(left_behind(temporary)),
+            lambda servers: servers >= 2 or running.poll() is not None,
+            what="two servers of the rehearsal",
+            timeout=120,
+            interval=0.05,
+        )
+        assert running.poll() is None, running.communicate()
         # Again and again until it has ended: the last ones come while Python itself ends.
         while running.poll() is None:
             running.send_signal(signal.SIGINT)
-            time.sleep(0.001)
+            time.sleep(0.001)  # noqa: TID251  # their pace
     assert running.returncode == 130
     assert left_behind(temporary) == []
     assert data_directories(temporary) == set()

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -343,10 +342,7 @@ def test_killed_half_way_it_is_not_verified_and_leaves_nothing_for_long(
     (mine / backup_scratch.OWNER).write_text(str(os.getpid()))
     assert len(backup_scratch.sweep(temporary)) == 2  # the dump's and the server's
     assert mine.exists()
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{server}/stat").exists() and _runs(server) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _runs(server)
+    wait_until(lambda: _runs(server), lambda runs: not runs, what="the killed verification's server to end", timeout=20)
     assert list(temporary.glob("*/scratch")) == []
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import resource
 import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -309,10 +308,9 @@ def test_ranges_of_a_live_table(make_pair: MakePair, monkeypatch: pytest.MonkeyP
     with Writer(pair.settings.source()) as writer, ThreadPoolExecutor(1) as pool:
         running = pool.submit(copy.run, pair.settings, jobs=jobs, progress=shown)
         # Rows change their pages while they are read.
-        while not running.done():
+        while not wait([running], 0.05).done:
             pair.source.execute("UPDATE tasks SET title = title || '.' WHERE id % 7 = 0")
             pair.source.execute("VACUUM tasks")
-            time.sleep(0.05)
         done = running.result()
         seen = {name: round(work.done * 2**20) for name, work in shown.works.items()}
         assert {table.table: table.bytes for table in done.tables}.items() <= seen.items()

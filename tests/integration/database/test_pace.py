@@ -222,7 +222,7 @@ def test_near_a_limit_work_rests_as_long_as_it_works(make_pair: MakePair) -> Non
 
     def seconds(one: Pace) -> float:
         one.gate()
-        time.sleep(0.2)
+        time.sleep(0.2)  # noqa: TID251  # the piece of work, after which the rest is as long
         begun = time.monotonic()
         one.gate()
         return time.monotonic() - begun
@@ -231,7 +231,8 @@ def test_near_a_limit_work_rests_as_long_as_it_works(make_pair: MakePair) -> Non
     with busy(pair.settings.source(), 3):
         for limit, rests in ((100, False), (5, True)):
             with Pace(pair.settings, ["source"], 1, f"sessions={limit}") as one:
-                assert (seconds(one) >= 0.2) == rests, limit
+                # A busy machine makes one look long, and not each of them.
+                assert all(seconds(one) >= 0.2 for _ in range(5)) == rests, limit
     with Pace(NOWHERE, ["source"], 1, gentle=True) as one:
         assert seconds(one) >= 0.2
         one.stop()

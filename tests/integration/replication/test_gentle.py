@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import psycopg
@@ -68,8 +67,7 @@ def test_a_long_transaction_makes_the_program_wait_and_no_request(
                     interval=0.005,
                 )
             before = requests.made
-            time.sleep(0.1)
-            assert requests.made > before
+            wait_until(lambda: requests.made, lambda made: made > before + 1, what="two requests more", timeout=5)
             assert thread.is_alive()
         report.rollback()
         thread.join(120)

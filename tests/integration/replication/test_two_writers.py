@@ -97,7 +97,7 @@ def test_an_edit_as_soon_as_the_row_is_there(world: TwoWriters) -> None:
             with world.transaction("source") as monolith:
                 monolith.execute("UPDATE tasks SET span = 3, updated_at = now() WHERE id = %s", row[0])
                 monolith.wrote("tasks", row[0], span=3)
-    time.sleep(1.6)  # the gap of the issue: the columns of `updated_at` have seconds
+    time.sleep(1.6)  # noqa: TID251  # the gap of the issue: the columns of `updated_at` have seconds
     for number in made[1::2]:
         with world.transaction("source") as monolith:
             monolith.execute("UPDATE tasks SET span = 3, updated_at = now() WHERE id = %s", number)

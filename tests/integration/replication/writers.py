@@ -287,11 +287,10 @@ class RandomWriter:
 
     def _work(self) -> None:
         try:
-            while not self._stop.is_set():
+            while not self._stop.wait(0.002):
                 table, key, column = self.chance.choice(self.cells)
                 self._write(table, key, column, self.done + 1)
                 self.done += 1
-                time.sleep(0.002)
         except (psycopg.Error, AssertionError) as error:
             self.failure = error
 
@@ -316,7 +315,7 @@ class RandomWriter:
                 with suppress(psycopg.OperationalError):
                     self.world.apps[self.side].close()
                     self.world.apps[self.side] = self.world.session(self.side)
-                time.sleep(0.05)
+                self._stop.wait(0.05)
 
     def more(self, writes: int, timeout: float = 60.0) -> None:
         """Wait for so many more acknowledged writes."""

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 
 import psycopg
 import pytest
@@ -21,6 +22,7 @@ from scripts.schema import ownership
 from scripts.schema import run as schema
 from scripts.support.errors import MigrationError, Refused, TimedOut
 from scripts.support.sides import Side
+from scripts.support.wait import wait_until
 from scripts.verify import run as verify
 from tests.conftest import Pair
 from tests.integration.roles import MONOLITH, OPERATOR, SERVICE, Cast
@@ -254,11 +256,10 @@ def test_tables_of_a_former_version_are_taken_over_while_people_write(make_pair:
 
     def requests() -> None:
         with cast.session("target", SERVICE) as service:
-            while not stop.is_set():
+            while not stop.wait(0.005):
                 began = time.monotonic()
                 service.execute("UPDATE tasks SET title = 'x' WHERE id = (SELECT min(id) FROM tasks)")
                 longest[0] = max(longest[0], time.monotonic() - began)
-                time.sleep(0.005)
 
     with cast.session("target", SERVICE) as long:
         long.execute("BEGIN")
@@ -268,7 +269,20 @@ def test_tables_of_a_former_version_are_taken_over_while_people_write(make_pair:
         live.start()
         taker.start()
         # It waits for the long transaction, again and again, and nobody else does for longer than one try.
-        time.sleep(2)
+        tries: set[datetime] = set()
+        asking = "SELECT query_start FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = %s"
+
+        def tried() -> int:
+            tries.update(row[0] for row in cast.pair.target.execute(asking, (OPERATOR,)))
+            return len(tries)
+
+        wait_until(
+            tried,
+            lambda seen: seen >= 3,
+            what="three tries of the takeover",
+            timeout=30,
+            interval=0.02,
+        )
         assert owners(cast) == {OPERATOR, SERVICE}
         long.execute("COMMIT")
     taker.join(60)

@@ -96,7 +96,7 @@ def test_a_way_that_stands_still_has_a_lag_that_grows(monkeypatch: pytest.Monkey
         asked[direction] += 1
         if asked[direction] == 1 and direction == "reverse":
             return 0.25
-        time.sleep(0.05)
+        time.sleep(0.05)  # noqa: TID251  # as long as a fence waits: what the lag grows by
         raise TimedOut("fence from the source: not through")
 
     monkeypatch.setattr(sampling, "LAG_SECONDS", 0.01)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from io import StringIO
 
 import pytest
@@ -11,6 +10,7 @@ from rich.console import Console
 from scripts.support import console, progress_display
 from scripts.support.progress import SILENT, Work
 from scripts.support.progress_display import Lines, display
+from scripts.support.wait import wait_until
 
 
 def work(done: float, total: float | None, unit: str = "MiB") -> Work:
@@ -48,8 +48,7 @@ def test_lines_come_seldom_and_on_standard_error(
     hasty = Lines()
     with hasty.work("a", 1000, "rows") as told, hasty.work("part", 10, "rows", detail=True):
         told.advance(400)
-        time.sleep(0.1)
-    seen = capsys.readouterr()
+        seen = wait_until(capsys.readouterr, lambda seen: bool(seen.err), what="a line", timeout=20, interval=0.1)
     assert seen.out == ""
     assert "a: 40% of about 1,000 rows" in seen.err
     assert "part" not in seen.err
@@ -63,10 +62,13 @@ def test_bars_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     with shown.work("rows", 2000, "MiB") as rows, shown.work("  tasks", 2000, "MiB", detail=True) as tasks:
         rows.advance(1000)
         tasks.at(5000)
-        time.sleep(0.6)
-    assert "  50%" in out.getvalue()
-    assert " 99%" in out.getvalue()
-    assert "MiB/s" in out.getvalue()
+        # Drawn four times a second.
+        wait_until(
+            out.getvalue,
+            lambda drawn: all(part in drawn for part in ("  50%", " 99%", "MiB/s")),
+            what="bars at the work's shares",
+            timeout=20,
+        )
     # The work came to its end, so its bar is full: the total was an estimate.
     assert out.getvalue().count("100%") >= 2
     begun = len(out.getvalue())

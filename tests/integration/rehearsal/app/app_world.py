@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from scripts.rehearsal.data.fill import populate
 from scripts.rehearsal.data.schema import create_source_schema
 from scripts.rehearsal.world import EmulatedAws
 from scripts.support.process import free_port
+from scripts.support.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[4]
 PASSWORD = "Passw0rd!made-up"
@@ -43,15 +43,16 @@ OWNER, PARENT, STRANGER = 2, 1, 6
 
 def wait_for(url: str, process: subprocess.Popen[bytes], timeout: float = 20.0) -> None:
     """Wait until something answers; fails at once when the process has ended."""
-    deadline = time.monotonic() + timeout
-    while True:
+
+    def answers() -> bool:
         try:
             httpx.get(url, trust_env=False, timeout=2.0)
-            return
         except httpx.TransportError:
             assert process.poll() is None, f"the process for {url} ended with {process.returncode}"
-            assert time.monotonic() < deadline, f"{url} does not answer within {timeout} s"
-            time.sleep(0.05)
+            return False
+        return True
+
+    wait_until(answers, bool, what=f"{url} to answer", timeout=timeout, interval=0.05)
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 
 from scripts.support.process import free_port
+from scripts.support.wait import wait_until
 from tests.integration.rehearsal.app.app_world import AppWorld, wait_for
 
 ROUTES = (
@@ -225,10 +225,13 @@ class GatewayWorld:
         """Change the live rule, and wait until the gateway has read it."""
         self.world.aws.client("elbv2").modify_rule(RuleArn=self.live_rule, Actions=[self.forward(weight, sticky)])
         wanted = {self.groups[side]: share for side, share in (("monolith", 100 - weight), ("task", weight)) if share}
-        deadline = time.monotonic() + 5
-        while self.stats()["weights"] != wanted:
-            assert time.monotonic() < deadline, "the gateway did not read the new weight within 5 s"
-            time.sleep(0.02)
+        wait_until(
+            lambda: self.stats()["weights"],
+            lambda seen: seen == wanted,
+            what="the gateway's weights",
+            timeout=20,
+            interval=0.02,
+        )
 
     def stats(self, since: float = 0.0) -> dict[str, Any]:
         """What the gateway measured."""

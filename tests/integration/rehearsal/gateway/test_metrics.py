@@ -52,10 +52,10 @@ def behave(side: str, handler: BaseHTTPRequestHandler) -> bool:
     if name == "cut":
         return drop(handler)
     if name == "slow":
-        time.sleep(SLOW_SECONDS[side] + LONGER_SECONDS * _slow[side])
+        time.sleep(SLOW_SECONDS[side] + LONGER_SECONDS * _slow[side])  # noqa: TID251  # the latency itself
         _slow[side] += 1
     else:
-        time.sleep(PAUSE_SECONDS[side])
+        time.sleep(PAUSE_SECONDS[side])  # noqa: TID251  # the latency itself
     if not name.isdigit() or name == "1":
         return False
     handler.send_response(int(name))
@@ -81,8 +81,9 @@ class Measured:
     def ask(self) -> float:
         """Each side as often as :data:`ASKED` says, at weight 0, within one minute of the account; when that began."""
         for _ in range(8):
-            time.sleep(MINUTE - time.time() % MINUTE)
+            time.sleep(MINUTE - time.time() % MINUTE)  # noqa: TID251  # the account's minute itself
             minute = time.time() // MINUTE
+            _slow.update(dict.fromkeys(_slow, 0))
             for side, asked in ASKED.items():
                 headers = {SMOKE_HEADER: SMOKE_VALUE} if side == "task" else {}
                 for name, times in asked.items():
@@ -110,7 +111,7 @@ class Measured:
         assert over or early == [], "a minute was published before its end"
         _, values = wait_until(count, lambda seen: bool(seen[1]), what="the minute in CloudWatch", timeout=30)
         assert values == [TOTAL]
-        time.sleep(max(0.0, minute + MINUTE + DELAY - time.time()))
+        time.sleep(max(0.0, minute + MINUTE + DELAY - time.time()))  # noqa: TID251  # the gate's own delay
         return self.metrics().observe(minute).periods[0]
 
     def differences(self, *periods: Period) -> list[str]:
@@ -141,7 +142,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
                 "sourceInstanceIdentifier": "myteacher-production",
                 "targetInstanceIdentifier": "task-service-db",
             }
-            yield Measured(gateway, outputs)
+            made = Measured(gateway, outputs)
+            quiet = made.metrics().observe(time.time() - 3 * MINUTE).periods
+            assert [one.users for one in quiet] == [None] * len(quiet), "there were figures before the first request"
+            yield made
         finally:
             world.stop()
             monolith.stop()
@@ -156,8 +160,6 @@ def counts(traffic: Traffic | None) -> tuple[int, int, int]:
 @pytest.fixture(scope="module")
 def minute(measured: Measured) -> float:
     """The minute in which each side was asked."""
-    quiet = measured.metrics().observe(time.time() - 3 * MINUTE).periods
-    assert [one.users for one in quiet] == [None] * len(quiet), "there were figures before the first request"
     return measured.ask()
 
 
@@ -177,6 +179,13 @@ def test_the_gate_sees_each_request_on_its_side_and_as_users_do(measured: Measur
 
 def test_any_other_query_in_the_place_of_one_is_seen(measured: Measured, minute: float) -> None:
     """Prevents a rehearsal that passes with a figure that is asked for wrongly: another metric, group, statistic or dimension."""
+    unseen = _unseen(measured, minute)
+    # By chance two latencies of one minute are within rounding of each other; those of another are then apart.
+    assert not unseen or unseen & _unseen(measured, measured.ask()) == set()
+
+
+def _unseen(measured: Measured, minute: float) -> set[str]:
+    """The wrong queries whose figures of that minute pass for right."""
     assert measured.differences(measured.seen(minute)) == []
     metrics = measured.metrics()
     right = {query.key: query for query in metrics.queries}
@@ -185,7 +194,7 @@ def test_any_other_query_in_the_place_of_one_is_seen(measured: Measured, minute:
     left = ("_checks", "_healthy", "_failed_connections", "task_errors", "monolith_errors")
     decided = [key for key in right if key.startswith(("task_", "monolith_", "users_")) and not key.endswith(left)]
     assert len(decided) > 15
-    unseen = []
+    unseen = set()
     for index, key in enumerate(decided):
         # The next ones, among them each percentile's neighbours and the other side's.
         others = [right[decided[(index + step) % len(decided)]] for step in (1, 2, 4, 7)]
@@ -203,8 +212,8 @@ def test_any_other_query_in_the_place_of_one_is_seen(measured: Measured, minute:
         for one in wrong:
             metrics.queries = tuple(one if query.key == key else query for query in right.values())
             if not measured.differences(metrics.observe(minute).periods[0]):
-                unseen.append(f"{key} as {one.metric} {one.statistic} of {one.dimensions}")
-    assert unseen == [], "\n".join(unseen)
+                unseen.add(f"{key} as {one.metric} {one.statistic} of {one.dimensions}")
+    return unseen
 
 
 def test_a_metric_that_nobody_publishes_is_refused(measured: Measured) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from functools import partial
 from typing import Any
 
@@ -55,16 +54,12 @@ def test_the_plan_with_dms_from_copy_to_finalize(
     pair = prepared(make_pair, dms_world, rows=1000)
     settings = pair.settings
     with Writer(settings.source()) as first:
-        while len(first.ids) < 20:
-            time.sleep(0.01)
+        first.more()
         copy.run(settings, jobs=2)
-        copied = len(first.ids)
-        while len(first.ids) < copied + 20:
-            time.sleep(0.01)
+        first.more()
         started = replicate.start(settings)
         with Writer(settings.target()) as second:
-            while len(second.ids) < 20:
-                time.sleep(0.01)
+            second.more()
     # One side alone writes a row again and again, and leaves updated_at: no writer was local where it arrived.
     for number in range(5):
         pair.source.execute("UPDATE tasks SET title = %s WHERE id = %s", (f"{number}", first.ids[0]))
