@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, TypeAdapter
 
 from scripts.replication.documents import DeletedRows
-from scripts.support.figure import Figure, figure
+from scripts.support.figure import Figure, figure, short
 
 LATENCIES = ("p50_ms", "p95_ms", "p99_ms")
 _Count = Annotated[int, Field(strict=True, ge=0)]
@@ -126,10 +126,10 @@ class Observed:
         if (seen := period.task_service) is not None:
             parts += [
                 seen.counted,
-                f"{seen.error_rate_percent:.2g} % errors",
+                f"{short(seen.error_rate_percent, 2)} % errors",
             ]
             parts += [] if seen.p95_ms is None else [f"P95 {seen.p95_ms:.0f} ms"]
-        parts += [] if period.users is None else [f"users {period.users.error_rate_percent:.2g} % errors"]
+        parts += [] if period.users is None else [f"users {short(period.users.error_rate_percent, 2)} % errors"]
         parts += [] if period.cpu_percent is None else [f"CPU {period.cpu_percent:.0f} %"]
         return ", ".join(parts) or "no figure yet"
 

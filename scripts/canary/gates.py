@@ -15,6 +15,7 @@ from scripts.canary.comparison import fisher_exact, sign_test
 from scripts.canary.figures import Observed, Traffic, weighted_median
 from scripts.canary.limits import MEND, Figure, Of, figures, sides
 from scripts.replication.deletes import unusual
+from scripts.support.figure import short
 
 Verdict = Literal["promote", "hold", "rollback", "refused"]
 State = Literal["good", "breach", "hold", "not compared"]
@@ -79,7 +80,7 @@ def _periodwise(figure: Figure, observed: Observed, limits: GateLimits, wanted: 
         found = [value for value in window if value is not None and figure.breaches(value)]
         if len(found) >= needed:
             text = (
-                f"{rule} is {worst(found):.4g}{figure.unit} in {len(found)} of {len(window)} periods, the limit is "
+                f"{rule} is {short(worst(found))}{figure.unit} in {len(found)} of {len(window)} periods, the limit is "
                 f"{figure.wanted} ({needed} of {limits.window_periods} periods); {figure.mend}"
             )
             return Finding(rule, "breach", text)
@@ -95,9 +96,9 @@ def _periodwise(figure: Figure, observed: Observed, limits: GateLimits, wanted: 
     if not known:
         return Finding(rule, "not compared", f"{rule}: no period with enough requests to judge it by itself")
     if figure.breaches(known[-1]):
-        text = f"{rule} is {known[-1]:.4g}{figure.unit} in the newest period, the limit is {figure.wanted}; watch on"
+        text = f"{rule} is {short(known[-1])}{figure.unit} in the newest period, the limit is {figure.wanted}; watch on"
         return Finding(rule, "hold", text)
-    return Finding(rule, "good", f"{rule} {worst(known):.4g}{figure.unit} at worst, {figure.wanted}")
+    return Finding(rule, "good", f"{rule} {short(worst(known))}{figure.unit} at worst, {figure.wanted}")
 
 
 def _unserved(observed: Observed, limits: GateLimits) -> Iterator[Finding]:
@@ -175,8 +176,8 @@ def _whole(name: str, unit: str, limit: float, value: float | None, past: State,
         text = f"{name} could not be had; the limit is below {limit:g}{unit}; mend the metric, then watch again"
         return Finding(name, "hold", text)
     if value >= limit:
-        return Finding(name, past, f"{name} is {value:.4g}{unit}, the limit is below {limit:g}{unit}; {mend}")
-    return Finding(name, "good", f"{name} {value:.4g}{unit}, below {limit:g}{unit}")
+        return Finding(name, past, f"{name} is {short(value)}{unit}, the limit is below {limit:g}{unit}; {mend}")
+    return Finding(name, "good", f"{name} {short(value)}{unit}, below {limit:g}{unit}")
 
 
 def _compared(observed: Observed, limits: GateLimits, looks: int) -> list[Finding]:
@@ -250,6 +251,6 @@ def _sides(both: Pairs) -> tuple[list[Traffic], list[Traffic]]:
 def _length(observed: Observed, watch_seconds: float) -> Finding:
     watched = observed.watched_seconds
     if watched < watch_seconds:
-        text = f"watched for {watched:.4g} s of settled periods, the limit is at least {watch_seconds:g} s; watch on"
+        text = f"watched for {short(watched)} s of settled periods, the limit is at least {watch_seconds:g} s; watch on"
         return Finding("length", "hold", text)
-    return Finding("length", "good", f"watched for {watched:.4g} s")
+    return Finding("length", "good", f"watched for {short(watched)} s")

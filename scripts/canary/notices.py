@@ -19,7 +19,7 @@ from scripts.canary.documents import CanaryStep, Rollback
 from scripts.canary.figures import Observed
 from scripts.support import commands
 from scripts.support.events import CanaryEvent, Step
-from scripts.support.figure import counted
+from scripts.support.figure import counted, short
 from scripts.support.journal import note
 from scripts.support.redact import redact
 from scripts.support.settings import Settings
@@ -188,5 +188,5 @@ def _watched(evidence: Observed | None) -> Iterable[str]:
                 for word, ms in (("P50", seen.p50_ms), ("P95", seen.p95_ms))
                 if ms is not None
             ]
-            counts = [counted(seen.requests, "request"), f"{seen.error_rate_percent:.2g} % errors"]
+            counts = [counted(seen.requests, "request"), f"{short(seen.error_rate_percent, 2)} % errors"]
             yield f"{name}: {', '.join([*counts, *latencies])}"

@@ -10,7 +10,7 @@ from components.config_gates import GateLimits
 from scripts.canary.gates import Decision, Finding
 from scripts.canary.limits import GB
 from scripts.replication.documents import DirectionState
-from scripts.support.figure import figure
+from scripts.support.figure import figure, short
 from scripts.verify.verdict import Verdict
 
 
@@ -138,7 +138,7 @@ def _replicates(name: str, way: DirectionState, limits: GateLimits) -> Iterator[
     """One direction runs, is near, and its slot is safe."""
     lag, took, slot = limits.replication_lag_seconds, figure(way.lag_seconds), way.slot
     kept, wal = (figure(slot.retained_bytes), slot.wal_status) if slot else (0.0, None)
-    held = "an unknown amount" if kept is None else f"{kept / GB:.3g} GB"
+    held = "an unknown amount" if kept is None else f"{short(kept / GB, 3)} GB"
     why = f" ({way.reason})" if way.reason else ""
     yield _rule(
         f"{name} direction",

@@ -19,6 +19,7 @@ from scripts.replication.fence import Halted
 from scripts.replication.status import Looked
 from scripts.support.errors import DatabaseError, MigrationError, TimedOut
 from scripts.support.events import CanaryEvent, Step
+from scripts.support.figure import short
 from scripts.support.journal import note
 from scripts.support.progress import SILENT, Progress
 
@@ -80,7 +81,7 @@ class Watch:
 
     def _told(self, observed: Observed, verdict: Verdict) -> None:
         limit = self._stage.settings.config.watch_seconds
-        self._tell(f"watched {observed.watched_seconds:.4g} of {limit:g} s: {verdict}; {observed.newest()}")
+        self._tell(f"watched {short(observed.watched_seconds)} of {limit:g} s: {verdict}; {observed.newest()}")
 
     def _observe(self, since: float) -> Observed:
         settings = self._stage.settings

@@ -9,7 +9,7 @@ from typing import Any
 from components.config_gates import GateLimits
 from scripts.canary.figures import Observed, Period, Traffic
 from scripts.report.documents import DecisionRow, Limit
-from scripts.support.figure import counted, figure
+from scripts.support.figure import counted, figure, short
 
 #: A series' `what` and `of`, and one of its points: seconds since the epoch, and the value.
 Sample = tuple[str, str, float, float | None]
@@ -56,7 +56,7 @@ def _line(seen: Observed) -> str:
             f"{name} {counted(traffic.requests, 'request')}, {counted(traffic.errors, 'error')}{_latencies(traffic)}"
         )
     if lag := [one.replication_seconds for one in seen.periods if one.replication_seconds is not None]:
-        parts.append(f"replication at most {max(lag):.2g} s")
+        parts.append(f"replication at most {short(max(lag), 2)} s")
     parts.append(f"{counted(seen.missing, 'write')} missing")
     parts += [] if seen.told is None else [f"{seen.told:,} told as lost"]
     return "; ".join(parts)

@@ -22,6 +22,12 @@ def figure(value: Any) -> float | None:
 Figure = Annotated[float | None, BeforeValidator(figure)]
 
 
+def short(value: float, digits: int = 4) -> str:
+    """So many of its digits, and never a power of ten, which nobody reads at night: ``0.04975``, ``100``, ``60,000``."""
+    text = f"{value:.{digits}g}"
+    return f"{value:,.0f}" if "e+" in text else text
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """``1 table``, ``2 tables``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
