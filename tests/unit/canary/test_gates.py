@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
 from components.config import ConfigError, MigrationConfig
 from components.config_gates import GateLimits
 from components.config_values import parse
 from scripts.canary.comparison import fisher_exact, sign_test
-from scripts.canary.figures import Observed, Period, Traffic, complete, weighted_median, with_replication
+from scripts.canary.figures import Observed, Period, Traffic
 from scripts.canary.figures import observed as kept_observed
 from scripts.canary.gates import Decision, decide
 from scripts.rehearsal import waits
@@ -318,15 +317,17 @@ QUICK, SLOW = Traffic(100, 0, 0, 20.0, 80.0), Traffic(100, 0, 0, 20.0, 130.0)
 ONE_RULE: list[tuple[str, Observed, str, str]] = [
     ("P95", mixed(*((at, {"task_service": replace(GOOD, p95_ms=ms)}) for at, ms in ((10, 501.0), (11, 700.0), (14, 600.0)))),
      "breach", "P95 is 700 ms in 3 of 5 periods, the limit is below 500 ms (3 of 5 periods); look into"),
+    ("P95", watched(changed=(10, 11, 14), task={"p95_ms": 60_000.0}), "breach", "P95 is 60,000 ms in 3 of 5 periods"),
     ("free storage", mixed((0, {"database_free_bytes": 9e9}), (1, {"database_free_bytes": 8e9}), (2, {"database_free_bytes": 9.5e9})),
      "breach", "free storage is 8 GB in 3 of 3 periods, the limit is above 10 GB (3 of 5 periods)"),
     ("healthy targets", mixed((0, {"healthy_hosts": 0.0}), (4, {"healthy_hosts": 0.0})), "breach", "healthy targets is 0 in 2 of 5 periods, the limit is above 0 (2 of 5 periods)"),
     ("healthy targets", mixed((0, {"healthy_hosts": 0.0}), (5, {"healthy_hosts": 0.0})), "good", "healthy targets 0 at worst"),
     ("CPU", watched(changed=(29,), cpu_percent=70.0), "hold", "CPU is 70 % in the newest period, the limit is below 70 %; watch on"),
-    ("CPU", watched(changed=tuple(range(7)), cpu_percent=None), "hold", "CPU is there for 23 of 30 periods (77 %), at least 80 % are needed, below 70 %"),
+    ("CPU", watched(changed=tuple(range(8)), cpu_percent=None), "hold", "CPU is there for 22 of 30 periods (73 %), at least 80 % are needed, below 70 %"),
     # A watch that is not over lacks no period yet.
     ("CPU", watched(count=29, changed=EVERY[:7], cpu_percent=None), "good", "CPU 20 % at worst"),
     ("CPU", watched(count=31, changed=EVERY[:7], cpu_percent=None), "good", "CPU 20 % at worst"),
+    ("CPU", watched(count=31, changed=EVERY[:8], cpu_percent=None), "hold", "CPU is there for 23 of 30 periods (77 %)"),
     ("CPU", Observed(LENGTH, weight=5), "not compared", "CPU: no period with enough requests to judge it by itself"),
     # Twenty requests are judged by themselves, nineteen are not.
     ("P50", watched(changed=EVERY[-3:], task={"requests": 20, "p50_ms": 200.0}), "breach", "P50 is 200 ms in 3"),
@@ -339,11 +340,15 @@ ONE_RULE: list[tuple[str, Observed, str, str]] = [
     ("load balancer's own errors", watched(changed=EVERY[-3:], api={"requests": 19}, balancer_errors=19), "good", "errors 0.04975 % at worst"),
     ("P99", watched(changed=EVERY[-3:], task={"requests": 100, "p99_ms": 2000.0}), "breach", "P99 is 2000 ms in 3"),
     ("P99", watched(changed=EVERY[-3:], task={"requests": 99, "p99_ms": 2000.0}), "good", "P99 200 ms at worst"),
+    ("no healthy target", replace(watched(), unserved_seconds=119.0), "hold", "has been healthy for 119 s, the limit is below 120 s; watch on"),
+    ("no healthy target", replace(watched(), unserved_seconds=121.0), "breach", "has been healthy for 121 s, the limit is below 120 s; look into"),
+    ("deletes", replace(watched(), deletes=(DeletedRows(table="tasks", at="2026-01-01 00:00", deleted=500, rows=1000),)), "hold", "deleted 500 of 1,000 rows of tasks (50 %)"),
     ("writes", replace(watched(), missing=1), "breach", "1 writes never arrived on the other side, the limit is none; task-migration replicate status"),
     ("way back", replace(watched(), failing=("the slot is lost",)), "hold", "the slot is lost"),
     ("lost writes", replace(watched(), told=0), "good", "0 writes lost to others in all"),
     ("requests", watched(count=1, changed=(0,), task={"requests": 99}), "hold", "99 requests on the Task Service, at least 100 are needed; watch longer"),
     ("requests", watched(count=1), "good", "100 requests on the Task Service, at least 100"),
+    ("users' requests", watched(count=1, changed=(0,), task={"requests": 99}), "good", "2010 requests of users at the API"),
     ("users' requests", watched(count=1, changed=(0,), api={"requests": 99}), "hold", "99 requests of users at the API, at least 100"),
     # Too few a period to be judged by themselves: the whole watch is, at its limit and just below it.
     ("error rate of the whole watch", mixed(*((at, {"task_service": replace(GOOD, **FEW, errors=int(at in (0, 9, 18)))}) for at in EVERY)), "breach", "is 1 %, the limit is below 1 %; look into"),
@@ -361,6 +366,9 @@ ONE_RULE: list[tuple[str, Observed, str, str]] = [
     ("P99 of the whole watch", alike(4, Traffic(25, 0, 0, 20.0, 80.0, 2000.0), QUICK), "breach", "at least 4 of 100"),
     ("P99 of the whole watch", alike(3, Traffic(101, 0, 0, 20.0, 80.0, 2000.0), QUICK), "good", "at least 3 of 303"),
     ("P99 of the whole watch", alike(3, Traffic(299, 0, 0, 20.0, 80.0, 2000.0), QUICK), "good", "at least 6 of 897"),
+    ("P99 of the whole watch", alike(3, Traffic(200, 0, 0, 20.0, 80.0, 2000.0), QUICK), "breach", "at least 6 of 600"),
+    # The answer of a request that the minute before counted.
+    ("P99 of the whole watch", mixed(*((at, {"task_service": Traffic(0, 0, 0, None, None, 2000.0) if at < 28 else QUICK}) for at in EVERY)), "good", "at least 0 of 200"),
     # Fisher: enough of each side, surely more often, and by a margin.
     ("5xx beside the monolith", alike(1, Traffic(50, 25), Traffic(50)), "breach", "50 % of 50 against 0 % of 50 (Fisher's exact test, p = 5.2e-10, worse below 0.00033 and by 0.25 points); look into"),
     ("5xx beside the monolith", alike(1, Traffic(49, 25), Traffic(50)), "not compared", "49 and 50 requests, at least 50 of each side are needed"),
@@ -400,6 +408,14 @@ def test_one_rule_on_each_side_of_its_limit(rule: str, observed: Observed, state
     worst = next(word for word in ("breach", "hold", "good") if word in {one.state for one in decision.findings})
     assert decision.verdict == {"breach": "rollback", "hold": "hold", "good": "promote"}[worst]
     assert decision.reasons == tuple(one.text for one in decision.findings if one.state == worst)
+
+
+def test_one_bad_minute_is_enough_where_the_configuration_says_so() -> None:
+    """Prevents a gate that looks at no window as short as the first minute."""
+    limits = GateLimits(breach_periods=1)
+    decision = decide(watched(count=2, changed=(0,), cpu_percent=70.0), limits, WATCH)
+    assert decision.verdict == "rollback"
+    assert decision.reasons[0].startswith("CPU is 70 % in 1 of 1 periods, the limit is below 70 % (1 of 5 periods)")
 
 
 @pytest.mark.parametrize("seconds", [5e-324, 30.0, 60.0, 61.0])
@@ -816,45 +832,6 @@ def test_what_is_no_figure_is_judged_as_a_missing_one(
         read = kept_observed(json.loads(json.dumps(kept)))
         assert read is not None
         assert decide(read, SMALL, watch) == wanted
-
-
-def test_a_fence_of_no_length_hides_no_other() -> None:
-    """Prevents a NaN among the fences that takes the worst one's place."""
-    bare = Observed(60.0, (Period(0.0), Period(60.0)))
-    for value in NO_FIGURES:
-        found = with_replication(bare, [(1.0, value), (2.0, 0.4), (3.0, value)])
-        assert [period.replication_seconds for period in found.periods] == [0.4, 0.4]
-
-
-def test_evidence_is_read_back_as_it_was_kept() -> None:
-    """Prevents an explanation of other figures than those that decided."""
-    observed = watched(changed=(3,), task_service=None, cpu_percent=None)
-    kept = json.loads(TypeAdapter(Observed).dump_json(observed))
-    # A former version kept its length as well.
-    assert kept_observed({"evidence": {**kept, "watched_seconds": 60.0}}) == observed
-    assert kept_observed({"evidence": None}) is None
-    for seconds in (0, -60.0, "NaN"):
-        with pytest.raises(ValueError, match="periods of"):
-            kept_observed({"evidence": {**kept, "period_seconds": seconds}})
-
-
-def test_only_whole_settled_periods_count() -> None:
-    """Prevents a judgement of a minute that CloudWatch has not got all figures of."""
-    assert complete(130.0, 430.0, 60.0, 120.0) == [180.0, 240.0]
-    assert complete(120.0, 420.0, 60.0, 120.0) == [120.0, 180.0, 240.0]
-    assert complete(130.0, 200.0, 60.0, 120.0) == []
-
-
-def test_replication_is_the_worst_fence_of_the_period_or_beside_it() -> None:
-    bare = Observed(60.0, tuple(Period(at) for at in (0.0, 60.0, 120.0, 240.0, 300.0)))
-    found = with_replication(bare, [(10.0, 0.1), (20.0, 0.4), (130.0, 0.2)])
-    assert [period.replication_seconds for period in found.periods] == [0.4, 0.4, 0.2, None, None]
-
-
-@given(st.lists(st.tuples(st.floats(0, 100), st.integers(0, 5))))
-def test_weighted_median_is_the_middle_of_the_repeated_values(pairs: list[tuple[float, int]]) -> None:
-    flat = sorted(value for value, weight in pairs for _ in range(weight))
-    assert weighted_median(pairs) == (flat[(len(flat) - 1) // 2] if flat else None)
 
 
 def test_a_window_shorter_than_its_breaches_is_a_wrong_configuration() -> None:
