@@ -140,20 +140,42 @@ def instance_problem(instance: Mapping[str, Any], free_gb: float | None = None) 
 
 
 def mapping_problem(task: Mapping[str, Any], wanted: str) -> str | None:
-    """Whether the deployed task maps anything but the one record that it is to carry; both texts in normal form."""
-
-    def members(text: str) -> set[str]:
-        rules = json.loads(text)["rules"]
-        found = [rule["object-locator"] for rule in rules if rule["rule-type"] == "selection"]
-        return {f"{locator['schema-name']}.{locator['table-name']}" for locator in found}
-
-    deployed, ours = members(str(task["TableMappings"])), members(wanted)
-    if deployed == ours:
+    """Whether the deployed task carries anything but the table in ``wanted``, whole and under its name: a filter, a renaming or another
+    action loses as much as another table (AWS DMS, 'Specifying table selection and transformations rules using JSON')."""
+    (ours,) = map(_told, json.loads(wanted)["rules"])
+    rules = (_document(task, "TableMappings") or {}).get("rules")
+    deployed = sorted(map(_told, rules)) if isinstance(rules, list) else []
+    if deployed == [ours]:
         return None
     return (
-        f"the task {task['ReplicationTaskIdentifier']} carries {', '.join(sorted(deployed))}, it must carry {', '.join(sorted(ours))} "
+        f"the task {task['ReplicationTaskIdentifier']} carries {', '.join(deployed) or 'nothing that can be read'}, it must carry {ours} "
         f"alone; it was deployed by another version. {MADE_ANEW}"
     )
+
+
+def _told(rule: Any) -> str:
+    """A mapping rule in words: `schema.table` where that is carried as it is, else all that the rule says but its number and name."""
+    told = rule
+    if isinstance(rule, dict):
+        told = {key: value for key, value in rule.items() if value and key not in ("rule-id", "rule-name")}
+    match told:
+        case {
+            "rule-type": "selection",
+            "rule-action": "include",
+            "object-locator": {"schema-name": str(schema), "table-name": str(table), **narrower},
+            **other,
+        } if not narrower and not other:
+            return f"{schema}.{table}"
+    return json.dumps(told, sort_keys=True)
+
+
+def _document(task: Mapping[str, Any], member: str) -> dict[str, Any] | None:
+    """The JSON object in a member of a task's description, empty where there is none; None where that is no object."""
+    try:
+        found = json.loads(str(task.get(member) or "{}"))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def settings_problem(task: Mapping[str, Any], wanted: str) -> str | None:
@@ -161,14 +183,15 @@ def settings_problem(task: Mapping[str, Any], wanted: str) -> str | None:
 
     `up` changes no task, so one keeps the settings that it was made with; what AWS answers beside them is its own.
     """
-    deployed, ours = json.loads(str(task.get("ReplicationTaskSettings") or "{}")), json.loads(wanted)
+    deployed, ours = _document(task, "ReplicationTaskSettings"), json.loads(wanted)
     kept = [("TargetMetadata", key) for key in ("LobMaxSize", "LimitedSizeLobMode", "BatchApplyEnabled")]
     kept += [("ErrorBehavior", key) for key in sorted(ours["ErrorBehavior"]) if key.endswith("Policy")]
-    found = [
-        f"{key} {deployed[group][key]}, declared is {ours[group][key]}"
-        for group, key in kept
-        if key in deployed.get(group, {}) and deployed[group][key] != ours[group][key]
-    ]
+    found = ["settings that cannot be read"] if deployed is None else []
+    for group, key in kept:
+        given = (deployed or {}).get(group) or {}
+        if not isinstance(given, dict) or (key in given and given[key] != ours[group][key]):
+            had = given.get(key) if isinstance(given, dict) else given
+            found.append(f"{key} {had}, declared is {ours[group][key]}")
     if not found:
         return None
     return f"the task {task['ReplicationTaskIdentifier']} was made with {'; '.join(found)}. {MADE_ANEW}"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components import dms_settings
@@ -86,27 +86,103 @@ def test_an_instance_that_cannot_work_says_what_to_do(
     assert problem is None if says is None else says in str(problem)
 
 
+def _rule(schema: str, table: str, **more: Any) -> dict[str, Any]:
+    locator = {"schema-name": schema, "table-name": table}
+    return {"rule-type": "selection", "rule-action": "include", "object-locator": locator, "rule-id": "7", **more}
+
+
+RECORD = ("task_migration", "source_writes")
+FILTER = {"filter-type": "source", "column-name": "v", "filter-conditions": [{"filter-operator": "gte", "value": "9"}]}
+RENAMED = {
+    **_rule(*RECORD),
+    "rule-type": "transformation",
+    "rule-action": "rename",
+    "rule-target": "table",
+    "value": "x",
+}
+
+
 @pytest.mark.parametrize(
-    "deployed",
+    ("rules", "told"),
     [
-        [("public", "tasks"), ("task_migration", "heartbeat")],
-        [("task_migration", "target_writes")],
-        [("task_migration", "source_writes"), ("public", "tasks")],
-        [],
+        ([_rule("public", "tasks"), _rule("task_migration", "heartbeat")], "public.tasks, task_migration.heartbeat"),
+        ([_rule("task_migration", "target_writes")], "task_migration.target_writes"),
+        ([_rule(*RECORD), _rule("public", "tasks")], "public.tasks, task_migration.source_writes"),
+        ([], "nothing that can be read"),
+        # Of the right table too little, or elsewhere.
+        ([_rule(*RECORD, **{"rule-action": "exclude"})], '"rule-action": "exclude"'),
+        ([_rule(*RECORD, filters=[FILTER])], '"filter-operator": "gte"'),
+        ([_rule(*RECORD), RENAMED], '"rule-action": "rename"'),
+        ([{**_rule(*RECORD), "object-locator": {**_rule(*RECORD)["object-locator"], "table-type": "view"}}], '"table-type": "view"'),
     ],
-)
-def test_a_task_that_carries_anything_else_is_told(deployed: list[tuple[str, str]]) -> None:
-    """Prevents a task of another version, which applies data rows beside the rules, or sends back what arrives."""
+)  # fmt: skip
+def test_a_task_that_carries_anything_else_is_told(rules: list[dict[str, Any]], told: str) -> None:
+    """Prevents a task of another version, or one that was changed by hand: data rows beside the rules, records that a filter leaves out."""
     wanted = dms_settings.table_mappings("source_writes")
-    assert answers.mapping_problem({**TASK, "TableMappings": json.dumps(json.loads(wanted), indent=2)}, wanted) is None
-    rules = [
-        {"rule-type": "selection", "object-locator": {"schema-name": schema, "table-name": table}}
-        for schema, table in deployed
-    ]
     problem = answers.mapping_problem({**TASK, "TableMappings": json.dumps({"rules": rules})}, wanted)
     assert problem is not None
-    assert "it must carry task_migration.source_writes alone" in problem
-    assert all(f"{schema}.{table}" in problem for schema, table in deployed)
+    assert f"{told}" in problem
+    assert problem.endswith(
+        f"it must carry task_migration.source_writes alone; it was deployed by another version. {answers.MADE_ANEW}"
+    )
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["selection", "include", "exclude", *RECORD, "%", ""]),
+    lambda one: st.lists(one, max_size=2) | st.dictionaries(st.sampled_from(["rules", *_rule("", ""), "schema-name", "table-name", "filters"]), one),
+    max_leaves=8,
+)  # fmt: skip
+_RULES = st.lists(
+    st.builds(
+        lambda *parts: dict(part for part in zip(("rule-type", "rule-action", "object-locator", "filters"), parts, strict=True) if part[1] != "-"),
+        st.sampled_from(["selection", "selection", "transformation", "-", None]),
+        st.sampled_from(["include", "include", "exclude", "explicit", "-", None]),
+        st.sampled_from([_rule(*RECORD)["object-locator"]] * 3 + [{"schema-name": "public", "table-name": "%"}, "-", None, []]),
+        st.sampled_from(["-", [], None, [FILTER]]),
+    ),
+    max_size=2,
+)  # fmt: skip
+_TEXTS = st.one_of(
+    _RULES.map(lambda rules: json.dumps({"rules": rules})), _JSON.map(json.dumps), st.text(max_size=9), st.just("[" * 5000), st.none()
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(_TEXTS)
+def test_whatever_a_task_maps_is_the_one_record_whole_or_is_told(text: str | None) -> None:
+    wanted = dms_settings.table_mappings("source_writes")
+    problem = answers.mapping_problem({**TASK, "TableMappings": text}, wanted)
+    try:
+        rules = json.loads(text or "")["rules"]
+        (rule,) = rules
+        whole = rule["rule-type"] == "selection" and rule["rule-action"] == "include" and not rule.get("filters")
+        whole = whole and tuple(rule["object-locator"].values()) == RECORD
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        whole = False
+    assert (problem is None) == whole, text
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["TargetMetadata", "ErrorBehavior"]), st.none() | _JSON | st.dictionaries(
+        st.sampled_from(["LobMaxSize", "BatchApplyEnabled", "DataErrorPolicy", "ApplyErrorDeletePolicy"]),
+        st.sampled_from(["STOP_TASK", "IGNORE_RECORD", 64, 63, False, True, None]),
+    )).map(json.dumps) | st.text(max_size=5)
+)  # fmt: skip
+def test_whatever_settings_a_task_has_are_those_by_which_nothing_is_lost_or_are_told(text: str) -> None:
+    declared = json.loads(dms_settings.task_settings(lob_max_size_kb=64))
+    problem = answers.settings_problem({**TASK, "ReplicationTaskSettings": text}, json.dumps(declared))
+    checked = {"LobMaxSize": "TargetMetadata", "BatchApplyEnabled": "TargetMetadata"}
+    checked |= dict.fromkeys(("DataErrorPolicy", "ApplyErrorDeletePolicy"), "ErrorBehavior")
+    try:
+        known = {key: (json.loads(text or "{}").get(group) or {}).get(key, "-") for key, group in checked.items()}
+    except (ValueError, AttributeError):
+        assert problem is not None
+        return
+    kept = declared["TargetMetadata"] | declared["ErrorBehavior"]
+    other = [key for key in checked if known[key] not in ("-", kept[key])]
+    assert all(f"{key} {known[key]}, declared is {kept[key]}" in str(problem) for key in other)
+    assert (problem is None) == (not other)
 
 
 def test_each_task_carries_the_record_of_the_side_that_it_reads() -> None:
