@@ -149,10 +149,15 @@ class CloudWatchMetrics:
                 EndTime=datetime.fromtimestamp(end, UTC),
                 ScanBy="TimestampAscending",
             )
-            for result in (result for page in pages for result in page["MetricDataResults"]):
-                key = result["Id"]
+            for result in (result for page in pages for result in page.get("MetricDataResults", ())):
+                key, stamps, values = result.get("Id"), result.get("Timestamps", ()), result.get("Values", ())
+                if key not in by_key or len(stamps) != len(values):
+                    raise MigrationError(
+                        f"CloudWatch answered {key!r} with {len(stamps)} times and {len(values)} values, which is no answer to what was "
+                        "asked; the next look asks again"
+                    )
                 status[key] = result.get("StatusCode", "Complete")
-                for at, value in zip(result["Timestamps"], result["Values"], strict=True):
+                for at, value in zip(stamps, values, strict=True):
                     told = figure(value)
                     found.setdefault(at.timestamp(), {})[key] = None if told is None else told * by_key[key].scale
         # 'PartialData' and 'InternalError': what did not come may be there, so it may not be called missing.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
+from random import Random
 from typing import Any
 
 import boto3
 import pytest
 from botocore.stub import ANY, Stubber
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from scripts.canary import cloudwatch
 from scripts.canary.cloudwatch import CloudWatchMetrics
@@ -200,14 +203,63 @@ def test_what_a_target_did_not_answer_is_an_error(
 
 def test_an_answer_in_part_is_no_missing_figure(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents a rollback as a figure is missing that CloudWatch itself says it did not send."""
-    cut = [result("cpu", {0: 10.0}, "PartialData") if one["Id"] == "cpu" else one for one in ANSWERED]
-    with pytest.raises(MigrationError, match="CloudWatch answered cpu in part"):
-        observed(client, monkeypatch, cut)
-    # What comes on the next page makes it whole.
-    assert observed(client, monkeypatch, cut, [result("cpu", {1: 11.0})]) == observed(client, monkeypatch, ANSWERED)
+    for status in ("PartialData", "InternalError", "Forbidden"):
+        cut = [result("cpu", {0: 10.0}, status) if one["Id"] == "cpu" else one for one in ANSWERED]
+        with pytest.raises(MigrationError, match="CloudWatch answered cpu in part"):
+            observed(client, monkeypatch, cut)
 
 
-@pytest.mark.parametrize(("now", "minutes"), [(179.9, 0), (180.0, 1), (239.9, 1)])
+_ZONES = (UTC, timezone(timedelta(hours=9)), timezone(-timedelta(hours=3, minutes=30)))
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 10**6), st.integers(1, 4))
+def test_the_same_points_in_whatever_pages_order_and_zone_are_the_same_figures(
+    client: Any, monkeypatch: pytest.MonkeyPatch, seed: int, count: int
+) -> None:
+    """Prevents a figure that hangs on where a page ends: of a metric the points come in pieces, the last one says whether they are all."""
+    chance = Random(seed)
+    points = [
+        (one["Id"], at, value) for one in ANSWERED for at, value in zip(one["Timestamps"], one["Values"], strict=True)
+    ]
+    # CloudWatch may tell of periods beside those that were asked for, and of one point twice.
+    points += [("cpu", datetime.fromtimestamp(NOON + 60 * minute, UTC), 99.0) for minute in (-1, 3)]
+    points += chance.sample(points, 3)
+    chance.shuffle(points)
+    pages: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+    for key, at, value in points:
+        page = chance.choice(pages)
+        found = next((one for one in page if one["Id"] == key and chance.random() < 0.8), None)
+        if found is None:
+            page.append(found := {"Id": key, "Timestamps": [], "Values": []})
+        found["Timestamps"].append(at.astimezone(chance.choice(_ZONES)))
+        found["Values"].append(value)
+    for one in (one for page in pages[:-1] for one in page):
+        one |= chance.choice([{}, {"StatusCode": "PartialData"}, {"StatusCode": "Complete", "Label": one["Id"]}])
+    # The last piece of each, which may hold nothing more.
+    pages[-1] += [{"Id": query.key, "StatusCode": "Complete"} for query in cloudwatch.queries({**OUTPUTS, **DMS})]
+    assert observed(client, monkeypatch, *pages) == observed(client, monkeypatch, ANSWERED)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"Id": "cpu", "Timestamps": [datetime.fromtimestamp(NOON, UTC)], "Values": []},
+        {"Id": "cpu", "Values": [1.0]},
+        {"Id": "somebody's", "Timestamps": [], "Values": []},
+        {"Timestamps": [datetime.fromtimestamp(NOON, UTC)], "Values": [1.0]},
+    ],
+)
+def test_what_answers_nothing_that_was_asked_is_no_look(
+    client: Any, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    """Prevents a watch that ends in a traceback, or in figures of which one is another's."""
+    with pytest.raises(
+        MigrationError, match="CloudWatch answered .*, which is no answer to what was asked; the next look asks again"
+    ):
+        observed(client, monkeypatch, [*ANSWERED, wrong])
+
+
 def test_nothing_is_asked_before_a_period_has_settled(
     client: Any, monkeypatch: pytest.MonkeyPatch, now: float, minutes: int
 ) -> None:
