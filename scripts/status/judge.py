@@ -81,7 +81,7 @@ def _rules(seen: Seen, canary: Canary, config: MigrationConfig) -> Mapping[str, 
 
 def _last_done(standing: Standing, verification: Looked | None, shadow: Looked | None) -> Standing:
     """Before the canary: whether the two sides were found equal, and answer alike."""
-    if standing.step != "replicate" or not standing.ended or verification is None or not verification.counts:
+    if standing.step != "replicate" or verification is None or not verification.counts:
         return standing
     if shadow is not None and shadow.counts:
         return replace(standing, step="shadow", text="both sides are equal and answer alike")
@@ -150,9 +150,7 @@ def _fail(what: str, detail: str, remedy: str) -> Finding:
 def _of_the_slot(config: MigrationConfig, side: Side, one: SideSeen, *, alone: bool) -> Iterator[Finding]:
     """What a side's own slot shows while nothing is known of the other side."""
     direction = next(way for way in DIRECTIONS if publisher(way) == side)
-    state = DirectionState(
-        running=True, lag_bytes=None, reason=None, apply_errors=0, slot=one.slot, stalled_seconds=0.0, runway=one.runway
-    )
+    state = DirectionState(running=True, lag_bytes=None, reason=None, apply_errors=0, slot=one.slot, runway=one.runway)
     yield from replication.slot(config, direction, state)
     if one.slot is not None and one.slot.wal_status == "lost" and alone:
         yield _fail(
@@ -176,9 +174,8 @@ def _clocks(seen: Seen) -> Iterator[Finding]:
 
 def _disagreeing(seen: Seen, canary: Canary, journal: told.Told) -> Iterator[Finding]:
     """The journal against the databases: it may be another machine's, or the databases may be others."""
-    known = [one for one in BOTH if one in seen.sides]
     if (
-        len(known) == len(BOTH)
+        len(seen.sides) == len(BOTH)
         and not any(one.installed for one in seen.sides.values())
         and journal.furthest in ("copy", "replicate")
     ):

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from components.config import MigrationConfig
 from scripts.replication.documents import Finding
 from scripts.status import told
-from scripts.status.documents import Unseen
-from scripts.status.seen import Seen
+from scripts.status.documents import Looked, Unseen, Weight
+from scripts.status.seen import Seen, Watched
 from scripts.support import commands
 from tests.unit.status.looks import (
     BARE,
+    NOW,
+    RUNWAY,
     SHADOWED,
     SLOT,
     VERIFIED,
     WAY,
+    WRITER,
     event,
     holder,
     judged,
@@ -60,6 +63,7 @@ STATES: dict[str, tuple[Seen, str, bool, bool, str]] = {
     "slot gone before the start": (look(source(slot=None), target(started=False)), "copy", False, False, commands.COPY),
     "replicating": (look(source(), target(), running=running(verified=None, shadowed=replace(SHADOWED, match=None))), "replicate", True, True, commands.VERIFY),
     "verified": (look(source(), target(), running=running(shadowed=replace(SHADOWED, match=None))), "verify", True, True, commands.SHADOW),
+    "verified by a part": (look(source(), target(), running=running(verified=replace(VERIFIED, whole_seconds=90_000.0))), "replicate", True, True, commands.VERIFY),
     "differences": (look(source(), target(), running=running(verified=replace(VERIFIED, match=False))), "replicate", True, True, commands.VERIFY),
     "a verification of yesterday": (look(source(), target(), running=running(verified=replace(VERIFIED, age_seconds=90_000.0))), "replicate", True, True, commands.VERIFY),
     "shadowed": (look(source(), target(), running=running()), "shadow", True, True, commands.STEP),
@@ -96,6 +100,7 @@ STATES: dict[str, tuple[Seen, str, bool, bool, str]] = {
     "emptying of before this copy": (look(source(), target(), running=running(), events=(event("rollback", "emptying", 60 * 48, scenario="copy"),)), "shadow", True, True, commands.STEP),
     "abandoned": (look(BARE, BARE, events=(*PREPARED, event("copy", "complete"), event("abandon", "abandoned"))), "abandon", True, True, commands.ANEW),
     "emptied": (look(BARE, BARE, events=(*PREPARED, event("rollback", "emptied"))), "rollback", True, True, commands.AGAIN),
+    "emptied, and no journal's end of it": (look(BARE, BARE, events=(*PREPARED, event("rollback", "emptied")), unseen=(Unseen(what="journal", why="torn", remedy="look"),)), "rollback", True, False, commands.MEND),
     "begun anew": (look(BARE, BARE, events=(*PREPARED, event("abandon", "abandoned"), CHECKED)), "preflight", True, True, commands.BACKUP),
     "the source away": (look(None, target()), "replicate", True, False, commands.MEND),
     "the target away at 5 %": (look(source(AT_5, 5), None), "canary", True, False, f"{commands.ROLLBACK} --reason TEXT, where users get errors; else {commands.MEND}"),
@@ -103,6 +108,7 @@ STATES: dict[str, tuple[Seen, str, bool, bool, str]] = {
     "both away": (look(None, None, events=(event("canary", "begun", **{"from": 0, "to": 5}), event("canary", "moved", **{"from": 0, "to": 5, "seconds": 30.0}))), "canary", False, False, f"{commands.ROLLBACK} --reason TEXT, where users get errors; else {commands.MEND}"),
     "no journal": (look(source(), target(), running=running(), events=None, unseen=(Unseen(what="journal", why="torn", remedy="look"),)), "shadow", True, False, commands.MEND),
     "replication that cannot be looked at": (look(source(), target(), unseen=(Unseen(what="replication", why="slow", remedy="wait"),)), "replicate", True, False, commands.MEND),
+    "replication that nobody looked at": (look(source(AT_5, 5), target()), "canary", True, True, commands.VERIFY),
     "no evidence of a watch here": (look(source(AT_5, 5), target(), running=running(shadowed=None), unseen=(Unseen(what="last watch", why="gone", remedy="look there"),)), "canary", True, True, commands.STEP),
 }  # fmt: skip
 
@@ -116,16 +122,111 @@ def test_every_state_is_told(name: str) -> None:
     )
 
 
-def test_ages_and_shares_are_those_of_what_was_seen() -> None:
-    found = judged(STATES["shadowed"][0])
-    assert (found.verification and found.verification.hours_ago, found.verification and found.verification.counts) == (
-        2.0,
-        True,
-    )
-    assert (found.shadow and found.shadow.hours_ago, found.conflicts and found.conflicts.source) == (5.0, 2)
-    assert found.way_back is not None
-    assert (found.way_back.ready, found.way_back.seconds, found.way_back.limit_seconds) == (True, 101.0, 300.0)
-    assert [(one.side, one.runway and one.runway.hours) for one in found.log] == [("source", 200.0), ("target", 200.0)]
+def test_a_whole_look_is_told_as_it_was_seen() -> None:
+    """Prevents a share, an age or a name of one thing that stands beside another, where nobody can check it."""
+    here = source(AT_5, 5, holder=holder("canary run"), at_work=("verify",))
+    there = target(holder=holder("copy"), slot=SLOT.model_copy(update={"active": False}), runway=None)
+    events = (*PREPARED, event("canary", "begun", 30, **{"from": 0, "to": 5}))
+    seen = look(here, there, running=running(NEAR), events=events, watched=Watched(NOW - 90, 5, 5.1, 4000))
+    away = Unseen(what="last watch", why="gone", remedy="look there")
+    found = judged(replace(seen, now=NOW + 0.25, unseen=(away,)))
+    stamps = ["2026-11-26T00:50:00+00:00"] * 3 + ["2026-11-26T00:30:00+00:00"]
+    steps = ["preflight", "backup", "schema", "canary"]
+    who = {"who": "task-migration {} kei@runner:99 from 10.0.0.7", "since": "2026-11-26 00:55:00 UTC"}
+    assert found.plain() == {
+        "stack": "prod",
+        "state_dir": ".task-migration",
+        "at": "2026-11-26T01:00:00+00:00",
+        "place": {"step": "canary", "ended": True, "text": "5 % of the requests are on the Task Service"},
+        "safe": True,
+        "findings": [
+            {"status": "warn", "what": "last watch: not seen", "detail": "gone", "remedy": "look there"},
+            {"status": "warn", "what": "forward: log runway", "detail": "3 h", "remedy": "give more room"},
+        ],
+        "next": commands.STEP,
+        "weight": {"declared": 5, "measured": 5.1, "requests": 4000, "watched": 5, "minutes_ago": 1.5},
+        "forward_seconds": 0.1,
+        "reverse_seconds": 0.1,
+        "verification": {
+            "match": True,
+            "hours_ago": 2.0,
+            "counts": True,
+            "text": "both sides were found equal 2.0 h ago, below 24 h",
+        },
+        "shadow": {
+            "match": True,
+            "hours_ago": 5.0,
+            "counts": True,
+            "text": "both sides' answers were the same 5.0 h ago",
+        },
+        "conflicts": {"source": 2, "target": 1},
+        "way_back": {"ready": True, "seconds": 101.0, "limit_seconds": 300.0, "reasons": []},
+        "log": [
+            {"side": "source", "wal_status": "reserved", "active": True, "runway": RUNWAY.plain()},
+            {"side": "target", "wal_status": "reserved", "active": False, "runway": None},
+        ],
+        "writers": [WRITER.plain()],
+        "at_work": [
+            {"side": "source", "what": "moves the weight", **who, "who": who["who"].format("canary run")},
+            {"side": "source", "what": "verify", "who": "task-migration verify", "since": None},
+            {"side": "target", "what": "copies", **who, "who": who["who"].format("copy")},
+        ],
+        "unseen": [{"what": "last watch", "why": "gone", "remedy": "look there"}],
+        "events": [
+            {"at": at, "step": step, "event": name}
+            for at, step, name in zip(stamps, steps, ("checked", "verified", "applied", "begun"), strict=True)
+        ],
+    }
+
+
+def test_where_nothing_was_seen_nothing_is_said_of_it() -> None:
+    """Prevents a figure of nought for what nobody measured."""
+    found = judged(look(None, None, events=None))
+    nothing = ("forward_seconds", "reverse_seconds", "verification", "shadow", "conflicts", "way_back")
+    assert [getattr(found, name) for name in nothing] == [None] * 6
+    assert (found.log, found.writers, found.at_work, found.events) == ([], [], [], [])
+    assert found.weight == Weight(declared=None)
+
+
+def test_the_last_step_before_the_canary_is_told_in_words() -> None:
+    told = [judged(STATES[name][0]).place.text for name in ("replicating", "verified", "shadowed")]
+    assert told == [
+        "replication was started",
+        "both sides were found equal",
+        "both sides are equal and answer alike",
+    ]
+
+
+FULL = RUNWAY.model_copy(update={"retained_bytes": RUNWAY.limit_bytes})
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        # Of a slot by its own server alone, while nothing is known of what reads it: each side's is the other direction's.
+        (look(source(slot=LOST), None), [("target: not seen", "fail"), ("forward: slot lost", "fail")]),
+        (look(None, target(slot=LOST)), [("source: not seen", "fail"), ("reverse: slot lost", "fail")]),
+        (look(source(slot=None, runway=FULL), None), [("target: not seen", "fail"), ("forward: log runway", "fail")]),
+        (look(None, target(runway=FULL)), [("source: not seen", "fail"), ("reverse: log runway", "fail")]),
+        (look(source(AT_5, 5, slot=LOST, runway=FULL), target(runway=FULL)), [("forward: log runway", "fail"), ("reverse: log runway", "fail")]),
+        # Where a direction stands each rule that rests on it would say so once more.
+        (look(source(AT_5, 5), target(), running=running(STALLED, forward=DOWN, rollback_seconds=None, shadowed=None)), [("forward: slot stalled", "fail")]),
+        (look(source(AT_5, 5), target(), running=running(STALLED, forward=DOWN, reverse=DOWN, shadowed=None)), [("forward: slot stalled", "fail")]),
+        (look(source(AT_5, 5), target(), running=running(rollback_seconds=300.0, shadowed=None)), [("rollback time", "fail")]),
+        # A clock, both ways and at its limit.
+        (look(source(AT_5, 5, ahead=60.0), target(ahead=-60.0), running=running()), []),
+        (look(source(AT_5, 5, ahead=61.0), target(ahead=-61.0), running=running()), [("source: clock", "warn"), ("target: clock", "warn")]),
+        (look(source(AT_5, 5, ahead=float("nan")), target(), running=running()), [("source: clock", "warn")]),
+        # The journal has what no database has: only where both were seen.
+        (look(BARE, BARE, events=(*PREPARED, event("copy", "complete"))), [("journal", "warn")]),
+        (look(BARE, BARE, events=PREPARED), []),
+        (look(BARE, target(None, started=False), events=(*PREPARED, event("copy", "complete"))), []),
+        (look(BARE, None, events=(*PREPARED, event("copy", "complete"))), [("target: not seen", "fail")]),
+    ],
+)  # fmt: skip
+def test_what_is_found_is_found_once(seen: Seen, told: list[tuple[str, str]]) -> None:
+    """Prevents five FAILs of one cause, and none of a slot that is lost while the other side is away."""
+    assert [(one.what, one.status) for one in judged(seen).findings] == told
 
 
 def test_what_keeps_a_rollback_is_named() -> None:
@@ -156,9 +257,45 @@ def test_clocks_that_differ_are_told_and_make_no_age_negative() -> None:
     found = judged(ahead)
     assert found.verification is not None
     assert found.verification.hours_ago == 0.0
-    assert [one.detail for one in found.findings if one.what == "source: clock"] == [
-        "it is 7,200 s behind this machine's, the limit is 60 s: ages that are told here may be wrong"
+    late = judged(look(source(), target(ahead=3600.0), running=running()))
+    assert [one.detail for one in (*found.findings, *late.findings) if one.what.endswith("clock")] == [
+        "it is 7,200 s behind this machine's, the limit is 60 s: ages that are told here may be wrong",
+        "it is 3,600 s ahead of this machine's, the limit is 60 s: ages that are told here may be wrong",
     ]
+
+
+@pytest.mark.parametrize(
+    ("kept", "match", "hours"),
+    [
+        ({"match": True, "began": "2026-11-26T00:30:00+00:00"}, True, 1.5),
+        ({"match": False, "began": "2026-11-25T01:00:00+00:00"}, False, 25.0),
+        ({"began": "2026-11-26T01:00:00+00:00"}, False, 1.0),
+    ],
+)
+def test_the_source_alone_tells_of_the_last_verification_by_its_own_clock(
+    kept: dict[str, Any], match: bool, hours: float
+) -> None:
+    """Prevents an age of another clock, and a verification that counts though nobody knows of which copy it is."""
+    found = judged(look(source(ahead=3600.0, kept={"verified": kept, "shadowed": kept}), None))
+    words = "matched" if match else "found differences"
+    assert found.verification == Looked(
+        match=match, hours_ago=hours, counts=None, text=f"the last verification {words}"
+    )
+    assert found.shadow == Looked(match=match, hours_ago=hours, counts=None, text=f"the last shadow {words}")
+    for nothing in (None, "x", {}, {"match": True, "began": 5}, {"match": True, "began": "yesterday"}):
+        seen = judged(look(source(kept={"verified": nothing, "shadowed": nothing}), None))
+        assert (seen.verification, seen.shadow) == (None, None)
+
+
+def test_what_was_never_done_has_no_age() -> None:
+    found = judged(look(source(), target(), running=running(verified=None, shadowed=replace(SHADOWED, match=None))))
+    assert found.verification == Looked(match=None, hours_ago=None, counts=False, text="nothing was verified yet")
+    assert found.shadow == Looked(
+        match=None, hours_ago=None, counts=False, text="nobody has compared the two sides' answers yet"
+    )
+    differ = judged(look(source(), target(), running=running(verified=replace(VERIFIED, match=False)))).verification
+    assert differ is not None
+    assert differ.text == "the last verification found differences"
 
 
 def test_a_journal_of_another_machine_is_told() -> None:
