@@ -260,6 +260,7 @@ def test_what_answers_nothing_that_was_asked_is_no_look(
         observed(client, monkeypatch, [*ANSWERED, wrong])
 
 
+@pytest.mark.parametrize(("now", "minutes"), [(179.9, 0), (180.0, 1), (239.9, 1)])
 def test_nothing_is_asked_before_a_period_has_settled(
     client: Any, monkeypatch: pytest.MonkeyPatch, now: float, minutes: int
 ) -> None:
