@@ -178,8 +178,9 @@ def test_every_finding_of_the_tables_and_the_remedies_mend(
 #: Settings of a server that nobody prepared; wal_level minimal would need more to be changed.
 POOR = {
     "wal_level": "replica",
+    # One short of what is needed beside nobody's, and one that is just enough.
     "max_replication_slots": "1",
-    "max_wal_senders": "1",
+    "max_wal_senders": "2",
     "max_connections": "15",
     "max_logical_replication_workers": "1",
     "max_worker_processes": "2",
@@ -215,13 +216,26 @@ def test_a_server_that_nobody_prepared(make_pair: MakePair, server_directory: Pa
             found = looked(pair.config(sequenceBandStart=1000))
             source.execute("ROLLBACK PREPARED 'held'")
         for name in (
-            *("wal_level", "max_replication_slots", "max_wal_senders", "max_connections"),
+            *("wal_level", "max_replication_slots", "max_connections"),
             *("max_logical_replication_workers", "max_worker_processes"),
         ):
             check = found[f"source: {name}"]
             assert check["status"] == "fail", check
-            assert "ALTER SYSTEM SET" in check["remedy"]
+            assert f"ALTER SYSTEM SET {name} = " in check["remedy"]
             assert found[f"target: {name}"]["status"] == "pass"
+        assert {
+            name: found[f"source: {name}"]["detail"]
+            for name in ("wal_level", "max_replication_slots", "max_logical_replication_workers")
+        } == {
+            "wal_level": "replica, it must be logical",
+            "max_replication_slots": "1, of which 0 slots are taken; 2 must be free",
+            "max_logical_replication_workers": "1, of which 0 apply workers are taken; 2 must be free",
+        }
+        assert found["source: max_replication_slots"]["remedy"].startswith(
+            "ALTER SYSTEM SET max_replication_slots = 4;"
+        )
+        enough = found["source: max_wal_senders"]
+        assert (enough["status"], enough["detail"]) == ("pass", "2, of which 0 senders are taken; 2 must be free")
         assert found["source: role myteacher_app_user"]["status"] == "fail"
         assert found["both: encoding"]["status"] == "fail"
         assert found["both: collation"]["status"] == "warn"
@@ -229,7 +243,8 @@ def test_a_server_that_nobody_prepared(make_pair: MakePair, server_directory: Pa
         # An error's failing row is not logged there, but values of slow statements are.
         assert "log_parameter_max_length is -1" in found["source: rows in the server's log"]["detail"]
         assert "log_error_verbosity" not in found["source: rows in the server's log"]["detail"]
-        assert found["source: prepared transactions"]["status"] == "warn"
+        prepared = found["source: prepared transactions"]
+        assert (prepared["status"], prepared["detail"]) == ("warn", "1 prepared, the slot waits for them")
         runway = found["source: hours of WAL"]
         assert runway["status"] == "warn"
         assert "(max_slot_wal_keep_size;" in runway["detail"]

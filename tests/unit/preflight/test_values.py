@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from components.config import MigrationConfig
+from scripts.preflight.server import least_version
 from scripts.preflight.values import FIELD_BYTES, JSONB_BYTES, LARGE_ROW_BYTES, Measured, judge
 from scripts.support.settings import Settings
+from scripts.support.sides import BOTH
 
+ENGINES: tuple[Literal["dms", "native"], ...] = ("dms", "native")
 LIMIT = "the limit is 268435455 bytes as JSON text, which is jsonb's"
 
 
@@ -26,3 +31,12 @@ def test_a_row_that_jsonb_cannot_take_is_a_failure(size: int, status: str, detai
     native = Settings(MigrationConfig(replication_engine="native"), None, None, None, "nowhere")
     *_, check = judge(native, [Measured("rows", size)])
     assert (check.name, check.status, check.detail) == ("source: largest rows", status, detail)
+
+
+def test_the_least_version_is_the_engines() -> None:
+    """Prevents a plan that ends at a server which PostgreSQL's own subscriptions need newer, or one that DMS would take refused."""
+    engines = {
+        name: Settings(MigrationConfig(replication_engine=name), None, None, None, "nowhere") for name in ENGINES
+    }
+    found = {(name, side): least_version(engines[name], side) for name in ENGINES for side in BOTH}
+    assert found == {("dms", "source"): 14, ("dms", "target"): 16, ("native", "source"): 16, ("native", "target"): 16}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,11 +14,9 @@ from scripts.rehearsal import sampling, story, testbed
 from scripts.rehearsal.live import LiveView, Moment
 from scripts.rehearsal.plan import Plan
 from scripts.rehearsal.sampling import Sampler
-from scripts.replication import fence
 from scripts.report import page
 from scripts.report.documents import Mark, Series
-from scripts.support.errors import MigrationError, TimedOut
-from scripts.support.wait import wait_until
+from scripts.support.errors import MigrationError
 from tests.unit.cli.test_report import journaled
 from tests.unit.report.test_journal import T0
 
@@ -33,7 +30,6 @@ class Gateway:
         self.now, self.away = T0, False
         self.load = SimpleNamespace(running=True, figures=dict)
         self.task_group, self.outputs = "task", {"monolithTargetGroupArn": "mono"}
-        self.plan = SimpleNamespace(dms_lag=0.0)
 
     def stats(self, since: float, period: float) -> dict[str, Any]:
         if self.away:
@@ -86,33 +82,6 @@ def test_without_a_load_nothing_is_measured_and_nothing_asked(gateway: Gateway) 
     sampler = Sampler(cast(testbed.Testbed, gateway))
     sampler(Moment())
     assert sampler.close() == []
-
-
-def test_a_way_that_stands_still_has_a_lag_that_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prevents a picture in which a stalled direction has no lag at all, or the same for ever."""
-    asked: Counter[str] = Counter()
-
-    def through(_: object, direction: str, __: float) -> float:
-        asked[direction] += 1
-        if asked[direction] == 1 and direction == "reverse":
-            return 0.25
-        time.sleep(0.05)  # noqa: TID251  # as long as a fence waits: what the lag grows by
-        raise TimedOut("fence from the source: not through")
-
-    monkeypatch.setattr(sampling, "LAG_SECONDS", 0.01)
-    monkeypatch.setattr(fence, "available", lambda _: True)
-    monkeypatch.setattr(fence, "through", through)
-    monkeypatch.setattr(Sampler, "_settings", lambda _: None)
-    monkeypatch.setattr(Sampler, "_tell", lambda *_: None)
-    sampler = Sampler(cast(testbed.Testbed, Gateway()))
-    ways = [sampler._points["lag", way] for way in ("forward", "reverse")]
-    wait_until(lambda: min(map(len, ways)), lambda count: count > 5, what="looks at the lag", timeout=20.0)
-    values = [[value or 0.0 for _, value in sorted(points.items())] for points in ways]
-    sampler.close()
-    assert values[1][0] == 0.25
-    # One that never returned is as old as the first question; one that did, as that.
-    for grown in (values[0], values[1][1:]):
-        assert 0.05 <= grown[0] < grown[1] < grown[-1]
 
 
 @pytest.fixture
