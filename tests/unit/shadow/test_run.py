@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -104,12 +105,12 @@ class Sides:
 def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What is kept on the source, without a source."""
     found: dict[str, Any] = {}
-    monkeypatch.setattr(shadow, "session", lambda *_: nullcontext())
+    monkeypatch.setattr(shadow, "session", lambda _, side, *__: nullcontext(side))
     monkeypatch.setattr(shadow, "both", lambda *_: nullcontext((None, None)))
     monkeypatch.setattr(
         verdict, "begin", lambda *_: Begun("2026-11-26T00:00:00+00:00", "run 7", None, None, (None, None))
     )
-    monkeypatch.setattr(helper_schema, "put", lambda _, name, value: found.update({name: value}))
+    monkeypatch.setattr(helper_schema, "put", lambda side, name, value: found.update({name: value, "side": side}))
     return found
 
 
@@ -137,6 +138,9 @@ def test_the_monolith_is_asked_then_a_fence_waited_for_then_the_service_then_the
     found = looked(sides, tmp_path, monkeypatch)
     assert found.match
     assert (found.users, found.told_apart, found.fence_seconds) == (2, True, 0.25)
+    # What one answer leaves open (there is no next page) another one shows.
+    assert [one.unseen for one in found.endpoints] == [[], []]
+    assert kept["side"] == "source"
     assert kept["shadowed"] == {
         "match": True,
         "definition": "task-service:7",
@@ -168,6 +172,21 @@ def test_the_monolith_is_asked_then_a_fence_waited_for_then_the_service_then_the
     assert sum(one.answers for one in found.endpoints) == sum(asked.values())
 
 
+def test_what_one_answer_writes_otherwise_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+) -> None:
+    """Prevents a note of which only the last answer's is left."""
+
+    def change(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if path != "/api/tasks":
+            return body
+        return {**body, "tasks": [{**one, "created_at": "2026-11-26T00:00:00+00:00"} for one in body["tasks"]]}
+
+    found = looked(Sides(change), tmp_path, monkeypatch)
+    assert found.match
+    assert [one.respelled for one in found.endpoints] == [["tasks[].created_at"], []]
+
+
 def test_what_differs_is_named_by_endpoint_and_kept_without_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
 ) -> None:
@@ -187,13 +206,19 @@ def test_what_differs_is_named_by_endpoint_and_kept_without_values(
         ("tasks[].created_at", "time", "9:00:00 later")
     ]
     assert listing.differences[0].answers == listing.answers
+    assert re.fullmatch(r"GET /api/tasks(\?\S+)?, task 1\d\d", listing.differences[0].example)
+    assert re.fullmatch(r"GET /api/tasks/1\d\d", showing.differences[0].example)
     assert [(one.field, one.kind) for one in showing.differences] == [("task.title", "value")]
     assert showing.differences[0].answers == 2 * shadow.SHOWN
     event = last(sides.stage(tmp_path).settings.journal, "shadow", "compared")
     assert event is not None
-    assert event["differing"] == {
-        "GET /api/tasks": ["tasks[].created_at: time"],
-        "GET /api/tasks/{id}": ["task.title: value"],
+    names = ("GET /api/tasks", "GET /api/tasks/{id}")
+    assert {key: value for key, value in event.items() if key not in ("at", "step", "event")} == {
+        "match": False,
+        "users": 2,
+        "answers": dict(zip(names, (listing.answers, showing.answers), strict=True)),
+        "different": dict(zip(names, (listing.answers, 2 * shadow.SHOWN), strict=True)),
+        "differing": dict(zip(names, (["tasks[].created_at: time"], ["task.title: value"]), strict=True)),
     }
     for text in (found.json_text(), json.dumps(event, ensure_ascii=False), repr(kept)):
         assert not [secret for secret in SECRETS if secret in text]
