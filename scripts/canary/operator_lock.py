@@ -46,7 +46,8 @@ class Operation(StrEnum):
 
 def operation(held: Holder) -> Operation | None:
     """What the holder does; None when he does not say."""
-    return next((one for one in Operation if held.name.startswith(f"{session_name(one)} ")), None)
+    named = [one for one in Operation if held.name.startswith(f"{session_name(one)} ")]
+    return max(named, key=len, default=None)  # the name of one begins that of another
 
 
 def _who(held: Holder) -> str:
