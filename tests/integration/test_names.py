@@ -23,9 +23,9 @@ from scripts.replication import run as replicate
 from scripts.schema import run as schema
 from scripts.support.sides import BOTH, Side
 from scripts.verify import run as verify
+from tests.cloud import Cloud
 from tests.integration.roles import MONOLITH, OPERATOR, PASSWORDS, SERVICE, Cast
 from tests.integration.test_chain import MakePair
-from tests.unit.canary.test_step import Cloud
 
 APPLICATIONS: dict[Side, str] = {"source": MONOLITH, "target": SERVICE}
 PINNED = {"options": "-c search_path=pg_catalog,pg_temp"}

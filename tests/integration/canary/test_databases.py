@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,13 @@ import pytest
 from psycopg import sql
 
 from components.config_gates import GateLimits
-from scripts.canary import operator_lock, readiness, ready, rollback
+from scripts.canary import gates, operator_lock, readiness, ready, rollback
 from scripts.canary import step as canary
 from scripts.canary.documents import CanaryRun, CanaryStep, Unfinished
-from scripts.canary.operator_lock import Operation
+from scripts.canary.operator_lock import Lock, Operation, TakenOver
 from scripts.canary.stage import Stage
 from scripts.canary.status import status
+from scripts.canary.watch import Watch
 from scripts.copy import run as copy
 from scripts.database import catalog, helper_schema
 from scripts.finish import finalize
@@ -33,10 +37,10 @@ from scripts.verify import replay, rollback_proof
 from scripts.verify import run as verify
 from scripts.verify import verdict as verdicts
 from scripts.verify.documents import WritesProof
+from tests.cloud import HEALTHY, Cloud, stepped
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
 from tests.journal import last
-from tests.unit.canary.test_step import HEALTHY, Cloud, stepped
 
 NOBODY_COMPARED = (
     "nobody has compared the two sides' answers yet; remedy: task-migration shadow --base-url URL --token-file FILE"
@@ -61,7 +65,7 @@ STEP = (
     + """
 from scripts.canary import step as canary
 from scripts.canary.stage import Stage
-from tests.unit.canary.test_step import SILENT, Cloud
+from tests.cloud import SILENT, Cloud
 cloud = Cloud(observed=SILENT)
 canary.step(Stage(settings, cloud, cloud, None, cloud, metrics=cloud))
 """
@@ -124,22 +128,38 @@ def test_one_operator_moves_the_weight_and_a_killed_one_leaves_no_lock(make_pair
     wait_until(free, bool, what="the killed operator's lock to be gone", timeout=20)
 
 
-def test_a_taken_over_operator_stops_and_a_restarted_server_is_no_take_over(make_pair: MakePair) -> None:
-    """Prevents a step that goes on after another operator took over, and one that stops at a failover."""
+def test_a_taken_over_operator_stops_and_a_restarted_server_is_no_take_over(
+    make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a step that goes on after another operator took over, or takes the lock back, and one that stops at a failover."""
     pair = make_pair(rows=None)
     helper_schema.install(pair.source)
-    with operator_lock.locked(pair.settings, Operation.RUN) as first:
+    end = "SELECT pg_terminate_backend(pid) FROM task_migration.locks WHERE name = 'canary'"
+    with operator_lock.locked(pair.settings, Operation.RUN) as first, ExitStack() as held:
         first.check()
-        with operator_lock.locked(pair.settings, Operation.ROLLBACK, take_over=True) as second:
-            with pytest.raises(Refused, match="taken over by task-migration rollback"):
-                first.check()
-            second.check()
-    assert last(pair.settings.journal, "canary", "lock-taken-over") is not None
+        pair.source.execute(end)
+        looked = ThreadPoolExecutor(1).submit(first.check)
+        # Who ended the session takes the lock some time after that, and the other one looks at once: the time is what is tested.
+        time.sleep(0.5)
+        second = held.enter_context(operator_lock.locked(pair.settings, Operation.ROLLBACK))
+        with pytest.raises(TakenOver, match="taken over by task-migration rollback .* this command stops here") as lost:
+            looked.result(30)
+        assert lost.value.goes_back
+        second.check()
+    monkeypatch.setattr(operator_lock, "YIELD_SECONDS", 0.01)
     with operator_lock.locked(pair.settings, Operation.RUN) as lock:
-        pair.source.execute("SELECT pg_terminate_backend(pid) FROM task_migration.locks WHERE name = 'canary'")
+        keepalives = lock.connection.execute("SHOW tcp_keepalives_idle").fetchone()  # type: ignore[attr-defined]
+        assert keepalives == ("10",)
+        pair.source.execute(end)
         lock.check()
         with pytest.raises(Refused, match="another operator"), operator_lock.locked(pair.settings, Operation.STEP):
             pass
+        with operator_lock.locked(pair.settings, Operation.ROLLBACK, take_over=True), pytest.raises(TakenOver):
+            lock.check()
+    taken = last(pair.settings.journal, "canary", "lock-taken-over")
+    assert taken is not None
+    assert taken["by"].startswith("task-migration rollback ")
+    assert taken["holder"].startswith("task-migration canary run ")
 
 
 def _stage(settings: Settings, cloud: Cloud) -> Stage:
@@ -220,7 +240,10 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
         lambda: " ".join(verdict(pair)), lambda why: "reverse direction" in why, what="the cut way back", timeout=20
     )
     assert "synthetic write on the target was not read" in " ".join(verdict(pair))
-    assert canary.step(_stage(pair.settings, Cloud())).decision == "refused"
+    cloud = Cloud()
+    refused = stepped(_stage(pair.settings, cloud))
+    assert (refused.decision, cloud.ups, cloud.declared) == ("refused", [], 0)
+    assert "synthetic write on the target was not read" in " ".join(refused.reasons)
     pair.source.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
     wait_until(lambda: verdict(pair), lambda why: why == [], what="the way back", timeout=20)
 
@@ -337,6 +360,11 @@ def test_a_rollback_proves_every_insert_update_and_delete_of_the_task_service(pa
     document = rollback.run(_stage(pair.settings, cloud))
     assert document.rows.proven
     assert document.rows.told == 1
+    # A watch promotes all the same, and says how many were lost.
+    observed = Watch(_stage(pair.settings, Cloud(5)), Lock(), 5).run()
+    decision = gates.decide(observed, pair.settings.config.gates, 0.05)
+    assert (observed.told, decision.verdict) == (1, "promote")
+    assert "1 writes lost to others in all, each told in a conflict log" in decision.reasons
 
 
 @pytest.mark.parametrize(
@@ -386,6 +414,12 @@ def test_a_rollback_fails_on_writes_that_a_slot_advanced_by_hand_left_out(pair: 
     pair.source.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(name)))
     fence.reverse(pair.settings, 20)
 
+    # A watch goes back at once, and tells how many.
+    cloud = Cloud(5)
+    observed = Watch(_stage(pair.settings, cloud), Lock(), 5).run()
+    decision = gates.decide(observed, pair.settings.config.gates, 0.05)
+    assert (observed.missing, decision.verdict) == (1, "rollback")
+    assert "1 writes never arrived on the other side, the limit is none" in decision.reasons[0]
     seen = replicate.status(pair.settings)
     assert seen.status == "fail"
     (finding,) = [one for one in seen.findings if one.what == "reverse: writes that did not arrive"]

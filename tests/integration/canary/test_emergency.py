@@ -31,10 +31,10 @@ from scripts.rehearsal.world import EmulatedAws, build_world
 from scripts.support.errors import Refused
 from scripts.support.listener_rules import parse_rule
 from scripts.support.settings import PROJECT_ROOT, Settings
+from tests.cloud import Cloud
 from tests.conftest import Pair
 from tests.engine_support import stack_config, weights
 from tests.integration.test_chain import MakePair, running
-from tests.unit.canary.test_step import Cloud
 
 #: What a CLI says in each case, and with which status (Pulumi, 'pulumi up'; a 409 of the service).
 FAILING_CLI = """#!{python}

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from components.config import MigrationConfig
 from components.config_gates import GateLimits
 from scripts.canary import decisions, history, readiness, rollback
 from scripts.canary import step as canary
 from scripts.canary.documents import CanaryStep, Rollback
+from scripts.canary.notices import Notices
 from scripts.canary.stage import Stage
 from scripts.canary.status import status
 from scripts.finish import rights
@@ -22,10 +24,10 @@ from scripts.support.errors import DatabaseError, MigrationError
 from scripts.support.events import Step
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
+from tests.cloud import FAILING, SILENT, Cloud
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
 from tests.journal import last
-from tests.unit.canary.test_step import FAILING, SILENT, Cloud
 from tests.unit.support.test_journal import FOREIGN
 
 #: Events that nobody of ours wrote: each would have decided something.
@@ -107,10 +109,11 @@ def test_a_forged_decision_leads_to_no_file_beside_the_decisions(pair: Pair) -> 
         decisions.explain(pair.settings)
 
 
-def test_foreign_objects_in_s3_stop_neither_a_step_nor_the_way_back(
+def test_foreign_objects_in_s3_stop_neither_a_step_nor_the_way_back_nor_what_is_told_of_it(
     pair: Pair, aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Prevents a rollback that ends with a traceback after the routes have moved, as an empty object made it."""
+    """Prevents a rollback that ends with a traceback after the routes have moved, as an empty object made it; and a decision that only
+    the machine which made it can explain, or of which nobody is told."""
     for name, value in aws.environment().items():
         monkeypatch.setenv(name, value)
     s3 = aws.client("s3")
@@ -121,16 +124,21 @@ def test_foreign_objects_in_s3_stop_neither_a_step_nor_the_way_back(
         s3.put_object(Bucket="state", Key=f"night/journal/{name}.json", Body=body[: 2**20])
         s3.put_object(Bucket="state", Key=f"night/journal/{now}-{number:08x}.json", Body=body)
     s3.put_object(Bucket="state", Key=f"night/journal/below/{now}-00000000.json", Body=b"{}")
+    topic = aws.client("sns").create_topic(Name="myteacher-alerts")["TopicArn"]
+    queue = aws.client("sqs").create_queue(QueueName="night")["QueueUrl"]
+    arn = aws.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     settings = replace(pair.settings, state_dir="s3://state/night")
     assert verify.run(settings).match
     forge(settings, *FORGED)
     cloud = Cloud(observed=FAILING)
-    step = canary.step(_stage(settings, cloud))
+    at = replace(_stage(settings, cloud), notices=Notices(aws.client("sns"), topic))
+    step = canary.step(at)
     assert isinstance(step, CanaryStep)
     assert (step.decision, cloud.live) == ("rollback", 0)
     assert step.rollback is not None
     assert step.rollback.rows.proven
-    assert status(_stage(settings, cloud)).rollback_owed is None
+    assert status(at).rollback_owed is None
     # Ours are all there, in order, and what is passed by has been named.
     ours = [event["event"] for event in settings.journal.events() if event["event"] not in ("compared", "revoking")]
     assert ours[-5:] == ["moved", "decided", "begun", "routed", "done"]
@@ -138,6 +146,23 @@ def test_foreign_objects_in_s3_stop_neither_a_step_nor_the_way_back(
         "s3://state/night/journal holds what is no event of this program, passed by: night/journal/"
         in capfd.readouterr().err
     )
+
+    # Another machine explains the decision, and the topic was told of it.
+    assert str(step.document).startswith("s3://state/night/decisions/")
+    answer = decisions.explain(Settings(MigrationConfig(), None, None, None, "s3://state/night"))
+    assert (answer.location, answer.decision, answer.again) == (step.document, "rollback", "rollback")
+    with pytest.raises(MigrationError, match="cannot be read"):
+        decisions.read("s3://state/night/decisions/none.json")
+    messages: list[dict[str, Any]] = aws.client("sqs").receive_message(QueueUrl=queue)["Messages"]
+    (notice,) = [json.loads(message["Body"]) for message in messages]
+    assert notice["Subject"].startswith("rollback from 5 % done in ")
+    assert notice["Message"].startswith(f"{notice['Subject']}\n\nAll requests are on the monolith, with every write")
+    assert f"\n- {step.document}\n- https://{aws.region}.console.aws.amazon.com/s3/object/state?" in notice["Message"]
+    # A topic that is gone is journaled, and nothing more.
+    Notices(aws.client("sns"), topic + "-gone").send(settings, "rollback\nfrom 5 % – done", "text")
+    failed = last(settings.journal, "canary", "notice-failed")
+    assert failed is not None
+    assert failed["subject"] == "rollback from 5 % – done"
 
 
 def test_a_rollback_while_the_source_is_away_is_ended_before_a_step_goes_up(

@@ -21,9 +21,9 @@ from scripts.replication import run as replicate
 from scripts.schema import run as schema
 from scripts.support.errors import Refused, TimedOut
 from scripts.support.sides import BOTH, Side
+from tests.cloud import Cloud
 from tests.conftest import Pair
 from tests.integration.roles import MONOLITH, SERVICE, Cast
-from tests.unit.canary.test_step import Cloud
 
 APPLICATIONS: dict[Side, str] = {"source": MONOLITH, "target": SERVICE}
 #: The advisory keys that this program once used; any login may take them.

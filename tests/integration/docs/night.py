@@ -127,7 +127,7 @@ ELSEWHERE: dict[str, str] = {
     "task-migration rehearse --drill": "minutes; tests/rehearsal/test_rehearsal.py runs it with fewer users",
     "task-migration rehearse --replication dms --dms-lag 5 --sticky 30 --watch 60": "twelve minutes and more",
     "task-migration canary step": "a watch; tests/rehearsal/test_rehearsal.py climbs the ladder by it",
-    'task-migration canary step --to 25 --force --reason "..."': "a watch; tests/unit/canary/test_step.py",
+    'task-migration canary step --to 25 --force --reason "..."': "a watch; tests/integration/canary/test_step.py",
     "task-migration canary step --take-over": "a watch; tests/integration/canary/test_locks.py",
     "task-migration canary run": "watches; tests/integration/canary/test_databases.py",
     "task-migration canary status --explain": "of a watch; tests/integration/canary/test_aws.py",

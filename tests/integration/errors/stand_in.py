@@ -6,7 +6,7 @@ import os
 
 from scripts.canary.stage import Stage
 from scripts.support.settings import Settings
-from tests.unit.canary.test_step import Cloud
+from tests.cloud import Cloud
 
 
 def stage(settings: Settings) -> Stage:

@@ -16,10 +16,10 @@ from scripts.support.errors import MigrationError, Refused, UsageError
 from scripts.support.events import Step
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
+from tests.cloud import Cloud
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, Writer, count, running
 from tests.journal import last
-from tests.unit.canary.test_step import Cloud
 
 TWO = {"tables": ["tasks", "task_tag"]}
 INSERT = "INSERT INTO tasks (user_id, title) SELECT min(user_id), 'only here' FROM tasks"

@@ -19,9 +19,9 @@ from scripts.support.errors import DatabaseError, Refused
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
+from tests.cloud import Cloud
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
-from tests.unit.canary.test_step import Cloud
 
 ROLES = {"source": "myteacher_app_user", "target": "task_service_user"}
 INSERT = "INSERT INTO tasks (user_id, title) SELECT min(user_id), '{}' FROM tasks"

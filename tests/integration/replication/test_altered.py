@@ -13,11 +13,11 @@ from scripts.replication import run as replicate
 from scripts.support.errors import TimedOut
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
+from tests.cloud import Cloud
 from tests.conftest import Pair
 from tests.integration.conflict_log import told
 from tests.integration.replication.test_start_refuses import TWO, _failing
 from tests.integration.test_chain import MakePair, count, running
-from tests.unit.canary.test_step import Cloud
 
 
 def gate(pair: Pair) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from scripts.canary.figures import Observed
 from scripts.canary.gates import decide
+from scripts.canary.operator_lock import Lock
+from scripts.canary.watch import Watch
 from scripts.copy import run as copy
 from scripts.database.sides import open_side
 from scripts.replication import deletes, fence, status, writes
@@ -14,6 +15,7 @@ from scripts.replication import run as replicate
 from scripts.replication.documents import DeletedRows
 from scripts.schema import run as schema
 from scripts.support.wait import wait_until
+from tests.cloud import SILENT, Cloud, short, stage_of
 from tests.integration.roles import SERVICE, Cast
 from tests.integration.test_chain import MakePair, count
 
@@ -64,9 +66,14 @@ def test_a_table_that_the_service_empties_is_told_of_and_stays_told_when_its_rec
     looked = status.look(cast.settings, 10)
     kept = {(one.table): one.deleted for one in looked.deletes}
     assert kept["tasks"] == gone, "each deletion counts once, whether its record is there or was pruned"
-    decision = decide(Observed(60.0, deletes=looked.deletes), config.gates, 0.0)
+    # A watch holds, and tells the alarms' topic at once, and once: it would go on to its end for half an hour.
+    cloud = Cloud(5, observed=SILENT)
+    at = stage_of(short(cast.settings, watch_seconds=1.0), cloud)
+    decision = decide(Watch(at, Lock(), 5).run(), config.gates, 1.0)
     assert decision.verdict == "hold"
     assert any(f"deleted {gone} of" in reason for reason in decision.reasons)
+    assert cloud.notices == ["ALARM: unusual deletes by the Task Service"]
+    assert f"deleted {gone} of" in cloud.texts[0]
     assert f"deleted {gone} of" in " ".join(found(cast))
 
 

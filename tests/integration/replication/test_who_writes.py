@@ -8,6 +8,9 @@ import psycopg
 import pytest
 
 from scripts.canary import history
+from scripts.canary.gates import decide
+from scripts.canary.operator_lock import Lock
+from scripts.canary.watch import Watch
 from scripts.copy import run as copy
 from scripts.database import helper_schema
 from scripts.database.sides import open_side
@@ -22,6 +25,7 @@ from scripts.support.events import CanaryEvent, RollbackEvent, Step
 from scripts.support.sides import Side
 from scripts.support.wait import wait_until
 from scripts.writes import install
+from tests.cloud import Cloud, short, stage_of
 from tests.integration.roles import MONOLITH, OPERATOR, SERVICE, Cast
 from tests.integration.test_chain import MakePair
 
@@ -125,6 +129,14 @@ def test_whoever_writes_on_the_source_at_100_percent_is_named_at_once_and_keeps_
     assert f"1 writes by {MONOLITH} as 'scheduler' (scheduled_task_executions 1; the last at " in text
     (finding,) = [one for one in status.read(cast.settings).findings if one.status == "fail"]
     assert (finding.what, finding.detail in text) == ("source: somebody else writes", True)
+    # A watch that is fine by its figures holds, and tells the alarms' topic at once.
+    cloud = Cloud(100)
+    at = stage_of(short(cast.settings), cloud)
+    decision = decide(Watch(at, Lock(), 100).run(), at.settings.config.gates, 0.05)
+    (reason,) = decision.reasons
+    assert (decision.verdict, f" by {MONOLITH} as 'scheduler' (scheduled_task_executions " in reason) == ("hold", True)
+    assert cloud.notices == ["ALARM: somebody else writes"]
+    assert reason in cloud.texts[0]
     with pytest.raises(
         Refused, match=r"nobody but replication writes on the source.*as 'scheduler'.*Nothing was changed"
     ):

@@ -24,9 +24,9 @@ from scripts.support.errors import MigrationError, Refused, TimedOut
 from scripts.support.sides import Side
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
+from tests.cloud import Cloud
 from tests.conftest import Pair
 from tests.integration.roles import MONOLITH, OPERATOR, SERVICE, Cast
-from tests.unit.canary.test_step import Cloud
 
 MakePair = Callable[..., Pair]
 #: By side, the role that attacks: it owns `attack`, and a function there that does what only the operator may.

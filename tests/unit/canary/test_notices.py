@@ -14,8 +14,7 @@ from scripts.canary.documents import CanaryStep
 from scripts.canary.figures import Observed, Period, Traffic
 from scripts.canary.notices import LONGEST, Notices
 from scripts.support.settings import Environment, Settings
-from tests.unit.canary.test_step import FAILING, Cloud, stage, stepped
-from tests.unit.canary.test_step import _databases as _databases
+from tests.cloud import FAILING, settings_of
 from tests.unit.cli.test_canary_text import BACK
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:alarms"
@@ -34,8 +33,7 @@ class Topic:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    made = stage(Cloud(), tmp_path / "state").settings
-    return dataclasses.replace(made, job_summary=str(tmp_path / "summary.md"))
+    return dataclasses.replace(settings_of(tmp_path / "state"), job_summary=str(tmp_path / "summary.md"))
 
 
 def document(**changes: Any) -> CanaryStep:
@@ -108,24 +106,20 @@ def test_a_decision_says_what_is_now_what_decided_and_what_happens_next(
     assert len(parts) == 2
 
 
-def test_a_decision_leads_to_its_document_and_shows_both_sides(tmp_path: Path) -> None:
+def test_a_decision_leads_to_its_document_and_shows_both_sides() -> None:
     """Prevents a notice that says no figure, or whose evidence nobody finds."""
-    cloud = Cloud(25, observed=FAILING)
-    at = stage(cloud, tmp_path)
-    kept = stepped(at)
-    assert f"The decision with its evidence:\n- {kept.document}\n" in cloud.texts[0], "a rollback names what led to it"
-    assert "error rate is 10 %" in cloud.texts[0]
-    text = notices.decided(
-        kept.model_copy(update={"decision": "hold", "document": "s3://state/a b/x.json"}), "eu-west-1"
-    )
+    kept = document(evidence=FAILING, document="s3://state/a b/x.json")
+    text = notices.decided(kept, "eu-west-1")
     assert "- Task Service: 500 requests, 10 % errors, typical P50 10 ms, typical P95 20 ms\n" in text
     assert "monolith:" not in text
     assert "- s3://state/a b/x.json\n" in text
     assert "- https://eu-west-1.console.aws.amazon.com/s3/object/state?region=eu-west-1&prefix=a%20b/x.json\n" in text
     assert "canary status --explain" in text
     one = Observed(60.0, (Period(0.0, Traffic(1, 0, 0, 10.0)),))
-    alone = notices.decided(kept.model_copy(update={"decision": "hold", "evidence": one}))
+    alone = notices.decided(kept.model_copy(update={"evidence": one}))
     assert "- Task Service: 1 request, 0 % errors, typical P50 10 ms\n" in alone
+    back = notices.went_back(BACK, "s3://state/a b/x.json", "eu-west-1")
+    assert "The decision with its evidence:\n- s3://state/a b/x.json\n- https://eu-west-1.console" in back
 
 
 def test_many_reasons_are_told_by_their_number() -> None:
