@@ -130,7 +130,7 @@ ELSEWHERE: dict[str, str] = {
     'task-migration canary step --to 25 --force --reason "..."': "a watch; tests/integration/canary/test_step.py",
     "task-migration canary step --take-over": "a watch; tests/integration/canary/test_locks.py",
     "task-migration canary run": "watches; tests/integration/canary/test_databases.py",
-    "task-migration canary status --explain": "of a watch; tests/integration/canary/test_aws.py",
+    "task-migration canary status --explain": "of a watch; tests/integration/canary/test_journal.py",
     "task-migration finalize --dry-run": "at 100 %; tests/integration/test_breaking_commands.py",
     "task-migration finalize": "at 100 %; tests/rehearsal/test_rehearsal.py ends by it",
     "task-migration status --watch": "until Ctrl-C; tests/integration/status/test_status.py",
