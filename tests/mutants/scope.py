@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _CANARY, _WRITES = "tests/unit/canary", "tests/integration/replication"
+_EXPRESSIONS = "tests/integration/verify/test_expressions.py"
 #: Left out is what only words or carries: documents, texts, readers of AWS, and SQL files, which mutmut does not know
 #: (tests/model/ and tests/fuzz/ look after the rules' SQL).
 SCOPE: dict[str, tuple[str, ...]] = {
@@ -38,11 +39,11 @@ SCOPE: dict[str, tuple[str, ...]] = {
     "scripts/status/judge.py": ("tests/unit/status",),
     "scripts/support/listener_rules.py": ("tests/unit/support/test_listener_rules.py",),
     "scripts/verify/bindings.py": ("tests/unit/verify", "tests/integration/verify/test_keys_and_claims.py"),
-    "scripts/verify/buckets.py": ("tests/unit/verify",),
-    "scripts/verify/hash.py": ("tests/unit/verify", "tests/integration/verify/test_verify.py"),
+    "scripts/verify/buckets.py": ("tests/unit/verify/test_buckets.py", _EXPRESSIONS),
+    "scripts/verify/hash.py": (_EXPRESSIONS,),
     "scripts/verify/replay.py": ("tests/unit/verify",),
-    "scripts/verify/rows.py": ("tests/unit/verify",),
-    "scripts/verify/slices.py": ("tests/unit/verify", "tests/integration/verify/test_verify.py"),
+    "scripts/verify/rows.py": ("tests/unit/verify/test_rows.py", _EXPRESSIONS),
+    "scripts/verify/slices.py": (_EXPRESSIONS,),
     "scripts/verify/verdict.py": ("tests/unit/verify", "tests/integration/verify/test_verify.py"),
     "scripts/writes/apply.py": ("tests/unit/writes", f"{_WRITES}/test_reported_rules.py"),
     "scripts/writes/relations.py": ("tests/unit/writes", f"{_WRITES}/test_reported_rules.py"),
