@@ -38,7 +38,10 @@ SCOPE: dict[str, tuple[str, ...]] = {
     "scripts/schema/statements.py": ("tests/unit/schema", "tests/integration/schema/test_schema.py"),
     "scripts/status/judge.py": ("tests/unit/status",),
     "scripts/support/listener_rules.py": ("tests/unit/support/test_listener_rules.py",),
-    "scripts/verify/bindings.py": ("tests/unit/verify", "tests/integration/verify/test_keys_and_claims.py"),
+    "scripts/verify/bindings.py": (
+        "tests/integration/verify/test_bindings.py",
+        "tests/integration/verify/test_keys_and_claims.py",
+    ),
     "scripts/verify/buckets.py": ("tests/unit/verify/test_buckets.py", _EXPRESSIONS),
     "scripts/verify/hash.py": (_EXPRESSIONS,),
     "scripts/verify/replay.py": ("tests/unit/verify",),
@@ -46,7 +49,7 @@ SCOPE: dict[str, tuple[str, ...]] = {
     "scripts/verify/slices.py": (_EXPRESSIONS,),
     "scripts/verify/verdict.py": ("tests/unit/verify", "tests/integration/verify/test_verify.py"),
     "scripts/writes/apply.py": ("tests/unit/writes", f"{_WRITES}/test_reported_rules.py"),
-    "scripts/writes/relations.py": ("tests/unit/writes", f"{_WRITES}/test_reported_rules.py"),
+    "scripts/writes/relations.py": ("tests/unit/writes", f"{_WRITES}/test_relations.py"),
     "tests/model/judge.py": ("tests/model",),
     "tests/model/world.py": ("tests/model",),
 }
