@@ -49,7 +49,7 @@ def test_the_names_of_both_sides_are_the_plans() -> None:
 def test_the_canary_is_the_plans() -> None:
     """Prevents a weight that is left out, a shorter watch, and a gate that lets more through."""
     (said,) = re.findall(
-        r"The weight is (.+?) %\. Each is watched for (\d+) minutes .*?: (.+?)\.", PLAN.replace("\n", " ")
+        r"The weight is (.+?) %\. Each is watched for (\d+) minutes .*?: (.+?)\.", " ".join(PLAN.split())
     )
     weights, minutes, limits = said
     assert list(CONFIG.canary_ladder) == [int(number) for number in re.findall(r"\d+", weights)]
