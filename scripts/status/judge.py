@@ -185,7 +185,7 @@ def _disagreeing(seen: Seen, canary: Canary, journal: told.Told) -> Iterator[Fin
             detail="it has a copy, the databases show nothing of one",
             remedy="it was given up from another machine, or SOURCE_DATABASE_URL and TARGET_DATABASE_URL name other databases than then",
         )
-    if "source" in seen.sides and None not in (journal.weight, canary.weight) and journal.weight != canary.weight:
+    if None not in (journal.weight, canary.weight) and journal.weight != canary.weight:
         yield Finding(
             status="warn",
             what="weight",
@@ -196,8 +196,8 @@ def _disagreeing(seen: Seen, canary: Canary, journal: told.Told) -> Iterator[Fin
 
 def _verification(seen: Seen, rules: Mapping[str, Rule]) -> Looked | None:
     source = seen.sides.get("source")
-    if seen.running is not None and (rule := rules.get("verification")) is not None:
-        last = seen.running.readiness.verified
+    if seen.running is not None:
+        last, rule = seen.running.readiness.verified, rules["verification"]
         hours = None if last is None else _age(last.age_seconds / 3600)
         return Looked(
             match=last.match if last else None, hours_ago=hours, counts=rule.state == "good", text=_short(rule.text)
@@ -209,15 +209,9 @@ def _shadow(seen: Seen, rules: Mapping[str, Rule], config: MigrationConfig) -> L
     source = seen.sides.get("source")
     if not config.require_shadow:
         return None
-    if seen.running is not None and (rule := rules.get("shadow reads")) is not None:
-        last = seen.running.readiness.shadowed
-        there = last is not None and last.match is not None
-        return Looked(
-            match=last.match if last else None,
-            hours_ago=_age(last.hours) if last and there else None,
-            counts=rule.state == "good",
-            text=_short(rule.text),
-        )
+    if seen.running is not None and (last := seen.running.readiness.shadowed) is not None:
+        rule, hours = rules["shadow reads"], None if last.match is None else _age(last.hours)
+        return Looked(match=last.match, hours_ago=hours, counts=rule.state == "good", text=_short(rule.text))
     return None if source is None else _by_source(seen, source.kept.get(helper_schema.SHADOWED), "shadow")
 
 

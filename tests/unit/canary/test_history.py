@@ -50,7 +50,10 @@ DONE = {"step": "rollback", "event": "done", "at": AT}
         ([begun(0, 5), {**BACK, "reasons": ["by hand"]}], History(None, ("by hand",), "t1")),
         ([begun(0, 5), moved(), decided("rollback"), BACK, ROUTED, DONE], History(ups=(3.0, 2.0), back=AT)),
         ([begun(0, 5), BACK, DONE, begun(0, 5, "t9")], History((0, 5), None, "t9", back=AT)),
-        # Of another version, or of another step.
+        # Of another version, which kept less of an event; or of another step.
+        ([{"step": "canary", "event": "moved", "seconds": 3.0}], History(ups=(3.0,))),
+        ([{"step": "canary", "event": "decided", "decision": "rollback"}], History(owed=("decided",))),
+        ([{"step": "rollback", "event": "begun"}], History(owed=("begun",))),
         ([begun(0, 5), {**DONE, "step": "verify"}, {**DONE, "event": "undone"}, {}], History((0, 5), None, "t1")),
         # The ten newest deployments tell how long the next one takes.
         ([moved(5, float(number)) for number in range(12)], History(ups=tuple(map(float, range(2, 12))), reached=5)),
@@ -107,7 +110,9 @@ def test_no_step_up_while_cookies_of_before_the_rollback_count() -> None:
     back, at = history([moved(50), BACK, DONE]), datetime.fromisoformat(AT)
     assert History().bound(60, at) is None
     assert back.bound(0, at) is None
-    assert back.bound(60, at + timedelta(seconds=60)) is None
+    assert back.bound(0, at - timedelta(seconds=10)) is None, "no cookie, whatever the clocks say"
+    for seconds in (60, 61):
+        assert back.bound(60, at + timedelta(seconds=seconds)) is None
     text = back.bound(60, at + timedelta(seconds=18))
     assert text is not None
     assert "by a cookie that counts for 42 s more (canaryStickySeconds 60); step again after that" in text

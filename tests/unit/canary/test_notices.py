@@ -46,8 +46,11 @@ def test_a_notice_goes_to_the_topic_and_into_the_jobs_summary(settings: Settings
     topic = Topic()
     Notices(topic, TOPIC).send(settings, "canary 5 -> 25 %: hold – wait", "one\n\n- two")
     Notices(topic, TOPIC).send(settings, "second", "three")
-    assert topic.sent[0]["Subject"] == "canary 5 -> 25 %: hold ? wait"
-    assert topic.sent[0]["Message"] == "canary 5 -> 25 %: hold – wait\n\none\n\n- two"
+    assert topic.sent[0] == {
+        "TopicArn": TOPIC,
+        "Subject": "canary 5 -> 25 %: hold ? wait",
+        "Message": "canary 5 -> 25 %: hold – wait\n\none\n\n- two",
+    }
     summary = Path(str(settings.job_summary)).read_text()
     assert summary == "### canary 5 -> 25 %: hold – wait\n\none\n\n- two\n\n### second\n\nthree\n\n"
 
@@ -69,10 +72,17 @@ def test_neither_way_stops_the_other_or_what_is_done(settings: Settings, tmp_pat
         dataclasses.replace(settings, job_summary=str(tmp_path / "none" / "x")), "second", "text"
     )
     assert [one["Subject"] for one in topic.sent] == ["second"]
-    assert [event["subject"] for event in settings.journal.events() if event["event"] == "notice-failed"] == [
-        "first",
-        "second",
-    ]
+    failed = [(one["subject"], one["reason"]) for one in settings.journal.events() if one["event"] == "notice-failed"]
+    assert [subject for subject, _ in failed] == ["first", "second"]
+    assert "no topic" in failed[0][1]
+    assert "No such file" in failed[1][1]
+
+
+def test_where_there_is_no_topic_and_no_job_nothing_is_sent(settings: Settings) -> None:
+    nowhere = dataclasses.replace(settings, job_summary=None)
+    Notices(None, None).send(nowhere, "first", "text")
+    assert list(settings.journal.events()) == []
+    assert (Notices(None, None).region, Notices(Topic(), TOPIC).region) == (None, "eu-west-1")
 
 
 def test_a_notice_is_never_longer_than_the_topic_takes(settings: Settings) -> None:
@@ -80,6 +90,8 @@ def test_a_notice_is_never_longer_than_the_topic_takes(settings: Settings) -> No
     topic = Topic()
     Notices(topic, TOPIC).send(settings, "s", "語" * LONGEST)
     assert LONGEST - 3 <= len(topic.sent[0]["Message"].encode()) <= 262_144
+    Notices(topic, TOPIC).send(settings, "é\n" + "x" * 200, "text")
+    assert topic.sent[1]["Subject"] == "? " + "x" * 98
 
 
 @pytest.mark.parametrize(
@@ -88,7 +100,7 @@ def test_a_notice_is_never_longer_than_the_topic_takes(settings: Settings) -> No
         ({"decision": "promote"}, False, "The Task Service gets 25 % of the requests, and all", "`task-migration canary step` raises the weight"),
         ({"decision": "promote"}, True, "gets 25 %", "`canary run` goes on with the ladder's next step by itself"),
         ({"decision": "promote", "to": 100}, True, "gets 100 %", "`task-migration finalize`, once nobody has written on the source"),
-        ({}, False, "gets 25 % of the requests; nothing moved back", "`task-migration canary step` watches again; or back: `task-migration rollback"),
+        ({}, False, "gets 25 % of the requests; nothing moved back", "- mend what is said above, then `task-migration canary step` watches again; or back: `task-migration rollback"),
         ({}, True, "gets 25 %", "`canary run` watches again, watchRounds times in all, and stops then"),
         ({"decision": "refused"}, True, "Refused: nothing was changed by this step to 25 %", "mend what is said above, then `task-migration canary step`"),
     ],
@@ -98,11 +110,12 @@ def test_a_decision_says_what_is_now_what_decided_and_what_happens_next(
 ) -> None:
     """Prevents a notice at night from which nobody knows whether to get up."""
     text = notices.decided(document(**changes), unattended=unattended)
+    assert unattended or text == notices.decided(document(**changes)), "nobody goes on by itself unless it is said"
     first, *parts = text.split("\n\n")
     assert now in first
     assert parts[0] == "What decided:\n- P95 is 600 ms, the limit is below 500 ms"
     assert parts[1].startswith("What happens next:\n- ")
-    assert following in parts[1]
+    assert following in f"- {parts[1].partition('- ')[2]}"
     assert len(parts) == 2
 
 
@@ -126,6 +139,35 @@ def test_many_reasons_are_told_by_their_number() -> None:
     """Prevents a mail of thirty rules of which all are good."""
     text = notices.decided(document(decision="promote", reasons=[f"rule {number}" for number in range(30)]))
     assert "- rule 11\n- and 18 more, in the decision" in text
+    twelve = notices.decided(document(decision="promote", reasons=[f"rule {number}" for number in range(12)]))
+    assert "- rule 11\n\nWhat happens next:" in twelve
+
+
+def test_the_console_is_named_where_a_decision_is_in_a_bucket_of_a_known_region() -> None:
+    """Prevents a link that leads nowhere, at night."""
+    for place, region, links in (
+        ("s3://state/x y/z.json", "eu-west-1", 1),
+        ("s3://state/z.json", None, 0),
+        ("/var/z.json", "eu-west-1", 0),
+    ):
+        for text in (notices.decided(document(document=place), region), notices.went_back(BACK, place, region)):
+            assert f"The decision with its evidence:\n- {place}\n" in text
+            assert text.count("https://eu-west-1.console.aws.amazon.com/s3/object/state?") == links
+            assert text.endswith("- judged again: `task-migration canary status --explain`")
+
+
+def test_what_ends_or_stops_says_what_is_now_and_what_to_type() -> None:
+    assert notices.stopped("S3 is away") == (
+        "`canary run` was ended by an error: the weight stays where it is, and nothing watches it.\n\n"
+        "What decided:\n- S3 is away\n\n"
+        "What happens next:\n"
+        "- `task-migration canary status` says where the weight is\n"
+        "- mend what is said above, then `task-migration canary run` goes on from there; or back: `task-migration rollback --reason TEXT`"
+    )
+    assert notices.alarm(["one", "two"]) == (
+        "The canary is on hold.\n\nWhat decided:\n- one\n- two\n\nWhat happens next:\n"
+        "- the watch goes on, and nothing is promoted while this lasts\n- back at once: `task-migration rollback --reason TEXT`"
+    )
 
 
 def test_a_rollback_says_whether_it_is_proven_and_where_the_scheduler_belongs() -> None:
@@ -133,6 +175,8 @@ def test_a_rollback_says_whether_it_is_proven_and_where_the_scheduler_belongs() 
     text = notices.went_back(BACK)
     assert text.startswith("All requests are on the monolith, with every write of the Task Service: ")
     assert "the scheduler runs on the monolith again" in text
+    drifted = notices.went_back(BACK.model_copy(update={"drift": "Pulumi does not know it yet"}))
+    assert "What happens next:\n- Pulumi does not know it yet\n- the scheduler runs" in drifted
     broken = BACK.model_copy(update={"rows": BACK.rows.model_copy(update={"missing": 3})})
     text = notices.went_back(broken)
     assert "It is NOT proven" in text.splitlines()[0]

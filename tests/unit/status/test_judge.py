@@ -127,7 +127,10 @@ def test_a_whole_look_is_told_as_it_was_seen() -> None:
     here = source(AT_5, 5, holder=holder("canary run"), at_work=("verify",))
     there = target(holder=holder("copy"), slot=SLOT.model_copy(update={"active": False}), runway=None)
     events = (*PREPARED, event("canary", "begun", 30, **{"from": 0, "to": 5}))
-    seen = look(here, there, running=running(NEAR), events=events, watched=Watched(NOW - 90, 5, 5.1, 4000))
+    verified = replace(VERIFIED, age_seconds=86_000.0)
+    seen = look(
+        here, there, running=running(NEAR, verified=verified), events=events, watched=Watched(NOW - 90, 5, 5.1, 4000)
+    )
     away = Unseen(what="last watch", why="gone", remedy="look there")
     found = judged(replace(seen, now=NOW + 0.25, unseen=(away,)))
     stamps = ["2026-11-26T00:50:00+00:00"] * 3 + ["2026-11-26T00:30:00+00:00"]
@@ -149,9 +152,9 @@ def test_a_whole_look_is_told_as_it_was_seen() -> None:
         "reverse_seconds": 0.1,
         "verification": {
             "match": True,
-            "hours_ago": 2.0,
+            "hours_ago": 23.89,
             "counts": True,
-            "text": "both sides were found equal 2.0 h ago, below 24 h",
+            "text": "both sides were found equal 23.9 h ago, below 24 h",
         },
         "shadow": {
             "match": True,
@@ -248,7 +251,8 @@ def test_an_old_verification_keeps_nobody_from_rolling_back() -> None:
 
 def test_a_shadow_that_nobody_asks_for_is_none() -> None:
     config = MigrationConfig(replication_engine="native", require_shadow=False)
-    found = judged(look(source(), target(), running=running(shadowed=None)), config)
+    kept = {"shadowed": {"match": True, "began": "2026-11-26T00:30:00+00:00"}}
+    found = judged(look(source(kept=kept), target(), running=running(shadowed=None)), config)
     assert (found.shadow, found.place.step, found.next) == (None, "verify", commands.STEP)
 
 
@@ -293,6 +297,9 @@ def test_what_was_never_done_has_no_age() -> None:
     assert found.shadow == Looked(
         match=None, hours_ago=None, counts=False, text="nobody has compared the two sides' answers yet"
     )
+    endless = judged(look(source(), target(), running=running(verified=replace(VERIFIED, age_seconds=float("inf")))))
+    assert endless.verification is not None
+    assert (endless.verification.hours_ago, endless.verification.counts) == (None, False)
     differ = judged(look(source(), target(), running=running(verified=replace(VERIFIED, match=False)))).verification
     assert differ is not None
     assert differ.text == "the last verification found differences"
@@ -306,6 +313,10 @@ def test_a_journal_of_another_machine_is_told() -> None:
     assert found.weight.declared == 25
     assert [one.detail for one in found.findings] == ["the source has kept 25 %, the journal's last move was to 5 %"]
     assert found.safe
+    less = judged(look(source(AT_5, 2), target(), running=running(shadowed=None), events=elsewhere))
+    assert [one.detail for one in less.findings] == ["the source has kept 2 %, the journal's last move was to 5 %"]
+    same = judged(look(source(AT_5, 5), target(), running=running(shadowed=None), events=elsewhere))
+    assert same.findings == []
 
 
 def test_a_database_that_another_version_wrote_is_named() -> None:
