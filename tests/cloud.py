@@ -42,6 +42,8 @@ class Cloud:
     """What a deployment sets is what the load balancer then says."""
 
     region = "ap-northeast-1"
+    #: Of the Task Service that runs.
+    definition: str | None = None
 
     def __init__(self, weight: int = 0, changes: tuple[Change, ...] = (RULE,), observed: Observed = HEALTHY) -> None:
         self.declared = self.live = weight

@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ import pytest
 from psycopg import sql
 
 from components.config_gates import GateLimits
-from scripts.canary import gates, operator_lock, readiness, ready, rollback
+from scripts.canary import gates, history, operator_lock, readiness, ready, rollback
 from scripts.canary import step as canary
 from scripts.canary.documents import CanaryRun, CanaryStep, Unfinished
 from scripts.canary.operator_lock import Lock, Operation, TakenOver
+from scripts.canary.ready import ServiceHealth
 from scripts.canary.stage import Stage
 from scripts.canary.status import status
 from scripts.canary.watch import Watch
@@ -31,6 +33,7 @@ from scripts.replication import fence
 from scripts.replication import run as replicate
 from scripts.schema import run as schema
 from scripts.support.errors import DataDiffer, MigrationError, Refused
+from scripts.support.events import Step
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import replay, rollback_proof
@@ -173,6 +176,13 @@ def verdict(pair: Pair) -> list[str]:
     return [] if decision.verdict == "promote" else list(decision.reasons)
 
 
+def _scheduled(side: psycopg.Connection[Any]) -> None:
+    """A write of the scheduler on that side."""
+    with side.transaction():
+        side.execute("SET LOCAL application_name = 'php artisan schedule:run'")
+        side.execute("UPDATE tasks SET priority = 2 WHERE id = (SELECT max(id) FROM tasks)")
+
+
 def _unseen(connection: psycopg.Connection[Any], statement: str) -> None:
     """A write that leaves no record, as one with the triggers off: it travels nowhere."""
     with connection.transaction():
@@ -230,6 +240,11 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
         assert said in " ".join(verdict(pair))
     assert verdict(pair) == []
 
+    # Of a former version, which kept no begin.
+    helper_schema.put(pair.source, helper_schema.SHADOWED, {"match": True})
+    assert verdict(pair) == [NOBODY_COMPARED]
+    helper_schema.put(pair.source, helper_schema.SHADOWED, kept)
+
     pair.target.execute("ALTER TABLE task_images ADD COLUMN drifted int")
     assert "the two catalogs differ" in " ".join(verdict(pair))
     pair.target.execute("ALTER TABLE task_images DROP COLUMN drifted")
@@ -244,8 +259,35 @@ def test_readiness_sees_each_thing_that_would_cost_writes(pair: Pair) -> None:
     refused = stepped(_stage(pair.settings, cloud))
     assert (refused.decision, cloud.ups, cloud.declared) == ("refused", [], 0)
     assert "synthetic write on the target was not read" in " ".join(refused.reasons)
+    # A record of that number that says something else is not the one that was written.
+    before = count(pair.target, "SELECT max(v) FROM task_migration.target_writes")
+    with ThreadPoolExecutor(1) as aside:
+        probed = aside.submit(readiness.probe, pair.settings, 10.0)
+        number = wait_until(
+            lambda: count(pair.target, "SELECT max(v) FROM task_migration.target_writes"),
+            lambda newest: newest > before,
+            what="the synthetic write",
+            timeout=10,
+        )
+        pair.source.execute(
+            "INSERT INTO task_migration.target_writes (v, table_name, key, kind, at) VALUES (%s, '', '', 'fence', '2026-01-01')",
+            (number,),
+        )
+        assert probed.result() is None
+    pair.source.execute("DELETE FROM task_migration.target_writes WHERE v = %s", (number,))
     pair.source.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
     wait_until(lambda: verdict(pair), lambda why: why == [], what="the way back", timeout=20)
+
+    # A service without a healthy target, deployments that took long, and a scheduler that still writes on the monolith.
+    cloud = Cloud()
+    cloud.healthy = 0
+    _scheduled(pair.source)
+    history.keep(pair.settings, Step.CANARY, "moved", {"to": 0, "seconds": 45.0})
+    seen = readiness.observe(replace(_stage(pair.settings, cloud), service=cloud))  # type: ignore[arg-type]
+    assert seen.service == ServiceHealth(2, 2, 0, 0, "COMPLETED")
+    assert 45.1 < (seen.rollback_seconds or 0) < 45.1 + 2 * 2.0, "the slowest deployment, the drain, two fences"
+    (runs,) = seen.not_switched
+    assert "the scheduler still runs on the monolith" in runs
 
 
 def test_a_verification_of_an_earlier_copy_is_none_of_this_one(make_pair: MakePair) -> None:
