@@ -82,7 +82,10 @@ def test_copy_quotes_the_line_it_read(server: psycopg.Connection[tuple[object, .
     with pytest.raises(psycopg.Error) as caught, server.cursor().copy("COPY class.pupils FROM STDIN") as copy:
         copy.write(b"Hanako Yamada\tx\t\\N\t\\N\n")
     assert 'column id: "Hanako Yamada"' in str(caught.value)
-    assert "Hanako" not in error_text.told(caught.value)
+    assert error_text.told(caught.value) == (
+        "InvalidTextRepresentation: invalid input syntax for type integer (more is left out, as it may quote the row: see --show-values) "
+        "(SQLSTATE 22P02)"
+    )
 
 
 def test_a_value_that_psycopg_cannot_read_is_not_quoted(server: psycopg.Connection[tuple[object, ...]]) -> None:
@@ -99,8 +102,7 @@ def test_a_traceback_holds_no_row(server: psycopg.Connection[tuple[object, ...]]
     crash = KeyError("nothing of PostgreSQL")
     crash.__context__ = ExceptionGroup("two", [ValueError("x"), caught.value])
     error_text.scrub(crash)
-    assert str(caught.value).startswith("duplicate key value violates")
-    assert "Hanako" not in str(caught.value)
+    assert str(caught.value) == 'duplicate key value violates unique constraint "names_name_key" (SQLSTATE 23505)'
 
 
 #: As pg_restore 16 and AWS DMS write them.

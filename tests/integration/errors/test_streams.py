@@ -57,7 +57,8 @@ def test_a_terminal_of_another_encoding_gets_escapes(shell_in: Callable[[State],
     shell.patch.setenv("PYTHONIOENCODING", "ascii")
     status, printed, said = command("status --json")
     assert status in (0, 10), said
-    assert json.loads(printed)["state_dir"].endswith("状態")
+    assert json.loads(printed)["state_dir"] == str(shell.directory / "状態")
+    assert (printed.isascii(), r"/\u72b6\u614b" in printed) == (True, True)
 
 
 def test_a_full_disk_under_the_journal_names_the_file(shell_in: Callable[[State], Shell]) -> None:

@@ -187,6 +187,7 @@ def test_whatever_settings_a_task_has_are_those_by_which_nothing_is_lost_or_are_
 
 def test_each_task_carries_the_record_of_the_side_that_it_reads() -> None:
     """Prevents a task that maps a table which capture does not fill, or that brings back what it brought."""
+    assert RECORDS == {"forward": "source_writes", "reverse": "target_writes"}
     assert {direction: record.table_name(publisher(direction)) for direction in DIRECTIONS} == RECORDS
 
 
