@@ -45,7 +45,8 @@ class ServiceControl:
 
     def health(self) -> ServiceHealth:
         """What ECS and the load balancer say of the service now. Raises MigrationError when that cannot be read."""
-        return self._health(self._found())
+        with refusals("the service cannot be read", "check ecs:DescribeServices"):
+            return self._health(self._found())
 
     def stop(self) -> None:
         """Ask for no task, and keep autoscaling from bringing them back.
@@ -181,7 +182,11 @@ class ServiceControl:
 
     def _why(self, found: Mapping[str, Any], targets: list[Mapping[str, Any]]) -> tuple[str, ...]:
         """What AWS says of deployments that failed, tasks that stopped and targets that are not healthy, with what mends it."""
-        said = [str(one["rolloutStateReason"]) for one in found["deployments"] if one.get("rolloutState") == "FAILED"]
+        said = [
+            str(one.get("rolloutStateReason", "a deployment failed"))
+            for one in found["deployments"]
+            if one.get("rolloutState") == "FAILED"
+        ]
         failed = [one for one in self._tasks("STOPPED") if one.get("stopCode") != "ServiceSchedulerInitiated"]
         said += [str(one.get("stoppedReason")) for one in failed]
         said += [

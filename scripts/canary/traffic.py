@@ -47,16 +47,15 @@ def find_rule(client: Any, listener: str, priority: int, monolith_group: str) ->
         Refused: the rules are not there.
     """
     with refusals("the listener's rules cannot be read", "check elasticloadbalancing:DescribeRules"):
-        rules = read_rules(client, listener)
-    by_priority = {rule["Priority"]: rule for rule in rules}
-    live, smoke = by_priority.get(str(priority)), by_priority.get(str(priority - 1))
-    groups = [group for group in parse_rule(smoke).weights if group != monolith_group] if smoke else []
-    if live is None or len(groups) != 1:
-        raise Refused(
-            f"the listener has no live rule at priority {priority} with a smoke rule at {priority - 1} above it; correct "
-            "liveRulePriority and listenerArn in the stack's file"
-        )
-    return Rule(str(live["RuleArn"]), groups[0], monolith_group)
+        by_priority = {rule["Priority"]: rule for rule in read_rules(client, listener)}
+        live, smoke = by_priority.get(str(priority)), by_priority.get(str(priority - 1))
+        groups = [group for group in parse_rule(smoke).weights if group != monolith_group] if smoke else []
+        if live is not None and len(groups) == 1:
+            return Rule(str(live["RuleArn"]), groups[0], monolith_group)
+    raise Refused(
+        f"the listener has no live rule at priority {priority} with a smoke rule at {priority - 1} above it; correct "
+        "liveRulePriority and listenerArn in the stack's file"
+    )
 
 
 class LoadBalancer:
@@ -67,11 +66,11 @@ class LoadBalancer:
         self.rule = rule
 
     def weight(self) -> int:
-        """The Task Service's share that the live rule gives, percent.
+        """The Task Service's share that the live rule gives, percent: 0 only where it gets nothing, 100 only where it gets everything.
 
         Raises:
             MigrationError: the rule cannot be read.
-            Refused: the rule forwards elsewhere than to the two target groups.
+            Refused: the rule forwards elsewhere than to the two target groups, or to none.
         """
         live = self._read(self.rule.arn, "the live rule")
         strangers = set(live.weights) - {self.rule.task_group, self.rule.monolith_group}
@@ -80,7 +79,12 @@ class LoadBalancer:
                 f"the live rule forwards to {', '.join(sorted(strangers))}, which is neither the monolith nor the Task "
                 "Service; mend the drift: pulumi up --refresh"
             )
-        return round(100 * live.share(self.rule.task_group))
+        if not any(live.weights.values()):
+            raise Refused(
+                "the live rule forwards to no target group, so nobody's requests for tasks are answered; mend the drift: pulumi up --refresh"
+            )
+        share = live.share(self.rule.task_group)
+        return int(100 * share) if share in (0, 1) else min(max(round(100 * share), 1), 99)
 
     def leads_to_service(self, rule: str, headers: Mapping[str, str]) -> bool:
         """Whether the rule (its ARN) takes what asks for tasks with these headers, and gives it to the Task Service alone.

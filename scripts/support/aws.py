@@ -41,11 +41,16 @@ def client(service: str, region: str | None = None, *, patient: bool = False) ->
 
 @contextmanager
 def refusals(what: str, remedy: str) -> Iterator[None]:
-    """What AWS refuses inside, or that it cannot be reached, is a MigrationError: ``what``, the cause, ``remedy``."""
+    """What AWS refuses inside, or that it cannot be reached, is a MigrationError: ``what``, the cause, ``remedy``. So is an answer that
+    lacks what is read of it: botocore's models promise no member of an answer."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
         raise refusal(what, error, remedy) from None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise MigrationError(
+            f"{what}: AWS answered otherwise than this program knows ({error!r}); look at it in the AWS console, and use a newer version"
+        ) from error
 
 
 #: By AWS's code or botocore's exception: what a person does (AWS, 'Common Errors'; Amazon S3, 'Error responses'). What was given is at

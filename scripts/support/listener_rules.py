@@ -184,7 +184,9 @@ def _holds(condition: Mapping[str, Any], request: Request) -> bool | None:
             if request.source is None:
                 return None
             address = ipaddress.ip_address(request.source)
-            return any(address in ipaddress.ip_network(block) for block in condition["SourceIpConfig"]["Values"])
+            return any(
+                address in ipaddress.ip_network(block, strict=False) for block in condition["SourceIpConfig"]["Values"]
+            )
     return None
 
 
