@@ -54,6 +54,13 @@ def _qualified(schema: str, name: str) -> tuple[str, str]:
     return (first, table) if dot else (schema, name)
 
 
+def _identifier(name: str) -> str:
+    # PostgreSQL, 'Lexical Structure': identifiers are cut at NAMEDATALEN - 1 = 63 bytes.
+    if not name or len(name.encode()) > 63 or "\0" in name:
+        raise ValueError(f"{name!r} is no identifier: 1 to 63 bytes; correct the name")
+    return name
+
+
 def _once(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ValueError("a name stands in it twice; remove one")
@@ -63,7 +70,7 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
 class MigrationConfig(Model):
     """What the database commands need: with both database URLs set, nothing of AWS is asked for."""
 
-    db_schema: str = Field("public", alias="schema", min_length=1, max_length=63, description="Schema of the tables.")
+    db_schema: str = Field("public", alias="schema", description="Schema of the tables.")
     tables: tuple[str, ...] = Field(
         DEFAULT_TABLES, min_length=1, description="The tables that move, in the plan's order."
     )
@@ -133,18 +140,14 @@ class MigrationConfig(Model):
         pattern=MAX_LOAD,
         description="Where `copy`, `verify`, `backup` and `canary run` pause, as `--max-load`: `sessions=8,commit-ms=20`; each looks at the live server every second.",
     )
-    source_role: str = Field("myteacher_app_user", min_length=1, max_length=63, description="The monolith's role.")
-    target_role: str = Field("task_service_user", min_length=1, max_length=63, description="The Task Service's role.")
+    source_role: str = Field("myteacher_app_user", description="The monolith's role.")
+    target_role: str = Field("task_service_user", description="The Task Service's role.")
     replication_role: str = Field(
         "task_replication",
-        min_length=1,
-        max_length=63,
         description="The role that replication logs in with, on each side; `replicate start` makes it (DMS: of its secrets).",
     )
     operator_role: str = Field(
         "task_operator",
-        min_length=1,
-        max_length=63,
         description="The role that commands log in with on the target; `schema role --operator` makes it, and puts its password into its secret.",
     )
     password_readers: tuple[str, ...] = Field(
@@ -204,11 +207,17 @@ class MigrationConfig(Model):
     def _names(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for name in names:
             # Of a schema or a table and a name in it, the first may have no dot.
-            parts = [name] if info.field_name == "tables" else name.split(".", 1)
-            # PostgreSQL, 'Lexical Structure': identifiers are cut at NAMEDATALEN - 1 = 63 bytes.
-            if any(not part or len(part.encode()) > 63 or "\0" in part for part in parts):
-                raise ValueError(f"{name!r} is no identifier: 1 to 63 bytes; correct the name")
+            for part in [name] if info.field_name == "tables" else name.split(".", 1):
+                _identifier(part)
         return _once(names)
+
+    @field_validator("db_schema", "source_role", "target_role", "replication_role", "operator_role")
+    @classmethod
+    def _own(cls, name: str, info: ValidationInfo) -> str:
+        # PostgreSQL, 'CREATE ROLE', 'CREATE SCHEMA', 'GRANT': to public, in quotes too, is to everybody.
+        if name.startswith("pg_") or (name in ("public", "none") and info.field_name != "db_schema"):
+            raise ValueError("PostgreSQL keeps this name for itself; name one of your own")
+        return _identifier(name)
 
     @field_validator("carry_triggers", "leave_behind")
     @classmethod

@@ -22,8 +22,8 @@ def put(source: Connection, config: MigrationConfig, text: str | None) -> None:
         TimedOut: a table's lock was not to be had.
     """
     for name, before in _comments(source, config):
-        lines = [line for line in before.split("\n") if line and not line.startswith(MARK)]
-        after = "\n".join([*lines, *([f"{MARK}{text}"] if text else [])])
+        others = "\n".join(line for line in before.split("\n") if not line.startswith(MARK))
+        after = "\n".join(filter(None, (others, text and f"{MARK}{text}")))
         if text or MARK in before:
             comment = sql.SQL("COMMENT ON TABLE {} IS {}").format(
                 sql.Identifier(config.db_schema, name), sql.Literal(after or None)

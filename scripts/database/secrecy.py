@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
+from scripts.database.catalog import quoted
 from scripts.database.connections import Connection
 from scripts.database.queries import QUERIES
 from scripts.support.errors import Refused
@@ -70,7 +71,7 @@ def _quieten(connection: Connection) -> tuple[list[str], sql.Composed | None]:
                 forget = _forgetting(connection)
                 if forget is not None:
                     continue
-            left.append(f"{name} is {value}, and {connection.info.user} may not set it: GRANT SET ON PARAMETER {name} TO {connection.info.user}")  # fmt: skip
+            left.append(f"{name} is {value}, and {connection.info.user} may not set it: GRANT SET ON PARAMETER {name} TO {quoted(connection.info.user)}")  # fmt: skip
     return left, forget
 
 

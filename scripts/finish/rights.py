@@ -42,7 +42,9 @@ def check_role(source: Connection, config: MigrationConfig, tables: dict[str, ca
     found = []
     for name, member, login in rows:
         if member:
-            found.append(f"{role} is a member of {name}, which can write: REVOKE {name} FROM {role}")
+            found.append(
+                f"{role} is a member of {name}, which can write: REVOKE {catalog.quoted(name)} FROM {catalog.quoted(role)}"
+            )
         elif login:
             found.append(
                 f"the role {name} can write to these tables too and is left alone; what it writes after this is in the old tables only"
