@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _CANARY, _WRITES = "tests/unit/canary", "tests/integration/replication"
 _EXPRESSIONS = "tests/integration/verify/test_expressions.py"
+_TWO = "tests/integration/verify/test_two_databases.py"
 #: Left out is what only words or carries: documents, texts, readers of AWS, and SQL files, which mutmut does not know
 #: (tests/model/ and tests/fuzz/ look after the rules' SQL).
 SCOPE: dict[str, tuple[str, ...]] = {
@@ -48,10 +49,10 @@ SCOPE: dict[str, tuple[str, ...]] = {
     ),
     "scripts/verify/buckets.py": ("tests/unit/verify/test_buckets.py", _EXPRESSIONS),
     "scripts/verify/hash.py": (_EXPRESSIONS,),
-    "scripts/verify/replay.py": ("tests/unit/verify",),
-    "scripts/verify/rows.py": ("tests/unit/verify/test_rows.py", _EXPRESSIONS),
+    "scripts/verify/replay.py": ("tests/unit/verify/test_replay.py", _TWO),
+    "scripts/verify/rows.py": ("tests/unit/verify/test_rows.py", _EXPRESSIONS, _TWO),
     "scripts/verify/slices.py": (_EXPRESSIONS,),
-    "scripts/verify/verdict.py": ("tests/unit/verify", "tests/integration/verify/test_verify.py"),
+    "scripts/verify/verdict.py": (_TWO,),
     "scripts/writes/apply.py": ("tests/unit/writes", f"{_WRITES}/test_reported_rules.py"),
     "scripts/writes/relations.py": ("tests/unit/writes", f"{_WRITES}/test_relations.py"),
     "tests/model/judge.py": ("tests/model",),

@@ -146,6 +146,19 @@ def test_a_wide_row_is_hashed_to_its_last_column_and_each_in_its_place(database:
         assert len({row[0] for row in database.execute(query)}) == 1 + len(rows)
 
 
+@pytest.mark.parametrize("kind", ["int NOT NULL DEFAULT 0", "bool NOT NULL DEFAULT false", "text NOT NULL DEFAULT ''"])
+def test_two_chains_of_one_kind_do_not_cancel(database: Connection, kind: str) -> None:
+    """Prevents 200 columns of which the first hundred and the second are hashed to nothing wherever they are the same."""
+    name = kind.split()[0]
+    alike, _ = made(database, f"alike_{name}", ", ".join(f"c{number} {kind}" for number in range(200)))
+    one = {"int": "1", "bool": "true", "text": "'1'"}[name]
+    database.execute(f"INSERT INTO ours.alike_{name} DEFAULT VALUES".encode())
+    for place in range(0, 100, 9):
+        database.execute(f"INSERT INTO ours.alike_{name} (c{place}, c{place + 100}) VALUES ({one}, {one})".encode())
+    query = sql.SQL("SELECT {} FROM {} t").format(row_hash(alike, "hash"), alike.identifier)
+    assert len({row[0] for row in database.execute(query)}) == 13
+
+
 def test_md5_is_the_digest_of_the_rows_text(database: Connection) -> None:
     """Prevents the fast hash where the one without its folds was asked for."""
     table, _ = made(database, "digested", "a int, b text")

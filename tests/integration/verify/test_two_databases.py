@@ -1,12 +1,13 @@
-"""The verdict that a verification keeps, and a row by its records: two databases with the helper schema, which no worker connects."""
+"""The verdict that a verification keeps, rows that differ, and a row by its records: two databases with the helper schema, which no worker connects."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -16,6 +17,8 @@ from scripts.database.helper_schema import COPY
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.verify import verdict
 from scripts.verify.replay import unexplained
+from scripts.verify.rows import ROUNDS, Found, Key, Reader, Recheck
+from scripts.verify.sessions import CatchUp, Pair
 from scripts.verify.verdict import VERIFIED, Begun
 from scripts.writes import watch
 
@@ -265,3 +268,112 @@ def test_a_row_that_is_written_all_the_time_is_explained_by_its_records(sides: S
         ("lost", "1"),
         ("odd %s", "1"),
     ]
+
+
+class Fences:
+    """In the place of replication: what is done at each wait, the last one again and again."""
+
+    def __init__(self, *work: Callable[[], object]) -> None:
+        self.work, self.waits, self.ways = list(work), 0, list[str]()
+
+    def __call__(self) -> None:
+        self.waits += 1
+        if self.work:
+            self.work.pop(0)() if len(self.work) > 1 else self.work[0]()
+
+    def one_way(self, direction: str) -> None:
+        self.ways.append(direction)
+
+
+def rechecked(sides: Sides, fences: Fences, keys: list[Key], limit: int = 100, values: bool = False) -> Found:
+    tables = [catalog.read(side, "public", ["t"], "source")["t"] for side in sides]
+    recheck = Recheck(Pair(*sides), Reader(tables[0], tables[1], "hash"), cast("CatchUp", fences), Found(limit), values)
+    return recheck.rows(keys)
+
+
+def filled(sides: Sides) -> None:
+    """Rows 1 to 5: equal, another v, another w, on the source alone, on the target alone."""
+    for number, side in enumerate(sides):
+        with side.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO t VALUES (%s, %s, %s, %s)",
+                [
+                    ("r", 1, "v", "w"),
+                    ("r", 2, f"v{number}", "w"),
+                    ("r", 3, None, f"w{number}"),
+                    ("r", 4 + number, "v", None),
+                ],
+            )
+
+
+KEYS: list[Key] = [("r", str(number)) for number in range(1, 7)]
+
+
+def test_what_differs_is_named_counted_and_shown(sides: Sides) -> None:
+    """Prevents a difference that is told of the wrong row, side or column, and more of them in memory than are shown."""
+    filled(sides)
+    fences = Fences()
+    found = rechecked(sides, fences, KEYS)
+    assert [(one.key, one.kind, one.columns, one.source_values) for one in found.listed] == [
+        (("r", "2"), "different", ("v",), None),
+        (("r", "3"), "different", ("w %s",), None),
+        (("r", "4"), "missing_on_target", (), None),
+        (("r", "5"), "missing_on_source", (), None),
+    ]
+    assert (found.total, found.moving) == (4, 0)
+    assert dict(found.kinds) == {"different": 2, "missing_on_target": 1, "missing_on_source": 1}
+    # One wait both ways settled it, after one each way.
+    assert (fences.waits, fences.ways) == (1, ["forward", "reverse"])
+    for place, side in enumerate(sides):
+        versions = dict(side.execute("SELECT n::text, xmin::text FROM t").fetchall())
+        seen = {one.key[1]: (one.source_seen, one.target_seen)[place] for one in found.listed}
+        assert {n: one[0] if one else None for n, one in seen.items()} == {n: versions.get(n) for n in seen}
+    shown = rechecked(sides, Fences(), KEYS, values=True).listed
+    assert [(one.source_values, one.target_values) for one in shown[:1] + shown[2:]] == [
+        ({"k": "r", "n": "2", "v": "v0", "w %s": "w"}, {"k": "r", "n": "2", "v": "v1", "w %s": "w"}),
+        ({"k": "r", "n": "4", "v": "v", "w %s": None}, None),
+        (None, {"k": "r", "n": "5", "v": "v", "w %s": None}),
+    ]
+    for limit in (0, 1, 3):
+        some = rechecked(sides, Fences(), KEYS, limit)
+        assert [one.key[1] for one in some.listed] == ["2", "3", "4"][:limit]
+        assert (some.total, some.kinds) == (4, found.kinds)
+
+
+def test_a_row_that_is_written_meanwhile_is_looked_at_again(sides: Sides) -> None:
+    """Prevents an alarm about a row under way, a difference that is passed over as its row was written once, and a wait without an end."""
+    filled(sides)
+    source, target = sides
+    late = Fences(lambda: target.execute("UPDATE t SET v = 'v0' WHERE n = 2"), lambda: None)
+    found = rechecked(sides, late, KEYS[:3])
+    assert [one.key[1] for one in found.listed] == ["3"]
+    target.execute("UPDATE t SET v = 'unlike' WHERE n = 2")
+    # Written between two looks, and still another: seen on the next look. Row 3 waits for nobody.
+    once = Fences(lambda: source.execute("UPDATE t SET v = 'other' WHERE n = 2"), lambda: None)
+    found = rechecked(sides, once, KEYS[:3])
+    assert [(one.key[1], one.columns) for one in found.listed] == [("3", ("w %s",)), ("2", ("v",))]
+    assert once.waits == 2
+    # Written at every look, and never the same: it moves, after so many rounds.
+    numbers = itertools.count()
+    always = Fences(lambda: source.execute("UPDATE t SET v = %s WHERE n = 2", (f"again {next(numbers)}",)))
+    found = rechecked(sides, always, KEYS[:2])
+    assert (found.total, found.moved, found.moving, always.waits) == (0, [("r", "2")], 1, ROUNDS)
+
+
+def test_a_row_that_is_written_as_it_is_described_is_looked_at_again(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents a difference whose columns are those of a later moment than its versions, which a repair would trust."""
+    filled(sides)
+    source, _ = sides
+    original, once = Reader.texts, iter([True])
+
+    def written(self: Reader, connection: Any, keys: Any, values: bool) -> Any:
+        if next(once, False):
+            source.execute(b"UPDATE t SET \"w %s\" = 'now' WHERE n = 2")
+        return original(self, connection, keys, values)
+
+    monkeypatch.setattr(Reader, "texts", written)
+    found = rechecked(sides, Fences(), KEYS[:3])
+    assert [(one.key[1], one.columns) for one in found.listed] == [("3", ("w %s",)), ("2", ("v", "w %s"))]
+    assert found.total == 2
