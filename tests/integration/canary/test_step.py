@@ -15,14 +15,13 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
-from scripts.canary import decisions, gates, history, operator_lock, rollback, verifying, way_back
+from scripts.canary import decisions, history, operator_lock, rollback, verifying, way_back
 from scripts.canary import step as canary
 from scripts.canary.documents import CanaryRun, Rollback, Unfinished
 from scripts.canary.figures import Traffic
-from scripts.canary.operator_lock import Lock, Operation, TakenOver
+from scripts.canary.operator_lock import Operation, TakenOver
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.status import status
-from scripts.canary.watch import Watch
 from scripts.database import helper_schema
 from scripts.database.sides import open_side
 from scripts.embedded.postgres_server import EmbeddedPostgres
@@ -335,52 +334,6 @@ def test_a_step_that_is_refused_leaves_nobody_on_a_service_without_a_healthy_tar
     if not left:
         assert "the Task Service is not ready for requests" in " ".join(document.reasons)
         assert "The weight stays as it is, and no watch looks at it." in cloud.texts[0]
-
-
-@pytest.mark.parametrize("kept", [True, False])
-def test_metrics_that_cannot_be_read_hold(pair: Pair, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
-    """Prevents a promotion, or an end of the watch, while CloudWatch is away, or the journal's S3 too."""
-    cloud, told = Cloud(5), list[str]()
-    at = stage(pair, cloud, watch_seconds=1.0)
-
-    def away(name: str) -> None:
-        if name == "watch":
-            raise MigrationError("CloudWatch cannot be read")
-
-    cloud.at = away
-    if not kept:
-        monkeypatch.setattr(type(at.settings.journal), "record", fails(MigrationError("S3 is away")))
-    observed = Watch(at, Lock(), 5, told.append).run()
-    decision = gates.decide(observed, at.settings.config.gates, 1.0)
-    assert (decision.verdict, decision.reasons[0]) == ("hold", "no figures: CloudWatch cannot be read")
-    assert told == ["no figures: CloudWatch cannot be read"]
-    assert names(at) == (["metrics-unreadable"] if kept else [])
-
-
-@pytest.mark.parametrize("readable", [True, False])
-def test_no_healthy_target_is_a_breach_by_the_load_balancers_own_word(pair: Pair, readable: bool) -> None:
-    """Prevents minutes of 503 while the metrics are late, and hours of them while nobody can read these."""
-    cloud = Cloud(5, observed=SILENT)
-    at = stage(pair, cloud, watch_seconds=60.0)
-    # One look without a healthy target is no breach; what nobody can see is none either.
-    looks = iter((0, 2, 0, None, 0, 0))
-    seen = []
-
-    def look(name: str) -> None:
-        if name == "watch" and not readable:
-            raise MigrationError("CloudWatch cannot be read")
-        if name == "health":
-            seen.append(next(looks))
-            if seen[-1] is None:
-                raise MigrationError("ECS cannot be read")
-            cloud.healthy = seen[-1]
-
-    cloud.at = look
-    observed = Watch(at, Lock(), 5).run()
-    decision = gates.decide(observed, at.settings.config.gates, 60.0)
-    assert decision.verdict == "rollback"
-    assert decision.reasons[0].startswith("no target of the Task Service has been healthy for")
-    assert seen == [0, 2, 0, None, 0, 0]
 
 
 # Another operator.

@@ -200,6 +200,11 @@ def test_a_watch_goes_on_where_nothing_can_be_read(make_pair: MakePair, edge: Ed
     assert len(failed) == 12
     assert "task_migration.source_writes" in failed[0]
 
+    # Nor where the journal cannot be written either.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(settings.journal), "record", lambda *_, **__: _raise("S3 is away"))
+        assert (watched(settings, edge, [])[1], edge.looks) == ("hold", 12)
+
     # By the load balancer's word alone: two minutes from the first look without a healthy target; one look is not enough, and what
     # cannot be read says nothing.
     def empties(look: int) -> None:
