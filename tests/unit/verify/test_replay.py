@@ -57,10 +57,8 @@ def test_what_is_missing_is_played_as_if_it_had_come_in_its_place(history: tuple
     def played(records: Records) -> Row | None:
         row: Row | None = {"a": "0", "b": "0"}
         for _, kind, values in records:
-            if kind == "update":
-                row = None if row is None else {**row, **(values or {})}
-            else:
-                row = values
+            edited = {**row, **(values or {})} if row is not None else None
+            row = edited if kind == "update" else values
         return row
 
     records, lacking = history
