@@ -41,9 +41,14 @@ CAST = ["operator_at_night", "reporting"]
 #: Errors are found in the logs by what explains them. The tests kill servers and never the machine: what PostgreSQL handed to the kernel outlives a `kill -9` unsynced.
 #: A password takes one round in the place of 4,096 (PostgreSQL, 'Connections and Authentication'), so a connection 6 ms in the place of 11.
 UNSYNCED = {"fsync": "off", "log_error_verbosity": "default", "scram_iterations": "1"}
-# No verdict of a property depends on how busy the machine is, and each failure says how it is played again.
+# No verdict of a property depends on how busy the machine is, and each failure says how it is played again. A fixture of a test
+# is one for all of its examples, which each of them minds.
 hypothesis_settings.register_profile(
-    "suite", deadline=None, print_blob=True, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
+    "suite",
+    deadline=None,
+    print_blob=True,
+    derandomize=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 hypothesis_settings.load_profile("suite")
 #: Tests below these paths run on one worker, one after the other: the rehearsals as each takes both cores and has figures of its

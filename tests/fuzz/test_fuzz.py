@@ -137,10 +137,7 @@ def test_drawn(source_server: EmbeddedPostgres, target_server: EmbeddedPostgres,
     """A fixed seed. `python -m tests.fuzz` makes a failure smaller."""
     carried = 0
 
-    @settings(
-        derandomize=True, max_examples=EXAMPLES, deadline=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    @settings(derandomize=True, max_examples=EXAMPLES, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(drawn())
     def play(case: Case) -> None:
         nonlocal carried

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.embedded.postgres_server import EmbeddedPostgres
@@ -73,9 +73,7 @@ DRAWN = [
 @settings(
     max_examples=40,
     derandomize=True,
-    deadline=None,
     database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_two_servers_do_what_the_model_does(servers: Servers, table: Table, name: str, data: st.DataObject) -> None:

@@ -278,7 +278,7 @@ def test_a_fence_that_is_pruned_while_somebody_waits_for_it_has_come_through(
         return number
 
     monkeypatch.setattr(fence, "post", posted)
-    assert fence.through(wire.settings, "forward", 1.0) > 0
+    assert fence.through(wire.settings, "forward", 20.0) > 0
 
 
 def test_a_commit_that_is_seen_at_home_later_than_abroad_is_not_taken_for_a_restore(

@@ -149,9 +149,7 @@ def test_the_printed_sql_mends_whatever_was_changed(equal: Pair) -> None:
     """Prevents a mend that fails, that leaves a difference, or that lets one go unseen."""
     done: list[bool] = []
 
-    @hypothesis_settings(
-        max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
-    )
+    @hypothesis_settings(max_examples=40, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
     @given(st.lists(ddl(), min_size=1, max_size=6))
     # Found by this test once: a sequence whose column is no number yet, a type without a cast, the same check twice.
     @example(

@@ -364,7 +364,7 @@ def test_random_edits_are_reported_exactly(make_pair: MakePair) -> None:
         found = connection.execute(f"SELECT ARRAY[{key}], {cast} FROM {table}".encode()).fetchall()
         return {tuple(row[0]): row[1:] for row in found}
 
-    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20, suppress_health_check=list(HealthCheck))
     @given(EDITS)
     def holds(edits: list[tuple[int, str, str]]) -> None:
         for table in ("edited", "by_name"):

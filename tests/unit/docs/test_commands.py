@@ -118,7 +118,7 @@ def documents(model: type[Document]) -> SearchStrategy[Document]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_a_document_comes_back_from_its_json(document: str, data: st.DataObject) -> None:
     model = reference.load(document)

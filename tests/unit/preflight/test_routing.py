@@ -211,7 +211,7 @@ RULES = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(st.sampled_from([10, 20, 30, 200, 210, 220]), RULES), max_size=5, unique_by=lambda item: item[0]

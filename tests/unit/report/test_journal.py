@@ -255,7 +255,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(CHANGES, st.randoms(use_true_random=False))
 def test_no_journal_of_whatever_facts_in_whatever_order_breaks_the_story(
     changes: list[tuple[int, int, Any]], order: Random
@@ -355,7 +355,7 @@ def test_a_rehearsals_journal_does_not_call_its_account_real() -> None:
     assert account(changed("preflight checked", stage="scripts.rehearsal.stage:stage")()) == "stand-in"
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.integers(0, 10**6), st.none() | st.floats(0, 1000)), max_size=4000, unique_by=lambda one: one[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.support import journal
@@ -69,7 +69,6 @@ _lines = st.one_of(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_lines, max_size=12))
 def test_whatever_lies_between_them_our_events_are_read_in_order(
     tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, Any]]
