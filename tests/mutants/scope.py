@@ -35,7 +35,7 @@ SCOPE: dict[str, tuple[str, ...]] = {
     "scripts/canary/watch.py": ("tests/integration/canary/test_watch.py",),
     "scripts/canary/way_back.py": (_CANARY, "tests/integration/canary/test_databases.py"),
     "scripts/copy/plan.py": ("tests/unit/copy",),
-    "scripts/copy/state.py": ("tests/unit/copy", "tests/integration/copy/test_copy.py"),
+    "scripts/copy/state.py": ("tests/integration/copy/test_state.py",),
     "scripts/rehearsal/criteria.py": ("tests/unit/rehearsal",),
     "scripts/replication/fence.py": ("tests/unit/replication", f"{_WRITES}/test_writes.py"),
     "scripts/replication/findings.py": ("tests/unit/replication",),

@@ -156,15 +156,18 @@ def test_what_was_written_since_a_base_is_known_or_every_row_is_asked_for(
     base = helper_schema.get(source, VERIFIED)
     for spoilt in (
         replace(begun, before=None),
-        replace(begun, before={**base, "match": False}),
         replace(begun, before={**base, "pair": "another"}),
-        replace(begun, pair=None, before={**base, "pair": None}),
         replace(begun, unrecorded=("why", None)),
         replace(begun, unrecorded=(None, "why")),
     ):
         assert verdict.written(source, target, spoilt, tables) is None
     helper_schema.put(target, VERIFIED, {**base, "turn": 9})
     assert verdict.written(source, target, begun, tables) is None
+    # As both sides have it.
+    for change, pair in (({"match": False}, begun.pair), ({"pair": None}, None)):
+        helper_schema.put(target, VERIFIED, {**base, **change})
+        spoilt = replace(begun, before={**base, **change}, pair=pair)
+        assert verdict.written(source, target, spoilt, tables) is None
     helper_schema.put(target, VERIFIED, base)
     # Three keys on the target, by table and key; on the source two.
     for most, found in ((3, keys), (2, None)):
