@@ -200,6 +200,14 @@ def test_a_watch_goes_on_where_nothing_can_be_read(make_pair: MakePair, edge: Ed
     assert len(failed) == 12
     assert "task_migration.source_writes" in failed[0]
 
+    # It looks twice a period, and each half minute at the least.
+    for period, pause in ((20.0, 10.0), (45.0, 22.5), (600.0, 30.0)):
+        edge.at = lambda look: _raise("enough") if look == 2 else None
+        with pytest.raises(MigrationError, match="enough"):
+            watched(pair.config(periodSeconds=period), edge, [])
+        assert edge.now - BEGAN == 2 * pause
+    edge.at = away
+
     # Nor where the journal cannot be written either.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(settings.journal), "record", lambda *_, **__: _raise("S3 is away"))
