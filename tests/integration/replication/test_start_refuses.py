@@ -130,6 +130,9 @@ def test_before_the_first_start_a_slot_stands_where_it_was_made(make_pair: MakeP
         Refused, match=rf"the slot {name} of the source stands at .*, it was made at .* would be missing"
     ):
         replicate.start(pair.settings)
+    for connection in (pair.source, pair.target):
+        assert count(connection, "SELECT count(*) FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid "
+                                 "WHERE datname = current_database() AND subenabled") == 0  # fmt: skip
 
 
 def test_a_clone_that_takes_the_slot_is_told_and_what_it_took_fails(make_pair: MakePair) -> None:
@@ -288,9 +291,12 @@ def test_truncate_is_refused_while_it_runs(make_pair: MakePair, side: str) -> No
     """Prevents a table that is empty on one side alone: TRUNCATE fires no trigger for rows."""
     pair = running(make_pair, rows=40, **TWO)
     connection = getattr(pair, side)
+    rows = [count(connection, f"SELECT count(*) FROM {table}") for table in ("tasks", "task_tag")]
     for statement in ("TRUNCATE task_tag", "TRUNCATE tasks CASCADE"):
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="the other side would keep its rows"):
             connection.execute(statement)
+    for one in (pair.source, pair.target):
+        assert [count(one, f"SELECT count(*) FROM {table}") for table in ("tasks", "task_tag")] == rows
     assert replicate.status(pair.settings).status != "fail"
 
 

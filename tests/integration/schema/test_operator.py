@@ -186,6 +186,8 @@ def test_a_secret_of_another_role_is_refused(target: Target) -> None:
     target.aws.client("secretsmanager").put_secret_value(SecretId=OPERATOR_SECRET, SecretString=value)
     with pytest.raises(Refused, match="is of the role somebody, operatorRole is task_operator"):
         appoint(target.settings, target.outputs, target.master())
+    assert target.secret() == json.loads(value)
+    assert target.row(f"SELECT 1 FROM pg_roles WHERE rolname = '{NAME}'") is None
 
 
 def test_a_master_who_may_not_give_a_right_is_told_which(target: Target) -> None:
