@@ -15,7 +15,7 @@ from scripts.cli import rehearse_text
 from scripts.finish.documents import Finalization
 from scripts.rehearsal import criteria, report
 from scripts.rehearsal.criteria import Evidence, Wanted
-from scripts.rehearsal.documents import Drill, LedgerCheck, LoadFigures, Report, Step
+from scripts.rehearsal.documents import Criterion, Drill, LedgerCheck, LoadFigures, MachineShare, Report, Step
 from scripts.report.documents import Story
 from scripts.support.document import Document
 from scripts.support.errors import UsageError
@@ -48,7 +48,9 @@ def compared(table: str) -> ComparedTable:
 
 def proven() -> Evidence:
     return Evidence(
-        backup=partly(Backup, restore_verified=True, bytes=1, tables=[], sha256="ab"),
+        backup=partly(
+            Backup, restore_verified=True, bytes=1234, tables=["tasks", "task_tag"], sha256="0123456789abcdef"
+        ),
         verify=partly(Verification, match=True, tables=[compared(table) for table in TABLES]),
         api_check=partly(ApiCheck, endpoints={"GET /health": True, **dict.fromkeys(ENDPOINTS, True)}),
         rollback=partly(Rollback, from_=5, seconds=3.0, limit_seconds=300.0, within_limit=True),
@@ -134,6 +136,7 @@ def spoil(path: str, value: Any) -> Evidence:
         *(("load.p95_ms", value, "load test passed") for value in (None, float("nan"), float("-inf"), -1.0)),
         *(("load.rate", value, "load test passed") for value in (float("nan"), float("inf"), True)),
         ("load.users", 9, "load test passed"),
+        ("load.requests", 0, "load test passed; zero downtime"),
         ("load.failed", 10, "load test passed; zero downtime"),
         ("load.failed", 1, "zero downtime"),
         ("ledger.lost", 1, "no acknowledged write lost unsaid"),
@@ -154,6 +157,62 @@ def test_spoilt_evidence_fails_its_criterion(path: str, value: Any, fails: str) 
     assert rehearse_text.report(document).verdict.startswith("NOT PASSED: ")
     # That one and no other.
     assert [one.name for one in document.criteria if not one.passed] == fails.split("; ")
+    # Where the run ended by nothing but time, what was found stays a failure, and what was not come to is none.
+    evidence = spoil(path, value)
+    evidence.by_machine = True
+    excused = {one.name for one in made(evidence).criteria if not one.judged}
+    assert excused == set(NOT_COME_TO.get(path, ()))
+
+
+#: Of the evidence spoilt above, what a run that ended too early explains.
+NOT_COME_TO = {
+    "periods": ["the gate's figures are the gateway's"],
+    "load.requests": ["zero downtime"],
+    "rollback_ledger": ["rollback rehearsed and timed"],
+    "steps.3.decision": ["canary promoted to 100 %"],
+    "failure": ["every step ended"],
+}
+
+
+def test_a_run_that_came_to_nothing_has_failed_unless_the_machine_is_why() -> None:
+    for by_machine in (False, True):
+        nothing = Evidence(failure="a time-out", by_machine=by_machine)
+        for found in (criteria.of_plan(nothing, WANTED), criteria.of_drill(nothing, WANTED)):
+            assert {(one.passed, one.judged) for one in found} == {(False, not by_machine)}
+
+
+def told(found: list[Criterion]) -> list[str]:
+    return [f"{one.name}: {one.evidence}" for one in found]
+
+
+def test_each_criterion_says_what_it_rests_on() -> None:
+    """Prevents a report whose verdict is right, beside figures of something else."""
+    assert told(criteria.of_plan(proven(), WANTED)) == [
+        "backup restored and compared: 1,234 bytes, 2 tables, sha256 0123456789ab",
+        "row counts equal: tasks 7=7; task_tag 7=7",
+        "checksums equal: 2 of 2 tables",
+        "8 API endpoints healthy: 8 of 8 on the Task Service, by the smoke rule, at weight 0",
+        "load test passed: 10 users, 49.0 requests/s of 50, P95 90 ms, errors 0.00 %",
+        "zero downtime: 0 of 1,000 requests failed, over every step and the rollback",
+        "no acknowledged write lost unsaid: 0 of 300 acknowledged writes lost unsaid, 4 told in the conflict log; looked up on the target at the end",
+        "rollback rehearsed and timed: from 5 % in 3.0 s (limit 300.0 s); on the monolith 0 of 100 acknowledged writes lost unsaid, 1 told in the conflict log",
+        "canary promoted to 100 %: promoted at 5 %, 5 %, 100 %",
+        "each weight moved by one resource: 3 deployments changed live in all",
+        "the gate's figures are the gateway's: 18 periods by CloudWatch",
+        "nothing left behind: slots, publications, subscriptions, triggers, origins, schemas of ours in both catalogs: none",
+        "every step ended: all steps of the plan ran",
+    ]
+    evidence = proven()
+    evidence.drills = [drilled(5, {"proof_seconds": 59.9}), drilled(100, {"proof_seconds": 60.0})]
+    rests = "0 of 30 acknowledged writes lost unsaid, 2 told, 5 rows compared"
+    assert told(criteria.of_drill(evidence, WANTED)) == [
+        f"rollback from 5 %: last request on the Task Service after 2.0 s, proof after 59.9 s (limit 300 s, within the aim of 60 s), {rests}",
+        f"rollback from 100 %: last request on the Task Service after 2.0 s, proof after 60.0 s (limit 300 s, past the aim of 60 s), {rests}",
+        "zero downtime: 0 of 1,000 requests failed, over every rollback",
+        "both sides equal: verify at rest: match True",
+        "every step ended: all steps of the drill ran",
+    ]
+    assert told(criteria.of_drill(Evidence(), WANTED))[3] == "both sides equal: verify did not run"
 
 
 def test_a_report_is_read_back_as_written_and_a_missing_one_names_the_command(tmp_path: Path) -> None:
@@ -186,6 +245,7 @@ def drilled(weight: int, change: Mapping[str, Any] | None = None) -> Drill:
         ({}, None),
         ({"lost": 1}, "rollback from 5 %"),
         ({"total": 0}, "rollback from 5 %"),
+        ({"total": 1}, None),
         ({"from": 0}, "rollback from 5 %"),
         ({"proof_seconds": 300.0}, "rollback from 5 %"),
         ({"last_request_seconds": 300.0}, "rollback from 5 %"),
@@ -207,6 +267,18 @@ def test_a_drill_passes_only_when_each_weight_was_left_in_time_without_a_loss(
     document = made(evidence, drill=True)
     assert {one.name for one in document.criteria if not one.passed} == ({fails} if fails else set())
     assert document.passed is (fails is None)
+    # Others who kept the machine busy explain that it was late, and no lost write, and no weight that was not left.
+    evidence.machine = MachineShare(
+        seconds=60.0, cores=2, ours_percent=45.0, others_percent=55.0, idle_percent=0.0, throttled_percent=0.0, pressure_percent=None,
+        timer_late_ms=1.0, users_late_ms=1.0, busy_percent=25.0, quiet_p95_ms=None,
+    )  # fmt: skip
+    late = (
+        bool({"proof_seconds", "last_request_seconds"} & set(change))
+        and change.get("last_request_seconds", 0) is not None
+    )
+    assert [one.judged for one in made(evidence, drill=True).criteria if not one.passed] == (
+        [not late] if fails else []
+    )
     failing = LOAD.model_copy(update={"requests": 9, "failed": 1})
     spoils: list[dict[str, Any]] = [
         {"load": failing},
