@@ -17,7 +17,7 @@ _LEFT = shutil.ignore_patterns(".*", "build", "mutants", "*.egg-info")
 
 @dataclass(frozen=True)
 class Fault:
-    """``old`` stands once in ``file``; with ``new`` in its place the named ``tests`` (pytest's arguments) have to fail."""
+    """``old`` stands once in ``file``; with ``new`` in its place the named ``tests`` (files, or tests by name) have to fail."""
 
     name: str
     file: str
@@ -26,7 +26,8 @@ class Fault:
     tests: tuple[str, ...]
 
 
-_CANARY = "tests/unit/canary"
+_CANARY, _STEPS = "tests/unit/canary", "tests/integration/canary/test_step.py"
+_WRITES = "tests/integration/replication"
 FAULTS = (
     Fault(
         "P95 reads p50",
@@ -47,28 +48,63 @@ FAULTS = (
         "scripts/canary/gates.py",
         "if len(found) >= needed:",
         "if len(found) > needed:",
-        (f"{_CANARY}/test_gates.py", "-k", "breach or limit"),
+        (f"{_CANARY}/test_gates.py::test_a_breach_counts_when_it_is_in_three_of_five_periods",),
     ),
     Fault(
         "the weights of the live rule are the wrong way round",
         "components/routes.py",
         "shares = ((monolith, 100 - weight), (task_service, weight))",
         "shares = ((monolith, weight), (task_service, 100 - weight))",
-        ("tests/unit/components/test_routes.py",),
+        ("tests/unit/components/test_routes.py::test_the_live_rule_splits_by_the_weight",),
     ),
     Fault(
         "a P95 of 5 s passes by default",
         "components/config_gates.py",
         "p95_ms: float = Field(500.0",
         "p95_ms: float = Field(5000.0",
-        (f"{_CANARY}/test_gates.py", "-k", "limit"),
+        (f"{_CANARY}/test_gates.py::test_one_rule_on_each_side_of_its_limit",),
     ),
     Fault(
         "a rehearsal that lost an acknowledged write passes",
         "scripts/rehearsal/criteria.py",
         "found.total > 0 and found.lost == 0, lost(found)",
         "found.total > 0, lost(found)",
-        ("tests/unit/rehearsal/test_machine.py", "tests/unit/rehearsal/test_report.py"),
+        ("tests/unit/rehearsal/test_report.py::test_spoilt_evidence_fails_its_criterion",),
+    ),
+    Fault(
+        "a foreign key is bound before the key it refers to",
+        "scripts/copy/plan.py",
+        'frozenset[Name]({("statistics", table, "")}).union(*(ready[name] for name in others if name in ready))',
+        'frozenset[Name]({("statistics", table, "")})',
+        ("tests/unit/copy/test_plan.py::test_a_step_waits_for_what_postgresql_wants_before_it_and_for_nothing_else",),
+    ),
+    Fault(
+        "of two rows with one claim the wrong one stays",
+        "scripts/writes/apply.sql",
+        '(length(_tm_rival_key), _tm_rival_key COLLATE "C") < (length',
+        '(length(_tm_rival_key), _tm_rival_key COLLATE "C") > (length',
+        (f"{_WRITES}/test_two_writers.py::test_one_unique_value_claimed_on_both_sides",),
+    ),
+    Fault(
+        "a rollback that never drains",
+        "scripts/canary/way_back.py",
+        "            self._drain()\n",
+        "            pass\n",
+        (f"{_STEPS}::test_a_write_acknowledged_while_it_drains_is_kept_and_no_fence_goes_before_it",),
+    ),
+    Fault(
+        "a rollback that fences before it drains",
+        "scripts/canary/way_back.py",
+        "            self._drain()\n",
+        "            fence.reverse(self.settings, timeout=self._left())\n            self._drain()\n",
+        (f"{_STEPS}::test_a_write_acknowledged_while_it_drains_is_kept_and_no_fence_goes_before_it",),
+    ),
+    Fault(
+        "a lock that never yields",
+        "scripts/canary/operator_lock.py",
+        "            if other is None:\n",
+        "            if True:\n",
+        (f"{_STEPS}::test_who_was_taken_over_stops_and_undoes_its_deployment_for_a_way_back_only",),
     ),
 )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scripts.copy.plan import Kind, Name, Part, Queue, Size, Step, cut, steps
@@ -116,6 +116,9 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 @given(plans())
+@example(
+    Plan({"tasks": Size(9, 9), "tags": Size(5, 5)}, {"tags": {"tags_pkey": 1}}, {"tags"}, {"tasks": {"tags"}}, jobs=2)
+)
 def test_a_step_waits_for_what_postgresql_wants_before_it_and_for_nothing_else(plan: Plan) -> None:
     """Prevents a foreign key that is bound before the key it refers to (SQLSTATE 42830), an index of half the rows, and an idle job."""
     needs = {step.name: step.needs for step in plan.steps}
