@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -169,3 +170,17 @@ def test_columns_of_a_check_and_of_a_key_are_decided_together(database: Connecti
     assert list(found) == ["grouped"]
     assert found["grouped"].table == table
     assert found["grouped"].groups == (("a", "b"), ("c", "d", "e"))
+
+
+def test_a_row_is_told_by_the_text_of_its_key(database: Connection) -> None:
+    """Prevents a record that is applied to another row: 1.0 and 1.00 are equal, and two keys."""
+    table = made(
+        database,
+        "told",
+        "CREATE TABLE {} (n numeric, k text, PRIMARY KEY (k, n))",
+        "INSERT INTO {} VALUES (1.0, 'a'), (1.0, 'b'), (2, '1.0')",
+    )
+    for key, found in ((["a", "1.0"], 1), (["b", "1.0"], 1), (["a", "1.00"], 0), (["1.0", "2"], 1), (["2", "1.0"], 0)):
+        where = Relations(table).at(sql.Literal(json.dumps(key)).as_string(None))
+        query = sql.SQL("SELECT jsonb_build_array(k, n::text) FROM told t WHERE {}").format(where)
+        assert database.execute(query).fetchall() == [(key,)] * found
