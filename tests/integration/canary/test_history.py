@@ -40,6 +40,7 @@ def test_what_the_source_keeps_is_whole_and_moves_with_the_live_rule_alone(make_
     history.record(settings, Step.CANARY, "begun", **{"from": 0, "to": 5})
     since = history.read(settings).since
     assert history.read(settings) == History((0, 5), since=since)
+    assert str(since).endswith("+00:00"), "every age is told from it"
     assert helper_schema.get(pair.source, helper_schema.ROUTED) is None
     history.record(settings, Step.CANARY, "moved", to=5, seconds=30.0)
     weight, left = routed(pair)

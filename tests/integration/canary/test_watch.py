@@ -20,7 +20,7 @@ from scripts.replication import fence
 from scripts.support.errors import MigrationError
 from scripts.support.events import CanaryEvent, Step
 from scripts.support.settings import Settings
-from tests.conftest import Pair
+from tests.conftest import Pair, Recorder
 from tests.integration.test_chain import MakePair, count, running
 from tests.unit.canary.test_gates import PERIOD
 
@@ -76,9 +76,12 @@ def watched(settings: Settings, edge: Edge, told: list[str]) -> tuple[Observed, 
     """What a watch at 25 % brings, and what the gate says to it."""
     edge.now, edge.looks = BEGAN, 0
     edge.notices.clear()
-    stage = Stage(settings, edge, edge, edge, edge, metrics=edge)  # type: ignore[arg-type]
+    stage, progress = Stage(settings, edge, edge, edge, edge, metrics=edge), Recorder()  # type: ignore[arg-type]
     with operator_lock.locked(settings, Operation.RUN) as lock:
-        observed = watch.Watch(stage, lock, 25, told.append).run()
+        observed = watch.Watch(stage, lock, 25, told.append, progress).run()
+    (work,) = progress.works.values()
+    config = settings.config
+    assert (work.name, work.total, work.unit) == ("watch", config.watch_seconds + config.metric_delay_seconds, "s")
     return observed, gates.decide(observed, settings.config.gates, settings.config.watch_seconds).verdict
 
 
