@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from scripts.canary import rollback
 from scripts.replication import fence, untold, writes
 from scripts.replication.directions import slot_name
 from scripts.support.wait import wait_until
+from tests.cloud import Cloud, short, stage_of
 from tests.integration.test_chain import MakePair, count, running
 
 
@@ -36,7 +38,12 @@ def test_a_loss_that_never_arrives_where_it_would_be_told_is_told_on_the_source(
     fence.reverse(settings, 30.0)
     assert pair.source.execute("SELECT title, reward FROM tasks WHERE id = %s", (first,)).fetchone() == ("later", 7)
     assert writes.told(pair.source) == 0
-    assert untold.tell(settings) == 1
+    # A way back tells it before it proves.
+    document = rollback.run(stage_of(short(settings), Cloud(25)))
+    assert (document.rows.proven, document.rows.told) == (True, 1)
+    assert [(loss.table, loss.key, loss.columns) for loss in document.rows.losses] == [
+        ("tasks", [str(first)], ["title"])
+    ]
     query = "SELECT table_name, kind, columns, lost::jsonb ->> 'title' FROM task_migration.conflicts"
     assert pair.source.execute(query).fetchall() == [("tasks", "update", ["title"], "unseen")]
     assert untold.tell(settings) == 0, "told once"
