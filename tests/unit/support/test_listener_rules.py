@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.support.errors import MigrationError
-from scripts.support.listener_rules import Request, choose, find_rule, group_name, parse_rule, witnesses
+from scripts.support.listener_rules import (
+    LAST,
+    FixedResponse,
+    Request,
+    Rule,
+    choose,
+    find_rule,
+    group_name,
+    parse_rule,
+    witnesses,
+)
 
 MONOLITH, TASK = "arn:tg:targetgroup/monolith/1", "arn:tg:targetgroup/task-service/2"
 
@@ -133,32 +143,72 @@ def test_conditions_hold_as_the_load_balancer_reads_them(condition: dict[str, An
     [
         {"Field": "path-pattern", "PathPatternConfig": {"RegexValues": ["^/api"]}},
         {"Field": "host-header", "HostHeaderConfig": {"RegexValues": ["^api"]}},
+        {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-A", "RegexValues": ["^b"]}},
         {"Field": "something-new"},
     ],
 )
 def test_what_cannot_be_judged_is_an_error_not_a_guess(condition: dict[str, Any]) -> None:
     """Prevents a rehearsal that passes because a condition or an action was ignored."""
     strange = parse_rule(_rule("1", _forward(task=1), condition))
-    with pytest.raises(MigrationError, match="cannot be judged"):
+    with pytest.raises(
+        MigrationError, match=f"rule rule-1 has a condition on {condition['Field']} that cannot be judged"
+    ):
         find_rule([strange], Request("GET", "", "/", {}, (), "10.0.0.1"))
     # Where another condition fails, it does not matter.
     assert parse_rule(_rule("1", _forward(task=1), condition, _path("/x"))).matches(Request("GET", "", "/y")) is False
-    with pytest.raises(MigrationError, match="something-else"):
+    with pytest.raises(MigrationError, match="'something-else', which is not known here"):
         parse_rule(_rule("1", {"Type": "something-else"}))
+    # An action without an order comes first.
+    with pytest.raises(MigrationError, match="'authenticate-oidc'"):
+        parse_rule({**_rule("1", LOGIN), "Actions": [LOGIN, REDIRECT]})
 
 
-def test_what_stands_before_the_last_action_is_kept() -> None:
-    """Prevents a login that is taken for a plain way to the monolith."""
-    described = _rule("1", {**_forward(monolith=1), "Order": 2})
-    described["Actions"].append({"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": {}})
-    rule = parse_rule(described)
-    assert [action["Type"] for action in rule.before] == ["authenticate-oidc"]
-    assert rule.share(MONOLITH) == 1
-    sticky = _forward(monolith=1, task=1)
-    sticky["ForwardConfig"]["TargetGroupStickinessConfig"] = {"Enabled": True, "DurationSeconds": 60}
-    assert parse_rule(_rule("1", sticky)).sticky
-    redirect = {"Type": "redirect", "RedirectConfig": {"StatusCode": "HTTP_301"}}
-    assert parse_rule(_rule("1", redirect)).redirect == {"StatusCode": "HTTP_301"}
+def _sticky(enabled: object) -> dict[str, Any]:
+    action = _forward(monolith=1, task=3)
+    action["ForwardConfig"]["TargetGroupStickinessConfig"] = {"Enabled": enabled, "DurationSeconds": "60"}
+    return action
+
+
+def _answer(**more: str) -> dict[str, Any]:
+    return {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "410", **more}}
+
+
+GROUPS = {"ForwardConfig": {"TargetGroups": [{"TargetGroupArn": TASK}, {"TargetGroupArn": MONOLITH, "Weight": "0"}]}}
+LOGIN = {"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": {}}
+REDIRECT = {"Type": "redirect", "RedirectConfig": {"StatusCode": "HTTP_301"}}
+REWRITE = {"Type": "url-rewrite"}
+
+
+@pytest.mark.parametrize(
+    ("described", "read"),
+    [
+        (_rule("7", _forward(monolith=95, task=5)), Rule("rule-7", 7, (), {MONOLITH: 95, TASK: 5})),
+        (_rule("default", {"Type": "forward", "TargetGroupArn": TASK}), Rule("rule-default", LAST, (), {TASK: 1})),
+        (_rule("7", {"Type": "forward", **GROUPS}, _path("/a")), Rule("rule-7", 7, (_path("/a"),), {TASK: 1, MONOLITH: 0})),
+        (_rule("7", _sticky(True)), Rule("rule-7", 7, (), {MONOLITH: 1, TASK: 3}, sticky=60)),
+        (_rule("7", _sticky("true")), Rule("rule-7", 7, (), {MONOLITH: 1, TASK: 3}, sticky=60)),
+        (_rule("7", _sticky(False)), Rule("rule-7", 7, (), {MONOLITH: 1, TASK: 3}, sticky=0)),
+        (_rule("7", _answer()), Rule("rule-7", 7, (), fixed=FixedResponse(410, "", "text/plain"))),
+        (_rule("7", _answer(MessageBody="gone", ContentType="text/html")), Rule("rule-7", 7, (), fixed=FixedResponse(410, "gone", "text/html"))),
+        (_rule("7", REDIRECT), Rule("rule-7", 7, (), redirect={"StatusCode": "HTTP_301"})),
+        # A login is no plain way to the monolith, wherever it stands in the answer.
+        ({**_rule("7", {**_forward(task=1), "Order": 2}), "Actions": [{**_forward(task=1), "Order": 2}, LOGIN]},
+         Rule("rule-7", 7, (), {TASK: 1}, before=(LOGIN,))),
+        ({**_rule("7", _forward(task=1)), "Transforms": [REWRITE]}, Rule("rule-7", 7, (), {TASK: 1}, before=(REWRITE,))),
+    ],
+)  # fmt: skip
+def test_a_rule_is_read_whole(described: dict[str, Any], read: Rule) -> None:
+    """Prevents a weight, a cookie, an answer or a login that the load balancer has, and nobody here."""
+    assert parse_rule(described) == read
+
+
+@pytest.mark.parametrize(
+    ("weights", "share"),
+    [({TASK: 5, MONOLITH: 95}, 0.05), ({TASK: 3, MONOLITH: 1}, 0.75), ({MONOLITH: 100}, 0.0), ({TASK: 7}, 1.0), ({TASK: 0}, 0.0)],
+)  # fmt: skip
+def test_a_groups_share_is_its_weight_among_all(weights: dict[str, int], share: float) -> None:
+    """Prevents a canary that is told as another than the load balancer's."""
+    assert Rule("r", 1, (), weights).share(TASK) == share
 
 
 PATTERNS = st.text(alphabet="ab*?", min_size=1, max_size=5)
@@ -190,15 +240,8 @@ def test_a_hundred_hosts_are_gone_through_quickly() -> None:
     assert time.monotonic() - began < 20
 
 
-def test_a_fixed_response_is_kept() -> None:
-    """Prevents a maintenance answer that becomes a 503 of the gateway's own."""
-    config = {"StatusCode": "410", "MessageBody": "gone", "ContentType": "text/plain"}
-    rule = parse_rule(_rule("default", {"Type": "fixed-response", "FixedResponseConfig": config}))
-    assert rule.fixed is not None
-    assert (rule.fixed.status, rule.fixed.body, rule.weights) == (410, "gone", {})
-
-
 def test_a_target_group_has_its_name_in_its_arn() -> None:
     """Prevents targets that cannot be given by name before their ARN is known."""
     arn = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012:targetgroup/task-service/73e2d6bc24d8a067"
     assert group_name(arn) == "task-service"
+    assert group_name("a/name") == "a/name"
