@@ -175,7 +175,7 @@ def _places(location: str, region: str | None) -> list[str]:
         return [location]
     return [
         location,
-        f"https://{region}.console.aws.amazon.com/s3/object/{bucket}?region={region}&prefix={quote(key, safe='/')}",
+        f"https://{region}.console.aws.amazon.com/s3/object/{bucket}?region={region}&prefix={quote(key)}",
     ]
 
 

@@ -140,7 +140,10 @@ def test_decisions_among_events_are_read_from_their_folder_alone(
     ]
     assert decisions.kept(settings, events) == {NAME: decisions.read(place)}
     told = capfd.readouterr().err
-    assert "passed by: secret.json: the decision" in told
+    assert (
+        f"the journal in {settings.state_dir} holds what is no event of this program, passed by: secret.json: the decision"
+        in told
+    )
     assert "v.json" not in told
     assert "w.json" not in told
 

@@ -128,9 +128,9 @@ def test_a_decision_leads_to_its_document_and_shows_both_sides() -> None:
     assert "- s3://state/a b/x.json\n" in text
     assert "- https://eu-west-1.console.aws.amazon.com/s3/object/state?region=eu-west-1&prefix=a%20b/x.json\n" in text
     assert "canary status --explain" in text
-    one = Observed(60.0, (Period(0.0, Traffic(1, 0, 0, 10.0)),))
+    one = Observed(60.0, (Period(0.0, Traffic(3, 1, 0, 10.0)),))
     alone = notices.decided(kept.model_copy(update={"evidence": one}))
-    assert "- Task Service: 1 request, 0 % errors, typical P50 10 ms\n" in alone
+    assert "- Task Service: 3 requests, 33 % errors, typical P50 10 ms\n" in alone
     back = notices.went_back(BACK, "s3://state/a b/x.json", "eu-west-1")
     assert "The decision with its evidence:\n- s3://state/a b/x.json\n- https://eu-west-1.console" in back
 
@@ -152,7 +152,9 @@ def test_the_console_is_named_where_a_decision_is_in_a_bucket_of_a_known_region(
     ):
         for text in (notices.decided(document(document=place), region), notices.went_back(BACK, place, region)):
             assert f"The decision with its evidence:\n- {place}\n" in text
-            assert text.count("https://eu-west-1.console.aws.amazon.com/s3/object/state?") == links
+            assert (
+                text.count("https://eu-west-1.console.aws.amazon.com/s3/object/state?") == text.count("https:") == links
+            )
             assert text.endswith("- judged again: `task-migration canary status --explain`")
 
 
@@ -177,6 +179,7 @@ def test_a_rollback_says_whether_it_is_proven_and_where_the_scheduler_belongs() 
     assert "the scheduler runs on the monolith again" in text
     drifted = notices.went_back(BACK.model_copy(update={"drift": "Pulumi does not know it yet"}))
     assert "What happens next:\n- Pulumi does not know it yet\n- the scheduler runs" in drifted
+    assert "What happens next:\n- the scheduler runs" in text
     broken = BACK.model_copy(update={"rows": BACK.rows.model_copy(update={"missing": 3})})
     text = notices.went_back(broken)
     assert "It is NOT proven" in text.splitlines()[0]

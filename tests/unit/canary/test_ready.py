@@ -48,7 +48,7 @@ def slot(**changes: Any) -> SlotState:
 
 def test_a_step_that_may_go_says_each_thing_that_it_rests_on() -> None:
     """Prevents a promotion that names a figure nobody measured, or leaves out one that it needs."""
-    reverse = way(lag_seconds=9.994, slot=slot(wal_status="extended", retained_bytes=9_990_000_000))
+    reverse = way(lag_seconds=9.994, slot=slot(wal_status="extended", retained_bytes=9_987_654_321))
     seen = replace(GOOD, forward=way(slot=None), reverse=reverse, probe_seconds=0.25, rollback_seconds=299.94)
     decision = ready(seen, CONFIG)
     assert (decision.verdict, {one.state for one in decision.findings}) == ("promote", {"good"})
@@ -69,6 +69,12 @@ def test_a_step_that_may_go_says_each_thing_that_it_rests_on() -> None:
         ("service", "the Task Service serves: 2 healthy tasks"),
         ("rollback time", "a rollback would take about 299.9 s, below 300 s"),
     ]
+
+
+def test_what_took_no_time_is_told_so() -> None:
+    told = ready(replace(GOOD, reverse=way(lag_seconds=0.0), probe_seconds=0.0, rollback_seconds=0.0), CONFIG).reasons
+    assert {"the reverse fence took 0.00 s, below 10 s", "a rollback would take about 0.0 s, below 300 s"} <= {*told}
+    assert "a synthetic write on the target was read on the source after 0.00 s" in told
 
 
 #: What a rollback needs and is just there no more: the change, the one rule that refuses, and what it says.
