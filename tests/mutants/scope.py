@@ -55,6 +55,6 @@ SCOPE: dict[str, tuple[str, ...]] = {
     "scripts/verify/verdict.py": (_TWO,),
     "scripts/writes/apply.py": ("tests/unit/writes", f"{_WRITES}/test_reported_rules.py"),
     "scripts/writes/relations.py": ("tests/unit/writes", f"{_WRITES}/test_relations.py"),
-    "tests/model/judge.py": ("tests/model",),
-    "tests/model/world.py": ("tests/model",),
+    "tests/model/judge.py": ("tests/model/test_judge.py",),
+    "tests/model/world.py": ("tests/model/test_judge.py",),
 }

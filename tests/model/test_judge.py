@@ -1,0 +1,162 @@
+"""The judge itself, on histories so small that a person sees what is promised in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+
+from tests.model.judge import Promise, lost, problems
+from tests.model.world import BASE, ROW, SOURCE, TARGET, Cell, Row, Rules, Shape, Told, Write
+
+SHAPE = Shape(("a", "b", "t"), (), bookkeeping=("t",))
+#: By the source (even numbers) and the target (odd): all in one row unless said.
+FIRST = Write(0, 0, "update", (("a", 1),), 0)
+BLIND = Write(1, 0, "update", (("a", 2),), 0)
+KNOWING = Write(1, 0, "update", (("a", 2),), 1)
+OTHER = Write(1, 0, "update", (("b", 2),), 1)
+GONE = Write(1, 0, "delete", (), 1)
+BACK = Write(2, 0, "insert", (("a", 5), ("b", 5), ("t", 5)), 1)
+
+
+def cells(a: int, b: int, t: int = 0, by: int = BASE) -> Row:
+    return Cell(a, by), Cell(b, by), Cell(t, by)
+
+
+def test_who_knows_whom() -> None:
+    """A side knows what it wrote before, and of the other's writes as many as had arrived."""
+    writes = [Write(number, 0, "update", (), knew) for number, knew in ((0, 0), (2, 1), (4, 1), (1, 0), (3, 2))]
+    known = {(one.number, other.number) for one in writes for other in writes if one.knows(other)}
+    assert known == {(2, 0), (4, 0), (4, 2), (3, 1), (2, 1), (4, 1), (3, 0), (3, 2)}
+    assert [one.side for one in writes] == [SOURCE, SOURCE, SOURCE, TARGET, TARGET]
+
+
+def test_what_a_write_says_and_what_of_it_can_be_lost() -> None:
+    assert [one.covers(name) for one in (FIRST, BACK, GONE) for name in ("a", "b")] == [
+        True,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
+    assert [one.items() for one in (FIRST, BACK, GONE)] == [("a",), ("a", "b", "t", ROW), (ROW,)]
+
+
+@pytest.mark.parametrize(
+    ("row", "written", "seen", "found"),
+    [
+        (cells(1, 0), [FIRST], [], []),
+        (cells(2, 0), [FIRST], [], [(FIRST, "a")]),
+        (cells(2, 0), [FIRST, KNOWING], [FIRST, KNOWING], []),
+        # Who did not know it replaces nothing; nor does one about another column, or another row.
+        (cells(2, 0), [FIRST], [BLIND], [(FIRST, "a")]),
+        (cells(2, 2), [FIRST], [OTHER], [(FIRST, "a")]),
+        (cells(2, 0), [FIRST], [KNOWING._replace(key=1)], [(FIRST, "a")]),
+        # A row that goes takes its values along, where the deletion knew them.
+        (None, [FIRST], [GONE], []),
+        (None, [FIRST, GONE], [GONE._replace(knew=0)], [(FIRST, "a")]),
+        (cells(1, 0), [GONE], [], [(GONE, ROW)]),
+        (cells(5, 5, 5), [GONE, BACK], [GONE, BACK], []),
+        (cells(1, 0), [GONE], [Write(2, 0, "update", (("a", 1),), 1)], [(GONE, ROW)]),
+        (cells(1, 0), [GONE], [Write(3, 0, "delete", (), 1)], [(GONE, ROW)]),
+        (None, [BACK], [], [(BACK, "a"), (BACK, "b"), (BACK, ROW)]),
+        (None, [BACK], [Write(3, 0, "delete", (), 2)], []),
+        (cells(5, 6, 7), [BACK], [], [(BACK, "b")]),
+    ],
+)
+def test_what_is_lost(row: Row, written: list[Write], seen: list[Write], found: list[tuple[Write, str]]) -> None:
+    assert list(lost(SHAPE, (row, None), written, seen)) == found
+
+
+@dataclass
+class Side:
+    """A side at rest: its rows, its log, and whether all that was written in it is proven to be on the other."""
+
+    rows: tuple[Row, ...]
+    told: tuple[Told, ...] = ()
+    proven: bool = False
+
+
+class Stands:
+    """Rules that say what stands."""
+
+    def rows(self, db: Side) -> tuple[Row, ...]:
+        return db.rows
+
+    def told(self, db: Side) -> tuple[Told, ...]:
+        return db.told
+
+    def proven(self, left: Side, kept: Side) -> bool:
+        return left.proven
+
+
+def judged(
+    source: Side,
+    target: Side,
+    writes: tuple[Write, ...],
+    shape: Shape = SHAPE,
+    got: tuple[int, int] = (9, 9),
+    quiet: bool = True,
+) -> set[Promise]:
+    history: Any = tuple(tuple(one for one in writes if one.side == side) for side in (SOURCE, TARGET))
+    found = problems(cast("Rules", Stands()), shape, (source, target), history, got, quiet)
+    return {one.promise for one in found}
+
+
+ONE, TWO = (cells(1, 0, by=0),), (cells(2, 0, by=1),)
+LOST = Told("update", 0, "a")
+CLAIM = Shape(("u",), (), unique="u")
+CLAIMING = (Write(0, 0, "insert", (("u", 7),), 0), Write(1, 1, "insert", (("u", 7),), 0))
+OUT = (Told("unique claim", 1, "u"), Told("unique claim", 1, ROW))
+FAMILY = Shape(("parent",), (), parent="parent")
+
+
+def family(*parents: int | None) -> tuple[Row, ...]:
+    return tuple(None if parent is None else (Cell(parent, BASE),) for parent in parents)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "writes", "more", "found"),
+    [
+        (Side(TWO), Side(TWO), (FIRST, KNOWING), {}, set()),
+        (Side(ONE), Side(ONE), (FIRST, KNOWING), {}, {"1 knowledge", "2 columns"}),
+        (Side(TWO, (LOST,)), Side(TWO), (FIRST, BLIND), {}, set()),
+        (Side(TWO), Side(TWO), (FIRST, BLIND), {}, {"3 unsaid"}),
+        (Side(TWO), Side(TWO, (LOST, LOST)), (FIRST, BLIND), {}, {"3 told once"}),
+        (Side(TWO, (LOST,)), Side(TWO, (LOST,)), (FIRST, BLIND), {}, {"3 told once"}),
+        # Told of the other write, or of another column; told without a conflict, or of what keeps the books.
+        (Side(TWO, (Told("update", 1, "a"),)), Side(TWO), (FIRST, BLIND), {}, {"3 unsaid"}),
+        (Side(TWO, (LOST,)), Side(TWO), (FIRST, KNOWING), {}, {"2 columns"}),
+        (Side(TWO, (LOST,)), Side(TWO), (FIRST,), {}, {"2 columns"}),
+        (Side((cells(0, 0, 2),), (Told("update", 0, "t"),)), Side((cells(0, 0, 2),)),
+         (Write(0, 0, "update", (("t", 1),), 0), Write(1, 0, "update", (("t", 2),), 0)), {}, {"2 columns"}),
+        # Under way nothing is asked but what is told.
+        (Side(ONE), Side(TWO), (FIRST, BLIND), {"quiet": False}, set()),
+        (Side(ONE), Side(TWO), (), {}, {"4 equal"}),
+        (Side((None,)), Side(TWO), (), {}, {"4 equal"}),
+        # A proof before everything is quiet: of what the left side wrote, whatever the kept one has got of it.
+        (Side(ONE, proven=True), Side(ONE), (FIRST,), {"quiet": False}, set()),
+        (Side(ONE, proven=True), Side((cells(0, 0),)), (FIRST,), {"quiet": False, "got": (0, 0)}, {"5 proof"}),
+        (Side((cells(0, 0),)), Side(TWO, proven=True), (KNOWING,), {"quiet": False, "got": (0, 0)}, {"5 proof"}),
+        # Replaced by a later write of the left side, which has arrived, or has not.
+        (Side((cells(3, 0),), proven=True), Side((cells(3, 0),)), (FIRST, Write(2, 0, "update", (("a", 3),), 0)), {"quiet": False, "got": (0, 2)}, set()),
+        (Side((cells(3, 0),), proven=True), Side((cells(3, 0),)), (FIRST, Write(2, 0, "update", (("a", 3),), 0)), {"quiet": False, "got": (0, 1)}, {"5 proof"}),
+        # What PostgreSQL alone would keep; NULL is 0.
+        (Side(family(7, 7)), Side(family(7, 7)), (), {"shape": CLAIM}, {"sound"}),
+        (Side(family(7, 0, 0, None)), Side(family(7, 0, 0, None)), (), {"shape": CLAIM}, set()),
+        (Side(family(0, 1)), Side(family(0, 1)), (), {"shape": FAMILY}, set()),
+        (Side(family(None, 1)), Side(family(None, 1)), (), {"shape": FAMILY}, {"sound"}),
+        (Side(family(0, 1), proven=True), Side(family(None, 1)), (), {"shape": FAMILY, "quiet": False}, {"5 proof"}),
+        # Of two that claim one value one stays, and the other is told whole; where rules undo rows both sides may tell it.
+        (Side(family(7, None), OUT), Side(family(7, None), OUT), CLAIMING, {"shape": CLAIM}, set()),
+        (Side(family(7, None), OUT[:1]), Side(family(7, None)), CLAIMING, {"shape": CLAIM}, {"2 columns"}),
+        (Side(family(None, None), (Told("unique claim", 1, "u"),)), Side(family(None, None), (Told("unique claim", 0, "u"),)),
+         CLAIMING, {"shape": CLAIM}, {"3 one wins", "2 columns"}),
+    ],
+)  # fmt: skip
+def test_what_is_not_as_promised(
+    source: Side, target: Side, writes: tuple[Write, ...], more: dict[str, Any], found: set[Promise]
+) -> None:
+    assert judged(source, target, writes, **more) == found
