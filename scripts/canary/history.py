@@ -6,10 +6,9 @@ Each event of a step and of a rollback goes to the journal too, for people; only
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import reduce
 from typing import Any
 
 from scripts.database import helper_schema, queries
@@ -17,6 +16,7 @@ from scripts.database.connections import Connection, scalar
 from scripts.database.sides import session
 from scripts.support.events import CanaryEvent, RollbackEvent, Step
 from scripts.support.figure import figure
+from scripts.support.journal import DAMAGED
 from scripts.support.settings import Settings
 
 #: What it is called among the source's settings.
@@ -79,14 +79,19 @@ def after(so_far: History, event: Mapping[str, Any]) -> History:
         case (Step.CANARY, CanaryEvent.DECIDED) if event.get("decision") == "promote":
             return replace(so_far, unfinished=None)
         case (Step.CANARY, CanaryEvent.DECIDED) if event.get("decision") == "rollback":
-            return replace(so_far, unfinished=None, owed=tuple(map(str, event.get("reasons", ()))) or ("decided",))
+            return replace(so_far, unfinished=None, owed=_reasons(event, "decided"))
         case (Step.ROLLBACK, RollbackEvent.BEGUN):
-            return replace(so_far, unfinished=None, owed=tuple(map(str, event.get("reasons", ()))) or ("begun",))
+            return replace(so_far, unfinished=None, owed=_reasons(event, "begun"))
         case (Step.ROLLBACK, RollbackEvent.ROUTED):
             return replace(so_far, ups=_with(ups, event.get("seconds_of_up")))
         case (Step.ROLLBACK, RollbackEvent.DONE):
             return History(ups=ups, back=event.get("at"))
     return so_far
+
+
+def _reasons(event: Mapping[str, Any], otherwise: str) -> tuple[str, ...]:
+    given = event.get("reasons")
+    return tuple(map(str, given)) if given and isinstance(given, list | tuple) else (otherwise,)
 
 
 def _with(ups: tuple[float, ...], seconds: Any) -> tuple[float, ...]:
@@ -104,8 +109,12 @@ def routed(event: Mapping[str, Any]) -> int | None:
 
 
 def history(events: Iterable[Mapping[str, Any]]) -> History:
-    """What events, oldest first, come to. Pure."""
-    return reduce(after, events, History())
+    """What events, oldest first, come to; one that lacks what this version reads in it is passed by. Pure."""
+    so_far = History()
+    for event in events:
+        with suppress(*DAMAGED):
+            so_far = after(so_far, event)
+    return so_far
 
 
 def read(settings: Settings) -> History:

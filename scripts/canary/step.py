@@ -287,7 +287,7 @@ class Step:
         try:
             return history.read(self._settings)
         except DatabaseError:
-            with suppress(KeyError, TypeError, ValueError):
+            with suppress(MigrationError):
                 return history.history(self._settings.journal.events())
             return history.History()
 

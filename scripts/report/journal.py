@@ -23,8 +23,9 @@ from scripts.report.documents import (
     Story,
 )
 from scripts.report.evidence import moment, number
-from scripts.report.readers import DAMAGED, READERS, Conflicts, CopyBegan, Event, Item, Shadowed, Table
+from scripts.report.readers import READERS, Conflicts, CopyBegan, Event, Item, Shadowed, Table
 from scripts.support.events import AbandonEvent, CanaryEvent, CopyEvent, FinalizeEvent, Step
+from scripts.support.journal import DAMAGED
 
 #: Most points of a series: a page can be looked at, and a report read.
 POINTS = 1200

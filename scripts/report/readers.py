@@ -1,4 +1,4 @@
-"""What each event of the journal says of a run's story. No I/O here; damaged facts raise one of :data:`DAMAGED`."""
+"""What each event of the journal says of a run's story. No I/O here; damaged facts raise one of :data:`scripts.support.journal.DAMAGED`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,6 @@ from scripts.support.events import (
 from scripts.support.figure import counted
 
 Event = Mapping[str, Any]
-#: What damaged facts raise when they are read; pydantic's ValidationError is a ValueError.
-DAMAGED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 #: What stays of two writes that did not know of each other, by the kind that the conflict log gives the one that went.
 DECIDED: Mapping[str, str] = {
     "update": "the later value",

@@ -21,6 +21,7 @@ from scripts.support.events import (
     SchemaEvent,
     Step,
 )
+from scripts.support.journal import DAMAGED
 
 #: The steps before the canary, in the plan's order, with the events that end each.
 PREPARED: dict[str, frozenset[str]] = {
@@ -87,7 +88,7 @@ def _after(told: Told, event: Event) -> Told:
     if (step, name) in ENDS:
         # After `finalize` the routes stay where they are; in the other cases a rollback came before, or there is nothing to route to.
         return Told(ended=step, last={step: event}, weight=told.weight if step == Step.FINALIZE else None)
-    with suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    with suppress(*DAMAGED):
         weight = history.routed(event)
         told = replace(
             told, history=history.after(told.history, event), weight=told.weight if weight is None else weight

@@ -23,6 +23,8 @@ from scripts.support.redact import redact
 LARGEST = 4 * 2**20
 #: So far the clock of another operator's machine may be ahead.
 AHEAD = timedelta(hours=1)
+#: What the damaged facts of an event raise when they are read, another version's among them; pydantic's ValidationError is a ValueError.
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 #: So many of what is passed by are named.
 NAMED = 5
 

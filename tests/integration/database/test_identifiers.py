@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
@@ -17,7 +17,7 @@ from scripts.database.connections import Connection
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from tests.foreign import read
 
-ONE_SERVER = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ONE_SERVER = settings(max_examples=60)
 #: What is made of a key's name; of those that name a table's object, what a server has it for.
 KINDS = {"tables": "TABLE pg_temp.{} ()", "schema": "SCHEMA {}"} | dict.fromkeys(
     ("sourceRole", "targetRole", "replicationRole", "operatorRole"), "ROLE {}"

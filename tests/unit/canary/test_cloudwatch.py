@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.stub import ANY, Stubber
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.canary import cloudwatch
@@ -212,7 +212,7 @@ def test_an_answer_in_part_is_no_missing_figure(client: Any, monkeypatch: pytest
 _ZONES = (UTC, timezone(timedelta(hours=9)), timezone(-timedelta(hours=3, minutes=30)))
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 4))
 def test_the_same_points_in_whatever_pages_order_and_zone_are_the_same_figures(
     client: Any, monkeypatch: pytest.MonkeyPatch, seed: int, count: int

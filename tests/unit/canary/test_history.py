@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from components.config import MigrationConfig
 from scripts.canary.history import History, history, of, routed
+from scripts.canary.step import Step
+from scripts.support.settings import Settings
 
 AT = "2026-11-26T01:00:00+00:00"
 
@@ -70,6 +78,46 @@ def test_events_tell_what_was_left(events: list[dict[str, Any]], expected: Histo
 def test_a_deployment_of_no_length_is_none(value: Any) -> None:
     """Prevents an estimate of a rollback that NaN seconds make short."""
     assert history([moved(seconds=value), {**ROUTED, "seconds_of_up": value}]).ups == ()
+
+
+NO_WEIGHTS: list[Any] = [float("inf"), float("nan"), "x", None, [], {}]
+#: Of another version, or a stranger's: each lacks what this one reads in it, or has it as something else.
+DAMAGED: list[dict[str, Any]] = [
+    {"step": "canary", "event": "begun", "at": "t0"},
+    {"step": "canary", "event": "moved", "to": 25},
+    *(begun(value, 5) for value in NO_WEIGHTS),
+    *(moved(value) for value in NO_WEIGHTS),
+]
+WELL = [
+    begun(0, 5),
+    moved(),
+    decided("hold"),
+    decided("promote"),
+    begun(5, 25, "t2"),
+    BACK,
+    ROUTED,
+    DONE,
+    decided("rollback"),
+]
+
+
+@given(st.lists(st.sampled_from([*WELL, *DAMAGED]), max_size=8))
+def test_an_event_that_cannot_be_read_hides_no_other_one(events: list[dict[str, Any]]) -> None:
+    """Prevents a step that goes back, or goes on, by half of a journal, as one line of it is another version's."""
+    assert history(events) == history([one for one in events if not any(one is other for other in DAMAGED)])
+
+
+@pytest.mark.parametrize("reasons", [None, 7, "gone", {}, []])
+def test_a_rollback_is_owed_whatever_its_reasons_are(reasons: Any) -> None:
+    assert history([decided("rollback", reasons=reasons)]).owed == ("decided",)
+    assert history([{**BACK, "reasons": reasons}]).owed == ("begun",)
+
+
+def test_a_journal_that_cannot_be_read_leads_back(tmp_path: Path) -> None:
+    """Prevents a step that ends in the middle while source and journal are away: nothing then says that no rollback was begun."""
+    (tmp_path / "journal.jsonl").mkdir()
+    settings = Settings(MigrationConfig(), None, SecretStr("host=127.0.0.1 port=1"), None, tmp_path)
+    assert Step._so_far(cast(Step, SimpleNamespace(_settings=settings))) == History()
 
 
 def test_what_another_version_kept_is_refused() -> None:

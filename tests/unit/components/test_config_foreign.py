@@ -48,7 +48,7 @@ def same(written: Any, had: Any) -> bool:
     return bool(written == had)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.dictionaries(st.sampled_from(sorted(_FIELDS)), _VALUES, min_size=1, max_size=2))
 def test_a_value_is_taken_as_it_was_written_or_its_key_is_named(values: dict[str, Any]) -> None:
     """Prevents `replicationEngine: "null"` that means dms, `canaryLadder: [yes, 100]` that begins at 1 %, and a number of 5,000 digits

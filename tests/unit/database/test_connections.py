@@ -8,7 +8,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from psycopg import conninfo
 
@@ -36,7 +36,6 @@ def said(url: str) -> dict[str, Any]:
     return {key: value for key, value in conninfo.conninfo_to_dict(url).items() if value}
 
 
-@settings(deadline=None)
 @given(_TEXT, _TEXT, _HOSTS, st.integers(1, 65535), _TEXT, st.booleans())
 def test_a_url_of_any_parts_is_these_parts(
     user: str, password: str, host: str, port: int, database: str, as_url: bool
@@ -77,7 +76,7 @@ _PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     st.lists(_PIECES, max_size=14).map("".join),
     st.sampled_from(["postgresql://", "postgresql://u:Zq7Zq7@h/", "host=/tmp ", ""]),
@@ -105,7 +104,6 @@ def test_any_text_is_what_libpq_reads_or_no_connection_string(text: str, begin: 
 _BYTES = st.binary(max_size=12).map(lambda value: value.replace(b"\0", b"")).filter(bool)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([NAME, "PULUMI_STACK", "TASK_MIGRATION_STATE_DIR", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE"]),
     st.sampled_from([b"", b"s3://", b"s3://b/", b"postgresql://u:Zq7Zq7@/", b"12"]),
@@ -132,7 +130,6 @@ def test_any_bytes_of_the_environment_are_a_setting_or_named(
         assert "Zq7" not in redact.redact(refused)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=8), st.text(max_size=12), st.none() | st.integers() | st.lists(st.text(), max_size=1))
 def test_a_secret_is_its_login_or_is_named(user: str, password: str, other: Any) -> None:
     """Prevents the role `None`, and a password that ends at its byte 0."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.deployment.stack_file import StackFile, replaced
@@ -198,7 +198,7 @@ _PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(_BEGINS, st.lists(_PIECES, max_size=6).map("".join))
 def test_any_text_is_the_values_that_yaml_has_or_no_file(tmp_path: Path, begin: str, text: str) -> None:
     """Prevents a traceback for a date that is none, a set whose tables come in any order, and a file that is changed in spite of it."""

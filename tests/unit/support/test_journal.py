@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.support import journal
+from scripts.support import journal, journal_s3
 from scripts.support.journal import LARGEST, FileJournal, event_of
+from scripts.support.journal_s3 import open_s3_journal
 from tests.journal import last
 
 #: What somebody may have put there, none of it an event.
@@ -67,6 +71,67 @@ _lines = st.one_of(
     st.tuples(st.just("theirs"), _values.map(lambda value: json.dumps(value).encode())),
     st.tuples(st.just("torn"), st.integers(1, 30)),
 )
+
+
+class Bucket:
+    """S3 as a client has it: one object a key, whoever put it there, listed in pages; in no order, as of a directory bucket."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        #: Keys that are listed and gone by the time they are read.
+        self.gone: set[str] = set()
+
+    def put_object(self, Key: str, Body: bytes, **_: Any) -> None:
+        self.objects[Key] = Body
+
+    def get_object(self, Key: str, **_: Any) -> dict[str, Any]:
+        if Key in self.gone:
+            raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
+        return {"Body": io.BytesIO(self.objects[Key])}
+
+    def get_paginator(self, _: str) -> Any:
+        listed = [{"Key": key, "Size": len(self.objects[key])} for key in sorted(self.objects, reverse=True)]
+        pages = [{"Contents": listed[at : at + 3]} for at in range(0, len(listed), 3)] or [{}]
+        return SimpleNamespace(paginate=lambda **_: pages)
+
+
+#: What somebody may have put beside our events, by another name or by one of ours.
+_NAMED = st.sampled_from(
+    [
+        "p/journal/",
+        "p/journal/x.json",
+        "p/journal/2026-01-01T00:00:00+00:00-0123abcd.json",
+        "p/journal/9.json",
+        "p/journal/é",
+    ]
+)
+
+
+@given(st.lists(_lines, max_size=8), st.lists(_NAMED, min_size=8, max_size=8), st.sets(st.integers(0, 7)))
+def test_whatever_lies_beside_them_in_s3_our_events_are_read_in_order(
+    lines: list[tuple[str, Any]], names: list[str], gone: set[int]
+) -> None:
+    """Prevents an event that is lost, invented or moved by what somebody put beside ours, tore or took away."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal_s3, "client", lambda _: Bucket())
+        kept = open_s3_journal("s3://b/p")
+    bucket, ours = kept._client, []
+    for (whose, what), name in zip(lines, names, strict=False):
+        if whose == "ours":
+            ours.append(kept.record("copy", "started", **what))
+        else:
+            bucket.objects[name] = what if whose == "theirs" else json.dumps(FOREIGN["torn"].decode()).encode()[:what]
+    keys = [key for key in sorted(bucket.objects) if key not in names]
+    if keys:
+        # A copy of an event under another time's name would be one more, and at another place.
+        bucket.objects["p/journal/2026-01-01T00:00:00+00:00-ffffffff.json"] = bucket.objects[keys[0]]
+    bucket.gone = {keys[number] for number in gone if number < len(keys)}
+    # As JSON keeps them, and without passwords.
+    wanted = [json.loads(bucket.objects[key]) for key in keys if key not in bucket.gone]
+    assert list(map(repr, kept.events())) == list(map(repr, wanted))
+    assert [one["at"] for one in wanted] == [
+        one["at"] for one, key in zip(ours, keys, strict=True) if key not in bucket.gone
+    ]
 
 
 @given(st.lists(_lines, max_size=12))

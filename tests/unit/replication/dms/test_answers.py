@@ -147,7 +147,7 @@ _TEXTS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_TEXTS)
 def test_whatever_a_task_maps_is_the_one_record_whole_or_is_told(text: str | None) -> None:
     wanted = dms_settings.table_mappings("source_writes")
@@ -162,7 +162,6 @@ def test_whatever_a_task_maps_is_the_one_record_whole_or_is_told(text: str | Non
     assert (problem is None) == whole, text
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["TargetMetadata", "ErrorBehavior"]), st.none() | _JSON | st.dictionaries(
         st.sampled_from(["LobMaxSize", "BatchApplyEnabled", "DataErrorPolicy", "ApplyErrorDeletePolicy"]),
