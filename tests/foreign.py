@@ -37,7 +37,12 @@ class Answers:
         return SimpleNamespace(paginate=lambda **_: [self._answered[operation]])
 
     def __getattr__(self, operation: str) -> Any:
+        if operation not in self._answered:
+            raise AttributeError(operation)
         return lambda **_: self._answered[operation]
+
+    def __repr__(self) -> str:
+        return f"Answers(**{self._answered!r})"
 
 
 @cache

@@ -94,7 +94,8 @@ class LoadBalancer:
         """
         found = self._read(rule, "the smoke rule")
         request = Request("GET", "", TASK_PATHS[0], {name.lower(): value for name, value in headers.items()})
-        return found.matches(request) is True and found.share(self.rule.task_group) == 1
+        with refusals("the smoke rule cannot be judged", "look at its conditions"):
+            return found.matches(request) is True and found.share(self.rule.task_group) == 1
 
     def _read(self, arn: str, what: str) -> listener_rules.Rule:
         with refusals(f"{what} cannot be read", "check rights and region"):

@@ -72,7 +72,7 @@ _ARNS = {
 }
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(answers("elbv2", "describe_rules", **_ARNS))
 def test_whatever_a_listener_answers_is_a_rule_or_an_error(client: Answers) -> None:
     balancer = LoadBalancer(client, RULE)
@@ -117,7 +117,7 @@ def test_tasks_are_counted_as_ecs_and_the_load_balancer_tell_them(
 _TASKS = {"taskDefinition": ("arn:td:1", "arn:td:2"), "taskDefinitionArn": ("arn:td:1", "arn:td:2")}
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     answers("ecs", "describe_services", "list_tasks", "describe_tasks", **_TASKS),
     answers("elbv2", "describe_target_health"),
