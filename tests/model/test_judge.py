@@ -15,6 +15,7 @@ SHAPE = Shape(("a", "b", "t"), (), bookkeeping=("t",))
 FIRST = Write(0, 0, "update", (("a", 1),), 0)
 BLIND = Write(1, 0, "update", (("a", 2),), 0)
 KNOWING = Write(1, 0, "update", (("a", 2),), 1)
+DROPPED = Write(0, 0, "delete", (), 0)
 OTHER = Write(1, 0, "update", (("b", 2),), 1)
 GONE = Write(1, 0, "delete", (), 1)
 BACK = Write(2, 0, "insert", (("a", 5), ("b", 5), ("t", 5)), 1)
@@ -132,6 +133,10 @@ def family(*parents: int | None) -> tuple[Row, ...]:
         (Side(TWO, (LOST,)), Side(TWO), (FIRST,), {}, {"2 columns"}),
         (Side((cells(0, 0, 2),), (Told("update", 0, "t"),)), Side((cells(0, 0, 2),)),
          (Write(0, 0, "update", (("t", 1),), 0), Write(1, 0, "update", (("t", 2),), 0)), {}, {"2 columns"}),
+        # Whether the row is there is contested by who makes or deletes it, not by who edits it.
+        (Side((None,), (Told("update of deleted", 1, "a"),)), Side((None,)), (DROPPED, BLIND), {}, set()),
+        (Side((None,), (Told("update of deleted", 1, "a"), Told("delete", 0, ROW))), Side((None,)), (DROPPED, BLIND), {}, {"2 columns"}),
+        (Side((None,), (Told("delete", 0, ROW),)), Side((None,)), (DROPPED, BLIND._replace(kind="delete", values=())), {}, set()),
         # Under way nothing is asked but what is told.
         (Side(ONE), Side(TWO), (FIRST, BLIND), {"quiet": False}, set()),
         (Side(ONE), Side(TWO), (), {}, {"4 equal"}),

@@ -94,9 +94,9 @@ def test_a_row_has_to_find_a_parent_where_its_key_refuses_it_otherwise(database:
     (key,) = child.foreign_keys
     for values in itertools.product((1, 0, 7, None), repeat=2):
         given = [sql.Literal(value) + sql.SQL("::int") for value in values]
-        query = sql.SQL("SELECT {} AND NOT EXISTS (SELECT 1 FROM parent p WHERE {})").format(
-            filled(key, given), refers(key, "p", given)
-        )
+        query = sql.SQL(
+            "SELECT {} AND NOT EXISTS (SELECT 1 FROM parent p, (SELECT 1 AS a, 1 AS b) beside WHERE {})"
+        ).format(filled(key, given), refers(key, "p", given))
         ((lacks,),) = database.execute(query).fetchall()
         shown = ", ".join("NULL" if value is None else str(value) for value in values)
         assert bool(lacks) == refused(database, f"INSERT INTO child VALUES (1, {shown})"), values

@@ -1,4 +1,4 @@
-"""Columns that are decided together: groups that touch are one, whatever order they are given in."""
+"""Columns that are decided together: groups that touch are one, whatever order they are given in; and names as SQL has them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.writes.relations import together
+from scripts.writes.relations import literals, names, together
 
 COLUMNS = ("a", "b", "c", "d", "e")
 
@@ -39,3 +39,10 @@ def test_sets_are_disjoint_whole_and_the_same_in_any_order(groups: list[list[str
         assert len(inside) < 2 or any(inside <= set(one) for one in found)
     random.shuffle(groups)  # type: ignore[attr-defined]
     assert together(groups, COLUMNS) == found
+
+
+def test_columns_and_texts_are_written_so_that_any_name_is_one() -> None:
+    """Prevents a column whose name ends the SQL, and one that is a percent sign."""
+    assert names(['a "b"', "%s"], "v.", " = NULL").as_string(None) == 'v."a ""b""" = NULL, v."%s" = NULL'
+    assert literals(["it's", "%s"]).as_string(None) == "ARRAY['it''s', '%s']::text[]"
+    assert literals([]).as_string(None) == "ARRAY[]::text[]"
