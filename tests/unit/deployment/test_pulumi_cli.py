@@ -46,7 +46,7 @@ def test_only_a_lock_that_is_surely_ours_and_dead_is_taken_away(
     message: str, begun: Run | None, now: Run, alive: bool, expected: bool
 ) -> None:
     """Fails when a colleague's running deployment loses its lock to ours."""
-    assert left_behind(message, begun, now, lambda pid: alive) == expected
+    assert left_behind(message, begun, now, lambda pid: pid != 77 or alive) == expected
 
 
 def failed(stderr: str, stdout: str = "") -> automation.CommandError:
@@ -108,6 +108,32 @@ def test_the_trace_of_an_interrupted_program_is_left_out_and_a_failed_programs_i
     assert cause(failed("", interrupted)) == "aws:s3 (b): | error: exists | pulumi:Stack:"
     own = "x\nDiagnostics:\n  pulumi:Stack:\n    error: Program failed with an unhandled exception:\n    Traceback\n    ValueError: v\n"
     assert cause(failed("", own)).endswith("ValueError: v")
+
+
+TWICE = "x\nDiagnostics:\n  first:\n\nx\nDiagnostics:\n  aws:s3 (b):\n    error: exists\n\n"
+MANY = "Diagnostics:\n" + "".join(f"  error: {number}\n" for number in range(25))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        *(
+            (failed("", f"{TWICE}{part}:\n  1"), "aws:s3 (b): | error: exists")
+            for part in ("Outputs", "Resources", "Duration", "Policies")
+        ),
+        (failed("warning: old\nERROR: no way\nerror: update failed\nbye"), "ERROR: no way"),
+        (failed("", "x\n" + MANY), " | ".join(f"error: {number}" for number in range(20))),
+        (
+            failed("error: the stack is currently locked by 1 lock(s).\n  f: created by a@b (pid 3)\n  bye"),
+            "error: the stack is currently locked by 1 lock(s). | f: created by a@b (pid 3)",
+        ),
+    ],
+)
+def test_a_cause_is_what_the_last_diagnostics_say_or_the_lines_that_name_an_error(
+    error: automation.CommandError, told: str
+) -> None:
+    """Prevents a cause among a hundred lines of progress, or one that is cut off with them."""
+    assert cause(error) == told
 
 
 @pytest.fixture
