@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from pydantic import TypeAdapter
 
@@ -57,15 +59,20 @@ def decided(settings: Settings, document: str | None, **facts: Any) -> None:
 def test_a_decision_is_kept_whole_and_for_the_operator_alone(settings: Settings) -> None:
     """Prevents a decision that somebody else reads, that has a password in it, or that sorts before an older one."""
     remember_secret("s3cret-of-the-night")
-    given = facts(watched(), reasons=["語", "s3cret-of-the-night"])
+    # Others could read what was there.
+    (folder := settings.state_dir / "decisions").mkdir(parents=True)  # type: ignore[operator]
+    for one in (folder.parent, folder):
+        (one / "older.json").write_text("{}")
+        one.chmod(0o755)
+    given = facts(watched(), reasons=["語", "s3cret-of-the-night"], project=Path("/x"))
     place = Path(decisions.keep(settings, AT, given))
     assert place == settings.state_dir / "decisions" / NAME  # type: ignore[operator]
-    assert (place.stat().st_mode & 0o777, place.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert [one.stat().st_mode & 0o777 for one in (place, folder, folder.parent)] == [0o600, 0o700, 0o700]
     text = place.read_text(encoding="utf-8")
     assert "s3cret" not in text
     assert "語" in text
     kept = json.loads(text)
-    assert {**kept, "reasons": given["reasons"]} == {"at": AT, **given}
+    assert {**kept, "reasons": given["reasons"]} == {"at": AT, **given, "project": "/x"}
     assert decisions.read(str(place)) == kept
     assert decisions.evidence(settings, f"s3://elsewhere/{NAME}") == watched()
 
@@ -73,25 +80,27 @@ def test_a_decision_is_kept_whole_and_for_the_operator_alone(settings: Settings)
 def test_a_decision_in_s3_is_put_once_and_got_by_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents one that replaces another, or that lies beside the journal's place."""
     client = boto3.client("s3", region_name="ap-northeast-1", aws_access_key_id="x", aws_secret_access_key="x")
-    monkeypatch.setattr(aws, "client", lambda name: client)
-    settings = Settings(MigrationConfig(), None, None, None, "s3://state/night/")
-    where = {"Bucket": "state", "Key": f"night/decisions/{NAME}"}
+    monkeypatch.setattr(aws, "client", lambda name: {"s3": client}[name])
+    settings = Settings(MigrationConfig(), None, None, None, "s3://state/X/")
+    where = {"Bucket": "state", "Key": f"X/decisions/{NAME}"}
     body = json.dumps({"at": AT, **facts(decision="promote")}, ensure_ascii=False, indent=1).encode() + b"\n"
     asked = {
         **where, "Body": body, "ContentType": "application/json", "ChecksumAlgorithm": "SHA256", "IfNoneMatch": "*",
     }  # fmt: skip
     with Stubber(client) as stub:
         stub.add_response("put_object", {}, asked)
-        assert decisions.keep(settings, AT, facts(decision="promote")) == f"s3://state/night/decisions/{NAME}"
+        assert decisions.keep(settings, AT, facts(decision="promote")) == f"s3://state/X/decisions/{NAME}"
         stub.add_client_error("put_object", "AccessDenied")
-        with pytest.raises(MigrationError, match=rf"the decision {NAME} cannot be kept in s3://state/night/: .*rights"):
+        with pytest.raises(MigrationError, match=rf"the decision {NAME} cannot be kept in s3://state/X/: .*rights"):
             decisions.keep(settings, AT, facts(decision="promote"))
         stub.add_client_error("get_object", "NoSuchKey", expected_params=where)
         with pytest.raises(
             MigrationError,
-            match=rf"the decision s3://state/night/decisions/{NAME} cannot be read: .*there is no such object",
+            match=rf"the decision s3://state/X/decisions/{NAME} cannot be read: .*there is no such object",
         ):
             decisions.evidence(settings, NAME)
+        stub.add_response("get_object", {"Body": StreamingBody(BytesIO(body), len(body))}, where)
+        assert decisions.read(f"s3://state/X/decisions/{NAME}") == json.loads(body)
         stub.assert_no_pending_responses()
 
 
@@ -116,7 +125,9 @@ def test_the_newest_decision_is_found_past_what_is_none(settings: Settings, capf
     decided(settings, "a.json", to=5)
     decided(settings, "b.json")
     settings.journal.record("canary", "begun", **{"from": 25, "to": 50})
-    settings.journal.record("verify", "decided", **facts())
+    settings.journal.record(
+        "verify", "decided", **{"from": 25, "to": 50, "decision": "hold", "reasons": [], "seconds": 1.0}
+    )
     settings.journal.record("canary", "decided", **{"from": "five", "document": "/etc/passwd"})
     found = decisions.newest(settings)
     assert found is not None
@@ -178,6 +189,7 @@ def test_an_explanation_judges_the_evidence_by_the_limits_of_then(settings: Sett
     # CPU is 20 % in it.
     strict = explained(facts(seen, limits={**LIMITS.model_dump(by_alias=True), "cpuPercent": 20.0}))
     assert (strict.decision, strict.again, strict.same) == ("promote", "rollback", False)
+    assert [one.rule for one in strict.findings if one.state == "breach"] == ["CPU"]
     assert explained(facts(seen, watch_seconds=3600.0)).again == "hold"
     unwatched = explained(facts(findings=[{"rule": "status", "state": "breach", "text": "not ready"}]))
     assert (unwatched.decision, unwatched.again, unwatched.same) == ("refused", None, None)

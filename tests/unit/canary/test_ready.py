@@ -50,6 +50,7 @@ def test_a_step_that_may_go_says_each_thing_that_it_rests_on() -> None:
     """Prevents a promotion that names a figure nobody measured, or leaves out one that it needs."""
     reverse = way(lag_seconds=9.994, slot=slot(wal_status="extended", retained_bytes=9_987_654_321))
     seen = replace(GOOD, forward=way(slot=None), reverse=reverse, probe_seconds=0.25, rollback_seconds=299.94)
+    seen = replace(seen, verified=replace(VERIFIED, age_seconds=86_221.0))
     decision = ready(seen, CONFIG)
     assert (decision.verdict, {one.state for one in decision.findings}) == ("promote", {"good"})
     assert decision.reasons == tuple(one.text for one in decision.findings)
@@ -64,7 +65,7 @@ def test_a_step_that_may_go_says_each_thing_that_it_rests_on() -> None:
         ("schema", "the two catalogs agree"),
         ("status", "nothing else of replicate status fails"),
         ("lost writes", "3 writes lost to others so far, each told in a conflict log"),
-        ("verification", "both sides were found equal 1.5 h ago, below 24 h"),
+        ("verification", "both sides were found equal 24.0 h ago, below 24 h"),
         ("shadow reads", "both sides' answers were the same 23.9 h ago"),
         ("service", "the Task Service serves: 2 healthy tasks"),
         ("rollback time", "a rollback would take about 299.9 s, below 300 s"),
