@@ -143,7 +143,7 @@ def test_a_taken_over_operator_stops_and_a_restarted_server_is_no_take_over(
         pair.source.execute(end)
         looked = ThreadPoolExecutor(1).submit(first.check)
         # Who ended the session takes the lock some time after that, and the other one looks at once: the time is what is tested.
-        time.sleep(0.5)  # noqa: TID251
+        time.sleep(0.2)  # noqa: TID251
         second = held.enter_context(operator_lock.locked(pair.settings, Operation.ROLLBACK))
         with pytest.raises(TakenOver, match="taken over by task-migration rollback .* this command stops here") as lost:
             looked.result(30)

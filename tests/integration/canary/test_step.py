@@ -23,7 +23,7 @@ from scripts.canary.figures import Traffic
 from scripts.canary.operator_lock import Operation, TakenOver
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.status import status
-from scripts.database import helper_schema
+from scripts.database import helper_schema, locks
 from scripts.database.sides import open_side
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.replication import fence
@@ -548,13 +548,15 @@ def test_a_write_acknowledged_while_it_drains_is_kept_and_no_fence_goes_before_i
     assert phases.routed + phases.drained + phases.fenced + phases.compared == pytest.approx(document.seconds, abs=0.01)
 
 
-@pytest.mark.parametrize("visible", [True, False])
-def test_requests_that_nobody_can_see_are_waited_for_as_long_as_one_may_take(pair: Pair, visible: bool) -> None:
+@pytest.mark.parametrize(("visible", "longest"), [(True, 60.0), (False, 0.4)])
+def test_requests_that_nobody_can_see_are_waited_for_as_long_as_one_may_take(
+    pair: Pair, visible: bool, longest: float
+) -> None:
     """Prevents a proof while requests are under way of which no figure tells: drainSeconds is what they may take."""
     cloud = Cloud(weight=50)
     cloud.idle = (lambda: 60.0) if visible else fails(MigrationError("no figures"))
-    document = rollback.run(stage(pair, cloud, drain_seconds=0.4))
-    assert (document.phases.drained >= 0.4) is not visible
+    document = rollback.run(stage(pair, cloud, drain_seconds=longest))
+    assert (document.phases.drained < longest) is visible
 
 
 def test_requests_that_go_on_are_no_proof(pair: Pair) -> None:
@@ -606,6 +608,24 @@ def test_a_rollback_goes_on_without_a_database_and_is_told_as_what_it_is(pair: P
             assert (cloud.live, cloud.declared) == (0, 0)
             assert cloud.notices == ["rollback from 50 %: routes moved, NOT proven"]
         assert names(at, "rollback") == ["begun", "routed", "unproven"] * 2
+
+
+def test_a_way_back_holds_the_lock_and_an_emergency_moves_the_routes_before_it(pair: Pair) -> None:
+    """Prevents a step up while somebody goes back, and users who wait for a lock on a database that may be down."""
+    both = [Operation.ROLLBACK, Operation.ROLLBACK]
+    for way, expected in ((rollback.run, both), (rollback.emergency, [None, Operation.EMERGENCY])):
+        cloud, seen = Cloud(weight=25), list[Operation | None]()
+
+        def look(seen: list[Operation | None] = seen) -> float:
+            holder = locks.holder(pair.source, locks.CANARY)
+            seen.append(operator_lock.operation(holder) if holder else None)
+            return 60.0
+
+        cloud.at = lambda name, look=look: look() if name in ("before up", "to monolith") else None  # type: ignore[misc]
+        cloud.idle = look
+        way(stage(pair, cloud))
+        assert seen == expected
+        assert locks.holder(pair.source, locks.CANARY) is None
 
 
 def test_a_failing_journal_or_notice_stops_no_rollback(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
