@@ -137,6 +137,8 @@ def family(*parents: int | None) -> tuple[Row, ...]:
         (Side((None,), (Told("update of deleted", 1, "a"),)), Side((None,)), (DROPPED, BLIND), {}, set()),
         (Side((None,), (Told("update of deleted", 1, "a"), Told("delete", 0, ROW))), Side((None,)), (DROPPED, BLIND), {}, {"2 columns"}),
         (Side((None,), (Told("delete", 0, ROW),)), Side((None,)), (DROPPED, BLIND._replace(kind="delete", values=())), {}, set()),
+        # A deletion that is told says nothing of the insert that was lost.
+        (Side((None,), (Told("", 1, "a"), Told("", 1, "b"), Told("", 0, ROW))), Side((None,)), (DROPPED, BACK._replace(number=1, knew=0)), {}, {"3 unsaid"}),
         # Under way nothing is asked but what is told.
         (Side(ONE), Side(TWO), (FIRST, BLIND), {"quiet": False}, set()),
         (Side(ONE), Side(TWO), (), {}, {"4 equal"}),
