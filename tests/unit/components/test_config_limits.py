@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from components.config import ConfigError, MigrationConfig
 from components.config_gates import GateLimits
 from components.config_stack import StackConfig
-from components.config_values import parse
+from components.config_values import migration_config, parse
 from tests.unit.components.declared_helpers import FILLED
 
 WHOLE = {**FILLED, "environment": "staging"}
@@ -118,3 +118,32 @@ def test_what_moves_and_what_the_sides_are_called_is_by_default_what_the_plan_sa
     assert (config.publication, config.subscription) == names
     assert re.findall(r"\*\* \(`(\w+)`, the default\)", PLAN) == [config.replication_engine]
     assert re.findall(r"back to the monolith within (\d+) minutes", PLAN) == [f"{config.rollback_limit_seconds / 60:g}"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"rollbacklimit_second": 1},
+            "rollbacklimit_second: unknown key; is rollbackLimitSeconds meant? Remove it or correct its spelling",
+        ),
+        (
+            {"gates": {"cpu_percents": 1}},
+            "gates.cpu_percents: unknown key; is gates.cpuPercent meant? Remove it or correct its spelling",
+        ),
+        ({"watchSeconds": -1}, "watchSeconds: value -1; limit: Input should be greater than 0."),
+    ],
+)
+def test_a_key_that_is_wrong_is_named_with_the_file_and_those_that_it_is_near_to(
+    values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        migration_config(values, "Pulumi.night.yaml")
+    assert str(refused.value).startswith(f"Pulumi.night.yaml is not usable:\n  {said}")
+
+
+def test_a_key_that_is_near_to_none_is_named_with_all_there_are() -> None:
+    with pytest.raises(ConfigError) as refused:
+        migration_config({"bogus": 1}, "Pulumi.night.yaml")
+    known = ", ".join(sorted(field.alias or name for name, field in StackConfig.model_fields.items()))
+    assert f"bogus: unknown key; known are {known}. Remove it" in str(refused.value)

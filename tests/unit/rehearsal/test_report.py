@@ -181,6 +181,14 @@ def test_a_run_that_came_to_nothing_has_failed_unless_the_machine_is_why() -> No
             assert {(one.passed, one.judged) for one in found} == {(False, not by_machine)}
 
 
+def test_a_load_at_its_limits_passes_and_one_without_a_request_is_all_errors() -> None:
+    for path, value in (("load.rate", 45.0), ("load.requests", 1), ("load.failed", 0)):
+        assert made(spoil(path, value)).passed, path
+    for path, value, errors in (("load.failed", 5, "0.50"), ("load.requests", 0, "100.00")):
+        (load,) = (one for one in made(spoil(path, value)).criteria if one.name == "load test passed")
+        assert load.evidence.endswith(f"errors {errors} %")
+
+
 def told(found: list[Criterion]) -> list[str]:
     return [f"{one.name}: {one.evidence}" for one in found]
 
