@@ -128,7 +128,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what cannot run here. For workers: the groups first, as they take longest, the short unit tests last, to fill
-    the end evenly; within a rank the order is pytest-randomly's.
+    the end evenly; within a rank the order is pytest-randomly's. In a module those marked `last` follow, in the file's order.
     """
     if left_out := [item for item in items if any(item.get_closest_marker(mark) for mark in _left_out())]:
         items[:] = [item for item in items if item not in left_out]
@@ -140,6 +140,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 return number
         return len(GROUPS) + item.nodeid.startswith("tests/unit/")
 
+    place: dict[Path, int] = {}
+    for number, item in enumerate(items):
+        place.setdefault(item.path, number)
+
+    def within(item: pytest.Item) -> tuple[int, int]:
+        """By module, as they come; then what is marked `last`, by its line."""
+        last = item.get_closest_marker("last") is not None
+        return place[item.path], (item.location[1] or 0) + 1 if last else 0
+
+    items.sort(key=within)
     if hasattr(config, "workerinput"):
         items.sort(key=rank)
 

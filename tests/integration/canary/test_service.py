@@ -314,6 +314,7 @@ def test_an_image_that_the_breaker_went_back_to_is_not_ready_and_the_declared_on
     assert {task["containers"][0]["image"] for task in tasks} == {account.image("gone")}
 
 
+@pytest.mark.last
 def test_the_first_up_starts_no_task_and_enabling_it_does(
     tmp_path: Path, aws: EmulatedAws, world: dict[str, Any]
 ) -> None:

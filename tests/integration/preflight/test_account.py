@@ -280,7 +280,8 @@ def test_the_monoliths_target_group_has_to_be_behind_that_load_balancer(
     assert "listener: weight 0 and the default action" in gone
 
 
-# The last two: what they deploy stays.
+# What these two deploy stays.
+@pytest.mark.last
 def test_after_a_deployment_the_own_rules_are_known_by_their_tags(
     world: dict[str, object], asked: Clients, aws: EmulatedAws, tmp_path: Path
 ) -> None:
@@ -294,6 +295,7 @@ def test_after_a_deployment_the_own_rules_are_known_by_their_tags(
     assert "listener: priorities" in failed(world, asked, other={"environment": "prod"})
 
 
+@pytest.mark.last
 def test_users_bound_to_a_target_of_the_monolith_need_a_rule_that_binds_too(
     world: dict[str, object], asked: Clients, aws: EmulatedAws, tmp_path: Path
 ) -> None:

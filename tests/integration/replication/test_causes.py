@@ -27,7 +27,7 @@ RAISES = (
 HELD = RAISES.format("TRIGGER t BEFORE INSERT OR UPDATE").replace("ROW EXECUTE", "ROW WHEN (NEW.k IS NULL) EXECUTE")
 UNSEEN = "BEGIN; SET LOCAL session_replication_role = replica; SET LOCAL task_migration.applying = 'on'; {}; COMMIT"
 UNRAISED = "DROP TRIGGER t ON item; DROP FUNCTION no()"
-WRITE = "UPDATE item SET n = n + 1, t = 'x' WHERE id = 1"
+WRITE = "UPDATE item SET n = n + 1, t = t || 'x' WHERE id = 1"
 
 
 class Cause(NamedTuple):
@@ -69,10 +69,10 @@ CAUSES = {
 
 
 @pytest.fixture(scope="module")
-def pair(
+def replicated(
     source_server: EmbeddedPostgres, target_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
-    """Replicated both ways; the forward worker is switched off."""
+    """Replicated both ways."""
     with pairs(source_server, target_server, tmp_path_factory.mktemp("causes")) as make:
         made = bare(
             make,
@@ -88,8 +88,16 @@ def pair(
             "INSERT INTO item (id, n, t) SELECT i, i * 10, '5' FROM generate_series(1, 3) i",
         )
         flow(made)
-        switched(made, "DISABLE")
         yield made
+
+
+@pytest.fixture
+def pair(replicated: Pair) -> Pair:
+    """The forward worker is switched off, and nothing waits that another test wrote."""
+    switched(replicated, "ENABLE")
+    fence.forward(replicated.settings, 40)
+    switched(replicated, "DISABLE")
+    return replicated
 
 
 def switched(pair: Pair, how: str) -> None:
@@ -132,6 +140,7 @@ def test_a_part_of_a_transaction_is_not_judged_alone(pair: Pair) -> None:
     pair.target.execute(UNRAISED.encode())
 
 
+@pytest.mark.last
 def test_status_names_what_the_worker_fails_at_when_its_transaction_ends(pair: Pair) -> None:
     """Prevents `the cause has passed` while the worker fails again and again; once mended, the worker goes on by itself."""
     cause = CAUSES["trigger at the end"]

@@ -245,6 +245,7 @@ def test_the_bands_are_looked_at_for_each_who_takes(chain: Chain) -> None:
     assert {band.status for band in found.values()} == {"ok"}
 
 
+@pytest.mark.last
 def test_both_sides_take_ids_and_stay_equal(chain: Chain) -> None:
     """Prevents ids that collide, and policies, triggers or checks that keep the rules from applying what the other side wrote."""
     replicate.start(chain.pair.settings)
