@@ -80,7 +80,7 @@ def test_weighted_median_is_the_middle_of_the_repeated_values(pairs: list[tuple[
         ((Period(0.0),), "no figure yet"),
         ((Period(0.0), PERIOD), "100 requests, 0 % errors, P95 80 ms, users 0.05 % errors, CPU 20 %"),
         ((PERIOD, PERIOD, Period(0.0, Traffic(1, 1))), "1 request, 100 % errors"),
-        ((Period(0.0, Traffic(3, 1)),), "3 requests, 33 % errors"),
+        ((Period(0.0, Traffic(81, 1), users=Traffic(81, 1)),), "81 requests, 1.2 % errors, users 1.2 % errors"),
         ((PERIOD, Period(0.0, Traffic(0), users=Traffic(0))), "0 requests, 0 % errors, users 0 % errors"),
         ((Period(0.0, cpu_percent=20.4),), "CPU 20 %"),
     ],
