@@ -52,6 +52,8 @@ CLAIMS = {
 SCHEMAS = {
     "item": "CREATE TABLE item{} (id int PRIMARY KEY, list_id int, pos int, title text, UNIQUE (list_id, pos) "
     "DEFERRABLE INITIALLY DEFERRED); INSERT INTO item{} SELECT n, 1, n FROM generate_series(1, 6) n",
+    "booking": "CREATE TABLE booking{} (id int PRIMARY KEY, day int, note text, "
+    "EXCLUDE USING gist (int4range(day, day + 5) WITH &&) DEFERRABLE INITIALLY DEFERRED)",
     "folder": "CREATE TABLE folder{} (id int PRIMARY KEY, parent_id int REFERENCES folder{} ON DELETE CASCADE);"
     "INSERT INTO folder{} VALUES (1, NULL)",
     "message": "CREATE TABLE message{} (id int PRIMARY KEY, thread_id int NOT NULL REFERENCES message{} ON DELETE CASCADE);"
@@ -248,6 +250,19 @@ def test_a_deferrable_claim_and_two_rows_that_swap(pair: Pair) -> None:
         (6, 3, None),
         (7, 7, None),
     ]
+
+
+def test_a_late_claim_that_two_rows_hold(pair: Pair) -> None:
+    """Prevents a second rival that stays beside the row which won: what is checked late is checked by nobody where records are applied."""
+    it = Writing(pair)
+    with it.at_once():
+        it.source("INSERT INTO booking VALUES (1, 3, 'stays')")
+        it.target("INSERT INTO booking VALUES (2, 0, 'before'), (3, 6, 'after'), (4, 20, 'free')")
+    assert sorted((key, kind, lost["note"]) for _, key, kind, lost in it.told("booking")) == [
+        (("2",), "unique claim", "before"),
+        (("3",), "unique claim", "after"),
+    ]
+    assert it.rows("SELECT id FROM booking") == [(1,), (4,)]
 
 
 @SIDES
