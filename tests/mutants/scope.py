@@ -5,14 +5,20 @@ from __future__ import annotations
 _CANARY, _WRITES = "tests/unit/canary", "tests/integration/replication"
 _EXPRESSIONS = "tests/integration/verify/test_expressions.py"
 _TWO = "tests/integration/verify/test_two_databases.py"
+_CONFIG = (
+    "tests/unit/components/test_config_limits.py",
+    "tests/unit/components/test_config_foreign.py",
+    "tests/unit/support/test_support.py",
+    "tests/unit/deployment/test_stack_file.py",
+)
 #: Left out is what only words or carries: documents, texts, readers of AWS, and SQL files, which mutmut does not know
 #: (tests/model/ and tests/fuzz/ look after the rules' SQL).
 SCOPE: dict[str, tuple[str, ...]] = {
     "components/buckets.py": ("tests/unit/components/test_buckets.py", "tests/unit/components/test_logs.py"),
-    "components/config.py": ("tests/unit/support",),
-    "components/config_gates.py": ("tests/unit/support",),
-    "components/config_stack.py": ("tests/unit/support", "tests/unit/components"),
-    "components/config_values.py": ("tests/unit/support",),
+    "components/config.py": _CONFIG,
+    "components/config_gates.py": _CONFIG,
+    "components/config_stack.py": _CONFIG,
+    "components/config_values.py": _CONFIG,
     "scripts/canary/cloudwatch.py": (f"{_CANARY}/test_cloudwatch.py",),
     "scripts/canary/comparison.py": (f"{_CANARY}/test_gates.py",),
     "scripts/canary/decisions.py": (f"{_CANARY}/test_decisions.py",),
@@ -36,7 +42,7 @@ SCOPE: dict[str, tuple[str, ...]] = {
     "scripts/canary/way_back.py": (_CANARY, "tests/integration/canary/test_step.py"),
     "scripts/copy/plan.py": ("tests/unit/copy",),
     "scripts/copy/state.py": ("tests/integration/copy/test_state.py",),
-    "scripts/rehearsal/criteria.py": ("tests/unit/rehearsal",),
+    "scripts/rehearsal/criteria.py": ("tests/unit/rehearsal/test_report.py", "tests/unit/rehearsal/test_machine.py"),
     "scripts/replication/fence.py": ("tests/unit/replication", f"{_WRITES}/test_writes.py"),
     "scripts/replication/findings.py": ("tests/unit/replication",),
     "scripts/replication/slot_health.py": ("tests/unit/replication",),
