@@ -42,6 +42,11 @@ def test_what_a_write_says_and_what_of_it_can_be_lost() -> None:
         True,
         True,
     ]
+    assert [str(one) for one in (FIRST, BACK, GONE)] == [
+        "source update 0 a=1",
+        "source insert 0 a=5, b=5, t=5",
+        "target delete 0",
+    ]
     assert [one.items() for one in (FIRST, BACK, GONE)] == [("a",), ("a", "b", "t", ROW), (ROW,)]
 
 
