@@ -17,6 +17,7 @@ from scripts.database.sides import session
 from scripts.support.events import CanaryEvent, RollbackEvent, Step
 from scripts.support.figure import figure
 from scripts.support.journal import DAMAGED
+from scripts.support.safety import State
 from scripts.support.settings import Settings
 
 #: What it is called among the source's settings.
@@ -59,11 +60,11 @@ class History:
             f"(canaryStickySeconds {seconds}); step again after that, or --force with --reason"
         )
 
-    def left_unproven(self, declared: int, live: int) -> str | None:
-        """Why a rollback is owed though none was kept: the source was away when the routes went back. None: it is not."""
-        if self.reached and not declared and not live:
-            return f"the weight is 0 %, was {self.reached} %, and no rollback since {self.since} was proven"
-        return None
+    def state(self, declared: int | None, live: int | None) -> State:
+        """With the weights that the stack declares and that the load balancer has: what transitions are judged by."""
+        return State(
+            declared=declared, live=live, step=self.unfinished, owed=self.owed, reached=self.reached, since=self.since
+        )
 
 
 def after(so_far: History, event: Mapping[str, Any]) -> History:
@@ -123,8 +124,8 @@ def read(settings: Settings) -> History:
         return of(helper_schema.get(source, KEPT))
 
 
-def keep(settings: Settings, step: Step, event: str, facts: Mapping[str, Any]) -> None:
-    """Take an event into what the source has kept; before a copy was made there is nothing to keep.
+def keep(settings: Settings, step: Step, event: str, facts: Mapping[str, Any]) -> History:
+    """Take an event into what the source has kept; before a copy was made there is nothing to keep. Returns what it had before.
 
     Raises:
         DatabaseError: the source cannot be asked.
@@ -136,6 +137,8 @@ def keep(settings: Settings, step: Step, event: str, facts: Mapping[str, Any]) -
             so_far = of(scalar(source, QUERIES["hold_history"], (KEPT,)))
             helper_schema.put(source, KEPT, asdict(after(so_far, happened)))
             _note_routed(source, routed(happened), settings.config.drain_seconds)
+            return so_far
+    return History()
 
 
 def _note_routed(source: Connection, weight: int | None, drain: float) -> None:
@@ -146,10 +149,11 @@ def _note_routed(source: Connection, weight: int | None, drain: float) -> None:
         helper_schema.put(source, helper_schema.ROUTED, {"weight": weight, "since": since})
 
 
-def record(settings: Settings, step: Step, event: str, **facts: Any) -> None:
+def record(settings: Settings, step: Step, event: str, **facts: Any) -> History:
     """As :func:`keep`, and into the journal. Raises MigrationError when either cannot be written."""
-    keep(settings, step, event, facts)
+    before = keep(settings, step, event, facts)
     settings.journal.record(step, event, **facts)
+    return before
 
 
 def _source(settings: Settings) -> AbstractContextManager[Connection]:

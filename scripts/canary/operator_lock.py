@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 
 import psycopg
@@ -42,6 +42,9 @@ class Operation(StrEnum):
     RUN = "canary run"
     ROLLBACK = "rollback"
     EMERGENCY = "rollback --emergency"
+    ABANDON = "rollback --abandon"
+    START_OVER = "rollback --scenario"
+    FINALIZE = "finalize"
 
 
 def operation(held: Holder) -> Operation | None:
@@ -80,11 +83,11 @@ class Lock:
 
 
 class _SessionLock(Lock):
-    """Its session may end by a failover as well as by another operator: what counts is who has the lock afterwards."""
+    """Its session may end by a failover as well as by another operator: what counts is who has had the lock since."""
 
     def __init__(self, settings: Settings, name: str, connection: Connection) -> None:
         self._settings, self._name = settings, name
-        self.connection = connection
+        self.connection, self._pid = connection, connection.info.backend_pid
 
     def check(self) -> None:
         try:
@@ -94,12 +97,13 @@ class _SessionLock(Lock):
             self.connection.close()
         time.sleep(YIELD_SECONDS)
         fresh = _session(self._settings)
-        with domain_errors("the lock on the canary"):
-            other = locks.take(fresh, locks.CANARY, self._name)
+        with ExitStack() as left, domain_errors("the lock on the canary"):
+            left.callback(fresh.close)
+            other = locks.take(fresh, locks.CANARY, self._name, lost=self._pid)
             if other is None:
-                self.connection = fresh
+                left.pop_all()
+                self.connection, self._pid = fresh, fresh.info.backend_pid
                 return
-            fresh.close()
         raise TakenOver(
             f"the lock on the canary was taken over by {_who(other)}: this command stops here; see "
             "task-migration canary status",
@@ -144,19 +148,24 @@ def locked(settings: Settings, operation: Operation, *, take_over: bool = False)
             if there:
                 # What a former version lacks.
                 helper_schema.install(lock.connection)
-                _acquire(settings, lock.connection, name, take_over)
+                _acquire(settings, lock.connection, name, operation, take_over)
         yield lock if there else Lock()
     finally:
         lock.connection.close()
 
 
-def _acquire(settings: Settings, connection: Connection, name: str, take_over: bool) -> None:
+def _acquire(settings: Settings, connection: Connection, name: str, operation: Operation, take_over: bool) -> None:
     other = locks.take(connection, locks.CANARY, name)
     if other is None:
         return
     if not take_over:
+        hangs = (
+            "run again with --take-over"
+            if operation in (Operation.STEP, Operation.RUN)
+            else f"end its session (SELECT pg_terminate_backend({other.pid}) on the source) and run again"
+        )
         raise Refused(
-            f"another operator moves the weight: {_who(other)}; wait for it, or, when you know that it hangs, run again with --take-over"
+            f"another operator moves the weight: {_who(other)}; wait for it, or, when you know that it hangs, {hangs}"
         )
     note(settings.journal, Step.CANARY, CanaryEvent.LOCK_TAKEN_OVER, by=name, holder=_who(other))
     locks.end(connection, locks.CANARY, other)

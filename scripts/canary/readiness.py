@@ -13,10 +13,13 @@ from scripts.canary.ready import Readiness, Shadowed, rollback_estimate
 from scripts.database import helper_schema
 from scripts.database.connections import Connection
 from scripts.database.sides import both
+from scripts.finish import rights
 from scripts.replication import fence, writers
 from scripts.replication import run as replicate
 from scripts.replication.documents import REMEDY_IN_DETAIL, Status
+from scripts.support import safety
 from scripts.support.errors import TimedOut
+from scripts.support.safety import State, Transition
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import verdict
@@ -53,12 +56,17 @@ def by_databases(settings: Settings, status: Status, nobody_there: bool) -> Read
     limit = config.gates.replication_lag_seconds
     with both(settings, "ready", "the last verification and shadow reads") as (source, target):
         verified, shadowed = verdict.newest(source, target), _shadowed(source, target)
+        writing = State(
+            monolith_writes=rights.may_write(source, config, config.source_role),
+            service_writes=rights.may_write(target, config, config.target_role),
+        )
+    unsafe = safety.unsafe(Transition.RAISE, writing)
     return Readiness(
         forward=status.forward,
         reverse=status.reverse,
         probe_seconds=probe(settings, limit) if status.reverse.lag_seconds is not None else None,
         schema_match=status.schema_match,
-        failing=_failing(status),
+        failing=(*_failing(status), *([unsafe] if unsafe else [])),
         told=status.conflicts.source + status.conflicts.target,
         verified=verified,
         service=None,

@@ -1,4 +1,4 @@
-"""`rollback`: by Pulumi, or without it in an emergency; and what the command does for each of the plan's scenarios."""
+"""`rollback`: by Pulumi, or without it in an emergency."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from scripts.canary import history, operator_lock, stage
+from scripts.canary import operator_lock, stage
 from scripts.canary.documents import Moved, Rollback, RollbackPlan
 from scripts.canary.guard import LIVE_RULE
 from scripts.canary.operator_lock import Lock, Operation
@@ -14,8 +14,7 @@ from scripts.canary.stage import Emergency, Stage
 from scripts.canary.traffic import LoadBalancer
 from scripts.canary.way_back import ZERO, WayBack, at_once
 from scripts.deployment.errors import NoPulumi
-from scripts.finish import abandon, rights
-from scripts.finish.documents import Abandonment, StartOver
+from scripts.finish import rights
 from scripts.support.console import say
 from scripts.support.errors import MigrationError, Refused, UsageError
 from scripts.support.progress import SILENT, Progress
@@ -54,64 +53,6 @@ def roll_back(
         would += [f"{one.op} {one.name}" for one in leaving.deployer.preview(ZERO, only=LIVE_RULE)]
         return RollbackPlan(from_=leaving.declared_weight(), to=0, would=would)
     return run(leaving, reasons=reasons, stop_service=stop_service, progress=progress)
-
-
-def start_over(
-    settings: Settings,
-    scenario: abandon.Scenario,
-    *,
-    reason: str | None = None,
-    force: bool = False,
-    dry_run: bool = False,
-    progress: Progress = SILENT,
-) -> StartOver:
-    """The plan's scenarios 1 and 3: the target is emptied, for `data` after the routes went back.
-
-    Raises:
-        MigrationError: as :func:`run` and :func:`scripts.finish.abandon.start_over`.
-    """
-    # Without a stack there is no load balancer of ours, and nothing that could have moved a request.
-    leaving = stage.build(settings) if settings.has_load_balancer else None
-    weight = max(leaving.declared_weight(), leaving.load_balancer.weight()) if leaving else 0
-    if leaving and weight and scenario == "data" and not dry_run:
-        run(leaving, reasons=(reason or "the data disagree",), progress=progress)
-        weight = leaving.load_balancer.weight()
-    return abandon.start_over(settings, scenario, weight, reason, force, dry_run, progress=progress)
-
-
-def give_up(
-    settings: Settings,
-    *,
-    reason: str | None = None,
-    force: bool = False,
-    dry_run: bool = False,
-    progress: Progress = SILENT,
-) -> Abandonment:
-    """The command `rollback --abandon`: everything of the migration goes, when no request is on the Task Service.
-
-    Raises:
-        Refused: the weight is not 0, or cannot be read though the source has it above 0; as :func:`scripts.finish.abandon.run`.
-    """
-    weight = 0 if dry_run or force else _weight(settings)
-    return abandon.run(settings, dry_run, force=force, weight=weight, reason=reason, progress=progress)
-
-
-def _weight(settings: Settings) -> int:
-    """The highest that the declared weight and the load balancer's may be; without a load balancer of ours 0."""
-    if not settings.has_load_balancer:
-        return 0
-    try:
-        leaving = stage.build_emergency(settings)
-        return max(leaving.declared_weight(), leaving.load_balancer.weight())
-    except MigrationError as error:
-        since = history.read(settings).since
-        if since is not None:
-            raise Refused(
-                f"the weight cannot be read ({error}), and the Task Service has had requests since {since} without a "
-                "rollback that ended: nothing was changed. Run `task-migration rollback` first, or give its writes up with --force --reason TEXT"
-            ) from None
-        say(f"the weight cannot be read, by what the source has kept it never left 0 %: {error}", "yellow")
-        return 0
 
 
 def _stage_to_leave(settings: Settings) -> Stage:

@@ -12,8 +12,7 @@ def status(stage: Stage) -> CanaryStatus:
     settings = stage.settings
     declared, live = stage.declared_weight(), stage.load_balancer.weight()
     so_far = history.read(settings)
-    left, unproven = so_far.unfinished, so_far.left_unproven(declared, live)
-    owed = so_far.owed or ((unproven,) if unproven else None)
+    left, owed = so_far.unfinished, so_far.state(declared, live).rollback_owed
     return CanaryStatus(
         declared=declared,
         live=live,

@@ -30,10 +30,12 @@ from scripts.canary.verifying import Verifying
 from scripts.canary.watch import Tell, Watch, silent
 from scripts.canary.way_back import at_once, kept
 from scripts.deployment.deployer import UpResult
+from scripts.support import safety
 from scripts.support.errors import DatabaseError, MigrationError, Refused
-from scripts.support.events import CanaryEvent
+from scripts.support.events import CanaryEvent, RollbackEvent
 from scripts.support.events import Step as Steps
 from scripts.support.progress import SILENT, Progress
+from scripts.support.safety import Transition
 from scripts.support.wait import bounded
 
 #: Longest that the deployment of one rule may take, in seconds.
@@ -137,24 +139,18 @@ class Step:
         """The step from where the source, the stack and the load balancer say that it stands; as :func:`step`."""
         so_far = history.read(self._settings)
         current, live = self._stage.declared_weight(), self._stage.load_balancer.weight()
-        unproven = so_far.left_unproven(current, live)
-        owed = so_far.owed or ((unproven,) if unproven else None)
+        state = so_far.state(current, live)
+        owed = state.rollback_owed
         if owed is not None and dry_run:
             would = f"would end the rollback that was begun or decided: {'; '.join(owed)}"
             return self._document(current, 0, Decision("hold", (would,)))
         if owed is not None:
             self._tell("a rollback was begun or decided and did not end; ending it first")
             return self._roll_back(("to end what was begun", *owed), unattended=self._unattended)
-        begun, resumed = current, False
-        if so_far.unfinished is not None and {current, live} <= set(so_far.unfinished):
-            resumed = so_far.unfinished[1] == current
-            begun = so_far.unfinished[0] if resumed else current
-        elif live != current:
-            text = (
-                f"the stack declares {current} %, the load balancer has {live} %: somebody changed the rule beside the program; see "
-                "which one is meant, then: pulumi up --refresh, or task-migration rollback"
-            )
-            return self._refused(current, current, text)
+        if why := safety.unsafe(Transition.RAISE, state):
+            return self._refused(current, current, why)
+        resumed = state.resumed and state.step is not None and state.step[1] == current
+        begun = state.step[0] if resumed and state.step is not None else current
         seconds = int(self._stage.deployer.config().get("canaryStickySeconds") or 0)
         if not current and force_reason is None and (bound := so_far.bound(seconds, datetime.now(UTC))):
             return self._refused(current, current, bound)
@@ -166,9 +162,10 @@ class Step:
             allowed = ready.check_step(current, wanted, ladder, forced=force_reason is not None)
             if allowed.verdict == "refused":
                 return self._decided(self._document(current, wanted, allowed))
-        return self._move(begun, wanted, force_reason, dry_run)
+        return self._move(begun, wanted, force_reason, dry_run, so_far.back)
 
-    def _move(self, begun: int, wanted: int, force_reason: str | None, dry_run: bool) -> CanaryStep:
+    def _move(self, begun: int, wanted: int, force_reason: str | None, dry_run: bool, back: str | None) -> CanaryStep:
+        """``back``: when the last rollback had ended as this began; one that ended since, without the lock, wins."""
         whole, users = not begun or wanted >= 100, self._stage.declared_weight() > 0
         verifying = self._verifying if self._first else None
         if verifying is not None and not users:
@@ -195,13 +192,15 @@ class Step:
             preview = tuple(f"would {change.op} {change.name}" for change in changes) or ("nothing would change",)
             return self._document(begun, wanted, Decision("hold", preview), readiness=before)
 
-        history.record(
+        was = history.record(
             self._settings,
             Steps.CANARY,
             CanaryEvent.BEGUN,
             **{"from": begun, "to": wanted, "reason": force_reason},
         )
         self._lock.check()
+        if was.owed or was.back != back:
+            raise TakenOver("a rollback was begun since this command looked; see task-migration canary status")
         try:
             deployed = self._up(begun, wanted)
         except MigrationError as error:
@@ -233,11 +232,19 @@ class Step:
         return ready.ready(seen, self._config)
 
     def _not_ready(self, wanted: int) -> tuple[str, ...]:
-        """What a rollback needs and is not there."""
+        """What a rollback needs and is not there, or who changed the weight meanwhile. Raises TakenOver."""
         if self._verifying is not None and (why := self._verifying.unfinished()) is not None:
             return (why,)
         try:
             seen = self._ready(wanted)
+            self._lock.check()
+            state = history.read(self._settings).state(
+                self._stage.declared_weight(), self._stage.load_balancer.weight()
+            )
+            if (why := safety.unsafe(Transition.PROMOTE, state)) is not None:
+                return (why,)
+        except TakenOver:
+            raise
         except MigrationError as error:
             return (f"whether a rollback would keep every write cannot be seen: {error}",)
         return seen.reasons if seen.verdict == "refused" else ()
@@ -280,6 +287,9 @@ class Step:
                 raise
         if back:
             at_once(self._stage)
+            # What the Task Service was told until now is proven by nobody yet.
+            with suppress(MigrationError):
+                history.record(self._settings, Steps.ROLLBACK, RollbackEvent.BEGUN, reasons=[str(lost)])
             raise lost
 
     def _so_far(self) -> history.History:

@@ -61,6 +61,8 @@ class WayBack(ABC):
         self._note(RollbackEvent.ROUTED, seconds=round(routed, 3), **moved.plain())
         say(f"all routes are on the monolith after {routed:.1f} s, by {moved.by}", "green")
         try:
+            # `finalize` may have taken them while the routes moved; from here whoever holds the lock is this command.
+            given_back = self._let_write() or given_back
             drained, fenced, rows = self._prove()
         except MigrationError as error:
             self._note(RollbackEvent.UNPROVEN, reason=str(error))

@@ -185,16 +185,17 @@ def rollback(
         )
     if force and not (scenario in ("copy", "data") or abandon):
         raise UsageError("--force goes with --abandon and --scenario copy or data only")
+    from scripts.canary import ending
     from scripts.canary import rollback as way_back
     from scripts.cli import canary_text, finish_text
 
     settings = load_settings(stack)
     if abandon:
-        gone = way_back.give_up(settings, reason=reason, force=force, dry_run=dry_run, progress=display())
+        gone = ending.give_up(settings, reason=reason, force=force, dry_run=dry_run, progress=display())
         emit(gone, as_json=json, text=finish_text.abandonment)
         return 0
     if scenario == "copy" or scenario == "data":
-        over = way_back.start_over(settings, scenario, reason=reason, force=force, dry_run=dry_run, progress=display())
+        over = ending.start_over(settings, scenario, reason=reason, force=force, dry_run=dry_run, progress=display())
         emit(over, as_json=json, text=finish_text.start_over)
         return 0
     document = way_back.roll_back(

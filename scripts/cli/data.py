@@ -8,8 +8,7 @@ import typer
 
 from scripts.cli.options import DIFFER, REFUSED, TIMED_OUT, DryRun, Json, MaxLoad, ShowValues, Stack, prints
 from scripts.cli.output import display, emit
-from scripts.cli.settings import load_settings, stage_of
-from scripts.support.errors import Refused
+from scripts.cli.settings import load_settings
 
 app = typer.Typer()
 
@@ -71,15 +70,9 @@ def verify(
 )
 def finalize(stack: Stack = None, json: Json = False, dry_run: DryRun = False, show_values: ShowValues = False) -> int:
     """Make the source's tables read-only for the monolith, then stop replication and leave nothing of it behind."""
+    from scripts.canary import ending
     from scripts.cli.finish_text import finalization
-    from scripts.finish import finalize as step
 
     settings = load_settings(stack, show_values)
-    if settings.has_load_balancer and not dry_run:
-        weight = stage_of(settings).load_balancer.weight()
-        if weight != 100:
-            raise Refused(
-                f"the canary weight is {weight} %, finalize needs 100 %; go on with: task-migration canary step"
-            )
-    emit(step.run(settings, dry_run, progress=display()), as_json=json, text=finalization)
+    emit(ending.finalize(settings, dry_run=dry_run, progress=display()), as_json=json, text=finalization)
     return 0

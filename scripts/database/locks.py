@@ -31,8 +31,11 @@ class Holder:
     since: str
 
 
-def take(connection: Connection, lock: str, name: str) -> Holder | None:
+def take(connection: Connection, lock: str, name: str, *, lost: int | None = None) -> Holder | None:
     """Hold ``lock`` for as long as this session lasts, unless somebody else does. None: it is held now.
+
+    Args:
+        lost: the process of an earlier session, under this ``name``, that had it: it is taken again only if nobody had it in between.
 
     Returns:
         who holds it.
@@ -46,6 +49,8 @@ def take(connection: Connection, lock: str, name: str) -> Holder | None:
             hold(connection, lock)
             # Looked at with the row in hand: whoever had it before has said who he is.
             other = holder(connection, lock)
+            if other is None and lost is not None and (before := _holder(connection, "lock_last", lock)) is not None:
+                other = before if (before.pid, before.name) != (lost, name) else None
             if other is None:
                 connection.execute(QUERIES["lock_take"], {"name": lock, "holder": name})
             return None if other is None or other.pid == connection.info.backend_pid else other
@@ -65,7 +70,11 @@ def hold(connection: Connection, lock: str) -> None:
 
 def holder(connection: Connection, lock: str) -> Holder | None:
     """The session that holds ``lock``, if it is still there."""
-    row = connection.execute(QUERIES["lock_holder"], (lock,)).fetchone()
+    return _holder(connection, "lock_holder", lock)
+
+
+def _holder(connection: Connection, query: str, lock: str) -> Holder | None:
+    row = connection.execute(QUERIES[query], (lock,)).fetchone()
     return Holder(int(row[0]), str(row[1]), str(row[2]), str(row[3])) if row else None
 
 

@@ -137,6 +137,10 @@ SELECT a.pid, l.holder, coalesce(host(a.client_addr), 'this machine'),
 FROM task_migration.locks l JOIN pg_stat_activity a ON a.pid = l.pid AND coalesce(a.backend_start, l.backend_start) = l.backend_start
 WHERE l.name = %s
 
+-- lock_last: who took a lock (by name) last, as `lock_holder`, be his session there or not
+SELECT pid, holder, 'a session that has ended', to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+FROM task_migration.locks WHERE name = %s AND pid IS NOT NULL
+
 -- lock_take: this session holds the lock from now on
 UPDATE task_migration.locks l SET holder = %(holder)s, pid = a.pid, backend_start = a.backend_start
 FROM pg_stat_activity a WHERE l.name = %(name)s AND a.pid = pg_backend_pid()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from psycopg import sql
@@ -14,10 +16,11 @@ from scripts.finish import removal, rights
 from scripts.finish.documents import Abandonment, StartOver
 from scripts.replication import fence, writes
 from scripts.schema import role as service_role
-from scripts.support import commands
+from scripts.support import commands, safety
 from scripts.support.errors import DatabaseError, MigrationError, Refused, TimedOut, UsageError
 from scripts.support.events import AbandonEvent, RollbackEvent, Step
 from scripts.support.progress import SILENT, Progress
+from scripts.support.safety import State, Transition
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
 from scripts.writes import watch
@@ -32,8 +35,8 @@ def run(
     dry_run: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
-    weight: int = 0,
     reason: str | None = None,
+    look: Callable[[], State] = State,
 ) -> Abandonment:
     """Stop replication and remove slots, publications, subscriptions, triggers and the helper schema.
 
@@ -42,7 +45,7 @@ def run(
 
     Args:
         force: go on though writes of the target are lost by it; ``reason`` says why and is kept in the journal.
-        weight: percent of the requests that the Task Service gets; the caller has asked the load balancer.
+        look: at the weight, under the operator's lock; called before the rights are taken and before the removal.
 
     Raises:
         Refused: code of others would run, the Task Service gets requests or writes, the source lacks writes of the target, or `finalize` has begun.
@@ -56,10 +59,15 @@ def run(
     leads = rights.source_leads(settings)
     drained, lost = False, dict[str, int]()
     if before:
+        seen = look()
         if not force:
-            _check_idle(weight, leads, settings.config.source_role)
-        drained, lost = _bring_back(settings, leads, force, progress)
+            safety.require(Transition.GIVE_UP, replace(seen, monolith_writes=leads))
+        drained, lost, newest = _bring_back(settings, leads, force, progress)
         settings.journal.record(Step.ABANDON, AbandonEvent.ABANDONING, drained=drained, lost=lost, reason=reason)
+        _still_given_up(settings, look)
+        with session(settings, "target", "abandon", "keeping how far it is") as target:
+            if helper_schema.installed(target):
+                helper_schema.put(target, helper_schema.DRAINED, {"v": newest})
     removal.remove(settings)
     left = removal.prove(settings)
     done = Abandonment(
@@ -79,29 +87,27 @@ def check_reason(force: bool, reason: str | None) -> None:
         raise UsageError("--force and --reason go together: say why those rows are given up, it is kept in the journal")
 
 
-def _check_idle(weight: int, leads: bool, role: str) -> None:
-    if weight > 0:
-        raise Refused(
-            f"{weight} % of the requests are on the Task Service, the limit is 0 %: what it writes would stay there. Nothing was "
-            "changed; run `task-migration rollback` first, or give its writes up with --force --reason TEXT"
-        )
-    if not leads:
-        raise Refused(
-            f"{role} cannot write on the source since `finalize` began: without replication nobody could bring the two together. "
-            "Nothing was changed; go on with `task-migration finalize`, or run `task-migration rollback` first, which gives the rights back"
-        )
+def _still_given_up(settings: Settings, look: Callable[[], State]) -> None:
+    """Raises Refused when the Task Service gets requests, or another operator acts, by now: it has its rights back then."""
+    try:
+        safety.require(Transition.GIVE_UP, look())
+    except MigrationError:
+        service_role.grant_writes(settings)
+        raise
 
 
-def _bring_back(settings: Settings, leads: bool, force: bool, progress: Progress) -> tuple[bool, dict[str, int]]:
-    """Close the target to its role and bring back what it wrote: whether fences came through, and the writes by table that
-    the source lacks. Raises Refused when it lacks some, or writes go on, and they are not given up."""
+def _bring_back(
+    settings: Settings, leads: bool, force: bool, progress: Progress
+) -> tuple[bool, dict[str, int], int | None]:
+    """Close the target to its role and bring back what it wrote: whether fences came through, the writes by table that
+    the source lacks, and the number of the target's newest write. Raises Refused when it lacks some, or writes go on, and they are not given up."""
     with session(settings, "target", "abandon", "looking for writes of the Task Service") as target:
         if helper_schema.get(target, helper_schema.COPY) is None:
-            return False, {}
+            return False, {}, None
         newest = _newest_write(target)
         if helper_schema.get(target, helper_schema.DRAINED) == {"v": newest}:
             # Killed in the removal: the source's part may be gone already, and nothing was written since.
-            return True, {}
+            return True, {}, newest
         problem, drained = None, False
         try:
             if leads:
@@ -127,8 +133,7 @@ def _bring_back(settings: Settings, leads: bool, force: bool, progress: Progress
                 "Nothing was removed; mend the way back (`task-migration replicate status`) and run it again, or give those writes up "
                 "with --force --reason TEXT"
             )
-        helper_schema.put(target, helper_schema.DRAINED, {"v": newest})
-    return drained, lost
+    return drained, lost, newest
 
 
 def _newest_write(target: Connection) -> int | None:
@@ -139,9 +144,7 @@ def _newest_write(target: Connection) -> int | None:
     return newest
 
 
-def may_empty(
-    scenario: Scenario, weight: int, leads: bool, role: str, only_there: dict[str, int], forced: bool
-) -> None:
+def may_empty(scenario: Scenario, weight: int, leads: bool, only_there: dict[str, int], forced: bool) -> None:
     """Whether the target may be emptied. Pure.
 
     Args:
@@ -153,16 +156,7 @@ def may_empty(
     Raises:
         Refused: it may not; the text says what to do first.
     """
-    if weight > 0:
-        raise Refused(
-            f"{weight} % of the requests are on the Task Service, the limit is 0 %: its rows are in use and the target is not "
-            "emptied; run `task-migration rollback` first"
-        )
-    if not leads:
-        raise Refused(
-            f"{role} can no longer write on the source, so the target holds the current rows and is not emptied; run `task-migration rollback` "
-            "first, which gives the rights back, or go on with `task-migration finalize`"
-        )
+    safety.require(Transition.GIVE_UP, State(live=weight, monolith_writes=leads))
     rows = {table: number for table, number in only_there.items() if number}
     if rows and not forced:
         first = (
@@ -182,6 +176,7 @@ def start_over(
     force: bool = False,
     dry_run: bool = False,
     progress: Progress = SILENT,
+    look: Callable[[], State] = State,
 ) -> StartOver:
     """Stop replication, empty the target's tables, so that step 1 can start again (docs/plan.md, 'Rollback', 1 and 3).
 
@@ -192,6 +187,7 @@ def start_over(
         weight: percent of the requests that the Task Service gets; the caller has asked the load balancer.
         reason: why; kept in the journal. ``force`` needs one.
         force: give up rows of the target that the source is not proven to have.
+        look: as in :func:`run`.
 
     Raises:
         Refused: the weight is not 0, code of others would run, the monolith no longer writes, or the target has rows of its own and no ``force``.
@@ -199,11 +195,10 @@ def start_over(
     """
     check_reason(force, reason)
     leads = rights.source_leads(settings)
-    role = settings.config.source_role
     # What needs no look at rows is said first, whatever state replication is in.
-    may_empty(scenario, weight, leads, role, {}, force)
+    may_empty(scenario, weight, leads, {}, force)
     drained, only_there = _only_on_target(settings, progress)
-    may_empty(scenario, weight, leads, role, only_there, force)
+    may_empty(scenario, weight, leads, only_there, force)
     before = removal.leftovers(settings)
     if not dry_run:
         strangers.refuse_both(settings, "abandon")
@@ -212,6 +207,7 @@ def start_over(
         )
         with session(settings, "target", "abandon", "taking the Task Service's rights") as target:
             service_role.withhold_writes(target, settings.config)
+        _still_given_up(settings, look)
         removal.remove(settings)
     document = StartOver(
         scenario=scenario,

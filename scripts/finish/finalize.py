@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from psycopg import sql
 
-from scripts.database import catalog, end_mark, helper_schema, strangers
+from scripts.database import catalog, end_mark, helper_schema, locks, strangers
 from scripts.database.connections import Connection
 from scripts.database.sides import session
 from scripts.finish import removal, rights
@@ -17,9 +17,11 @@ from scripts.finish.documents import Finalization, Privileges, TableRows
 from scripts.replication import fence, writers, writes
 from scripts.replication.engine import engine_of
 from scripts.schema import ownership
-from scripts.support.errors import DataDiffer, Refused
+from scripts.support import safety
+from scripts.support.errors import DataDiffer, MigrationError, Refused
 from scripts.support.events import FinalizeEvent, Step
 from scripts.support.progress import SILENT, Progress
+from scripts.support.safety import State, Transition
 from scripts.support.settings import Settings
 from scripts.verify import rollback_proof
 from scripts.verify import run as verify
@@ -30,7 +32,13 @@ from scripts.writes.install import LOCK_MS
 STOP_SECONDS = 30.0
 
 
-def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progress: Progress = SILENT) -> Finalization:
+def run(
+    settings: Settings,
+    dry_run: bool = False,
+    timeout: float = 60.0,
+    progress: Progress = SILENT,
+    look: Callable[[], State] = State,
+) -> Finalization:
     """Verify, revoke writes on the source, bring the last ones over, verify, stop, confirm, remove replication.
 
     The plan stops replication first and revokes then; a write of the monolith in between would be in no database but the
@@ -41,6 +49,7 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progre
 
     Args:
         timeout: seconds that the monolith's last writes, and each fence, may take.
+        look: at the weights and what the source has kept, under the operator's lock; called before the revoke and before the removal.
 
     Raises:
         Refused: replication does not run both ways, code of others would run, somebody still writes on the source at 100 %,
@@ -59,7 +68,9 @@ def run(settings: Settings, dry_run: bool = False, timeout: float = 60.0, progre
             privileges=rights.privileges(source, config.source_role, tables),
             timeout=timeout,
             progress=progress,
+            look=look,
         )
+        safety.require(Transition.REVOKE, look())
         if finalizer.read_only and _verified(settings):
             return finalizer.end(dry_run)
         if not fence.available(settings):
@@ -86,6 +97,7 @@ class _Finalizer:
     privileges: list[Privileges]
     timeout: float
     progress: Progress
+    look: Callable[[], State]
 
     @property
     def read_only(self) -> bool:
@@ -140,6 +152,9 @@ class _Finalizer:
         role = self.settings.config.source_role
         self.settings.journal.record(Step.FINALIZE, FinalizeEvent.REVOKING, role=role)
         with source.transaction():
+            # Whoever takes the operator's lock over waits for this, and gives back what he then sees taken.
+            locks.hold(source, locks.CANARY)
+            safety.require(Transition.REVOKE, self.look())
             rights.keep(source, role, self.tables)
             for statement in self.statements:
                 source.execute(statement)
@@ -181,22 +196,31 @@ class _Finalizer:
         engine = engine_of(self.settings)
         with self.progress.work("stop replication", STOP_SECONDS, "s"):
             engine.stop(self.settings, timeout=STOP_SECONDS)
-        after = writes.arrival(self.settings, "source", lambda: None)
-        late = sorted({one.table for one in after.first if one.kind != "fence"})
-        if late:
-            # Nothing is lost: the slot has those writes. The monolith stays without its rights.
+        try:
+            self._still_over()
+        except MigrationError:
+            # Nothing is lost: the slots have what was written. What the monolith's role may do stays as it is.
             _mark(self.settings, None)
             engine.start(self.settings)
-            raise Refused(
-                f"{', '.join(late)}: written on the source after the last comparison, by another role than "
-                f"{self.settings.config.source_role}; replication goes on and nothing was removed. Find who writes (SELECT usename, "
-                "query FROM pg_stat_activity), revoke that, then finalize again"
-            )
+            raise
         self._write_end()
         removal.remove(self.settings)
         removal.prove(self.settings)
         self.settings.journal.record(Step.FINALIZE, FinalizeEvent.FINALIZED, removed=removed)
         return self.document("finalized", removed, rows, proof, self.hand_over())
+
+    def _still_over(self) -> None:
+        """Replication has stopped. Raises Refused when a rollback has begun meanwhile, or somebody wrote after the last comparison."""
+        config = self.settings.config
+        safety.require(Transition.END, replace(self.look(), monolith_writes=rights.source_leads(self.settings)))
+        after = writes.arrival(self.settings, "source", lambda: None)
+        late = sorted({one.table for one in after.first if one.kind != "fence"})
+        if late:
+            raise Refused(
+                f"{', '.join(late)}: written on the source after the last comparison, by another role than "
+                f"{config.source_role}; replication goes on and nothing was removed. Find who writes (SELECT usename, "
+                "query FROM pg_stat_activity), revoke that, then finalize again"
+            )
 
     def hand_over(self) -> list[str]:
         """The very last act, as a table's owner can have code run by whoever writes to it: nobody of ours does any more."""

@@ -5,7 +5,7 @@ UNION ALL SELECT 'schema task_migration' FROM pg_namespace WHERE nspname = 'task
 -- newest_write: of the target's own records the newest of a write that somebody made
 SELECT max(v) FROM task_migration.target_writes WHERE kind <> 'fence' AND cause IS NULL
 
--- writable: whether the monolith's role may insert into any of the tables; null when there is no such role or table
+-- writable: whether a role may insert into any of the tables; null when there is no such role or table
 SELECT bool_or(has_table_privilege(r.oid, c.oid, 'INSERT'))
 FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE rolname = %s AND nspname = %s AND relname = ANY(%s)

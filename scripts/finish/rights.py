@@ -8,7 +8,7 @@ from psycopg import sql
 
 from components.config import MigrationConfig
 from scripts.database import catalog, end_mark, helper_schema, queries, strangers
-from scripts.database.connections import Connection
+from scripts.database.connections import Connection, scalar
 from scripts.database.sides import open_side, session
 from scripts.finish.documents import Privileges
 from scripts.replication import fence
@@ -177,9 +177,13 @@ def source_leads(settings: Settings) -> bool:
     """Whether the source holds the current rows; not so since `finalize` took the monolith's rights."""
     config = settings.config
     with session(settings, "source", "abandon", "looking at the source's rights") as source:
-        writable = source.execute(
-            QUERIES["writable"], (config.source_role, config.db_schema, list(config.tables))
-        ).fetchone()
+        writable = may_write(source, config, config.source_role)
         # Kept in the revoke's own transaction, taken away as they are given back.
         taken = helper_schema.get(source, helper_schema.REVOKED) or end_mark.found(source, config)
-    return not taken and not (writable and writable[0] is False)
+    return not taken and writable is not False
+
+
+def may_write(connection: Connection, config: MigrationConfig, role: str) -> bool | None:
+    """Whether an application's role can write to any of the tables; None where there is no such role or table."""
+    writes: bool | None = scalar(connection, QUERIES["writable"], (role, config.db_schema, list(config.tables)))
+    return writes

@@ -166,8 +166,7 @@ def _removing(seen: Seen, source: SideSeen | None, target: SideSeen | None, told
 
 def _owed(seen: Seen, told: Told, where: Canary) -> Standing | None:
     so_far, weight = where.history, where.weight or 0
-    unproven = so_far.left_unproven(weight, weight)
-    owed = so_far.owed or ((unproven,) if unproven else None)
+    owed = so_far.state(weight, weight).rollback_owed
     if owed is None and "source" in seen.sides and _only_journaled(told, so_far):
         owed = ("the journal has a rollback begun that did not end, of which the source knows nothing",)
     if owed is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts.canary import history, rollback, stage
+from scripts.canary import ending, history, stage
 from scripts.canary.stage import Emergency
 from scripts.finish import abandon, finalize, removal
 from scripts.replication import run as replicate
@@ -137,12 +137,12 @@ def test_requests_on_the_task_service_refuse_it(make_pair: MakePair, monkeypatch
     with pytest.raises(
         Refused, match=r"25 % of the requests are on the Task Service, the limit is 0 %.*`task-migration rollback`"
     ):
-        rollback.give_up(settings)
-    assert rollback.give_up(settings, dry_run=True).status == "dry-run"
+        ending.give_up(settings)
+    assert ending.give_up(settings, dry_run=True).status == "dry-run"
     # The file says 0, somebody raised the rule beside it.
     cloud.declared = 0
     with pytest.raises(Refused, match="25 %"):
-        rollback.give_up(settings)
+        ending.give_up(settings)
 
     # AWS is away: what the source has kept tells whether the weight ever left 0.
     def away(given: Settings) -> Emergency:
@@ -152,9 +152,9 @@ def test_requests_on_the_task_service_refuse_it(make_pair: MakePair, monkeypatch
     history.keep(settings, Step.CANARY, "begun", {"from": 0, "to": 5})
     settings.journal.record("rollback", "done")
     with pytest.raises(Refused, match=r"AWS cannot be reached.*since 20.* without a rollback that ended"):
-        rollback.give_up(settings)
+        ending.give_up(settings)
     history.keep(settings, Step.ROLLBACK, "done", {})
-    assert rollback.give_up(settings).status == "abandoned"
+    assert ending.give_up(settings).status == "abandoned"
 
 
 def test_the_command_passes_force_and_reason_on(

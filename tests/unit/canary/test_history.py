@@ -147,10 +147,11 @@ def test_the_live_rule_has_what_was_moved(event: dict[str, Any], weight: int | N
 def test_a_rollback_is_owed_where_the_source_never_heard_of_it() -> None:
     """Prevents a ladder that begins anew over writes which nobody has proven to be on the monolith."""
     so_far = history([begun(0, 5, AT), moved(), decided("promote"), begun(5, 25), moved(25)])
-    assert so_far.left_unproven(0, 0) == f"the weight is 0 %, was 25 %, and no rollback since {AT} was proven"
-    assert [so_far.left_unproven(*weights) for weights in ((25, 0), (0, 25), (5, 5))] == [None] * 3
-    assert history([begun(0, 5)]).left_unproven(0, 0) is None
-    assert history([moved(), DONE]).left_unproven(0, 0) is None
+    said = f"the weight is 0 %, was 25 %, and no rollback since {AT} was proven"
+    assert so_far.state(0, 0).rollback_owed == (said,)
+    assert [so_far.state(*weights).rollback_owed for weights in ((25, 0), (0, 25), (5, 5))] == [None] * 3
+    assert history([begun(0, 5)]).state(0, 0).rollback_owed is None
+    assert history([moved(), DONE]).state(0, 0).rollback_owed is None
 
 
 def test_no_step_up_while_cookies_of_before_the_rollback_count() -> None:
