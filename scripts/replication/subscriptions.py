@@ -116,6 +116,9 @@ def switch_on(
         hand_over("CREATE SUBSCRIPTION {} CONNECTION ", sql.SQL(" ") + made)
     hand_over("ALTER SUBSCRIPTION {} CONNECTION ", sql.SQL(""))
     if not was_on:
+        # A removal that was killed has taken it from the subscription (see :func:`drop`); how far that had come stands in its origin.
+        keep_slot = sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = {})").format(name, sql.Literal(link.name))
+        subscriber.execute(keep_slot)
         subscriber.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
     why = unreachable(subscriber, publisher, link)
     if why is not None:
