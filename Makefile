@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup engine browser rehearsal test fuzz mutants lint code workflows secrets known-secrets dependencies audit sbom docs bench lock clean
+.PHONY: setup engine browser rehearsal test fuzz machine mutants lint code workflows secrets known-secrets dependencies audit sbom docs bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -51,6 +51,10 @@ test: setup
 FUZZ_SECONDS ?= 3600
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+# Commands in any order, killed anywhere, beside another operator's, over two servers: twenty minutes; each batch says its seed.
+machine: setup
+	$(BIN)/python -m tests.machine $(ARGS)
 
 # Small faults put into the decision code one at a time, each of which a test has to notice (docs/testing.md); an hour.
 # ARGS=scripts/canary/gates.py takes one file.

@@ -154,7 +154,7 @@ class _Finalizer:
         with source.transaction():
             # Whoever takes the operator's lock over waits for this, and gives back what he then sees taken.
             locks.hold(source, locks.CANARY)
-            safety.require(Transition.REVOKE, self.look())
+            safety.require(Transition.REVOKE, replace(self.look(), carried=fence.available(self.settings)))
             rights.keep(source, role, self.tables)
             for statement in self.statements:
                 source.execute(statement)

@@ -141,7 +141,8 @@ def _carried(state: State) -> str | None:
 
 #: The rules of each transition, in the order in which they are told.
 RULES: Mapping[Transition, tuple[Rule, ...]] = {
-    Transition.RAISE: (_nothing_owed, _one_weight, _service_writes, _monolith_writes, _carried),
+    # Whether changes are carried is judged by readiness, with each direction's own cause.
+    Transition.RAISE: (_nothing_owed, _one_weight, _service_writes, _monolith_writes),
     Transition.PROMOTE: (_nothing_owed, _as_begun),
     Transition.REVOKE: (_all_there, _nothing_owed, _carried),
     Transition.END: (_all_there, _monolith_is_silent),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from psycopg import sql
 
-from scripts.finish import finalize
+from scripts.finish import finalize, rights
 from scripts.replication import fence
-from scripts.support.errors import DataDiffer
+from scripts.replication import run as replicate
+from scripts.support.errors import DataDiffer, Refused
+from scripts.support.safety import State
 from scripts.support.wait import wait_until
 from tests.conftest import Pair
 from tests.integration.test_chain import MakePair, count, running
@@ -49,9 +53,21 @@ def test_a_write_that_never_arrived_keeps_finalize_though_the_rows_are_equal(mak
     assert fence.available(pair.settings)
 
 
-def test_finalize_keeps_its_proof(make_pair: MakePair) -> None:
+def test_finalize_revokes_under_replication_alone_and_keeps_its_proof(make_pair: MakePair) -> None:
     """Prevents an end without its evidence: the writes of the monolith by kind, and what was lost to others."""
     pair = running(make_pair)
+    looks = itertools.count(1)
+
+    def stopped_at_the_second() -> State:
+        """Somebody stops replication between the comparison and the revoke."""
+        if next(looks) == 2:
+            replicate.stop(pair.settings)
+        return State()
+
+    with pytest.raises(Refused, match="replication does not run both ways, so what either side writes stays there"):
+        finalize.run(pair.settings, look=stopped_at_the_second)
+    assert rights.source_leads(pair.settings), "the monolith may write as before"
+    replicate.start(pair.settings)
     pair.source.execute("UPDATE tasks SET span = 9 WHERE id = (SELECT min(id) FROM tasks)")
     pair.source.execute("DELETE FROM task_images WHERE id = (SELECT min(id) FROM task_images)")
     done = finalize.run(pair.settings)

@@ -43,6 +43,8 @@ SAID = {"serviceImageTag": "3f2c1a9", "alarmEmails": "operations@example.com,nig
 
 #: Clients that answer by themselves, made once: each reads its service's whole description.
 STUBBED: dict[str, Any] = {}
+#: What answers for each: one that is left active would go on answering the next account's.
+STUBS: dict[str, Stubber] = {}
 
 
 class Account:
@@ -54,7 +56,6 @@ class Account:
         self.aws = aws
         #: Whether a test made something in it.
         self.changed = False
-        self._stubs: dict[str, Stubber] = {}
         self.world = build_world(aws)
         self.vpc = str(self.world["vpcId"])
         ec2 = aws.client("ec2")
@@ -90,9 +91,9 @@ class Account:
         for service, given in stubbed.items():
             if service not in STUBBED:
                 STUBBED[service] = clients(REGION)(service)
-            if service in self._stubs:
-                self._stubs[service].deactivate()
-            stub = self._stubs[service] = Stubber(STUBBED[service])
+            if service in STUBS:
+                STUBS[service].deactivate()
+            stub = STUBS[service] = Stubber(STUBBED[service])
             for operation, answer in given.items():
                 if isinstance(answer, int):
                     for _ in range(2):

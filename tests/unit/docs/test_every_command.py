@@ -82,7 +82,7 @@ def test_what_is_left_out_is_a_command_all_the_same_and_its_test_is_there() -> N
 @pytest.mark.parametrize("line", sorted(line for line in documented() if line.startswith("make ")))
 def test_a_documented_target_is_there(line: str) -> None:
     """`make -n` says what would be done; a target that is none it refuses."""
-    done = subprocess.run(["make", "-n", *line.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(["make", "-n", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
