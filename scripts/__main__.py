@@ -34,8 +34,10 @@ def _say(message: str, style: str) -> None:
 
 
 def _stopped() -> int:
-    # Python ends by the signal itself where a second one comes now (Python documentation, 'sys.exit', 'signal').
+    # Python ends by the signal itself, whatever the status, where a second one comes now, and where the first came while a text
+    # of code was carried out, as dataclasses do: CPython keeps that until the next text (Python/pythonrun.c, run_eval_code_obj).
     ignore_interrupts()
+    eval("None")
     _say("stopped by the operator; the command is safe to run again", "yellow")
     return INTERRUPTED
 

@@ -126,10 +126,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(missing, yellow=True)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Leaves out what cannot run here. For workers: the groups first, as they take longest, the short unit tests last, to fill
-    the end evenly; within a rank the order is pytest-randomly's. In a module those marked `last` follow, in the file's order.
+    the end evenly. Unit tests come in pytest-randomly's order, all others in their file's, or with ORDER=random in random
+    order too; in a module those marked `last` follow then, in the file's order.
     """
+    collected = {item: number for number, item in enumerate(items)}
+    yield  # pytest-randomly shuffles
     if left_out := [item for item in items if any(item.get_closest_marker(mark) for mark in _left_out())]:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
@@ -145,13 +149,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         place.setdefault(item.path, number)
 
     def within(item: pytest.Item) -> tuple[int, int]:
-        """By module, as they come; then what is marked `last`, by its line."""
-        last = item.get_closest_marker("last") is not None
-        return place[item.path], (item.location[1] or 0) + 1 if last else 0
+        """By module, as they come; then what is marked `last`, as it was collected."""
+        return place[item.path], collected[item] + 1 if item.get_closest_marker("last") is not None else 0
 
     items.sort(key=within)
+    if os.environ.get("ORDER") != "random":
+        fixed = iter(sorted((item for item in items if not _shuffled(item)), key=collected.__getitem__))
+        items[:] = [item if _shuffled(item) else next(fixed) for item in items]
     if hasattr(config, "workerinput"):
         items.sort(key=rank)
+
+
+def _shuffled(item: pytest.Item) -> bool:
+    """Whether a test holds alone: the others share servers, accounts and databases that are dear to make."""
+    return item.nodeid.startswith("tests/unit/")
 
 
 class Recorder(Progress):

@@ -68,3 +68,16 @@ def test_a_database_command_imports_neither_pulumi_nor_boto3(arguments: tuple[st
     assert "psycopg" in imported
     assert not imported & {"pulumi", "boto3", "botocore"}
     assert {name for name in imported if name.startswith("scripts.rehearsal")} <= NAMES
+
+
+def test_an_interrupt_within_a_text_of_code_ends_by_its_status(tmp_path: Path) -> None:
+    """Prevents -2 where 130 was said: CPython remembers an interrupt that came while `exec` ran, as a dataclass is made by."""
+    (tmp_path / "pressed.py").write_text(
+        "import sys\nfrom scripts import __main__ as entry\nentry._say('', '')\n"
+        "try:\n    exec('raise KeyboardInterrupt')\nexcept KeyboardInterrupt:\n    sys.exit(entry._stopped())\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+    ended = subprocess.run(
+        [sys.executable, "-m", "pressed"], env=os.environ | {"PYTHONPATH": path}, capture_output=True, check=False
+    )
+    assert ended.returncode == 130
