@@ -118,7 +118,9 @@ def copied(to: Path) -> Path:
 
 def run(tree: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
     """pytest over ``tests`` of the copy, in a process of its own, up to the first failure."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
+    # Nor what this run demands of its machine: the copy has no engine of its own.
+    left = ("PYTEST", "COV", "ENGINE", "BROWSER", "ORDER")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(left)}
     command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
     return subprocess.run(
         [*command, *tests],
