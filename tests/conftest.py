@@ -31,6 +31,7 @@ from scripts.rehearsal.engine.pulumi_cli import search_path
 from scripts.support import redact
 from scripts.support.progress import Progress, Work
 from scripts.support.settings import Settings
+from scripts.support.sides import Side
 from scripts.support.wait import wait_until
 
 #: Everything that a naive DSN or log would trip over.
@@ -148,21 +149,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for number, item in enumerate(items):
         place.setdefault(item.path, number)
 
-    def within(item: pytest.Item) -> tuple[int, int]:
-        """By module, as they come; then what is marked `last`, as it was collected."""
+    def order(item: pytest.Item) -> tuple[int, int]:
+        """As collected, or by module as they come; then what is marked `last`, as it was collected."""
+        # Unit tests hold alone; the others share servers, accounts and databases that are dear to make.
+        if not (item.nodeid.startswith("tests/unit/") or os.environ.get("ORDER") == "random"):
+            return -1, collected[item]
         return place[item.path], collected[item] + 1 if item.get_closest_marker("last") is not None else 0
 
-    items.sort(key=within)
-    if os.environ.get("ORDER") != "random":
-        fixed = iter(sorted((item for item in items if not _shuffled(item)), key=collected.__getitem__))
-        items[:] = [item if _shuffled(item) else next(fixed) for item in items]
+    items.sort(key=order)
     if hasattr(config, "workerinput"):
         items.sort(key=rank)
-
-
-def _shuffled(item: pytest.Item) -> bool:
-    """Whether a test holds alone: the others share servers, accounts and databases that are dear to make."""
-    return item.nodeid.startswith("tests/unit/")
 
 
 class Recorder(Progress):
@@ -195,33 +191,44 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(scope="session")
-def server_directory() -> Iterator[Path]:
+@contextmanager
+def directory_of_servers() -> Iterator[Path]:
     """A directory that PostgreSQL's system user may enter, which pytest's own is not when tests run as root."""
     directory = Path(tempfile.mkdtemp(prefix="task-migration-tests-"))
     directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
-def _hash_again(server: EmbeddedPostgres) -> None:
-    """The superuser's password, which initdb has hashed with the rounds of a real server."""
-    server.execute(sql.SQL("ALTER ROLE postgres PASSWORD {}").format(sql.Literal(server.password)).as_string())
+@contextmanager
+def one_server(directory: Path, side: Side) -> Iterator[EmbeddedPostgres]:
+    """The server of a side."""
+    with EmbeddedPostgres(directory, side, settings=UNSYNCED, password=AWKWARD_PASSWORD) as server:
+        # The superuser's password, which initdb has hashed with the rounds of a real server.
+        server.execute(sql.SQL("ALTER ROLE postgres PASSWORD {}").format(sql.Literal(server.password)).as_string())
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server_directory() -> Iterator[Path]:
+    """As :func:`directory_of_servers`."""
+    with directory_of_servers() as directory:
+        yield directory
 
 
 @pytest.fixture(scope="session")
 def source_server(server_directory: Path) -> Iterator[EmbeddedPostgres]:
     """The monolith's server."""
-    with EmbeddedPostgres(server_directory, "source", settings=UNSYNCED, password=AWKWARD_PASSWORD) as server:
-        _hash_again(server)
+    with one_server(server_directory, "source") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def target_server(server_directory: Path) -> Iterator[EmbeddedPostgres]:
     """The Task Service's server."""
-    with EmbeddedPostgres(server_directory, "target", settings=UNSYNCED, password=AWKWARD_PASSWORD) as server:
-        _hash_again(server)
+    with one_server(server_directory, "target") as server:
         yield server
 
 

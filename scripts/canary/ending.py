@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from scripts.canary import history, operator_lock, rollback, stage
 from scripts.canary.operator_lock import Lock, Operation
-from scripts.canary.stage import Emergency
 from scripts.finish import abandon
 from scripts.finish import finalize as step_4
 from scripts.finish.documents import Abandonment, Finalization, StartOver
@@ -26,17 +25,21 @@ def finalize(settings: Settings, *, dry_run: bool = False, progress: Progress = 
     if dry_run:
         return step_4.run(settings, dry_run, progress=progress)
     at = stage.build(settings) if settings.has_load_balancer else None
+
+    def see() -> State:
+        weights = (None, None) if at is None else (at.declared_weight(), at.load_balancer.weight())
+        return history.read(settings).state(*weights)
+
     with operator_lock.locked(settings, Operation.FINALIZE) as lock:
-        return step_4.run(settings, progress=progress, look=_look(settings, lock, at))
+        return step_4.run(settings, progress=progress, look=_under(lock, see))
 
 
-def _look(settings: Settings, lock: Lock, at: Emergency | None) -> Callable[[], State]:
+def _under(lock: Lock, see: Callable[[], State]) -> Callable[[], State]:
     """What a transition of an end is judged by. Raises TakenOver when another operator acts now."""
 
     def look() -> State:
         lock.check()
-        weights = (None, None) if at is None else (at.declared_weight(), at.load_balancer.weight())
-        return history.read(settings).state(*weights)
+        return see()
 
     return look
 
@@ -59,11 +62,7 @@ def give_up(
     if dry_run:
         return abandon.run(settings, dry_run, reason=reason)
     with operator_lock.locked(settings, Operation.ABANDON) as lock:
-
-        def look() -> State:
-            lock.check()
-            return State() if force else State(live=_weight(settings))
-
+        look = _under(lock, lambda: State() if force else State(live=_weight(settings)))
         return abandon.run(settings, force=force, reason=reason, progress=progress, look=look)
 
 
@@ -72,8 +71,7 @@ def _weight(settings: Settings) -> int:
     if not settings.has_load_balancer:
         return 0
     try:
-        leaving = stage.build_emergency(settings)
-        return max(leaving.declared_weight(), leaving.load_balancer.weight())
+        return stage.build_emergency(settings).highest_weight()
     except MigrationError as error:
         since = history.read(settings).since
         if since is not None:
@@ -104,18 +102,12 @@ def start_over(
     leaving = stage.build(settings) if settings.has_load_balancer else None
 
     def weight() -> int:
-        return max(leaving.declared_weight(), leaving.load_balancer.weight()) if leaving else 0
+        return leaving.highest_weight() if leaving else 0
 
     if leaving and scenario == "data" and not dry_run and weight():
         rollback.run(leaving, reasons=(reason or "the data disagree",), progress=progress)
     if dry_run:
         return abandon.start_over(settings, scenario, weight(), reason, force, dry_run, progress=progress)
     with operator_lock.locked(settings, Operation.START_OVER) as lock:
-        return abandon.start_over(
-            settings, scenario, weight(), reason, force, progress=progress, look=lambda: _under(lock, weight)
-        )
-
-
-def _under(lock: Lock, weight: Callable[[], int]) -> State:
-    lock.check()
-    return State(live=weight())
+        look = _under(lock, lambda: State(live=weight()))
+        return abandon.start_over(settings, scenario, weight(), reason, force, progress=progress, look=look)

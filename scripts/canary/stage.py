@@ -37,6 +37,10 @@ class Emergency:
         """The stack's ``canaryWeight``, percent."""
         return int(self.configuration.config().get("canaryWeight", 0))
 
+    def highest_weight(self) -> int:
+        """Of the declared weight and the load balancer's the higher one, percent. Raises MigrationError as either."""
+        return max(self.declared_weight(), self.load_balancer.weight())
+
 
 @dataclass(frozen=True)
 class Stage(Emergency):

@@ -149,8 +149,11 @@ class Step:
             return self._roll_back(("to end what was begun", *owed), unattended=self._unattended)
         if why := safety.unsafe(Transition.RAISE, state):
             return self._refused(current, current, why)
-        resumed = state.resumed and state.step is not None and state.step[1] == current
-        begun = state.step[0] if resumed and state.step is not None else current
+        match state.step:
+            case (begun, to) if state.resumed and to == current:
+                resumed = True
+            case _:
+                begun, resumed = current, False
         seconds = int(self._stage.deployer.config().get("canaryStickySeconds") or 0)
         if not current and force_reason is None and (bound := so_far.bound(seconds, datetime.now(UTC))):
             return self._refused(current, current, bound)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +20,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from scripts.embedded.postgres_server import EmbeddedPostgres
-from tests.conftest import AWKWARD_PASSWORD, UNSYNCED, pairs
+from tests.conftest import directory_of_servers, one_server, pairs
 from tests.fuzz import case as cases
 from tests.fuzz import chain
 from tests.fuzz.case import Case, Island
@@ -101,16 +99,12 @@ def _bare(words: str) -> str:
 @contextmanager
 def servers(keep: Path) -> Iterator[Fuzz]:
     """Two servers for as long as it takes."""
-    directory = Path(tempfile.mkdtemp(prefix="task-migration-tests-"))
-    directory.chmod(0o755)
-    try:
-        with (
-            EmbeddedPostgres(directory, "source", settings=UNSYNCED, password=AWKWARD_PASSWORD) as source,
-            EmbeddedPostgres(directory, "target", settings=UNSYNCED, password=AWKWARD_PASSWORD) as target,
-        ):
-            yield Fuzz(directory, source, target, keep)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with (
+        directory_of_servers() as directory,
+        one_server(directory, "source") as source,
+        one_server(directory, "target") as target,
+    ):
+        yield Fuzz(directory, source, target, keep)
 
 
 def _draw(fuzz: Fuzz, until: float, number: int) -> None:

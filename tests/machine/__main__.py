@@ -6,16 +6,12 @@ Each batch has a seed, which is said; `--seed` plays it again.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 import time
 import traceback
 from contextlib import ExitStack
-from pathlib import Path
 
-from scripts.embedded.postgres_server import EmbeddedPostgres
-from tests.conftest import AWKWARD_PASSWORD, UNSYNCED, pairs
+from tests.conftest import directory_of_servers, one_server, pairs
 from tests.machine.rules import play
 from tests.machine.world import World
 
@@ -27,29 +23,25 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--steps", type=int, default=12)
     given = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="task-migration-tests-"))
-    directory.chmod(0o755)
     found, number, until = 0, given.seed, time.monotonic() + given.seconds
-    try:
-        with (
-            EmbeddedPostgres(directory, "source", settings=UNSYNCED, password=AWKWARD_PASSWORD) as source,
-            EmbeddedPostgres(directory, "target", settings=UNSYNCED, password=AWKWARD_PASSWORD) as target,
-        ):
+    with (
+        directory_of_servers() as directory,
+        one_server(directory, "source") as source,
+        one_server(directory, "target") as target,
+    ):
 
-            def make(held: ExitStack) -> World:
-                return World(held.enter_context(pairs(source, target, directory)))
+        def make(held: ExitStack) -> World:
+            return World(held.enter_context(pairs(source, target, directory)))
 
-            while time.monotonic() < until:
-                sys.stdout.write(f"seed {number}, {found} found\n")
-                sys.stdout.flush()
-                try:
-                    play(make, number, examples=3, steps=given.steps)
-                except Exception:  # noqa: BLE001 - whatever it is, it was found, and the next batch is played
-                    found += 1
-                    traceback.print_exc(file=sys.stdout)
-                number += 1
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        while time.monotonic() < until:
+            sys.stdout.write(f"seed {number}, {found} found\n")
+            sys.stdout.flush()
+            try:
+                play(make, number, examples=3, steps=given.steps)
+            except Exception:  # noqa: BLE001 - whatever it is, it was found, and the next batch is played
+                found += 1
+                traceback.print_exc(file=sys.stdout)
+            number += 1
     return int(found > 0)
 
 

@@ -32,10 +32,6 @@ class Cells:
                 del theirs[key]
         mine[key] = None if changed is None else {**(mine.get(key) or {}), **changed}
 
-    def contested(self, key: str) -> bool:
-        """Whether both sides wrote this row, so that one of them may have lost."""
-        return all(key in self.written[side] for side in BOTH)
-
     def lost(self, side: Side, rows: Mapping[str, Row], told: Told) -> Iterator[str]:
         """What ``side`` acknowledged and neither stands in ``rows`` nor was told."""
         for key, cells in self.written[side].items():

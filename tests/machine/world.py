@@ -21,6 +21,7 @@ from scripts.canary.stage import Stage
 from scripts.copy import run as copy
 from scripts.database import helper_schema, locks
 from scripts.deployment.deployer import UpResult
+from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.finish import removal, rights
 from scripts.replication import fence
 from scripts.replication import run as replicate
@@ -268,10 +269,14 @@ class World:
     @contextmanager
     def session(self, side: Side) -> Iterator[psycopg.Connection[Any]]:
         """As the application's role."""
-        server = self.pair.source_server if side == "source" else self.pair.target_server
-        url = server.url(self.pair.source.info.dbname, ROLES[side], "secret-of-role")
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(self._login(side)) as connection:
             yield connection
+
+    def _server(self, side: Side) -> EmbeddedPostgres:
+        return self.pair.source_server if side == "source" else self.pair.target_server
+
+    def _login(self, side: Side) -> str:
+        return self._server(side).url(self.pair.source.info.dbname, ROLES[side], "secret-of-role")
 
     def rows(self, side: Side) -> dict[str, dict[str, str]]:
         """All tasks of a side, by id."""
@@ -316,9 +321,7 @@ class World:
     def ask(self) -> None:
         """A request on the Task Service that is under way."""
         with self.watched.as_(None):
-            server = self.pair.target_server
-            url = server.url(self.pair.source.info.dbname, ROLES["target"], "secret-of-role")
-            session = psycopg.connect(url)
+            session = psycopg.connect(self._login("target"))
             key, cells = self._insert(session)
             self.requests.append((session, key, cells))
 
@@ -337,7 +340,7 @@ class World:
 
     def restart(self, side: Side) -> None:
         """`kill -9` of a server, and its start."""
-        server = self.pair.source_server if side == "source" else self.pair.target_server
+        server = self._server(side)
         with self.watched.as_(None):
             server.kill()
             server.start()
@@ -346,24 +349,26 @@ class World:
 
     def _told(self) -> Told:
         found: dict[str, list[Mapping[str, str | None]]] = {}
-        for side in BOTH:
-            with psycopg.connect(self.settings.url(side)) as connection:
-                if connection.execute("SELECT to_regclass('task_migration.conflicts')").fetchone() == (None,):
-                    continue
-                rows = connection.execute(
-                    "SELECT id, key, lost FROM task_migration.conflicts WHERE table_name = 'tasks' AND id > %s ORDER BY id",
-                    (self.last_told[side],),
-                )
-                for _, key, lost in rows:
-                    found.setdefault(str(json.loads(key)[0]), []).append(json.loads(lost or "{}"))
+        for side, log in self._logs():
+            rows = log.execute(
+                "SELECT key, lost FROM task_migration.conflicts WHERE table_name = 'tasks' AND id > %s ORDER BY id",
+                (self.last_told[side],),
+            )
+            for key, lost in rows:
+                found.setdefault(str(json.loads(key)[0]), []).append(json.loads(lost or "{}"))
         return found
 
-    def _remember_told(self) -> None:
+    def _logs(self) -> Iterator[tuple[Side, psycopg.Connection[Any]]]:
+        """Each side that has a conflict log."""
         for side in BOTH:
             with psycopg.connect(self.settings.url(side)) as connection:
                 if connection.execute("SELECT to_regclass('task_migration.conflicts')").fetchone() != (None,):
-                    row = connection.execute("SELECT coalesce(max(id), 0) FROM task_migration.conflicts").fetchone()
-                    self.last_told[side] = row[0] if row else 0
+                    yield side, connection
+
+    def _remember_told(self) -> None:
+        for side, log in self._logs():
+            row = log.execute("SELECT coalesce(max(id), 0) FROM task_migration.conflicts").fetchone()
+            self.last_told[side] = row[0] if row else 0
 
     def settle(self) -> None:
         """Where replication runs: fence both ways, then both sides are equal, and each acknowledged write is there or told."""

@@ -38,14 +38,11 @@ from tests.cloud import FAILING, HEALTHY, OTHER, RULE, SILENT, Cloud, short, sta
 from tests.conftest import Pair, pairs
 from tests.integration.proxy import Proxy
 from tests.integration.test_chain import count, running
+from tests.machine.operators import Killed
 
 #: What keeps how far the canary is.
 KEPT = "DELETE FROM task_migration.settings WHERE name IN ('canary', 'routed')"
 WRITE = "INSERT INTO tasks (user_id, title) SELECT min(user_id), %s FROM tasks RETURNING id"
-
-
-class Killed(BaseException):
-    """As a kill: no handler of errors sees it."""
 
 
 @pytest.fixture(scope="module")
