@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 #: What there is before a command runs: nothing that answers; source with rows and an empty target; schema made; rows copied;
-#: replication running both ways. `apart` is as `schema`, for what leaves something behind.
-State = Literal["nothing", "new", "schema", "apart", "running"]
+#: replication running both ways. `apart` is as `schema`, for what copies and takes it back.
+State = Literal["nothing", "new", "schema", "apart", "copied", "running"]
 #: A file's text or bytes; None for a directory of that name.
 Files = Mapping[str, str | bytes | None]
 

@@ -276,8 +276,9 @@ def worlds(
                 )
                 if world.cast is not None and state != "new":
                     schema.apply(world.cast.settings)
-                    if state == "running":
+                    if state in ("copied", "running"):
                         copy.run(world.cast.settings)
+                    if state == "running":
                         replicate.start(world.cast.settings)
                 return world
 

@@ -241,7 +241,7 @@ CASES: list[Case] = [
     ),
     _right(
         "no right to make tables",
-        "target: REVOKE ALL ON SCHEMA public FROM operator_at_night, PUBLIC",
+        "target: REVOKE ALL ON SCHEMA public FROM operator_at_night, PUBLIC CASCADE",
         "target: GRANT USAGE, CREATE ON SCHEMA public TO operator_at_night WITH GRANT OPTION",
         "schema apply",
         "permission denied for schema public (SQLSTATE 42501)",
@@ -275,13 +275,15 @@ CASES: list[Case] = [
         "copy",
         "permission denied to start WAL sender",
         "this role may not replicate: ALTER ROLE ... REPLICATION",
+        undo=_UNCOPIED,
     ),
     Case(
         "a wait before the start",
-        Given("replicate wait"),
+        Given("replicate wait", commands=["copy"]),
         12,
         ("it cannot come through: the subscription {slot} does not exist; run `task-migration replicate start`",),
         state="apart",
+        undo=_UNCOPIED,
     ),
     _right(
         "no right to make roles",
@@ -290,5 +292,6 @@ CASES: list[Case] = [
         "replicate start",
         "may not make the role {role} on the target: ALTER ROLE",
         "CREATEROLE REPLICATION",
+        state="copied",
     ),
 ]

@@ -45,6 +45,14 @@ def _answers(gateway: GatewayWorld, status: int) -> None:
 
 def test_a_new_target_is_healthy_after_its_first_check(gateway: GatewayWorld) -> None:
     """Prevents a start of the service that waits for what nobody checks, and one that is well before anybody looked."""
+    _drains_for(gateway, 1)
+    group = {"TargetGroupArn": gateway.groups["task"], "Targets": [{"Id": "10.0.1.10"}]}
+    balancer = gateway.world.aws.client("elbv2")
+    balancer.deregister_targets(**group)
+    _healths(gateway, {})
+    gateway.task.checks = 0
+    gateway.task.seen.clear()
+    balancer.register_targets(**group)
     _healths(gateway, {"10.0.1.10": ("healthy", None)})
     assert gateway.task.checks
     assert not gateway.task.seen
@@ -62,10 +70,18 @@ def test_targets_that_fail_their_checks_are_unhealthy_and_requests_still_come_wh
         gateway.task.health = 200
 
 
+def _drains_for(gateway: GatewayWorld, delay: int) -> None:
+    """A target that goes has so many seconds for what it has begun."""
+    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": str(delay)}
+    balancer = gateway.world.aws.client("elbv2")
+    balancer.modify_target_group_attributes(TargetGroupArn=gateway.groups["task"], Attributes=[attribute])
+
+
 def test_a_group_without_a_target_is_a_503_of_the_load_balancer(gateway: GatewayWorld) -> None:
     """Prevents a gate that takes silence for health: with no target registered AWS counts no request for the group at all."""
     group = {"TargetGroupArn": gateway.groups["task"], "Targets": [{"Id": "10.0.1.10"}]}
     balancer = gateway.world.aws.client("elbv2")
+    _drains_for(gateway, 60)
     balancer.deregister_targets(**group)
     try:
         _answers(gateway, 503)
@@ -78,10 +94,9 @@ def test_a_group_without_a_target_is_a_503_of_the_load_balancer(gateway: Gateway
 @pytest.mark.parametrize("delay", [1, 60])
 def test_a_request_under_way_has_the_drains_seconds_to_end(gateway: GatewayWorld, delay: int) -> None:
     """Prevents a drain that is shorter than the longest request and a rehearsal that does not show it: the balancer cuts it, 502."""
-    balancer, arn = gateway.world.aws.client("elbv2"), gateway.groups["task"]
-    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": str(delay)}
-    balancer.modify_target_group_attributes(TargetGroupArn=arn, Attributes=[attribute])
-    group = {"TargetGroupArn": arn, "Targets": [{"Id": "10.0.1.10"}]}
+    balancer = gateway.world.aws.client("elbv2")
+    _drains_for(gateway, delay)
+    group = {"TargetGroupArn": gateway.groups["task"], "Targets": [{"Id": "10.0.1.10"}]}
     arrived, go_on, answers = threading.Event(), threading.Event(), list[int]()
 
     def slow(_: BaseHTTPRequestHandler) -> bool:
