@@ -23,6 +23,8 @@ def known_keys(model: type[BaseModel]) -> dict[str, str]:
 
 #: So much of a wrong value is shown, characters.
 _LONGEST = 200
+#: Stands below a map's key where that is what is wrong (Pydantic, 'Error handling').
+_KEY = "[key]"
 
 
 def typed(key: str, value: Any) -> Any:
@@ -43,22 +45,24 @@ def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> Con
     meanings = known_keys(model)
     aliases = {name: field.alias or name for name, field in model.model_fields.items()}
     fields = {aliases[name]: field for name, field in model.model_fields.items()}
-    for item in error.errors(include_url=False):
-        top = aliases.get(str(item["loc"][0]), str(item["loc"][0])) if item["loc"] else ""
-        key = ".".join([top, *(str(part) for part in item["loc"][1:])]) or "(whole)"
-        meaning = meanings.get(top, "")
-        field = fields.get(top) if len(item["loc"]) == 1 else None
-        if item["type"] == "missing" or (item["input"] == [] and field is not None and field.is_required()):
-            first = "[0]" if field is not None and get_origin(field.annotation) is tuple else ""
-            text = f"{key}: no value; {meaning} Set it: pulumi config set {_path(top, first)} VALUE"
+    for item in error.errors():
+        first, *below = (str(part) for part in item["loc"] if part != _KEY)
+        # A default that is not valid goes by its field's name.
+        top = aliases.get(first, first)
+        key = ".".join([top, *below])
+        meaning = meanings[top]
+        field = fields[top]
+        if not below and (item["type"] == "missing" or (item["input"] == [] and field.is_required())):
+            place = "[0]" if get_origin(field.annotation) is tuple else ""
+            text = f"{key}: no value; {meaning} Set it: pulumi config set {_path(top, place)} VALUE"
         elif item["type"] == "too_short" and item["input"] == []:
             text = (
                 f"{key}: an empty list, which means none; limit: at least {item['ctx']['min_length']}. {meaning} Correct it in {origin}; "
                 "without the key its default counts"
             )
         elif item["type"] == "extra_forbidden":
-            within = model.model_fields.get(str(item["loc"][0])) if len(item["loc"]) > 1 else None
-            text = _unknown(key, within.annotation if within else model)
+            # Within a value: refuse_unknown has named those of the model itself.
+            text = _unknown(key, field.annotation)
         elif isinstance(item["input"], dict) and "secure" in item["input"]:
             # Left out it would count as not set, and the default would be taken.
             text = f"{key}: encrypted; limit: plain text, as the commands have no key. Correct it: pulumi config set --plaintext {PROJECT}:{key} VALUE"
@@ -82,7 +86,7 @@ def _unknown(key: str, model: Any) -> str:
     *above, last = key.split(".")
     known = known_keys(model)
     near = {one.lower(): one for one in known}
-    close = get_close_matches(last.replace("_", "").lower(), near, 3, 0.75)
+    close = get_close_matches(last.lower(), near, 3, 0.75)
     like = (
         f"is {' or '.join('.'.join([*above, near[one]]) for one in close)} meant?"
         if close
@@ -93,7 +97,7 @@ def _unknown(key: str, model: Any) -> str:
 
 def _how(top: str, below: tuple[int | str, ...], value: object, origin: str) -> str:
     # Pulumi, 'pulumi config set': what lies within a value is named by a path.
-    if isinstance(value, list | dict):
+    if isinstance(value, list | dict) or _KEY in below:
         return f" in {origin}"
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in below)
     return f": pulumi config set {_path(top, path)} VALUE"

@@ -129,7 +129,7 @@ def of_drill(seen: Evidence, wanted: Wanted) -> list[Criterion]:
     ]
 
 
-def _judged(name: str, passed: bool, evidence: str, *, excused: bool = False) -> Criterion:
+def _judged(name: str, passed: bool, evidence: str, *, excused: bool) -> Criterion:
     """``excused``: if it failed, the machine is why."""
     return Criterion(name=name, passed=passed, evidence=evidence, judged=passed or not excused)
 

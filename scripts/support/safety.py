@@ -100,7 +100,7 @@ def _all_there(state: State) -> str | None:
 
 
 def _nobody_there(state: State) -> str | None:
-    weight = max((one for one in (state.declared, state.live) if one is not None), default=0)
+    weight = max(state.declared or 0, state.live or 0)
     if not weight:
         return None
     return (

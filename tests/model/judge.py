@@ -36,7 +36,7 @@ def _others(written: Iterable[Write], write: Write, item: str) -> list[Write]:
         and not one.knows(write)
         and not write.knows(one)
         and one.number != write.number
-        and (one.kind != "update" if item == ROW else one.covers(item))
+        and one.covers(item)
     ]
 
 
@@ -78,7 +78,8 @@ def _unknowing(shape: Shape, rows: tuple[Row, ...], written: Iterable[Write]) ->
     """Values that stand though a write that knew them says otherwise."""
     written = list(written)
     for write in written:
-        for name, cell in zip(shape.columns, rows[write.key] or (), strict=False):
+        for at, cell in enumerate(rows[write.key] or ()):
+            name = shape.columns[at]
             later = (one for one in written if one.key == write.key and one.knows(write) and one.covers(name))
             if cell.by == write.number and any(later):
                 yield Problem("1 knowledge", f"{name} of {write} is there, and a write that knew it is not")

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from tests.model.judge import Promise, lost, problems
-from tests.model.world import BASE, ROW, SOURCE, TARGET, Cell, Row, Rules, Shape, Told, Write
+from tests.model.judge import Problem, Promise, lost, problems
+from tests.model.world import BASE, NAMES, ROW, SOURCE, TARGET, Cell, Row, Rules, Shape, Told, Write
 
 SHAPE = Shape(("a", "b", "t"), (), bookkeeping=("t",))
 #: By the source (even numbers) and the target (odd): all in one row unless said.
@@ -95,7 +95,7 @@ class Stands:
         return db.told
 
     def proven(self, left: Side, kept: Side) -> bool:
-        return left.proven
+        return left.proven and not kept.proven
 
 
 def judged(
@@ -105,10 +105,9 @@ def judged(
     shape: Shape = SHAPE,
     got: tuple[int, int] = (9, 9),
     quiet: bool = True,
-) -> set[Promise]:
+) -> list[Problem]:
     history: Any = tuple(tuple(one for one in writes if one.side == side) for side in (SOURCE, TARGET))
-    found = problems(cast("Rules", Stands()), shape, (source, target), history, got, quiet)
-    return {one.promise for one in found}
+    return list(problems(cast("Rules", Stands()), shape, (source, target), history, got, quiet))
 
 
 ONE, TWO = (cells(1, 0, by=0),), (cells(2, 0, by=1),)
@@ -171,4 +170,34 @@ def family(*parents: int | None) -> tuple[Row, ...]:
 def test_what_is_not_as_promised(
     source: Side, target: Side, writes: tuple[Write, ...], more: dict[str, Any], found: set[Promise]
 ) -> None:
-    assert judged(source, target, writes, **more) == found
+    assert {one.promise for one in judged(source, target, writes, **more)} == found
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "writes", "shape", "said"),
+    [
+        (Side(ONE), Side(TWO), (FIRST, KNOWING), SHAPE, ["row 0: (1, 0, 0), (2, 0, 0)", "a of source update 0 a=1 is there, and a write that knew it is not, on the source", "lost: a of target update 0 a=2, on the source"]),
+        (Side(TWO, (LOST, LOST)), Side(TWO), (FIRST, KNOWING), SHAPE, ["told 2 times: a of source update 0 a=1", "told as lost without a conflict: a of source update 0 a=1"]),
+        (Side(TWO), Side(TWO), (FIRST, BLIND), SHAPE, [f"lost: a of source update 0 a=1, on the {side}" for side in NAMES]),
+        (Side(family(7, 7)), Side((None, None)), (), CLAIM, ["row 0: (7,), None", "row 1: (7,), None", "two rows claim one value, on the source"]),
+        (Side((None, None)), Side(family(None, 1)), (), FAMILY, ["row 1: None, (1,)", "a child without its parent, on the target"]),
+        (Side(family(None, None), (Told("unique claim", 1, "u"), Told("unique claim", 0, "u"))), Side(family(None, None)), CLAIMING, CLAIM,
+         ["rows [0, 1] lost to each other", *(f"lost: row of {one} u=7, on the {side}" for side in NAMES for one in ("source insert 0", "target insert 1"))]),
+        (Side(TWO, proven=True), Side((cells(0, 0),)), (BLIND._replace(number=0),), SHAPE,
+         ["row 0: (2, 0, 0), (0, 0, 0)", "lost: a of source update 0 a=2, on the target", "proven, but lost: a of source update 0 a=2, on the target"]),
+        (Side((None, None)), Side(family(None, 1), proven=True), (), FAMILY, ["row 1: None, (1,)", "a child without its parent, on the target"]),
+        (Side(family(None, 1)), Side((None, None), proven=True), (), FAMILY,
+         ["row 1: (1,), None", "a child without its parent, on the source", "proven, but a child without its parent, on the source"]),
+    ],
+)  # fmt: skip
+def test_a_broken_promise_is_told_with_the_row_the_write_and_the_side(
+    source: Side, target: Side, writes: tuple[Write, ...], shape: Shape, said: list[str]
+) -> None:
+    """Prevents a failing search of which nobody sees what failed."""
+    assert [one.what for one in judged(source, target, writes, shape)] == said
+
+
+def test_sides_of_another_number_of_rows_are_not_compared() -> None:
+    """Prevents rules that forget a row from being called equal."""
+    with pytest.raises(ValueError, match="shorter"):
+        judged(Side((*TWO, None)), Side(TWO), ())

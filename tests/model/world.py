@@ -50,7 +50,7 @@ class Write(NamedTuple):
         return other.number // 2 < self.knew
 
     def covers(self, column: str) -> bool:
-        """Whether it says something about a column of its row; inserts and deletes do about each."""
+        """Whether it says something about a column of its row, or :data:`ROW`; inserts and deletes do about each."""
         return self.kind != "update" or any(name == column for name, _ in self.values)
 
     def items(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import importlib
 import json
 import runpy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -220,18 +220,28 @@ def _configuration(environment: str, overrides: Mapping[str, Any], of_provider: 
     return {"aws:region": REGION, **provider, **texts}
 
 
-async def _run(declared: Declared, environment: str, configuration: dict[str, str], secret: frozenset[str]) -> None:
+async def _run(
+    declared: Declared,
+    environment: str,
+    configuration: dict[str, str],
+    secret: frozenset[str],
+    program: Callable[[], object],
+) -> None:
     settings.reset_options()
     settings.SETTINGS.outputs.clear()
     pulumi.runtime.set_mocks(_Answers(), project=PROJECT, stack=environment, preview=False, monitor=_Monitor(declared))
     # set_mocks makes a stack resource of its own; the program gets a fresh one, as under the engine.
     settings.set_root_resource(cast(pulumi.Resource, None))
     pulumi.runtime.set_all_config(configuration, [f"{PROJECT}:{key}" for key in secret])
-    await run_in_stack(lambda: _ignore(runpy.run_path(str(PROJECT_ROOT / "__main__.py"), run_name="program")))
+    await run_in_stack(lambda: _ignore(program()))
 
 
 def _ignore(_: object) -> None:
-    """The program's module globals are of no use here."""
+    """What the program gives, such as its module's globals, is of no use here."""
+
+
+def _whole() -> object:
+    return runpy.run_path(str(PROJECT_ROOT / "__main__.py"), run_name="program")
 
 
 def declare(
@@ -239,9 +249,10 @@ def declare(
     *,
     secret: frozenset[str] = frozenset({"smokeHeaderValue"}),
     aws: Mapping[str, Any] = MappingProxyType({}),
+    program: Callable[[], object] = _whole,
     **overrides: Any,
 ) -> Declared:
-    """Run ``__main__.py`` for a stack and return what it declared.
+    """Run ``__main__.py``, or another program, for a stack and return what it declared.
 
     Args:
         secret: keys that the stack keeps encrypted.
@@ -252,7 +263,7 @@ def declare(
         pulumi.RunError: as the program raised it.
     """
     declared = Declared()
-    asyncio.run(_run(declared, environment, _configuration(environment, overrides, aws), secret))
+    asyncio.run(_run(declared, environment, _configuration(environment, overrides, aws), secret, program))
     return declared
 
 

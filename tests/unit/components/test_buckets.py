@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 import pytest
 
-from tests.unit.components.declared_helpers import Declared, declare
+from components.buckets import private_bucket
+from components.component import Component
+from components.naming import Naming
+from tests.unit.components.declared_helpers import ACCOUNT, REGION, Declared, declare
 
 BUCKETS = ("backups", "state")
 SSE = "s3:x-amz-server-side-encryption"
@@ -27,7 +31,7 @@ def _holds(operator: str, key: str, wanted: str, context: Mapping[str, str]) -> 
     given = context.get(key)
     match operator:
         case "Null":
-            return (given is None) == (wanted == "true")
+            return (given is None) == {"true": True, "false": False}[wanted]
         case "StringNotEquals":
             return given != wanted
         case "StringEquals" | "Bool":
@@ -55,17 +59,21 @@ def refuses(
     ]
 
 
-@pytest.mark.parametrize("bucket", BUCKETS)
-def test_nothing_lies_under_another_key_or_travels_in_the_open(stack: Declared, bucket: str) -> None:
+def test_nothing_lies_under_another_key_or_travels_in_the_open(stack: Declared) -> None:
     """Prevents a dump under AWS's own key, which every reader of the bucket can use, or under a key of somebody else."""
-    own = stack.one(
+    for bucket in BUCKETS:
+        guarded(stack, bucket)
+
+
+def guarded(declared: Declared, bucket: str) -> None:
+    """Its own key and no other, over TLS only."""
+    own = declared.one(
         "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration", f"{bucket}-encryption"
     ).inputs["rules"][0]["applyServerSideEncryptionByDefault"]
-    assert own["sseAlgorithm"] == "aws:kms"
-    assert own["kmsMasterKeyId"]
+    assert own == {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": f"arn:aws:kms:{REGION}:{ACCOUNT}:{bucket}-key"}
 
     def put(**context: str) -> list[str]:
-        return refuses(stack, bucket, "s3:PutObject", {**NEW, **context})
+        return refuses(declared, bucket, "s3:PutObject", {**NEW, **context})
 
     assert put() == []
     assert put(**{SSE: "aws:kms", KEY: own["kmsMasterKeyId"]}) == []
@@ -75,8 +83,68 @@ def test_nothing_lies_under_another_key_or_travels_in_the_open(stack: Declared, 
     assert put(**{SSE: "aws:kms:dsse", KEY: own["kmsMasterKeyId"]}) == ["NoOtherWay"]
     assert put(**{f"{SSE}-customer-algorithm": "AES256"}) == ["NoKeyOfACustomer"]
     for action in ("s3:GetObject", "s3:ListBucket", "s3:PutBucketPolicy"):
-        assert refuses(stack, bucket, action, {"aws:SecureTransport": "false"}) == ["TlsOnly"]
-        assert refuses(stack, bucket, action, PLAIN) == []
+        assert refuses(declared, bucket, action, {"aws:SecureTransport": "false"}) == ["TlsOnly"]
+        assert refuses(declared, bucket, action, PLAIN) == []
+
+
+class Owner(Component):
+    """A component with a bucket and nothing else."""
+
+    component = "ledger"
+
+    def __init__(self, naming: Naming, **more: Any) -> None:
+        super().__init__("own", naming, None)
+        write = {"sid": "NoWrite", "actions": ["s3:PutObject"], "condition": {"Null": {"s3:if-none-match": "true"}}}
+        private_bucket(
+            self,
+            "own",
+            bucket="the-bucket",
+            purpose="Things",
+            refused=(write, {"sid": "NoDelete", "actions": ["s3:DeleteObject"]}),
+            **more,
+        )
+
+
+def owned(*, protected: bool = True, **more: Any) -> Declared:
+    naming = Naming("staging", "aws", REGION, ACCOUNT, protected=protected)
+    return declare(program=lambda: Owner(naming, **more))
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_bucket_is_declared_whole_and_stays_when_the_program_goes(protected: bool) -> None:
+    """Prevents a bucket that goes with the stack, one whose guard goes before it, and a policy that is there before nobody else can get in."""
+    declared = owned(protected=protected)
+    guarded(declared, "own")
+    assert refuses(declared, "own", "s3:PutObject", PLAIN) == ["NoWrite"]
+    assert refuses(declared, "own", "s3:DeleteObject", PLAIN) == ["NoDelete"]
+    policy = declared.one("aws:s3/bucketPolicy:BucketPolicy").json("policy")
+    assert [item["Principal"] for item in policy["Statement"]] == ["*"] * 7
+    assert [len(item["Resource"]) for item in policy["Statement"]] == [2, 1, 1, 1, 1, 1, 1]
+    inputs = {item.name: dict(item.inputs) for item in declared.custom()}
+    key = inputs["own-key"]
+    assert key["description"] == "Things (task-service-staging)"
+    bucket = inputs["own-bucket"]
+    assert bucket.pop("tags")["Name"] == "ledger"
+    assert bucket == {"bucket": "the-bucket", "forceDestroy": False}
+    assert {values.get("bucket") for name, values in inputs.items() if "key" not in name} == {"the-bucket"}
+    (rule,) = inputs["own-encryption"]["rules"]
+    assert (rule["bucketKeyEnabled"], rule["blockedEncryptionTypes"]) == (True, ["SSE-C"])
+    assert inputs["own-ownership"]["rule"] == {"objectOwnership": "BucketOwnerEnforced"}
+    assert inputs["own-versioning"]["versioningConfiguration"] == {"status": "Enabled"}
+    blocked = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+    assert inputs["own-public-access-block"] == {"bucket": "the-bucket", **dict.fromkeys(blocked, True)}
+    for item in declared.custom():
+        assert item.parent.endswith("Owner::own"), item.name
+        assert item.retain == (item.name != "own-key-alias"), item.name
+        assert item.protect == (protected and item.name in ("own-bucket", "own-key")), item.name
+    (last,) = declared.all("aws:s3/bucketPolicy:BucketPolicy")
+    needed = {urn.rpartition("::")[2] for urn in last.dependencies}
+    assert needed == {"own-bucket", "own-key", "own-public-access-block"}
+
+
+def test_a_bucket_is_made_with_object_lock_where_it_is_asked_for() -> None:
+    inputs = owned(object_lock=True).one("aws:s3/bucket:Bucket").inputs
+    assert inputs["objectLockEnabled"] is True
 
 
 def test_the_journals_bucket_only_grows(stack: Declared) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from components.config import ConfigError
@@ -49,6 +49,7 @@ def same(written: Any, had: Any) -> bool:
 
 
 @settings(max_examples=150)
+@example({"gates": None})
 @given(st.dictionaries(st.sampled_from(sorted(_FIELDS)), _VALUES, min_size=1, max_size=2))
 def test_a_value_is_taken_as_it_was_written_or_its_key_is_named(values: dict[str, Any]) -> None:
     """Prevents `replicationEngine: "null"` that means dms, `canaryLadder: [yes, 100]` that begins at 1 %, and a number of 5,000 digits
@@ -63,7 +64,7 @@ def test_a_value_is_taken_as_it_was_written_or_its_key_is_named(values: dict[str
         name, field = _FIELDS[key]
         had = getattr(found, name)
         if value in ("", None):
-            assert had == (WHOLE.get(key) or field.default)
+            assert had == (WHOLE.get(key) or field.get_default(call_default_factory=True))
         elif key == "gates":
             assert all(same(one, getattr(had, {"p95Ms": "p95_ms"}[limit])) for limit, one in value.items())
         else:
@@ -78,8 +79,9 @@ def test_a_value_is_taken_as_it_was_written_or_its_key_is_named(values: dict[str
         ("copyMemoryMb", f"'{'7' * 5000}'", r"\(5002 characters\); limit: Unable to parse"),
         ("copyMemoryMb", f"0x{'f' * 5000}", "value of thousands of digits; limit: Input should be"),
         ("tables", f"'{'[' * 100_000}'", r"\(100002 characters\); limit: Input should be a valid tuple"),
-        ("tables", "!!set {a, b}", "set is no kind of a value here"),
-        ("tables", "&a [*a]", "it stands in itself"),
+        ("tables", "!!set {a, b}", r"tag:yaml.org,2002:set is no kind of a value here\n.*line 2, column 26"),
+        ("tables", "&a [*a]", r"it stands in itself\n.*line 2, column 26"),
+        ("gates", "{p95Ms: 1, p50Ms: 1, p95Ms: 2}", r"p95Ms stands in it twice\n.*line 2, column 46"),
         ("serviceImageTag", "2026-13-01", r"'2026-13-01' is no timestamp; a text like that stands in quotes\n.*line 2"),
         ("copyMemoryMb", "!!int many", "'many' is no int"),
         ("protected", "!!bool maybe", "'maybe' is no bool"),
@@ -97,3 +99,21 @@ def test_what_python_cannot_read_either_is_named(key: str, written: str, said: s
 def test_an_arn_that_was_cut_is_named_with_its_form() -> None:
     with pytest.raises(ConfigError, match="import: .*limit: no whole ARN: arn:aws:SERVICE:REGION:ACCOUNT:NAME"):
         parse(StackConfig, {**WHOLE, "import": {"service-log": "arn:aws:logs"}})
+
+
+def test_a_map_that_stands_twice_by_its_anchor_is_read_twice(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.x.yaml"
+    path.write_text("config:\n  task-migration:gates: &g {p95Ms: 400}\n  task-migration:other: *g\n")
+    assert read_stack_file(path) == {"gates": {"p95Ms": 400}, "other": {"p95Ms": 400}}
+
+
+def test_a_file_without_a_configuration_has_no_values_and_one_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.x.yaml"
+    for text in ("encryptionsalt: v1:x\n", "# nothing yet\n", "config: {}\n"):
+        path.write_text(text)
+        assert read_stack_file(path) == {}
+    with pytest.raises(ConfigError) as refused:
+        read_stack_file(tmp_path)
+    assert (
+        str(refused.value) == f"{tmp_path} cannot be read: Is a directory; it has to be a file that this user may read"
+    )

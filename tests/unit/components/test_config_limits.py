@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from components.config import ConfigError, MigrationConfig
+from components.config import ConfigError, MigrationConfig, aws_id
 from components.config_gates import GateLimits
 from components.config_stack import StackConfig
-from components.config_values import migration_config, parse
+from components.config_values import check_smoke_value, known_keys, migration_config, parse, typed
+from components.naming import STANDING
 from tests.unit.components.declared_helpers import FILLED
 
 WHOLE = {**FILLED, "environment": "staging"}
@@ -120,26 +121,94 @@ def test_what_moves_and_what_the_sides_are_called_is_by_default_what_the_plan_sa
     assert re.findall(r"back to the monolith within (\d+) minutes", PLAN) == [f"{config.rollback_limit_seconds / 60:g}"]
 
 
+#: What each key means, as it is said beside what is wrong with it.
+MEANS = {key: text for model in (StackConfig, GateLimits) for key, text in known_keys(model).items()}
+LONG = "x" * 198
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (
-            {"rollbacklimit_second": 1},
-            "rollbacklimit_second: unknown key; is rollbackLimitSeconds meant? Remove it or correct its spelling",
-        ),
-        (
-            {"gates": {"cpu_percents": 1}},
-            "gates.cpu_percents: unknown key; is gates.cpuPercent meant? Remove it or correct its spelling",
-        ),
-        ({"watchSeconds": -1}, "watchSeconds: value -1; limit: Input should be greater than 0."),
+        ({"rollbacklimit_second": 1}, "rollbacklimit_second: unknown key; is rollbackLimitSeconds meant? Remove it or correct its spelling"),
+        # By its alias alone: a field's name would be a second spelling of one key.
+        ({"live_rule_priority": 5}, "live_rule_priority: unknown key; is liveRulePriority meant? Remove it or correct its spelling"),
+        ({"gates": {"cpu_percents": 1}}, "gates.cpu_percents: unknown key; is gates.cpuPercent meant? Remove it or correct its spelling"),
+        ({"sourceSecurityGroupIds": 1}, "sourceSecurityGroupIds: unknown key; is sourceSecurityGroupId or operatorSecurityGroupIds meant? Remove it or correct its spelling"),
+        ({"watchSeconds": -1}, f"watchSeconds: value -1; limit: Input should be greater than 0. {MEANS['watchSeconds']} Correct it: pulumi config set task-migration:watchSeconds VALUE"),
+        ({"gates": {"p95Ms": None}}, f"gates.p95Ms: no value; limit: Input should be a valid number. {MEANS['gates']} Correct it: pulumi config set --path 'task-migration:gates.p95Ms' VALUE"),
+        ({"gates": [1]}, f"gates: value [1]; limit: Input should be a valid dictionary or instance of GateLimits. {MEANS['gates']} Correct it in Pulumi.night.yaml"),
+        ({"canaryLadder": [1, 101]}, f"canaryLadder.1: value 101; limit: Input should be less than or equal to 100. {MEANS['canaryLadder']} Correct it: pulumi config set --path 'task-migration:canaryLadder[1]' VALUE"),
+        ({"canaryLadder": []}, f"canaryLadder: an empty list, which means none; limit: at least 1. {MEANS['canaryLadder']} Correct it in Pulumi.night.yaml; without the key its default counts"),
+        ({"copyMemoryMb": {"secure": "v1:x"}}, "copyMemoryMb: encrypted; limit: plain text, as the commands have no key. Correct it: pulumi config set --plaintext task-migration:copyMemoryMb VALUE"),
+        ({"copyMemoryMb": {"safe": 1}}, f"copyMemoryMb: value {{'safe': 1}}; limit: Input should be a valid integer. {MEANS['copyMemoryMb']} Correct it in Pulumi.night.yaml"),
+        ({"vpcId": ""}, "vpcId: no value; For example vpc-0a1b2c3d. Set it: pulumi config set task-migration:vpcId VALUE"),
+        ({"privateSubnetIds": None}, f"privateSubnetIds: no value; {MEANS['privateSubnetIds']} Set it: pulumi config set --path 'task-migration:privateSubnetIds[0]' VALUE"),
+        ({"privateSubnetIds": []}, f"privateSubnetIds: no value; {MEANS['privateSubnetIds']} Set it: pulumi config set --path 'task-migration:privateSubnetIds[0]' VALUE"),
+        ({"cognitoClientIds": ["a", []]}, f"cognitoClientIds.1: value []; limit: Input should be a valid string. {MEANS['cognitoClientIds']} Correct it in Pulumi.night.yaml"),
+        # A default that does not do beside the other values.
+        ({"listenerServerName": None}, f"listenerServerName: no value; limit: it is not set, and API Gateway checks the certificate of an HTTPS listener by it. {MEANS['listenerServerName']} Correct it: pulumi config set task-migration:listenerServerName VALUE"),
+        # What is wrong is the key itself, which no path names.
+        ({"import": {"x": "y"}}, f"import.x: value 'x'; limit: x is nothing that can be taken over; known are {', '.join(one for names in STANDING.values() for one in names)}. {MEANS['import']} Correct it in Pulumi.night.yaml"),
+        ({"replicationEngine": LONG}, f"replicationEngine: value '{LONG}'; limit: Input should be 'dms', 'native' or 'none'. {MEANS['replicationEngine']} Correct it: pulumi config set task-migration:replicationEngine VALUE"),
+        ({"replicationEngine": f"{LONG}x"}, f"replicationEngine: value '{LONG}x... (201 characters); limit: Input should be 'dms', 'native' or 'none'. {MEANS['replicationEngine']} Correct it: pulumi config set task-migration:replicationEngine VALUE"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_its_value_limit_meaning_and_remedy(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(StackConfig, {**WHOLE, **values}, "Pulumi.night.yaml")
+    assert str(refused.value) == f"Pulumi.night.yaml is not usable:\n  {said}"
+
+
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    with pytest.raises(
+        ConfigError, match=r"is not usable:\n  vpcId: value 'y'; .*\n  listenerPort: value 'x'; [^\n]*$"
+    ):
+        parse(StackConfig, {**WHOLE, "vpcId": "y", "listenerPort": "x"})
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "value"),
+    [
+        ("copyMemoryMb", "64", 64),
+        ("protected", "true", True),
+        ("tables", '["a"]', ["a"]),
+        ("gates", '{"p95Ms": 1}', {"p95Ms": 1}),
+        # Texts are what they are, and so is what says nothing, is no JSON or no key of ours.
+        *((key, "64", "64") for key in ("schema", "maxLoad", "no_key")),
+        *(("copyMemoryMb", text, text) for text in ("null", "many", "[" * 100_000, "7" * 5000)),
+        ("copyMemoryMb", 64, 64),
     ],
 )
-def test_a_key_that_is_wrong_is_named_with_the_file_and_those_that_it_is_near_to(
-    values: dict[str, Any], said: str
+def test_a_text_is_read_as_its_keys_type(key: str, written: Any, value: Any) -> None:
+    """Prevents a schema called 7 that becomes a number, and `null` that means the default."""
+    found = typed(key, written)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "secret", "said"),
+    [
+        ("Aa0_-bcdefghijklmnopqrst", True, None),
+        ("abcdefgh" * 16, True, None),
+        ("abcdefgh" * 16 + "a", True, "129 characters; limit: 24 to 128 of A-Z, a-z, 0-9, - and _ (the load balancer reads * and ? as wildcards)"),
+        ("abcdefgh" * 2 + "abcdefg", True, "23 characters; limit: 24 to 128 of A-Z, a-z, 0-9, - and _ (the load balancer reads * and ? as wildcards)"),
+        ("abcdefgh" * 3 + "*", True, "25 characters; limit: 24 to 128 of A-Z, a-z, 0-9, - and _ (the load balancer reads * and ? as wildcards)"),
+        ("abcdefgh" * 3, True, None),
+        ("abcdefgG" * 3, True, "too few different characters; limit: 8"),
+        ("abcdefgh" * 3, False, "stands in the file as plain text; limit: encrypted"),
+    ],
+)  # fmt: skip
+def test_a_smoke_value_that_could_be_guessed_is_refused_and_not_printed(
+    value: str, secret: bool, said: str | None
 ) -> None:
+    """Prevents a header by which anybody passes by the canary's weight."""
+    if said is None:
+        check_smoke_value(value, secret=secret)
+        return
     with pytest.raises(ConfigError) as refused:
-        migration_config(values, "Pulumi.night.yaml")
-    assert str(refused.value).startswith(f"Pulumi.night.yaml is not usable:\n  {said}")
+        check_smoke_value(value, secret=secret)
+    remedy = 'Set a new one: pulumi config set --secret task-migration:smokeHeaderValue "$(openssl rand -hex 24)"'
+    assert str(refused.value) == f"smokeHeaderValue: {said}. {remedy}"
 
 
 def test_a_key_that_is_near_to_none_is_named_with_all_there_are() -> None:
@@ -147,3 +216,32 @@ def test_a_key_that_is_near_to_none_is_named_with_all_there_are() -> None:
         migration_config({"bogus": 1}, "Pulumi.night.yaml")
     known = ", ".join(sorted(field.alias or name for name, field in StackConfig.model_fields.items()))
     assert f"bogus: unknown key; known are {known}. Remove it" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "value", "good"),
+    [
+        ("vpc", "vpc-0a1b2c3d", True),
+        ("vpc", "vpc-0", True),
+        ("vpc", "vpc-", False),
+        ("vpc", "vpc-0A", False),
+        ("vpc", "sg-0a1b2c3d", False),
+        ("vpc", "a-vpc-0a1b2c3d", False),
+        ("vpc", "vpc-0a1b2c3d ", False),
+    ],
+)
+def test_an_id_of_aws_is_of_its_kind_and_nothing_else(prefix: str, value: str, good: bool) -> None:
+    """Prevents the id of a security group, or of a copied blank with it, from being declared as that of a network."""
+    field = aws_id(prefix, "vpc-0a1b2c3d")
+    assert field.description == "For example vpc-0a1b2c3d."
+    read = TypeAdapter(Annotated[str, field]).validate_python
+    if good:
+        assert read(value) == value
+    else:
+        with pytest.raises(ValidationError, match=f"'\\^{prefix}-"):
+            read(value)
+
+
+@pytest.mark.parametrize(("name", "found"), [("tags", ("app", "tags")), ("core.users", ("core", "users"))])
+def test_a_table_that_stays_is_of_its_own_schema_or_of_the_moved_ones(name: str, found: tuple[str, str]) -> None:
+    assert parse(MigrationConfig, {"schema": "app"}).qualified(name) == found

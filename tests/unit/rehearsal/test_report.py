@@ -182,7 +182,10 @@ def test_a_run_that_came_to_nothing_has_failed_unless_the_machine_is_why() -> No
 
 
 def test_a_load_at_its_limits_passes_and_one_without_a_request_is_all_errors() -> None:
-    for path, value in (("load.rate", 45.0), ("load.requests", 1), ("load.failed", 0)):
+    for path, value in (
+        *(("load.rate", 45.0), ("load.requests", 1), ("load.failed", 0)),
+        *(("ledger.total", 1), ("rollback_ledger.total", 1), ("periods", 1)),
+    ):
         assert made(spoil(path, value)).passed, path
     for path, value, errors in (("load.failed", 5, "0.50"), ("load.requests", 0, "100.00")):
         (load,) = (one for one in made(spoil(path, value)).criteria if one.name == "load test passed")
@@ -220,7 +223,30 @@ def test_each_criterion_says_what_it_rests_on() -> None:
         "both sides equal: verify at rest: match True",
         "every step ended: all steps of the drill ran",
     ]
-    assert told(criteria.of_drill(Evidence(), WANTED))[3] == "both sides equal: verify did not run"
+    assert told(criteria.of_drill(Evidence(), WANTED)) == [
+        "rollback from 5 %: it did not run",
+        "rollback from 100 %: it did not run",
+        "zero downtime: 0 of 0 requests failed, over every rollback",
+        "both sides equal: verify did not run",
+        "every step ended: all steps of the drill ran",
+    ]
+    assert told(
+        criteria.of_plan(Evidence(differing=["the monolith's", "the users'"], failure="a time-out"), WANTED)
+    ) == [
+        "backup restored and compared: backup did not end",
+        "row counts equal: verify did not run",
+        "checksums equal: 0 of 2 tables",
+        "8 API endpoints healthy: 0 of 0 on the Task Service, by the smoke rule, at weight 0",
+        "load test passed: no load ran",
+        "zero downtime: 0 of 0 requests failed, over every step and the rollback",
+        "no acknowledged write lost unsaid: acknowledged writes were not looked up; looked up on the target at the end",
+        "rollback rehearsed and timed: it did not end",
+        "canary promoted to 100 %: promoted at no weight",
+        "each weight moved by one resource: 0 deployments changed nothing in all",
+        "the gate's figures are the gateway's: 0 periods by CloudWatch; 2 differ: the monolith's",
+        "nothing left behind: finalize did not end",
+        "every step ended: a time-out",
+    ]
 
 
 def test_a_report_is_read_back_as_written_and_a_missing_one_names_the_command(tmp_path: Path) -> None:

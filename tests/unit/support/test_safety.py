@@ -107,6 +107,7 @@ def test_each_rule_is_needed(transition: Transition, rule: Rule) -> None:
         (Transition.RAISE, State(0, 0, reached=25, since="today"), ("was 25 %", "since today", "task-migration rollback")),
         (Transition.RAISE, State(5, 50), ("the stack declares 5 %, the load balancer has 50 %", "pulumi up --refresh")),
         (Transition.RAISE, State(0, 0, service_writes=False), ("Task Service's role cannot write", "replicate start")),
+        (Transition.PROMOTE, State(25, 25), ("no step is begun", "declares 25 %")),
         (Transition.PROMOTE, State(0, 0, (0, 25)), ("goes to 25 %", "declares 0 %", "canary status")),
         (Transition.REVOKE, State(100, 25), ("weight is 25 %", "needs 100 %", "canary step")),
         (Transition.REVOKE, State(100, 100, carried=False), ("does not run both ways", "replicate start")),
