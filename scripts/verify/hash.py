@@ -83,7 +83,7 @@ def _chain_of(table: Table, names: Sequence[str], theirs: Table, first: int) -> 
         column, other = table.column(name), theirs.column(name)
         filled = column.not_null and other.not_null
         if column.builtin and other.builtin and column.is_integer and other.is_integer:
-            numbers.append(_number(column, other, filled))
+            numbers.append(_number(column, filled))
         elif column.builtin and other.builtin and column.base_type == other.base_type == "bool":
             flags.append(_flag(column, place, filled))
         else:
@@ -122,10 +122,8 @@ def _or(value: sql.Composable, instead: sql.Composable, filled: bool) -> sql.Com
     return value if filled else sql.SQL("coalesce({}, {})").format(value, instead)
 
 
-def _number(column: Column, other: Column, filled: bool) -> sql.Composable:
-    wide = column.base_type == other.base_type == "int8"
-    value = sql.SQL("t.{}" if wide else "t.{}::int8").format(sql.Identifier(column.name))
-    return _or(value, sql.Literal(NULL_INTEGER), filled)
+def _number(column: Column, filled: bool) -> sql.Composable:
+    return _or(sql.SQL("t.{}::int8").format(sql.Identifier(column.name)), sql.Literal(NULL_INTEGER), filled)
 
 
 def _flag(column: Column, place: int, filled: bool) -> sql.Composable:

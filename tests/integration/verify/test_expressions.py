@@ -270,6 +270,12 @@ def test_slices_hold_each_row_once_and_about_so_many(database: Connection) -> No
     ):
         whole = [one.as_string(None) for one in slices([(database, table) for table in tables], 20)]
         assert whole == ["true"]
+    # One side alone, as an orphan is looked for; two whose keys have the first column in common.
+    other, _ = made(database, "sliced_otherwise", "a int8, c int, PRIMARY KEY (a, c)")
+    for some in ([sides[0]], [sides[0], (database, replace(other, rows_estimate=0))]):
+        assert [piece.as_string(None) for piece in slices(some, 30)] == [
+            'true AND t."a" <= 15', 't."a" > 15 AND t."a" <= 31', 't."a" > 31 AND t."a" <= 47', 't."a" > 47'
+        ]  # fmt: skip
     named, _ = made(database, "sliced_by_name", "b text, a int8, PRIMARY KEY (b, a)")
     for one, other in ((named, named), (ours, named), (replace(ours, indexes=(), constraints=()),) * 2):
         large = [replace(table, rows_estimate=10**6) for table in (one, other)]

@@ -15,6 +15,7 @@ import pytest
 from scripts.database import catalog, helper_schema
 from scripts.database.helper_schema import COPY
 from scripts.embedded.postgres_server import EmbeddedPostgres
+from scripts.support.sides import Side, other
 from scripts.verify import verdict
 from scripts.verify.replay import unexplained
 from scripts.verify.rows import ROUNDS, Found, Key, Reader, Recheck
@@ -271,6 +272,24 @@ def test_a_row_that_is_written_all_the_time_is_explained_by_its_records(sides: S
         ("lost", "1"),
         ("odd %s", "1"),
     ]
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_record_that_was_received_is_not_played_over_what_was_written_after_it(sides: Sides, side: Side) -> None:
+    """Prevents a rollback that waits for ever for a row whose newest record both sides know already."""
+    left, stays = sides if side == "source" else sides[::-1]
+    # The source's numbers are even.
+    theirs, own = (9, 10) if side == "source" else (10, 11)
+    for one in sides:
+        one.execute("INSERT INTO t VALUES ('m', 1, 'newest', 'w')")
+        record(one, other(side), theirs, "t", ["m", "1"], "update", {"v": "before"})
+    record(left, side, own, "t", ["m", "1"], "update", {"v": "newest"})
+    helper_schema.put(left, "known", {"v": own})
+    table = catalog.read(left, "public", ["t"], "source")["t"]
+    assert unexplained(left, stays, side, table, [("m", "1")]) == []
+    # Had it not been received, it would be missing.
+    left.execute(f"DELETE FROM task_migration.{other(side)}_writes".encode())
+    assert unexplained(left, stays, side, table, [("m", "1")]) == [("m", "1")]
 
 
 class Fences:

@@ -62,3 +62,44 @@ def test_more_probes_than_a_reading_of_the_table_costs_are_none() -> None:
         (turn * 4096 + 768, turn * 4096 + 1279) for turn in range(-1, 9_999)
     ]
     assert buckets.ranges([3, 4], -4097, 9_999 * 4096 - 1) is None
+
+
+def test_the_ranges_of_a_bucket_end_where_the_keys_do() -> None:
+    """Prevents the lowest or the highest key from being left out, and look-ups where no key is."""
+    buckets = Buckets.of(NUMBERED, NUMBERED, 0)
+    cases: tuple[tuple[tuple[int, int], list[tuple[int, int]]], ...] = (
+        ((255, 4096), [(0, 255), (4096, 4351)]),
+        ((256, 4095), []),
+        ((0, 0), [(0, 255)]),
+        ((4351, 4351), [(4096, 4351)]),
+        ((4352, 5000), []),
+    )
+    assert [buckets.ranges([0], *bounds) for bounds, _ in cases] == [ranges for _, ranges in cases]
+
+
+READ_WHOLE = 'FROM "public"."t" t WHERE (t."id"::int8 >> 8) & 15 = ANY(\'{3,4}\'::int2[]::bigint[])'
+
+
+@pytest.mark.parametrize(
+    ("key", "chosen", "bounds", "said"),
+    [
+        (
+            "int8",
+            [3, 4],
+            (0, 5000),
+            "FROM unnest('{768,4864}'::int2[]::bigint[], '{1279,5119}'::int2[]::bigint[]) r(low, high) JOIN",
+        ),
+        ("int8", [3, 4], None, READ_WHOLE),
+        ("int8", [3, 4], (0, 2**62), READ_WHOLE),
+        ("int8", None, (0, 5000), 'FROM "public"."t" t'),
+        ("text", [3, 4], (0, 5000), 'FROM "public"."t" t WHERE hashtextextended('),
+        ("text", None, None, 'FROM "public"."t" t'),
+    ],
+)
+def test_rows_are_looked_up_by_the_key_where_it_has_ranges(
+    key: str, chosen: list[int] | None, bounds: tuple[int, int] | None, said: str
+) -> None:
+    """Prevents a whole table from being read for the rows of one bucket, and a key that is no number from being taken for one."""
+    one = table(column("id", key, key, True))
+    found = Buckets.of(one, one, 0).rows(chosen, bounds).as_string()
+    assert found.startswith(said) if chosen else found == said
