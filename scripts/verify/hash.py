@@ -111,7 +111,7 @@ def _chain(
 
 
 def _constant(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
 
 
 def _xor(left: sql.Composable, right: sql.Composable) -> sql.Composable:

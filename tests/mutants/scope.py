@@ -55,7 +55,7 @@ SCOPE: dict[str, tuple[str, ...]] = {
         "tests/integration/verify/test_keys_and_claims.py",
     ),
     "scripts/verify/buckets.py": ("tests/unit/verify/test_buckets.py", _EXPRESSIONS),
-    "scripts/verify/hash.py": (_EXPRESSIONS,),
+    "scripts/verify/hash.py": ("tests/unit/verify/test_hash.py", _EXPRESSIONS),
     "scripts/verify/replay.py": ("tests/unit/verify/test_replay.py", _TWO),
     "scripts/verify/rows.py": ("tests/unit/verify/test_rows.py", _EXPRESSIONS, _TWO),
     "scripts/verify/slices.py": (_EXPRESSIONS,),
