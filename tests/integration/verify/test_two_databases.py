@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import psycopg
@@ -122,6 +122,14 @@ def test_what_a_match_is_bound_to(sides: Sides) -> None:
         first = began(sides)
     still = began(sides, live=False)
     assert (still.live, still.pair) == (False, None)
+    # By the source's clock, so that it is told from another host's.
+    ((then,),) = sides[0].execute("SELECT clock_timestamp()").fetchall()
+    assert then - timedelta(seconds=60) < datetime.fromisoformat(still.began) < then
+    # A former version kept no keys of what is deleted, so nothing is known of since when.
+    for side in sides:
+        side.execute("ALTER TABLE task_migration.written RENAME TO former")
+        assert (began(sides).oldest, began(sides).pair) == (None, None)
+        side.execute("ALTER TABLE task_migration.former RENAME TO written")
     helper_schema.put(target, COPY, {"status": "rows", "run": "run 7"})
     assert (began(sides).copy, began(sides).pair) == (None, None)
     helper_schema.put(target, COPY, COMPLETE)
