@@ -81,6 +81,7 @@ class _Copy:
 
     def run(self, dry_run: bool) -> Copy:
         config = self.settings.config
+        state.refuse_ended(self.source, self.target, config)
         if not dry_run:
             helper_schema.install(self.target)
         if helper_schema.installed(self.target):

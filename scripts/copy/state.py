@@ -11,7 +11,7 @@ from psycopg import sql
 from components.config import MigrationConfig
 from scripts.copy import slot as slots
 from scripts.copy.documents import Copied
-from scripts.database import catalog, helper_schema, locks
+from scripts.database import catalog, end_mark, helper_schema, locks
 from scripts.database.connections import COPY_WRITER, Connection, session_name
 from scripts.database.engines import dms_started
 from scripts.schema import run as schema
@@ -72,6 +72,26 @@ def other_tables(state: Mapping[str, Any] | None, config: MigrationConfig) -> st
     )
 
 
+def refuse_ended(source: Connection, target: Connection, config: MigrationConfig) -> None:
+    """Raises Refused where `finalize` ended: the rows of the target are newer than the source's, and nobody else has them."""
+    since = end_mark.found(source, config)
+    if since is not None and (filled := _filled(target, config)):
+        raise Refused(
+            f"`finalize` ended on {since}: a copy would put the source's older rows in the place of those of the target's "
+            f"{', '.join(filled)}; nothing was changed. Only to migrate anew, from rows that the source was given since: back the target up "
+            "(`task-migration backup`), TRUNCATE these tables there yourself, then copy"
+        )
+
+
+def _filled(target: Connection, config: MigrationConfig) -> list[str]:
+    """The configured tables of the target that hold rows."""
+    return [
+        name
+        for name in catalog.existing(target, config.db_schema, config.tables)
+        if target.execute(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier(config.db_schema, name))).fetchone()
+    ]
+
+
 def end_leftovers(target: Connection) -> int:
     """End sessions of a copy that was killed: a CREATE INDEX goes on for minutes before its server process looks up.
 
@@ -110,11 +130,7 @@ def find(settings: Settings, source: Connection, target: Connection, tables: Map
             f"replication from {config.subscription} was started but no good copy with its slot is there (slot: {slot or 'none'}); "
             "the target may hold writes of its own: run `task-migration rollback --abandon` first, then copy again"
         )
-    filled = [
-        name
-        for name in catalog.existing(target, config.db_schema, config.tables)
-        if target.execute(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier(config.db_schema, name))).fetchone()
-    ]
+    filled = _filled(target, config)
     if filled and state is None:
         raise Refused(
             f"the target's {', '.join(filled)} hold rows that no copy of this program put there; the limit is empty tables: "

@@ -69,6 +69,7 @@ def run(
             timeout=timeout,
             progress=progress,
             look=look,
+            ended=end_mark.found(source, config) is not None,
         )
         safety.require(Transition.REVOKE, look())
         if finalizer.read_only and _verified(settings):
@@ -98,6 +99,8 @@ class _Finalizer:
     timeout: float
     progress: Progress
     look: Callable[[], State]
+    #: Whether the source's tables say that an earlier run came to its end.
+    ended: bool
 
     @property
     def read_only(self) -> bool:
@@ -127,8 +130,13 @@ class _Finalizer:
 
     def without_replication(self, dry_run: bool) -> Finalization:
         """It was finalized before, all but the handing over perhaps; anything else is refused."""
-        if self.read_only and not removal.leftovers(self.settings):
-            return self.document("already-finalized", handed_over=[] if dry_run else self.hand_over())
+        left = removal.leftovers(self.settings)
+        if self.read_only and (self.ended or not left):
+            if left and not dry_run:
+                # Of a command that was run after the end, such as `schema apply`.
+                removal.remove(self.settings)
+                removal.prove(self.settings)
+            return self.document("already-finalized", left, handed_over=[] if dry_run else self.hand_over())
         raise Refused(
             "replication does not run both ways, so nothing proves that the target has every write; "
             "run `task-migration replicate start`, then finalize again"

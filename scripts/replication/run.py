@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from scripts.copy.state import other_tables
-from scripts.database import helper_schema, strangers
+from scripts.database import end_mark, helper_schema, strangers
 from scripts.database.connections import Connection, scalar
 from scripts.database.sides import both, session
 from scripts.replication import bands, fence, roles, slots
@@ -41,6 +41,7 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     with session(settings, "target", "replicate", "replicate start") as target:
         state = helper_schema.get(target, helper_schema.COPY)
     if not state or state.get("status") != "complete":
+        _refuse_ended(settings)
         raise Refused("no complete copy on the target, so nothing to go on from; run `task-migration copy` first")
     if changed := other_tables(state, settings.config):
         raise Refused(changed)
@@ -61,6 +62,12 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     )
     settings.journal.record(Step.REPLICATE, ReplicateEvent(started.status), found=started.found, **lag)
     return started
+
+
+def _refuse_ended(settings: Settings) -> None:
+    with session(settings, "source", "replicate", "replicate start") as source:
+        if (since := end_mark.found(source, settings.config)) is not None:
+            raise Refused(f"`finalize` ended on {since}: replication was removed for good, and nothing is left to start")
 
 
 def make_roles(settings: Settings, dry_run: bool = False, force: bool = False) -> ReplicationRoles:
@@ -103,6 +110,11 @@ def make_roles(settings: Settings, dry_run: bool = False, force: bool = False) -
 def _install(settings: Settings) -> None:
     """Capture and rules on both sides, made for the tables as they are now."""
     with both(settings, "replicate", "installing the record of writes", writes.LOCK_MS) as (source, target):
+        if not (helper_schema.installed(source) and helper_schema.installed(target)):
+            raise Refused(
+                "what the copy keeps in the schema task_migration has gone since this command began: another one ended or gave up the "
+                "migration; look at `task-migration status`"
+            )
         _note_unrecorded(settings, "source", source)
         _note_unrecorded(settings, "target", target)
         writes.capture_on(source, settings.config, "source")

@@ -313,6 +313,20 @@ def test_finalize_refuses_differences_and_leaves_nothing(make_pair: MakePair) ->
     assert finalize.run(pair.settings).status == "already-finalized"
     with pytest.raises(Refused, match="not emptied"):
         abandon.start_over(pair.settings, "copy", 0)
+    # Who empties the target now, as a refusal of any other copy says, has the rows nowhere.
+    kept = pair.target.execute("SELECT id, title FROM tasks ORDER BY id").fetchall()
+    ended = r"`finalize` ended on \S+ \S+ UTC, the Task Service has the current rows: "
+    with pytest.raises(Refused, match=ended + "a copy would put the source's older rows in the place of those of the"):
+        copy.run(pair.settings)
+    with pytest.raises(Refused, match=ended + "replication was removed for good"):
+        replicate.start(pair.settings)
+    assert removal.leftovers(pair.settings) == []
+    assert pair.target.execute("SELECT id, title FROM tasks ORDER BY id").fetchall() == kept
+    # Whatever was run since, `finalize` says that it ended, and leaves nothing.
+    schema.apply(pair.settings)
+    again = finalize.run(pair.settings)
+    assert (again.status, again.removed) == ("already-finalized", ["target: schema task_migration"])
+    assert removal.leftovers(pair.settings) == []
 
 
 def test_finalize_stops_at_a_difference(make_pair: MakePair) -> None:

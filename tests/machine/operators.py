@@ -93,19 +93,25 @@ class Operator:
 
 
 class Watched:
-    """Sees every point of whoever acts now."""
+    """Sees every point of whoever acts in the thread that comes to it: a command's threads are those begun by it."""
 
     def __init__(self) -> None:
-        self.acting: Operator | None = None
+        self._of = threading.local()
+        self._one = threading.Lock()
+
+    @property
+    def acting(self) -> Operator | None:
+        """Whose thread this is."""
+        return getattr(self._of, "operator", None)
 
     @contextmanager
     def as_(self, operator: Operator | None) -> Iterator[None]:
-        """What happens in here is ``operator``'s; of None it is nobody's."""
-        before, self.acting = self.acting, operator
+        """What happens in here, and in the threads that begin here, is ``operator``'s; of None it is nobody's."""
+        before, self._of.operator = self.acting, operator
         try:
             yield
         finally:
-            self.acting = before
+            self._of.operator = before
 
     def point(self, name: str) -> None:
         """Somebody is about to do this."""
@@ -114,12 +120,15 @@ class Watched:
             return
         if mine.dead:
             raise Killed
-        if mine.points and mine.points[-1] == name:
-            return  # a wait that looks again
-        mine.points.append(name)
-        if mine.interfered is None and mine.is_at(name):
-            with self.as_(None):
+        with self._one:  # of its threads
+            if mine.points and mine.points[-1] == name:
+                return  # a wait that looks again
+            mine.points.append(name)
+            now = mine.interfered is None and mine.is_at(name)
+            if now:
                 mine.interfered = len(mine.points)
+        if now:
+            with self.as_(None):
                 mine.happens(mine)
             if mine.dead:
                 raise Killed
@@ -144,11 +153,24 @@ class Watched:
             told(cursor, query)
             return copy(cursor, query, *rest, **more)
 
-        hook = threading.excepthook
+        start, hook = threading.Thread.start, threading.excepthook
+
+        def started(thread: threading.Thread) -> None:
+            begun_by, run = self.acting, thread.run
+
+            def whole() -> None:
+                with self.as_(begun_by):
+                    run()
+
+            thread.run = whole  # type: ignore[method-assign]
+            start(thread)
+
         psycopg.Cursor.execute, psycopg.Cursor.copy = executed, copied  # type: ignore[method-assign,assignment]
+        threading.Thread.start = started  # type: ignore[method-assign,assignment]
         threading.excepthook = lambda given: None if given.exc_type is Killed else hook(given)
         try:
             yield
         finally:
             psycopg.Cursor.execute, psycopg.Cursor.copy = execute, copy  # type: ignore[method-assign]
+            threading.Thread.start = start  # type: ignore[method-assign]
             threading.excepthook = hook

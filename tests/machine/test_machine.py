@@ -106,6 +106,17 @@ def test_a_rollback_beside_finalize_leaves_the_monolith_its_rights(world: World,
         world.to_an_end()
 
 
+def test_what_is_run_beside_the_end_or_after_it_leads_back_to_it(world: World) -> None:
+    """Prevents a remedy that empties the only current rows: a copy, or a start of replication, that knows nothing of the end."""
+    with said(world):
+        world.command("canary run")
+        assert world.command("replicate start", "WITH RECURSIVE trusted", beside(world, "finalize")).interfered
+        for name in ("schema apply", "copy", "replicate start", "verify", "canary run"):
+            after = str(world.command(name).error)
+            assert ("`finalize` ended on " in after) is (name in ("copy", "replicate start")), after
+        world.to_an_end()
+
+
 def test_what_is_broken_on_purpose_is_seen_and_can_be_ended(world: World) -> None:
     """Prevents a machine that sees nothing: a lock that never yields, a deployment that outlives a rollback, a rollback that does not drain."""
 

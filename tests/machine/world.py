@@ -168,6 +168,8 @@ class World:
             operator.error = error
         finally:
             self._running.remove(operator)
+            # A thread of it that outlives it is nobody's any more.
+            operator.interfered = operator.interfered or 0
         self.say(operator)
         self.ended(operator)
         return operator
