@@ -67,7 +67,9 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
 def _refuse_ended(settings: Settings) -> None:
     with session(settings, "source", "replicate", "replicate start") as source:
         if (since := end_mark.found(source, settings.config)) is not None:
-            raise Refused(f"`finalize` ended on {since}: replication was removed for good, and nothing is left to start")
+            raise Refused(
+                f"`finalize` ended on {since}: replication was removed for good, and nothing is left to start"
+            )
 
 
 def make_roles(settings: Settings, dry_run: bool = False, force: bool = False) -> ReplicationRoles:
