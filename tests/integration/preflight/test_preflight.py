@@ -109,8 +109,13 @@ def test_every_finding_of_the_tables_and_the_remedies_mend(
 ) -> None:
     """Prevents a fault of the source's tables that is found only when replication has stopped at it."""
     pair = make_pair(rows=60)
-    good = looked(pair.settings)
+    with psycopg.connect(pair.settings.source()) as short:
+        short.execute("SELECT 1")
+        good = looked(pair.settings)
+        seen = f"oldest: [0-9] s \\(pid {short.info.backend_pid}\\), the limit is 30 s"
     assert statuses(good, status="fail") == set()
+    assert good["source: long transactions"]["status"] == "pass"
+    assert re.fullmatch(seen, good["source: long transactions"]["detail"])
     # The other tests' writes on these servers are no finding of this one.
     logs = {"source: rows in the server's log", "target: rows in the server's log"}
     assert logs <= statuses(good, status="warn") <= {"source: hours of WAL", "target: hours of WAL"} | logs

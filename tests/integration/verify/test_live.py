@@ -18,11 +18,13 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from scripts.database import pace
+from scripts.database import helper_schema, pace
+from scripts.database.engines import dms_state_key
 from scripts.replication import fence
 from scripts.replication import run as replicate
-from scripts.support.errors import DatabaseError, Refused
-from scripts.support.settings import PROJECT_ROOT, Settings
+from scripts.replication.directions import DIRECTIONS
+from scripts.support.errors import DatabaseError, MigrationError, Refused
+from scripts.support.settings import PROJECT_ROOT
 from scripts.support.wait import wait_until
 from scripts.verify import compare as verify_compare
 from scripts.verify import orphans as verify_orphans
@@ -357,18 +359,21 @@ def test_an_engine_that_cannot_be_asked(make_pair: MakePair, monkeypatch: pytest
     """Prevents a verification that needs AWS, or that takes rows under way for differences when AWS does not answer."""
     pair = running(make_pair, rows=20)
 
-    def unreachable(_: Settings) -> bool:
-        raise DatabaseError("no way to AWS")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fence, "available", unreachable)
-        found = verify.run(pair.settings)
+    # As DMS was started, and no region says where it is asked.
+    by_aws = replace(pair.settings, config=pair.settings.config.model_copy(update={"replication_engine": "dms"}))
+    for direction in DIRECTIONS:
+        helper_schema.put(pair.target, dms_state_key(direction), {})
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    with pytest.raises(MigrationError, match="region"):
+        fence.available(by_aws)
+    found = verify.run(by_aws)
     assert found.live
     assert found.match
     replicate.stop(pair.settings)
     monkeypatch.setattr(verify, "ASKED_BY_FENCE", 0.3)
-    monkeypatch.setattr(fence, "available", unreachable)
-    found = verify.run(pair.settings)
+    found = verify.run(by_aws)
     assert not found.live
     assert found.match
 
