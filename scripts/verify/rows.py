@@ -197,30 +197,26 @@ class Recheck:
         """Count the differences, list the first of them with their columns. Returns the keys without those that were
         written since they were looked at."""
         described = keys[: max(0, self.found.limit - len(self.found.listed))]
-        listed = [one for one in self._described(described, seen) if one is not None]
+        listed = list(self._described(described, seen))
         self.found.listed += listed
         counted = keys[len(described) :]
         self.found.kinds.update([one.kind for one in listed] + [_kind(seen, key) for key in counted])
         return {one.key for one in listed} | set(counted)
 
-    def _described(self, keys: list[Key], seen: tuple[Observations, Observations]) -> Iterator[Difference | None]:
-        """Each difference with its columns; None for a row that was written since it was looked at."""
+    def _described(self, keys: list[Key], seen: tuple[Observations, Observations]) -> Iterator[Difference]:
+        """Each difference with its columns, but those of rows that were written since they were looked at."""
         if not keys:
             return
         ours, theirs = self.pair.both(lambda side: self.reader.texts(side, keys, self.values))
         names = shared(self.reader.table, self.reader.theirs)
         for key in keys:
             sides = (ours.get(key), theirs.get(key))
-            if any((side[0] if side else None) != then.get(key) for side, then in zip(sides, seen, strict=True)):
-                yield None
+            if tuple(side and side[0] for side in sides) != _of(seen, key):
                 continue
-            columns = (
-                tuple(name for name, a, b in zip(names, sides[0][1], sides[1][1], strict=True) if a != b)
-                if sides[0] and sides[1]
-                else ()
-            )
-            shown = [dict(zip(names, side[1], strict=True)) if side and self.values else None for side in sides]
-            yield Difference(key, _kind(seen, key), columns, seen[0].get(key), seen[1].get(key), shown[0], shown[1])
+            left, right = (dict(zip(names, side[1], strict=True)) if side else None for side in sides)
+            columns = tuple(name for name in names if left[name] != right[name]) if left and right else ()
+            shown = (left, right) if self.values else (None, None)
+            yield Difference(key, _kind(seen, key), columns, *_of(seen, key), *shown)
 
 
 def _told_apart(
@@ -232,9 +228,12 @@ def _told_apart(
     for key in keys:
         if _digest(after[0].get(key)) == _digest(after[1].get(key)):
             continue
-        same = all(b.get(key) == a.get(key) for b, a in zip(before, after, strict=True))
-        (still if same else moving).append(key)
+        (still if _of(before, key) == _of(after, key) else moving).append(key)
     return sorted(still, key=order), moving
+
+
+def _of(seen: tuple[Observations, Observations], key: Key) -> tuple[Observation | None, Observation | None]:
+    return seen[0].get(key), seen[1].get(key)
 
 
 def _kind(seen: tuple[Observations, Observations], key: Key) -> Kind:

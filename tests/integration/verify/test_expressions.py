@@ -331,6 +331,11 @@ def test_rows_are_read_by_keys_whatever_these_look_like(database: Connection) ->
     # More keys than one statement asks for, at either end of a batch.
     many = [(str(number), "z") for number in range(BATCH - 1)] + [("1.0", "a"), ("2", "a"), ("6", "1")]
     assert list(left.observations(database, many)) == many[-3:]
+    assert len(list(left._by_key(database, left.head, many))) == 3, "a row is read once"
+    # A table whose key is called as a part of the keys that are asked for.
+    named, _ = made(database, "named_so", "k1 int, k0 text, PRIMARY KEY (k0, k1)")
+    database.execute("INSERT INTO ours.named_so VALUES (1, 'a'), (2, 'a')")
+    assert list(Reader(named, named, "hash").observations(database, [("a", "2")])) == [("a", "2")]
     query = sql.SQL("SELECT t.v {}").format(at_keys(ours, [("6", "4"), ("6", "7")]))
     assert sorted(database.execute(query).fetchall()) == [("4",), ("7",)]
 

@@ -315,10 +315,13 @@ class Fences:
         self.ways.append(direction)
 
 
-def rechecked(sides: Sides, fences: Fences, keys: list[Key], limit: int = 100, values: bool = False) -> Found:
+def rechecking(sides: Sides, fences: Fences, limit: int, values: bool = False) -> Recheck:
     tables = [catalog.read(side, "public", ["t"], "source")["t"] for side in sides]
-    recheck = Recheck(Pair(*sides), Reader(tables[0], tables[1], "hash"), cast("CatchUp", fences), Found(limit), values)
-    return recheck.rows(keys)
+    return Recheck(Pair(*sides), Reader(tables[0], tables[1], "hash"), cast("CatchUp", fences), Found(limit), values)
+
+
+def rechecked(sides: Sides, fences: Fences, keys: list[Key], limit: int = 100, values: bool = False) -> Found:
+    return rechecking(sides, fences, limit, values).rows(keys)
 
 
 def filled(sides: Sides) -> None:
@@ -388,6 +391,26 @@ def test_a_row_that_is_written_meanwhile_is_looked_at_again(sides: Sides) -> Non
     always = Fences(lambda: source.execute("UPDATE t SET v = %s WHERE n = 2", (f"again {next(numbers)}",)))
     found = rechecked(sides, always, KEYS[:2])
     assert (found.total, found.moved, found.moving, always.waits) == (0, [("r", "2")], 1, ROUNDS)
+
+
+def test_differences_of_several_looks_are_counted_listed_and_told_together(sides: Sides) -> None:
+    """Prevents a table of two batches of which the second one's differences, or the first one's, are not told."""
+    for number, side in enumerate(sides):
+        with side.cursor() as cursor:
+            rows = [("r", 1, "same", None), *(("r", n, f"v{number}", None) for n in range(8, 13))]
+            cursor.executemany("INSERT INTO t VALUES (%s, %s, %s, %s)", rows)
+    counted = itertools.count()
+    # Rows 8 and 12 are written at each look.
+    always = Fences(lambda: sides[0].execute("UPDATE t SET v = %s WHERE n IN (8, 12)", (f"again {next(counted)}",)))
+    recheck = rechecking(sides, always, limit=2)
+    assert recheck.differences([]) == set()
+    assert recheck.differences([("r", "1")]) == set()
+    # Listed in the keys' order, as numbers; what is returned is real, or moves.
+    assert recheck.differences([("r", "10"), ("r", "9"), ("r", "8")]) == {("r", "10"), ("r", "9"), ("r", "8")}
+    assert [one.key[1] for one in recheck.found.listed] == ["9", "10"]
+    assert recheck.differences([("r", "12"), ("r", "11")]) == {("r", "12"), ("r", "11")}
+    assert [one.key[1] for one in recheck.found.listed] == ["9", "10"]
+    assert (recheck.found.total, recheck.found.moved) == (3, [("r", "8"), ("r", "12")])
 
 
 def test_a_row_that_is_written_as_it_is_described_is_looked_at_again(

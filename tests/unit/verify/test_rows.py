@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from scripts.replication.directions import Direction
-from scripts.verify.rows import Found, Key, Observations, Reader, Recheck
+from scripts.verify.rows import Found, Key, Observations, Reader, Recheck, order
 from scripts.verify.sessions import CatchUp, Pair
 
 LAG = 5.0
@@ -59,3 +59,9 @@ def test_a_row_that_came_over_otherwise_is_never_equal(publisher: str, every: fl
     found = Wire(publisher, every, wrong=1_000_000).sorted_out()
     assert found.moving + found.total == 1
     assert every < LAG or found.total == 1
+
+
+def test_keys_are_in_the_order_of_their_numbers() -> None:
+    """Prevents 10 before 9; a text stands beside 0."""
+    wanted = [("-10",), ("-9",), ("0",), ("a",), ("b",), ("1",), ("9",), ("10",), ("10", "2"), ("10", "10")]
+    assert sorted(wanted[::-1], key=order) == wanted
