@@ -86,7 +86,7 @@ def _unknown(key: str, model: Any) -> str:
     *above, last = key.split(".")
     known = known_keys(model)
     near = {one.lower(): one for one in known}
-    close = get_close_matches(last.lower(), near, 3, 0.75)
+    close = get_close_matches(last.lower(), near, cutoff=0.75)
     like = (
         f"is {' or '.join('.'.join([*above, near[one]]) for one in close)} meant?"
         if close

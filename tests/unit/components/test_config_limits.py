@@ -159,6 +159,21 @@ def test_what_is_wrong_is_named_with_its_value_limit_meaning_and_remedy(values: 
     assert str(refused.value) == f"Pulumi.night.yaml is not usable:\n  {said}"
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"tabels": []}, "tabels: unknown key; is tables meant? Remove it or correct its spelling"),
+        ({"watchSeconds": -1, "vpcId": 7}, "watchSeconds: value -1; limit: Input should be greater than 0."),
+    ],
+)
+def test_the_part_for_the_database_names_its_file_and_is_not_stopped_by_the_rest(
+    values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        migration_config(values, "Pulumi.night.yaml")
+    assert str(refused.value).startswith(f"Pulumi.night.yaml is not usable:\n  {said}")
+
+
 def test_all_that_is_wrong_is_named_at_once() -> None:
     with pytest.raises(
         ConfigError, match=r"is not usable:\n  vpcId: value 'y'; .*\n  listenerPort: value 'x'; [^\n]*$"
@@ -242,6 +257,22 @@ def test_an_id_of_aws_is_of_its_kind_and_nothing_else(prefix: str, value: str, g
             read(value)
 
 
-@pytest.mark.parametrize(("name", "found"), [("tags", ("app", "tags")), ("core.users", ("core", "users"))])
+@pytest.mark.parametrize(
+    ("name", "found"), [("tags", ("app", "tags")), ("core.users", ("core", "users")), ("core.a.b", ("core", "a.b"))]
+)
 def test_a_table_that_stays_is_of_its_own_schema_or_of_the_moved_ones(name: str, found: tuple[str, str]) -> None:
     assert parse(MigrationConfig, {"schema": "app"}).qualified(name) == found
+
+
+@pytest.mark.parametrize("name", ["a" * 63, "é" * 31 + "a", "a.b c", "x"])
+def test_a_name_of_63_bytes_is_an_identifier(name: str) -> None:
+    assert parse(MigrationConfig, {"tables": [name], "sourceRole": name}).tables == (name,)
+
+
+@pytest.mark.parametrize("name", ["a" * 64, "é" * 32, "a\0b", "\0"])
+def test_a_name_that_postgresql_would_cut_is_refused(name: str) -> None:
+    """Prevents a table that is looked for by another name than was written, and a text that ends at its first NUL."""
+    for key, value in (("tables", [name]), ("sourceRole", name), ("droppedForeignKeys", [f"t.{name}"])):
+        with pytest.raises(ConfigError) as refused:
+            parse(MigrationConfig, {key: value})
+        assert f"{name!r} is no identifier: 1 to 63 bytes; correct the name" in str(refused.value)
