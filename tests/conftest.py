@@ -58,6 +58,7 @@ GROUPS = (
     ("tests/rehearsal/", "tests/rehearsal"),
     ("tests/integration/canary/test_emergency.py", "emergency"),
     ("tests/integration/canary/test_step.py", "steps"),
+    ("tests/integration/canary/test_looks.py", "looks"),
     ("tests/integration/replication/test_two_writers.py", "two writers"),
     ("tests/integration/replication/test_protocol.py", "protocol"),
     ("tests/integration/replication/test_reported_rules.py", "reported rules"),
@@ -156,7 +157,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return -1, collected[item]
         return place[item.path], collected[item] + 1 if item.get_closest_marker("last") is not None else 0
 
-    items.sort(key=order)
+    # Without a seed (`-p no:randomly`) as collected: mutants' tests come fast ones first.
+    if _seed(config) is not None or os.environ.get("ORDER"):
+        items.sort(key=order)
     if hasattr(config, "workerinput"):
         items.sort(key=rank)
 

@@ -7,8 +7,10 @@ survivors.txt does not list.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
 from mutmut.utils.format_utils import orig_function_and_class_names_from_key
 
-from tests.mutants import operators
+from tests.mutants import PLACE, operators
 from tests.mutants.scope import SCOPE
 from tests.mutants.survivors import Survivor, listed
 
@@ -113,7 +115,13 @@ def main() -> int:
     arguments = parser.parse_args()
     files = arguments.files or list(SCOPE)
     tests = arguments.tests or list(dict.fromkeys(test for file in files for test in SCOPE[file]))
-    return 0 if tell(run(files, tests, arguments.only, arguments.workers), listed(), partly=bool(arguments.only)) else 1
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as kept:
+        Path(kept).chmod(0o755)  # PostgreSQL's system user goes in
+        # A copy has the ports of the first one: not for two mutants at a time.
+        if arguments.workers == 1:
+            os.environ[PLACE] = kept
+        results = run(files, tests, arguments.only, arguments.workers)
+    return 0 if tell(results, listed(), partly=bool(arguments.only)) else 1
 
 
 if __name__ == "__main__":

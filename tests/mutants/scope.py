@@ -11,6 +11,17 @@ _CONFIG = (
     "tests/unit/support/test_support.py",
     "tests/unit/deployment/test_stack_file.py",
 )
+_BACK = (
+    f"{_CANARY}/test_rollback.py",
+    f"{_CANARY}/test_way_back.py",
+    f"{_CANARY}/test_stage.py",
+    "tests/integration/canary/test_step.py",
+)
+_LOOKS = (
+    f"{_CANARY}/test_readiness.py",
+    f"{_CANARY}/test_way_back.py",
+    "tests/integration/canary/test_looks.py",
+)
 #: Left out is what only words or carries: documents, texts, readers of AWS, and SQL files, which mutmut does not know
 #: (tests/model/ and tests/fuzz/ look after the rules' SQL).
 SCOPE: dict[str, tuple[str, ...]] = {
@@ -32,14 +43,14 @@ SCOPE: dict[str, tuple[str, ...]] = {
     "scripts/canary/history.py": (f"{_CANARY}/test_history.py", "tests/integration/canary/test_history.py"),
     "scripts/canary/limits.py": (f"{_CANARY}/test_gates.py",),
     "scripts/canary/notices.py": (f"{_CANARY}/test_notices.py",),
-    "scripts/canary/operator_lock.py": (_CANARY, "tests/integration/canary/test_databases.py"),
-    "scripts/canary/readiness.py": (f"{_CANARY}/test_readiness.py", "tests/integration/canary/test_databases.py"),
+    "scripts/canary/operator_lock.py": _LOOKS,
+    "scripts/canary/readiness.py": _LOOKS,
     "scripts/canary/ready.py": (f"{_CANARY}/test_ready.py",),
-    "scripts/canary/rollback.py": (_CANARY, "tests/integration/canary/test_step.py"),
+    "scripts/canary/rollback.py": _BACK,
     "scripts/canary/service_control.py": (f"{_CANARY}/test_service_control.py",),
     "scripts/canary/step.py": (_CANARY, "tests/integration/canary/test_step.py"),
     "scripts/canary/watch.py": ("tests/integration/canary/test_watch.py",),
-    "scripts/canary/way_back.py": (_CANARY, "tests/integration/canary/test_step.py"),
+    "scripts/canary/way_back.py": _BACK,
     "scripts/copy/plan.py": ("tests/unit/copy",),
     "scripts/copy/state.py": ("tests/integration/copy/test_state.py",),
     "scripts/rehearsal/criteria.py": ("tests/unit/rehearsal/test_report.py", "tests/unit/rehearsal/test_machine.py"),

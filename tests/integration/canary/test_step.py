@@ -25,42 +25,22 @@ from scripts.canary.stage import Emergency, Stage
 from scripts.canary.status import status
 from scripts.database import helper_schema, locks
 from scripts.database.sides import open_side
-from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.replication import fence
 from scripts.support.errors import DatabaseError, MigrationError, Refused, TimedOut
 from scripts.support.events import Step
+from scripts.support.progress import Progress, Work
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
 from scripts.support.wait import wait_until
-from scripts.verify import run as verify
 from scripts.verify import verdict as verdicts
 from tests.cloud import FAILING, HEALTHY, OTHER, RULE, SILENT, Cloud, short, stage_of, stepped
-from tests.conftest import Pair, pairs
+from tests.conftest import Pair
 from tests.integration.proxy import Proxy
-from tests.integration.test_chain import count, running
+from tests.integration.test_chain import count
 from tests.machine.operators import Killed
+from tests.unit.canary.test_rollback import Clock
 
-#: What keeps how far the canary is.
-KEPT = "DELETE FROM task_migration.settings WHERE name IN ('canary', 'routed')"
 WRITE = "INSERT INTO tasks (user_id, title) SELECT min(user_id), %s FROM tasks RETURNING id"
-
-
-@pytest.fixture(scope="module")
-def verified(
-    source_server: EmbeddedPostgres, target_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Pair]:
-    """Replication runs both ways, and every row was compared."""
-    with pairs(source_server, target_server, tmp_path_factory.mktemp("steps")) as make:
-        pair = running(make, rows=50)
-        assert verify.run(pair.settings).match
-        yield pair
-
-
-@pytest.fixture
-def pair(verified: Pair, tmp_path: Path) -> Pair:
-    """No weight was ever moved."""
-    verified.source.execute(KEPT)
-    return replace(verified, settings=replace(verified.settings, state_dir=tmp_path / "state"))
 
 
 def stage(pair: Pair, cloud: Cloud, **config: Any) -> Stage:
@@ -348,23 +328,29 @@ def taken_over(at: Stage, cloud: Cloud, boundary: str, operation: Operation) -> 
 
 
 @pytest.mark.parametrize(
-    ("operation", "boundary", "declared", "live"),
+    ("operation", "boundary", "declared", "live", "did"),
     [
-        (Operation.STEP, "up done", 25, 25),
-        (Operation.ROLLBACK, "up done", 0, 0),
+        (Operation.STEP, "up done", 25, 25, ["begun", "lock-taken-over"]),
+        (Operation.ROLLBACK, "up done", 0, 0, ["begun", "lock-taken-over", "rollback begun"]),
         # The copy of the stack's file, which a workflow commits, names no weight from which somebody has gone back.
-        (Operation.EMERGENCY, "watch", 0, 25),
-        (Operation.RUN, "watch", 25, 25),
-        (Operation.STEP, "preview", 5, 5),
+        (Operation.EMERGENCY, "watch", 0, 25, ["begun", "moved", "lock-taken-over"]),
+        (Operation.RUN, "watch", 25, 25, ["begun", "moved", "lock-taken-over"]),
+        (Operation.STEP, "preview", 5, 5, ["lock-taken-over", "begun"]),
     ],
 )
 def test_who_was_taken_over_stops_and_undoes_its_deployment_for_a_way_back_only(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch, operation: Operation, boundary: str, declared: int, live: int
+    pair: Pair,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: Operation,
+    boundary: str,
+    declared: int,
+    live: int,
+    did: list[str],
 ) -> None:
     """Prevents two operators who move one weight, a deployment that outlives a rollback, and one that is undone though another goes on."""
     monkeypatch.setattr(operator_lock, "YIELD_SECONDS", 0.01)
     cloud = Cloud(weight=5, observed=SILENT)
-    at = stage(pair, cloud, watch_seconds=60.0)
+    at = stage(pair, cloud, watch_seconds=5.0)
     with (
         taken_over(at, cloud, boundary, operation),
         pytest.raises(TakenOver, match=f"taken over by task-migration {operation} ") as stopped,
@@ -372,7 +358,11 @@ def test_who_was_taken_over_stops_and_undoes_its_deployment_for_a_way_back_only(
         canary.step(at)
     assert stopped.value.goes_back is (operation in (Operation.ROLLBACK, Operation.EMERGENCY))
     assert (cloud.declared, cloud.live) == (declared, live)
-    assert "decided" not in names(at)
+    events = [(event["step"], event["event"]) for event in at.settings.journal.events()]
+    assert [event if step == "canary" else f"{step} {event}" for step, event in events] == did
+    if boundary == "up done":
+        # A rollback is owed by the next one alone where this one undid what it had moved.
+        assert history.read(at.settings).owed == ((str(stopped.value),) if live == 0 else None)
     assert cloud.notices == []
 
 
@@ -556,6 +546,97 @@ def test_requests_that_nobody_can_see_are_waited_for_as_long_as_one_may_take(
     assert (document.phases.drained < longest) is visible
 
 
+class Passing(Progress):
+    """Each piece of work takes so long by ``clock``, and is kept as it was announced."""
+
+    def __init__(self, clock: Clock, **seconds: float) -> None:
+        self.clock, self.seconds, self.seen = clock, seconds, list[tuple[str, float | None, str]]()
+
+    @contextmanager
+    def work(self, name: str, total: float | None, unit: str, *, detail: bool = False) -> Iterator[Work]:
+        self.seen += [(name, total, unit)]
+        self.clock.sleep(self.seconds.get(name.partition(" ")[0], 0.0))
+        with super().work(name, total, unit, detail=detail) as work:
+            yield work
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_a_rollback_is_told_with_what_each_part_of_it_took(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, within: bool
+) -> None:
+    """Prevents a rollback over the plan's limit that is told as within it, and one whose slow part nobody can name."""
+    clock, little = Clock(), 2.0**-14  # exact in binary, and told in milliseconds
+    limit = 15 + 4 * little if within else 15.0
+    for module in (rollback, way_back):
+        monkeypatch.setattr(module, "time", clock)
+    cloud, seen = (
+        Cloud(weight=25),
+        Passing(clock, deployment=1 + little, drain=2 + little, fence=4 + little, writes=8 + little),
+    )
+    at = stage(pair, cloud, rollback_limit_seconds=limit)
+    document = rollback.run(at, reasons=("asked by a test",), progress=seen)
+    assert document.rows.proven
+    assert {**document.plain(), "rows": None} == {
+        "from": 25, "to": 0, "decision": "rollback", "reasons": ["asked by a test"], "seconds": 15.0, "limit_seconds": limit,
+        "within_limit": within, "by": "pulumi up", "seconds_of_up": 1.0, "config_set": None, "drift": None, "pulumi": None,
+        "moved_again": False, "rights_given_back": False, "rows": None, "service_stopped": False,
+        "phases": {"routed": 1.0, "drained": 2.0, "fenced": 4.0, "compared": 8.0},
+    }  # fmt: skip
+    assert seen.seen == [
+        ("deployment of weight 0", limit / 2, "s"),
+        ("drain", at.settings.config.drain_seconds, "s"),
+        ("fence", limit - 3 - 2 * little, "s"),
+        ("writes compared", None, "s"),
+    ]
+    (done,) = [event for event in at.settings.journal.events("rollback") if event["event"] == "done"]
+    assert {key: done[key] for key in document.plain()} == document.plain()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_what_the_configuration_did_not_take_is_tried_again_and_then_told(pair: Pair, times: int) -> None:
+    """Prevents a weight, or a service, that the next `up` brings back as a lock kept the stack's file from being written."""
+    cloud, left = Cloud(weight=25), [times]
+
+    def look(name: str) -> None:
+        if name == "keep" and left[0]:
+            left[0] -= 1
+            raise MigrationError("locked")
+
+    cloud.at = look
+    document = rollback.emergency(stage(pair, cloud), stop_service=True)
+    weight = "canaryWeight could NOT be set to 0 in the configuration (locked): set it before the next `up`, or that raises the weight again"
+    enabled = "serviceEnabled could NOT be set to false in the configuration (locked): set it before the next `up`, or that may start the service"
+    assert document.reasons == ["asked for"]
+    assert (document.config_set, document.service_stopped, cloud.stopped) == (times == 1, True, True)
+    assert (cloud.declared, cloud.enabled) == (0 if times == 1 else 25, times == 3)
+    if times == 1:
+        assert str(document.drift).startswith("Pulumi's state still has the old weight")
+    else:
+        assert document.drift == "; ".join([weight, enabled][: times - 1])
+
+
+@pytest.mark.parametrize("boundary", ["before the rollback", "before up", None])
+def test_a_monolith_that_cannot_write_gets_its_rights_back_before_its_users(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, boundary: str | None
+) -> None:
+    """Prevents users who are sent to a monolith whose writes are refused, also where they were taken while the routes moved."""
+    config, cloud = pair.settings.config, Cloud(weight=25)
+    tables = sql.SQL(", ").join(map(sql.Identifier, config.tables))
+    revoke = sql.SQL("REVOKE INSERT, UPDATE, DELETE ON {} FROM {}").format(tables, sql.Identifier(config.source_role))
+    if boundary == "before up":
+        at_boundary(cloud, boundary, lambda: pair.source.execute(revoke))
+    elif boundary:
+        pair.source.execute(revoke)
+    said: list[tuple[str, str]] = []
+    monkeypatch.setattr(way_back, "say", lambda text, style: said.append((text, style)))
+    assert rollback.run(stage(pair, cloud)).rights_given_back is (boundary is not None)
+    may = "SELECT bool_and(has_table_privilege(%s, name, 'INSERT')) FROM unnest(%s::text[]) name"
+    assert pair.source.execute(may, (config.source_role, list(config.tables))).fetchone() == (True,)
+    given = "finalize had taken the monolith's rights; given back on the source: GRANT "
+    styles = [style for text, style in said if text.startswith(given)]
+    assert styles == ["yellow"] * (3 * len(config.tables) if boundary else 0)
+
+
 def test_requests_that_go_on_are_no_proof(pair: Pair) -> None:
     """Prevents a rollback that is told as proven while somebody still writes on the side that was left."""
     cloud = Cloud(weight=50)
@@ -622,7 +703,10 @@ def test_a_way_back_holds_the_lock_and_an_emergency_moves_the_routes_before_it(p
         cloud.idle = look
         way(stage(pair, cloud))
         assert seen == expected
-        assert locks.holder(pair.source, locks.CANARY) is None
+        # A session that was closed is seen for a moment more.
+        wait_until(
+            lambda: locks.holder(pair.source, locks.CANARY), lambda left: left is None, what="a free lock", timeout=10
+        )
 
 
 def test_a_failing_journal_or_notice_stops_no_rollback(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
