@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -233,6 +234,24 @@ def target_server(server_directory: Path) -> Iterator[EmbeddedPostgres]:
     """The Task Service's server."""
     with one_server(server_directory, "target") as server:
         yield server
+
+
+#: What :func:`kept_server` keeps.
+_kept: list[EmbeddedPostgres] = []
+
+
+@pytest.fixture(scope="session")
+def kept_server(request: pytest.FixtureRequest) -> EmbeddedPostgres:
+    """The monolith's server, for tests that make a database of their process's own and leave all else alone: under `make mutants` one
+    serves all mutants, as to start it takes longer than such a test. mutmut runs the tests in its own process first, and then forks."""
+    if "MUTANT_UNDER_TEST" not in os.environ:
+        server: EmbeddedPostgres = request.getfixturevalue("source_server")
+        return server
+    if not _kept:
+        held = contextlib.ExitStack()
+        _kept.append(held.enter_context(one_server(held.enter_context(directory_of_servers()), "source")))
+        atexit.register(held.close)
+    return _kept[0]
 
 
 @dataclass

@@ -20,7 +20,7 @@ from scripts.database.connections import Connection
 from scripts.support.sides import Side, other
 from scripts.verify.rows import BATCH, Difference, Key, at_keys
 from scripts.writes import record
-from scripts.writes.relations import Relations, clashing, filled, lets_go, literals, names, refers
+from scripts.writes.relations import Relations, clashing, filled, lets_go, literals, names, refers, used, written
 
 _SQL = queries.load("scripts.verify")
 #: A table's name and a key's values as text.
@@ -85,12 +85,9 @@ class Bindings:
 
     def _changing(self, row: Row, columns: Collection[str]) -> bool:
         """Whether a row that comes brings one of these columns, or what one may be computed from."""
-        return self._whole(row) or bool(set(self._from(row[0], columns)) & set(self.coming[row].columns))
-
-    def _from(self, table: str, columns: Collection[str]) -> Collection[str]:
-        # What a computed column is computed from stands in its expression alone.
-        there = self.found[self._worst][table]
-        return there.stored if any(there.column(name).generated for name in columns) else columns
+        return self._whole(row) or bool(
+            set(written(self.found[self._worst][row[0]], columns)) & set(self.coming[row].columns)
+        )
 
     def _keys(self, table: str, rows: Iterable[Row]) -> Iterator[list[Key]]:
         keys = [key for name, key in rows if name == table]
@@ -99,14 +96,9 @@ class Bindings:
     def _refuse(self, row: Row, why: str) -> None:
         self.refused.setdefault(row, why)
 
-    def _used(self, table: Table, claim: Index) -> Collection[str]:
-        """The columns by which a row claims; all where a function is given the whole row."""
-        whole = any(".*" in text for text in (*(one.expression for one in claim.elements), claim.condition or ""))
-        return table.stored if whole else self._from(table.name, claim.uses)
-
     def _claims(self, table: Table, claim: Index) -> None:
         """Rows that come and claim what a row there has: it must be one that goes, or changes."""
-        uses = self._used(table, claim)
+        uses = used(table, claim)
         rows = (row for row in self.coming if row[0] == table.name and self._changing(row, uses))
         for keys in self._keys(table.name, rows):
             for own, rival in self._rivals(table, claim, keys):
@@ -125,7 +117,7 @@ class Bindings:
 
     def _rivals(self, table: Table, claim: Index, keys: Sequence[Key]) -> Iterator[tuple[Key, Key]]:
         here, there = self.found[self.best][table.name], table
-        wanted = set(self._used(table, claim)) & set(here.stored)
+        wanted = set(used(table, claim)) & set(here.stored)
         stored = [name for name in there.stored if name in wanted]
         given = self._ask(
             self.best,

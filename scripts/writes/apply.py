@@ -10,7 +10,7 @@ from scripts.database import queries
 from scripts.database.catalog import Constraint, Index
 from scripts.support.sides import Side, other
 from scripts.writes import record
-from scripts.writes.relations import Relations, clashing, filled, lets_go, literals, names, refers
+from scripts.writes.relations import Relations, clashing, filled, lets_go, literals, names, refers, used, written
 
 TEMPLATES = queries.load("scripts.writes", "apply.sql")
 _NOTHING = sql.SQL("NULL;")
@@ -66,7 +66,8 @@ class Rules:
     @property
     def watched(self) -> set[str]:
         """The columns whose update is looked at when the applying transaction ends."""
-        columns = [key.columns for key in self._table.foreign_keys] + [claim.uses for claim in self._late]
+        columns = [written(self._table, key.columns) for key in self._table.foreign_keys]
+        columns += [used(self._table, claim) for claim in self._late]
         return {name for one in columns for name in one}
 
     @property
@@ -90,18 +91,13 @@ class Rules:
     def _apply(self) -> sql.Composed:
         table, it = self._table, self._it
         update = self._update()
-        # What is checked late can be no arbiter of ON CONFLICT, and every unique index on these columns is one (PostgreSQL, 'INSERT').
-        no_arbiter = (
-            it.alike
-            or it.key_late
-            or any(claim.columns and set(claim.columns) == set(table.key) for claim in self._late)
-        )
-        arbiter = sql.SQL("ON CONFLICT ({}) DO NOTHING").format(names(table.key))
+        # What is checked late can be no arbiter of ON CONFLICT (PostgreSQL, 'INSERT'); where rows claim more than a key, `guarded` does.
+        arbiter = sql.SQL("" if it.claims or it.key_late else "ON CONFLICT ({}) DO NOTHING").format(names(table.key))
         write = sql.SQL(TEMPLATES["write"]).format(
             table=table.identifier,
             columns=names(table.stored),
             values=sql.SQL(", ").join(self._value("_tm_take", name) for name in table.stored),
-            conflict=sql.SQL("") if no_arbiter else arbiter,
+            conflict=arbiter,
             key_names=literals(table.key),
             update=update,
         )
@@ -215,7 +211,7 @@ class Rules:
     def _child(self, key: Constraint, child: Relations, mine: sql.Composable) -> sql.Composed:
         """What becomes of the children that ``mine`` finds, of a table that moves."""
         holes = {"child": child.table.identifier, "mine": mine, "child_key": record.key_of(child.table, "c")}
-        if key.on_delete in "nd" and lets_go(key, child.table):
+        if lets_go(key, child.table):
             return sql.SQL(TEMPLATES["child_set"]).format(sets=_sets(key), **holes)
         remove = sql.SQL(TEMPLATES["remove_child"]).format(
             remove=record.function(child.table, "remove"),
@@ -223,7 +219,7 @@ class Rules:
             child_here=child.at("_tm_child"),
             **holes,
         )
-        if key.on_delete in "nd":
+        if key.sets:
             let_go = _let_go(key, child, "_tm_child", sql.SQL(""), remove)
             return sql.SQL(TEMPLATES["child_set_or_removed"]).format(let_go=let_go, **holes)
         return sql.SQL(TEMPLATES["child_removed"]).format(remove=remove, **holes)
@@ -252,7 +248,7 @@ class Rules:
         action = sql.SQL("{} PERFORM {}(_tm_key, 'parent gone'); RETURN;").format(
             self._tell_gone(self._table.stored), self._named("remove")
         )
-        if key.on_delete in "nd":
+        if key.sets:
             remove = sql.SQL("PERFORM set_config('task_migration.cause', '', true); {}").format(action)
             let_go = _let_go(key, self._it, "_tm_key", self._tell_gone(key.sets), remove)
             action = sql.SQL(TEMPLATES["let_go_of_parent"]).format(let_go=let_go)
@@ -313,7 +309,7 @@ def _outside(key: Constraint, mine: sql.Composable) -> sql.Composable:
     child = sql.Identifier(*key.table)
     if key.on_delete == "c":
         statement = sql.SQL("DELETE FROM {} c WHERE {};").format(child, mine)
-    elif key.on_delete in "nd":
+    elif key.sets:
         statement = sql.SQL("UPDATE {} c SET {} WHERE {};").format(child, _sets(key), mine)
     else:
         return _NOTHING

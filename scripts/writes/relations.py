@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,14 +91,25 @@ def filled(key: Constraint, values: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL("({})").format(sql.SQL(" OR " if key.match_full else " AND ").join(parts))
 
 
+def written(table: Table, columns: Collection[str]) -> Collection[str]:
+    """The columns whose write may change one of ``columns``: what a computed one is computed from stands in its expression alone. Pure."""
+    return table.stored if any(table.column(name).generated for name in columns) else columns
+
+
+def used(table: Table, claim: Index) -> Collection[str]:
+    """The columns by whose write a row may come to claim something else; all where a function is given the whole row. Pure."""
+    whole = any(".*" in text for text in (*(one.expression for one in claim.elements), claim.condition or ""))
+    return table.stored if whole else written(table, claim.uses)
+
+
 def lets_go(key: Constraint, child: Table) -> bool:
     """Whether SET NULL can never be refused. Pure."""
-    checked = [one.columns for one in child.constraints if one.kind == "c"]
-    bound = {name for names in (*checked, *(claim.uses for claim in child.claims)) for name in names}
-    columns = [child.column(name) for name in key.sets]
-    return key.on_delete == "n" and not any(
-        one.not_null or one.category == "domain" or one.identity or one.name in bound for one in columns
-    )
+    checks = [one for one in child.constraints if one.kind == "c"]
+    if key.on_delete != "n" or any(".*" in one.definition for one in checks):
+        return False
+    bound = {name for one in checks for name in one.columns}.union(*(used(child, claim) for claim in child.claims))
+    held = {one.name for one in child.columns if one.not_null or one.category == "domain" or one.identity} | bound
+    return not held & set(key.sets) and not any(child.column(name).generated for name in held)
 
 
 def clashing(claim: Index) -> dict[str, sql.Composable]:

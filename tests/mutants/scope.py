@@ -71,8 +71,8 @@ SCOPE: dict[str, tuple[str, ...]] = {
     "scripts/verify/rows.py": ("tests/unit/verify/test_rows.py", _EXPRESSIONS, _TWO),
     "scripts/verify/slices.py": (_EXPRESSIONS,),
     "scripts/verify/verdict.py": (_TWO,),
-    "scripts/writes/apply.py": ("tests/unit/writes", f"{_WRITES}/test_reported_rules.py"),
-    "scripts/writes/relations.py": ("tests/unit/writes", f"{_WRITES}/test_relations.py"),
+    "scripts/writes/apply.py": (f"{_WRITES}/test_rules.py",),
+    "scripts/writes/relations.py": ("tests/unit/writes", f"{_WRITES}/test_relations.py", f"{_WRITES}/test_rules.py"),
     "tests/model/judge.py": ("tests/model/test_judge.py",),
     "tests/model/world.py": ("tests/model/test_judge.py",),
 }

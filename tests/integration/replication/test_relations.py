@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,15 +22,16 @@ Connection = psycopg.Connection[Any]
 
 
 @pytest.fixture(scope="module")
-def database(source_server: EmbeddedPostgres) -> Iterator[Connection]:
-    source_server.execute("CREATE DATABASE relations")
-    with psycopg.connect(source_server.url("relations"), autocommit=True) as connection:
+def database(kept_server: EmbeddedPostgres) -> Iterator[Connection]:
+    name = f"relations_{os.getpid()}"
+    kept_server.execute(f"CREATE DATABASE {name}")
+    with psycopg.connect(kept_server.url(name), autocommit=True) as connection:
         connection.execute(
             "CREATE TABLE parent (a int, b int, PRIMARY KEY (a, b)); INSERT INTO parent VALUES (1, 1), (0, 0)"
         )
         connection.execute("CREATE DOMAIN little AS int CHECK (VALUE > -9)")
         yield connection
-    source_server.execute("DROP DATABASE relations WITH (FORCE)")
+    kept_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def made(database: Connection, name: str, *statements: str) -> Table:
@@ -66,6 +68,12 @@ LETTING_GO = {
     "unique": ("", "int", ", UNIQUE (b, note)", "NULL", "", False),
     "computed": ("", "int", "", "NULL", "CREATE UNIQUE INDEX ON {} (coalesce(a, 0))", False),
     "condition": ("", "int", "", "NULL", "CREATE UNIQUE INDEX ON {} (note) WHERE a IS NULL", False),
+    "computed, not null": ("", "int, g int GENERATED ALWAYS AS (a + 1) STORED NOT NULL", "", "NULL", "", False),
+    "computed, unique": ("", "int, g int GENERATED ALWAYS AS (coalesce(a, 0)) STORED UNIQUE", "", "NULL", "", False),
+    "computed, checked": ("", "int, g int GENERATED ALWAYS AS (coalesce(a, 0)) STORED CHECK (g > 0)", "", "NULL", "", False),
+    "computed, free": ("", "int, g int GENERATED ALWAYS AS (a + 1) STORED", "", "NULL", "", True),
+    "check of the whole row": ("", "int", ", CHECK ((child.*) IS NOT NULL OR id < 9)", "NULL", "", False),
+    "unique of the whole row": ("", "int", "", "NULL", "CREATE UNIQUE INDEX ON {} (hash_record({}))", False),
     "unique of others": ("", "int", ", UNIQUE (note)", "NULL", "", True),
 }  # fmt: skip
 
@@ -78,7 +86,7 @@ def test_who_lets_go_of_a_parent_is_never_refused(database: Connection, name: st
     (key,) = child.foreign_keys
     assert lets_go(key, child) == wanted
     if wanted:
-        database.execute("INSERT INTO child VALUES (1, 1, 1, 'one'), (2, 0, 0, 'two')")
+        database.execute("INSERT INTO child (id, a, b, note) VALUES (1, 1, 1, 'one'), (2, 0, 0, 'two')")
         assert not refused(database, f"UPDATE child SET {', '.join(f'{one} = NULL' for one in key.sets)}")
     assert not lets_go(catalog.Constraint(("public", "child"), "k", "f", "", ("a",), on_delete="a"), child)
 
