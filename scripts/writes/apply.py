@@ -253,7 +253,6 @@ class Rules:
             let_go = _let_go(key, self._it, "_tm_key", self._tell_gone(key.sets), remove)
             action = sql.SQL(TEMPLATES["let_go_of_parent"]).format(let_go=let_go)
         return sql.SQL(TEMPLATES["parent"]).format(
-            name=sql.Literal(self._table.name),
             given=filled(key, values),
             parent=sql.Identifier(*(key.references or ())),
             match=refers(key, "t", values),
