@@ -42,7 +42,6 @@ class Rules:
             "own": record.table(side),
             "peer": record.table(other(side)),
             "here": self._it.at("_tm_key"),
-            "contest": self._named("contest"),
             "remove": self._named("remove"),
             "telling": sql.Literal(side == "source"),
         }
