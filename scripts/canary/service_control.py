@@ -41,12 +41,11 @@ class ServiceControl:
     def __init__(self, ecs: Any, scaling: Any, balancer: Any, outputs: Mapping[str, Any]) -> None:
         self._ecs, self._scaling, self._balancer, self._outputs = ecs, scaling, balancer, Outputs(outputs)
         self._cluster, self._service = str(self._outputs["clusterArn"]), str(self._outputs["serviceName"])
-        self._resource = f"service/{self._cluster.rsplit('/', 1)[-1]}/{self._service}"
+        self._resource = f"service/{self._cluster.split('/')[-1]}/{self._service}"
 
     def health(self) -> ServiceHealth:
         """What ECS and the load balancer say of the service now. Raises MigrationError when that cannot be read."""
-        with refusals("the service cannot be read", "check ecs:DescribeServices"):
-            return self._health(self._found())
+        return self._look()[1]
 
     def stop(self) -> None:
         """Ask for no task, and keep autoscaling from bringing them back.
@@ -99,7 +98,7 @@ class ServiceControl:
                 forceNewDeployment=True,
                 **declared,
             )
-        mine, shown = _primary(answer["service"]).get("id"), set[Any]()
+            mine, shown = _primary(answer["service"]).get("id"), set[Any]()
         with progress.work("waiting for tasks of the Task Service", timeout, "s"):
             return wait_until(
                 lambda: self._started(mine, shown),
@@ -113,13 +112,14 @@ class ServiceControl:
     def _started(self, deployment: Any, shown: set[Any]) -> ServiceHealth:
         """How the deployment stands; ``shown`` collects the ids of all that ECS has told of. Raises Refused when the circuit breaker
         has ended it."""
-        found = self._found()
-        seen = self._health(found)
-        shown.update(one["id"] for one in found["deployments"])
+        found, seen = self._look()
+        shown.update(one.get("id") for one in found["deployments"])
         if deployment not in shown:
             # What was asked shows a moment later (Amazon ECS, 'RunTask': eventual consistency).
             return replace(seen, rollout="IN_PROGRESS")
-        failed = any(one["id"] == deployment and one.get("rolloutState") == "FAILED" for one in found["deployments"])
+        failed = any(
+            one.get("id") == deployment and one.get("rolloutState") == "FAILED" for one in found["deployments"]
+        )
         if failed or _primary(found).get("id") != deployment:
             raise Refused(
                 f"the Task Service does not come up: {seen}; mend that, then task-migration canary start-service again"
@@ -135,12 +135,13 @@ class ServiceControl:
     def _least(self) -> int:
         return int(self._outputs.get("serviceTasks") or 0)
 
-    def _found(self) -> Mapping[str, Any]:
+    def _look(self) -> tuple[Mapping[str, Any], ServiceHealth]:
+        """ECS's word on the service, and what that and the load balancer's come to."""
         with refusals("the service cannot be read", "check ecs:DescribeServices"):
             found = self._ecs.describe_services(cluster=self._cluster, services=[self._service])["services"]
-        if not found:
-            raise MigrationError(f"there is no service {self._service}; deploy it: pulumi up")
-        return dict(found[0])
+            if not found:
+                raise MigrationError(f"there is no service {self._service}; deploy it: pulumi up")
+            return found[0], self._health(found[0])
 
     def _health(self, found: Mapping[str, Any]) -> ServiceHealth:
         group = str(self._outputs["taskTargetGroupArn"])
@@ -169,7 +170,7 @@ class ServiceControl:
         images[declared] = str(self._outputs["serviceImage"])
 
         def named(arn: str) -> str:
-            return f"{images.get(arn, 'no task')} ({arn.rsplit('/', 1)[-1]})"
+            return f"{images.get(arn, 'no task')} ({arn.split('/')[-1]})"
 
         return ", ".join(map(named, others)), named(declared)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from scripts.canary.ready import ServiceHealth
 from scripts.canary.service_control import ServiceControl
 from scripts.support.errors import MigrationError, Refused, TimedOut
+from tests.conftest import Recorder
 
 CLUSTER = "arn:aws:ecs:ap-northeast-1:123456789012:cluster/night"
 OURS, FORMER = "arn:aws:ecs:x:1:task-definition/task-service:7", "arn:aws:ecs:x:1:task-definition/task-service:6"
@@ -151,11 +153,95 @@ def test_a_start_that_another_deployment_took_the_place_of_is_refused() -> None:
         aws.control().start(timeout=20.0)
 
 
+def test_a_start_is_judged_by_no_deployment_beside_it() -> None:
+    """Prevents a start that is refused as the deployment which it replaces has failed."""
+    failed = deployment("old", status="ACTIVE", running=0, rollout="FAILED")
+    aws = Aws(
+        service(deployment("old", rollout="FAILED")),
+        service(deployment("mine", rollout="IN_PROGRESS"), failed),
+        service(deployment("mine"), failed),
+    )
+    assert aws.control().start(timeout=20.0) == ServiceHealth(2, 2, 2, 2, "COMPLETED")
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [({}, 5.0), ({"timeout": 50.0}, 0.5)])
+def test_a_start_asks_ecs_every_few_seconds_and_shows_for_how_long(
+    monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any], seconds: float
+) -> None:
+    """Prevents a wait that nobody sees the end of, and one that ECS throttles: a quarter of an hour, a look every five seconds."""
+    slept, shown = list[float](), Recorder()
+    monkeypatch.setattr("scripts.support.wait.time.sleep", slept.append)
+    going = service(deployment("mine", rollout="IN_PROGRESS"))
+    aws = Aws(service(deployment("old"), wanted=0), going, going, service(deployment("mine")))
+    aws.control().start(progress=shown, **limit)
+    assert slept == [seconds, seconds]
+    (work,) = shown.works.values()
+    assert (work.name, work.total, work.unit) == (
+        "waiting for tasks of the Task Service",
+        limit.get("timeout", 900.0),
+        "s",
+    )
+
+
 def test_a_start_that_takes_too_long_says_what_was_seen_last() -> None:
     """Prevents a wait without an end."""
-    aws = Aws(service(deployment("old"), wanted=0), service(deployment("mine", rollout="IN_PROGRESS")))
-    with pytest.raises(TimedOut, match="its deployment is IN_PROGRESS, it must be COMPLETED"):
+    begun = service(deployment("old"), wanted=0)
+    # Ours is under way; or not shown yet, where another one is well.
+    for late in (service(deployment("mine", rollout="IN_PROGRESS")), service(deployment("old"))):
+        with pytest.raises(
+            TimedOut,
+            match="^the Task Service serves: not so after 0.2 s .*; last seen: its deployment is IN_PROGRESS, it must be COMPLETED; "
+            "mend that, then task-migration canary start-service again$",
+        ):
+            Aws(begun, late).control().start(timeout=0.2)
+
+
+#: By call of AWS: what cannot be done without it, and the right that it needs.
+RIGHTS = {
+    "describe_services": ("the service cannot be read", "check ecs:DescribeServices"),
+    "describe_target_health": ("the targets' health cannot be read", "check elasticloadbalancing:DescribeTargetHealth"),
+    "list_tasks": ("the tasks cannot be read", "check ecs:ListTasks and ecs:DescribeTasks"),
+    "describe_tasks": ("the tasks cannot be read", "check ecs:ListTasks and ecs:DescribeTasks"),
+    "register_scalable_target": ("the autoscaling cannot be changed", "check application-autoscaling:RegisterScalableTarget"),
+    "update_service": ("the service cannot be started", "check ecs:UpdateService; or deploy what is declared by: pulumi up --refresh"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", RIGHTS)
+def test_a_right_that_is_lacking_is_named(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Prevents a night with an `AccessDenied` of which nobody knows what it is for."""
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not yours"}}, call)
+
+    aws = Aws(service(deployment("old", definition=FORMER)))
+    aws.tasks["RUNNING"] = [{"taskDefinitionArn": FORMER, "containers": [{"image": "image:6"}]}]
+    monkeypatch.setattr(aws, call, refuse)
+    what, check = RIGHTS[call]
+    with pytest.raises(MigrationError, match=f"^{what}: .*; {check}: the credentials lack this right"):
         aws.control().start(timeout=0.2)
+
+
+def test_a_right_to_stop_that_is_lacking_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not yours"}}, "UpdateService")
+
+    aws = Aws()
+    monkeypatch.setattr(aws, "update_service", refuse)
+    with pytest.raises(MigrationError, match=r"^the service cannot be stopped: .*; check ecs:UpdateService: "):
+        aws.control().stop()
+    assert aws.asked == [scaled(0, True)]
+
+
+@pytest.mark.parametrize("lacking", ["deployments", "desiredCount", "runningCount"])
+def test_an_answer_without_what_is_read_of_it_is_no_traceback(lacking: str) -> None:
+    """Prevents a start that ends in a KeyError while its tasks come up: AWS' models promise no member of an answer."""
+    less = {name: value for name, value in service(deployment("mine")).items() if name != lacking}
+    said = rf"the service cannot be read: AWS answered otherwise than this program knows \(KeyError\('{lacking}'\)\)"
+    with pytest.raises(MigrationError, match=said):
+        Aws(less).control().health()
+    with pytest.raises(MigrationError, match=said):
+        Aws(service(deployment("old"), wanted=0), less).control().start(timeout=0.2)
 
 
 def test_why_is_what_aws_says_of_it_with_what_mends_each() -> None:
@@ -189,6 +275,9 @@ def test_why_is_what_aws_says_of_it_with_what_mends_each() -> None:
         (Aws(service(deployment("new", rollout="IN_PROGRESS"), events=[{"message": m} for m in "abc"]), unwell="initial"), ("a", "b")),
         (Aws(service(deployment("new", rollout="IN_PROGRESS")), unwell="unavailable"),
          ("target 10.0.0.9 is unavailable: Health checks failed (see its log, /ecs/task-service)",)),
+        # A state or a word that AWS does not give.
+        (Aws(service({"status": "PRIMARY", "taskDefinition": OURS, "rolloutState": "FAILED"})), ("a deployment failed",)),
+        (Aws(service(deployment("new", rollout="IN_PROGRESS"))), ()),
         # Where none is wanted, or all is well, nobody asks why.
         (Aws(service(deployment("new"), wanted=0, events=[{"message": "a"}])), ()),
         (Aws(service(deployment("new"), events=[{"message": "a"}])), ()),
@@ -209,6 +298,10 @@ def test_what_runs_beside_what_is_declared_is_named_with_its_image() -> None:
     assert aws.control().health().other == ("image:6 (task-service:6)", "image:7 (task-service:7)")
     aws.tasks["RUNNING"] = []
     assert aws.control().health().other == ("no task (task-service:6)", "image:7 (task-service:7)")
+    older = deployment("older", status="ACTIVE", definition=FORMER.replace(":6", ":5"), running=1)
+    assert Aws(service(draining, older)).control().health().other == (
+        "no task (task-service:5), no task (task-service:6)", "image:7 (task-service:7)",
+    )  # fmt: skip
 
 
 def test_a_service_that_was_never_deployed_is_named() -> None:
