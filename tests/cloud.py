@@ -109,6 +109,7 @@ class Cloud:
         return self.idle()
 
     def send(self, settings: Settings, subject: str, text: str) -> None:
+        assert isinstance(settings, Settings)
         self.notices.append(subject)
         self.texts.append(text)
 

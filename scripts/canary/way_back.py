@@ -99,9 +99,9 @@ class WayBack(ABC):
                 compared=round(seconds - fenced, 3),
             ),
         )
-        return self._ended(document, routed, decision)
+        return self._ended(document, decision)
 
-    def _ended(self, document: Rollback, routed: float, decision: str | None) -> Rollback:
+    def _ended(self, document: Rollback, decision: str | None) -> Rollback:
         """Told and journaled, and refused when it is not proven."""
         begun, proof = document.from_, document.rows
         text = notices.went_back(document, decision, self.at.notices.region)
@@ -109,8 +109,8 @@ class WayBack(ABC):
             self._note(RollbackEvent.UNPROVEN, **document.plain())
             self._tell(f"rollback from {begun} %: NOT proven", text)
             raise DataDiffer(
-                f"all routes are on the monolith since {routed:.1f} s, but it is not proven that it has every write: {proof.problem()}; "
-                "keep both databases; look at `task-migration replicate status` and mend what it says, rows that differ by "
+                f"all routes are on the monolith since {document.phases.routed:.1f} s, but it is not proven that it has every write: "
+                f"{proof.problem()}; keep both databases; look at `task-migration replicate status` and mend what it says, rows that differ by "
                 "`task-migration verify --repair newest`, then rollback again"
             )
         self._note(RollbackEvent.DONE, **document.plain())

@@ -26,6 +26,7 @@ from scripts.replication import writers
 from scripts.replication.documents import Status, ToldConflicts
 from scripts.support.errors import DatabaseError, Refused, TimedOut
 from scripts.support.events import Step
+from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import verdict as verdicts
 from tests.cloud import Cloud, short, stage_of
@@ -311,9 +312,17 @@ def test_the_newest_shadow_counts_as_what_it_was(pair: Pair) -> None:
     helper_schema.put(pair.source, helper_schema.SHADOWED, None)
 
 
-def test_a_look_asks_whether_the_declared_service_answered_where_users_would_be_new_to_it(pair: Pair) -> None:
-    cloud = Cloud()
-    at = stage_of(short(pair.settings, require_shadow=True), cloud)
+def test_a_look_asks_whether_the_declared_service_answered_where_users_would_be_new_to_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud, real, limits = Cloud(), replicate.status, list[float]()
+    at = stage_of(short(pair.settings, require_shadow=True, gates=GateLimits(replication_lag_seconds=7.0)), cloud)
+
+    def status(settings: Settings, fence_timeout: float) -> Status:
+        limits.append(fence_timeout)
+        return real(settings, fence_timeout)
+
+    monkeypatch.setattr(replicate, "status", status)
     helper_schema.put(
         pair.source,
         helper_schema.SHADOWED,
@@ -329,6 +338,7 @@ def test_a_look_asks_whether_the_declared_service_answered_where_users_would_be_
         assert (found.shadowed.same_service, found.service) == (False, None)
         cloud.declared = 5
         assert readiness.observe(at).shadowed is None
+        assert limits == [7.0] * 4, "a fence is waited for as long as the gate lets it take"
     finally:
         helper_schema.put(pair.source, helper_schema.SHADOWED, None)
 

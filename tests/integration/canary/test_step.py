@@ -504,12 +504,15 @@ def test_run_rolls_back_at_the_load_balancer_when_deployments_fail(pair: Pair, b
 # The way back.
 
 
-def test_a_write_acknowledged_while_it_drains_is_kept_and_no_fence_goes_before_it(pair: Pair) -> None:
+def test_a_write_acknowledged_while_it_drains_is_kept_and_no_fence_goes_before_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Prevents a rollback that proves what was there when the routes moved, and loses what a request under way wrote after that."""
     cloud = Cloud(weight=50)
     at = stage(pair, cloud)
     fences = "SELECT count(*) FROM task_migration.target_writes WHERE kind = 'fence'"
     idle, acknowledged, seen = iter([0.0, 0.0, 0.99, way_back.QUIET_SECONDS]), dict[int, str](), list[tuple[int, int]]()
+    order = list[tuple[str, dict[str, Any]]]()
 
     def look() -> float:
         seen.append((cloud.live, count(pair.target, fences)))
@@ -520,9 +523,21 @@ def test_a_write_acknowledged_while_it_drains_is_kept_and_no_fence_goes_before_i
             acknowledged[row[0]] = f"under way {len(seen)}"
         return seconds
 
+    def noted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*given: Any, **more: Any) -> Any:
+            order.append((real.__name__, more))
+            return real(*given, **more)
+
+        return noting
+
+    for module, name in ((fence, "reverse"), (way_back.untold, "tell"), (way_back.rollback_proof, "prove")):
+        monkeypatch.setattr(module, name, noted(getattr(module, name)))
     cloud.idle = look
     before = count(pair.target, fences)
     document = rollback.run(at)
+    # What was lost is told before the proof, of which it is a part; the fence has what the budget leaves.
+    assert [name for name, _ in order] == ["reverse", "tell", "prove"]
+    assert 0 < order[0][1]["timeout"] < at.settings.config.rollback_limit_seconds
     rows = pair.source.execute("SELECT id, title FROM tasks WHERE id = ANY(%s)", (list(acknowledged),)).fetchall()
     assert dict(rows) == acknowledged
     assert len(acknowledged) == 2

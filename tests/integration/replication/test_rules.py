@@ -421,6 +421,22 @@ def test_a_row_whose_parent_is_gone(db: Database, fate: tuple[Any, ...]) -> None
     )
 
 
+def test_an_update_of_what_another_table_s_key_is_called_by_takes_no_row_away(db: Database) -> None:
+    """Prevents the loss of a row whose parent never was there, when a column is written that only another table looks at."""
+    db.do(
+        PARENT,
+        "CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p, other int)",
+        "CREATE TABLE d (id int PRIMARY KEY, other int REFERENCES p)",
+        "SET LOCAL session_replication_role = replica",
+        "INSERT INTO c VALUES (1, 9, 1)",
+        "SET LOCAL session_replication_role = origin",
+    )
+    db.rules("p", "c", "d")
+    db.arrive(("c", "1", "update", {"other": "2"}))
+    assert db.rows("c") == [(1, 9, 2)]
+    assert db.told() == []
+
+
 def test_an_update_that_leads_to_a_parent_that_is_gone(db: Database) -> None:
     """Prevents a part of a row in the log where all of it is lost; an update of another column is not looked at."""
     db.do(

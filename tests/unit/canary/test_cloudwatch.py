@@ -48,8 +48,8 @@ def result(key: str, values: dict[int, float], status: str = "Complete") -> dict
     return {"Id": key, "Timestamps": stamps, "Values": list(values.values()), "StatusCode": status}
 
 
-def observed(client: Any, monkeypatch: pytest.MonkeyPatch, *pages: list[dict[str, Any]]) -> Observed:
-    """What is seen of three minutes from noon, answered on these pages."""
+def observed(client: Any, monkeypatch: pytest.MonkeyPatch, *pages: list[dict[str, Any]] | None) -> Observed:
+    """What is seen of three minutes from noon, answered on these pages; None: one without results."""
     monkeypatch.setattr("time.time", lambda: NOON + 5 * 60 + 10)
     with Stubber(client) as stub:
         asked = {
@@ -58,7 +58,8 @@ def observed(client: Any, monkeypatch: pytest.MonkeyPatch, *pages: list[dict[str
         }  # fmt: skip
         for number, page in enumerate(pages, start=1):
             more = {"NextToken": f"page {number + 1}"} if number < len(pages) else {}
-            stub.add_response("get_metric_data", {"MetricDataResults": page, **more}, dict(asked))
+            results = {} if page is None else {"MetricDataResults": page}
+            stub.add_response("get_metric_data", {**results, **more}, dict(asked))
             asked |= more
         seen = CloudWatchMetrics(client, {**OUTPUTS, **DMS}, 60.0, 120.0).observe(NOON - 30)
         stub.assert_no_pending_responses()
@@ -258,6 +259,11 @@ def test_what_answers_nothing_that_was_asked_is_no_look(
         MigrationError, match="CloudWatch answered .*, which is no answer to what was asked; the next look asks again"
     ):
         observed(client, monkeypatch, [*ANSWERED, wrong])
+
+
+def test_a_page_without_results_adds_none(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a watch that ends as its last page is empty: the service's model requires no results (botocore, GetMetricDataOutput)."""
+    assert observed(client, monkeypatch, ANSWERED, None) == observed(client, monkeypatch, ANSWERED)
 
 
 @pytest.mark.parametrize(("now", "minutes"), [(179.9, 0), (180.0, 1), (239.9, 1)])

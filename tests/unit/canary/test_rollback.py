@@ -414,10 +414,10 @@ def test_how_it_ended_is_journaled_and_told_and_refused_when_it_is_not_proven(tm
         phases=Phases(routed=2.0, drained=1.0, fenced=1.0, compared=8.6),
     )  # fmt: skip
     if proven:
-        assert way(at)._ended(document, 2.04, PLACE) is document
+        assert way(at)._ended(document, PLACE) is document
     else:
         with pytest.raises(DataDiffer) as failed:
-            way(at)._ended(document, 2.04, PLACE)
+            way(at)._ended(document, PLACE)
         assert str(failed.value) == (
             "all routes are on the monolith since 2.0 s, but it is not proven that it has every write: 3 rows or writes could not be "
             "compared, as they went on being written; none may be; keep both databases; look at `task-migration replicate status` and mend "

@@ -96,6 +96,7 @@ STATES: dict[str, tuple[Seen, str, bool, bool, str]] = {
     "finalized, the source away": (look(None, BARE, events=(*PREPARED, event("finalize", "finalized"))), "finalize", True, False, commands.MEND),
     "abandon killed before the removal": (look(source(), target(kept={"drained": {"v": 1}}), running=running()), "abandon", False, False, commands.ABANDON),
     "abandon killed in the removal": (look(BARE, target()), "abandon", False, False, commands.ABANDON),
+    "abandon killed, and its journal torn": (look(BARE, target(), unseen=(Unseen(what="journal", why="torn", remedy="look"),)), "abandon", False, False, commands.ABANDON),
     "emptying killed": (look(BARE, target(), events=(event("rollback", "emptying", scenario="copy"),)), "abandon", False, False, "task-migration rollback --scenario copy"),
     "emptying of before this copy": (look(source(), target(), running=running(), events=(event("rollback", "emptying", 60 * 48, scenario="copy"),)), "shadow", True, True, commands.STEP),
     "abandoned": (look(BARE, BARE, events=(*PREPARED, event("copy", "complete"), event("abandon", "abandoned"))), "abandon", True, True, commands.ANEW),
@@ -182,6 +183,11 @@ def test_a_whole_look_is_told_as_it_was_seen() -> None:
     }
 
 
+def test_who_is_at_work_is_told_of_the_side_that_is_seen() -> None:
+    found = judged(look(None, target(at_work=("verify",))))
+    assert [(one.side, one.what, one.who) for one in found.at_work] == [("target", "verify", "task-migration verify")]
+
+
 def test_where_nothing_was_seen_nothing_is_said_of_it() -> None:
     """Prevents a figure of nought for what nobody measured."""
     found = judged(look(None, None, events=None))
@@ -222,6 +228,7 @@ FULL = RUNWAY.model_copy(update={"retained_bytes": RUNWAY.limit_bytes})
         (look(source(AT_5, 5, ahead=float("nan")), target(), running=running()), [("source: clock", "warn")]),
         # The journal has what no database has: only where both were seen.
         (look(BARE, BARE, events=(*PREPARED, event("copy", "complete"))), [("journal", "warn")]),
+        (look(BARE, BARE, events=(*PREPARED, event("replicate", "started"))), [("journal", "warn")]),
         (look(BARE, BARE, events=PREPARED), []),
         (look(BARE, target(None, started=False), events=(*PREPARED, event("copy", "complete"))), []),
         (look(BARE, None, events=(*PREPARED, event("copy", "complete"))), [("target: not seen", "fail")]),
@@ -311,7 +318,9 @@ def test_a_journal_of_another_machine_is_told() -> None:
         look(source({**AT_5, "reached": 25}, 25), target(), running=running(shadowed=None), events=elsewhere)
     )
     assert found.weight.declared == 25
-    assert [one.detail for one in found.findings] == ["the source has kept 25 %, the journal's last move was to 5 %"]
+    assert [(one.what, one.detail) for one in found.findings] == [
+        ("weight", "the source has kept 25 %, the journal's last move was to 5 %")
+    ]
     assert found.safe
     less = judged(look(source(AT_5, 2), target(), running=running(shadowed=None), events=elsewhere))
     assert [one.detail for one in less.findings] == ["the source has kept 2 %, the journal's last move was to 5 %"]
