@@ -49,6 +49,8 @@ class Cloud:
         self.declared = self.live = weight
         self.changes, self.observed = changes, observed
         self.ups: list[int] = []
+        #: What the last preview was of alone.
+        self.previewed: str | None = None
         self.notices: list[str] = []
         self.texts: list[str] = []
         self.stopped = False
@@ -78,6 +80,7 @@ class Cloud:
 
     def preview(self, overrides: Mapping[str, object], only: str | None = None) -> tuple[Change, ...]:
         self.at("preview")
+        self.previewed = only
         return () if overrides["canaryWeight"] == self.live else self.changes
 
     def outputs(self) -> dict[str, Any]:

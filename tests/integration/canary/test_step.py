@@ -18,28 +18,32 @@ from pydantic import SecretStr
 
 from scripts.canary import decisions, history, operator_lock, rollback, verifying, way_back
 from scripts.canary import step as canary
-from scripts.canary.documents import CanaryRun, Rollback, Unfinished
+from scripts.canary.documents import CanaryRun, Rollback, RollbackPlan, Unfinished
 from scripts.canary.figures import Traffic
-from scripts.canary.operator_lock import Operation, TakenOver
+from scripts.canary.guard import LIVE_RULE
+from scripts.canary.operator_lock import Lock, Operation, TakenOver
 from scripts.canary.stage import Emergency, Stage
 from scripts.canary.status import status
 from scripts.database import helper_schema, locks
 from scripts.database.sides import open_side
-from scripts.replication import fence
+from scripts.replication import fence, untold
 from scripts.support.errors import DatabaseError, MigrationError, Refused, TimedOut
 from scripts.support.events import Step
 from scripts.support.progress import Progress, Work
 from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side
 from scripts.support.wait import wait_until
+from scripts.verify import rollback_proof
 from scripts.verify import verdict as verdicts
 from tests.cloud import FAILING, HEALTHY, OTHER, RULE, SILENT, Cloud, short, stage_of, stepped
 from tests.conftest import Pair
 from tests.integration.proxy import Proxy
 from tests.integration.test_chain import count
 from tests.machine.operators import Killed
-from tests.unit.canary.test_rollback import Clock
+from tests.unit.canary.test_rollback import AT, Clock
 
+#: What the monolith gets back.
+RIGHTS = ("INSERT", "UPDATE", "DELETE")
 WRITE = "INSERT INTO tasks (user_id, title) SELECT min(user_id), %s FROM tasks RETURNING id"
 
 
@@ -530,7 +534,7 @@ def test_a_write_acknowledged_while_it_drains_is_kept_and_no_fence_goes_before_i
 
         return noting
 
-    for module, name in ((fence, "reverse"), (way_back.untold, "tell"), (way_back.rollback_proof, "prove")):
+    for module, name in ((fence, "reverse"), (untold, "tell"), (rollback_proof, "prove")):
         monkeypatch.setattr(module, name, noted(getattr(module, name)))
     cloud.idle = look
     before = count(pair.target, fences)
@@ -650,6 +654,41 @@ def test_a_monolith_that_cannot_write_gets_its_rights_back_before_its_users(
     given = "finalize had taken the monolith's rights; given back on the source: GRANT "
     styles = [style for text, style in said if text.startswith(given)]
     assert styles == ["yellow"] * (3 * len(config.tables) if boundary else 0)
+
+
+def test_a_rollback_that_is_tried_changes_nothing_and_one_stops_the_service_only_when_asked(pair: Pair) -> None:
+    """Prevents a trial that moves a route or gives rights back, and a rollback that leaves no task for who is still there."""
+    config, cloud = pair.settings.config, Cloud(weight=25)
+    AT[:] = [at := stage(pair, cloud)]
+    settings = replace(at.settings, stage="tests.unit.canary.test_rollback:here")
+    cloud.declared = 10
+    tables = sql.SQL(", ").join(map(sql.Identifier, config.tables))
+    pair.source.execute(
+        sql.SQL("REVOKE INSERT, UPDATE, DELETE ON {} FROM {}").format(tables, sql.Identifier(config.source_role))
+    )
+    given = {
+        f'GRANT {right} ON "public"."{name}" TO "{config.source_role}"' for name in config.tables for right in RIGHTS
+    }
+    for without_pulumi, weight, way in (
+        (True, 25, "change the live rule by the API"),
+        (False, 10, "update routes-live-rule"),
+    ):
+        plan = rollback.roll_back(settings, dry_run=True, without_pulumi=without_pulumi)
+        assert isinstance(plan, RollbackPlan)
+        assert (plan.from_, plan.to, plan.would[-1]) == (weight, 0, way)
+        assert (set(plan.would[:-1]), len(plan.would)) == (given, len(given) + 1)
+    assert (names(at, "rollback"), cloud.live, cloud.declared, cloud.ups) == ([], 25, 10, [])
+    assert cloud.previewed == LIVE_RULE
+    for asked in (True, False):
+        for done in (
+            rollback.roll_back(settings, without_pulumi=True, stop_service=asked),
+            rollback.roll_back(settings, stop_service=asked),
+            rollback.run(at, stop_service=asked),
+        ):
+            assert isinstance(done, Rollback)
+            assert done.service_stopped is asked
+    plain = (rollback.roll_back(settings), rollback.run(at), rollback.execute(at, Lock()), rollback.emergency(at))
+    assert [isinstance(done, Rollback) and done.service_stopped for done in plain] == [False] * 4
 
 
 def test_requests_that_go_on_are_no_proof(pair: Pair) -> None:
