@@ -405,6 +405,9 @@ def test_one_rule_on_each_side_of_its_limit(rule: str, observed: Observed, state
     decision = judged(observed)
     (found,) = [one for one in decision.findings if one.rule == rule]
     assert (found.state, said in found.text) == (state, True), found
+    assert state != "good" or "; " not in found.text.partition("(")[0] + found.text.rpartition(")")[2], (
+        "nothing is to be mended"
+    )
     worst = next(word for word in ("breach", "hold", "good") if word in {one.state for one in decision.findings})
     assert decision.verdict == {"breach": "rollback", "hold": "hold", "good": "promote"}[worst]
     assert decision.reasons == tuple(one.text for one in decision.findings if one.state == worst)
