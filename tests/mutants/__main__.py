@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from tests.mutants.survivors import Survivor, listed
 
 #: Least share of the mutants that the tests have to notice, percent.
 WANTED = 95.0
+#: The tests whose servers are kept from one mutant to the next (kept.py).
+KEEPS = "tests/integration/canary"
 #: A mutant that runs for ever is noticed too. What ended otherwise (a crash, an interrupt, no test) shows nothing.
 NOTICED = ("killed", "timeout")
 
@@ -105,6 +109,26 @@ def tell(results: list[Result], known: list[Survivor], *, partly: bool) -> bool:
     return good and not gone and _percent(killed, mutants) >= WANTED
 
 
+def each(files: list[str], only: list[str], workers: int) -> list[str]:
+    """Each file by its own tests and in a process of its own, as it is run alone; those that are not as wanted."""
+    failed = []
+    for file in files:
+        begun = time.monotonic()
+        # A copy of the kept servers has the ports of the first one: one mutant at a time.
+        at_once = 1 if any(test.startswith(KEEPS) for test in SCOPE[file]) else workers
+        command = [sys.executable, "-m", "tests.mutants", file, "--workers", str(at_once)]
+        done = subprocess.run(
+            [*command, *(["--only", *only] if only else [])], stdout=subprocess.PIPE, text=True, check=False
+        )
+        _, _, said = done.stdout.rpartition(f"\n{file}: ")
+        _say(
+            f"{file}: {said.rpartition('in all ')[0].strip() or done.stdout[-2000:]} in {time.monotonic() - begun:.0f} s"
+        )
+        sys.stdout.flush()
+        failed += [file] if done.returncode else []
+    return failed
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
@@ -114,10 +138,15 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="mutants at a time")
     arguments = parser.parse_args()
     files = arguments.files or list(SCOPE)
-    tests = arguments.tests or list(dict.fromkeys(test for file in files for test in SCOPE[file]))
+    if len(files) > 1 and not arguments.tests:
+        failed = each(files, arguments.only, arguments.workers)
+        _say(
+            f"{len(files) - len(failed)} of {len(files)} files are as they have to be; not {', '.join(failed) or 'one'}"
+        )
+        return int(bool(failed))
+    tests = arguments.tests or list(SCOPE[files[0]])
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as kept:
         Path(kept).chmod(0o755)  # PostgreSQL's system user goes in
-        # A copy has the ports of the first one: not for two mutants at a time.
         if arguments.workers == 1:
             os.environ[PLACE] = kept
         results = run(files, tests, arguments.only, arguments.workers)

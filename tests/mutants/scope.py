@@ -22,8 +22,9 @@ _LOOKS = (
     f"{_CANARY}/test_way_back.py",
     "tests/integration/canary/test_looks.py",
 )
-#: Left out is what only words or carries: documents, texts, readers of AWS, and SQL files, which mutmut does not know
-#: (tests/model/ and tests/fuzz/ look after the rules' SQL).
+#: Left out is what only words or carries: documents, texts, readers of AWS; SQL files, which mutmut does not know (tests/model/ and
+#: tests/fuzz/ look after the rules' SQL); and what decides by the way and is tested on servers alone, minutes for a few mutants: steps
+#: and watches (tests/machine/ plays them), fences, a copy's state, a schema's statements, bindings.
 SCOPE: dict[str, tuple[str, ...]] = {
     "components/buckets.py": ("tests/unit/components/test_buckets.py",),
     "components/config.py": _CONFIG,
@@ -48,23 +49,14 @@ SCOPE: dict[str, tuple[str, ...]] = {
     "scripts/canary/ready.py": (f"{_CANARY}/test_ready.py",),
     "scripts/canary/rollback.py": _BACK,
     "scripts/canary/service_control.py": (f"{_CANARY}/test_service_control.py",),
-    "scripts/canary/step.py": (_CANARY, "tests/integration/canary/test_step.py"),
-    "scripts/canary/watch.py": ("tests/integration/canary/test_watch.py",),
     "scripts/canary/way_back.py": _BACK,
     "scripts/copy/plan.py": ("tests/unit/copy",),
-    "scripts/copy/state.py": ("tests/integration/copy/test_state.py",),
     "scripts/rehearsal/criteria.py": ("tests/unit/rehearsal/test_report.py", "tests/unit/rehearsal/test_machine.py"),
-    "scripts/replication/fence.py": ("tests/unit/replication", f"{_WRITES}/test_writes.py"),
     "scripts/replication/findings.py": ("tests/unit/replication",),
     "scripts/replication/slot_health.py": ("tests/unit/replication",),
-    "scripts/schema/statements.py": ("tests/unit/schema", "tests/integration/schema/test_schema.py"),
     "scripts/status/judge.py": ("tests/unit/status",),
     "scripts/support/listener_rules.py": ("tests/unit/support/test_listener_rules.py",),
     "scripts/support/safety.py": ("tests/unit/support/test_safety.py",),
-    "scripts/verify/bindings.py": (
-        "tests/integration/verify/test_bindings.py",
-        "tests/integration/verify/test_keys_and_claims.py",
-    ),
     "scripts/verify/buckets.py": ("tests/unit/verify/test_buckets.py", _EXPRESSIONS),
     "scripts/verify/hash.py": ("tests/unit/verify/test_hash.py", _EXPRESSIONS),
     "scripts/verify/replay.py": ("tests/unit/verify/test_replay.py", _TWO),
