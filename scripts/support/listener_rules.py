@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from scripts.support.errors import MigrationError
@@ -185,7 +186,7 @@ def _holds(condition: Mapping[str, Any], request: Request) -> bool | None:
                 return None
             address = ipaddress.ip_address(request.source)
             return any(
-                address in ipaddress.ip_network(block, strict=False) for block in condition["SourceIpConfig"]["Values"]
+                address in ipaddress.ip_interface(block).network for block in condition["SourceIpConfig"]["Values"]
             )
     return None
 
@@ -203,11 +204,7 @@ def _any(patterns: Collection[str], value: str, *, fold: bool = False) -> bool:
 
 def _positions(bits: int, text: str) -> Iterator[int]:
     """The places in a pattern that are to be read next."""
-    while bits:
-        at = (bits & -bits).bit_length() - 1
-        if at < len(text):
-            yield at
-        bits &= bits - 1
+    return (at for at in range(len(text)) if bits >> at & 1)
 
 
 def witnesses(patterns: Collection[str]) -> list[str]:
@@ -221,7 +218,7 @@ def witnesses(patterns: Collection[str]) -> list[str]:
     texts = sorted({re.sub(r"\*+", "*", pattern) for pattern in patterns})
     stars = [sum(1 << i for i, char in enumerate(text) if char == "*") for text in texts]
     used = {char for text in texts for char in text}
-    other = next(char for char in map(chr, range(ord("a"), 0x10000)) if char not in used)
+    other = next(char for char in map(chr, count(ord("a"))) if char not in used)
 
     def closed(state: Sequence[int]) -> tuple[int, ...]:
         return tuple(bits | (bits & star) << 1 for bits, star in zip(state, stars, strict=True))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from random import Random
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,9 @@ from scripts.support.listener_rules import (
     find_rule,
     group_name,
     parse_rule,
+    patterns_of,
+    possible,
+    read_rules,
     witnesses,
 )
 
@@ -126,6 +130,8 @@ CONDITIONS: list[tuple[dict[str, Any], bool, bool]] = [
     (_query(("other", "v2")), False, False),
     (_source("10.0.0.0/8", "192.0.2.7/32"), True, False),
     (_source("2001:db8::/32"), False, False),
+    # A block that is written by a host in it.
+    (_source("192.0.2.130/24"), True, False),
 ]
 
 
@@ -229,15 +235,97 @@ def test_every_way_in_which_patterns_can_match_has_a_witness(patterns: list[str]
     assert len(found) == len(set(found))
 
 
+@pytest.mark.parametrize(
+    ("patterns", "one_each"),
+    [
+        ([], {""}),
+        (["a"], {"", "a"}),
+        # `**` says what `*` says; what is in no pattern stands for all that is in none.
+        (["a**"], {"", "a"}),
+        (["*"], {""}),
+        (["a?", "ab"], {"", "aa", "ab"}),
+        (["ab", "ab*"], {"", "ab", "aba"}),
+        (["*.b", "a.*"], {"", ".b", "a.", "a.b"}),
+        (["*?", "b"], {"", "a", "b"}),
+    ],
+)
+@pytest.mark.timeout(10)
+def test_patterns_have_one_witness_for_each_way(patterns: list[str], one_each: set[str]) -> None:
+    """Prevents a walk without an end, and one host that is asked about twice."""
+    found = witnesses(patterns)
+    assert len(found) == len(one_each)
+    assert not {"*", "?"} & set("".join(found)), "it is shown to people beside patterns"
+    rules = [parse_rule(_rule("1", _forward(task=1), _path(one))) for one in patterns]
+
+    def ways(texts: Any) -> set[tuple[bool | None, ...]]:
+        return {tuple(rule.matches(Request("GET", "", text)) for rule in rules) for text in texts}
+
+    assert ways(found) == ways(one_each)
+
+
+def test_patterns_that_are_too_many_to_judge_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a check that takes all memory: `a` read, or not yet, or something else, is three states."""
+    monkeypatch.setattr("scripts.support.listener_rules._MOST_STATES", 3)
+    assert len(witnesses(["a"])) == 2
+    monkeypatch.setattr("scripts.support.listener_rules._MOST_STATES", 2)
+    with pytest.raises(MigrationError, match="^the listener's patterns are more than can be judged: over 2 states$"):
+        witnesses(["a"])
+
+
+@pytest.mark.timeout(20)
 def test_a_hundred_hosts_are_gone_through_quickly() -> None:
     """Prevents a check that never ends on a listener that is full."""
     hosts = [f"app-{number}.tenant-{number % 7}.example.com" for number in range(90)] + [
         "*.example.com",
         "*.tenant-?.*",
     ]
-    began = time.monotonic()
     assert len(witnesses(hosts)) >= 92
-    assert time.monotonic() - began < 20
+
+
+ANY_HOST = {"Field": "host-header", "HostHeaderConfig": {"Values": ["*.example.com", "a"]}}
+
+
+def test_who_may_answer_is_every_rule_down_to_the_first_that_does() -> None:
+    """Prevents a rule that takes the tasks' requests by a header, and nobody is told of."""
+    sealed = _rule("1", _forward(task=1), _path("/x"))
+    hidden = _rule("2", _forward(task=1), _header("x-a", "b"), _path("/a"))
+    plain, after, last = (
+        _rule("5", _forward(task=1), _path("/a")),
+        _rule("7", _forward(task=1)),
+        _rule("default", _forward(task=1)),
+    )
+    rules = [parse_rule(one) for one in (last, after, plain, hidden, sealed)]
+    assert [one.arn for one in possible(rules, Request("GET", "", "/a"))] == ["rule-2", "rule-5"]
+    assert [one.arn for one in possible(rules, Request("GET", "", "/a", {"x-a": "b"}))] == ["rule-2"]
+    assert [one.arn for one in possible(rules, Request("GET", "", "/b"))] == ["rule-7"]
+    assert possible(rules[-1:], Request("GET", "", "/b")) == []
+    assert find_rule(rules[-1:], Request("GET", "", "/b")) is None
+
+
+def test_the_patterns_of_rules_are_those_of_both_forms() -> None:
+    """Prevents a path or a host of another rule that nobody tries."""
+    old, regular = (
+        {"Field": "path-pattern", "Values": ["/old"]},
+        {"Field": "path-pattern", "PathPatternConfig": {"RegexValues": ["^/"]}},
+    )
+    old_host = {"Field": "host-header", "Values": ["old"]}
+    rules = [
+        parse_rule(_rule("1", _forward(task=1), ANY_HOST, _path("/a", "/b"))),
+        parse_rule(_rule("2", _forward(task=1), old, regular, old_host)),
+    ]
+    assert patterns_of(rules, "path-pattern") == ["/a", "/b", "/old"]
+    assert patterns_of(rules, "host-header") == ["*.example.com", "a", "old"]
+
+
+def test_every_page_of_rules_is_read() -> None:
+    """Prevents a listener of which the rules after the first page are nobody's."""
+    elb = boto3.client("elbv2", region_name="ap-northeast-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(elb) as stub:
+        stub.add_response(
+            "describe_rules", {"Rules": [{"RuleArn": "a"}, {"RuleArn": "b"}], "NextMarker": "2"}, {"ListenerArn": "l"}
+        )
+        stub.add_response("describe_rules", {"Rules": [{"RuleArn": "c"}]}, {"ListenerArn": "l", "Marker": "2"})
+        assert [one["RuleArn"] for one in read_rules(elb, "l")] == ["a", "b", "c"]
 
 
 def test_a_target_group_has_its_name_in_its_arn() -> None:
