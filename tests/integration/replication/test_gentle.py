@@ -8,6 +8,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
+from scripts.database import helper_schema
 from scripts.finish import removal
 from scripts.replication import run as replicate
 from scripts.support.errors import MigrationError
@@ -19,7 +20,8 @@ from tests.integration.test_chain import MakePair, count, running
 
 def _start(pair: Pair) -> None:
     removal.remove(pair.settings)  # as at the first start: triggers and rules are to be made
-    pair.target.execute("CREATE SCHEMA IF NOT EXISTS task_migration")
+    for side in (pair.source, pair.target):
+        helper_schema.install(side)  # as a copy leaves it
     replicate._install(pair.settings)
 
 

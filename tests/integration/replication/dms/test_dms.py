@@ -106,7 +106,7 @@ def test_the_plan_with_dms_from_copy_to_finalize(
     assert done.status == "finalized"
     assert removal.leftovers(settings) == []
     assert finalize.run(settings).status == "already-finalized"
-    with pytest.raises(Refused, match="no complete copy"):
+    with pytest.raises(Refused, match="`finalize` ended on .* replication was removed for good"):
         replicate.start(settings)
 
 
