@@ -679,6 +679,8 @@ def test_a_rollback_that_is_tried_changes_nothing_and_one_stops_the_service_only
         assert (set(plan.would[:-1]), len(plan.would)) == (given, len(given) + 1)
     assert (names(at, "rollback"), cloud.live, cloud.declared, cloud.ups) == ([], 25, 10, [])
     assert cloud.previewed == LIVE_RULE
+    may = pair.source.execute("SELECT has_table_privilege(%s, 'tasks', 'INSERT')", (config.source_role,)).fetchone()
+    assert may == (False,)
     for asked in (True, False):
         for done in (
             rollback.roll_back(settings, without_pulumi=True, stop_service=asked),
