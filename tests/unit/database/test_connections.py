@@ -139,12 +139,14 @@ def test_a_secret_is_its_login_or_is_named(user: str, password: str, other: Any)
         "targetDatabase": "d",
         "targetSecretArn": "arn:x",
     }
+    # Not to be a word of the refusal by chance: Hypothesis draws from the words of the modules too.
+    password = password and f"Zq7{password}"
     for given_ in ({"username": user, "password": password}, {"username": other, "password": password}, other):
         text = json.dumps(given_)
         found, refused = read(lambda text=text: conninfo_of("target", outputs, text))  # type: ignore[misc]
         if found is None:
             assert refused.startswith("the secret arn:x ")
-            assert len(password) < 5 or password not in refused
+            assert "Zq7" not in refused
         else:
             there = said(found)
             assert given_ == {"username": there["user"], "password": there["password"]}
