@@ -10,6 +10,7 @@ from components.config import MigrationConfig
 from scripts.database import helper_schema
 from scripts.database.connections import Connection
 from scripts.database.queries import QUERIES
+from scripts.support.errors import Refused
 
 #: How the line of a table's comment begins that says so; only a table's owner can write it.
 MARK = "task-migration finalized: "
@@ -37,6 +38,13 @@ def found(source: Connection, config: MigrationConfig) -> str | None:
         return None
     lines = (line for _, comment in _comments(source, config) for line in comment.split("\n"))
     return next((line.removeprefix(MARK) for line in lines if line.startswith(MARK)), None)
+
+
+def refuse(source: Connection, config: MigrationConfig, text: str) -> None:
+    """Raises Refused where `finalize` came to its end and no copy began anew since; ``text`` says what that means for who asks."""
+    since = found(source, config)
+    if since is not None:
+        raise Refused(f"`finalize` ended on {since}: {text}")
 
 
 def _comments(source: Connection, config: MigrationConfig) -> list[tuple[str, str]]:

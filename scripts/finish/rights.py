@@ -122,7 +122,13 @@ def give_back(settings: Settings, dry_run: bool = False) -> list[str]:
     """
     config, role = settings.config, settings.config.source_role
     with session(settings, "source", "rollback", "the monolith's rights", lock_timeout_ms=300) as source:
-        _check_not_ended(source, config)
+        end_mark.refuse(
+            source,
+            config,
+            f"replication is gone, the source lacks what the Task Service wrote since and {role} cannot write there. Requests stay on the Task "
+            "Service. To get back its older state, restore a backup of the target (`task-migration backup`); to leave it for the monolith is "
+            "a migration of its own, the other way",
+        )
         if source.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
             return []
         tables = catalog.read(source, config.db_schema, config.tables, "source")
@@ -153,17 +159,6 @@ def give_back(settings: Settings, dry_run: bool = False) -> list[str]:
             helper_schema.put(source, helper_schema.REVOKED, None)
     note(settings.journal, Step.FINALIZE, FinalizeEvent.GIVEN_BACK, role=role)
     return texts
-
-
-def _check_not_ended(source: Connection, config: MigrationConfig) -> None:
-    """Raises Refused when `finalize` came to its end and no copy began anew since."""
-    since = end_mark.found(source, config)
-    if since is not None:
-        raise Refused(
-            f"`finalize` ended on {since}: replication is gone, the source lacks what the Task Service wrote since and "
-            f"{config.source_role} cannot write there. Requests stay on the Task Service. To get back its older state, restore a "
-            "backup of the target (`task-migration backup`); to leave it for the monolith is a migration of its own, the other way"
-        )
 
 
 def _runs(settings: Settings) -> bool:

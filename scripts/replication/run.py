@@ -41,7 +41,8 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     with session(settings, "target", "replicate", "replicate start") as target:
         state = helper_schema.get(target, helper_schema.COPY)
     if not state or state.get("status") != "complete":
-        _refuse_ended(settings)
+        with session(settings, "source", "replicate", "replicate start") as source:
+            end_mark.refuse(source, settings.config, "replication was removed for good, and nothing is left to start")
         raise Refused("no complete copy on the target, so nothing to go on from; run `task-migration copy` first")
     if changed := other_tables(state, settings.config):
         raise Refused(changed)
@@ -62,14 +63,6 @@ def start(settings: Settings, timeout: float = 60.0, progress: Progress = SILENT
     )
     settings.journal.record(Step.REPLICATE, ReplicateEvent(started.status), found=started.found, **lag)
     return started
-
-
-def _refuse_ended(settings: Settings) -> None:
-    with session(settings, "source", "replicate", "replicate start") as source:
-        if (since := end_mark.found(source, settings.config)) is not None:
-            raise Refused(
-                f"`finalize` ended on {since}: replication was removed for good, and nothing is left to start"
-            )
 
 
 def make_roles(settings: Settings, dry_run: bool = False, force: bool = False) -> ReplicationRoles:
