@@ -1,4 +1,5 @@
-"""What `shadow` asks, in which order, how often, and when it says nothing rather than that all is well."""
+"""What `shadow` asks, in which order, how often, and when it says nothing rather than that all is well: the HTTP of both sides is played,
+the databases, the fence and what is kept of the verdict are real."""
 
 from __future__ import annotations
 
@@ -6,27 +7,27 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
 import pytest
+from psycopg import sql
 
-from components.config import MigrationConfig
 from scripts.canary.ready import ServiceHealth
 from scripts.canary.stage import Stage
 from scripts.database import helper_schema
+from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.replication import fence
 from scripts.shadow import looks
 from scripts.shadow import run as shadow
 from scripts.shadow.documents import Shadow
-from scripts.support.errors import Refused, UsageError
-from scripts.support.settings import Settings
-from scripts.verify import verdict
-from scripts.verify.verdict import Begun
+from scripts.support.errors import Refused, TimedOut, UsageError
+from tests.conftest import Pair, pairs
+from tests.integration.test_chain import running
 from tests.journal import last
 
 SMOKE = {"x-smoke": "the-smoke-rules-secret"}
@@ -56,6 +57,8 @@ class Sides:
     status: dict[str, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=lambda: {"monolith": "monolith", "service": "task-service"})
     asked: list[tuple[str, str]] = field(default_factory=list)
+    #: How long each fence took, seconds.
+    fences: list[float] = field(default_factory=list)
     tasks: int = 12
     #: Requests that the monolith answers before it throttles.
     limit: int | None = None
@@ -86,11 +89,10 @@ class Sides:
         limit = int(query.get("limit", 20))
         return 200, {"tasks": mine[:limit], "next_before_id": mine[limit - 1]["id"] if len(mine) > limit else None}
 
-    def stage(self, directory: Path, **changes: Any) -> Stage:
-        settings = Settings(MigrationConfig(), None, None, None, directory / "state")
+    def stage(self, pair: Pair, **changes: Any) -> Stage:
         health = ServiceHealth(least=1, wanted=1, running=1, healthy=1, rollout="COMPLETED")
         made = {
-            "settings": settings,
+            "settings": pair.settings,
             "declared_weight": lambda: 0,
             "load_balancer": SimpleNamespace(weight=lambda: 0),
             "service": SimpleNamespace(health=lambda: health, definition="task-service:7"),
@@ -101,52 +103,62 @@ class Sides:
         return cast(Stage, SimpleNamespace(**made))
 
 
+@pytest.fixture(scope="module")
+def replicated(
+    source_server: EmbeddedPostgres, target_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    """Replication runs both ways."""
+    with pairs(source_server, target_server, tmp_path_factory.mktemp("shadow")) as make:
+        yield running(make, rows=20)
+
+
 @pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What is kept on the source, without a source."""
-    found: dict[str, Any] = {}
-    monkeypatch.setattr(shadow, "session", lambda _, side, *__: nullcontext(side))
-    monkeypatch.setattr(shadow, "both", lambda *_: nullcontext((None, None)))
-    monkeypatch.setattr(
-        verdict, "begin", lambda *_: Begun("2026-11-26T00:00:00+00:00", "run 7", None, None, (None, None))
-    )
-    monkeypatch.setattr(helper_schema, "put", lambda side, name, value: found.update({name: value, "side": side}))
-    return found
+def pair(replicated: Pair, tmp_path: Path) -> Pair:
+    """Nobody has compared answers yet."""
+    helper_schema.put(replicated.source, helper_schema.SHADOWED, None)
+    return replace(replicated, settings=replace(replicated.settings, state_dir=tmp_path / "state"))
 
 
-def looked(
-    sides: Sides, directory: Path, monkeypatch: pytest.MonkeyPatch, stage: Stage | None = None, **how: Any
-) -> Shadow:
-    file = directory / "tokens"
+def kept(pair: Pair) -> Any:
+    """The verdict that the canary will find."""
+    return helper_schema.get(pair.source, helper_schema.SHADOWED)
+
+
+def looked(sides: Sides, pair: Pair, monkeypatch: pytest.MonkeyPatch, stage: Stage | None = None, **how: Any) -> Shadow:
+    """`shadow` over the played HTTP; each fence that came through is among what was asked."""
+    file = Path(pair.settings.state_dir).parent / "tokens"
     file.write_text("\n".join(USERS))
+    forward = fence.forward
 
-    def forward(*_: Any) -> float:
+    def noted(*arguments: Any) -> float:
+        sides.fences.append(forward(*arguments))
         sides.asked.append(("fence", ""))
-        return 0.25
+        return sides.fences[-1]
 
-    monkeypatch.setattr(fence, "forward", forward)
-    transport = httpx.MockTransport(sides)
-    at = stage or sides.stage(directory)
-    return shadow.run(at, "http://api", file, transport=transport, **{"rate": 1000.0, **how})
+    with monkeypatch.context() as patch:
+        patch.setattr(fence, "forward", noted)
+        transport = httpx.MockTransport(sides)
+        at = stage or sides.stage(pair)
+        return shadow.run(at, "http://api", file, transport=transport, **{"rate": 1000.0, **how})
 
 
 def test_the_monolith_is_asked_then_a_fence_waited_for_then_the_service_then_the_monolith_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prevents a comparison with what has not arrived yet, and one that takes what changed meanwhile for a difference."""
-    sides = Sides()
-    found = looked(sides, tmp_path, monkeypatch)
+    sides, before = Sides(), datetime.now(UTC)
+    found = looked(sides, pair, monkeypatch)
     assert found.match
-    assert (found.users, found.told_apart, found.fence_seconds) == (2, True, 0.25)
+    assert (found.users, found.told_apart, found.fence_seconds) == (2, True, max(sides.fences))
     # What one answer leaves open (there is no next page) another one shows.
     assert [one.unseen for one in found.endpoints] == [[], []]
-    assert kept["side"] == "source"
-    assert kept["shadowed"] == {
+    assert kept(pair) == {
         "match": True,
         "definition": "task-service:7",
-        "began": "2026-11-26T00:00:00+00:00",
-        "copy": "run 7",
+        "began": kept(pair)["began"],
+        "copy": helper_schema.get(pair.target, helper_schema.COPY)["run"],
     }
+    assert before < datetime.fromisoformat(kept(pair)["began"]) < datetime.now(UTC)
     left = list(sides.asked)
     while left:
         many = left.index(("fence", ""))
@@ -172,9 +184,7 @@ def test_the_monolith_is_asked_then_a_fence_waited_for_then_the_service_then_the
     assert sum(one.answers for one in found.endpoints) == sum(asked.values())
 
 
-def test_what_one_answer_writes_otherwise_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
-) -> None:
+def test_what_one_answer_writes_otherwise_is_named(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents a note of which only the last answer's is left."""
 
     def change(path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -182,14 +192,12 @@ def test_what_one_answer_writes_otherwise_is_named(
             return body
         return {**body, "tasks": [{**one, "created_at": "2026-11-26T00:00:00+00:00"} for one in body["tasks"]]}
 
-    found = looked(Sides(change), tmp_path, monkeypatch)
+    found = looked(Sides(change), pair, monkeypatch)
     assert found.match
     assert [one.respelled for one in found.endpoints] == [["tasks[].created_at"], []]
 
 
-def test_what_differs_is_named_by_endpoint_and_kept_without_values(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
-) -> None:
+def test_what_differs_is_named_by_endpoint_and_kept_without_values(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents a first user who reads another time; and titles of children's tasks in a journal."""
 
     def change(path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -198,9 +206,9 @@ def test_what_differs_is_named_by_endpoint_and_kept_without_values(
         return {**body, "tasks": [{**one, "created_at": "2026-11-26T09:00:00Z"} for one in body["tasks"]]}
 
     sides = Sides(change)
-    found = looked(sides, tmp_path, monkeypatch)
+    found = looked(sides, pair, monkeypatch)
     assert not found.match
-    assert kept["shadowed"]["match"] is False
+    assert kept(pair)["match"] is False
     listing, showing = found.endpoints
     assert [(one.field, one.kind, one.detail) for one in listing.differences] == [
         ("tasks[].created_at", "time", "9:00:00 later")
@@ -210,7 +218,7 @@ def test_what_differs_is_named_by_endpoint_and_kept_without_values(
     assert re.fullmatch(r"GET /api/tasks/[12]\d\d", showing.differences[0].example)
     assert [(one.field, one.kind) for one in showing.differences] == [("task.title", "value")]
     assert showing.differences[0].answers == 2 * shadow.SHOWN
-    event = last(sides.stage(tmp_path).settings.journal, "shadow", "compared")
+    event = last(sides.stage(pair).settings.journal, "shadow", "compared")
     assert event is not None
     names = ("GET /api/tasks", "GET /api/tasks/{id}")
     assert {key: value for key, value in event.items() if key not in ("at", "step", "event")} == {
@@ -220,12 +228,12 @@ def test_what_differs_is_named_by_endpoint_and_kept_without_values(
         "different": dict(zip(names, (listing.answers, 2 * shadow.SHOWN), strict=True)),
         "differing": dict(zip(names, (["tasks[].created_at: time"], ["task.title: value"]), strict=True)),
     }
-    for text in (found.json_text(), json.dumps(event, ensure_ascii=False), repr(kept)):
+    for text in (found.json_text(), json.dumps(event, ensure_ascii=False), repr(kept(pair))):
         assert not [secret for secret in SECRETS if secret in text]
 
 
 def test_a_difference_that_is_not_there_when_it_is_asked_for_again_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prevents an alarm about a write that came and went between the monolith's two answers."""
     seen = Counter[str]()
@@ -234,15 +242,13 @@ def test_a_difference_that_is_not_there_when_it_is_asked_for_again_is_none(
         seen[path] += 1
         return body if seen[path] > 2 else {**body, "flickers": True}
 
-    found = looked(Sides(once), tmp_path, monkeypatch, users=1)
+    found = looked(Sides(once), pair, monkeypatch, users=1)
     assert found.match, found
     assert sum(one.unsettled for one in found.endpoints) == 0
     assert set(seen.values()) == {looks.LOOKS}
 
 
-def test_differences_of_which_none_is_there_each_time_are_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
-) -> None:
+def test_differences_of_which_none_is_there_each_time_are_none(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevents three writes that came and went, each of another field, taken for one fault."""
     seen = Counter[str]()
 
@@ -250,20 +256,20 @@ def test_differences_of_which_none_is_there_each_time_are_none(
         seen[path] += 1
         return {**body, f"flickers {seen[path]}": True}
 
-    assert looked(Sides(another), tmp_path, monkeypatch, users=1).match
+    assert looked(Sides(another), pair, monkeypatch, users=1).match
 
 
 def test_what_the_monolith_never_says_twice_is_named_and_fails_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides = Sides(
         lambda path, body: {**body, "now": 0, "random": []},
         lambda number, body: {**body, "now": number, "random": [{"id": number}]},
     )
-    found = looked(sides, tmp_path, monkeypatch)
+    found = looked(sides, pair, monkeypatch)
     assert found.match
     # Beside what these tasks have not.
-    always = {one.endpoint: set(one.unseen) for one in looked(Sides(), tmp_path, monkeypatch).endpoints}
+    always = {one.endpoint: set(one.unseen) for one in looked(Sides(), pair, monkeypatch).endpoints}
     assert {one.endpoint: set(one.unseen) - always[one.endpoint] for one in found.endpoints} == {
         name: {"now", "random[]"} for name in always
     }
@@ -283,21 +289,20 @@ def test_what_the_monolith_never_says_twice_is_named_and_fails_nothing(
     ],
 )  # fmt: skip
 def test_where_nothing_can_be_shown_nothing_is_said_to_be_well(
-    tmp_path: Path,
+    pair: Pair,
     monkeypatch: pytest.MonkeyPatch,
-    kept: dict[str, Any],
     sides: Sides,
     changes: dict[str, Any],
     said: str,
 ) -> None:
     """Prevents a clean run of nobody's answers, or of the monolith compared with itself."""
     with pytest.raises(Refused, match=said):
-        looked(sides, tmp_path, monkeypatch, sides.stage(tmp_path, **changes))
-    assert kept == {}
+        looked(sides, pair, monkeypatch, sides.stage(pair, **changes))
+    assert kept(pair) is None
 
 
 def test_few_answers_that_could_be_compared_say_nothing_of_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prevents a first user let in by two answers that were alike, while the monolith refused all others for their number (429)."""
     sides = Sides()
@@ -305,54 +310,64 @@ def test_few_answers_that_could_be_compared_say_nothing_of_the_others(
     with pytest.raises(
         Refused, match=r"GET /api/tasks: 2 answers of 2 users could be compared, at least 9 must be; 8 did not"
     ):
-        looked(sides, tmp_path, monkeypatch)
-    assert kept == {}
+        looked(sides, pair, monkeypatch)
+    assert kept(pair) is None
 
 
-def test_a_weight_that_moves_meanwhile_spoils_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
-) -> None:
+def test_a_weight_that_moves_meanwhile_spoils_the_run(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     weights: Iterator[int] = iter((0, 5))
     sides = Sides()
     with pytest.raises(Refused, match="the live rule gives the Task Service 5 %"):
         looked(
             sides,
-            tmp_path,
+            pair,
             monkeypatch,
-            sides.stage(tmp_path, load_balancer=SimpleNamespace(weight=lambda: next(weights))),
+            sides.stage(pair, load_balancer=SimpleNamespace(weight=lambda: next(weights))),
         )
-    assert kept == {}
+    assert kept(pair) is None
+
+
+def test_what_does_not_arrive_in_time_is_not_compared(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a verdict by a Task Service that lacks what the monolith has just shown."""
+    subscription = sql.Identifier(pair.settings.config.subscription)
+    sides = Sides()
+    pair.target.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(subscription))
+    try:
+        with pytest.raises(TimedOut):
+            looked(sides, pair, monkeypatch, fence_timeout=0.5)
+    finally:
+        pair.target.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(subscription))
+    assert {side for side, _ in sides.asked} == {"monolith"}
+    assert kept(pair) is None
 
 
 @pytest.mark.parametrize("status", [404, 500])
-def test_a_service_that_answers_nobody_differs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any], status: int
-) -> None:
-    found = looked(Sides(status={"service": status}), tmp_path, monkeypatch)
+def test_a_service_that_answers_nobody_differs(pair: Pair, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    found = looked(Sides(status={"service": status}), pair, monkeypatch)
     assert not found.match
     assert {one.field for each in found.endpoints for one in each.differences} == {"status"}
 
 
 def test_sides_that_do_not_say_who_they_are_are_compared_and_that_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = looked(Sides(names={}), tmp_path, monkeypatch)
+    found = looked(Sides(names={}), pair, monkeypatch)
     assert (found.match, found.told_apart) == (True, False)
 
 
 def test_no_more_requests_than_the_rate_and_no_more_users_than_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, Any]
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prevents a check of the monolith that is a load on it."""
     pauses: list[float] = []
     monkeypatch.setattr(looks, "time", SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append))
-    found = looked(Sides(), tmp_path, monkeypatch, users=1, rate=4.0)
+    found = looked(Sides(), pair, monkeypatch, users=1, rate=4.0)
     assert found.users == 1
     assert sum(pauses) == pytest.approx((found.requests - 1) / 4.0)
 
 
-def test_a_token_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_a_token_file_that_cannot_be_used_is_named(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     for name, said in (("none", "cannot be read"), ("empty", "is empty")):
         with pytest.raises(UsageError, match=said):
-            shadow.run(Sides().stage(tmp_path), "http://api", tmp_path / name)
+            shadow.run(Sides().stage(pair), "http://api", tmp_path / name)
