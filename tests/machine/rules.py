@@ -29,6 +29,8 @@ POINTS = {
     "replicate start": 350,
     "replicate stop": 120,
     "verify": 180,
+    "verify --incremental": 190,
+    "verify --repair newest": 360,
     "canary step": 420,
     "canary step --take-over": 420,
     "canary run": 900,
@@ -113,7 +115,9 @@ class Machine(RuleBasedStateMachine):
             world.go_on(other)
 
     @rule(
-        command=st.sampled_from(("copy", "replicate start", "replicate start", "replicate stop", "verify", "verify")),
+        command=st.sampled_from(
+            ("copy", "replicate start", "replicate start", "replicate stop", "verify", "verify", "verify --incremental")
+        ),
         event=EVENT,
     )
     def data(self, command: str, event: Any) -> None:
@@ -135,6 +139,20 @@ class Machine(RuleBasedStateMachine):
     def ends(self, command: str, event: Any) -> None:
         self.world.settle_if_possible()
         self._do(command, event)
+
+    @rule(
+        side=st.sampled_from(("source", "target")),
+        how=st.sampled_from(("title", "description", "delete")),
+        which=st.integers(0, 7),
+        event=EVENT,
+    )
+    def drift(self, side: Any, how: str, which: int, event: Any) -> None:
+        """What was written past the record is found, and repaired."""
+        if self.world.can_drift():
+            self.world.drift(side, how, which)
+            found = self.world.command("verify")
+            assert found.error is not None or not found.result.match, "a difference was not found"  # type: ignore[attr-defined]
+            self._do("verify --repair newest", event)
 
     def _write(self, side: Any, how: str, which: int) -> None:
         if self.world.sky.live < 100 if side == "source" else self.world.sky.live > 0:

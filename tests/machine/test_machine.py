@@ -15,6 +15,8 @@ from scripts.canary.way_back import WayBack
 from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.finish import finalize
 from scripts.support import safety
+from scripts.verify.compare import Compared, TableComparison
+from scripts.verify.rows import Found
 from tests.conftest import pairs
 from tests.machine.operators import Operator
 from tests.machine.rules import play
@@ -170,3 +172,11 @@ def test_a_removal_under_a_rollback_is_seen(world: World, monkeypatch: pytest.Mo
     world.command("canary run")
     with said(world), pytest.raises(Wrong, match="it is finalized at 0 %"):
         world.command("finalize", "ALTER SUBSCRIPTION", beside(world, "rollback"))
+
+
+def test_what_a_verification_overlooks_is_seen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a machine that takes verify's word: one that looks at no row finds both sides equal."""
+    monkeypatch.setattr(TableComparison, "run", lambda one: Compared.of(({}, {}), Found(one.limit)))
+    world.drift("target", "title", 3)
+    with said(world), pytest.raises(Wrong, match="the sides differ after a fence: .*drifted 1"):
+        world.command("verify")

@@ -118,6 +118,8 @@ class World:
         self.cells = Cells()
         self.requests: list[tuple[psycopg.Connection[Any], str, dict[str, str]]] = []
         self.last_told: dict[Side, int] = dict.fromkeys(BOTH, 0)
+        #: Whether somebody wrote past the record, and no verification has found both sides equal since.
+        self.drifted = False
         self.said: list[str] = []
         self._names = itertools.count(1)
         self._running: list[Operator] = []
@@ -130,6 +132,8 @@ class World:
             "replicate start": lambda: replicate.start(self.settings, FENCE_SECONDS),
             "replicate stop": lambda: replicate.stop(self.settings, FENCE_SECONDS),
             "verify": lambda: verify.run(self.settings),
+            "verify --incremental": lambda: verify.run(self.settings, incremental=True),
+            "verify --repair newest": lambda: verify.run(self.settings, repair="newest"),
             "canary step": lambda: canary.step(self.stage),
             "canary step --take-over": lambda: canary.step(self.stage, take_over=True),
             "canary run": lambda: canary.run(self.stage),
@@ -254,7 +258,9 @@ class World:
             self._proven(operator)
         if operator.name in ("rollback", "rollback --emergency") and operator.error is None and self.sky.live:
             raise Wrong(f"{operator.name} ended at {self.sky.live} %")
-
+        if getattr(operator.result, "match", False) and operator.name.startswith("verify") and not self._running:
+            self.drifted = False
+            self.settle_if_possible()
         if operator.name == "finalize" and operator.error is None and (self.sky.live < 100 or self._allowed("source")):
             raise Wrong(f"it is finalized at {self.sky.live} %, where the monolith writes")
 
@@ -308,6 +314,27 @@ class World:
                 session.execute(f"UPDATE tasks SET {how} = %s WHERE id = %s".encode(), (changed[how], number))
             session.commit()
             self.cells.note(side, str(number), dict(zip(COLUMNS, row, strict=True)), changed)
+
+    def can_drift(self) -> bool:
+        """Whether replication runs, the monolith leads, and both sides are equal."""
+        if self.drifted or not self._allowed("source"):
+            return False
+        with suppress(MigrationError), self.watched.as_(None):
+            if fence.available(self.settings):
+                self.settle()
+                return True
+        return False
+
+    def drift(self, side: Side, how: str, which: int) -> None:
+        """A write past the record, of a task that both sides have alike: as of an administrator who switches triggers off."""
+        with self.watched.as_(None), psycopg.connect(self.settings.url(side)) as session:
+            ids = sorted(self.rows("source").keys() & self.rows("target").keys(), key=int)
+            if not ids:
+                return
+            session.execute("SET LOCAL session_replication_role = replica; SET LOCAL task_migration.applying = 'on'")
+            change = "DELETE FROM tasks" if how == "delete" else f"UPDATE tasks SET {how} = '{self._value('drifted')}'"
+            session.execute(f"{change} WHERE id = {ids[which % len(ids)]}".encode())
+            self.drifted = True
 
     def _value(self, side: str) -> str:
         return f"{side} {next(self._names)}"
@@ -379,6 +406,11 @@ class World:
             if not fence.available(self.settings):
                 return
             fence.both(self.settings, FENCE_SECONDS)
+            if self.drifted:
+                done = verify.run(self.settings, repair="newest")
+                if not done.match:
+                    raise Wrong(f"what was written past the record cannot be repaired: {done.undecided}")
+                self.drifted = False
             self.equal()
 
     def settle_if_possible(self) -> None:
@@ -391,6 +423,8 @@ class World:
         with self.watched.as_(None):
             self.answer()
             if not self._allowed("source"):
+                if self.drifted:
+                    self.settle_if_possible()
                 self._come_to("finalize")
             elif not removal.leftovers(self.settings) or self.copied() is None:
                 pass

@@ -28,7 +28,6 @@ _LOOKS = (
 SCOPE: dict[str, tuple[str, ...]] = {
     "components/buckets.py": ("tests/unit/components/test_buckets.py",),
     "components/config.py": _CONFIG,
-    "components/config_gates.py": _CONFIG,
     "components/config_stack.py": _CONFIG,
     "components/config_values.py": _CONFIG,
     "scripts/canary/cloudwatch.py": (f"{_CANARY}/test_cloudwatch.py",),

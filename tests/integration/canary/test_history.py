@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from scripts.canary import history
 from scripts.canary.history import History
@@ -37,6 +40,8 @@ def test_what_the_source_keeps_is_whole_and_moves_with_the_live_rule_alone(make_
 
     helper_schema.install(pair.source)
     assert history.read(settings) == History()
+    history.keep(settings, Step.ROLLBACK, "routed", {"seconds_of_up": None})
+    assert helper_schema.get(pair.source, helper_schema.ROUTED) is None, "it was at 0 % before"
     history.record(settings, Step.CANARY, "begun", **{"from": 0, "to": 5})
     since = history.read(settings).since
     assert history.read(settings) == History((0, 5), since=since)
@@ -76,3 +81,39 @@ def test_what_the_source_keeps_is_whole_and_moves_with_the_live_rule_alone(make_
             history.keep(settings, Step.ROLLBACK, "begun", {"reasons": []})
     assert 2.5 < time.monotonic() - begun < 30
     assert history.read(settings) == ended
+
+
+SLOW = """
+CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN new; END $$;
+CREATE TRIGGER slow BEFORE UPDATE ON task_migration.settings FOR EACH ROW EXECUTE FUNCTION public.slow()
+"""
+
+
+def test_a_source_that_is_slow_is_waited_for_no_longer_than_a_rollback_can(make_pair: MakePair) -> None:
+    """Prevents a rollback that stands on a source which answers late."""
+    pair = make_pair(rows=None)
+    helper_schema.install(pair.source)
+    pair.source.execute(SLOW.format("PERFORM pg_sleep(60);").encode())
+    begun = time.monotonic()
+    with pytest.raises(DatabaseError, match="statement timeout"):
+        history.keep(pair.settings, Step.ROLLBACK, "begun", {"reasons": []})
+    assert time.monotonic() - begun < 30
+    assert helper_schema.get(pair.source, history.KEPT) is None
+
+
+def test_its_session_says_whose_it_is(make_pair: MakePair) -> None:
+    """Prevents a session that holds the canary's row and that nobody can tell from the monolith's."""
+    pair = make_pair(rows=None)
+    helper_schema.install(pair.source)
+    pair.source.execute(SLOW.format("new.value = to_jsonb(current_setting('application_name'));").encode())
+    history.keep(pair.settings, Step.ROLLBACK, "begun", {"reasons": []})
+    assert helper_schema.get(pair.source, history.KEPT) == "task-migration history"
+
+
+def test_a_source_that_says_nothing_is_given_up_after_three_seconds(make_pair: MakePair) -> None:
+    """Prevents a rollback that waits for a server whose address takes connections and nothing more."""
+    pair = make_pair(rows=None)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = SecretStr(f"host=127.0.0.1 port={silent.getsockname()[1]} dbname=x user=x")
+        with pytest.raises(DatabaseError, match="within 3 s"):
+            history.read(replace(pair.settings, source_url=url))

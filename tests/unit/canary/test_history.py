@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from components.config import MigrationConfig
 from scripts.canary.history import History, history, of, routed
 from scripts.canary.step import Step
+from scripts.support.safety import State
 from scripts.support.settings import Settings
 
 AT = "2026-11-26T01:00:00+00:00"
@@ -152,6 +153,14 @@ def test_a_rollback_is_owed_where_the_source_never_heard_of_it() -> None:
     assert [so_far.state(*weights).rollback_owed for weights in ((25, 0), (0, 25), (5, 5))] == [None] * 3
     assert history([begun(0, 5)]).state(0, 0).rollback_owed is None
     assert history([moved(), DONE]).state(0, 0).rollback_owed is None
+
+
+def test_transitions_are_judged_by_all_that_was_left() -> None:
+    """Prevents a transition that is allowed as nobody told its judge of the unfinished step or of the rollback that is owed."""
+    left = [begun(0, 5, AT), moved()]
+    assert history(left).state(0, 5) == State(declared=0, live=5, step=(0, 5), owed=None, reached=5, since=AT)
+    owed = history([*left, decided("rollback")])
+    assert owed.state(5, None) == State(declared=5, live=None, step=None, owed=("because", "too"), reached=5, since=AT)
 
 
 def test_no_step_up_while_cookies_of_before_the_rollback_count() -> None:
