@@ -42,7 +42,7 @@ _numbers = itertools.count(1)
 CAST = ["operator_at_night", "reporting"]
 #: Errors are found in the logs by what explains them. The tests kill servers and never the machine: what PostgreSQL handed to the kernel outlives a `kill -9` unsynced.
 #: A password takes one round in the place of 4,096 (PostgreSQL, 'Connections and Authentication'), so a connection 6 ms in the place of 11.
-UNSYNCED = {"fsync": "off", "log_error_verbosity": "default", "scram_iterations": "1"}
+UNSYNCED = {"fsync": "off", "log_error_verbosity": "default", "scram_iterations": "1", "min_wal_size": "32MB"}
 # No verdict of a property depends on how busy the machine is, and each failure says how it is played again. A fixture of a test
 # is one for all of its examples, which each of them minds.
 hypothesis_settings.register_profile(

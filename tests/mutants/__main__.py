@@ -29,8 +29,6 @@ from tests.mutants.survivors import Survivor, listed
 
 #: Least share of the mutants that the tests have to notice, percent.
 WANTED = 95.0
-#: The tests whose servers are kept from one mutant to the next (kept.py).
-KEEPS = "tests/integration/canary"
 #: A mutant that runs for ever is noticed too. What ended otherwise (a crash, an interrupt, no test) shows nothing.
 NOTICED = ("killed", "timeout")
 
@@ -114,9 +112,7 @@ def each(files: list[str], only: list[str], workers: int) -> list[str]:
     failed = []
     for file in files:
         begun = time.monotonic()
-        # A copy of the kept servers has the ports of the first one: one mutant at a time.
-        at_once = 1 if any(test.startswith(KEEPS) for test in SCOPE[file]) else workers
-        command = [sys.executable, "-m", "tests.mutants", file, "--workers", str(at_once)]
+        command = [sys.executable, "-m", "tests.mutants", file, "--workers", str(workers)]
         done = subprocess.run(
             [*command, *(["--only", *only] if only else [])], stdout=subprocess.PIPE, text=True, check=False
         )
@@ -147,8 +143,7 @@ def main() -> int:
     tests = arguments.tests or list(SCOPE[files[0]])
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as kept:
         Path(kept).chmod(0o755)  # PostgreSQL's system user goes in
-        if arguments.workers == 1:
-            os.environ[PLACE] = kept
+        os.environ[PLACE] = f"{arguments.workers} {kept}"
         results = run(files, tests, arguments.only, arguments.workers)
     return 0 if tell(results, listed(), partly=bool(arguments.only)) else 1
 
