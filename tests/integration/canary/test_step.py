@@ -331,6 +331,23 @@ def taken_over(at: Stage, cloud: Cloud, boundary: str, operation: Operation) -> 
         yield
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_rollback_that_had_no_lock_wins_over_a_step_that_looked_before_it(pair: Pair, ended: bool) -> None:
+    """Prevents users who are sent back over a rollback of somebody who could not get the lock, as the source was away for a moment."""
+    cloud = Cloud()
+    at = stage(pair, cloud)
+
+    def rolled_back() -> None:
+        history.keep(at.settings, Step.ROLLBACK, "begun", {"reasons": ["by hand"]})
+        if ended:
+            history.keep(at.settings, Step.ROLLBACK, "done", {})
+
+    at_boundary(cloud, "preview", rolled_back)
+    with pytest.raises(TakenOver, match="a rollback was begun since this command looked"):
+        canary.step(at)
+    assert (cloud.declared, cloud.live, cloud.ups) == (0, 0, [])
+
+
 @pytest.mark.parametrize(
     ("operation", "boundary", "declared", "live", "did"),
     [
