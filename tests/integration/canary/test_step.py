@@ -491,6 +491,18 @@ def test_every_row_was_compared_lately_before_the_first_user_and_the_last(
     assert ("verification" in " ".join(document.reasons)) is (decision == "refused")
 
 
+@pytest.mark.parametrize(("weight", "decision"), [(25, "hold"), (50, "refused")])
+def test_a_scheduler_on_the_monolith_keeps_the_weight_from_100_alone(pair: Pair, weight: int, decision: str) -> None:
+    """Prevents a night's job that goes on writing where nobody reads any more."""
+    with pair.source.transaction():
+        pair.source.execute("SET LOCAL application_name = 'the nightly job'")
+        pair.source.execute("UPDATE tasks SET priority = 4 WHERE id = (SELECT max(id) FROM tasks)")
+    at = stage(pair, Cloud(weight), scheduler_names=("the nightly job",))
+    document = stepped(at, dry_run=True)
+    assert document.decision == decision, document.reasons
+    assert ("the scheduler still runs on the monolith" in " ".join(document.reasons)) is (decision == "refused")
+
+
 def test_run_that_an_error_ends_says_so_before_anybody_looks(pair: Pair) -> None:
     """Prevents a weight of 25 % that nothing watches until morning, as the run died between two steps."""
     cloud = Cloud(25)
