@@ -514,6 +514,18 @@ def test_run_that_an_error_ends_says_so_before_anybody_looks(pair: Pair) -> None
     assert (cloud.live, cloud.ups) == (25, [])
 
 
+@pytest.mark.parametrize(("boundary", "live"), [("before up", 5), ("up done", 25)])
+def test_a_step_whose_deployment_fails_leaves_it_to_its_operator(pair: Pair, boundary: str, live: int) -> None:
+    """Prevents users who are moved behind the back of who is there to look, and a step that is forgotten with its error."""
+    cloud = Cloud(5)
+    at = stage(pair, cloud)
+    at_boundary(cloud, boundary, fails(MigrationError("the backend is away")))
+    with pytest.raises(MigrationError, match="the backend is away"):
+        canary.step(at)
+    assert (cloud.live, names(at), names(at, "rollback")) == (live, ["begun"], [])
+    assert history.read(at.settings).state(cloud.declared, cloud.live).step == (5, 25)
+
+
 @pytest.mark.parametrize("boundary", ["config set", "up done"])
 def test_run_rolls_back_at_the_load_balancer_when_deployments_fail(pair: Pair, boundary: str) -> None:
     """Prevents an unattended ladder that ends with an unknown weight because Pulumi stopped working."""
