@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from scripts.replication.directions import Direction
-from scripts.verify.rows import Found, Key, Observations, Reader, Recheck, order
+from scripts.verify.rows import Found, Key, Observations, Reader, Recheck, _told_apart, order
 from scripts.verify.sessions import CatchUp, Pair
 
 LAG = 5.0
@@ -66,3 +66,17 @@ def test_keys_are_in_the_order_of_their_numbers() -> None:
     wanted = [("-10",), ("-9",), ("0",), ("a",), ("b",), ("1",), ("9",), ("10",), ("10", "2"), ("10", "10")]
     shuffled = [wanted[place] for place in (7, 3, 9, 0, 5, 1, 8, 2, 6, 4)]
     assert sorted(shuffled, key=order) == wanted
+
+
+def test_each_row_is_told_apart_by_itself() -> None:
+    """Prevents differences that nobody reports, as a row which was looked at before them has come over meanwhile."""
+    came, gone, moves, here, there = (("1",), ("2",), ("10",), ("3",), ("4",))
+    before: tuple[Observations, Observations] = (
+        {came: ("7", 1), moves: ("7", 1), here: ("7", 1), there: ("7", 1)},
+        {came: ("8", 2), gone: ("8", 1), moves: ("8", 2), there: ("8", 2)},
+    )
+    after: tuple[Observations, Observations] = (
+        {came: ("7", 1), moves: ("9", 3), here: ("7", 1), there: ("7", 1)},
+        {came: ("9", 1), moves: ("8", 2), there: ("8", 2)},
+    )
+    assert _told_apart([came, gone, moves, there, here], before, after) == ([here, there], [moves])
