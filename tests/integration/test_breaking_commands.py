@@ -19,7 +19,7 @@ from scripts.finish import abandon, finalize, removal
 from scripts.replication import fence, native
 from scripts.replication import run as replicate
 from scripts.schema import run as schema
-from scripts.support.errors import Refused, UsageError
+from scripts.support.errors import DataDiffer, Refused, UsageError
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
 from tests.conftest import AWKWARD_PASSWORD, Pair
@@ -193,6 +193,14 @@ def test_finalize_waits_for_the_last_writer_and_sees_another(
     # Nothing was lost and nothing given back: replication goes on, the monolith stays without its rights.
     with psycopg.connect(_as_app(pair), autocommit=True) as app, pytest.raises(psycopg.errors.InsufficientPrivilege):
         app.execute("UPDATE tasks SET title = 'x'")
+    # Nor is what was proven then proof of what came since.
+    with pair.target.transaction():
+        pair.target.execute("SET LOCAL session_replication_role = replica")
+        pair.target.execute("SET LOCAL task_migration.applying = 'on'")
+        pair.target.execute("DELETE FROM tasks WHERE title = 'the last one'")
+    with pytest.raises(DataDiffer, match="the sides differ before the revoke"):
+        finalize.run(settings)
+    assert verify.run(settings, repair="newest").match
     done = finalize.run(settings)
     assert done.status == "finalized"
     for title in ("the last one", "by hand"):

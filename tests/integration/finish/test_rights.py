@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from scripts.canary import rollback
+from scripts.canary import operator_lock, rollback
+from scripts.canary.operator_lock import Operation
 from scripts.canary.stage import Stage
 from scripts.copy import run as copy
 from scripts.database import helper_schema
@@ -16,6 +19,7 @@ from scripts.finish import abandon, finalize, rights
 from scripts.replication import run as replicate
 from scripts.schema import run as schema
 from scripts.support.errors import DatabaseError, Refused
+from scripts.support.safety import State
 from scripts.support.settings import Settings
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
@@ -123,6 +127,33 @@ def test_a_rollback_gives_back_what_finalize_took(make_pair: MakePair, monkeypat
     # The next time there is nothing to give.
     assert not rollback.run(_stage(settings, cloud)).rights_given_back
     assert finalize.run(settings).status == "finalized"
+
+
+def test_who_takes_over_sees_what_a_revoke_under_way_takes(make_pair: MakePair) -> None:
+    """Prevents users who are sent to a monolith that loses its rights a moment after the rollback has looked at them."""
+    pair = running(make_pair, rows=20)
+    settings = pair.settings
+    seen: list[bool] = []
+
+    def take_over() -> None:
+        with operator_lock.locked(settings, Operation.ROLLBACK, take_over=True):
+            seen.append(rights.source_leads(settings))
+
+    other = threading.Thread(target=take_over)
+    looks = itertools.count(1)
+
+    def in_the_revoke() -> State:
+        if next(looks) == 2:
+            other.start()
+            waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            wait_until(
+                lambda: bool(seen) or count(pair.source, waits) > 0, bool, what="who takes over to look", timeout=20
+            )
+        return State()
+
+    assert finalize.run(settings, look=in_the_revoke).status == "finalized"
+    other.join()
+    assert seen == [False]
 
 
 def test_a_rollback_after_the_end_is_refused_and_moves_nobody(make_pair: MakePair) -> None:
