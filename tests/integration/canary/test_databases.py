@@ -29,7 +29,7 @@ from scripts.canary.watch import Watch
 from scripts.copy import run as copy
 from scripts.database import catalog, helper_schema
 from scripts.finish import finalize
-from scripts.replication import fence
+from scripts.replication import fence, writes
 from scripts.replication import run as replicate
 from scripts.schema import run as schema
 from scripts.support.errors import DataDiffer, MigrationError, Refused
@@ -345,6 +345,21 @@ def _at_once(pair: Pair, column: str) -> int:
 
 def _proof(pair: Pair) -> WritesProof:
     return rollback_proof.prove(pair.settings, "target", 10)
+
+
+def test_a_side_that_goes_on_writing_is_not_proven(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a proof of what a moment ago was all, over writes that were acknowledged since."""
+    arrival = writes.arrival
+
+    def and_one_more(*given: Any) -> writes.Arrival:
+        pair.target.execute("INSERT INTO tasks (user_id, title) SELECT min(user_id), '続き' FROM tasks")
+        return arrival(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writes, "arrival", and_one_more)
+        proof = _proof(pair)
+    assert (proof.proven, proof.missing, proof.different_total, proof.unsettled) == (False, 0, 0, 1)
+    assert _proof(pair).proven
 
 
 def test_rows_that_the_monolith_writes_all_the_time_are_judged_by_their_records(pair: Pair) -> None:

@@ -16,6 +16,7 @@ from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.schema import run as schema
 from scripts.schema.documents import Difference
 from scripts.support.errors import Refused
+from scripts.support.wait import wait_until
 from tests.conftest import Pair, pairs
 
 MADE = [["key", "one", "one_pkey"]]
@@ -98,6 +99,31 @@ def test_what_is_left_of_an_earlier_copy_is_told(pair: Pair) -> None:
     pair.target.execute("TRUNCATE two")
     put(pair, None)
     assert found(pair).found == f"nothing of an earlier copy; a leftover slot {name} is dropped"
+
+
+def test_a_complete_copy_whose_slot_was_given_up_is_none(pair: Pair) -> None:
+    """Prevents a replication that is started on a copy whose later changes the source has thrown away (max_slot_wal_keep_size)."""
+    slot(pair)
+    put(pair, COMPLETE)
+    source, name = pair.source, pair.settings.config.subscription
+
+    def given_up() -> bool:
+        source.execute("SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000)), pg_switch_wal()")
+        source.execute("CHECKPOINT")
+        one = slots.describe(source, name)
+        return one is not None and one.wal_status == "lost"
+
+    source.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+    try:
+        source.execute("SELECT pg_reload_conf()")
+        wait_until(given_up, bool, what="the slot to be lost", timeout=60)
+    finally:
+        source.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
+        source.execute("SELECT pg_reload_conf()")
+    anew = found(pair)
+    assert (anew.complete, anew.made) == (None, MADE)
+    assert anew.found.startswith("a complete copy whose slot is gone (slot: ")
+    assert anew.found.endswith("its snapshot is lost, so the copy starts anew")
 
 
 def test_a_good_copy_is_left_as_it_is(pair: Pair) -> None:

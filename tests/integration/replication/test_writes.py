@@ -17,12 +17,14 @@ from psycopg import sql
 
 from scripts.database import helper_schema
 from scripts.replication import fence, writes
+from scripts.replication.directions import Direction
 from scripts.support.progress import Work
+from scripts.support.settings import Settings
 from scripts.support.sides import BOTH, Side, other
 from scripts.support.wait import wait_until
 from scripts.writes.install import QUERIES
 from tests.conftest import Pair
-from tests.integration.test_chain import MakePair, count
+from tests.integration.test_chain import MakePair, count, running
 
 Connection = psycopg.Connection[Any]
 
@@ -343,3 +345,26 @@ def test_the_log_still_to_come_is_the_progress(wire: Wire, monkeypatch: pytest.M
     assert apart(goal, begin_at) > 6
     assert len(begun) == 1
     assert backlog.look()[0]["lag_bytes"] >= 6 * 2**20
+
+
+def test_what_the_rules_wrote_meanwhile_is_waited_for_too(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a comparison right after a fence that finds on one side alone what a rule wrote as the fence came through."""
+    pair = running(make_pair, rows=10)
+    task = count(pair.source, "SELECT min(id) FROM tasks")
+    through, ways = fence.through, list[str]()
+
+    def and_a_rule_writes(settings: Settings, direction: Direction, *more: Any) -> float:
+        seconds = through(settings, direction, *more)
+        ways.append(direction)
+        if ways == ["forward", "reverse"]:
+            pair.source.execute(
+                "INSERT INTO task_migration.source_writes (v, table_name, key, kind, vals, cause) SELECT nextval('task_migration.clock'), "
+                "'tasks', %s, 'update', '{\"title\": \"規則\"}', 'claim'",
+                (f'["{task}"]',),
+            )
+        return seconds
+
+    monkeypatch.setattr(fence, "through", and_a_rule_writes)
+    fence.both(pair.settings, 20)
+    assert ways == ["forward", "reverse"] * 2
+    assert count(pair.target, f"SELECT count(*) FROM tasks WHERE id = {task} AND title = '規則'") == 1
