@@ -201,6 +201,15 @@ class _Finalizer:
         if dry_run:
             return self.document("dry-run", removed, rows, proof)
         strangers.refuse_both(self.settings, "finalize")
+        if not self.ended:  # else it was killed in the removal: the source has no record left to look at
+            self._stop()
+        removal.remove(self.settings)
+        removal.prove(self.settings)
+        self.settings.journal.record(Step.FINALIZE, FinalizeEvent.FINALIZED, removed=removed)
+        return self.document("finalized", removed, rows, proof, self.hand_over())
+
+    def _stop(self) -> None:
+        """Stop replication for good. Raises as :meth:`_still_over`; it goes on then."""
         engine = engine_of(self.settings)
         with self.progress.work("stop replication", STOP_SECONDS, "s"):
             engine.stop(self.settings, timeout=STOP_SECONDS)
@@ -212,10 +221,6 @@ class _Finalizer:
             engine.start(self.settings)
             raise
         self._write_end()
-        removal.remove(self.settings)
-        removal.prove(self.settings)
-        self.settings.journal.record(Step.FINALIZE, FinalizeEvent.FINALIZED, removed=removed)
-        return self.document("finalized", removed, rows, proof, self.hand_over())
 
     def _still_over(self) -> None:
         """Replication has stopped. Raises Refused when a rollback has begun meanwhile, or somebody wrote after the last comparison."""

@@ -27,7 +27,8 @@ from tests.integration.test_chain import MakePair, Writer, count, running
 from tests.journal import last
 
 #: Runs a command again and again, each time killed (SIGKILL, by itself) after one more of its statements that change
-#: something, until it ends by itself; prints how often it was killed.
+#: something, or of the transactions that end with such, until there is none at which it was not; prints at which it was killed. By number
+#: alone the last ones were never reached: what is taken up again has fewer of them left.
 _KILLED = """
 import json, os, re, signal, sys
 from pathlib import Path
@@ -43,37 +44,49 @@ settings = Settings(MigrationConfig.model_validate(given["config"]), None, Secre
                     SecretStr(given["target"]), Path(given["state"]))
 CHANGES = re.compile(r"^\\s*(CREATE|ALTER|DROP|INSERT|UPDATE|DELETE|TRUNCATE|REVOKE|GRANT)"
                      r"|pg_create_logical|pg_drop_replication_slot|pg_copy_logical", re.I)
-real = psycopg.Connection.execute
+real, leave = psycopg.Connection.execute, psycopg.Transaction.__exit__
+DIED = Path(given["state"]) / "died-at"
 
-def run(at):
-    seen = 0
+def run():
+    died, changing = set(DIED.read_text().splitlines()) if DIED.exists() else set(), {}
+    def point(connection, what):
+        name = f"{connection.info.port} {re.sub('[0-9]+', '#', ' '.join(what.split()))}"
+        if name not in died:
+            with DIED.open("a") as file:
+                file.write(name + "\\n")
+            os.kill(os.getpid(), signal.SIGKILL)
     def execute(self, query, *rest, **more):
-        nonlocal seen
         result = real(self, query, *rest, **more)
-        if CHANGES.search(query.as_string(self) if hasattr(query, "as_string") else str(query)):
-            seen += 1
-            if seen == at:
-                os.kill(os.getpid(), signal.SIGKILL)
+        text = query.as_string(self) if hasattr(query, "as_string") else str(query)
+        if CHANGES.search(text):
+            changing[id(self)] = text
+            point(self, text)
         return result
-    psycopg.Connection.execute = execute
+    def end(self, *error):
+        result = leave(self, *error)
+        # Committed, and nothing done since: a kill before that takes the statement back.
+        if (text := changing.pop(id(self.connection), None)) is not None:
+            point(self.connection, f"end of {text}")
+        return result
+    psycopg.Connection.execute, psycopg.Transaction.__exit__ = execute, end
     {"start": replicate.start, "finalize": finalize.run, "abandon": abandon.run}[given["call"]](settings)
 
-kills = 0
+DIED.parent.mkdir(exist_ok=True)
+DIED.unlink(missing_ok=True)
 while True:
     child = os.fork()
     if child == 0:
-        run(kills + 1)
+        run()
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status):
         break
-    kills += 1
-print(json.dumps({"kills": kills, "exit": os.waitstatus_to_exitcode(status)}))
+print(json.dumps({"kills": DIED.read_text().splitlines(), "exit": os.waitstatus_to_exitcode(status)}))
 """
 
 
-def killed_everywhere(settings: Settings, call: str) -> int:
-    """Run ``call``, killed after each of its changing statements in turn, to its end; returns the number of kills."""
+def killed_everywhere(settings: Settings, call: str) -> list[str]:
+    """Run ``call``, killed after each of its changing statements in turn, to its end; returns at which it was."""
     given = {
         "call": call,
         "config": settings.config.model_dump(by_alias=True),
@@ -93,7 +106,7 @@ def killed_everywhere(settings: Settings, call: str) -> int:
     assert AWKWARD_PASSWORD not in done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["exit"] == 0, done.stderr
-    return int(found["kills"])
+    return [str(name) for name in found["kills"]]
 
 
 class AppWriter(Writer):
@@ -118,6 +131,12 @@ def _ids(connection: psycopg.Connection[Any]) -> set[int]:
     return {row[0] for row in connection.execute("SELECT id FROM tasks")}
 
 
+def _ends(killed: list[str]) -> None:
+    """An end that is taken up again goes on: it makes nothing anew, on either side, and was killed up to its last act on both."""
+    assert len([name for name in killed if "end of DROP ROLE" in name or "end of DROP SCHEMA" in name]) > 1
+    assert [name for name in killed if "CREATE" in name] == []
+
+
 #: Two of the six: each table more is the same statements once more.
 TWO = {"tables": ["tasks", "task_tag"]}
 
@@ -129,10 +148,10 @@ def test_start_and_finalize_killed_at_every_step(make_pair: MakePair) -> None:
     schema.apply(settings)
     copy.run(settings)
     with AppWriter(_as_app(pair)) as monolith:
-        assert killed_everywhere(settings, "start") > 10
+        assert len(killed_everywhere(settings, "start")) > 10
         assert replicate.start(settings).status == "already-running"
         with Writer(settings.target()) as service:
-            assert killed_everywhere(settings, "finalize") > 10
+            _ends(killed_everywhere(settings, "finalize"))
             service.more(11)
     assert monolith.refused
     assert len(monolith.ids) > 10
@@ -155,7 +174,7 @@ def test_abandon_killed_at_every_step(make_pair: MakePair) -> None:
     with Writer(settings.target()) as service:
         service.more()
     with AppWriter(_as_app(pair)) as monolith:
-        assert killed_everywhere(settings, "abandon") > 8
+        _ends(killed_everywhere(settings, "abandon"))
     assert not monolith.refused
     assert removal.leftovers(settings) == []
     assert monolith.lost(pair.source) + service.lost(pair.source) == []

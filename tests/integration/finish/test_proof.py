@@ -7,10 +7,12 @@ import itertools
 import pytest
 from psycopg import sql
 
-from scripts.finish import finalize, rights
+from components.config import MigrationConfig
+from scripts.database.connections import Connection
+from scripts.finish import finalize, removal, rights
 from scripts.replication import fence
 from scripts.replication import run as replicate
-from scripts.support.errors import DataDiffer, Refused
+from scripts.support.errors import DatabaseError, DataDiffer, Refused
 from scripts.support.safety import State
 from scripts.support.wait import wait_until
 from tests.conftest import Pair
@@ -77,3 +79,26 @@ def test_finalize_revokes_under_replication_alone_and_keeps_its_proof(make_pair:
     kept = last(pair.settings.journal, "finalize", "verified")
     assert kept is not None
     assert kept["proof"] == done.proof.plain()
+
+
+def test_what_was_not_removed_is_said_and_removed_by_the_next_run(
+    make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevents an end over a helper schema, and a role that logs in, which nobody knows to be left."""
+    pair = running(make_pair, rows=10)
+    drop = removal._drop
+
+    def on_the_source_alone(connection: Connection, config: MigrationConfig) -> None:
+        if connection.info.port == source:
+            drop(connection, config)
+
+    source = pair.source_server.port
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, "_drop", on_the_source_alone)
+        with pytest.raises(
+            DatabaseError, match=r"still there after the removal: target: .*task_migration.*run the command again"
+        ):
+            finalize.run(pair.settings)
+    assert last(pair.settings.journal, "finalize", "finalized") is None
+    assert finalize.run(pair.settings).status == "finalized"
+    assert removal.leftovers(pair.settings) == []
