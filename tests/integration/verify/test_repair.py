@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from scripts.copy import run as copy
 from scripts.replication import run as replicate
@@ -134,13 +135,20 @@ def test_what_is_written_while_a_repair_runs_stays(
             for number in some:
                 session.execute(statement, (number,))
 
+    forward = sql.Identifier(pair.settings.config.subscription)
+
+    def write_and_let_in(some: list[int]) -> None:
+        write(some)
+        with psycopg.connect(pair.settings.target(), autocommit=True) as session:
+            session.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(forward))
+
     # Ten before the repair holds them, ten that wait for it, ten when it has let go.
     real = repairing._Batch._statements
     threads: list[threading.Thread] = []
 
     def meanwhile(self: repairing._Batch, rows: Any) -> Any:
         if not threads:
-            threads.append(threading.Thread(target=write, args=(ids[10:20],)))
+            threads.append(threading.Thread(target=write_and_let_in, args=(ids[10:20],)))
             threads[0].start()
             wait_until(
                 lambda: count(
@@ -149,6 +157,15 @@ def test_what_is_written_while_a_repair_runs_stays(
                 ),
                 bool,
                 what="the writer to wait for the repair",
+                timeout=20,
+            )
+            # A number far above the other side's, which hears of it by nothing that arrives before the writer has written.
+            pair.source.execute("SELECT nextval('task_migration.clock') FROM generate_series(1, 1000)")
+            pair.target.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(forward))
+            wait_until(
+                lambda: count(pair.target, "SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL"),
+                lambda left: left == 0,
+                what="the worker to end",
                 timeout=20,
             )
         return real(self, rows)
