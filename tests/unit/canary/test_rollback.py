@@ -62,10 +62,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return stopped
 
 
+class Heard(io.StringIO):
+    """What is written by threads that begin after this, and by who made it: a test before may have left one that waits for a server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.others = {*threading.enumerate()} - {threading.current_thread()}
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.current_thread() in self.others else super().write(text)
+
+
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """What was said until now, a line of colour each: warnings in yellow, what went well in green."""
-    file = io.StringIO()
+    file = Heard()
     monkeypatch.setattr(
         console,
         "err",
@@ -151,6 +162,26 @@ def test_without_a_database_the_routes_move_and_each_thing_that_is_not_known_is_
         ("drain", 2.0, "s"),
         ("fence", pytest.approx(10.0 - 3.5006), "s"),
     ]
+
+
+def test_what_a_test_before_left_to_say_is_not_heard() -> None:
+    """Prevents a failure by the words of another test's thread, which waited for a server that has gone."""
+    go = threading.Event()
+
+    def late() -> None:
+        go.wait(20)
+        heard.write("before")
+
+    left = threading.Thread(target=late)
+    left.start()
+    heard = Heard()
+    go.set()
+    left.join()
+    own = threading.Thread(target=heard.write, args=("since",))
+    own.start()
+    own.join()
+    heard.write(" here")
+    assert heard.getvalue() == "since here"
 
 
 def test_an_emergency_without_a_database_asks_for_the_lock_when_the_routes_have_moved(
