@@ -326,6 +326,35 @@ def _drop_cast(server: EmbeddedPostgres) -> None:
 
 
 @contextmanager
+def unseen(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    """Writes that leave no record and fire nothing: damage from outside."""
+    with connection.transaction():
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute("SET LOCAL task_migration.applying = 'on'")
+        yield connection
+
+
+@contextmanager
+def slot_lost(connection: psycopg.Connection[Any], name: str) -> Iterator[None]:
+    """The server keeps next to no log for slots, and has given this one up, which a checkpoint does."""
+
+    def given_up() -> bool:
+        connection.execute("SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000)), pg_switch_wal()")
+        connection.execute("CHECKPOINT")
+        row = connection.execute("SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", (name,)).fetchone()
+        return row == ("lost",)
+
+    connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+    try:
+        connection.execute("SELECT pg_reload_conf()")
+        wait_until(given_up, bool, what="the slot to be lost", timeout=60)
+        yield
+    finally:
+        connection.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
 def pairs(
     source_server: EmbeddedPostgres, target_server: EmbeddedPostgres, directory: Path
 ) -> Iterator[Callable[..., Pair]]:

@@ -22,7 +22,7 @@ from scripts.schema import run as schema
 from scripts.support.errors import DataDiffer, Refused, UsageError
 from scripts.support.settings import Settings
 from scripts.verify import run as verify
-from tests.conftest import AWKWARD_PASSWORD, Pair
+from tests.conftest import AWKWARD_PASSWORD, Pair, unseen
 from tests.integration.test_chain import MakePair, Writer, count, running
 from tests.journal import last
 
@@ -213,9 +213,7 @@ def test_finalize_waits_for_the_last_writer_and_sees_another(
     with psycopg.connect(_as_app(pair), autocommit=True) as app, pytest.raises(psycopg.errors.InsufficientPrivilege):
         app.execute("UPDATE tasks SET title = 'x'")
     # Nor is what was proven then proof of what came since.
-    with pair.target.transaction():
-        pair.target.execute("SET LOCAL session_replication_role = replica")
-        pair.target.execute("SET LOCAL task_migration.applying = 'on'")
+    with unseen(pair.target):
         pair.target.execute("DELETE FROM tasks WHERE title = 'the last one'")
     with pytest.raises(DataDiffer, match="the sides differ before the revoke"):
         finalize.run(settings)

@@ -74,15 +74,27 @@ def _keep(pair: Pair, home: Path) -> _Kept:
     return _Kept(home, pair.settings, database, {side: server.port for side, server in servers.items()})
 
 
+def _server(home: Path, side: Side, port: int) -> EmbeddedPostgres:
+    # The first to start finds nobody to apply from, and tries again after this.
+    settings = {**UNSYNCED, "wal_retrieve_retry_interval": "50ms"}
+    server = EmbeddedPostgres(home, side, settings=settings, password=AWKWARD_PASSWORD)
+    server.port = port
+    return server
+
+
+def _copied(home: Path, server: EmbeddedPostgres) -> EmbeddedPostgres:
+    """Started on a copy of the files that are kept in ``home``."""
+    subprocess.run(["cp", "-a", home / server.name, server.home], check=True)
+    return server.start()
+
+
 def _moved(first: _Kept, home: Path) -> _Kept:
     """The same at other ports, of which each side's subscription knows the other's."""
     home.mkdir()
     servers: dict[Side, EmbeddedPostgres] = {}
     for side in BOTH:
-        subprocess.run(["cp", "-a", first.home / side, home / side], check=True)
-        servers[side] = EmbeddedPostgres(home, side, settings=UNSYNCED, password=AWKWARD_PASSWORD)
-        servers[side].port = free_port()
-        servers[side].start()
+        servers[side] = _server(home, side, free_port())
+        _copied(first.home, servers[side])
     for side, server in servers.items():
         with psycopg.connect(server.url(first.database), autocommit=True) as session:
             for name, way in session.execute(
@@ -117,16 +129,12 @@ def _again(one: _Kept, state: Path) -> Iterator[Pair]:
     servers: list[EmbeddedPostgres] = []
     with ExitStack() as held:
         for side in BOTH:
-            # The first to start finds nobody to apply from, and tries again after this.
-            settings = {**UNSYNCED, "wal_retrieve_retry_interval": "50ms"}
-            server = EmbeddedPostgres(running, side, settings=settings, password=AWKWARD_PASSWORD)
-            server.port = one.ports[side]
+            server = _server(running, side, one.ports[side])
             if server.data.exists():
                 server.start()  # ends the one that a mutant which was killed has left
                 server.remove()
-            subprocess.run(["cp", "-a", one.home / side, server.home], check=True)
             held.callback(server.remove)
-            servers.append(server.start())
+            servers.append(_copied(one.home, server))
         source, target = (
             held.enter_context(psycopg.connect(server.url(one.database), autocommit=True, client_encoding="UTF8"))
             for server in servers

@@ -41,7 +41,7 @@ from scripts.verify import run as verify
 from scripts.verify import verdict as verdicts
 from scripts.verify.documents import WritesProof
 from tests.cloud import HEALTHY, Cloud, stepped
-from tests.conftest import Pair
+from tests.conftest import Pair, unseen
 from tests.integration.test_chain import MakePair, count, running
 from tests.journal import last
 
@@ -183,14 +183,6 @@ def _scheduled(side: psycopg.Connection[Any]) -> None:
         side.execute("UPDATE tasks SET priority = 2 WHERE id = (SELECT max(id) FROM tasks)")
 
 
-def _unseen(connection: psycopg.Connection[Any], statement: str) -> None:
-    """A write that leaves no record, as one with the triggers off: it travels nowhere."""
-    with connection.transaction():
-        connection.execute("SET LOCAL session_replication_role = replica")
-        connection.execute("SET LOCAL task_migration.applying = 'on'")
-        connection.execute(statement.encode())
-
-
 @pytest.fixture
 def pair(make_pair: MakePair) -> Pair:
     return running(make_pair, gates=GateLimits(replication_lag_seconds=2.0, minimum_requests=100), watch_seconds=0.05,
@@ -320,7 +312,8 @@ def test_an_unattended_ladder_stops_where_the_sides_came_apart(pair: Pair) -> No
 
     def spoil(name: str) -> None:
         if name == "up done" and cloud.live == 25:
-            _unseen(pair.target, "UPDATE tasks SET title = '別の題' WHERE id = (SELECT min(id) FROM tasks)")
+            with unseen(pair.target) as one:
+                one.execute("UPDATE tasks SET title = '別の題' WHERE id = (SELECT min(id) FROM tasks)")
 
     cloud.at = spoil
     document = canary.run(_stage(pair.settings, cloud))
@@ -376,10 +369,7 @@ def test_rows_that_the_monolith_writes_all_the_time_are_judged_by_their_records(
     table = catalog.read(pair.source, "public", ["tasks"], "source")["tasks"]
     keys = [(edited,), (gone,), (silent,), (kept,)]
     assert replay.unexplained(pair.target, pair.source, "target", table, keys) == []
-    with pair.source.transaction():
-        # What leaves no record.
-        pair.source.execute("SET LOCAL session_replication_role = replica")
-        pair.source.execute("SET LOCAL task_migration.applying = 'on'")
+    with unseen(pair.source):
         pair.source.execute("UPDATE tasks SET priority = 5 WHERE id = %s", (silent,))
         pair.source.execute("DELETE FROM tasks WHERE id = %s", (kept,))
     assert replay.unexplained(pair.target, pair.source, "target", table, keys) == [(silent,), (kept,)]
@@ -442,7 +432,8 @@ def test_a_rollback_fails_on_a_write_whose_row_did_not_stay(pair: Pair, write: s
     pair.source.execute("CREATE TABLE kept AS SELECT * FROM task_images")
     pair.target.execute(write.format(**values).encode())
     fence.reverse(pair.settings, 10)
-    _unseen(pair.source, undone.format(**values))
+    with unseen(pair.source) as one:
+        one.execute(undone.format(**values).encode())
     found = _proof(pair)
     assert not found.proven
     assert [one.kind for one in found.different] == [said]

@@ -16,8 +16,7 @@ from scripts.embedded.postgres_server import EmbeddedPostgres
 from scripts.schema import run as schema
 from scripts.schema.documents import Difference
 from scripts.support.errors import Refused
-from scripts.support.wait import wait_until
-from tests.conftest import Pair, pairs
+from tests.conftest import Pair, pairs, slot_lost
 
 MADE = [["key", "one", "one_pkey"]]
 COMPLETE = {
@@ -105,21 +104,8 @@ def test_a_complete_copy_whose_slot_was_given_up_is_none(pair: Pair) -> None:
     """Prevents a replication that is started on a copy whose later changes the source has thrown away (max_slot_wal_keep_size)."""
     slot(pair)
     put(pair, COMPLETE)
-    source, name = pair.source, pair.settings.config.subscription
-
-    def given_up() -> bool:
-        source.execute("SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000)), pg_switch_wal()")
-        source.execute("CHECKPOINT")
-        one = slots.describe(source, name)
-        return one is not None and one.wal_status == "lost"
-
-    source.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
-    try:
-        source.execute("SELECT pg_reload_conf()")
-        wait_until(given_up, bool, what="the slot to be lost", timeout=60)
-    finally:
-        source.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
-        source.execute("SELECT pg_reload_conf()")
+    with slot_lost(pair.source, pair.settings.config.subscription):
+        pass
     anew = found(pair)
     assert (anew.complete, anew.made) == (None, MADE)
     assert anew.found.startswith("a complete copy whose slot is gone (slot: ")

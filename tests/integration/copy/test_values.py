@@ -17,7 +17,7 @@ from scripts.schema import run as schema
 from scripts.support.errors import Refused
 from scripts.verify import run as verify
 from scripts.verify.hash import Algorithm
-from tests.conftest import Pair
+from tests.conftest import Pair, unseen
 
 MakePair = Callable[..., Pair]
 NAMES = "both: names in columns"
@@ -197,9 +197,8 @@ def test_a_table_is_as_wide_as_postgresql_allows(make_pair: MakePair) -> None:
 
 def _unrecorded(pair: Pair, statement: str) -> None:
     """A write on the target that does not travel."""
-    with pair.target.transaction():
-        pair.target.execute("SET LOCAL session_replication_role = replica; SET LOCAL task_migration.applying = 'on'")
-        pair.target.execute(statement)
+    with unseen(pair.target) as target:
+        target.execute(statement)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from scripts.replication import run as replicate
 from scripts.support.errors import DatabaseError, DataDiffer, Refused
 from scripts.support.safety import State
 from scripts.support.wait import wait_until
-from tests.conftest import Pair
+from tests.conftest import Pair, unseen
 from tests.integration.test_chain import MakePair, count, running
 from tests.journal import last
 
@@ -40,9 +40,7 @@ def test_a_write_that_never_arrived_keeps_finalize_though_the_rows_are_equal(mak
     pair = running(make_pair)
     task = count(pair.source, "SELECT min(id) FROM tasks")
     _hole(pair, f"UPDATE tasks SET title = '届かない' WHERE id = {task}")
-    with pair.target.transaction():
-        pair.target.execute("SET LOCAL session_replication_role = replica")
-        pair.target.execute("SET LOCAL task_migration.applying = 'on'")
+    with unseen(pair.target):
         pair.target.execute("UPDATE tasks SET title = '届かない' WHERE id = %s", (task,))
     fence.both(pair.settings, 20)
     with pytest.raises(

@@ -15,9 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 from pydantic import SecretStr
 from rich.console import Console
@@ -39,7 +37,7 @@ from scripts.support.events import CanaryEvent, Step
 from scripts.support.settings import PROJECT_ROOT, Settings
 from scripts.support.wait import wait_until
 from scripts.verify import run as verify
-from tests.conftest import Pair
+from tests.conftest import Pair, slot_lost
 from tests.integration.proxy import Proxy
 from tests.integration.roles import MONOLITH, Cast
 
@@ -268,32 +266,12 @@ def test_a_slot_that_is_lost_is_said_with_what_it_means(replicating: Cast) -> No
     found = look(settings)
     assert (found.safe, found.next) == (False, commands.MEND)
     assert "task-migration replicate start" in screen(found, 30)
-    admin.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
-    try:
-        admin.execute("SELECT pg_reload_conf()")
-        _fill(admin, settings)
+    with slot_lost(admin, settings.config.subscription):
         found = look(settings)
-    finally:
-        admin.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
-        admin.execute("SELECT pg_reload_conf()")
     assert (found.safe, found.next, found.log[0].wal_status) == (False, commands.MEND, "lost")
     assert "is lost (max_slot_wal_keep_size was passed)" in " ".join(screen(found, 30).split())
     assert found.way_back is not None
     assert not found.way_back.ready
-
-
-def _fill(admin: psycopg.Connection[Any], settings: Settings) -> None:
-    """Log until the slot is given up, which a checkpoint does."""
-
-    def given_up() -> bool:
-        admin.execute("SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000)), pg_switch_wal()")
-        admin.execute("CHECKPOINT")
-        row = admin.execute(
-            "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", (settings.config.subscription,)
-        ).fetchone()
-        return row == ("lost",)
-
-    wait_until(given_up, bool, what="the slot to be lost", timeout=60)
 
 
 def test_somebody_elses_helper_schema_is_no_crash(make_pair: MakePair) -> None:

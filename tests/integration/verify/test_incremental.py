@@ -17,7 +17,7 @@ from scripts.replication import fence, status
 from scripts.replication import run as replicate
 from scripts.support.errors import Refused
 from scripts.support.progress import SILENT
-from scripts.support.sides import BOTH
+from scripts.support.sides import BOTH, Side
 from scripts.verify import compare as verify_compare
 from scripts.verify import run as verify
 from scripts.verify import verdict
@@ -208,14 +208,21 @@ def test_a_match_that_cannot_be_built_on_leads_to_every_row(pair: Pair, monkeypa
         assert incremental(pair).written is None
 
 
+def past_the_record(pair: Pair, side: Side) -> int:
+    """A task's id: it is written while the side's trigger is off for a moment, and `replicate start` has looked since."""
+    connection = pair.source if side == "source" else pair.target
+    first = count(connection, "SELECT min(id) FROM tasks")
+    connection.execute("ALTER TABLE tasks DISABLE TRIGGER USER")
+    connection.execute(TASK.format(first).encode())
+    connection.execute("ALTER TABLE tasks ENABLE TRIGGER USER")
+    replicate.start(pair.settings)
+    return first
+
+
 def test_every_row_is_compared_where_the_source_left_no_record(pair: Pair) -> None:
     """Prevents a part that stands for the whole though the monolith wrote past the record: a trigger of the source was off for a moment."""
     base(pair)
-    first = count(pair.source, "SELECT min(id) FROM tasks")
-    pair.source.execute("ALTER TABLE tasks DISABLE TRIGGER USER")
-    pair.source.execute(TASK.format(first).encode())
-    pair.source.execute("ALTER TABLE tasks ENABLE TRIGGER USER")
-    replicate.start(pair.settings)
+    first = past_the_record(pair, "source")
     found = incremental(pair)
     assert (found.written, differing(found)) == (None, {first: "different"})
     assert verify.run(pair.settings, repair="source").match
@@ -224,11 +231,7 @@ def test_every_row_is_compared_where_the_source_left_no_record(pair: Pair) -> No
 def test_a_part_ends_no_finding_of_writes_that_left_no_record(pair: Pair) -> None:
     """Prevents a trigger that was off for a moment from being forgotten as the part whose turn it was matched."""
     base(pair)
-    first = count(pair.target, "SELECT min(id) FROM tasks")
-    pair.target.execute("ALTER TABLE tasks DISABLE TRIGGER USER")
-    pair.target.execute(TASK.format(first).encode())
-    pair.target.execute("ALTER TABLE tasks ENABLE TRIGGER USER")
-    replicate.start(pair.settings)
+    first = past_the_record(pair, "target")
     found = incremental(pair)
     assert (found.written, differing(found)) == (None, {first: "different"})
     # The same beside a comparison of every row: what was told of after it began stays told of.

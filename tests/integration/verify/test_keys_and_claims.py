@@ -21,9 +21,8 @@ from scripts.schema import run as schema
 from scripts.support.sides import Side
 from scripts.verify import run as verify
 from scripts.verify.documents import Verification
-from tests.conftest import Pair, pairs
+from tests.conftest import Pair, pairs, unseen
 from tests.integration.conflict_log import told
-from tests.integration.verify.test_repair import unseen
 
 CLAIMS = {
     "plain": "ALTER TABLE plain ADD UNIQUE (email)",

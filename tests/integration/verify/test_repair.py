@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -19,21 +17,12 @@ from scripts.support.sides import Side
 from scripts.support.wait import wait_until
 from scripts.verify import repair as repairing
 from scripts.verify import run as verify
-from tests.conftest import Pair
+from tests.conftest import Pair, unseen
 from tests.integration.conflict_log import told
 from tests.integration.test_chain import MakePair, count, running
 from tests.integration.verify.test_verify import bare, flow
 
 SIX = "SELECT count(*) FROM task_migration.{}_writes WHERE cause = 'repair'"
-
-
-@contextmanager
-def unseen(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
-    """Writes that leave no record and fire nothing: damage from outside."""
-    with connection.transaction():
-        connection.execute("SET LOCAL session_replication_role = replica")
-        connection.execute("SET LOCAL task_migration.applying = 'on'")
-        yield connection
 
 
 def damaged(pair: Pair, side: Side) -> None:
